@@ -1,0 +1,154 @@
+//! The one status view: what `hermes status --json`, the admin listener and every other surface show.
+//!
+//! `observed` comes from the supervisor's own knowledge (child handle, heartbeat) first and from the worker's status file
+//! second; each value that can age carries its age. Fields are only ever added.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::runtime_status::PlatformStatus;
+use crate::v1::worker::Problem;
+
+/// Version of the JSON.
+pub const SCHEMA: u32 = 1;
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The supervisor.
+    pub gateway: Gateway,
+    /// One entry a known profile, `default` first, then by name.
+    pub profiles: Vec<Profile>,
+}
+
+/// The supervisor's part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// `starting`, `running`, `draining`, `stopped`.
+    pub state: String,
+    /// The values come from files, because no supervisor answered.
+    pub stale: bool,
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Field 22 of its `/proc/<pid>/stat`.
+    pub start_time: Option<u64>,
+    /// ISO 8601.
+    pub started_at: Option<String>,
+    /// Seconds since then.
+    pub uptime_secs: Option<u64>,
+    /// Release.
+    pub version: Option<String>,
+    /// `multiplex` or `single`.
+    pub mode: Option<String>,
+    /// Root home.
+    pub home: String,
+    /// Runtime directory with the sockets.
+    pub runtime_dir: Option<String>,
+    /// What is bound.
+    pub listeners: Vec<Listener>,
+    /// Admin listener.
+    pub admin: Option<String>,
+    /// Desired profiles that are ready.
+    pub profiles_ready: u32,
+    /// Desired profiles.
+    pub profiles_desired: u32,
+    /// Resident memory in bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used so far, in milliseconds.
+    pub cpu_ms: Option<u64>,
+    /// Problems of the gateway as a whole.
+    pub problems: Vec<Problem>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Address as bound.
+    pub address: String,
+    /// Platforms reachable on it.
+    pub platforms: Vec<String>,
+}
+
+/// States a worker can be in, the words of status, logs and code.
+pub mod state {
+    /// Spawned, not ready yet.
+    pub const STARTING: &str = "starting";
+    /// Serving.
+    pub const READY: &str = "ready";
+    /// Serving, but a configured platform is not connected.
+    pub const DEGRADED: &str = "degraded";
+    /// Finishing.
+    pub const DRAINING: &str = "draining";
+    /// Not running, on purpose.
+    pub const STOPPED: &str = "stopped";
+    /// Not running; files must change first.
+    pub const FAILED: &str = "failed";
+    /// Not running; will be tried again.
+    pub const BACKOFF: &str = "backoff";
+    /// Died too often; tried again at the longest delay.
+    pub const CRASH_LOOP: &str = "crash_loop";
+    /// Handed to a gateway of its own.
+    pub const DETACHED: &str = "detached";
+    /// A gateway of its own was running before us.
+    pub const CONFLICT: &str = "conflict";
+}
+
+/// One profile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Name.
+    pub name: String,
+    /// Its home.
+    pub home: String,
+    /// `running` or `stopped`: what was asked for.
+    pub desired: String,
+    /// One of [`state`]: what is.
+    pub state: String,
+    /// Whether it takes requests.
+    pub ready: bool,
+    /// ISO 8601: when the state was entered.
+    pub since: Option<String>,
+    /// Seconds in this state.
+    pub since_secs: Option<u64>,
+    /// Worker's process id.
+    pub pid: Option<u32>,
+    /// Counter of processes started since the supervisor started.
+    pub generation: u64,
+    /// Unplanned replacements.
+    pub restarts: u64,
+    /// How the last process ended: `exit 1`, `signal 9 (SIGKILL)`, `stuck: …`.
+    pub last_exit: Option<String>,
+    /// Why it is not ready.
+    pub reason: Option<String>,
+    /// The file the reason is about.
+    pub file: Option<String>,
+    /// Milliseconds until the next start, in backoff and crash_loop.
+    pub next_attempt_ms: Option<u64>,
+    /// By platform name.
+    pub platforms: BTreeMap<String, PlatformStatus>,
+    /// Turns running.
+    pub active_agents: u64,
+    /// Inbox items waiting.
+    pub inbox_waiting: u64,
+    /// Requests forwarded since the supervisor started.
+    pub requests: u64,
+    /// Requests in flight.
+    pub requests_active: u64,
+    /// Resident memory in bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used so far, in milliseconds.
+    pub cpu_ms: Option<u64>,
+    /// Milliseconds since the last heartbeat.
+    pub heartbeat_age_ms: Option<u64>,
+    /// No heartbeat for three intervals, or read from a file.
+    pub stale: bool,
+    /// `updated_at` of its status file.
+    pub updated_at: Option<String>,
+    /// What its last report found.
+    pub problems: Vec<Problem>,
+    /// Where its HTTP is reached, for debugging.
+    pub data_socket: Option<String>,
+}

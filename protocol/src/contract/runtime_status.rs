@@ -1,0 +1,115 @@
+//! `runtime_status.json`, and byte for byte the same `gateway_state.json`: what a worker says of itself.
+//!
+//! One writer: the worker of that home. It starts from an empty record, writes temp + fsync + rename, compact, without a final
+//! newline. The first ten keys and `served_profiles` are 0.19.0's, read by dashboards and scripts; the rest is ours.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the file. 0 = written by 0.19.0. A writer never writes over a newer one.
+pub const SCHEMA: u32 = 1;
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RuntimeStatus {
+    /// Process id of the writer.
+    pub pid: Option<u32>,
+    /// `hermes-gateway`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Command line of the writer.
+    #[serde(default)]
+    pub argv: Vec<String>,
+    /// Field 22 of the writer's `/proc/<pid>/stat`.
+    #[serde(default)]
+    pub start_time: Option<u64>,
+    /// `starting`, `running`, `degraded`, `draining`, `stopped`, `startup_failed`.
+    pub gateway_state: Option<String>,
+    /// Why, with `stopped` and `startup_failed`.
+    #[serde(default)]
+    pub exit_reason: Option<String>,
+    /// A restart was asked for.
+    #[serde(default)]
+    pub restart_requested: bool,
+    /// Turns running.
+    #[serde(default)]
+    pub active_agents: u64,
+    /// By platform name.
+    #[serde(default)]
+    pub platforms: BTreeMap<String, PlatformStatus>,
+    /// Time of the last write, ISO 8601 with offset (an integer epoch in files of a container's init).
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub updated_at: Option<String>,
+    /// Served profiles, `default` first; in the primary's file while multiplexing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_profiles: Option<Vec<String>>,
+    /// [`SCHEMA`]; absent = 0.19.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<u32>,
+    /// The profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Release of the writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor_pid: Option<u32>,
+    /// Times the worker was replaced since the supervisor started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+}
+
+/// One platform's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformStatus {
+    /// `connecting`, `connected`, `disconnected`, `retrying`, `fatal`, `paused`, `unsupported`.
+    pub state: String,
+    /// For programs.
+    #[serde(default)]
+    pub error_code: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub error_message: Option<String>,
+    /// ISO 8601 with offset.
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub updated_at: Option<String>,
+}
+
+/// Largest status file a reader accepts, in bytes.
+pub const MAX_LEN: usize = 1024 * 1024;
+
+/// Why a status file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Longer than [`MAX_LEN`].
+    #[error("the status file of {0} bytes is too large")]
+    TooLarge(usize),
+    /// Not the JSON it should be.
+    #[error("the status file is not valid")]
+    Json(#[source] serde_json::Error),
+}
+
+impl RuntimeStatus {
+    /// Reads a file of any release, newer ones included (unknown keys are skipped).
+    pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
+        if bytes.len() > MAX_LEN {
+            return Err(ReadError::TooLarge(bytes.len()));
+        }
+        serde_json::from_slice(bytes).map_err(ReadError::Json)
+    }
+
+    /// The bytes to write.
+    pub fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and integers always serialise")
+    }
+}
+
+fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Option::<serde_json::Value>::deserialize(deserializer)? {
+        None | Some(serde_json::Value::Null) => None,
+        Some(serde_json::Value::String(text)) => Some(text),
+        Some(other) => Some(other.to_string()),
+    })
+}

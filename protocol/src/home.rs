@@ -1,0 +1,123 @@
+//! Typed paths under a root home and under a profile's home. Nobody else joins path literals.
+//!
+//! `RootHome` is `~/.hermes` (or `$HERMES_HOME` of the default profile). The home of `default` is the root home itself; any
+//! other profile lives in `<root>/profiles/<name>`. Nothing here touches the file system.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::ProfileName;
+
+/// The root home: everything that exists once per gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootHome(Utf8PathBuf);
+
+/// The home of one profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileHome(Utf8PathBuf);
+
+macro_rules! paths {
+    ($($(#[$doc:meta])* $name:ident => $path:literal),+ $(,)?) => {
+        $($(#[$doc])* pub fn $name(&self) -> Utf8PathBuf { self.0.join($path) })+
+    };
+}
+
+impl RootHome {
+    /// Wraps an absolute path.
+    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Utf8Path {
+        &self.0
+    }
+
+    /// The home of `name`; the root itself for `default`.
+    pub fn profile(&self, name: &ProfileName) -> ProfileHome {
+        if name.is_default() {
+            ProfileHome(self.0.clone())
+        } else {
+            ProfileHome(self.profiles().join(name.as_str()))
+        }
+    }
+
+    paths! {
+        /// Where the homes of named profiles live.
+        profiles => "profiles",
+        /// The instance lock: locked for the supervisor's life, never unlinked.
+        gateway_lock => "gateway.lock",
+        /// The PID record: a hint for people and for existing readers.
+        gateway_pid => "gateway.pid",
+        /// Which profiles were stopped on purpose; written by the supervisor alone.
+        desired_state => "gateway_desired.json",
+        /// The sticky profile of the command line.
+        active_profile => "active_profile",
+        /// The supervisor's own log.
+        supervisor_log => "logs/supervisor.log",
+    }
+}
+
+impl ProfileHome {
+    /// Wraps an absolute path that is known to be a profile's home.
+    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Utf8Path {
+        &self.0
+    }
+
+    paths! {
+        /// Configuration.
+        config => "config.yaml",
+        /// Credentials.
+        env_file => ".env",
+        /// The agent's identity text.
+        soul => "SOUL.md",
+        /// Sessions, messages, inbox.
+        state_db => "state.db",
+        /// Status, written by the worker alone.
+        runtime_status => "runtime_status.json",
+        /// The same bytes under the name that 0.19.0's readers know.
+        gateway_state => "gateway_state.json",
+        /// Logs.
+        logs => "logs",
+        /// The worker's log.
+        gateway_log => "logs/gateway.log",
+        /// Captured standard output and error of the worker and its children.
+        stderr_log => "logs/gateway.stderr.log",
+        /// Mirror of the routing index for 0.19.0.
+        sessions_json => "sessions/sessions.json",
+        /// Webhook routes made by command.
+        webhook_subscriptions => "webhook_subscriptions.json",
+        /// Scripts that webhook routes may run.
+        scripts => "scripts",
+        /// Lock of a standalone gateway of this profile (0.19.0, or `--force`).
+        gateway_lock => "gateway.lock",
+        /// PID record of a standalone gateway of this profile.
+        gateway_pid => "gateway.pid",
+    }
+
+    /// Files whose presence makes a directory a profile; a bare directory is not served.
+    pub fn identity_files(&self) -> [Utf8PathBuf; 6] {
+        IDENTITY_FILES.map(|f| self.0.join(f))
+    }
+}
+
+/// Names of [`ProfileHome::identity_files`].
+pub const IDENTITY_FILES: [&str; 6] =
+    ["config.yaml", ".env", "SOUL.md", "profile.yaml", "auth.json", "state.db"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_is_the_root_and_others_live_below_profiles() {
+        let root = RootHome::new("/h/.hermes");
+        assert_eq!(root.profile(&ProfileName::default_profile()).path(), "/h/.hermes");
+        let coder = root.profile(&"coder".parse().unwrap());
+        assert_eq!(coder.config(), "/h/.hermes/profiles/coder/config.yaml");
+    }
+}

@@ -1,0 +1,1 @@
+//! Session keys (filled in next).

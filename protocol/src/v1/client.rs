@@ -1,0 +1,70 @@
+//! The command line and the supervisor, over `supervisor.sock`.
+//!
+//! One request a connection. The supervisor answers with any number of `Progress`, `Gateway` and `Profile` frames and exactly
+//! one final `Done` or `Refused`, then closes. Status travels as JSON (the very objects of `hermes status --json`), one frame a
+//! profile, so that a thousand profiles fit and a field more breaks nobody.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ProfileName;
+
+/// What a command asks of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientRequest {
+    /// Send status: of everything, or of one profile.
+    Status {
+        /// The only profile wanted.
+        profile: Option<ProfileName>,
+    },
+    /// Start a profile that was stopped, and wait until it is ready.
+    Start {
+        /// Which.
+        profile: ProfileName,
+    },
+    /// Stop a profile, remember that, and wait until its process is gone.
+    Stop {
+        /// Which.
+        profile: ProfileName,
+    },
+    /// Replace a profile's worker without a gap, and wait until the new one is ready.
+    Restart {
+        /// Which.
+        profile: ProfileName,
+    },
+    /// Look at the homes again, and replace every worker one after the other.
+    Reload,
+    /// Stop accepting new turns everywhere, keep running.
+    Drain {
+        /// `false` ends a drain.
+        on: bool,
+    },
+    /// Stop the gateway in order.
+    Shutdown,
+    /// Hand a profile to a gateway of its own: stop its worker, answer its prefix with 503.
+    Detach {
+        /// Which.
+        profile: ProfileName,
+    },
+}
+
+/// One frame of the supervisor's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientReply {
+    /// One line for people while the request is carried out.
+    Progress(String),
+    /// JSON of [`crate::contract::gateway_status::Gateway`].
+    Gateway(String),
+    /// JSON of [`crate::contract::gateway_status::Profile`].
+    Profile(String),
+    /// Carried out; one line for people, possibly empty.
+    Done(String),
+    /// Not carried out.
+    Refused {
+        /// The exit code the command ends with.
+        code: u8,
+        /// What and why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+}

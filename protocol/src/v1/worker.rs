@@ -1,0 +1,260 @@
+//! The supervisor and one worker, over the control pair.
+//!
+//! ```text
+//! worker                                   supervisor
+//!   Offer  ------------------------------->            (handshake.rs)
+//!          <------------------------------- Answer
+//!          <------------------------------- Prepare    claim key, generation, role, listeners known so far
+//!   Report ------------------------------->            claims, problems, settings (default only)
+//!          <------------------------------- Admit      final listeners  (or Refuse: exit 78)
+//!   Ready  ------------------------------->            platforms connected, data socket served
+//!   Heartbeat … every interval ----------->            for as long as it lives
+//!          <------------------------------- StopAccepting
+//!   AcceptStopped ------------------------>            from now on no new connection is taken
+//!          <------------------------------- Drain      the supervisor has dropped its idle connections
+//!   Drained ------------------------------>            then the process exits 0
+//! ```
+//!
+//! End of file means the other process is gone: a worker then drains by itself and exits.
+
+use serde::{Deserialize, Serialize};
+
+/// Supervisor to worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// First message.
+    Prepare(Prepare),
+    /// Go: connect platforms, serve.
+    Admit(Admit),
+    /// Do not serve; exit with 78.
+    Refuse {
+        /// Why, for the worker's log and status file.
+        reason: String,
+    },
+    /// Accept no new connection on the data socket, claim nothing new from the inbox.
+    StopAccepting,
+    /// Finish what runs within the time, then exit 0.
+    Drain {
+        /// Milliseconds until the supervisor stops waiting. Zero interrupts at once.
+        deadline_ms: u64,
+    },
+    /// Refuse (or again admit) new turns while staying up.
+    Quiesce {
+        /// Whether to refuse.
+        on: bool,
+    },
+}
+
+/// What a worker must know before it can judge its own configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Key of the hash that claims are made with; random per supervisor start.
+    pub claim_key: [u8; 32],
+    /// Counter of processes started for this profile since the supervisor started.
+    pub generation: u64,
+    /// The part this worker plays.
+    pub role: Role,
+    /// The multiplex flag where the supervisor's own environment overrides configuration.
+    pub multiplex: Option<bool>,
+    /// Listeners, once known. Empty for the worker whose report decides them.
+    pub listeners: Vec<BoundListener>,
+    /// Process id of the supervisor, for the status file.
+    pub supervisor_pid: u32,
+    /// How often this profile's worker was replaced so far, for the status file.
+    pub restarts: u64,
+    /// Milliseconds between two heartbeats.
+    pub heartbeat_ms: u64,
+}
+
+/// The part a worker plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Its settings are the gateway's: `default`, or the only profile where multiplexing is off.
+    Primary,
+    /// Served beside the primary; may not open listeners.
+    Secondary,
+}
+
+/// The worker's view of its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Exclusive identities this worker will use.
+    pub claims: Vec<Claim>,
+    /// Everything that is wrong or odd.
+    pub problems: Vec<Problem>,
+    /// Names of configured platforms: (name, whether an adapter exists).
+    pub platforms: Vec<(String, bool)>,
+    /// The gateway's settings; from the primary only.
+    pub gateway: Option<GatewaySettings>,
+}
+
+/// An exclusive identity: two workers must never hold the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// Platform name.
+    pub platform: String,
+    /// Keyed hash of scope and identity.
+    pub identity: [u8; 32],
+    /// File and key or variable that hold it; never the value.
+    pub source: String,
+}
+
+/// How much a problem stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    /// Worth a line in the log.
+    Warning,
+    /// One platform does not start.
+    Platform,
+    /// The profile does not start.
+    Profile,
+    /// The contract between profiles is broken: policy decides whether the gateway starts.
+    Gateway,
+}
+
+/// One thing that is wrong in a profile's files. Never carries a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// How much it stops.
+    pub severity: Severity,
+    /// Stable, for scripts: `port_binding`, `unknown_key`, `yaml_syntax`, …
+    pub code: String,
+    /// The platform concerned.
+    pub platform: Option<String>,
+    /// Absolute path of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: Option<u32>,
+    /// Column, from 1.
+    pub column: Option<u32>,
+    /// Dotted key path, or variable name.
+    pub key: Option<String>,
+    /// What is wrong, one sentence.
+    pub message: String,
+    /// The next step, one sentence.
+    pub fix: Option<String>,
+}
+
+/// What happens when a profile breaks the contract at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnProfileError {
+    /// Refuse the whole start.
+    #[default]
+    Fail,
+    /// Start without the offender.
+    Skip,
+}
+
+/// Settings of the gateway, from the primary's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewaySettings {
+    /// `gateway.multiplex_profiles`, overrides applied.
+    pub multiplex: bool,
+    /// `gateway.multiplex_profile_allowlist`; `None` = all.
+    pub allowlist: Option<Vec<String>>,
+    /// `gateway.on_profile_error`.
+    pub on_profile_error: OnProfileError,
+    /// `gateway.shared_env`: names only.
+    pub shared_env: Vec<String>,
+    /// What to bind, one entry a port-binding platform.
+    pub listeners: Vec<ListenerSetting>,
+    /// `gateway.admin`: address of the metrics listener.
+    pub admin: Option<String>,
+    /// `gateway.max_connections`: open client connections, all listeners together.
+    pub max_connections: u32,
+    /// `gateway.max_requests_per_profile`: requests in flight for one profile.
+    pub max_requests_per_profile: u32,
+    /// `gateway.max_body_bytes`: largest request body the proxy passes on.
+    pub max_body_bytes: u64,
+    /// `gateway.header_timeout_ms`: time a client has for a request's head.
+    pub header_timeout_ms: u64,
+    /// `gateway.hold_ms`: how long a request waits for a worker that is starting.
+    pub hold_ms: u64,
+    /// `gateway.response_timeout_ms`: time a worker has until the response's head.
+    pub response_timeout_ms: u64,
+    /// `agent.restart_drain_timeout`: time running turns have on stop, swap and shutdown.
+    pub drain_ms: u64,
+    /// `gateway.start_timeout_ms`: time a worker has from spawn to ready.
+    pub start_timeout_ms: u64,
+    /// `gateway.stuck_after_ms`: silence on the control socket after which a worker is replaced.
+    pub stuck_after_ms: u64,
+    /// `gateway.heartbeat_ms`: time between two heartbeats.
+    pub heartbeat_ms: u64,
+}
+
+/// One address a platform wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ListenerSetting {
+    /// Platform name.
+    pub platform: String,
+    /// Host; `None` = all interfaces, both families.
+    pub host: Option<String>,
+    /// Port; 0 = any.
+    pub port: u16,
+    /// File and key it comes from, for "port in use".
+    pub source: String,
+}
+
+/// A listener the supervisor has bound.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BoundListener {
+    /// `127.0.0.1:8644`, the port as the system assigned it.
+    pub address: String,
+    /// Host as configured, which loopback-only rules look at; `None` = all interfaces.
+    pub host: Option<String>,
+    /// Platforms reachable on it.
+    pub platforms: Vec<String>,
+}
+
+/// Permission to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admit {
+    /// All listeners, as bound.
+    pub listeners: Vec<BoundListener>,
+    /// Whether `/p/<profile>/` is in force.
+    pub multiplex: bool,
+    /// All served profiles, `default` first; for the status file of the primary.
+    pub served: Vec<String>,
+}
+
+/// Worker to supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Answer to `Prepare`.
+    Report(Report),
+    /// Serving.
+    Ready,
+    /// Still alive.
+    Heartbeat(Heartbeat),
+    /// Answer to `StopAccepting`.
+    AcceptStopped,
+    /// Everything is finished; the process exits 0 next.
+    Drained,
+    /// Ready, but a platform is not: readiness stays, state becomes `degraded`. An empty list ends it.
+    Degraded {
+        /// Names of platforms that are configured and not connected.
+        platforms: Vec<String>,
+    },
+}
+
+/// Sent at every interval by the same executor that serves requests, so that silence means stuck.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Counts up from 1.
+    pub sequence: u64,
+    /// Turns running.
+    pub active_turns: u32,
+    /// Inbox items not yet claimed.
+    pub inbox_waiting: u64,
+    /// Long-lived tasks and how far they are.
+    pub tasks: Vec<TaskProgress>,
+}
+
+/// Progress of one long-lived task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskProgress {
+    /// Task name.
+    pub task: String,
+    /// Counts up whenever the task does anything.
+    pub progress: u64,
+}

@@ -1,0 +1,33 @@
+//! Message versions and their negotiation, a pure function.
+
+/// A message version.
+pub type Version = u16;
+
+/// Oldest and newest version this build speaks: N-1 and N once there are two.
+pub const SUPPORTED: std::ops::RangeInclusive<Version> = 1..=1;
+
+/// The version used between equals.
+pub const NEWEST: Version = *SUPPORTED.end();
+
+/// The newest version both ranges contain.
+pub fn negotiate(
+    ours: &std::ops::RangeInclusive<Version>,
+    theirs: &std::ops::RangeInclusive<Version>,
+) -> Option<Version> {
+    let newest = *ours.end().min(theirs.end());
+    (ours.contains(&newest) && theirs.contains(&newest)).then_some(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_wins() {
+        assert_eq!(negotiate(&(1..=2), &(2..=3)), Some(2));
+        assert_eq!(negotiate(&(2..=3), &(1..=2)), Some(2));
+        assert_eq!(negotiate(&(1..=1), &(1..=1)), Some(1));
+        assert_eq!(negotiate(&(1..=1), &(2..=3)), None);
+        assert_eq!(negotiate(&(3..=4), &(1..=2)), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! One worker: serves exactly one profile, in its own process, environment and address space.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!   data socket ─▶ http ─▶ platform (webhook, api_server) ─▶ inbox ─▶ turn ─▶ engine ─▶ delivery
+//!                                  │ direct (api_server)        │        │       (echo, native)
+//!                                  └───────────────────────────────▶ turn┘
+//!   control pair ─▶ control ─▶ app (phases)          store: one writer thread, all tables of state.db
+//! ```
+//!
+//! **Who owns what.** `app` owns the phases and every task. `control` owns the control socket. `store` owns `state.db`: one
+//! thread, one connection for writing, everything that waits is committed as one transaction (`synchronous=FULL`), and only
+//! then acknowledged. `inbox` owns which item runs next; `session` owns keys, ids and history; `turn` owns running turns and
+//! the limit on them; `status` alone writes `runtime_status.json` and `gateway_state.json`; `logging` alone writes `logs/`.
+//! Nobody writes to the process environment; configuration is a value made once at start.
+//!
+//! **Guarantees.**
+//! - What was acknowledged to a sender was committed before. A crash before the turn started runs the item once; a crash after
+//!   resumes it: the claim, the session and the user's message row were one transaction, so they are there or not together.
+//! - One turn at a time per session key, in order of arrival, also while two generations of this worker live: a lease row in
+//!   `state.db`, void when its process is gone.
+//! - A platform never sees another profile's data: there is none in this process.
+//! - Draining never breaks a request: the worker stops accepting when told, keeps open connections until their client (the
+//!   supervisor) closes them or the deadline passes, then exits 0.
+//!
+//! **Order at start.** Environment and `.env` → configuration (all problems) → handshake → `Report` → `Admit` → store open →
+//! recovery of claimed items → platforms start → data socket served → `Ready` → heartbeats. Nothing is served and nothing is
+//! polled before `Admit`. A refused worker exits 78.
+//!
+//! **Order at stop.** `StopAccepting` → no new connection, no new claim → `AcceptStopped` → `Drain` → running turns finish or
+//! are interrupted at the deadline (and resumed by the next process) → store flushed and closed → final status → exit 0.
+//! End of file on the control socket does the same with a short deadline.
