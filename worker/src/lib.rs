@@ -31,3 +31,7 @@
 //! **Order at stop.** `StopAccepting` → no new connection, no new claim → `AcceptStopped` → `Drain` → running turns finish or
 //! are interrupted at the deadline (and resumed by the next process) → store flushed and closed → final status → exit 0.
 //! End of file on the control socket does the same with a short deadline.
+
+pub mod engine;
+pub mod inbound;
+pub mod platform;

@@ -1,0 +1,135 @@
+//! A turn's engine: the seam between "a conversation continues" and whoever writes the answer.
+//!
+//! An engine gets the whole prompt and streams events; it never touches the store. `echo` is offline and deterministic, `native`
+//! calls a model. Dropping the future or cancelling the token interrupts; an engine must notice within a second.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// One message of the history an engine sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// `user` or `assistant`.
+    pub role: Role,
+    /// Text, or parts as the wire has them.
+    pub content: serde_json::Value,
+}
+
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The person, or the system that sent the event.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// Everything an engine needs for one turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Session id, for logs.
+    pub session_id: String,
+    /// The stored system prompt followed by the client's own, or none.
+    pub system: String,
+    /// History, oldest first; the last one is the new user message.
+    pub messages: Vec<Message>,
+}
+
+/// What an engine says while it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A piece of the answer.
+    Delta(String),
+    /// A new attempt starts after an error; nothing of the earlier one was shown.
+    Retrying {
+        /// Which attempt comes next, from 2.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Tokens of a whole turn, all calls summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Input tokens that were not cached.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Input tokens read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// Reasoning tokens, part of the output.
+    pub reasoning_tokens: u64,
+}
+
+/// A finished answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// The whole text.
+    pub text: String,
+    /// `stop`, `length`, …
+    pub finish_reason: String,
+    /// Model as billed.
+    pub model: String,
+    /// Provider name, for accounting.
+    pub provider: String,
+    /// Base URL, for accounting.
+    pub base_url: String,
+    /// Tokens.
+    pub usage: Usage,
+    /// Calls made to the provider, failed ones included.
+    pub calls: u32,
+}
+
+/// Why there is no answer. Never carries a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// Stopped from outside.
+    #[error("interrupted")]
+    Interrupted,
+    /// Configuration lacks something; a retry cannot help.
+    #[error("{0}")]
+    Config(String),
+    /// The provider refused or failed for good.
+    #[error("{message}")]
+    Provider {
+        /// HTTP status, where there was one.
+        status: Option<u16>,
+        /// What it said, shortened and redacted.
+        message: String,
+        /// Calls made.
+        calls: u32,
+    },
+}
+
+/// Where events go: bounded, so that a slow reader slows the engine down.
+pub type EventSink = mpsc::Sender<Event>;
+
+/// A boxed engine future.
+pub type EngineFuture<'a> = Pin<Box<dyn Future<Output = Result<Outcome, EngineError>> + Send + 'a>>;
+
+/// Writes the answer of one turn.
+pub trait Engine: Send + Sync {
+    /// `echo`, `native`.
+    fn name(&self) -> &'static str;
+
+    /// The model id sessions record, and the provider line of the system prompt.
+    fn model(&self) -> ModelId;
+
+    /// Runs one turn. A closed sink is not an error: nobody is listening to the pieces.
+    fn run<'a>(&'a self, prompt: &'a Prompt, events: EventSink, cancel: CancellationToken) -> EngineFuture<'a>;
+}
+
+/// What a session records of the model it talks to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelId {
+    /// Model id on the wire.
+    pub model: String,
+    /// Provider name.
+    pub provider: String,
+}
