@@ -32,6 +32,12 @@
 //! are interrupted at the deadline (and resumed by the next process) → store flushed and closed → final status → exit 0.
 //! End of file on the control socket does the same with a short deadline.
 
+mod app;
+pub mod cli;
 pub mod engine;
 pub mod inbound;
 pub mod platform;
+pub mod status;
+
+pub use app::run;
+pub use cli::{Mode, WorkerArgs};

@@ -1,0 +1,30 @@
+//! What a worker process is asked to do. The command line itself belongs to the supervisor crate; this is its plain result.
+
+use std::net::SocketAddr;
+
+use hermes_protocol::{ProfileHome, ProfileName};
+
+/// Arguments of one worker process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerArgs {
+    /// The profile it serves (`--profile`).
+    pub profile: ProfileName,
+    /// That profile's home, absolute.
+    pub home: ProfileHome,
+    /// What to do with it.
+    pub mode: Mode,
+}
+
+/// What a worker process does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Started by a supervisor: descriptors `data` and `control` are inherited.
+    Supervised,
+    /// In the foreground, without a supervisor, to debug one profile.
+    Standalone {
+        /// Address of its HTTP listener; `None` = any free port on the loopback interface.
+        http: Option<SocketAddr>,
+    },
+    /// `--routes-for NAME`: prints, as JSON, the webhook routes of `profile`'s file that belong to NAME, and exits.
+    RoutesFor(ProfileName),
+}

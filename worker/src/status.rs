@@ -1,0 +1,153 @@
+//! This worker's word on itself: the record behind `runtime_status.json` and `gateway_state.json`.
+//!
+//! [`Status`] is a cheap handle that anyone may hold and set; nothing it does blocks. One task of `app` turns changes into
+//! files. State changes reach the disk at once; counts at most once a second, so that thousands of turns do
+//! not become thousands of synced files. The record starts empty at every start: what an earlier process wrote is never merged.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hermes_protocol::contract::runtime_status::{PlatformStatus, RuntimeStatus, SCHEMA};
+use tokio::sync::Notify;
+
+/// States of a worker in its status file; the words are 0.19.0's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not serving yet.
+    Starting,
+    /// Serving.
+    Running,
+    /// Serving, but a configured platform is not connected.
+    Degraded,
+    /// Finishing what runs.
+    Draining,
+    /// Ended in order.
+    Stopped,
+    /// Ended before it served.
+    StartupFailed,
+}
+
+impl State {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::StartupFailed => "startup_failed",
+        }
+    }
+}
+
+/// Handle on the record. Cloning shares it; dropping does nothing.
+#[derive(Debug, Clone)]
+pub struct Status(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    record: Mutex<Record>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Record {
+    status: RuntimeStatus,
+    /// Something other than a count changed since the last take.
+    urgent: bool,
+    /// Anything changed since the last take.
+    dirty: bool,
+}
+
+impl Status {
+    /// A handle on `first`; see [`empty`].
+    pub fn new(first: RuntimeStatus) -> Self {
+        let record = Record { status: first, urgent: true, dirty: true };
+        Self(Arc::new(Inner { record: Mutex::new(record), changed: Notify::new() }))
+    }
+
+    /// Enters `state`. `reason` is kept for the states that end a process and dropped otherwise.
+    pub fn set_state(&self, state: State, reason: Option<&str>) {
+        self.change(true, |status| {
+            status.gateway_state = Some(state.as_str().to_owned());
+            status.exit_reason = reason.map(str::to_owned);
+        });
+    }
+
+    /// Replaces what is known of one platform; `updated_at` is filled in where it is missing.
+    pub fn set_platform(&self, name: &str, mut platform: PlatformStatus) {
+        platform.updated_at.get_or_insert_with(now);
+        self.change(true, |status| {
+            status.platforms.insert(name.to_owned(), platform);
+        });
+    }
+
+    /// How many turns run now.
+    pub fn set_active(&self, active: u64) {
+        let mut record = self.lock();
+        if record.status.active_agents != active {
+            record.status.active_agents = active;
+            record.dirty = true;
+            drop(record);
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// Changes anything else of the record.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RuntimeStatus)) {
+        self.change(true, change);
+    }
+
+    /// The record as it is now, stamped with the time.
+    pub fn snapshot(&self) -> RuntimeStatus {
+        let mut status = self.lock().status.clone();
+        status.updated_at = Some(now());
+        status
+    }
+
+    fn change(&self, urgent: bool, change: impl FnOnce(&mut RuntimeStatus)) {
+        let mut record = self.lock();
+        change(&mut record.status);
+        record.dirty = true;
+        record.urgent |= urgent;
+        drop(record);
+        self.0.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        // A panic while the lock is held leaves a whole record behind: every change is a plain assignment.
+        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A platform's status without an error.
+pub fn platform(state: &str) -> PlatformStatus {
+    PlatformStatus { state: state.to_owned(), error_code: None, error_message: None, updated_at: None }
+}
+
+/// An empty record of this process for `profile`.
+pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>) -> RuntimeStatus {
+    RuntimeStatus {
+        pid: Some(pid),
+        kind: Some(hermes_protocol::contract::pid_record::KIND.to_owned()),
+        argv,
+        start_time,
+        gateway_state: Some(State::Starting.as_str().to_owned()),
+        exit_reason: None,
+        restart_requested: false,
+        active_agents: 0,
+        platforms: std::collections::BTreeMap::new(),
+        updated_at: None,
+        served_profiles: None,
+        schema: Some(SCHEMA),
+        profile: Some(profile.to_owned()),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        supervisor_pid: None,
+        restarts: None,
+    }
+}
+
+/// Now, as 0.19.0 writes it: `2026-11-21T00:30:57.381254+00:00`.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+}
