@@ -39,8 +39,8 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
 
 /// Decodes one message that must fill `bytes` exactly.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let (value, used) =
-        bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<MAX_FRAME_LEN>()).map_err(CodecError::Decode)?;
+    let (value, used) = bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<MAX_FRAME_LEN>())
+        .map_err(CodecError::Decode)?;
     if used == bytes.len() { Ok(value) } else { Err(CodecError::TrailingBytes { used, len: bytes.len() }) }
 }
 

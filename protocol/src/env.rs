@@ -4,9 +4,28 @@
 
 /// Variables that pass by exact name.
 pub const ALLOWED: [&str; 22] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "RUST_LOG", "RUST_BACKTRACE", "LANGUAGE",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "TERM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "LANGUAGE",
 ];
 
 /// Variables that pass by prefix.
@@ -50,7 +69,8 @@ mod tests {
     #[test]
     fn nothing_unlisted_passes() {
         assert!(is_allowed("PATH") && is_allowed("LC_ALL") && is_allowed("XDG_RUNTIME_DIR"));
-        for secret in ["OPENAI_API_KEY", "API_SERVER_KEY", "HERMES_HOME", "LD_PRELOAD", "PYTHONPATH", "path"] {
+        for secret in ["OPENAI_API_KEY", "API_SERVER_KEY", "HERMES_HOME", "LD_PRELOAD", "PYTHONPATH", "path"]
+        {
             assert!(!is_allowed(secret), "{secret}");
         }
     }

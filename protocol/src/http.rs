@@ -160,8 +160,20 @@ mod tests {
             assert_eq!(split(path), Split::Bare(Some(name("coder"))));
         }
         for path in [
-            "/p/Coder/x", "/p//x", "/p/./coder/x", "/p/../x", "/p/%20coder/x", "/p/coder%20/x", "/p/coder%2Fx/y",
-            "/p/%2e%2e/x", "/p/coder%00/x", "/p/%2563oder/x", "/p/coder%/x", "/p/coder%zz/x", "/p/c%c3%b6/x", "/p/main/x",
+            "/p/Coder/x",
+            "/p//x",
+            "/p/./coder/x",
+            "/p/../x",
+            "/p/%20coder/x",
+            "/p/coder%20/x",
+            "/p/coder%2Fx/y",
+            "/p/%2e%2e/x",
+            "/p/coder%00/x",
+            "/p/%2563oder/x",
+            "/p/coder%/x",
+            "/p/coder%zz/x",
+            "/p/c%c3%b6/x",
+            "/p/main/x",
         ] {
             assert_eq!(split(path), Split::UnknownProfile, "{path}");
         }

@@ -1,1 +1,17 @@
-//! stub
+//! Harness of the end-to-end tests: temporary homes, real gateways, raw HTTP, a provider that speaks the real wire.
+//!
+//! Everything binds port 0 on loopback, lives in a temporary directory, and ends the processes it started by their own handles.
+//! Nothing here knows how the gateway works inside; it sees what a user sees, plus `/proc`.
+
+#![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+
+pub mod gateway;
+pub mod home;
+pub mod http;
+pub mod process;
+pub mod provider;
+pub mod sign;
+pub mod wait;
+
+pub use gateway::Gateway;
+pub use home::Home;

@@ -122,7 +122,12 @@ pub trait Engine: Send + Sync {
     fn model(&self) -> ModelId;
 
     /// Runs one turn. A closed sink is not an error: nobody is listening to the pieces.
-    fn run<'a>(&'a self, prompt: &'a Prompt, events: EventSink, cancel: CancellationToken) -> EngineFuture<'a>;
+    fn run<'a>(
+        &'a self,
+        prompt: &'a Prompt,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> EngineFuture<'a>;
 }
 
 /// What a session records of the model it talks to.

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn reads_what_0_19_0_left_behind() {
-        let old = r#"{"pid":54,"kind":"hermes-gateway","argv":["hermes","gateway","run"],"start_time":163917}"#;
+        let old =
+            r#"{"pid":54,"kind":"hermes-gateway","argv":["hermes","gateway","run"],"start_time":163917}"#;
         let record = PidRecord::read(old).unwrap();
         assert_eq!((record.pid, record.start_time, record.schema), (54, Some(163_917), None));
         assert_eq!(record.write(), old);

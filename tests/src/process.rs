@@ -1,0 +1,107 @@
+//! Processes as the kernel shows them: who is alive, whose child, what environment, what memory.
+
+use camino::Utf8Path;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+/// Whether a process exists and is not a zombie.
+pub fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|s| s != 'Z' && s != 'X')
+}
+
+/// The state letter of `/proc/<pid>/stat`.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// The parent of a process.
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// All process ids.
+pub fn all() -> Vec<u32> {
+    fs_err::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Children of `pid`, zombies included.
+pub fn children(pid: u32) -> Vec<u32> {
+    all().into_iter().filter(|p| parent(*p) == Some(pid)).collect()
+}
+
+/// Live processes that were started with an environment naming `home`.
+pub fn using(home: &Utf8Path) -> Vec<u32> {
+    all()
+        .into_iter()
+        .filter(|p| is_alive(*p) && environment(*p).is_some_and(|e| contains(&e, home.as_str().as_bytes())))
+        .collect()
+}
+
+/// Raw environment of a process.
+pub fn environment(pid: u32) -> Option<Vec<u8>> {
+    fs_err::read(format!("/proc/{pid}/environ")).ok()
+}
+
+/// Whether `needle` is in `haystack`.
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle)
+}
+
+/// Which of `needles` occur in the readable and writable memory of a process.
+pub fn find_in_memory(pid: u32, needles: &[&str]) -> Vec<String> {
+    use std::io::{Read as _, Seek as _};
+    let maps = fs_err::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut memory = fs_err::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut found = Vec::new();
+    for line in maps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(mode)) = (fields.next(), fields.next()) else { continue };
+        if !mode.starts_with("rw") {
+            continue;
+        }
+        let Some((from, to)) = range.split_once('-') else { continue };
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        if memory.seek(std::io::SeekFrom::Start(from)).is_err() || memory.read_exact(&mut bytes).is_err() {
+            continue;
+        }
+        for needle in needles {
+            if contains(&bytes, needle.as_bytes()) && !found.iter().any(|f| f == needle) {
+                found.push((*needle).to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Resident memory in bytes.
+pub fn rss(pid: u32) -> u64 {
+    field_kb(pid, "status", "VmRSS:") * 1024
+}
+
+/// Proportional set size in bytes.
+pub fn pss(pid: u32) -> u64 {
+    field_kb(pid, "smaps_rollup", "Pss:") * 1024
+}
+
+fn field_kb(pid: u32, file: &str, field: &str) -> u64 {
+    fs_err::read_to_string(format!("/proc/{pid}/{file}"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|l| l.strip_prefix(field)?.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
+}
+
+/// User and system CPU time so far, in clock ticks.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, rest)) = stat.rsplit_once(')') else { return 0 };
+    rest.split_ascii_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum()
+}

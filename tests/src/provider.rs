@@ -1,0 +1,205 @@
+//! A provider that speaks the chat-completions wire: SSE, errors, rate limits, cuts and silence, by script.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the provider does with one call.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Streams these pieces, then usage and `[DONE]`.
+    Text(Vec<String>),
+    /// Answers with a status, extra header lines and a body.
+    Status(u16, Vec<(String, String)>, String),
+    /// Streams these pieces, then closes without an end.
+    Cut(Vec<String>),
+    /// Says nothing until the caller leaves.
+    Hang,
+}
+
+impl Reply {
+    /// A whole answer in one piece.
+    pub fn text(text: &str) -> Self {
+        Self::Text(vec![text.to_owned()])
+    }
+
+    /// An error as OpenAI phrases them.
+    pub fn error(status: u16, message: &str) -> Self {
+        Self::Status(
+            status,
+            Vec::new(),
+            serde_json::json!({"error": {"message": message, "type": "x"}}).to_string(),
+        )
+    }
+}
+
+/// One call as it arrived.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Request head, raw.
+    pub head: String,
+    /// Request body.
+    pub body: serde_json::Value,
+}
+
+#[derive(Default)]
+struct Shared {
+    script: Mutex<VecDeque<Reply>>,
+    calls: Mutex<Vec<Call>>,
+    open: AtomicUsize,
+    stop: AtomicBool,
+}
+
+/// A running provider on loopback.
+pub struct Provider {
+    shared: Arc<Shared>,
+    address: String,
+}
+
+impl Provider {
+    /// Starts one. Without a script it answers `pong` to everything.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if accepting.stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let shared = Arc::clone(&accepting);
+                if let Ok(stream) = stream {
+                    std::thread::spawn(move || {
+                        shared.open.fetch_add(1, Ordering::SeqCst);
+                        let _ = serve(stream, &shared);
+                        shared.open.fetch_sub(1, Ordering::SeqCst);
+                    });
+                }
+            }
+        });
+        Self { shared, address }
+    }
+
+    /// `model.base_url` for it.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// `config.yaml` lines of a profile that uses it, with the key taken from `.env`'s `CUSTOM_API_KEY`.
+    pub fn model_config(&self) -> String {
+        format!(
+            "model: {{default: m, provider: custom, base_url: '{}', api_key: '${{CUSTOM_API_KEY}}'}}\n",
+            self.base_url()
+        )
+    }
+
+    /// Adds replies; one is used a call.
+    pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.shared.script).extend(replies);
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.shared.calls).clone()
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(&self.address);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let Some((head, body)) = read_request(&mut stream, &mut buffer)? else { return Ok(()) };
+        lock(&shared.calls).push(Call { head, body: serde_json::from_slice(&body).unwrap_or_default() });
+        let reply = lock(&shared.script).pop_front().unwrap_or_else(|| Reply::text("pong"));
+        match reply {
+            Reply::Status(code, headers, body) => {
+                let extra: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+                write!(
+                    stream,
+                    "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{extra}Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )?;
+            }
+            Reply::Hang => {
+                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+                let _ = stream.read(&mut [0]);
+                return Ok(());
+            }
+            Reply::Text(pieces) => {
+                stream_pieces(&mut stream, &pieces)?;
+                let done = r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+                let usage = r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[],"usage":{"prompt_tokens":11,"completion_tokens":5,"total_tokens":16}}"#;
+                chunk(&mut stream, &format!("data: {done}\n\ndata: {usage}\n\ndata: [DONE]\n\n"))?;
+                stream.write_all(b"0\r\n\r\n")?;
+            }
+            Reply::Cut(pieces) => {
+                stream_pieces(&mut stream, &pieces)?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn stream_pieces(stream: &mut TcpStream, pieces: &[String]) -> std::io::Result<()> {
+    stream.write_all(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+    )?;
+    for piece in pieces {
+        let event = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": null}]});
+        chunk(stream, &format!("data: {event}\n\n"))?;
+    }
+    Ok(())
+}
+
+fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    write!(stream, "{:x}\r\n{text}\r\n", text.len())?;
+    stream.flush()
+}
+
+fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let mut part = [0; 16 * 1024];
+    let end = loop {
+        if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let n = stream.read(&mut part)?;
+        if n == 0 {
+            return Ok(None);
+        }
+        buffer.extend_from_slice(&part[..n]);
+    };
+    let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+    buffer.drain(..end);
+    let length = head
+        .lines()
+        .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok())
+        .unwrap_or(0);
+    while buffer.len() < length {
+        let n = stream.read(&mut part)?;
+        if n == 0 {
+            return Ok(None);
+        }
+        buffer.extend_from_slice(&part[..n]);
+    }
+    Ok(Some((head, buffer.drain(..length).collect())))
+}

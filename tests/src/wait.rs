@@ -1,0 +1,30 @@
+//! The only tolerated wait: a condition, polled until it holds or patience ends.
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that should happen at once. Generous: machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls `condition` until it gives a value; panics naming `what` when patience ends.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// [`until`] for a plain yes or no.
+pub fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
+    until(what, || condition().then_some(()));
+}
+
+/// Lets time pass where the passing itself is under test (nothing may happen meanwhile).
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
