@@ -45,3 +45,6 @@
 //! each phase has a deadline; a second signal jumps to SIGTERM, a third to SIGKILL. The lock is released last.
 //!
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
+
+pub mod app;
+pub mod supervise;
