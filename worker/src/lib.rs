@@ -34,10 +34,15 @@
 
 mod app;
 pub mod cli;
+pub mod delivery;
 pub mod engine;
 pub mod inbound;
+pub mod inbox;
 pub mod platform;
+pub mod session;
 pub mod status;
+pub mod store;
+pub mod turn;
 
 pub use app::run;
 pub use cli::{Mode, WorkerArgs};
