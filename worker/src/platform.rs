@@ -3,10 +3,23 @@
 //! One file or folder under `platform/` each, plus one line in [`registry`]. The trait has exactly what differs: HTTP-inbound
 //! platforms contribute routes; connection platforms (none yet) will do their work in `start`.
 
+mod api_server;
+mod webhook;
+mod wire;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use hermes_protocol::ProfileHome;
+use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::latest::BoundListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::delivery::Deliveries;
+use crate::inbox::Inbox;
+use crate::status::Status;
+use crate::turn::Turns;
 
 /// A boxed future of a platform.
 pub type PlatformFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,4 +49,38 @@ pub trait Platform: Send + Sync {
 
     /// Takes in nothing new; finishes what it holds. Returns early when `now` is cancelled.
     fn drain(&self, now: CancellationToken) -> PlatformFuture<'_, ()>;
+}
+
+/// What platforms are made of.
+#[derive(Clone)]
+pub struct Context {
+    /// The profile's settings.
+    pub config: Arc<ProfileConfig>,
+    /// The profile's home.
+    pub home: ProfileHome,
+    /// The way in for events.
+    pub inbox: Inbox,
+    /// Turns whose client waits.
+    pub turns: Turns,
+    /// The way out for what needs no turn.
+    pub deliveries: Deliveries,
+    /// What this worker says about itself.
+    pub status: Status,
+    /// The gateway's listeners, as bound: rules that hold on loopback only look at these.
+    pub listeners: Vec<BoundListener>,
+    /// The whole environment of a program that a platform starts (route scripts): the allow-list of this process, plus
+    /// `HERMES_HOME` and `HERMES_PROFILE`. No secret is in it.
+    pub child_env: Vec<(String, String)>,
+}
+
+/// The platforms that this profile's configuration turns on and this build has an adapter for.
+pub fn registry(context: &Context) -> Vec<Arc<dyn Platform>> {
+    let mut platforms: Vec<Arc<dyn Platform>> = Vec::new();
+    if let Some(config) = &context.config.webhook {
+        platforms.push(Arc::new(webhook::Webhook::new(config, context)));
+    }
+    if let Some(config) = &context.config.api_server {
+        platforms.push(Arc::new(api_server::ApiServer::new(config, context)));
+    }
+    platforms
 }

@@ -1,0 +1,247 @@
+//! Which routes there are: those of the configuration, and those made by command.
+//!
+//! `webhook_subscriptions.json` is read again when its time, size or inode changed. A route of the configuration wins over one
+//! of the file; a file that cannot be understood changes nothing. A route keeps its rate window for as long as it lives.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use camino::Utf8PathBuf;
+use hermes_protocol::ProfileHome;
+use hermes_protocol::config::{Route, Secret};
+use hermes_protocol::latest::BoundListener;
+use serde_json::{Map, Value};
+
+use super::filter::{self, Filter};
+use super::rate::Window;
+use crate::platform::PlatformError;
+
+/// Turns authentication off. For tests, on loopback only.
+const NO_AUTH: &str = "INSECURE_NO_AUTH";
+/// Hosts that count as loopback, spelled exactly so; anything else may be reached from outside.
+const LOOPBACK: [&str; 5] = ["127.0.0.1", "localhost", "::1", "ip6-localhost", "ip6-loopback"];
+/// Largest subscription file that is read.
+const MAX_FILE_LEN: u64 = 4 * 1024 * 1024;
+
+/// A route, ready to judge requests.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) route: Route,
+    pub(super) auth: Auth,
+    pub(super) filters: Vec<Filter>,
+    pub(super) window: Mutex<Window>,
+    /// The deprecated signature was used and reported.
+    pub(super) warned_v1: AtomicBool,
+}
+
+/// How a route knows its senders.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Auth {
+    Secret(Secret),
+    /// Anybody; reachable from this machine only.
+    Open,
+    /// Nobody.
+    Missing,
+}
+
+/// What all routes of a profile share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Secret of routes without their own.
+    secret: Option<Secret>,
+    home: ProfileHome,
+    /// The host, if any, through which others than this machine could come.
+    exposed: Option<String>,
+}
+
+/// Identity of a version of a file.
+type Stamp = (i64, i64, u64, u64);
+
+#[derive(Debug, Default)]
+struct Dynamic {
+    stamp: Option<Stamp>,
+    routes: HashMap<String, Arc<Ready>>,
+}
+
+/// All routes of one profile.
+#[derive(Debug)]
+pub(super) struct Routes {
+    shared: Shared,
+    fixed: HashMap<String, Arc<Ready>>,
+    file: Utf8PathBuf,
+    dynamic: RwLock<Dynamic>,
+}
+
+impl Shared {
+    pub(super) fn new(secret: Option<Secret>, home: ProfileHome, listeners: &[BoundListener]) -> Self {
+        let exposed = listeners
+            .iter()
+            .filter(|listener| listener.platforms.iter().any(|p| p == "webhook"))
+            .find(|listener| !listener.host.as_deref().is_some_and(|host| LOOPBACK.contains(&host)))
+            .map(|listener| listener.host.clone().unwrap_or_else(|| listener.address.clone()));
+        Self { secret: secret.filter(|s| !s.is_empty()), home, exposed }
+    }
+
+    fn auth(&self, route: &Route) -> Auth {
+        match route.secret.as_ref().filter(|s| !s.is_empty()).or(self.secret.as_ref()) {
+            Some(secret) if secret.expose() == NO_AUTH => Auth::Open,
+            Some(secret) => Auth::Secret(secret.clone()),
+            None => Auth::Missing,
+        }
+    }
+
+    fn ready(&self, name: &str, route: Route) -> Ready {
+        let filters = filter::compile(&route.filters, self.home.path(), &mut |problem| {
+            tracing::warn!(route = name, "[webhook] Route '{name}': {problem}");
+        });
+        if !route.skills.is_empty() {
+            tracing::warn!(route = name, "[webhook] Route '{name}' names skills, which this version does not load");
+        }
+        Ready {
+            auth: self.auth(&route),
+            filters,
+            window: Mutex::new(Window::new(Instant::now())),
+            warned_v1: AtomicBool::new(false),
+            route,
+        }
+    }
+
+    /// Why a route must not be served.
+    fn refuse(&self, name: &str, route: &Route) -> Option<PlatformError> {
+        let error = |code: &str, message: String| {
+            Some(PlatformError { code: code.to_owned(), message, retryable: false })
+        };
+        match (self.auth(route), &self.exposed) {
+            (Auth::Missing, _) => error(
+                "webhook_secret_missing",
+                format!(
+                    "[webhook] Route '{name}' has no HMAC secret. Set 'secret' on the route or globally. For testing without \
+                     auth, set secret to 'INSECURE_NO_AUTH'."
+                ),
+            ),
+            (Auth::Open, Some(host)) => error(
+                "webhook_insecure_bind",
+                format!(
+                    "[webhook] Route '{name}' uses INSECURE_NO_AUTH secret but is bound to non-loopback host '{host}'. \
+                     INSECURE_NO_AUTH is for local testing only. Refusing to start to prevent accidental exposure."
+                ),
+            ),
+            _ if route.deliver_only && matches!(route.deliver.as_str(), "" | "log") => error(
+                "webhook_deliver_only",
+                format!(
+                    "[webhook] Route '{name}' has deliver_only=true but deliver is '{}'. Direct delivery requires a real \
+                     target (telegram, discord, slack, github_comment, etc.).",
+                    route.deliver
+                ),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Routes {
+    /// Checks the configured routes and reads the file once. The first route that must not be served stops the platform.
+    pub(super) fn new(shared: Shared, configured: &[(String, Route)]) -> Result<Self, PlatformError> {
+        if let Some(error) = configured.iter().find_map(|(name, route)| shared.refuse(name, route)) {
+            return Err(error);
+        }
+        let fixed = configured.iter().map(|(name, route)| (name.clone(), Arc::new(shared.ready(name, route.clone()))));
+        let routes = Self {
+            fixed: fixed.collect(),
+            file: shared.home.webhook_subscriptions(),
+            dynamic: RwLock::default(),
+            shared,
+        };
+        routes.reload_if_changed();
+        Ok(routes)
+    }
+
+    /// The route of a name, as the files say now.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Ready>> {
+        self.reload_if_changed();
+        if let Some(route) = self.fixed.get(name) {
+            return Some(Arc::clone(route));
+        }
+        self.dynamic.read().unwrap_or_else(PoisonError::into_inner).routes.get(name).map(Arc::clone)
+    }
+
+    fn reload_if_changed(&self) {
+        let stamp = fs_err::metadata(&self.file)
+            .ok()
+            .filter(std::fs::Metadata::is_file)
+            .map(|m| (m.mtime(), m.mtime_nsec(), m.size(), m.ino()));
+        if self.dynamic.read().unwrap_or_else(PoisonError::into_inner).stamp == stamp {
+            return;
+        }
+        let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
+        dynamic.stamp = stamp;
+        if stamp.is_none() {
+            dynamic.routes.clear();
+            return;
+        }
+        match self.read() {
+            Ok(found) => dynamic.routes = self.merge(found, &dynamic.routes),
+            Err(reason) => tracing::warn!(
+                file = %self.file,
+                "[webhook] the subscription file is left aside, its last good routes stay in force: {reason}"
+            ),
+        }
+    }
+
+    fn read(&self) -> Result<Map<String, Value>, String> {
+        let mut bytes = Vec::new();
+        let file = fs_err::File::open(&self.file).map_err(|error| error.to_string())?;
+        file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > MAX_FILE_LEN {
+            return Err(format!("it has more than {MAX_FILE_LEN} bytes"));
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(routes)) => Ok(routes),
+            Ok(_) => Err("it is not a JSON object".to_owned()),
+            // The text of a JSON error names a place, never a value.
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn merge(&self, found: Map<String, Value>, old: &HashMap<String, Arc<Ready>>) -> HashMap<String, Arc<Ready>> {
+        let mut routes = HashMap::with_capacity(found.len());
+        for (name, entry) in found {
+            if self.fixed.contains_key(&name) {
+                continue;
+            }
+            let Some(route) = parse_route(entry) else {
+                tracing::warn!(route = name, "[webhook] Subscription '{name}' is malformed and not served");
+                continue;
+            };
+            if let Some(error) = self.shared.refuse(&name, &route) {
+                tracing::warn!(route = name, "{} It is not served.", error.message);
+                continue;
+            }
+            let ready = match old.get(&name) {
+                Some(same) if same.route == route => Arc::clone(same),
+                _ => Arc::new(self.shared.ready(&name, route)),
+            };
+            routes.insert(name, ready);
+        }
+        routes
+    }
+}
+
+/// An entry of the file. Existing files spell some values more freely than [`Route`] does.
+fn parse_route(mut entry: Value) -> Option<Route> {
+    let fields = entry.as_object_mut()?;
+    fields.retain(|_, value| !value.is_null());
+    if let Some(filters) = fields.get_mut("filters").filter(|f| f.is_object()) {
+        *filters = Value::Array(vec![filters.take()]);
+    }
+    if let Some(extra) = fields.get_mut("deliver_extra").and_then(Value::as_object_mut) {
+        for value in extra.values_mut().filter(|v| !v.is_string()) {
+            *value = Value::String(value.to_string());
+        }
+    }
+    serde_json::from_value(entry).ok()
+}

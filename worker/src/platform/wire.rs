@@ -1,0 +1,149 @@
+//! What HTTP platforms share: bounded bodies in, JSON out as 0.19.0 spelled it, random ids.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// More than allowed, by its declared length or by count.
+    #[error("body too large")]
+    TooLarge,
+    /// The connection ended early, or its framing is broken.
+    #[error("body ended early")]
+    Broken,
+}
+
+/// Reads a body of at most `limit` bytes. A declared length above it is refused without reading; so is the rest of a chunked one.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, BodyError> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|len| len > limit) {
+        return Err(BodyError::TooLarge);
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Err(_) => Err(BodyError::Broken),
+    }
+}
+
+/// `{"a": 1, "b": [2, 3]}`: the separators of Python's `json.dumps`, which clients of 0.19.0 compare bytes with.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+/// JSON text as 0.19.0 spaced it.
+pub(crate) fn spaced(value: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);
+    match value.serialize(&mut serializer) {
+        Ok(()) => out,
+        // Only a map with keys that are no strings, or a failing writer, could end here; bodies have neither.
+        Err(_) => b"{}".to_vec(),
+    }
+}
+
+/// A JSON response.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    json_bytes(status, spaced(value).into())
+}
+
+/// A JSON response of bytes that are JSON already.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(hermes_protocol::http::JSON));
+    response
+}
+
+/// 64 bits nobody outside can predict: a keyed hash of a counter, the key drawn from the system once per thread.
+pub(crate) fn random64() -> u64 {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u64(COUNTER.fetch_add(1, Ordering::Relaxed));
+    hasher.finish()
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    out
+}
+
+/// Equality in time that depends on the lengths only.
+pub(crate) fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    use subtle::ConstantTimeEq as _;
+    a.ct_eq(b).into()
+}
+
+/// The first `limit` characters of a text.
+pub(crate) fn first_chars(text: &str, limit: usize) -> &str {
+    text.char_indices().nth(limit).map_or(text, |(at, _)| &text[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_is_spaced_as_python_spaces_it() {
+        let value = json!({"error": "Unknown route: x", "n": [1, 2, {"a": null}], "e": {}, "l": []});
+        assert_eq!(
+            String::from_utf8(spaced(&value)).unwrap(),
+            r#"{"error": "Unknown route: x", "n": [1, 2, {"a": null}], "e": {}, "l": []}"#
+        );
+    }
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids: std::collections::HashSet<u64> = (0..10_000).map(|_| random64()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert_eq!(hex(&[0, 0xab, 0x0f]), "00ab0f");
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(first_chars("äöü", 2), "äö");
+        assert_eq!(first_chars("ab", 5), "ab");
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_by_declaration_and_by_count() {
+        let none = HeaderMap::new();
+        assert_eq!(read_body(&none, Body::from("12345"), 5).await.unwrap(), "12345");
+        assert_eq!(read_body(&none, Body::from("123456"), 5).await, Err(BodyError::TooLarge));
+        let mut declared = HeaderMap::new();
+        declared.insert(header::CONTENT_LENGTH, HeaderValue::from_static("6"));
+        assert_eq!(read_body(&declared, Body::empty(), 5).await, Err(BodyError::TooLarge));
+    }
+}
