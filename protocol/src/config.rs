@@ -21,8 +21,8 @@ mod types;
 
 pub use secret::{Env, Secret};
 pub use types::{
-    Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute, ProfileConfig,
-    PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, SessionReset, Webhook,
+    Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,
+    ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, SessionReset, Webhook,
 };
 
 use camino::Utf8Path;

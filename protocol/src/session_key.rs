@@ -53,7 +53,8 @@ pub fn namespace(profile: &ProfileName) -> &str {
 pub fn build(parts: &KeyParts<'_>) -> String {
     let given = |id: Option<&'_ str>| id.filter(|id| !id.is_empty()).map(str::to_owned);
     let whatsapp = parts.platform.starts_with("whatsapp");
-    let canonical = |id: Option<&str>| given(id).map(|id| if whatsapp { canonical_whatsapp(&id) } else { id });
+    let canonical =
+        |id: Option<&str>| given(id).map(|id| if whatsapp { canonical_whatsapp(&id) } else { id });
     let user = canonical(parts.user_id_alt).or_else(|| canonical(parts.user_id));
     let thread = given(parts.thread_id);
     let mut key = format!("agent:{}:{}:{}", namespace(parts.profile), parts.platform, parts.chat_type);

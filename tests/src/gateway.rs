@@ -137,6 +137,12 @@ impl<'a> Gateway<'a> {
         found.unwrap_or_else(|| panic!("no listener for {platform}: {listeners:?}")).address.clone()
     }
 
+    /// The address of the API server as long as somebody says so; afterwards one where nobody listens.
+    pub fn address_if_any(&self) -> String {
+        let listeners = self.status().gateway.listeners;
+        listeners.first().map_or_else(|| "127.0.0.1:1".to_owned(), |l| l.address.clone())
+    }
+
     /// A request to the API listener.
     pub fn api(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         http::request(&self.address("api_server"), method, path, headers, body).unwrap()

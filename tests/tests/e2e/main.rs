@@ -1,0 +1,18 @@
+//! One promise a test, against real processes and sockets. `c36_…` is item 36 of the acceptance checklist that
+//! `docs/acceptance.md` lists.
+
+mod auth;
+mod canary;
+mod chaos;
+mod flag;
+mod inbox;
+mod isolation;
+mod lifecycle;
+mod routing;
+mod second_gateway;
+mod served;
+mod sessions;
+mod start;
+mod status;
+mod streaming;
+mod turn;

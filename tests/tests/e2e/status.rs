@@ -1,0 +1,168 @@
+//! The truth about what runs.
+
+use hermes_protocol::contract::runtime_status::RuntimeStatus;
+use hermes_tests::gateway::{both, run, status};
+use hermes_tests::{Gateway, Home, process, wait};
+use nix::sys::signal::Signal;
+
+#[test]
+fn c79_status_lists_everybody_and_slices() {
+    let home = Home::new();
+    home.profile("coder").profile("ops");
+    let gateway = Gateway::start(&home);
+    let all = gateway.status();
+    assert_eq!(all.gateway.pid, Some(gateway.pid()));
+    assert_eq!((all.gateway.profiles_ready, all.gateway.profiles_desired), (3, 3));
+    assert_eq!(all.profiles.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["default", "coder", "ops"]);
+    for profile in &all.profiles {
+        assert!(profile.rss_bytes.is_some_and(|b| b > 100_000), "{profile:?}");
+        assert!(profile.heartbeat_age_ms.is_some_and(|a| a < 10_000), "{profile:?}");
+        assert!(profile.ready && !profile.stale && profile.data_socket.is_some());
+        assert_eq!(profile.platforms["webhook"].state, "connected", "{profile:?}");
+    }
+    let slice: serde_json::Value =
+        serde_json::from_slice(&run(&home, &["status", "-p", "coder", "--json"]).stdout).unwrap();
+    assert_eq!(slice["profiles"].as_array().unwrap().len(), 1);
+    assert_eq!(slice["profiles"][0]["name"], "coder");
+    let text = both(&run(&home, &["status"]));
+    for word in ["default", "coder", "ops", "ready", &gateway.pid().to_string()] {
+        assert!(text.contains(word), "{word} is missing:\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "colours without a terminal");
+    let text = both(&run(&home, &["-p", "coder", "status"]));
+    assert!(text.contains("coder") && !text.contains("ops"), "{text}");
+    let nobody = run(&home, &["status", "-p", "nope"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(both(&nobody).contains("Profile 'nope' does not exist."), "{}", both(&nobody));
+}
+
+#[test]
+fn c80_c81_each_worker_writes_its_own_status_files() {
+    let home = Home::new();
+    home.profile("coder");
+    let mut gateway = Gateway::start(&home);
+    for name in ["default", "coder"] {
+        let runtime = home.read(name, "runtime_status.json").unwrap();
+        assert_eq!(Some(&runtime), home.read(name, "gateway_state.json").as_ref());
+        let parsed = RuntimeStatus::read(runtime.as_bytes()).unwrap();
+        assert_eq!(parsed.pid, Some(gateway.worker(name)));
+        assert_eq!(parsed.gateway_state.as_deref(), Some("running"));
+        assert_eq!(parsed.platforms["api_server"].state, "connected");
+        assert_eq!(parsed.argv[0], "hermes-gateway");
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", gateway.worker(name))).unwrap();
+        assert_eq!(parsed.start_time, hermes_protocol::contract::pid_record::start_time_from_stat(&stat));
+        assert_eq!(parsed.served_profiles.is_some(), name == "default");
+    }
+    let command = fs_err::read(format!("/proc/{}/cmdline", gateway.worker("coder"))).unwrap();
+    assert_eq!(command, b"hermes-gateway\0worker\0--profile\0coder\0");
+    assert_eq!(gateway.stop(), Some(0));
+    for name in ["default", "coder"] {
+        let parsed = RuntimeStatus::read(home.read(name, "runtime_status.json").unwrap().as_bytes()).unwrap();
+        assert_eq!(parsed.gateway_state.as_deref(), Some("stopped"), "{name}");
+    }
+}
+
+#[test]
+fn c84_a_killed_worker_is_replaced_and_status_says_so() {
+    let home = Home::new();
+    home.profile("coder").profile("ops");
+    let gateway = Gateway::start(&home);
+    let (coder, ops) = (gateway.worker("coder"), gateway.worker("ops"));
+    let started = std::time::Instant::now();
+    process::signal(coder, Signal::SIGKILL);
+    let seen =
+        wait::until("the death to be shown", || Some(gateway.profile("coder")).filter(|p| p.restarts == 1));
+    assert!(seen.last_exit.unwrap().contains("SIGKILL"));
+    gateway.wait_ready("coder");
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_ne!(gateway.worker("coder"), coder);
+    assert_eq!(gateway.worker("ops"), ops);
+    assert_eq!(gateway.profile("ops").restarts, 0);
+}
+
+#[test]
+fn c85_c86_a_killed_supervisor_leaves_no_worker_and_no_lie() {
+    let home = Home::new();
+    home.profile("coder");
+    let mut gateway = Gateway::start(&home);
+    let workers = [gateway.worker("default"), gateway.worker("coder")];
+    // One of them cannot even be scheduled.
+    process::signal(workers[1], Signal::SIGSTOP);
+    gateway.signal(Signal::SIGKILL);
+    gateway.wait();
+    wait::until_true("the workers to end", || workers.iter().all(|w| !process::is_alive(*w)));
+    let after = status(&home);
+    assert_eq!(
+        (after.gateway.state.as_str(), after.gateway.stale, after.gateway.pid),
+        ("stopped", true, None)
+    );
+    for profile in &after.profiles {
+        assert!(profile.stale && !profile.ready && profile.state == "stopped", "{profile:?}");
+    }
+    let text = both(&run(&home, &["status"]));
+    assert!(text.contains("stopped") && !text.contains("running"), "{text}");
+    assert_eq!(run(&home, &["status", "--exit-code"]).status.code(), Some(3));
+    let again = Gateway::start(&home);
+    assert!(again.profile("coder").ready);
+}
+
+#[test]
+fn c87_restart_of_one_profile_fails_no_request_of_any() {
+    let home = Home::new();
+    home.profile("coder").profile("ops");
+    let gateway = Gateway::start(&home);
+    let (coder, ops) = (gateway.worker("coder"), gateway.worker("ops"));
+    let address = gateway.address("api_server");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = ["coder", "ops", "coder"]
+            .into_iter()
+            .map(|name| {
+                let (address, stop) = (&address, &stop);
+                scope.spawn(move || {
+                    let mut connection = hermes_tests::http::Connection::open(address).unwrap();
+                    let mut served = 0;
+                    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                        let response =
+                            connection.request("GET", &format!("/p/{name}/health"), &[], b"").unwrap();
+                        assert_eq!(response.status, 200, "{name} after {served}: {}", response.text());
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        let output = run(&home, &["-p", "coder", "gateway", "restart"]);
+        assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+        assert_ne!(gateway.worker("coder"), coder);
+        let output = run(&home, &["gateway", "restart", "-p", "coder"]);
+        assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        for load in loads {
+            assert!(load.join().unwrap() > 0);
+        }
+    });
+    assert_eq!(gateway.worker("ops"), ops);
+}
+
+#[test]
+fn c94_gateways_of_other_homes_are_never_seen() {
+    let (one, two) = (Home::new(), Home::new());
+    two.profile("coder");
+    let _one = Gateway::start(&one);
+    let second = Gateway::start(&two);
+    let text = both(&run(&one, &["status", "--json"]));
+    assert!(!text.contains(&format!(":{},", second.pid())) && !text.contains("coder"), "{text}");
+}
+
+#[test]
+fn an_unsupported_platform_is_shown_by_name() {
+    let home = Home::new();
+    home.profile_with("coder", "agent: {engine: echo}\n", "TELEGRAM_BOT_TOKEN=1:of-coder-alone\n");
+    let gateway = Gateway::start(&home);
+    let coder = gateway.profile("coder");
+    assert_eq!(coder.platforms["telegram"].state, "unsupported", "{:?}", coder.platforms);
+    wait::until_true("a line in the log", || {
+        home.read("coder", "logs/gateway.log").is_some_and(|l| l.contains("telegram"))
+    });
+}
