@@ -47,4 +47,6 @@
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
 
 pub mod app;
+pub mod metrics;
+pub mod proxy;
 pub mod supervise;

@@ -1,0 +1,82 @@
+//! The HTTP listeners: reads requests, decides whose they are, passes them to that profile's worker and the answers back.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!  accept loop ──hands over──▶ connection task (one a client, stays on its thread)
+//!  (thread i for listener i)     │ read head ▶ request ▶ decide ─┬─▶ answer / rescue   (made here)
+//!                                │                               └─▶ upstream ▶ exchange ▶ (tunnel after 101)
+//!                                │                                     │ pool: idle connections, per thread and worker
+//!                                ◀────── next request, or end ─────────┘
+//! ```
+//!
+//! **Threads.** `min(cores, 4)` threads, each with a runtime of its own. A connection never moves: its task, its timers and the
+//! upstream connections it uses belong to one thread, so nothing on a request's path is locked or shared but a few atomics. A
+//! new connection goes to the thread that has fewest.
+//!
+//! **Memory.** A thread has one pair of scratch buffers, borrowed only between two awaits: bytes are read into it, judged in
+//! place and written on from it. A connection owns bytes only where it must: a head that is not complete yet, what a slow
+//! reader has not taken yet (at most one scratch buffer; nothing more is read before that is gone), and the request as sent
+//! until the answer begins, in case it has to be sent again. An idle connection owns none.
+//!
+//! **Strictness.** What can be read in two ways is refused: bare CR or LF, folded lines, NUL, two lengths, a length beside
+//! chunks, any transfer coding but `chunked`, missing or repeated `Host`. Chunked bodies are parsed while they pass;
+//! extensions and trailers are removed. Otherwise paths, headers and bodies reach the worker byte for byte.
+//!
+//! **Which failures are hidden.** Before anything was sent: every failure to connect, within the hold time. After: a kept
+//! connection that turns out closed when it is written to, and, once, a lost connection where the request has no body and an
+//! idempotent method. Everything else is answered by [`rescue`]; once the answer has begun, the client's connection is cut, so
+//! that half an answer never looks whole.
+//!
+//! **Who leaves.** A client that closes takes its upstream connection with it, at once. A worker's idle connections are dropped
+//! when its route says so ([`Route::drop_idle`]) or after a while.
+//!
+//! **End.** [`Proxy::quiesce`] closes the listeners; [`Proxy::drain`] lets requests finish, answers new ones on kept
+//! connections with 503 and `Connection: close`; [`Proxy::stop`] drops the rest and joins the threads. Dropping a [`Proxy`] is
+//! the same as stopping it without waiting.
+
+mod conn;
+mod counters;
+mod listener;
+mod route;
+mod server;
+mod thread;
+
+use std::time::Duration;
+
+use hermes_protocol::latest::GatewaySettings;
+
+pub use counters::{LATENCY_BOUNDS_MS, Totals};
+pub use listener::{BindError, BindFailure, Bound};
+pub use route::{Availability, Publisher, Reader, Route, Table};
+pub use server::{DrainReport, Proxy, StartError};
+
+/// What clients and workers are held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open client connections, all listeners together.
+    pub connections: u32,
+    /// Requests in flight for one profile.
+    pub requests_per_profile: u32,
+    /// Largest request body.
+    pub body_bytes: u64,
+    /// Time a client has for a request's head.
+    pub header_timeout: Duration,
+    /// How long a request waits for a worker that is starting.
+    pub hold: Duration,
+    /// Time a worker has until the response's head.
+    pub response_timeout: Duration,
+}
+
+impl From<&GatewaySettings> for Limits {
+    fn from(settings: &GatewaySettings) -> Self {
+        Self {
+            connections: settings.max_connections,
+            requests_per_profile: settings.max_requests_per_profile,
+            body_bytes: settings.max_body_bytes,
+            header_timeout: Duration::from_millis(settings.header_timeout_ms),
+            hold: Duration::from_millis(settings.hold_ms),
+            response_timeout: Duration::from_millis(settings.response_timeout_ms),
+        }
+    }
+}

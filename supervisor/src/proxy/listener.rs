@@ -1,0 +1,328 @@
+//! Listening addresses: what the settings ask for, bound.
+//!
+//! One listener per distinct address, however many platforms name it; each serves only the platforms that were configured on
+//! it. Binding happens before anything else depends on it and reports every address that cannot be had at once. A
+//! listener's platforms may change while it stays open; its connections see the change with their next request.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use hermes_protocol::http::Family;
+use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio_util::sync::CancellationToken;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Families as a bit set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Families(u8);
+
+impl Families {
+    fn of(platforms: &[String]) -> Self {
+        let bit = |family: Family| 1 << family as u8;
+        Self(platforms.iter().filter_map(|p| Family::from_name(p)).map(bit).fold(0, |all, one| all | one))
+    }
+
+    pub(super) fn has(self, family: Family) -> bool {
+        self.0 & (1 << family as u8) != 0
+    }
+
+    /// The header line that tells a worker which families the listener serves.
+    pub(super) fn line(self) -> &'static [u8] {
+        match (self.has(Family::Webhook), self.has(Family::ApiServer)) {
+            (true, true) => b"x-hermes-listener: webhook,api_server\r\n",
+            (true, false) => b"x-hermes-listener: webhook\r\n",
+            (false, true) => b"x-hermes-listener: api_server\r\n",
+            (false, false) => b"",
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn from_names(names: &[&str]) -> Self {
+        Self::of(&names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>())
+    }
+}
+
+/// What a connection knows of the listener it came through.
+#[derive(Debug)]
+pub(super) struct Gate {
+    families: AtomicU8,
+    /// The listener was given up: its connections end with their next answer.
+    closed: AtomicBool,
+    /// Ends the accept loops.
+    pub(super) stop: CancellationToken,
+}
+
+impl Gate {
+    pub(super) fn families(&self) -> Families {
+        Families(self.families.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+}
+
+/// One address with its sockets (a host name may stand for several).
+#[derive(Debug)]
+pub(super) struct Listener {
+    key: Key,
+    platforms: Vec<String>,
+    address: SocketAddr,
+    sockets: Vec<TcpListener>,
+    pub(super) gate: Arc<Gate>,
+}
+
+/// What makes two settings the same listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    host: Option<String>,
+    port: u16,
+    /// With port 0 every platform gets a port of its own.
+    platform: Option<String>,
+}
+
+/// An address could not be had.
+#[derive(Debug)]
+pub struct BindFailure {
+    /// The first platform that asks for it.
+    pub platform: String,
+    /// The address, as configured.
+    pub address: String,
+    /// Port, as configured.
+    pub port: u16,
+    /// File and key it comes from.
+    pub source: String,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { platform, address, port, source, error } = self;
+        let key = if error.kind() == io::ErrorKind::AddrInUse || error.kind() == io::ErrorKind::PermissionDenied {
+            "port"
+        } else {
+            "host"
+        };
+        if error.kind() == io::ErrorKind::AddrInUse {
+            write!(f, "Port {port} already in use. ")?;
+        }
+        write!(f, "Set platforms.{platform}.{key} in config.yaml to a different value")?;
+        write!(f, " (cannot listen on `{address}`, from {source}: {error})")
+    }
+}
+
+/// The listeners cannot all be bound; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct BindError(
+    /// Every address that could not be had.
+    pub Vec<BindFailure>,
+);
+
+/// Bound listeners that nobody accepts on yet: connections wait.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) listeners: Vec<Listener>,
+}
+
+impl Bound {
+    /// Binds every address the settings ask for, or says all that stands against it.
+    pub fn bind(settings: &GatewaySettings) -> Result<Self, BindError> {
+        let mut bound = Self { listeners: Vec::new() };
+        bound.adjust(settings)?;
+        Ok(bound)
+    }
+
+    /// What is bound.
+    pub fn listeners(&self) -> Vec<BoundListener> {
+        self.listeners.iter().map(Listener::describe).collect()
+    }
+
+    /// Makes this what `settings` ask for: listeners whose address stays are not touched, new ones are bound, others closed.
+    /// The result has the indices of the new ones. With an error everything is as before.
+    pub(super) fn adjust(&mut self, settings: &GatewaySettings) -> Result<Vec<usize>, BindError> {
+        let wanted = merge(&settings.listeners);
+        let mut failures = Vec::new();
+        let mut fresh = Vec::new();
+        for (key, platforms, setting) in &wanted {
+            if self.listeners.iter().any(|l| l.key == *key) {
+                continue;
+            }
+            let mut sockets = bind_all(key);
+            if sockets.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse) {
+                // Perhaps it is one of ours, on its way out.
+                for old in &self.listeners {
+                    if old.address.port() == key.port && !wanted.iter().any(|(k, ..)| *k == old.key) {
+                        old.stop_listening();
+                    }
+                }
+                sockets = bind_all(key);
+            }
+            match sockets {
+                Ok(sockets) => match Listener::new(key.clone(), platforms.clone(), sockets) {
+                    Ok(listener) => fresh.push(listener),
+                    Err(error) => failures.push(failure(key, setting, error)),
+                },
+                Err(error) => failures.push(failure(key, setting, error)),
+            }
+        }
+        if !failures.is_empty() {
+            for old in &self.listeners {
+                old.listen_again();
+            }
+            return Err(BindError(failures));
+        }
+        self.listeners.retain(|old| {
+            let stays = wanted.iter().find(|(key, ..)| *key == old.key);
+            match stays {
+                Some((_, platforms, _)) => {
+                    old.gate.families.store(Families::of(platforms).0, Ordering::Relaxed);
+                }
+                None => old.gate.close(),
+            }
+            stays.is_some()
+        });
+        for listener in &mut self.listeners {
+            if let Some((_, platforms, _)) = wanted.iter().find(|(key, ..)| *key == listener.key) {
+                listener.platforms.clone_from(platforms);
+            }
+        }
+        let first = self.listeners.len();
+        self.listeners.extend(fresh);
+        Ok((first..self.listeners.len()).collect())
+    }
+
+    /// Closes all of them, at once and for good.
+    pub(super) fn close(&mut self) {
+        for listener in self.listeners.drain(..) {
+            listener.stop_listening();
+            listener.gate.stop.cancel();
+        }
+    }
+}
+
+impl Listener {
+    fn new(key: Key, platforms: Vec<String>, sockets: Vec<TcpListener>) -> io::Result<Self> {
+        let address = sockets[0].local_addr()?;
+        let gate = Gate {
+            families: AtomicU8::new(Families::of(&platforms).0),
+            closed: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        };
+        Ok(Self { key, platforms, address, sockets, gate: Arc::new(gate) })
+    }
+
+    fn describe(&self) -> BoundListener {
+        BoundListener {
+            address: self.address.to_string(),
+            host: self.key.host.clone(),
+            platforms: self.platforms.clone(),
+        }
+    }
+
+    /// Further descriptors of the sockets, for the accept loops.
+    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Frees the address while accept loops still hold descriptors.
+    fn stop_listening(&self) {
+        for socket in &self.sockets {
+            // Fails only where it no longer listens, which is what is wanted.
+            let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    fn listen_again(&self) {
+        for socket in &self.sockets {
+            if let Err(error) = SockRef::from(socket).listen(BACKLOG) {
+                tracing::error!(address = %self.address, %error, "a listener could not be restored");
+            }
+        }
+    }
+}
+
+fn failure(key: &Key, setting: &ListenerSetting, error: io::Error) -> BindFailure {
+    let host = key.host.as_deref().unwrap_or("*");
+    let address = if host.contains(':') { format!("[{host}]:{}", key.port) } else { format!("{host}:{}", key.port) };
+    BindFailure { platform: setting.platform.clone(), address, port: key.port, source: setting.source.clone(), error }
+}
+
+/// One entry per distinct address, in order of first mention, with all platforms that name it.
+fn merge(settings: &[ListenerSetting]) -> Vec<(Key, Vec<String>, &ListenerSetting)> {
+    let mut merged: Vec<(Key, Vec<String>, &ListenerSetting)> = Vec::new();
+    for setting in settings {
+        let host = setting.host.as_deref().map(str::trim).filter(|h| !h.is_empty()).map(str::to_ascii_lowercase);
+        let platform = (setting.port == 0).then(|| setting.platform.clone());
+        let key = Key { host, port: setting.port, platform };
+        match merged.iter_mut().find(|(known, ..)| *known == key) {
+            Some((_, platforms, _)) if platforms.contains(&setting.platform) => {}
+            Some((_, platforms, _)) => platforms.push(setting.platform.clone()),
+            None => merged.push((key, vec![setting.platform.clone()], setting)),
+        }
+    }
+    merged
+}
+
+fn bind_all(key: &Key) -> io::Result<Vec<TcpListener>> {
+    let Some(host) = &key.host else {
+        let any = |ip: IpAddr| bind_one(SocketAddr::new(ip, key.port), true);
+        return any(Ipv6Addr::UNSPECIFIED.into())
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+                // No IPv6 here.
+                _ => any(Ipv4Addr::UNSPECIFIED.into()),
+            })
+            .map(|socket| vec![socket]);
+    };
+    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(vec![bind_one(SocketAddr::new(ip, key.port), false)?]);
+    }
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for mut address in (host.as_str(), key.port).to_socket_addrs()? {
+        if let Some(first) = sockets.first() {
+            address.set_port(first.local_addr()?.port());
+        }
+        match bind_one(address, false) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => last = error,
+        }
+    }
+    if sockets.is_empty() { Err(last) } else { Ok(sockets) }
+}
+
+fn bind_one(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    configure(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Options of client connections. Linux copies them from the listening socket, which saves four system calls a connection.
+pub(super) fn configure(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    socket.set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,285 @@
+//! The route table: which profiles can be reached, how, and what was counted on the way.
+//!
+//! Actors own the availability of their [`Route`]; the app owns the [`Table`] and publishes a new one when the served set
+//! changes. Proxy threads only read. A [`Route`] outlives its place in the table for as long as a request or an actor holds it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::ProfileName;
+use hermes_protocol::http::{FORWARDED_PREFIX, PROFILE};
+use tokio::sync::watch;
+
+use super::counters::{Counters, Totals};
+
+/// Whether requests for a profile are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// Requests go to the data socket. Before the worker is ready they wait there, at most for the hold time.
+    Open {
+        /// Whether the worker serves now.
+        ready: bool,
+    },
+    /// Requests are answered with 503 at once.
+    Unavailable {
+        /// One of `hermes_protocol::contract::gateway_status::state`, for the body.
+        state: &'static str,
+        /// For `Retry-After`.
+        retry_after_secs: u32,
+    },
+}
+
+const CLOSED: u8 = 0;
+const WAITING: u8 = 1;
+const READY: u8 = 2;
+
+/// The way to one profile's worker.
+#[derive(Debug)]
+pub struct Route {
+    name: ProfileName,
+    socket: Utf8PathBuf,
+    /// Header lines every forwarded request carries; with and without the prefix that was removed.
+    pub(super) plain_lines: Box<[u8]>,
+    pub(super) prefixed_lines: Box<[u8]>,
+    desired: AtomicU8,
+    /// The availability without its details, for the path every request takes.
+    gate: AtomicU8,
+    availability: watch::Sender<Availability>,
+    epoch: watch::Sender<u64>,
+    epoch_now: AtomicU64,
+    active: AtomicU32,
+    counters: Counters,
+}
+
+impl Route {
+    /// A route to the worker behind `socket`, closed (`stopped`) until the first [`Self::set`].
+    pub fn new(name: ProfileName, socket: Utf8PathBuf) -> Arc<Self> {
+        let plain = format!("{PROFILE}: {name}\r\n");
+        let prefixed = format!("{plain}{FORWARDED_PREFIX}: /p/{name}\r\n");
+        let closed = Availability::Unavailable {
+            state: hermes_protocol::contract::gateway_status::state::STOPPED,
+            retry_after_secs: 5,
+        };
+        Arc::new(Self {
+            name,
+            socket,
+            plain_lines: plain.into_bytes().into_boxed_slice(),
+            prefixed_lines: prefixed.into_bytes().into_boxed_slice(),
+            desired: AtomicU8::new(1),
+            gate: AtomicU8::new(CLOSED),
+            availability: watch::Sender::new(closed),
+            epoch: watch::Sender::new(0),
+            epoch_now: AtomicU64::new(0),
+            active: AtomicU32::new(0),
+            counters: Counters::default(),
+        })
+    }
+
+    /// The profile.
+    pub fn name(&self) -> &ProfileName {
+        &self.name
+    }
+
+    /// The worker's data socket.
+    pub fn socket(&self) -> &Utf8Path {
+        &self.socket
+    }
+
+    /// Says whether requests are passed on. Requests that wait for this worker notice at once.
+    pub fn set(&self, availability: Availability) {
+        self.availability.send_if_modified(|now| {
+            // Under the channel's lock, so that the gate never disagrees with the last value for long.
+            self.gate.store(gate_of(availability), Ordering::Release);
+            std::mem::replace(now, availability) != availability
+        });
+    }
+
+    /// What the last [`Self::set`] said.
+    pub fn availability(&self) -> Availability {
+        *self.availability.borrow()
+    }
+
+    /// Whether `/ready` waits for this profile. True until said otherwise.
+    pub fn set_desired(&self, desired: bool) {
+        self.desired.store(u8::from(desired), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_desired`].
+    pub fn desired(&self) -> bool {
+        self.desired.load(Ordering::Relaxed) != 0
+    }
+
+    /// Drops every idle connection to the worker, on all threads, promptly; those in use now are closed instead of kept when
+    /// their response ends.
+    pub fn drop_idle(&self) {
+        self.epoch.send_modify(|epoch| {
+            *epoch += 1;
+            self.epoch_now.store(*epoch, Ordering::Release);
+        });
+    }
+
+    /// Requests passed on, or refused for this profile, since the supervisor started.
+    pub fn requests(&self) -> u64 {
+        self.counters.requests()
+    }
+
+    /// Requests in flight.
+    pub fn active(&self) -> u64 {
+        u64::from(self.active.load(Ordering::Relaxed))
+    }
+
+    /// Everything that was counted.
+    pub fn totals(&self) -> Totals {
+        self.counters.totals()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.gate.load(Ordering::Acquire) == READY
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.gate.load(Ordering::Acquire) != CLOSED
+    }
+
+    pub(super) fn watch_availability(&self) -> watch::Receiver<Availability> {
+        self.availability.subscribe()
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch_now.load(Ordering::Acquire)
+    }
+
+    pub(super) fn watch_epoch(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+
+    /// Takes one of `limit` places for a request. `None`: all are taken.
+    pub(super) fn enter(self: &Arc<Self>, limit: u32) -> Option<Admitted> {
+        if self.active.fetch_add(1, Ordering::Relaxed) >= limit {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Admitted { route: Arc::clone(self) })
+    }
+}
+
+fn gate_of(availability: Availability) -> u8 {
+    match availability {
+        Availability::Unavailable { .. } => CLOSED,
+        Availability::Open { ready: false } => WAITING,
+        Availability::Open { ready: true } => READY,
+    }
+}
+
+/// A request's place; dropping it gives the place back.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) route: Arc<Route>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.route.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All routes, as of one moment.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Whether `/p/<profile>/` leads anywhere.
+    pub multiplex: bool,
+    /// Where requests without a prefix go.
+    pub primary: Arc<Route>,
+    /// Every served profile, the primary included.
+    pub routes: HashMap<ProfileName, Arc<Route>>,
+}
+
+impl Table {
+    /// A table that serves `primary` only.
+    pub fn new(multiplex: bool, primary: Arc<Route>) -> Self {
+        let routes = HashMap::from([(primary.name().clone(), Arc::clone(&primary))]);
+        Self { multiplex, primary, routes }
+    }
+
+    /// Adds a profile.
+    pub fn insert(&mut self, route: Arc<Route>) {
+        self.routes.insert(route.name().clone(), route);
+    }
+
+    /// Profiles that should be serving and are not, sorted.
+    pub fn not_ready(&self) -> Vec<&ProfileName> {
+        let mut names: Vec<_> =
+            self.routes.values().filter(|r| r.desired() && !r.is_ready()).map(|r| r.name()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// Replaces the table. One exists.
+#[derive(Debug)]
+pub struct Publisher(watch::Sender<Arc<Table>>);
+
+/// Sees the newest table. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader(pub(super) watch::Receiver<Arc<Table>>);
+
+impl Publisher {
+    /// Both ends, starting with `table`.
+    pub fn new(table: Table) -> (Self, Reader) {
+        let (sender, receiver) = watch::channel(Arc::new(table));
+        (Self(sender), Reader(receiver))
+    }
+
+    /// From now on requests are routed by `table`. Requests in flight keep the route they were given.
+    pub fn publish(&self, table: Table) {
+        self.0.send_replace(Arc::new(table));
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+impl Reader {
+    /// The table in force.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let route = Route::new("coder".parse().unwrap(), "/nowhere".into());
+        let first = route.enter(1).unwrap();
+        assert!(route.enter(1).is_none());
+        assert_eq!(route.active(), 1);
+        drop(first);
+        assert!(route.enter(1).is_some());
+        assert_eq!(route.active(), 0);
+    }
+
+    #[test]
+    fn readiness_counts_desired_profiles_only() {
+        let primary = Route::new("default".parse().unwrap(), "/d".into());
+        let coder = Route::new("coder".parse().unwrap(), "/c".into());
+        let mut table = Table::new(true, Arc::clone(&primary));
+        table.insert(Arc::clone(&coder));
+        assert_eq!(table.not_ready().len(), 2);
+        primary.set(Availability::Open { ready: true });
+        coder.set(Availability::Open { ready: false });
+        assert_eq!(table.not_ready(), [coder.name()]);
+        coder.set_desired(false);
+        assert!(table.not_ready().is_empty());
+    }
+}

@@ -1,0 +1,208 @@
+//! The handle on the running proxy: starts its threads, ends them, changes its listeners.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hermes_protocol::latest::{BoundListener, GatewaySettings};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::counters::MAX_THREADS;
+use super::listener::{BindError, Bound, Listener};
+use super::route::Reader;
+use super::thread::{self, Command};
+use super::Limits;
+
+/// Connections on their way from one thread to another.
+const HANDOVER: usize = 1024;
+
+/// What all threads see.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) draining: AtomicBool,
+    pub(super) stop: CancellationToken,
+    pub(super) load: [Load; MAX_THREADS],
+    /// One of the threads has no request in flight any more, while draining.
+    pub(super) idle: Notify,
+    pub(super) inboxes: Vec<mpsc::Sender<Command>>,
+}
+
+/// How busy one thread is. Only that thread writes, but for connections on their way to it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Load {
+    pub(super) connections: AtomicUsize,
+    pub(super) requests: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn connections(&self) -> usize {
+        self.load.iter().map(|l| l.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.load.iter().map(|l| l.requests.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// The proxy's threads cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start proxy thread `{thread}`")]
+pub struct StartError {
+    /// Which.
+    pub thread: usize,
+    /// Why not.
+    pub source: std::io::Error,
+}
+
+/// What was left when draining ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Requests still in flight.
+    pub unfinished: usize,
+}
+
+/// The running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    bound: Bound,
+    threads: Vec<JoinHandle<()>>,
+    /// Round robin over threads for accept loops.
+    next: usize,
+}
+
+impl Bound {
+    /// Starts to answer: from here on connections are accepted.
+    pub fn start(self, reader: Reader, limits: Limits) -> Result<Proxy, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.start_on(cores.min(MAX_THREADS), reader, limits)
+    }
+
+    pub(super) fn start_on(self, threads: usize, reader: Reader, limits: Limits) -> Result<Proxy, StartError> {
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(HANDOVER)).unzip();
+        let shared = Arc::new(Shared {
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            load: Default::default(),
+            idle: Notify::new(),
+            inboxes,
+        });
+        let mut proxy = Proxy { shared: Arc::clone(&shared), bound: self, threads: Vec::new(), next: 0 };
+        for (index, inbox) in receivers.into_iter().enumerate() {
+            let start = thread::Start { index, shared: Arc::clone(&shared), reader: reader.clone(), limits, inbox };
+            let handle = thread::spawn(start).map_err(|source| StartError { thread: index, source })?;
+            proxy.threads.push(handle);
+        }
+        let all: Vec<usize> = (0..proxy.bound.listeners.len()).collect();
+        proxy.accept_on(&all);
+        Ok(proxy)
+    }
+}
+
+impl Proxy {
+    /// What is bound.
+    pub fn listeners(&self) -> Vec<BoundListener> {
+        self.bound.listeners()
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Puts new settings into force: listeners whose address stays keep their connections, new ones are bound, others closed.
+    /// With an error nothing changes.
+    pub fn rebind(&mut self, settings: &GatewaySettings) -> Result<Vec<BoundListener>, BindError> {
+        let fresh = self.bound.adjust(settings)?;
+        self.set_limits(Limits::from(settings));
+        self.accept_on(&fresh);
+        Ok(self.listeners())
+    }
+
+    /// Requests from now on are held to `limits`.
+    pub fn set_limits(&self, limits: Limits) {
+        for inbox in &self.shared.inboxes {
+            send(inbox, Command::Limits(limits));
+        }
+    }
+
+    /// Closes the listeners. `/ready` on kept connections says no from now on.
+    pub fn quiesce(&mut self) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.bound.close();
+    }
+
+    /// Waits until no request is in flight, at most for `deadline`. New requests on kept connections are refused.
+    pub async fn drain(&self, deadline: Duration) -> DrainReport {
+        self.shared.draining.store(true, Ordering::Release);
+        let finished = async {
+            loop {
+                let idle = self.shared.idle.notified();
+                if self.shared.requests() == 0 {
+                    break;
+                }
+                idle.await;
+            }
+        };
+        // The result only says which of the two it was; what is left is counted either way.
+        let _ = tokio::time::timeout(deadline, finished).await;
+        DrainReport { unfinished: self.shared.requests() }
+    }
+
+    /// Cuts what is left and joins the threads. Blocks for the moment that takes.
+    pub fn stop(mut self) {
+        self.quiesce();
+        self.shared.stop.cancel();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a proxy thread had panicked");
+            }
+        }
+    }
+
+    fn accept_on(&mut self, listeners: &[usize]) {
+        for &at in listeners {
+            let listener: &Listener = &self.bound.listeners[at];
+            let sockets = match listener.sockets() {
+                Ok(sockets) => sockets,
+                Err(error) => {
+                    tracing::error!(%error, "a listener cannot be served");
+                    continue;
+                }
+            };
+            for socket in sockets {
+                let inbox = &self.shared.inboxes[self.next % self.shared.inboxes.len()];
+                self.next += 1;
+                send(inbox, Command::Accept { socket, gate: Arc::clone(&listener.gate) });
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.bound.close();
+        self.shared.stop.cancel();
+    }
+}
+
+/// Commands are few and threads always take them; a full inbox means a storm of new connections, so try a little.
+fn send(inbox: &mpsc::Sender<Command>, command: Command) {
+    let mut command = command;
+    loop {
+        match inbox.try_send(command) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+            Err(mpsc::error::TrySendError::Full(back)) => {
+                command = back;
+                std::thread::yield_now();
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! One proxy thread: its runtime, its accept loops and what its connections share.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::listener::Gate;
+use super::route::{Reader, Table};
+use super::server::Shared;
+use super::{Limits, conn};
+
+/// Deep enough for a debug build; only touched pages count.
+const STACK: usize = 512 * 1024;
+/// Connections taken in one go, so that a storm of them does not starve those that exist.
+const ACCEPT_BATCH: u32 = 16;
+/// How long an accept loop rests when the system has no descriptor or memory left.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Once in this time the log mentions what keeps happening.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+
+/// What a thread is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Accept on this socket until its gate closes.
+    Accept {
+        /// Non-blocking.
+        socket: std::net::TcpListener,
+        /// The listener it belongs to.
+        gate: Arc<Gate>,
+    },
+    /// Serve a connection that another thread accepted.
+    Serve {
+        /// Non-blocking.
+        socket: std::net::TcpStream,
+        /// The listener it came through.
+        gate: Arc<Gate>,
+        /// Who it is.
+        peer: IpAddr,
+    },
+    /// New limits.
+    Limits(Limits),
+}
+
+/// What a thread starts with.
+pub(super) struct Start {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reader: Reader,
+    pub(super) limits: Limits,
+    pub(super) inbox: mpsc::Receiver<Command>,
+}
+
+/// What the connections of one thread share. Never borrowed across an await.
+pub(super) struct Local {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Cell<Limits>,
+    reader: RefCell<Reader>,
+    table: RefCell<Arc<Table>>,
+    /// The owner of every task on this thread.
+    pub(super) tasks: TaskTracker,
+}
+
+impl Local {
+    /// Uses the table in force. Costs one atomic load while it does not change.
+    pub(super) fn with_table<T>(&self, use_it: impl FnOnce(&Table) -> T) -> T {
+        let mut reader = self.reader.borrow_mut();
+        if reader.0.has_changed().unwrap_or(false) {
+            *self.table.borrow_mut() = Arc::clone(&reader.0.borrow_and_update());
+        }
+        use_it(&self.table.borrow())
+    }
+
+    /// Counts a request in flight on this thread.
+    pub(super) fn enter(self: &Rc<Self>) -> InFlight {
+        self.shared.load[self.index].requests.fetch_add(1, Ordering::Relaxed);
+        InFlight(Rc::clone(self))
+    }
+}
+
+/// A request in flight; drop when its answer is out.
+pub(super) struct InFlight(Rc<Local>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let shared = &self.0.shared;
+        let before = shared.load[self.0.index].requests.fetch_sub(1, Ordering::Relaxed);
+        if before == 1 && shared.is_draining() {
+            shared.idle.notify_waiters();
+        }
+    }
+}
+
+/// A connection counted as this thread's.
+pub(super) struct Counted(Rc<Local>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.shared.load[self.0.index].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Starts the thread.
+pub(super) fn spawn(start: Start) -> io::Result<JoinHandle<()>> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_io().enable_time().max_blocking_threads(1);
+    std::thread::Builder::new().name(format!("proxy-{}", start.index)).stack_size(STACK).spawn(move || {
+        match builder.build_local(tokio::runtime::LocalOptions::default()) {
+            // Dropping the runtime drops what is left of its tasks, and with them their sockets.
+            Ok(runtime) => runtime.block_on(run(start)),
+            Err(error) => tracing::error!(%error, "a proxy thread has no runtime"),
+        }
+    })
+}
+
+async fn run(start: Start) {
+    let Start { index, shared, reader, limits, mut inbox } = start;
+    let table = reader.table();
+    let local = Rc::new(Local {
+        index,
+        limits: Cell::new(limits),
+        reader: RefCell::new(reader),
+        table: RefCell::new(table),
+        tasks: TaskTracker::new(),
+        shared,
+    });
+    let stop = local.shared.stop.clone();
+    loop {
+        let command = tokio::select! {
+            () = stop.cancelled() => break,
+            command = inbox.recv() => command,
+        };
+        match command {
+            None => break,
+            Some(Command::Limits(limits)) => local.limits.set(limits),
+            Some(Command::Serve { socket, gate, peer }) => match TcpStream::from_std(socket) {
+                Ok(stream) => serve(&local, stream, gate, peer),
+                Err(error) => {
+                    drop(Counted(Rc::clone(&local)));
+                    tracing::warn!(%error, "a connection could not be registered");
+                }
+            },
+            Some(Command::Accept { socket, gate }) => match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    local.tasks.spawn_local(accept(Rc::clone(&local), listener, gate));
+                }
+                Err(error) => tracing::error!(%error, "a listener could not be registered"),
+            },
+        }
+    }
+}
+
+/// Serves a connection that was already counted as this thread's.
+fn serve(local: &Rc<Local>, stream: TcpStream, gate: Arc<Gate>, peer: IpAddr) {
+    let counted = Counted(Rc::clone(local));
+    local.tasks.spawn_local(conn::serve(Rc::clone(local), stream, gate, peer, counted));
+}
+
+async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
+    let mut failing = Quiet::default();
+    let mut crowded = Quiet::default();
+    let mut batch = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = gate.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) if local.shared.connections() >= local.limits.get().connections as usize => {
+                if crowded.speak() {
+                    tracing::warn!(limit = local.limits.get().connections, "too many connections; new ones are refused");
+                }
+                conn::refuse(&stream, peer.ip());
+            }
+            Ok((stream, peer)) => place(&local, stream, &gate, peer),
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                // No descriptors, no memory, or the socket was shut down a moment before its gate is closed.
+                if !gate.stop.is_cancelled() && failing.speak() {
+                    tracing::error!(%error, "cannot accept connections; trying again");
+                }
+                tokio::select! {
+                    () = gate.stop.cancelled() => return,
+                    () = tokio::time::sleep(ACCEPT_REST) => {}
+                }
+            }
+        }
+        batch += 1;
+        if batch % ACCEPT_BATCH == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Gives the connection to the thread that has fewest.
+fn place(local: &Rc<Local>, stream: TcpStream, gate: &Arc<Gate>, peer: SocketAddr) {
+    #[cfg(not(target_os = "linux"))]
+    if let Err(error) = super::listener::configure(&socket2::SockRef::from(&stream)) {
+        tracing::debug!(%error, "a connection has no keep-alive");
+    }
+    let peer = peer.ip().to_canonical();
+    let shared = &local.shared;
+    let count = |thread: usize| shared.load[thread].connections.load(Ordering::Relaxed);
+    let target = (0..shared.inboxes.len()).min_by_key(|&t| (count(t), t != local.index)).unwrap_or(local.index);
+    shared.load[target].connections.fetch_add(1, Ordering::Relaxed);
+    if target == local.index {
+        return serve(local, stream, Arc::clone(gate), peer);
+    }
+    let uncount = || shared.load[target].connections.fetch_sub(1, Ordering::Relaxed);
+    match stream.into_std() {
+        Ok(socket) => {
+            if shared.inboxes[target].try_send(Command::Serve { socket, gate: Arc::clone(gate), peer }).is_err() {
+                uncount();
+                tracing::warn!(thread = target, "a proxy thread takes no more connections");
+            }
+        }
+        Err(error) => {
+            uncount();
+            tracing::warn!(%error, "a connection could not be handed over");
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted | WouldBlock)
+}
+
+/// Lets a message through once per [`LOG_EVERY`].
+#[derive(Default)]
+struct Quiet(Option<Instant>);
+
+impl Quiet {
+    fn speak(&mut self) -> bool {
+        let now = Instant::now();
+        if self.0.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
+            return false;
+        }
+        self.0 = Some(now);
+        true
+    }
+}
