@@ -3,9 +3,15 @@
 //! An engine gets the whole prompt and streams events; it never touches the store. `echo` is offline and deterministic, `native`
 //! calls a model. Dropping the future or cancelling the token interrupts; an engine must notice within a second.
 
+pub mod echo;
+pub mod native;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use hermes_protocol::ProfileHome;
+use hermes_protocol::config::{EngineKind, ProfileConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -137,4 +143,15 @@ pub struct ModelId {
     pub model: String,
     /// Provider name.
     pub provider: String,
+}
+
+/// The engine a profile asks for (`agent.engine`).
+///
+/// Never fails: a profile without a usable provider is served, says so in its log once, and each turn ends with
+/// [`EngineError::Config`].
+pub fn from_config(config: &ProfileConfig, home: &ProfileHome) -> Arc<dyn Engine> {
+    match config.agent.engine {
+        EngineKind::Echo => Arc::new(echo::Echo::new(config.agent.echo_delay)),
+        EngineKind::Native => Arc::new(native::Native::from_config(config, home)),
+    }
 }

@@ -39,6 +39,8 @@ pub mod engine;
 pub mod inbound;
 pub mod inbox;
 pub mod platform;
+pub mod prompt;
+pub mod provider;
 pub mod session;
 pub mod status;
 pub mod store;

@@ -172,6 +172,8 @@ pub struct Agent {
     pub auto_continue_freshness: Duration,
     /// `agent.local_stream_stale_timeout`: silence of a provider's stream after which it is dropped. Default 900 s.
     pub stream_stale_timeout: Duration,
+    /// `agent.echo_delay_ms`: with the engine `echo`, a wait before each piece of an answer, to try out slow turns. Default 0.
+    pub echo_delay: Duration,
 }
 
 impl Default for Agent {
@@ -184,6 +186,7 @@ impl Default for Agent {
             gateway_timeout: Duration::from_mins(30),
             auto_continue_freshness: Duration::from_hours(1),
             stream_stale_timeout: Duration::from_mins(15),
+            echo_delay: Duration::ZERO,
         }
     }
 }

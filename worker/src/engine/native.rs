@@ -1,0 +1,331 @@
+//! The engine that calls a model.
+//!
+//! # Guarantees
+//!
+//! - A call is repeated only while nobody has been given any text; after that a failure ends the turn.
+//! - `agent.api_max_retries` calls in total; waits follow the provider's `Retry-After`, else double, and end at once on
+//!   cancellation, which also drops the connection.
+//! - The key goes to the configured address only, and never into an error, an event or the log.
+//! - Client and connections come into being with the first turn.
+//!
+//! Theory: [`chat`] knows the wire, [`sse`] reads streams, [`retry`] decides what a failure means, [`client`] connects;
+//! here they are put together.
+
+mod chat;
+pub(crate) mod client;
+mod retry;
+mod sse;
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hermes_protocol::ProfileHome;
+use hermes_protocol::config::ProfileConfig;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response};
+use tokio_util::sync::CancellationToken;
+
+pub use retry::RetryPolicy;
+
+use super::{Engine, EngineError, EngineFuture, EventSink, ModelId, Outcome, Prompt, Usage};
+use crate::provider::{self, Endpoint, NO_KEY, ProviderError};
+use chat::{Answer, Audience, Shape};
+use retry::{Class, Failure};
+
+/// Most of an error body that is read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Most of a provider's message that is shown, in characters.
+const MAX_MESSAGE: usize = 500;
+
+/// Time an error body has.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The engine; see the module.
+pub struct Native {
+    endpoint: Result<Endpoint, ProviderError>,
+    /// What sessions record, also where there is no endpoint.
+    model: ModelId,
+    policy: RetryPolicy,
+    silence: Option<Duration>,
+    client: OnceLock<Client>,
+    /// What the endpoint was found to accept.
+    shape: Mutex<Option<Shape>>,
+}
+
+impl Native {
+    /// The engine of a profile. Logs once which provider was chosen and why.
+    pub fn from_config(config: &ProfileConfig, home: &ProfileHome) -> Self {
+        let endpoint = provider::resolve(config, home);
+        match &endpoint {
+            Ok(endpoint) => tracing::info!(
+                provider = endpoint.provider,
+                model = endpoint.model,
+                base_url = endpoint.shown_url(),
+                rule = endpoint.rule,
+                "inference provider chosen"
+            ),
+            Err(error) => tracing::warn!("no turn can run: {error}"),
+        }
+        let silence = match &endpoint {
+            Ok(endpoint) if endpoint.local => config.agent.stream_stale_timeout,
+            _ => config.agent.gateway_timeout,
+        };
+        let policy = RetryPolicy { attempts: config.agent.api_max_retries.max(1), ..RetryPolicy::default() };
+        let mut engine = Self::new(endpoint, policy, (!silence.is_zero()).then_some(silence));
+        if engine.endpoint.is_err() {
+            engine.model.model.clone_from(&config.model.default);
+            engine.model.provider = config.model.provider.clone().unwrap_or_default();
+        }
+        engine
+    }
+
+    /// An engine for one endpoint. `silence` is the time without a byte after which a call has failed.
+    pub fn new(
+        endpoint: Result<Endpoint, ProviderError>,
+        policy: RetryPolicy,
+        silence: Option<Duration>,
+    ) -> Self {
+        let model = endpoint.as_ref().map_or_else(
+            |_| ModelId::default(),
+            |e| ModelId { model: e.model.clone(), provider: e.provider.clone() },
+        );
+        Self { endpoint, model, policy, silence, client: OnceLock::new(), shape: Mutex::new(None) }
+    }
+
+    fn client(&self, endpoint: &Endpoint) -> Result<&Client, EngineError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = client::build(&endpoint.base_url, self.silence).map_err(|e| {
+            EngineError::Config(format!("cannot make an HTTP client: {}", client::innermost(&e)))
+        })?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn shape(&self, endpoint: &Endpoint) -> Shape {
+        *self.shape.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Shape::new(endpoint))
+    }
+
+    fn learn(&self, shape: Shape) {
+        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some(shape);
+    }
+
+    async fn turn(&self, prompt: &Prompt, events: EventSink) -> Result<Outcome, EngineError> {
+        let endpoint = self.endpoint.as_ref().map_err(|e| EngineError::Config(e.to_string()))?;
+        let client = self.client(endpoint)?;
+        let headers = headers(endpoint)?;
+        let mut audience = Audience::new(events);
+        let mut shape = self.shape(endpoint);
+        let mut usage = Usage::default();
+        let mut calls = 0;
+        let mut attempt = 1;
+        loop {
+            calls += 1;
+            let mut answer = Answer::default();
+            let request = client.post(endpoint.chat_url()).headers(headers.clone());
+            let request = request.json(&chat::body(endpoint, prompt, shape));
+            let result = call(request, endpoint, &mut answer, &mut audience).await;
+            usage = sum(usage, answer.usage);
+            let mut failure = match result {
+                Ok(()) => return Ok(outcome(endpoint, answer, usage, calls)),
+                Err(failure) => failure,
+            };
+            failure.message = shown(&failure.message, endpoint);
+            let failed = |message: String| EngineError::Provider { status: failure.status, message, calls };
+            if audience.heard {
+                return Err(failed(format!("the answer broke off: {}", failure.message)));
+            }
+            if let Some(repaired) = shape.repaired(&failure) {
+                tracing::info!(
+                    reason = failure.message,
+                    "the provider refused a part of the request; sending it without"
+                );
+                shape = repaired;
+                self.learn(shape);
+                continue;
+            }
+            if failure.class == Class::Fatal {
+                return Err(failed(failure.message.clone()));
+            }
+            if attempt >= self.policy.attempts {
+                return Err(failed(format!("API call failed after {attempt} retries: {}", failure.message)));
+            }
+            let delay = self.policy.delay(attempt, &failure, retry::jitter());
+            attempt += 1;
+            tracing::warn!(
+                session = prompt.session_id,
+                attempt,
+                delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                reason = failure.message,
+                "calling the provider again"
+            );
+            audience.retrying(attempt, &failure.message).await;
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+impl Engine for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn model(&self) -> ModelId {
+        self.model.clone()
+    }
+
+    fn run<'a>(
+        &'a self,
+        prompt: &'a Prompt,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> EngineFuture<'a> {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(EngineError::Interrupted),
+                result = self.turn(prompt, events) => result,
+            }
+        })
+    }
+}
+
+/// One call, from the request to the last byte of the answer.
+async fn call(
+    request: reqwest::RequestBuilder,
+    endpoint: &Endpoint,
+    answer: &mut Answer,
+    audience: &mut Audience,
+) -> Result<(), Failure> {
+    let response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
+    if !response.status().is_success() {
+        return Err(refused(response).await);
+    }
+    answer.read(response.bytes_stream(), audience).await
+}
+
+/// A request that got no answer.
+fn unsent(error: &reqwest::Error, endpoint: &Endpoint) -> Failure {
+    let whom = endpoint.shown_url();
+    if error.is_connect() && error.is_timeout() {
+        return Failure::new(
+            Class::Transient,
+            format!("connecting to `{whom}` took longer than {} s", client::CONNECT_TIMEOUT.as_secs()),
+        );
+    }
+    if error.is_timeout() {
+        return Failure::new(Class::Transient, format!("`{whom}` said nothing for too long"));
+    }
+    if let Some(tls) = client::tls_error(error) {
+        // Anything else may be a connection that was cut during the handshake.
+        let final_word = matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::General(_));
+        let class = if final_word { Class::Fatal } else { Class::Transient };
+        return Failure::new(class, format!("no secure connection to `{whom}`: {tls}"));
+    }
+    let what = if error.is_connect() { "cannot connect to" } else { "cannot send a request to" };
+    let class = if error.is_builder() { Class::Fatal } else { Class::Transient };
+    Failure::new(class, format!("{what} `{whom}`: {}", client::innermost(error)))
+}
+
+/// A request that was answered with an error status.
+async fn refused(response: Response) -> Failure {
+    let status = response.status();
+    let header =
+        |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let retry_after = header(RETRY_AFTER).and_then(|v| retry::retry_after(&v, jiff::Timestamp::now()));
+    let said = if status.is_redirection() {
+        "the address redirects elsewhere, which is never followed; set model.base_url to the final address"
+            .to_owned()
+    } else {
+        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(response)).await.unwrap_or_default();
+        let json = serde_json::from_slice::<serde_json::Value>(&body).ok();
+        json.as_ref()
+            .and_then(chat::message_of)
+            .unwrap_or_else(|| String::from_utf8_lossy(&body).trim().to_owned())
+    };
+    let said = if said.is_empty() {
+        status.canonical_reason().unwrap_or("no reason given").to_owned()
+    } else {
+        said
+    };
+    let code = status.as_u16();
+    Failure {
+        class: retry::class_of(code),
+        status: Some(code),
+        message: format!("HTTP {code}: {said}"),
+        retry_after,
+    }
+}
+
+async fn error_body(mut response: Response) -> BytesMut {
+    let mut body = BytesMut::new();
+    // A body that cannot be read to its end still says more than none.
+    while body.len() < MAX_ERROR_BODY {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    body.truncate(MAX_ERROR_BODY);
+    body
+}
+
+/// A message without the key and of bounded length, on one line.
+fn shown(message: &str, endpoint: &Endpoint) -> String {
+    let mut message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let secrets =
+        endpoint.extra_headers.values().chain([&endpoint.key]).map(hermes_protocol::config::Secret::expose);
+    for secret in secrets.filter(|secret| secret.len() >= 4 && *secret != NO_KEY) {
+        message = message.replace(secret, "***");
+    }
+    match message.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}
+
+fn headers(endpoint: &Endpoint) -> Result<HeaderMap, EngineError> {
+    let unusable = |what: &str| {
+        EngineError::Config(format!(
+            "{what} for provider '{}' holds characters that no header may have",
+            endpoint.provider
+        ))
+    };
+    let value = |text: &str, what: &str| {
+        let mut value = HeaderValue::from_str(text).map_err(|_| unusable(what))?;
+        value.set_sensitive(true);
+        Ok::<_, EngineError>(value)
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, value(&format!("Bearer {}", endpoint.key.expose().trim()), "the key")?);
+    for (name, text) in &endpoint.extra_headers {
+        let what = format!("the extra header `{name}`");
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| unusable(&what))?;
+        headers.insert(name, value(text.expose(), &what)?);
+    }
+    Ok(headers)
+}
+
+fn outcome(endpoint: &Endpoint, answer: Answer, usage: Usage, calls: u32) -> Outcome {
+    Outcome {
+        text: answer.text,
+        finish_reason: answer.finish_reason.unwrap_or_else(|| "stop".to_owned()),
+        model: answer.model.unwrap_or_else(|| endpoint.model.clone()),
+        provider: endpoint.provider.clone(),
+        base_url: endpoint.shown_url(),
+        usage,
+        calls,
+    }
+}
+
+fn sum(a: Usage, b: Usage) -> Usage {
+    Usage {
+        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
+        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
+        cache_read_tokens: a.cache_read_tokens.saturating_add(b.cache_read_tokens),
+        cache_write_tokens: a.cache_write_tokens.saturating_add(b.cache_write_tokens),
+        reasoning_tokens: a.reasoning_tokens.saturating_add(b.reasoning_tokens),
+    }
+}

@@ -1,0 +1,150 @@
+//! When a failed call to a provider is made again, and after how long. Pure; the caller waits.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How often and how patiently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Calls in total, at least 1 (`agent.api_max_retries`).
+    pub attempts: u32,
+    /// First wait; doubles with every attempt.
+    pub base: Duration,
+    /// Longest such wait, before jitter.
+    pub cap: Duration,
+    /// First wait after an answer that was empty or made no sense.
+    pub invalid_base: Duration,
+    /// Longest such wait, before jitter.
+    pub invalid_cap: Duration,
+    /// Longest wait a provider may ask for with `Retry-After`; a longer wish is shortened to it.
+    pub retry_after_cap: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            base: Duration::from_secs(2),
+            cap: Duration::from_mins(1),
+            invalid_base: Duration::from_secs(5),
+            invalid_cap: Duration::from_mins(2),
+            retry_after_cap: Duration::from_mins(5),
+        }
+    }
+}
+
+/// What a failure means for the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// The next call would fail the same way.
+    Fatal,
+    /// The provider is busy, broken or out of reach for now.
+    Transient,
+    /// The call went through and the answer was useless.
+    Invalid,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What it means.
+    pub(super) class: Class,
+    /// HTTP status, where there was one.
+    pub(super) status: Option<u16>,
+    /// For people; shortened, without the key.
+    pub(super) message: String,
+    /// What the provider asked for.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure without a status.
+    pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
+        Self { class, status: None, message: message.into(), retry_after: None }
+    }
+}
+
+/// The meaning of a status.
+pub(super) fn class_of(status: u16) -> Class {
+    match status {
+        408 | 425 | 429 => Class::Transient,
+        501 | 505 => Class::Fatal,
+        500.. => Class::Transient,
+        _ => Class::Fatal,
+    }
+}
+
+impl RetryPolicy {
+    /// How long to wait after the `failed`th call (from 1). `jitter` is between 0 and 1 and adds up to half.
+    pub(super) fn delay(&self, failed: u32, failure: &Failure, jitter: f64) -> Duration {
+        if let Some(asked) = failure.retry_after {
+            return asked.min(self.retry_after_cap);
+        }
+        let (base, cap) = match failure.class {
+            Class::Invalid => (self.invalid_base, self.invalid_cap),
+            Class::Fatal | Class::Transient => (self.base, self.cap),
+        };
+        let doubled = base.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
+        doubled.min(cap).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+/// A number between 0 and 1, different on every call. Not for anything that must be unguessable.
+pub(super) fn jitter() -> f64 {
+    let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
+    f64::from(random) / f64::from(u32::MAX)
+}
+
+/// Reads `Retry-After`: seconds or a date. A date in the past is no wait.
+pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_with_up_to_half_on_top() {
+        let policy = RetryPolicy::default();
+        let busy = Failure::new(Class::Transient, "");
+        let empty = Failure::new(Class::Invalid, "");
+        let seconds = |n, f: &Failure, jitter| policy.delay(n, f, jitter).as_secs_f64();
+        assert_eq!([1, 2, 3, 6, 40].map(|n| seconds(n, &busy, 0.0)), [2.0, 4.0, 8.0, 60.0, 60.0]);
+        assert_eq!([1, 2, 3, 6, 40].map(|n| seconds(n, &empty, 0.0)), [5.0, 10.0, 20.0, 120.0, 120.0]);
+        assert!((seconds(2, &busy, 1.0) - 6.0).abs() < 1e-9);
+        assert!((0..100).map(|_| jitter()).all(|j| (0.0..=1.0).contains(&j)));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_is_capped() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let secs = Duration::from_secs;
+        assert_eq!(retry_after(" 7 ", now), Some(secs(7)));
+        assert_eq!(retry_after("0.5", now), Some(Duration::from_millis(500)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:00:30 GMT", now), Some(secs(30)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 09:00:00 GMT", now), Some(secs(0)));
+        for bad in ["", "soon", "-1", "NaN", "1e400"] {
+            assert_eq!(retry_after(bad, now), None, "{bad}");
+        }
+        let asked = Failure { retry_after: Some(secs(86_400)), ..Failure::new(Class::Transient, "") };
+        assert_eq!(RetryPolicy::default().delay(1, &asked, 1.0), secs(300));
+    }
+
+    #[test]
+    fn statuses() {
+        for transient in [429, 500, 502, 503, 504, 529, 408] {
+            assert_eq!(class_of(transient), Class::Transient, "{transient}");
+        }
+        for fatal in [301, 400, 401, 402, 403, 404, 413, 422, 501] {
+            assert_eq!(class_of(fatal), Class::Fatal, "{fatal}");
+        }
+    }
+}
