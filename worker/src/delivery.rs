@@ -29,7 +29,12 @@ impl Deliveries {
     }
 
     /// Delivers now and says how it went; nothing is written down (`deliver_only`). `chat_id` is that of the event.
-    pub async fn deliver(&self, target: &DeliveryTarget, chat_id: &str, text: &str) -> Result<(), DeliveryError> {
+    pub async fn deliver(
+        &self,
+        target: &DeliveryTarget,
+        chat_id: &str,
+        text: &str,
+    ) -> Result<(), DeliveryError> {
         let _ = (target, chat_id, text, &self.store, &self.child_env);
         Ok(())
     }

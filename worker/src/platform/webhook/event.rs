@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn headers_come_before_the_payload() {
         let payload = json!({"event_type": "a", "type": "b"});
-        let name = |pairs: &[(&'static str, &[u8])], payload: &Value| event_type(&headers(pairs), payload).name;
+        let name =
+            |pairs: &[(&'static str, &[u8])], payload: &Value| event_type(&headers(pairs), payload).name;
         assert_eq!(name(&[("x-github-event", b"push"), ("x-gitlab-event", b"Note Hook")], &payload), "push");
         assert_eq!(name(&[], &payload), "a");
         assert_eq!(name(&[], &json!({"event_type": "", "type": "b"})), "b");
@@ -132,7 +133,10 @@ mod tests {
         let id = |pairs: &[(&'static str, &[u8])]| delivery_id(&headers(pairs), 5);
         let sent = |id: &str| DeliveryId { id: id.to_owned(), from_sender: true };
         assert_eq!(id(&[("x-request-id", b"r"), ("svix-id", b"s"), ("x-github-delivery", b"g")]), sent("g"));
-        assert_eq!(id(&[("x-request-id", b"r"), ("x-gitlab-event-uuid", b"u"), ("idempotency-key", b"k")]), sent("k"));
+        assert_eq!(
+            id(&[("x-request-id", b"r"), ("x-gitlab-event-uuid", b"u"), ("idempotency-key", b"k")]),
+            sent("k")
+        );
         assert_eq!(id(&[("x-request-id", b" a\tb ")]), sent("ab"));
         assert_eq!(id(&[("x-request-id", &[b'x'; 300])]).id.len(), 256);
         assert_eq!(id(&[("x-request-id", b"\xff")]), sent("\u{fffd}"));

@@ -136,13 +136,16 @@ fn compile_test(spec: &Map<String, Value>, home: &Utf8Path) -> Result<Test, Stri
     }
     if let Some(value) = spec.get("regex") {
         let pattern = value.as_str().ok_or("has a `regex` that is not text")?;
-        return Regex::new(pattern).map(Test::Regex).map_err(|error| format!("has a `regex` that is invalid ({error})"));
+        return Regex::new(pattern)
+            .map(Test::Regex)
+            .map_err(|error| format!("has a `regex` that is invalid ({error})"));
     }
     Err("has a `field` but no operator this version knows".to_owned())
 }
 
 fn parse_field(field: &str) -> Field {
-    let parts = |rest: Option<&str>| rest.map(|r| r.split('.').map(str::to_owned).collect()).unwrap_or_default();
+    let parts =
+        |rest: Option<&str>| rest.map(|r| r.split('.').map(str::to_owned).collect()).unwrap_or_default();
     let (root, rest) = match field.split_once('.') {
         Some((root, rest)) => (root, Some(rest)),
         None => (field, None),
@@ -212,7 +215,9 @@ impl Test {
 /// Equality as YAML and JSON authors expect it: `1` is `1.0`.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(x), Value::Number(y)) => x == y || (x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64(),
+        (Value::Number(x), Value::Number(y)) => {
+            x == y || (x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64()
+        }
         _ => a == b,
     }
 }
@@ -255,7 +260,8 @@ mod tests {
     use super::*;
 
     fn check(spec: &Value, payload: &Value) -> bool {
-        let headers: HeaderMap = [("x-kind".parse().unwrap(), "Alpha".parse().unwrap())].into_iter().collect();
+        let headers: HeaderMap =
+            [("x-kind".parse().unwrap(), "Alpha".parse().unwrap())].into_iter().collect();
         let mut warnings = Vec::new();
         let filters = compile(std::slice::from_ref(spec), "/nowhere".into(), &mut |w| warnings.push(w));
         let subject = Subject { payload, event_type: "push", headers: &headers };
@@ -320,7 +326,8 @@ mod tests {
         let holds = |path: &str, needle: Value| {
             let spec = json!({"field": "v", "in_file": path});
             let filters = compile(&[spec], home, &mut |w| panic!("{w}"));
-            let subject = Subject { payload: &json!({"v": needle}), event_type: "", headers: &HeaderMap::new() };
+            let subject =
+                Subject { payload: &json!({"v": needle}), event_type: "", headers: &HeaderMap::new() };
             filters[0].matches(&subject)
         };
         for path in ["list.json", "~/.hermes/map.json", "lines.txt"] {

@@ -46,7 +46,9 @@ fn decode(text: &str) -> String {
                 let digit = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
                 match (digit(0), digit(1)) {
                     (Some(high), Some(low)) => {
-                        out.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits fit into a byte"));
+                        out.push(
+                            u8::try_from(high * 16 + low).expect("two hexadecimal digits fit into a byte"),
+                        );
                         rest = &after[2..];
                     }
                     _ => out.push(b'%'),

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
@@ -99,7 +99,10 @@ impl Shared {
             tracing::warn!(route = name, "[webhook] Route '{name}': {problem}");
         });
         if !route.skills.is_empty() {
-            tracing::warn!(route = name, "[webhook] Route '{name}' names skills, which this version does not load");
+            tracing::warn!(
+                route = name,
+                "[webhook] Route '{name}' names skills, which this version does not load"
+            );
         }
         Ready {
             auth: self.auth(&route),
@@ -149,7 +152,9 @@ impl Routes {
         if let Some(error) = configured.iter().find_map(|(name, route)| shared.refuse(name, route)) {
             return Err(error);
         }
-        let fixed = configured.iter().map(|(name, route)| (name.clone(), Arc::new(shared.ready(name, route.clone()))));
+        let fixed = configured
+            .iter()
+            .map(|(name, route)| (name.clone(), Arc::new(shared.ready(name, route.clone()))));
         let routes = Self {
             fixed: fixed.collect(),
             file: shared.home.webhook_subscriptions(),
@@ -207,7 +212,11 @@ impl Routes {
         }
     }
 
-    fn merge(&self, found: Map<String, Value>, old: &HashMap<String, Arc<Ready>>) -> HashMap<String, Arc<Ready>> {
+    fn merge(
+        &self,
+        found: Map<String, Value>,
+        old: &HashMap<String, Arc<Ready>>,
+    ) -> HashMap<String, Arc<Ready>> {
         let mut routes = HashMap::with_capacity(found.len());
         for (name, entry) in found {
             if self.fixed.contains_key(&name) {

@@ -71,9 +71,9 @@ impl Runner {
     /// The real path of a script: a file below `scripts/`, wherever links lead.
     fn resolve(&self, script: &str) -> Result<Utf8PathBuf, String> {
         let canonical = |path: &Utf8Path| {
-            fs_err::canonicalize(path)
-                .map_err(|error| format!("it cannot be found: {error}"))
-                .and_then(|path| Utf8PathBuf::from_path_buf(path).map_err(|_| "its path is not UTF-8".to_owned()))
+            fs_err::canonicalize(path).map_err(|error| format!("it cannot be found: {error}")).and_then(
+                |path| Utf8PathBuf::from_path_buf(path).map_err(|_| "its path is not UTF-8".to_owned()),
+            )
         };
         let script = script.strip_prefix("~/.hermes/scripts/").unwrap_or(script);
         let dir = canonical(&self.dir)?;
@@ -153,7 +153,8 @@ fn apply(output: &str, payload: Value) -> Verdict {
     }
     match serde_json::from_str::<Value>(output) {
         Ok(Value::Object(new)) => {
-            let silent = ["[SILENT]", "__hermes_ignore__"].iter().any(|key| new.get(*key) == Some(&Value::Bool(true)));
+            let silent =
+                ["[SILENT]", "__hermes_ignore__"].iter().any(|key| new.get(*key) == Some(&Value::Bool(true)));
             if silent {
                 Verdict::Ignore("it asked for silence".to_owned())
             } else {
@@ -179,7 +180,11 @@ mod tests {
 
     fn runner(dir: &Utf8Path, timeout: Duration) -> Runner {
         let path = std::env::var("PATH").unwrap();
-        Runner::new(dir.to_owned(), vec![("PATH".to_owned(), path), ("HERMES_PROFILE".to_owned(), "x".to_owned())], timeout)
+        Runner::new(
+            dir.to_owned(),
+            vec![("PATH".to_owned(), path), ("HERMES_PROFILE".to_owned(), "x".to_owned())],
+            timeout,
+        )
     }
 
     struct Dir(tempfile::TempDir);
@@ -225,13 +230,18 @@ mod tests {
     async fn a_script_sees_its_payload_and_a_clean_environment() {
         let dir = Dir::new();
         assert_eq!(dir.run("cat", json!({"a": "ä"})).await, Verdict::Continue(json!({"a": "ä"})));
-        let Verdict::Continue(value) = dir.run("env | cut -d= -f1 | sort | tr '\\n' ' '; pwd", json!({})).await else {
+        let Verdict::Continue(value) =
+            dir.run("env | cut -d= -f1 | sort | tr '\\n' ' '; pwd", json!({})).await
+        else {
             panic!()
         };
         let text = value["script_output"].as_str().unwrap();
         assert!(text.starts_with("HERMES_PROFILE PATH PWD SHLVL _ "), "{text}");
         assert!(text.ends_with(fs_err::canonicalize(dir.path()).unwrap().to_str().unwrap()), "{text}");
-        assert_eq!(dir.run("echo no; exit 3", json!({})).await, Verdict::Ignore("it ended with exit status: 3: ".to_owned()));
+        assert_eq!(
+            dir.run("echo no; exit 3", json!({})).await,
+            Verdict::Ignore("it ended with exit status: 3: ".to_owned())
+        );
         let Verdict::Ignore(reason) = dir.run("yes", json!({})).await else { panic!() };
         assert!(reason.contains("more than"), "{reason}");
     }

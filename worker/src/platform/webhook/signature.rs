@@ -46,7 +46,11 @@ pub(super) fn verify(headers: &HeaderMap, body: &[u8], secret: &str, now: i64) -
         }
     } else if let Some(value) = headers.get("x-webhook-signature") {
         let expected = hex(&hmac(secret.as_bytes(), &[body]));
-        return if same_secret(value.as_bytes(), expected.as_bytes()) { Verdict::ValidV1 } else { Verdict::Invalid };
+        return if same_secret(value.as_bytes(), expected.as_bytes()) {
+            Verdict::ValidV1
+        } else {
+            Verdict::Invalid
+        };
     } else {
         bearer(headers).is_some_and(|token| same_secret(token, secret.as_bytes()))
     };
@@ -79,7 +83,8 @@ impl Names {
 
     fn verify(self, headers: &HeaderMap, body: &[u8], secret: &str, now: i64) -> bool {
         let get = |name| headers.get(name).and_then(ascii);
-        let (Some(id), Some(stamp), Some(signatures)) = (get(self.id), get(self.stamp), get(self.signature)) else {
+        let (Some(id), Some(stamp), Some(signatures)) = (get(self.id), get(self.stamp), get(self.signature))
+        else {
             return false;
         };
         if !is_fresh(stamp, now) {
@@ -126,7 +131,10 @@ mod tests {
     const NOW: i64 = 1_614_265_330;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_bytes(v.as_bytes()).unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_bytes(v.as_bytes()).unwrap()))
+            .collect()
     }
 
     fn check(pairs: &[(&'static str, &str)], body: &str, secret: &str) -> Verdict {
@@ -143,15 +151,14 @@ mod tests {
         assert_eq!(check(&[id, stamp, ("svix-signature", good)], body, secret), Verdict::Valid);
         let list = format!("v2,xxxx v1,AAAA {good}");
         assert_eq!(check(&[id, stamp, ("svix-signature", &list)], body, secret), Verdict::Valid);
-        let standard = [
-            ("webhook-id", id.1),
-            ("webhook-timestamp", stamp.1),
-            ("webhook-signature", good),
-        ];
+        let standard = [("webhook-id", id.1), ("webhook-timestamp", stamp.1), ("webhook-signature", good)];
         assert_eq!(check(&standard, body, secret), Verdict::Valid);
         assert_eq!(check(&[id, stamp, ("svix-signature", good)], "{}", secret), Verdict::Invalid);
         assert_eq!(check(&[id, stamp], body, secret), Verdict::Invalid);
-        assert_eq!(check(&[id, ("svix-timestamp", "x"), ("svix-signature", good)], body, secret), Verdict::Invalid);
+        assert_eq!(
+            check(&[id, ("svix-timestamp", "x"), ("svix-signature", good)], body, secret),
+            Verdict::Invalid
+        );
         assert_eq!(check(&[id, stamp, ("svix-signature", good)], body, "whsec_not base64"), Verdict::Invalid);
         assert_eq!(
             verify(&headers(&[id, stamp, ("svix-signature", good)]), body.as_bytes(), secret, NOW + 301),
@@ -192,7 +199,11 @@ mod tests {
         assert_eq!(check(&[("x-webhook-signature-v2", &v2), stamp], "body", "k"), Verdict::Valid);
         for bad in [
             &[("x-webhook-signature-v2", v2.as_str()), ("x-webhook-signature", &v1)][..],
-            &[("x-webhook-signature-v2", &v2), ("x-webhook-timestamp", "1614260000"), ("x-webhook-signature", &v1)],
+            &[
+                ("x-webhook-signature-v2", &v2),
+                ("x-webhook-timestamp", "1614260000"),
+                ("x-webhook-signature", &v1),
+            ],
             &[("x-webhook-signature-v2", "00"), stamp, ("x-webhook-signature", &v1)],
             &[("x-hub-signature-256", "sha256=00"), ("x-webhook-signature", &v1)],
             &[("svix-id", "1"), ("x-webhook-signature", &v1)],

@@ -1,0 +1,48 @@
+//! Benchmarks against running processes: `tests/bench/run [section…]` builds, measures and prints one table.
+//!
+//! Rules: what is compared runs in the same minute on the same machine, alternating; medians of several rounds; a ratio, not a
+//! time, decides. Nothing here is asserted: machines differ, and a table that is read beats a threshold that is loosened.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark that fails stops, and its output is its purpose"
+)]
+
+mod density;
+mod load;
+mod proxy;
+mod recovery;
+mod table;
+mod webhooks;
+
+use table::Table;
+
+type Section = (&'static str, fn(&mut Table));
+
+const SECTIONS: [Section; 7] = [
+    ("proxy", proxy::keep_alive),
+    ("bodies", proxy::bodies),
+    ("webhooks", webhooks::burst),
+    ("memory", density::memory),
+    ("start", density::start),
+    ("recovery", recovery::kill_and_swap),
+    ("status", density::status),
+];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|w| !SECTIONS.iter().any(|(name, _)| name == w)) {
+        let names: Vec<_> = SECTIONS.iter().map(|(n, _)| *n).collect();
+        println!("no section `{unknown}`; there are: {}", names.join(", "));
+        return;
+    }
+    let mut table = Table::default();
+    for (name, run) in SECTIONS {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            println!("# {name} …");
+            run(&mut table);
+        }
+    }
+    table.print();
+}

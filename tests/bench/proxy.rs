@@ -1,0 +1,151 @@
+//! The proxy beside nginx, in front of the same worker socket.
+
+use std::time::Instant;
+
+use hermes_tests::{Gateway, Home, home, http, process, sign};
+
+use crate::load::{Nginx, Seen, wrk};
+use crate::table::{Table, mb, median};
+
+const ROUNDS: usize = 5;
+
+/// `GET /p/coder/health`, keep-alive, 32 connections.
+pub(crate) fn keep_alive(table: &mut Table) {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let socket = gateway.profile("coder").data_socket.unwrap();
+    let ours = format!("http://{}/p/coder/health", gateway.address("api_server"));
+    let Some(nginx) = Nginx::start("coder", &socket) else {
+        return table.row("GET /p/coder/health", ">= 1.0 x nginx", "not measured", "nginx is not installed");
+    };
+    let theirs = format!("http://{}/p/coder/health", nginx.address);
+    let mut seen: Vec<(Seen, Seen)> = Vec::new();
+    for _ in 0..ROUNDS {
+        let (Some(a), Some(b)) = (wrk(&ours, 32, 4), wrk(&theirs, 32, 4)) else {
+            return table.row(
+                "GET /p/coder/health",
+                ">= 1.0 x nginx",
+                "not measured",
+                "wrk is not installed",
+            );
+        };
+        seen.push((a, b));
+    }
+    let of = |f: fn(&Seen) -> f64| {
+        (median(seen.iter().map(|(a, _)| f(a)).collect()), median(seen.iter().map(|(_, b)| f(b)).collect()))
+    };
+    let (rate, nginx_rate) = of(|s| s.per_second);
+    table.row(
+        "GET /p/coder/health, 32 connections: requests/s",
+        ">= 1.0 x nginx",
+        format!("{rate:.0} = {:.2} x", rate / nginx_rate),
+        format!("nginx {nginx_rate:.0}"),
+    );
+    for (name, get) in [("p50", (|s: &Seen| s.p50_us) as fn(&Seen) -> f64), ("p99", |s| s.p99_us)] {
+        let (a, b) = of(get);
+        table.row(
+            format!("  {name}"),
+            ">= 1.0 x nginx",
+            format!("{a:.0} us = {:.2} x", b / a),
+            format!("nginx {b:.0} us"),
+        );
+    }
+    let direct = direct(&socket);
+    table.row(
+        "  the worker reached directly, 1 connection at a time",
+        "-",
+        format!("{direct:.0}/s"),
+        "one thread, unix socket",
+    );
+}
+
+/// Requests a second to the worker's own socket from one thread, for scale.
+fn direct(socket: &str) -> f64 {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let request = http::encode("GET", "/health", &[], b"");
+    let mut buffer = [0; 4096];
+    let (started, n) = (Instant::now(), 20_000_u32);
+    for _ in 0..n {
+        stream.write_all(&request).unwrap();
+        assert!(stream.read(&mut buffer).unwrap() > 0);
+    }
+    f64::from(n) / started.elapsed().as_secs_f64()
+}
+
+/// 1 MiB bodies and a stream of 10 000 events.
+pub(crate) fn bodies(table: &mut Table) {
+    let home = Home::new();
+    home.profile_with(
+        "coder",
+        &format!("agent: {{engine: echo}}\nplatforms: {{webhook: {{extra: {{secret: {}, rate_limit: 100000000, max_body_bytes: 4194304, routes: {{hook: {{events: [never], prompt: x}}}}}}}}}}\n", home::SECRET),
+        "API_SERVER_KEY=coder-api-key-0123456789\n",
+    );
+    let gateway = Gateway::start(&home);
+    let socket = gateway.profile("coder").data_socket.unwrap();
+    let Some(nginx) = Nginx::start("coder", &socket) else {
+        return table.row("1 MiB POST", ">= 1.0 x nginx", "not measured", "nginx is not installed");
+    };
+    let rss_before = process::rss(gateway.pid());
+
+    let body = format!("{{\"text\": \"{}\"}}", "x".repeat(1024 * 1024 - 12));
+    let signature = sign::github(home::SECRET, body.as_bytes());
+    let headers = [("X-Hub-Signature-256", signature.as_str()), ("Content-Type", "application/json")];
+    let request = http::encode("POST", "/p/coder/webhooks/hook", &headers, body.as_bytes());
+    let posts = |address: &str| {
+        let mut connection = http::Connection::open(address).unwrap();
+        let started = Instant::now();
+        for _ in 0..100 {
+            connection.send(&request).unwrap();
+            assert_eq!(connection.response(false).unwrap().status, 200);
+        }
+        100.0 / started.elapsed().as_secs_f64()
+    };
+    compare(
+        table,
+        "1 MiB POST, one connection: per second",
+        posts,
+        &gateway.address("webhook"),
+        &nginx.address,
+    );
+
+    let words = "w ".repeat(10_000);
+    let body =
+        serde_json::json!({"stream": true, "messages": [{"role": "user", "content": words}]}).to_string();
+    let headers =
+        [("Authorization", "Bearer coder-api-key-0123456789"), ("Content-Type", "application/json")];
+    let request = http::encode("POST", "/p/coder/v1/chat/completions", &headers, body.as_bytes());
+    let streams = |address: &str| {
+        let mut connection = http::Connection::open(address).unwrap();
+        let started = Instant::now();
+        connection.send(&request).unwrap();
+        let response = connection.response(false).unwrap();
+        assert!(
+            response.status == 200 && response.complete && response.body.ends_with(b"data: [DONE]\n\n"),
+            "{}",
+            response.text()
+        );
+        1.0 / started.elapsed().as_secs_f64()
+    };
+    compare(
+        table,
+        "SSE stream of 10 000 events: streams per second",
+        streams,
+        &gateway.address("api_server"),
+        &nginx.address,
+    );
+    let rss_after = process::rss(gateway.pid());
+    table.row(
+        "  supervisor RSS before and after",
+        "flat",
+        format!("{:.1} -> {:.1} MB", mb(rss_before), mb(rss_after)),
+        "-",
+    );
+}
+
+fn compare(table: &mut Table, what: &str, run: impl Fn(&str) -> f64, ours: &str, theirs: &str) {
+    let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (run(ours), run(theirs))).collect();
+    let (a, b) = (median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect()));
+    table.row(what, ">= 1.0 x nginx", format!("{a:.1} = {:.2} x", a / b), format!("nginx {b:.1}"));
+}
