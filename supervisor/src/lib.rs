@@ -47,6 +47,16 @@
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
 
 pub mod app;
+pub mod client;
+pub mod desired;
+mod disk;
+pub mod error;
+pub mod home;
+pub mod instance;
+pub mod logging;
 pub mod metrics;
 pub mod proxy;
+pub mod report;
+pub mod status;
 pub mod supervise;
+pub mod watch;

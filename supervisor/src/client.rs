@@ -1,0 +1,289 @@
+//! Asks the supervisor: one request a connection over `supervisor.sock`, without a runtime.
+//!
+//! The socket is looked for in the runtime directory that this command's environment gives, then in the one that `gateway.pid`
+//! names, because a service and a shell rarely have the same environment. A socket is only believed when its peer runs as this
+//! user or as root. Nobody is waited for without a limit.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::codec::{self, CodecError};
+use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
+use hermes_protocol::endpoint::PathTooLong;
+use hermes_protocol::frame;
+use hermes_protocol::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
+use hermes_protocol::latest::{ClientReply, ClientRequest};
+
+use crate::home::Surroundings;
+use crate::instance;
+
+/// Time for the handshake and for a status.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// Why the supervisor could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error("nobody answers on `{path}`")]
+    NobodyThere {
+        /// The socket.
+        path: Utf8PathBuf,
+    },
+    /// The path does not fit into a socket address.
+    #[error(transparent)]
+    Path(#[from] PathTooLong),
+    /// Another user's process.
+    #[error("`{path}` belongs to user {uid}")]
+    Stranger {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Who listens there.
+        uid: u32,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("the gateway did not answer within {} seconds", .after.as_secs())]
+    Timeout {
+        /// The limit.
+        after: Duration,
+    },
+    /// Not a hermes process, or one of a release too far away.
+    #[error("the gateway does not understand this command")]
+    Handshake(#[source] HandshakeError),
+    /// A malformed frame.
+    #[error("the gateway's answer cannot be read")]
+    Codec(#[source] CodecError),
+    /// A frame beyond the limit.
+    #[error("the gateway's answer is too large")]
+    TooLarge,
+    /// Status that is not the JSON it should be.
+    #[error("the gateway's status cannot be read")]
+    Json(#[source] serde_json::Error),
+    /// The connection ended before the final frame.
+    #[error("the gateway closed the connection before it had answered")]
+    CutShort,
+}
+
+impl ClientError {
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NobodyThere { .. } => "start it with `hermes gateway run`",
+            Self::Path(_) => "set XDG_RUNTIME_DIR to a shorter directory",
+            Self::Stranger { .. } => "run this command as the user who runs the gateway",
+            Self::Handshake(_) => "restart the gateway so that both are of one release",
+            Self::Timeout { .. } | Self::Io { .. } | Self::CutShort => {
+                "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
+            }
+            Self::Codec(_) | Self::TooLarge | Self::Json(_) => {
+                "restart the gateway so that both are of one release"
+            }
+        }
+        .to_owned()
+    }
+}
+
+/// How the supervisor answered a request that changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Carried out.
+    Done(String),
+    /// Not carried out.
+    Refused {
+        /// Exit code.
+        code: u8,
+        /// What and why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+}
+
+/// An open connection, the handshake done.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    path: Utf8PathBuf,
+}
+
+impl Client {
+    /// Connects to the gateway whose instance home is `home`.
+    pub fn connect(home: &Utf8Path, env: &Surroundings) -> Result<Self, ClientError> {
+        let own = env.runtime_dir(home).supervisor_socket();
+        let recorded = || {
+            let record = instance::record(home).filter(instance::is_alive)?;
+            Some(record.runtime_dir?.join("supervisor.sock"))
+        };
+        let first = match own {
+            Ok(path) => match Self::open(&path) {
+                Err(ClientError::NobodyThere { path }) => ClientError::NobodyThere { path },
+                other => return other,
+            },
+            Err(e) => e.into(),
+        };
+        match recorded() {
+            Some(path) => Self::open(&path).map_err(|e| match e {
+                ClientError::NobodyThere { .. } => first,
+                other => other,
+            }),
+            None => Err(first),
+        }
+    }
+
+    /// Connects to a socket and shakes hands.
+    pub fn open(path: &Utf8Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NobodyThere { path: path.to_owned() }
+            }
+            _ => ClientError::Io { doing: "connect to", path: path.to_owned(), source },
+        })?;
+        let mut client = Self { stream, path: path.to_owned() };
+        client.check_peer()?;
+        client.handshake(Instant::now() + SHORT)?;
+        Ok(client)
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// Status of everything, or of one profile. Profiles come in the supervisor's order.
+    pub fn status(mut self, request: &ClientRequest) -> Result<Result<GatewayStatus, Outcome>, ClientError> {
+        let deadline = Instant::now() + SHORT;
+        self.send(request, deadline)?;
+        let mut gateway: Option<Gateway> = None;
+        let mut profiles: Vec<Profile> = Vec::new();
+        loop {
+            match self.reply(deadline, SHORT)? {
+                ClientReply::Gateway(json) => {
+                    gateway = Some(serde_json::from_str(&json).map_err(ClientError::Json)?);
+                }
+                ClientReply::Profile(json) => {
+                    profiles.push(serde_json::from_str(&json).map_err(ClientError::Json)?);
+                }
+                ClientReply::Progress(_) => {}
+                ClientReply::Done(_) => {
+                    let gateway = gateway.ok_or(ClientError::CutShort)?;
+                    return Ok(Ok(GatewayStatus { schema: SCHEMA, gateway, profiles }));
+                }
+                ClientReply::Refused { code, message, hint } => {
+                    return Ok(Err(Outcome::Refused { code, message, hint }));
+                }
+            }
+        }
+    }
+
+    /// Asks for a change and waits until it came about. `progress` gets the lines for people.
+    pub fn ask(
+        mut self,
+        request: &ClientRequest,
+        limit: Duration,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Outcome, ClientError> {
+        let deadline = Instant::now() + limit;
+        self.send(request, deadline)?;
+        loop {
+            match self.reply(deadline, limit)? {
+                ClientReply::Progress(line) => progress(&line),
+                ClientReply::Gateway(_) | ClientReply::Profile(_) => {}
+                ClientReply::Done(line) => return Ok(Outcome::Done(line)),
+                ClientReply::Refused { code, message, hint } => {
+                    return Ok(Outcome::Refused { code, message, hint });
+                }
+            }
+        }
+    }
+
+    fn check_peer(&self) -> Result<(), ClientError> {
+        #[cfg(target_os = "linux")]
+        {
+            use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+            let peer = getsockopt(&self.stream, PeerCredentials)
+                .map_err(|e| self.io("look at the peer of", e.into()))?;
+            if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
+                return Err(ClientError::Stranger { path: self.path.clone(), uid: peer.uid() });
+            }
+        }
+        Ok(())
+    }
+
+    fn handshake(&mut self, deadline: Instant) -> Result<(), ClientError> {
+        self.write(&Offer::ours().encode(), deadline)?;
+        let mut bytes = vec![0; ANSWER_HEAD];
+        self.read(&mut bytes, deadline, SHORT)?;
+        let text = Answer::text_len(&bytes).map_err(ClientError::Handshake)?;
+        bytes.resize(ANSWER_HEAD + text, 0);
+        self.read(&mut bytes[ANSWER_HEAD..], deadline, SHORT)?;
+        let answer = Answer::decode(&bytes).map_err(ClientError::Handshake)?;
+        answer.into_version().map(drop).map_err(ClientError::Handshake)
+    }
+
+    fn send(&mut self, request: &ClientRequest, deadline: Instant) -> Result<(), ClientError> {
+        let payload = codec::encode(request).map_err(ClientError::Codec)?;
+        let head = frame::head(payload.len()).ok_or(ClientError::TooLarge)?;
+        self.write(&[&head, payload.as_slice()].concat(), deadline)
+    }
+
+    fn reply(&mut self, deadline: Instant, limit: Duration) -> Result<ClientReply, ClientError> {
+        let mut head = [0; 4];
+        self.read(&mut head, deadline, limit)?;
+        let len = frame::payload_len(head).ok_or(ClientError::TooLarge)?;
+        let mut payload = vec![0; len];
+        self.read(&mut payload, deadline, limit)?;
+        codec::decode(&payload).map_err(ClientError::Codec)
+    }
+
+    fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), ClientError> {
+        let left = remaining(deadline).ok_or(ClientError::Timeout { after: SHORT })?;
+        self.stream
+            .set_write_timeout(Some(left))
+            .and_then(|()| self.stream.write_all(bytes))
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ClientError::CutShort,
+                _ => self.io("write to", source),
+            })
+    }
+
+    fn read(&mut self, mut into: &mut [u8], deadline: Instant, limit: Duration) -> Result<(), ClientError> {
+        while !into.is_empty() {
+            let left = remaining(deadline).ok_or(ClientError::Timeout { after: limit })?;
+            self.stream.set_read_timeout(Some(left)).map_err(|e| self.io("read from", e))?;
+            match self.stream.read(into) {
+                Ok(0) => return Err(ClientError::CutShort),
+                Ok(n) => into = &mut into[n..],
+                Err(e) => match e.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        return Err(ClientError::Timeout { after: limit });
+                    }
+                    io::ErrorKind::ConnectionReset => return Err(ClientError::CutShort),
+                    _ => return Err(self.io("read from", e)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn io(&self, doing: &'static str, source: io::Error) -> ClientError {
+        ClientError::Io { doing, path: self.path.clone(), source }
+    }
+}
+
+fn remaining(deadline: Instant) -> Option<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
+}

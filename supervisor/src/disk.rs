@@ -1,0 +1,66 @@
+//! Small files of the supervisor, written so that a reader at any instant sees a whole one.
+
+use std::io::{self, Write as _};
+
+use camino::Utf8Path;
+
+/// Writes `bytes` to `path` by a temporary file (mode 0600) in the same directory and a rename. With `durable`, contents and
+/// name survive a power loss as well.
+pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let dir = path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    if durable {
+        file.as_file().sync_all()?;
+    }
+    file.persist(path).map_err(|e| e.error)?;
+    if durable {
+        fs_err::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Reads at most `limit` bytes of a regular file; more is an error. A FIFO or device is refused instead of waited for.
+pub(crate) fn read_bounded(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    let file = fs_err::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let room = usize::try_from(meta.len()).unwrap_or(limit).min(limit);
+    let mut bytes = Vec::with_capacity(room + 1);
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_whole_files_and_leaves_no_temporary_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("f");
+        write_atomic(&path, b"one", true).unwrap();
+        write_atomic(&path, b"two", false).unwrap();
+        assert_eq!(read_bounded(&path, 3).unwrap(), b"two");
+        assert!(read_bounded(&path, 2).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_fifo_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("fifo");
+        nix::unistd::mkfifo(path.as_std_path(), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(read_bounded(&path, 10).is_err());
+    }
+}

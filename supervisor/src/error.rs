@@ -1,0 +1,193 @@
+//! Everything a command can end with, in one type: what to print, what to do next, which exit code.
+//!
+//! `exit_code` and `hint` have no catch-all arm, so a new error must choose both.
+
+use std::io;
+
+use hermes_protocol::{ProfileName, exit};
+
+use crate::app::AppError;
+use crate::client::ClientError;
+use crate::home::SelectionError;
+use crate::instance::InstanceError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HermesError {
+    /// No home or profile could be selected.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// A gateway runs for this home already.
+    #[error("{}", already_running(*.pid))]
+    AlreadyRunning {
+        /// The holder of the lock, where it is known.
+        pid: Option<u32>,
+    },
+    /// The instance lock could not be taken.
+    #[error("cannot take the instance lock")]
+    Instance(#[source] InstanceError),
+    /// The live gateway serves this profile, so it may not have one of its own.
+    #[error("{}", served(.profile))]
+    Served {
+        /// The profile.
+        profile: ProfileName,
+    },
+    /// The supervisor could not be asked.
+    #[error("cannot ask the gateway")]
+    Client(#[source] ClientError),
+    /// No gateway runs and the command needs one.
+    #[error("no gateway is running for `{home}`")]
+    NotRunning {
+        /// The root home.
+        home: String,
+        /// How to start one.
+        hint: String,
+    },
+    /// The supervisor said no.
+    #[error("{message}")]
+    Refused {
+        /// Its exit code.
+        code: u8,
+        /// What and why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// A start would be refused.
+    #[error("the gateway would not start: {count} problem{} must be fixed first", if *.count == 1 { "" } else { "s" })]
+    CheckFailed {
+        /// How many.
+        count: usize,
+    },
+    /// The gateway could not start, or did not end in order.
+    #[error(transparent)]
+    Gateway(#[from] AppError),
+    /// The system refused.
+    #[error("cannot {doing} `{object}`")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        object: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What was asked for did not come about in time.
+    #[error("{message}")]
+    NotReached {
+        /// What is missing.
+        message: String,
+        /// The next step.
+        hint: String,
+    },
+    /// Standard output cannot be written.
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+}
+
+/// First line and advice of 0.19.0, which scripts match.
+fn already_running(pid: Option<u32>) -> String {
+    let pid = pid.map_or_else(|| "PID unknown".to_owned(), |pid| format!("PID {pid}"));
+    format!(
+        "✗ Another gateway instance is already running ({pid}).\n  \
+           Use 'hermes gateway restart' to replace it,\n  \
+           or 'hermes gateway stop' first.\n  \
+           Or use 'hermes gateway run --replace' to auto-replace."
+    )
+}
+
+/// The first line is 0.19.0's, byte for byte; the commands below it are those that work here.
+fn served(profile: &ProfileName) -> String {
+    format!(
+        "✗ The default gateway is running as a profile multiplexer and already serves profile '{profile}'.\n  \
+           When gateway.multiplex_profiles is on, the default gateway is the\n  \
+           single inbound process for every profile. Starting a separate\n  \
+           gateway for this profile would double-bind its platforms (two\n  \
+           pollers on one bot token, port conflicts).\n\
+         \n  \
+           Manage this profile through the running gateway instead:\n\
+         \n    \
+             hermes gateway restart -p {profile}\n    \
+             hermes gateway stop -p {profile}\n    \
+             hermes status -p {profile}\n\
+         \n  \
+           Pass --force to detach the profile from the running gateway and\n  \
+           start a separate gateway for it anyway (not recommended)."
+    )
+}
+
+impl HermesError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Selection(e) => e.exit_code(),
+            Self::AlreadyRunning { .. } | Self::Output(_) | Self::NotReached { .. } => exit::FAILURE,
+            Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::Gateway(_) => exit::CONFIG,
+            Self::Client(_) | Self::NotRunning { .. } => exit::UNAVAILABLE,
+            Self::Refused { code, .. } => *code,
+            Self::System { .. } => exit::FAILURE,
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Selection(e) => e.hint(),
+            Self::AlreadyRunning { .. } | Self::Served { .. } | Self::Output(_) | Self::System { .. } => None,
+            Self::Instance(e) => Some(match e {
+                InstanceError::Foreign { .. } => "move that file away if nothing else needs it".to_owned(),
+                InstanceError::AlreadyRunning { .. } => "`hermes status` shows who holds it".to_owned(),
+                InstanceError::Io { .. } => "check the directory's owner, mode and free space".to_owned(),
+            }),
+            Self::Client(e) => Some(e.hint()),
+            Self::NotRunning { hint, .. } | Self::NotReached { hint, .. } => Some(hint.clone()),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::CheckFailed { .. } => Some("fix them and run `hermes gateway check` again".to_owned()),
+            Self::Gateway(_) => None,
+        }
+    }
+
+    /// How the first line begins: texts that scripts know come as they are.
+    pub(crate) fn prefix(&self) -> &'static str {
+        match self {
+            Self::AlreadyRunning { .. } | Self::Served { .. } => "",
+            Self::Selection(_) => "Error: ",
+            _ => "error: ",
+        }
+    }
+}
+
+impl From<InstanceError> for HermesError {
+    fn from(error: InstanceError) -> Self {
+        match error {
+            InstanceError::AlreadyRunning { pid, .. } => Self::AlreadyRunning { pid },
+            other => Self::Instance(other),
+        }
+    }
+}
+
+impl From<ClientError> for HermesError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_scripts_match() {
+        let served = HermesError::Served { profile: "coder".parse().unwrap() };
+        assert_eq!(
+            served.to_string().lines().next(),
+            Some("✗ The default gateway is running as a profile multiplexer and already serves profile 'coder'.")
+        );
+        assert_eq!(served.exit_code(), 78);
+        insta::assert_snapshot!("served", served);
+        let running = HermesError::AlreadyRunning { pid: Some(54) };
+        assert_eq!(running.exit_code(), 1);
+        insta::assert_snapshot!("already_running", running);
+    }
+}

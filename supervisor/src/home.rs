@@ -1,0 +1,356 @@
+//! Which home and which profile a command is about.
+//!
+//! Precedence: `-p NAME` → `HERMES_HOME` that is itself a profile's home → `active_profile` in the root home → the root home.
+//! The process environment is read here, once ([`Surroundings`]); everything behind it gets values.
+
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::endpoint::RuntimeDir;
+use hermes_protocol::home::IDENTITY_FILES;
+use hermes_protocol::profile::NameError;
+use hermes_protocol::{ProfileHome, ProfileName, RootHome, exit};
+
+use crate::disk;
+
+/// What a command takes from its environment.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// `HERMES_HOME`, unless blank.
+    pub hermes_home: Option<Utf8PathBuf>,
+    /// The user's home directory.
+    pub user_home: Option<Utf8PathBuf>,
+    /// `XDG_RUNTIME_DIR`, unless blank.
+    pub xdg_runtime_dir: Option<Utf8PathBuf>,
+    /// `TMPDIR`, else `/tmp`.
+    pub temp_dir: Utf8PathBuf,
+    /// The working directory, for relative paths.
+    pub current_dir: Utf8PathBuf,
+    /// Effective user id.
+    pub uid: u32,
+    /// `NO_COLOR` is set, or the terminal is a dumb one.
+    pub no_color: bool,
+}
+
+impl Surroundings {
+    /// Reads the process environment.
+    pub fn from_process() -> Result<Self, SelectionError> {
+        Self::read(|name| {
+            #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the environment")]
+            std::env::var_os(name)
+        })
+    }
+
+    fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, SelectionError> {
+        let path = |name: &'static str| -> Result<Option<Utf8PathBuf>, SelectionError> {
+            let Some(value) = get(name) else { return Ok(None) };
+            let text = value.into_string().map_err(|_| SelectionError::NotUtf8 { what: name })?;
+            let text = text.trim();
+            Ok((!text.is_empty()).then(|| Utf8PathBuf::from(text)))
+        };
+        let current_dir = std::env::current_dir()
+            .ok()
+            .and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok())
+            .unwrap_or_else(|| "/".into());
+        let no_color = get("NO_COLOR").is_some_and(|v| !v.is_empty()) || get("TERM").is_some_and(|t| t == "dumb");
+        Ok(Self {
+            hermes_home: path("HERMES_HOME")?,
+            user_home: path("HOME")?,
+            xdg_runtime_dir: path("XDG_RUNTIME_DIR")?,
+            temp_dir: path("TMPDIR")?.unwrap_or_else(|| "/tmp".into()),
+            current_dir,
+            uid: nix::unistd::geteuid().as_raw(),
+            no_color,
+        })
+    }
+
+    /// Whether standard output wants colours.
+    pub fn colors(&self) -> bool {
+        !self.no_color && std::io::stdout().is_terminal()
+    }
+
+    /// The runtime directory of a gateway whose instance home is `home`.
+    pub fn runtime_dir(&self, home: &Utf8Path) -> RuntimeDir {
+        let home = home.canonicalize_utf8().unwrap_or_else(|_| home.to_owned());
+        RuntimeDir::new(&RootHome::new(home), self.xdg_runtime_dir.as_deref(), &self.temp_dir, self.uid)
+    }
+}
+
+/// Who chose the profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chosen {
+    /// `-p` on the command line.
+    Flag,
+    /// `HERMES_HOME` is the profile's home.
+    Home,
+    /// The file `active_profile`.
+    Sticky,
+    /// Nobody: it is `default`.
+    Nobody,
+}
+
+/// What a command is about.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The root home, absolute and resolved where it exists.
+    pub root: RootHome,
+    /// The profile.
+    pub profile: ProfileName,
+    /// Who chose it.
+    pub chosen: Chosen,
+    /// `active_profile` names a profile that does not exist; it was ignored.
+    pub dangling: Option<Dangling>,
+}
+
+/// A sticky profile that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dangling {
+    /// What the file says.
+    pub name: String,
+    /// The file.
+    pub file: Utf8PathBuf,
+}
+
+impl Selection {
+    /// The profile's home.
+    pub fn home(&self) -> ProfileHome {
+        self.root.profile(&self.profile)
+    }
+
+    /// Whether somebody named a profile, so that the command is about that one alone.
+    pub fn is_named(&self) -> bool {
+        self.chosen != Chosen::Nobody
+    }
+
+    /// This selection, unless it rests on a sticky profile that is gone: commands that change something must not silently turn
+    /// to another profile.
+    pub fn strict(self) -> Result<Self, SelectionError> {
+        match &self.dangling {
+            Some(dangling) => Err(SelectionError::Dangling(dangling.clone())),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Why no profile could be selected. Texts are those existing scripts know.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectionError {
+    /// Two `-p` with different values.
+    #[error("two different profiles are selected: '{0}' and '{1}'")]
+    Twice(String, String),
+    /// Not a profile name.
+    #[error(transparent)]
+    Name(NameError),
+    /// No such profile.
+    #[error("Profile '{name}' does not exist. Create it with: hermes profile create {name}")]
+    Missing {
+        /// The name.
+        name: ProfileName,
+        /// Where its home would be.
+        home: Utf8PathBuf,
+        /// The profiles there are.
+        known: Vec<ProfileName>,
+    },
+    /// The sticky profile does not exist.
+    #[error("Profile '{}', selected by `{}`, does not exist", .0.name, .0.file)]
+    Dangling(Dangling),
+    /// Neither `HERMES_HOME` nor `HOME`.
+    #[error("neither HERMES_HOME nor HOME is set, so there is no home to work in")]
+    NoHome,
+    /// The root home is something else.
+    #[error("`{0}` is not a directory")]
+    NotADirectory(Utf8PathBuf),
+    /// A variable that is not text.
+    #[error("the variable {what} is not UTF-8")]
+    NotUtf8 {
+        /// Its name.
+        what: &'static str,
+    },
+}
+
+impl SelectionError {
+    /// 2 for a wrong command line, else 1, as existing scripts expect.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Twice(..) | Self::Name(_) => exit::USAGE,
+            Self::Missing { .. }
+            | Self::Dangling(_)
+            | Self::NoHome
+            | Self::NotADirectory(_)
+            | Self::NotUtf8 { .. } => exit::FAILURE,
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { known, home, .. } => {
+                let names: Vec<_> = known.iter().map(ProfileName::as_str).collect();
+                let names = names.join(", ");
+                Some(format!("profiles here: {names}; a directory `{home}` with a config.yaml becomes one"))
+            }
+            Self::Dangling(d) => {
+                Some(format!("choose one with `-p NAME` (`-p default` always works), or remove `{}`", d.file))
+            }
+            Self::NoHome => Some("set HERMES_HOME to the directory that holds your profiles".to_owned()),
+            Self::Twice(..) => Some("give -p once".to_owned()),
+            Self::Name(_) | Self::NotADirectory(_) | Self::NotUtf8 { .. } => None,
+        }
+    }
+}
+
+/// Takes `-p NAME`, `-pNAME`, `-p=NAME`, `--profile NAME` and `--profile=NAME` out of a command line, wherever they stand
+/// before `--`. A flag without its value is left for the parser to complain about.
+pub fn take_profile_flag(args: Vec<OsString>) -> Result<(Vec<OsString>, Option<String>), SelectionError> {
+    let mut rest = Vec::with_capacity(args.len());
+    let mut found: Option<String> = None;
+    let mut args = args.into_iter();
+    rest.extend(args.next());
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            rest.push(arg);
+            rest.extend(args);
+            break;
+        }
+        let value: OsString = if arg == "-p" || arg == "--profile" {
+            match args.next() {
+                Some(value) if !value.as_encoded_bytes().starts_with(b"-") => value,
+                other => {
+                    rest.push(arg);
+                    rest.extend(other);
+                    continue;
+                }
+            }
+        } else if let Some(value) = attached(&arg) {
+            value.to_owned()
+        } else {
+            rest.push(arg);
+            continue;
+        };
+        let value = value.into_string().map_err(|_| SelectionError::NotUtf8 { what: "-p" })?;
+        match &found {
+            Some(first) if !first.trim().eq_ignore_ascii_case(value.trim()) => {
+                return Err(SelectionError::Twice(first.clone(), value));
+            }
+            _ => found = Some(value),
+        }
+    }
+    Ok((rest, found))
+}
+
+fn attached(arg: &OsStr) -> Option<&OsStr> {
+    let text = arg.to_str()?;
+    let value = text.strip_prefix("--profile=").or_else(|| {
+        let value = text.strip_prefix("-p")?;
+        Some(value.strip_prefix('=').unwrap_or(value))
+    })?;
+    Some(OsStr::new(value))
+}
+
+/// Selects the home and the profile. `flag` is the value of `-p`.
+pub fn select(flag: Option<&str>, env: &Surroundings) -> Result<Selection, SelectionError> {
+    let (root, from_home) = root_of(env)?;
+    if root.path().exists() && !root.path().is_dir() {
+        return Err(SelectionError::NotADirectory(root.path().to_owned()));
+    }
+    if let Some(text) = flag {
+        let profile = ProfileName::from_user_input(text).map_err(SelectionError::Name)?;
+        must_exist(&root, &profile)?;
+        return Ok(Selection { root, profile, chosen: Chosen::Flag, dangling: None });
+    }
+    if let Some(profile) = from_home {
+        must_exist(&root, &profile)?;
+        return Ok(Selection { root, profile, chosen: Chosen::Home, dangling: None });
+    }
+    let nobody = |root, dangling| Selection {
+        root,
+        profile: ProfileName::default_profile(),
+        chosen: Chosen::Nobody,
+        dangling,
+    };
+    let Some(text) = sticky(&root) else { return Ok(nobody(root, None)) };
+    match ProfileName::from_user_input(&text) {
+        Ok(profile) if profile.is_default() => Ok(nobody(root, None)),
+        Ok(profile) if root.profile(&profile).path().is_dir() => {
+            Ok(Selection { root, profile, chosen: Chosen::Sticky, dangling: None })
+        }
+        _ => {
+            let dangling = Dangling { name: text, file: root.active_profile() };
+            Ok(nobody(root, Some(dangling)))
+        }
+    }
+}
+
+fn must_exist(root: &RootHome, profile: &ProfileName) -> Result<(), SelectionError> {
+    let home = root.profile(profile);
+    if profile.is_default() || home.path().is_dir() {
+        return Ok(());
+    }
+    let known = crate::watch::scan(root).names().cloned().collect();
+    Err(SelectionError::Missing { name: profile.clone(), home: home.path().to_owned(), known })
+}
+
+/// The sticky profile; a file that cannot be read as one name is ignored.
+fn sticky(root: &RootHome) -> Option<String> {
+    let bytes = disk::read_bounded(&root.active_profile(), 4096).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let text = text.trim();
+    (!text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT)).then(|| text.to_owned())
+}
+
+/// The root home, and the profile where `HERMES_HOME` is the home of a named one.
+fn root_of(env: &Surroundings) -> Result<(RootHome, Option<ProfileName>), SelectionError> {
+    let usual = env.user_home.as_ref().map(|home| resolve(&home.join(".hermes"), env));
+    let Some(given) = &env.hermes_home else {
+        return usual.map(|u| (RootHome::new(u), None)).ok_or(SelectionError::NoHome);
+    };
+    let given = resolve(given, env);
+    if let Some((root, name)) = as_profile_home(&given)
+        && (Some(&root) == usual.as_ref() || looks_like_root(&root))
+    {
+        return Ok((RootHome::new(root), Some(name)));
+    }
+    Ok((RootHome::new(given), None))
+}
+
+/// `<root>/profiles/<name>` taken apart.
+fn as_profile_home(home: &Utf8Path) -> Option<(Utf8PathBuf, ProfileName)> {
+    let name: ProfileName = home.file_name()?.parse().ok()?;
+    let profiles = home.parent().filter(|p| p.file_name() == Some("profiles"))?;
+    let root = profiles.parent()?;
+    (!name.is_default()).then(|| (root.to_owned(), name))
+}
+
+/// A directory called `profiles` alone proves nothing (`/srv/profiles/x`).
+fn looks_like_root(root: &Utf8Path) -> bool {
+    root.join("config.yaml").exists()
+        || root.join(".env").exists()
+        || root.join("active_profile").exists()
+        || root.join("profiles").read_dir_utf8().is_ok_and(|entries| {
+            entries
+                .filter_map(Result::ok)
+                .any(|e| IDENTITY_FILES.iter().take(3).any(|file| e.path().join(file).exists()))
+        })
+}
+
+/// Absolute; symbolic links resolved as far as the path exists, so that two spellings of one home meet.
+fn resolve(path: &Utf8Path, env: &Surroundings) -> Utf8PathBuf {
+    let path = match (path.as_str().strip_prefix('~'), &env.user_home) {
+        (Some(""), Some(home)) => home.clone(),
+        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => path.to_owned(),
+    };
+    let path = if path.is_absolute() { path } else { env.current_dir.join(path) };
+    if let Ok(real) = path.canonicalize_utf8() {
+        return real;
+    }
+    match (path.parent().map(Utf8Path::canonicalize_utf8), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+#[path = "home/tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! Selection on real directories.
+
+use super::*;
+
+struct Place {
+    _dir: tempfile::TempDir,
+    env: Surroundings,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let user = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
+    let root = user.join(".hermes");
+    std::fs::create_dir_all(root.join("profiles/coder")).unwrap();
+    std::fs::write(root.join("profiles/coder/config.yaml"), "").unwrap();
+    let env = Surroundings {
+        hermes_home: None,
+        user_home: Some(user.clone()),
+        xdg_runtime_dir: None,
+        temp_dir: "/tmp".into(),
+        current_dir: user,
+        uid: 1000,
+        no_color: true,
+    };
+    Place { _dir: dir, env }
+}
+
+impl Place {
+    fn root(&self) -> Utf8PathBuf {
+        self.env.user_home.clone().unwrap().join(".hermes")
+    }
+
+    fn with_home(&self, home: &Utf8Path) -> Surroundings {
+        Surroundings { hermes_home: Some(home.to_owned()), ..self.env.clone() }
+    }
+}
+
+fn take(args: &[&str]) -> Result<(Vec<String>, Option<String>), SelectionError> {
+    let args = args.iter().map(OsString::from).collect();
+    take_profile_flag(args)
+        .map(|(rest, found)| (rest.into_iter().map(|a| a.into_string().unwrap()).collect(), found))
+}
+
+#[test]
+fn the_flag_is_found_in_every_position_and_spelling() {
+    for spelling in [&["-p", "coder"][..], &["-pcoder"], &["-p=coder"], &["--profile", "coder"], &["--profile=coder"]] {
+        for position in 1..=3 {
+            let mut args = vec!["hermes", "gateway", "status"];
+            for (n, word) in spelling.iter().enumerate() {
+                args.insert(position + n, word);
+            }
+            let (rest, found) = take(&args).unwrap();
+            assert_eq!(rest, ["hermes", "gateway", "status"]);
+            assert_eq!(found.as_deref(), Some("coder"), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_the_flag_stays() {
+    assert_eq!(take(&["hermes", "x", "--", "-p", "coder"]).unwrap().1, None);
+    assert_eq!(take(&["hermes", "status", "-p"]).unwrap().0, ["hermes", "status", "-p"]);
+    assert_eq!(take(&["hermes", "-p", "--json"]).unwrap().0, ["hermes", "-p", "--json"]);
+    assert_eq!(take(&["hermes", "-p", "a", "-p", "A"]).unwrap().1.as_deref(), Some("A"));
+    let twice = take(&["hermes", "-p", "a", "--profile=b"]).unwrap_err();
+    assert_eq!(twice.exit_code(), 2);
+}
+
+#[test]
+fn the_flag_wins_and_is_normalised() {
+    let place = place();
+    std::fs::write(place.root().join("active_profile"), "gone\n").unwrap();
+    let chosen = select(Some(" Coder "), &place.env).unwrap();
+    assert_eq!((chosen.profile.as_str(), chosen.chosen), ("coder", Chosen::Flag));
+    assert_eq!(chosen.home().path(), place.root().join("profiles/coder"));
+    let default = select(Some("default"), &place.with_home(&place.root().join("profiles/coder"))).unwrap();
+    assert_eq!(default.home().path(), place.root());
+}
+
+#[test]
+fn errors_have_the_texts_and_codes_scripts_know() {
+    let place = place();
+    let missing = select(Some("nope"), &place.env).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "Profile 'nope' does not exist. Create it with: hermes profile create nope"
+    );
+    assert_eq!(missing.exit_code(), 1);
+    assert!(missing.hint().unwrap().contains("default, coder"));
+    let bad = select(Some("bad.name"), &place.env).unwrap_err();
+    assert_eq!(bad.to_string(), "Invalid profile name 'bad.name'. Must match [a-z0-9][a-z0-9_-]{0,63}");
+    assert_eq!(bad.exit_code(), 2);
+    assert!(select(Some("main"), &place.env).unwrap_err().to_string().contains("is reserved"));
+}
+
+#[test]
+fn homes_lead_to_the_right_root() {
+    let place = place();
+    let root = place.root();
+    assert_eq!(select(None, &place.env).unwrap().root.path(), root);
+    let named = select(None, &place.with_home(&root.join("profiles/coder"))).unwrap();
+    assert_eq!((named.root.path(), named.profile.as_str(), named.chosen), (root.as_path(), "coder", Chosen::Home));
+    // A container's root, and a directory that only happens to be called `profiles`.
+    let other = place.env.user_home.clone().unwrap().join("srv/profiles/x");
+    std::fs::create_dir_all(&other).unwrap();
+    let plain = select(None, &place.with_home(&other)).unwrap();
+    assert_eq!((plain.root.path(), plain.chosen), (other.as_path(), Chosen::Nobody));
+    std::fs::write(other.parent().unwrap().parent().unwrap().join("config.yaml"), "").unwrap();
+    assert_eq!(select(None, &place.with_home(&other)).unwrap().profile.as_str(), "x");
+    // Two spellings meet.
+    let link = place.env.user_home.clone().unwrap().join("link");
+    std::os::unix::fs::symlink(&root, &link).unwrap();
+    assert_eq!(select(None, &place.with_home(&link)).unwrap().root.path(), root);
+    let none = Surroundings { user_home: None, ..place.env.clone() };
+    assert!(matches!(select(None, &none), Err(SelectionError::NoHome)));
+}
+
+#[test]
+fn the_sticky_profile_counts_unless_it_is_gone() {
+    let place = place();
+    let file = place.root().join("active_profile");
+    std::fs::write(&file, " Coder \n").unwrap();
+    for env in [place.env.clone(), place.with_home(&place.root())] {
+        let chosen = select(None, &env).unwrap();
+        assert_eq!((chosen.profile.as_str(), chosen.chosen), ("coder", Chosen::Sticky));
+    }
+    std::fs::write(&file, "gone\n").unwrap();
+    let lenient = select(None, &place.env).unwrap();
+    assert_eq!((lenient.profile.as_str(), lenient.is_named()), ("default", false));
+    let strict = lenient.strict().unwrap_err();
+    assert_eq!(strict.exit_code(), 1);
+    for ignored in ["default\n", "", "  \n", "DEFAULT"] {
+        std::fs::write(&file, ignored).unwrap();
+        assert!(select(None, &place.env).unwrap().strict().is_ok());
+    }
+}

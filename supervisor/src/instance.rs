@@ -1,0 +1,399 @@
+//! The instance lock and the PID record: exactly one gateway a home.
+//!
+//! `gateway.lock` is locked (`flock`) from before any other effect until after the last one. The kernel releases it when the
+//! process dies, so it alone decides whether a gateway runs. The file is never unlinked: whoever unlinks a lock file lets two
+//! processes hold "the" lock on two inodes. `gateway.pid` is a hint for people and for 0.19.0's readers; it is written once the
+//! lock is held, by temporary file and rename, and removed before the lock is released.
+//!
+//! [`probe`] tells whether the lock is held without taking it for longer than a system call.
+
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::ProfileName;
+use hermes_protocol::contract::pid_record::{self, PidRecord};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::disk;
+
+/// Version of the PID record this build writes.
+const SCHEMA: u32 = 1;
+/// Largest lock file or PID record that is read.
+const MAX_LEN: usize = 64 * 1024;
+/// How often a lock is tried again: it may be held by a mere probe, ours or one of 0.19.0's readers.
+const ATTEMPTS: u32 = 10;
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Why this process is not the gateway of a home.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// Somebody holds the lock.
+    #[error("the lock `{lock}` is held by {}", holder(*.pid))]
+    AlreadyRunning {
+        /// The holder, where its record tells.
+        pid: Option<u32>,
+        /// The lock file.
+        lock: Utf8PathBuf,
+    },
+    /// The path holds something that no gateway wrote; it is left alone.
+    #[error("`{path}` is not a lock file of a gateway: {what}")]
+    Foreign {
+        /// The path.
+        path: Utf8PathBuf,
+        /// What is there instead.
+        what: &'static str,
+    },
+    /// The file system refused.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Proof that this process is the gateway of one home. Dropping it releases.
+#[derive(Debug)]
+pub struct Instance {
+    lock: Option<Flock<std::fs::File>>,
+    record: PidRecord,
+    pid_path: Utf8PathBuf,
+}
+
+impl Instance {
+    /// Takes the lock of `home` and writes the PID record.
+    ///
+    /// `home` is the home the gateway runs for: the root home, or a profile's own for a gateway of that profile alone.
+    /// `profile` is the profile whose settings are in force.
+    pub fn acquire(
+        home: &Utf8Path,
+        profile: &ProfileName,
+        argv: Vec<String>,
+        runtime_dir: &Utf8Path,
+    ) -> Result<Self, InstanceError> {
+        let lock_path = lock_path(home);
+        let lock = lock_file(&lock_path)?;
+        let pid = std::process::id();
+        let record = PidRecord {
+            pid,
+            kind: pid_record::KIND.to_owned(),
+            argv,
+            start_time: start_time(pid),
+            schema: Some(SCHEMA),
+            role: Some("supervisor".to_owned()),
+            home: Some(home.to_owned()),
+            profile: Some(profile.to_string()),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            runtime_dir: Some(runtime_dir.to_owned()),
+        };
+        let text = record.write();
+        rewrite(&lock, &text).map_err(|source| io_error("write", &lock_path, source))?;
+        let pid_path = pid_path(home);
+        disk::write_atomic(&pid_path, text.as_bytes(), false)
+            .map_err(|source| io_error("write", &pid_path, source))?;
+        Ok(Self { lock: Some(lock), record, pid_path })
+    }
+
+    /// What the PID record says.
+    pub fn record(&self) -> &PidRecord {
+        &self.record
+    }
+
+    /// Removes the PID record and then gives up the lock. Call it last.
+    pub fn release(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Only our own record: a file that was replaced meanwhile is not ours to remove.
+        if read_record(&self.pid_path).is_some_and(|r| r.pid == self.record.pid) {
+            let _ = fs_err::remove_file(&self.pid_path);
+        }
+        drop(self.lock.take());
+    }
+}
+
+/// Whether a gateway runs for a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Liveness {
+    /// The lock is free, or was never made.
+    Stopped,
+    /// The lock is held.
+    Running {
+        /// What its record says; `None` where it cannot be read.
+        record: Option<Box<PidRecord>>,
+    },
+    /// The lock file cannot be opened.
+    Unknown {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Looks whether the lock of `home` is held. Never creates or changes a file.
+pub fn probe(home: &Utf8Path) -> Liveness {
+    let path = lock_path(home);
+    let file = match std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW)
+        .open(&path)
+    {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Liveness::Stopped,
+        Err(e) => return Liveness::Unknown { reason: e.to_string() },
+    };
+    // A shared try-lock: two probes never disturb each other, and a starting gateway tries again.
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_released_here) => Liveness::Stopped,
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+            let record = read_record(&pid_path(home)).or_else(|| record_in(&file));
+            Liveness::Running { record: record.map(Box::new) }
+        }
+        Err((_, e)) => Liveness::Unknown { reason: e.desc().to_owned() },
+    }
+}
+
+/// The record in `home`, whoever wrote it and whether or not that process lives.
+pub fn record(home: &Utf8Path) -> Option<PidRecord> {
+    read_record(&pid_path(home)).or_else(|| read_record(&lock_path(home)))
+}
+
+/// Field 22 of `/proc/<pid>/stat`; `None` when there is no such process.
+pub fn start_time(pid: u32) -> Option<u64> {
+    pid_record::start_time_from_stat(&fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether the very process a record was written by still lives.
+pub fn is_alive(record: &PidRecord) -> bool {
+    match (start_time(record.pid), record.start_time) {
+        (Some(now), Some(then)) => now == then,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+fn lock_path(home: &Utf8Path) -> Utf8PathBuf {
+    hermes_protocol::RootHome::new(home).gateway_lock()
+}
+
+fn pid_path(home: &Utf8Path) -> Utf8PathBuf {
+    hermes_protocol::RootHome::new(home).gateway_pid()
+}
+
+fn io_error(doing: &'static str, path: &Utf8Path, source: io::Error) -> InstanceError {
+    InstanceError::Io { doing, path: path.to_owned(), source }
+}
+
+/// Opens and locks; the name and the locked inode are the same file when this returns.
+fn lock_file(path: &Utf8Path) -> Result<Flock<std::fs::File>, InstanceError> {
+    let mut attempt = 0;
+    loop {
+        let file = open_lock(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) if is_still_named(&lock, path) => return Ok(lock),
+            // A reader of 0.19.0 unlinked the file between open and lock.
+            Ok(_) => {}
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                if attempt >= ATTEMPTS {
+                    let pid = record_in(&file).filter(is_alive).map(|r| r.pid);
+                    return Err(InstanceError::AlreadyRunning { pid, lock: path.to_owned() });
+                }
+            }
+            Err((_, e)) => return Err(io_error("lock", path, e.into())),
+        }
+        attempt += 1;
+        if attempt > ATTEMPTS {
+            return Err(InstanceError::AlreadyRunning { pid: None, lock: path.to_owned() });
+        }
+        pause();
+    }
+}
+
+/// Waits without a runtime: nothing else happens in this process before the lock is held.
+fn pause() {
+    let timeout = nix::poll::PollTimeout::try_from(PAUSE).unwrap_or(nix::poll::PollTimeout::ZERO);
+    let _ = nix::poll::poll(&mut [], timeout);
+}
+
+fn open_lock(path: &Utf8Path) -> Result<std::fs::File, InstanceError> {
+    // Not `fs_err`, whose errors have lost the system's code.
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) => {
+            let what = match e.raw_os_error() {
+                Some(nix::libc::ELOOP) => "a symbolic link",
+                Some(nix::libc::EISDIR) => "a directory",
+                Some(nix::libc::ENXIO) => "a FIFO or a socket",
+                _ => return Err(io_error("open", path, e)),
+            };
+            return Err(InstanceError::Foreign { path: path.to_owned(), what });
+        }
+    };
+    let meta = file.metadata().map_err(|e| io_error("look at", path, e))?;
+    if !meta.is_file() {
+        return Err(InstanceError::Foreign { path: path.to_owned(), what: "not a regular file" });
+    }
+    if !looks_like_ours(&file) {
+        return Err(InstanceError::Foreign { path: path.to_owned(), what: "it has other contents" });
+    }
+    Ok(file)
+}
+
+/// Empty, a JSON object, a bare number, or zeros after a power loss.
+fn looks_like_ours(file: &std::fs::File) -> bool {
+    let mut head = [0; 64];
+    let mut read = 0;
+    let mut reader = file;
+    while read < head.len() {
+        match reader.read(&mut head[read..]) {
+            Ok(0) => break,
+            Ok(n) => read += n,
+            Err(_) => return false,
+        }
+    }
+    let head = &head[..read];
+    head.first() == Some(&b'{') || head.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || *b == 0)
+}
+
+fn is_still_named(lock: &Flock<std::fs::File>, path: &Utf8Path) -> bool {
+    match (lock.metadata(), fs_err::symlink_metadata(path)) {
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+fn rewrite(lock: &Flock<std::fs::File>, text: &str) -> io::Result<()> {
+    let mut file: &std::fs::File = lock;
+    if file.metadata()?.permissions().mode() & 0o777 != 0o600 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())
+}
+
+fn record_in(file: &std::fs::File) -> Option<PidRecord> {
+    let mut reader = file.as_fd().try_clone_to_owned().map(std::fs::File::from).ok()?;
+    reader.rewind().ok()?;
+    let mut text = String::new();
+    reader.take(MAX_LEN as u64).read_to_string(&mut text).ok()?;
+    PidRecord::read(&text).ok()
+}
+
+fn read_record(path: &Utf8Path) -> Option<PidRecord> {
+    let bytes = disk::read_bounded(path, MAX_LEN).ok()?;
+    PidRecord::read(std::str::from_utf8(&bytes).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        (dir, path)
+    }
+
+    fn acquire(home: &Utf8Path) -> Result<Instance, InstanceError> {
+        let argv = vec!["hermes".to_owned(), "gateway".to_owned(), "run".to_owned()];
+        Instance::acquire(home, &ProfileName::default_profile(), argv, "/run/x".into())
+    }
+
+    #[test]
+    fn one_at_a_time_and_the_lock_file_stays() {
+        let (_dir, home) = home();
+        assert_eq!(probe(&home), Liveness::Stopped);
+        assert!(!lock_path(&home).exists(), "a probe creates nothing");
+        let first = acquire(&home).unwrap();
+        let inode = std::fs::metadata(lock_path(&home)).unwrap().ino();
+        match acquire(&home) {
+            Err(InstanceError::AlreadyRunning { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+            other => panic!("{other:?}"),
+        }
+        let Liveness::Running { record: Some(record) } = probe(&home) else { panic!("must run") };
+        assert_eq!(record.runtime_dir.as_deref(), Some(Utf8Path::new("/run/x")));
+        assert!(is_alive(&record));
+        for path in [lock_path(&home), pid_path(&home)] {
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+        }
+        first.release();
+        assert!(!pid_path(&home).exists());
+        assert_eq!(std::fs::metadata(lock_path(&home)).unwrap().ino(), inode);
+        assert_eq!(probe(&home), Liveness::Stopped);
+        acquire(&home).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_gateway_left_behind_does_not_block() {
+        let (_dir, home) = home();
+        let stale = r#"{"pid":1,"kind":"hermes-gateway","argv":["hermes","gateway","run"],"start_time":1}"#;
+        std::fs::write(lock_path(&home), stale).unwrap();
+        std::fs::write(pid_path(&home), "garbage").unwrap();
+        assert_eq!(probe(&home), Liveness::Stopped);
+        let instance = acquire(&home).unwrap();
+        assert_eq!(record(&home).unwrap().pid, std::process::id());
+        drop(instance);
+    }
+
+    #[test]
+    fn foreign_files_are_refused_and_kept() {
+        let (_dir, home) = home();
+        std::fs::write(lock_path(&home), "my shopping list").unwrap();
+        assert!(matches!(acquire(&home), Err(InstanceError::Foreign { .. })));
+        assert_eq!(std::fs::read_to_string(lock_path(&home)).unwrap(), "my shopping list");
+        std::fs::remove_file(lock_path(&home)).unwrap();
+        std::fs::create_dir(lock_path(&home)).unwrap();
+        assert!(matches!(acquire(&home), Err(InstanceError::Foreign { what: "a directory", .. })));
+        std::fs::remove_dir(lock_path(&home)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", lock_path(&home)).unwrap();
+        assert!(matches!(acquire(&home), Err(InstanceError::Foreign { what: "a symbolic link", .. })));
+    }
+
+    #[test]
+    fn a_probe_at_the_wrong_moment_does_not_fail_a_start() {
+        let (_dir, home) = home();
+        drop(acquire(&home).unwrap());
+        let file = std::fs::File::open(lock_path(&home)).unwrap();
+        let probing = Flock::lock(file, FlockArg::LockSharedNonblock).unwrap();
+        let starting = std::thread::spawn({
+            let home = home.clone();
+            move || acquire(&home).map(drop)
+        });
+        // The other thread is refused at least once meanwhile, or it starts only after the probe: both must succeed.
+        std::thread::yield_now();
+        drop(probing);
+        starting.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_record_that_is_no_longer_ours_is_kept() {
+        let (_dir, home) = home();
+        let instance = acquire(&home).unwrap();
+        std::fs::write(pid_path(&home), "4242").unwrap();
+        drop(instance);
+        assert_eq!(std::fs::read_to_string(pid_path(&home)).unwrap(), "4242");
+    }
+}

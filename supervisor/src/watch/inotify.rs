@@ -1,0 +1,189 @@
+//! When to scan, on Linux: completed writes and name changes in the root home, in `profiles/` and in each directory there.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::time::Duration;
+
+use camino::Utf8Path;
+use hermes_protocol::home::IDENTITY_FILES;
+use hermes_protocol::{ProfileName, RootHome};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use super::TRIGGERS;
+
+/// Time between two looks at the queue. Workers write many files that do not matter; the kernel merges and holds what comes.
+const PACE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Root,
+    Profiles,
+    Home(ProfileName),
+}
+
+/// The notification queue and what is watched.
+#[derive(Debug)]
+pub(super) struct Source {
+    queue: AsyncFd<Queue>,
+    places: HashMap<WatchDescriptor, Place>,
+    complete: bool,
+    read_after: Instant,
+}
+
+#[derive(Debug)]
+struct Queue(Inotify);
+
+#[expect(unsafe_code, reason = "tokio asks its caller to vouch that the descriptor stays the same")]
+fn register(queue: Queue) -> io::Result<AsyncFd<Queue>> {
+    // SAFETY: `Queue` owns its descriptor for as long as it lives, never replaces it, and always returns that one.
+    unsafe { AsyncFd::register_with_interest(queue, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+impl AsRawFd for Queue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+fn mask() -> AddWatchFlags {
+    use AddWatchFlags as F;
+    F::IN_CLOSE_WRITE
+        | F::IN_MOVED_TO
+        | F::IN_MOVED_FROM
+        | F::IN_CREATE
+        | F::IN_DELETE
+        | F::IN_DELETE_SELF
+        | F::IN_MOVE_SELF
+        | F::IN_ATTRIB
+        | F::IN_ONLYDIR
+}
+
+impl Source {
+    pub(super) fn new(root: &RootHome) -> io::Result<Self> {
+        let queue = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let queue = register(Queue(queue))?;
+        let mut source = Self {
+            queue,
+            places: HashMap::new(),
+            complete: true,
+            read_after: Instant::now(),
+        };
+        source.add(root.path(), Place::Root);
+        Ok(source)
+    }
+
+    /// Whether every directory that should be watched is.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Watches exactly the root, `profiles/` and `directories`. Returns whether a watch was added.
+    pub(super) fn follow(&mut self, root: &RootHome, directories: &[ProfileName]) -> bool {
+        self.complete = true;
+        let before = self.places.clone();
+        let mut wanted: Vec<WatchDescriptor> = Vec::with_capacity(directories.len() + 2);
+        wanted.extend(self.add(root.path(), Place::Root));
+        let profiles = root.profiles();
+        if profiles.is_dir() {
+            wanted.extend(self.add(&profiles, Place::Profiles));
+        }
+        for name in directories {
+            wanted.extend(self.add(root.profile(name).path(), Place::Home(name.clone())));
+        }
+        let gone: Vec<_> = self.places.keys().filter(|wd| !wanted.contains(wd)).copied().collect();
+        for wd in gone {
+            self.places.remove(&wd);
+            // The directory may be gone, and its watch with it.
+            let _ = self.queue.get_ref().0.rm_watch(wd);
+        }
+        self.places.keys().any(|wd| !before.contains_key(wd))
+    }
+
+    fn add(&mut self, path: &Utf8Path, place: Place) -> Option<WatchDescriptor> {
+        match self.queue.get_ref().0.add_watch(path.as_std_path(), mask()) {
+            Ok(wd) => {
+                self.places.insert(wd, place);
+                Some(wd)
+            }
+            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => None,
+            Err(e) => {
+                if self.complete {
+                    tracing::warn!(%path, error = e.desc(), "cannot watch; the homes are scanned as well");
+                }
+                self.complete = false;
+                None
+            }
+        }
+    }
+
+    /// Waits for notifications and says whether one of them matters. Safe to cancel.
+    pub(super) async fn stirred(&mut self) -> bool {
+        tokio::time::sleep_until(self.read_after).await;
+        let Ok(mut ready) = self.queue.readable().await else { return true };
+        let mut matters = false;
+        let mut removed = Vec::new();
+        loop {
+            match ready.get_inner().0.read_events() {
+                Ok(events) if events.is_empty() => break,
+                Ok(events) => {
+                    for event in events {
+                        let place = self.places.get(&event.wd);
+                        matters |= event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
+                            || place.is_some_and(|p| p.cares_for(event.name.as_deref(), event.mask));
+                        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                            removed.push(event.wd);
+                        }
+                    }
+                }
+                Err(nix::errno::Errno::EAGAIN) => {
+                    ready.clear_ready();
+                    break;
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => {
+                    matters = true;
+                    break;
+                }
+            }
+        }
+        for wd in removed {
+            self.places.remove(&wd);
+        }
+        self.read_after = Instant::now() + PACE;
+        matters
+    }
+}
+
+impl Place {
+    fn cares_for(&self, name: Option<&std::ffi::OsStr>, mask: AddWatchFlags) -> bool {
+        let Some(name) = name.and_then(|n| n.to_str()) else {
+            // About the directory itself: gone or moved matters, its attributes do not.
+            return mask.intersects(AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF);
+        };
+        match self {
+            Self::Root => TRIGGERS.contains(&name) || name == "profiles",
+            Self::Profiles => !name.starts_with('.') && !mask.contains(AddWatchFlags::IN_ATTRIB),
+            Self::Home(_) if TRIGGERS.contains(&name) => true,
+            Self::Home(_) => {
+                let appears_or_goes = AddWatchFlags::IN_CREATE
+                    | AddWatchFlags::IN_DELETE
+                    | AddWatchFlags::IN_MOVED_TO
+                    | AddWatchFlags::IN_MOVED_FROM;
+                IDENTITY_FILES.contains(&name) && mask.intersects(appears_or_goes)
+            }
+        }
+    }
+}
+
+/// Whether `path` lies on a file system that other machines change without this kernel being told.
+pub(super) fn is_silent(path: &Utf8Path) -> bool {
+    // NFS, SMB (three forms), FUSE and virtiofs, 9p, Ceph.
+    const SILENT: [i64; 7] =
+        [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400];
+    nix::sys::statfs::statfs(path.as_std_path())
+        .is_ok_and(|fs| SILENT.iter().any(|magic| i64::from(fs.filesystem_type().0) & 0xffff_ffff == *magic))
+}
