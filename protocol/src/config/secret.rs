@@ -52,6 +52,11 @@ impl Env {
         self.0.get(name).map(Secret::expose).filter(|value| !value.is_empty())
     }
 
+    /// A variable's value, possibly empty.
+    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(Secret::expose)
+    }
+
     /// All variables with their values, sorted by name; for children of the worker.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.expose()))
