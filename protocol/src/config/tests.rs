@@ -376,9 +376,9 @@ fn api_server_without_a_strong_key_does_not_start_on_the_primary() {
 #[test]
 fn routes_are_typed_and_their_names_are_text() {
     let yaml = "platforms: {webhook: {enabled: true, host: localhost, secret: g, routes: {\n\
-                off: {events: push, filters: {field: a, equals: 1, all: [{field: b, exists: yes}]}, enabled: 'off'},\n\
-                5: {deliver: github_comment, deliver_only: true, deliver_extra: {pr_number: 7, repo: a/b}, skills: [x, y]},\n\
-                open: {secret: INSECURE_NO_AUTH}}}}\n";
+                \x20 off: {events: push, filters: {field: a, equals: 1, all: [{field: b, exists: yes}]}, enabled: 'off'},\n\
+                \x20 5: {deliver: github_comment, deliver_only: true, deliver_extra: {pr_number: 7, repo: a/b}, skills: [x, y]},\n\
+                \x20 open: {secret: INSECURE_NO_AUTH}}}}\n";
     let webhook = clean(primary(yaml, "")).webhook.expect("webhook");
     let names: Vec<_> = webhook.routes.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["off", "5", "open"]);

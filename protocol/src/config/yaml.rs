@@ -320,7 +320,12 @@ fn measure<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
 fn is_tag(tag: Option<&Tag>, line: u32, column: u32) -> Result<bool, Flaw> {
     match tag {
         None => Ok(false),
-        Some(tag) if tag.is_yaml_core_schema() => Ok(tag.suffix == "str"),
+        Some(tag)
+            if tag.is_yaml_core_schema()
+                && matches!(tag.suffix.as_str(), "str" | "int" | "float" | "bool" | "null" | "map" | "seq") =>
+        {
+            Ok(tag.suffix == "str")
+        }
         Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(true),
         Some(_) => Err(fatal("yaml_tag", line, column, "tags (`!…`) are not supported".to_owned())),
     }
@@ -411,6 +416,13 @@ mod tests {
         assert_eq!(flaw(b"a: !!python/object:os.system x\n").0, "yaml_tag");
         assert_eq!(flaw(b"a: &x [*x]\n").0, "yaml_alias");
         assert_eq!(flaw(b"a: *nowhere\n").0, "yaml_syntax");
+    }
+
+    #[test]
+    fn flow_collections_may_be_laid_out_like_json() {
+        for text in ["a: {\n  b: [\n    1,\n  2\n  ],\n}\n", "{\"a\": {\"b\": [1, 2]}}", "a: {b: [1,\n 2]}\n", "a: {\n  b: [1]\n}\n"] {
+            assert!(tree(text).get("a").expect("a").value.get("b").is_some(), "{text}");
+        }
     }
 
     #[test]
