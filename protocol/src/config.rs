@@ -50,8 +50,12 @@ pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
 /// Reads one profile's files. See [`Input`] and [`Loaded`].
 pub fn load(input: Input<'_>) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
-    let (mut reader, root) =
-        open(input.profile, input.home, (&files.0, input.yaml.unwrap_or_default()), (&files.1, input.env.unwrap_or_default()));
+    let (mut reader, root) = open(
+        input.profile,
+        input.home,
+        (&files.0, input.yaml.unwrap_or_default()),
+        (&files.1, input.env.unwrap_or_default()),
+    );
     let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
     let mut config = ProfileConfig::new(input.profile.clone());
     sections::check_root(&mut reader, &root);
@@ -117,7 +121,8 @@ fn open<'a>(
     let mut problems = Problems::default();
     let mut dotenv = dotenv::parse(env.1);
     for flaw in std::mem::take(&mut dotenv.flaws) {
-        let (severity, code) = if flaw.fatal { (Severity::Profile, "env_file") } else { (Severity::Warning, "env_line") };
+        let (severity, code) =
+            if flaw.fatal { (Severity::Profile, "env_file") } else { (Severity::Warning, "env_line") };
         let place = Place { file: env_file.clone(), line: Some(flaw.line), ..Place::default() };
         let fix = Some("Write NAME=VALUE, one a line.".to_owned());
         problems.add(severity, code, place, flaw.message.to_owned(), fix);
@@ -136,7 +141,12 @@ fn open<'a>(
 }
 
 /// The gateway's listener for a platform of a secondary; none where the profile turns the platform off.
-fn listener<'l>(reader: &mut Reader<'_>, root: &At, name: &str, all: &'l [BoundListener]) -> Option<&'l BoundListener> {
+fn listener<'l>(
+    reader: &mut Reader<'_>,
+    root: &At,
+    name: &str,
+    all: &'l [BoundListener],
+) -> Option<&'l BoundListener> {
     let spec = catalog::find(name)?;
     if matches!(reader.state(&Blocks::new(root, name), spec), State::Off) {
         return None;

@@ -99,3 +99,141 @@ pub fn canonical_whatsapp(id: &str) -> String {
     let user = user.split_once(':').map_or(user, |(user, _)| user);
     user.trim_start_matches('+').to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row of the contract: what differs from an event of the platform with nothing known, and the tail of the key.
+    struct Row {
+        platform: &'static str,
+        chat_type: &'static str,
+        ids: [&'static str; 4],
+        per_user: (bool, bool),
+        key: &'static str,
+    }
+
+    const DEFAULTS: (bool, bool) = (true, false);
+
+    /// Ids are chat, thread, user, alternative user; empty = none. Keys are those of the default profile.
+    const ROWS: &[Row] = &[
+        row("telegram", "dm", ["99", "", "7", "alt7"], DEFAULTS, "agent:main:telegram:dm:99"),
+        row("telegram", "dm", ["99", "5", "7", ""], DEFAULTS, "agent:main:telegram:dm:99:5"),
+        row("telegram", "dm", ["", "", "7", ""], DEFAULTS, "agent:main:telegram:dm:7"),
+        row("telegram", "dm", ["", "", "7", "alt7"], DEFAULTS, "agent:main:telegram:dm:alt7"),
+        row("telegram", "dm", ["", "5", "7", ""], DEFAULTS, "agent:main:telegram:dm:7:5"),
+        row("telegram", "dm", ["", "5", "", ""], DEFAULTS, "agent:main:telegram:dm:5"),
+        row("telegram", "dm", ["", "", "", ""], DEFAULTS, "agent:main:telegram:dm"),
+        row(
+            "whatsapp",
+            "dm",
+            ["15551234567@s.whatsapp.net", "", "", ""],
+            DEFAULTS,
+            "agent:main:whatsapp:dm:15551234567",
+        ),
+        row(
+            "whatsapp",
+            "dm",
+            ["15551234567:3@s.whatsapp.net", "", "", ""],
+            DEFAULTS,
+            "agent:main:whatsapp:dm:15551234567",
+        ),
+        row("whatsapp", "dm", ["", "", "+15551234567", ""], DEFAULTS, "agent:main:whatsapp:dm:15551234567"),
+        row(
+            "whatsapp",
+            "group",
+            ["12-3@g.us", "", "1555@s.whatsapp.net", ""],
+            DEFAULTS,
+            "agent:main:whatsapp:group:12-3@g.us:1555",
+        ),
+        row("telegram", "group", ["-100", "", "7", ""], DEFAULTS, "agent:main:telegram:group:-100:7"),
+        row("telegram", "group", ["-100", "", "", ""], DEFAULTS, "agent:main:telegram:group:-100"),
+        row("telegram", "group", ["-100", "", "7", ""], (false, false), "agent:main:telegram:group:-100"),
+        row("telegram", "group", ["-100", "5", "7", ""], DEFAULTS, "agent:main:telegram:group:-100:5"),
+        row("telegram", "group", ["-100", "5", "7", ""], (true, true), "agent:main:telegram:group:-100:5:7"),
+        row("telegram", "group", ["-100", "5", "7", ""], (false, true), "agent:main:telegram:group:-100:5"),
+        row("discord", "channel", ["C1", "", "U1", ""], DEFAULTS, "agent:main:discord:channel:C1:U1"),
+        row("discord", "thread", ["T1", "T1", "U1", ""], DEFAULTS, "agent:main:discord:thread:T1:T1"),
+        row("telegram", "group", ["", "", "7", ""], DEFAULTS, "agent:main:telegram:group:7"),
+        row("telegram", "group", ["", "", "", ""], DEFAULTS, "agent:main:telegram:group"),
+        row(
+            "webhook",
+            "webhook",
+            ["webhook:gh:d1", "", "webhook:gh", ""],
+            DEFAULTS,
+            "agent:main:webhook:webhook:webhook:gh:d1:webhook:gh",
+        ),
+        row(
+            "matrix",
+            "group",
+            ["!r:hs.org", "", "@a:hs.org", ""],
+            DEFAULTS,
+            "agent:main:matrix:group:!r:hs.org:@a:hs.org",
+        ),
+        row(
+            "msgraph_webhook",
+            "webhook",
+            ["msgraph:s1", "", "msgraph", ""],
+            DEFAULTS,
+            "agent:main:msgraph_webhook:webhook:msgraph:s1:msgraph",
+        ),
+        row("slack", "group", ["C1", "1.2", "U1", ""], DEFAULTS, "agent:main:slack:group:C1:1.2"),
+    ];
+
+    const fn row(
+        platform: &'static str,
+        chat_type: &'static str,
+        ids: [&'static str; 4],
+        per_user: (bool, bool),
+        key: &'static str,
+    ) -> Row {
+        Row { platform, chat_type, ids, per_user, key }
+    }
+
+    fn key_for(profile: &str, row: &Row) -> String {
+        let [chat, thread, user, alt] = row.ids.map(Some);
+        build(&KeyParts {
+            profile: &profile.parse().unwrap(),
+            platform: row.platform,
+            chat_type: row.chat_type,
+            chat_id: chat,
+            thread_id: thread,
+            user_id: user,
+            user_id_alt: alt,
+            group_sessions_per_user: row.per_user.0,
+            thread_sessions_per_user: row.per_user.1,
+        })
+    }
+
+    #[test]
+    fn every_row_of_the_contract_byte_for_byte() {
+        for row in ROWS {
+            assert_eq!(key_for("default", row), row.key);
+            assert_eq!(key_for("coder", row), row.key.replacen("agent:main:", "agent:coder:", 1));
+        }
+    }
+
+    #[test]
+    fn only_the_fixed_positions_are_read() {
+        for row in ROWS {
+            let head = parse(row.key).unwrap();
+            assert_eq!(
+                (head.namespace, head.platform, head.chat_type),
+                ("main", row.platform, row.chat_type)
+            );
+        }
+        let head = parse("agent:coder:matrix:group:!r:hs.org:@a:hs.org").unwrap();
+        assert_eq!((head.namespace, head.tail), ("coder", Some("!r:hs.org:@a:hs.org")));
+        for foreign in [
+            "",
+            "agent",
+            "agent:main",
+            "agent:main:telegram",
+            "cron:main:a:b",
+            "agent::telegram:dm",
+            "agent:main:x:",
+        ] {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+    }
+}

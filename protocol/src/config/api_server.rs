@@ -16,8 +16,18 @@ const DEFAULT_MODEL_NAME: &str = "hermes-agent";
 const LOOPBACK: &str = "127.0.0.1";
 /// Keys that mean "not filled in yet", lower case.
 const PLACEHOLDERS: [&str; 12] = [
-    "*", "**", "***", "changeme", "your_api_key", "your_api_key_here", "your-api-key", "placeholder", "example", "dummy",
-    "null", "none",
+    "*",
+    "**",
+    "***",
+    "changeme",
+    "your_api_key",
+    "your_api_key_here",
+    "your-api-key",
+    "placeholder",
+    "example",
+    "dummy",
+    "null",
+    "none",
 ];
 
 /// Whether a key may guard an API.
@@ -27,7 +37,12 @@ pub(super) fn is_strong(key: &str) -> bool {
 }
 
 /// The settings. `bound` is the gateway's listener, for a secondary: without a key it is reachable by nobody, which is fine.
-pub(super) fn read(reader: &mut Reader<'_>, root: &At, listen: &Listen, bound: Option<&BoundListener>) -> ApiServer {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    root: &At,
+    listen: &Listen,
+    bound: Option<&BoundListener>,
+) -> ApiServer {
     let blocks = Blocks::new(root, "api_server");
     let (host, port) = match (bound, listen) {
         (Some(bound), _) => (bound.host.clone().unwrap_or_default(), port_of(&bound.address)),
@@ -43,7 +58,10 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, listen: &Listen, bound: O
     };
     let profile = reader.profile;
     let own_name = || if profile.is_default() { DEFAULT_MODEL_NAME.to_owned() } else { profile.to_string() };
-    let model_name = reader.env("API_SERVER_MODEL_NAME").map(str::to_owned).or_else(|| reader.text(&blocks.get("model_name")));
+    let model_name = reader
+        .env("API_SERVER_MODEL_NAME")
+        .map(str::to_owned)
+        .or_else(|| reader.text(&blocks.get("model_name")));
     let runs = reader.number_or_zero(&blocks.get("max_concurrent_runs"), u64::from(u32::MAX));
     ApiServer {
         key: key.filter(|_| strong),
@@ -74,7 +92,11 @@ fn key(reader: &mut Reader<'_>, blocks: &Blocks) -> (Option<Secret>, Place) {
     }
     let at = blocks.get("key");
     let key = reader.secret(&at);
-    let place = if key.is_some() { reader.place(&at) } else { Place { key: Some(VARIABLE.to_owned()), ..env_file(reader) } };
+    let place = if key.is_some() {
+        reader.place(&at)
+    } else {
+        Place { key: Some(VARIABLE.to_owned()), ..env_file(reader) }
+    };
     (key, place)
 }
 
@@ -86,15 +108,20 @@ fn weak(reader: &mut Reader<'_>, present: bool, place: Place, host: &str, second
     if secondary && !present {
         return None;
     }
-    let generate = "Set API_SERVER_KEY in .env to a random text, for example the output of `openssl rand -hex 32`.";
+    let generate =
+        "Set API_SERVER_KEY in .env to a random text, for example the output of `openssl rand -hex 32`.";
     if secondary {
-        let message = "API_SERVER_KEY is a placeholder or too short (<16 chars): every call is answered with 401".to_owned();
+        let message =
+            "API_SERVER_KEY is a placeholder or too short (<16 chars): every call is answered with 401"
+                .to_owned();
         reader.warn("weak_api_key", place, message, generate);
         return None;
     }
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     let (code, message) = if present {
-        let message = format!("Refusing to start: API_SERVER_KEY is a placeholder or too short (<16 chars). {generate}");
+        let message = format!(
+            "Refusing to start: API_SERVER_KEY is a placeholder or too short (<16 chars). {generate}"
+        );
         ("weak_api_key", message)
     } else {
         let message = format!(
@@ -103,7 +130,8 @@ fn weak(reader: &mut Reader<'_>, present: bool, place: Place, host: &str, second
         ("missing_api_key", message)
     };
     let Place { file, line, column, key } = place;
-    let (severity, platform, fix) = (Severity::Platform, Some("api_server".to_owned()), Some(generate.to_owned()));
+    let (severity, platform, fix) =
+        (Severity::Platform, Some("api_server".to_owned()), Some(generate.to_owned()));
     let fault = Fault { code: code.to_owned(), message: message.clone() };
     let code = code.to_owned();
     reader.problems.push(Problem { severity, code, platform, file, line, column, key, message, fix });
@@ -135,7 +163,8 @@ mod tests {
     #[test]
     fn placeholders_and_short_keys_guard_nothing() {
         assert!(is_strong("0123456789abcdef") && is_strong("default-api-key-0123456789abcdef"));
-        for weak in ["", "short", "changeme", "YOUR_API_KEY_HERE", "  0123456789  ", "***", "0123456789abcde"] {
+        for weak in ["", "short", "changeme", "YOUR_API_KEY_HERE", "  0123456789  ", "***", "0123456789abcde"]
+        {
             assert!(!is_strong(weak), "{weak}");
         }
     }

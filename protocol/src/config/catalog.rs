@@ -94,13 +94,26 @@ const fn claim(scope: &'static str, parts: &'static [Part]) -> ClaimSpec {
     ClaimSpec { scope, parts, form: Form::Joined }
 }
 
-const BASE: Spec =
-    Spec { name: "", prefix: "", switch: None, credentials: &[], binds: Binds::No, policy: false, claims: &[] };
+const BASE: Spec = Spec {
+    name: "",
+    prefix: "",
+    switch: None,
+    credentials: &[],
+    binds: Binds::No,
+    policy: false,
+    claims: &[],
+};
 
 /// Every platform.
 pub(super) static CATALOG: &[Spec] = &[
     Spec { name: "webhook", prefix: "WEBHOOK", switch: Some("WEBHOOK_ENABLED"), binds: Binds::Port, ..BASE },
-    Spec { name: "api_server", prefix: "API_SERVER", switch: Some("API_SERVER_ENABLED"), binds: Binds::Port, ..BASE },
+    Spec {
+        name: "api_server",
+        prefix: "API_SERVER",
+        switch: Some("API_SERVER_ENABLED"),
+        binds: Binds::Port,
+        ..BASE
+    },
     Spec {
         name: "telegram",
         prefix: "TELEGRAM",
@@ -121,7 +134,11 @@ pub(super) static CATALOG: &[Spec] = &[
         credentials: &[&[field("SLACK_BOT_TOKEN", "token")]],
         claims: &[
             claim("slack-app-token", &[part("SLACK_APP_TOKEN", "app_token")]),
-            ClaimSpec { scope: "slack-bot-token", parts: &[part("SLACK_BOT_TOKEN", "token")], form: Form::Each },
+            ClaimSpec {
+                scope: "slack-bot-token",
+                parts: &[part("SLACK_BOT_TOKEN", "token")],
+                form: Form::Each,
+            },
         ],
         ..BASE
     },
@@ -130,7 +147,10 @@ pub(super) static CATALOG: &[Spec] = &[
         prefix: "MATRIX",
         credentials: &[&[field("MATRIX_ACCESS_TOKEN", "token")], &[field("MATRIX_PASSWORD", "password")]],
         claims: &[
-            claim("matrix-user", &[folded("MATRIX_HOMESERVER", "homeserver"), folded("MATRIX_USER_ID", "user_id")]),
+            claim(
+                "matrix-user",
+                &[folded("MATRIX_HOMESERVER", "homeserver"), folded("MATRIX_USER_ID", "user_id")],
+            ),
             claim("matrix-access-token", &[part("MATRIX_ACCESS_TOKEN", "token")]),
         ],
         ..BASE
@@ -161,7 +181,10 @@ pub(super) static CATALOG: &[Spec] = &[
         name: "mattermost",
         prefix: "MATTERMOST",
         credentials: &[&[field("MATTERMOST_TOKEN", "token")]],
-        claims: &[claim("mattermost-token", &[folded("MATTERMOST_URL", "url"), part("MATTERMOST_TOKEN", "token")])],
+        claims: &[claim(
+            "mattermost-token",
+            &[folded("MATTERMOST_URL", "url"), part("MATTERMOST_TOKEN", "token")],
+        )],
         ..BASE
     },
     Spec {
@@ -173,7 +196,10 @@ pub(super) static CATALOG: &[Spec] = &[
             field("EMAIL_IMAP_HOST", "imap_host"),
             field("EMAIL_SMTP_HOST", "smtp_host"),
         ]],
-        claims: &[claim("email-mailbox", &[folded("EMAIL_IMAP_HOST", "imap_host"), folded("EMAIL_ADDRESS", "address")])],
+        claims: &[claim(
+            "email-mailbox",
+            &[folded("EMAIL_IMAP_HOST", "imap_host"), folded("EMAIL_ADDRESS", "address")],
+        )],
         ..BASE
     },
     Spec {
@@ -234,7 +260,10 @@ pub(super) static CATALOG: &[Spec] = &[
     Spec {
         name: "wecom_callback",
         prefix: "WECOM_CALLBACK",
-        credentials: &[&[field("WECOM_CALLBACK_CORP_ID", "corp_id"), field("WECOM_CALLBACK_CORP_SECRET", "corp_secret")]],
+        credentials: &[&[
+            field("WECOM_CALLBACK_CORP_ID", "corp_id"),
+            field("WECOM_CALLBACK_CORP_SECRET", "corp_secret"),
+        ]],
         binds: Binds::Port,
         claims: &[claim(
             "wecom-callback-app",
@@ -245,7 +274,10 @@ pub(super) static CATALOG: &[Spec] = &[
     Spec {
         name: "bluebubbles",
         prefix: "BLUEBUBBLES",
-        credentials: &[&[field("BLUEBUBBLES_SERVER_URL", "server_url"), field("BLUEBUBBLES_PASSWORD", "password")]],
+        credentials: &[&[
+            field("BLUEBUBBLES_SERVER_URL", "server_url"),
+            field("BLUEBUBBLES_PASSWORD", "password"),
+        ]],
         binds: Binds::Port,
         claims: &[claim("bluebubbles-server", &[folded("BLUEBUBBLES_SERVER_URL", "server_url")])],
         ..BASE
@@ -266,7 +298,10 @@ pub(super) static CATALOG: &[Spec] = &[
             field("WHATSAPP_CLOUD_ACCESS_TOKEN", "access_token"),
         ]],
         binds: Binds::Port,
-        claims: &[claim("whatsapp-cloud-number", &[part("WHATSAPP_CLOUD_PHONE_NUMBER_ID", "phone_number_id")])],
+        claims: &[claim(
+            "whatsapp-cloud-number",
+            &[part("WHATSAPP_CLOUD_PHONE_NUMBER_ID", "phone_number_id")],
+        )],
         ..BASE
     },
     Spec {
@@ -294,7 +329,10 @@ pub(super) static CATALOG: &[Spec] = &[
     Spec {
         name: "dingtalk",
         prefix: "DINGTALK",
-        credentials: &[&[field("DINGTALK_CLIENT_ID", "client_id"), field("DINGTALK_CLIENT_SECRET", "client_secret")]],
+        credentials: &[&[
+            field("DINGTALK_CLIENT_ID", "client_id"),
+            field("DINGTALK_CLIENT_SECRET", "client_secret"),
+        ]],
         claims: &[claim("dingtalk-client-id", &[part("DINGTALK_CLIENT_ID", "client_id")])],
         ..BASE
     },
@@ -323,7 +361,10 @@ pub(super) static CATALOG: &[Spec] = &[
     Spec {
         name: "teams",
         prefix: "TEAMS",
-        credentials: &[&[field("TEAMS_CLIENT_ID", "client_id"), field("TEAMS_CLIENT_SECRET", "client_secret")]],
+        credentials: &[&[
+            field("TEAMS_CLIENT_ID", "client_id"),
+            field("TEAMS_CLIENT_SECRET", "client_secret"),
+        ]],
         claims: &[claim("teams-client-id", &[part("TEAMS_CLIENT_ID", "client_id")])],
         ..BASE
     },
@@ -358,7 +399,14 @@ mod tests {
         assert_eq!(
             binding,
             [
-                "api_server", "bluebubbles", "feishu", "line", "msgraph_webhook", "sms", "webhook", "wecom_callback",
+                "api_server",
+                "bluebubbles",
+                "feishu",
+                "line",
+                "msgraph_webhook",
+                "sms",
+                "webhook",
+                "wecom_callback",
                 "whatsapp_cloud",
             ]
         );

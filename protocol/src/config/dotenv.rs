@@ -74,7 +74,10 @@ fn variable(line: &[u8]) -> Result<Option<(&str, &str)>, &'static str> {
 fn value_of(value: &str) -> Result<&str, &'static str> {
     let trimmed = value.trim();
     let Some(quote) = trimmed.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-        let comment = value.char_indices().zip(value.chars().skip(1)).find(|((_, a), b)| a.is_whitespace() && *b == '#');
+        let comment = value
+            .char_indices()
+            .zip(value.chars().skip(1))
+            .find(|((_, a), b)| a.is_whitespace() && *b == '#');
         return Ok(comment.map_or(value, |((at, _), _)| &value[..at]).trim());
     };
     let inner = &trimmed[1..];
@@ -106,8 +109,19 @@ mod tests {
         assert_eq!(
             all,
             [
-                ("A", "2"), ("B", "two words"), ("C", "single"), ("D", "x # y"), ("E", "a#b"), ("F", "v"), ("G", ""),
-                ("H", ""), ("I", "it's"), ("J", "a=b"), ("K", "\""), ("L", "a\"b"), ("export", "x"),
+                ("A", "2"),
+                ("B", "two words"),
+                ("C", "single"),
+                ("D", "x # y"),
+                ("E", "a#b"),
+                ("F", "v"),
+                ("G", ""),
+                ("H", ""),
+                ("I", "it's"),
+                ("J", "a=b"),
+                ("K", "\""),
+                ("L", "a\"b"),
+                ("export", "x"),
             ]
         );
         assert_eq!((file.lines["A"], file.lines["B"]), (14, 4));

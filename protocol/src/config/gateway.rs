@@ -3,9 +3,9 @@
 use super::platforms::Blocks;
 use super::reader::{At, Reader, boolean};
 use super::types::ProfileConfig;
+use crate::ProfileName;
 use crate::env::{MULTIPLEX, may_be_shared};
 use crate::latest::{GatewaySettings, ListenerSetting, OnProfileError, Severity};
-use crate::ProfileName;
 
 /// Port of a webhook listener that does not say.
 pub(super) const WEBHOOK_PORT: u16 = 8644;
@@ -14,8 +14,19 @@ pub(super) const API_PORT: u16 = 8642;
 
 /// Keys of `gateway` that a secondary's file cannot set.
 const PRIMARY_ONLY: [&str; 13] = [
-    "on_profile_error", "shared_env", "listen", "admin", "max_connections", "max_requests_per_profile", "max_body_bytes",
-    "header_timeout_ms", "hold_ms", "response_timeout_ms", "start_timeout_ms", "stuck_after_ms", "heartbeat_ms",
+    "on_profile_error",
+    "shared_env",
+    "listen",
+    "admin",
+    "max_connections",
+    "max_requests_per_profile",
+    "max_body_bytes",
+    "header_timeout_ms",
+    "hold_ms",
+    "response_timeout_ms",
+    "start_timeout_ms",
+    "stuck_after_ms",
+    "heartbeat_ms",
 ];
 
 /// What `gateway.listen` says: host (`None` = all interfaces) and port.
@@ -85,7 +96,8 @@ fn multiplex(reader: &mut Reader<'_>, root: &At, outer: Option<bool>) -> bool {
 pub(super) fn warn_flag(reader: &mut Reader<'_>, root: &At) {
     let home = reader.home.path();
     let named = home.parent().filter(|p| p.file_name() == Some("profiles")).and_then(|p| p.parent());
-    let shared = named.map_or_else(|| "the default profile's config.yaml".to_owned(), |root| format!("{root}/config.yaml"));
+    let shared = named
+        .map_or_else(|| "the default profile's config.yaml".to_owned(), |root| format!("{root}/config.yaml"));
     let flag = root.key("multiplex_profiles").or(root.key("gateway.multiplex_profiles"));
     let place = if flag.is_set() { Some(reader.place(&flag)) } else { None };
     let place = place.or_else(|| reader.env(MULTIPLEX).is_some().then(|| reader.env_place(MULTIPLEX)));
@@ -121,7 +133,8 @@ pub(super) fn settings(
         false
     };
     let policies = [("fail", OnProfileError::Fail), ("skip", OnProfileError::Skip)];
-    let mut number = |key: &str, range, default: u64| reader.number(&gateway.key(key), range).unwrap_or(default);
+    let mut number =
+        |key: &str, range, default: u64| reader.number(&gateway.key(key), range).unwrap_or(default);
     let max_connections = number("max_connections", 1..=1_000_000, 4096);
     let max_requests_per_profile = number("max_requests_per_profile", 1..=100_000, 256);
     let max_body_bytes = number("max_body_bytes", 1024..=1 << 40, 64 << 20);
@@ -189,7 +202,8 @@ fn shared_env(reader: &mut Reader<'_>, at: &At) -> Vec<String> {
     let (good, bad): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| may_be_shared(name));
     for name in bad {
         let shown: String = name.chars().take(80).collect();
-        let message = format!("`{}` names `{shown}`, which identifies one profile or is not a variable name", at.path);
+        let message =
+            format!("`{}` names `{shown}`, which identifies one profile or is not a variable name", at.path);
         let fix = Some("Remove it, and set it in the .env of the profile that needs it.".to_owned());
         reader.problems.add(Severity::Gateway, "shared_env", reader.place(at), message, fix);
     }
@@ -202,7 +216,12 @@ fn admin(reader: &mut Reader<'_>, at: &At) -> Option<String> {
         None => bad_address(reader, at),
         Some((host, _)) if host.as_deref().is_none_or(|host| !is_loopback(host)) => {
             let message = "`gateway.admin` is reachable from other machines, without a password".to_owned();
-            reader.warn("admin_public", reader.place(at), message, "Use an address such as `127.0.0.1:9464`.");
+            reader.warn(
+                "admin_public",
+                reader.place(at),
+                message,
+                "Use an address such as `127.0.0.1:9464`.",
+            );
             return Some(text);
         }
         Some(_) => return Some(text),
@@ -217,7 +236,12 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// What to bind. A platform that must not start keeps its listener while others are served through it.
-fn listeners(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig, multiplex: bool) -> Vec<ListenerSetting> {
+fn listeners(
+    reader: &mut Reader<'_>,
+    root: &At,
+    config: &ProfileConfig,
+    multiplex: bool,
+) -> Vec<ListenerSetting> {
     let together = root.key("gateway.listen");
     let mut all = Vec::new();
     let mut add = |platform: &str, host: Option<String>, port: u16| {

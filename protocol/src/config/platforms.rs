@@ -40,13 +40,18 @@ impl Blocks {
     /// `platforms.<name>`, then `gateway.platforms.<name>`, `gateway.<name>`, `<name>`.
     pub(super) fn new(root: &At, name: &str) -> Self {
         let paths = ["platforms", "gateway.platforms", "gateway", ""];
-        let blocks = paths.map(|path| if path.is_empty() { root.key(name) } else { root.key(path).key(name) });
+        let blocks =
+            paths.map(|path| if path.is_empty() { root.key(name) } else { root.key(path).key(name) });
         Self { name: name.to_owned(), blocks: blocks.into_iter().filter(At::is_map).collect() }
     }
 
     /// `extra.<key>`, then `<key>`, of the strongest block that has it.
     pub(super) fn get(&self, key: &str) -> At {
-        let found = self.blocks.iter().flat_map(|block| [block.key("extra").key(key), block.key(key)]).find(At::is_set);
+        let found = self
+            .blocks
+            .iter()
+            .flat_map(|block| [block.key("extra").key(key), block.key(key)])
+            .find(At::is_set);
         found.unwrap_or_else(|| At::root(None).key("platforms").key(&self.name).key("extra").key(key))
     }
 }
@@ -95,12 +100,20 @@ impl Reader<'_> {
 }
 
 /// Everything about platforms that does not need an adapter.
-pub(super) fn survey(reader: &mut Reader<'_>, root: &At, role: Role) -> (Vec<ConfiguredPlatform>, Vec<RawClaim>) {
+pub(super) fn survey(
+    reader: &mut Reader<'_>,
+    root: &At,
+    role: Role,
+) -> (Vec<ConfiguredPlatform>, Vec<RawClaim>) {
     let (mut platforms, mut claims) = (Vec::new(), Vec::new());
     for spec in CATALOG {
         let blocks = Blocks::new(root, spec.name);
         let mut state = reader.state(&blocks, spec);
-        if spec.name == "api_server" && role == Role::Primary && matches!(state, State::Unset) && reader.env("API_SERVER_KEY").is_some() {
+        if spec.name == "api_server"
+            && role == Role::Primary
+            && matches!(state, State::Unset)
+            && reader.env("API_SERVER_KEY").is_some()
+        {
             state = State::On(reader.env_place("API_SERVER_KEY"));
         }
         if role == Role::Secondary {
@@ -117,8 +130,12 @@ pub(super) fn survey(reader: &mut Reader<'_>, root: &At, role: Role) -> (Vec<Con
             claims.extend(identities(reader, &blocks, spec, claim));
         }
     }
-    for (name, at) in root.key("platforms").entries().into_iter().chain(root.key("gateway.platforms").entries()) {
-        let on = !catalog::is_platform(&name) && reader.expect_map(&at) && reader.flag(&at.key("enabled")) == Some(true);
+    for (name, at) in
+        root.key("platforms").entries().into_iter().chain(root.key("gateway.platforms").entries())
+    {
+        let on = !catalog::is_platform(&name)
+            && reader.expect_map(&at)
+            && reader.flag(&at.key("enabled")) == Some(true);
         if on && platforms.iter().all(|p| p.name != name) {
             platforms.push(ConfiguredPlatform { name, supported: false, source: reader.place(&at).source() });
         }
@@ -142,7 +159,9 @@ fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, state: &St
         State::Off => return,
         State::On(place) => (place.clone(), "port_binding"),
         State::Unset if matches!(spec.name, "webhook" | "api_server") => {
-            let Some(at) = ["host", "port"].map(|key| blocks.get(key)).into_iter().find(At::is_set) else { return };
+            let Some(at) = ["host", "port"].map(|key| blocks.get(key)).into_iter().find(At::is_set) else {
+                return;
+            };
             (reader.place(&at), "port_binding")
         }
         State::Unset => return,
@@ -157,7 +176,17 @@ fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, state: &St
     let fix = Some(format!("Remove {what} from {}.", place.file));
     let Place { file, line, column, key } = place;
     let (code, platform) = (code.to_owned(), Some(platform.to_owned()));
-    reader.problems.push(Problem { severity: Severity::Gateway, code, platform, file, line, column, key, message, fix });
+    reader.problems.push(Problem {
+        severity: Severity::Gateway,
+        code,
+        platform,
+        file,
+        line,
+        column,
+        key,
+        message,
+        fix,
+    });
 }
 
 /// What to remove, and from which kind of file: `platforms.webhook`, `config.yaml`.
@@ -178,7 +207,8 @@ fn forbid_open_policy(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec) {
     for key in ["dm_policy", "group_policy"] {
         let variable = format!("{}_{}", spec.prefix, key.to_ascii_uppercase());
         let at = blocks.get(key);
-        let place = if reader.env(&variable).is_some() { reader.env_place(&variable) } else { reader.place(&at) };
+        let place =
+            if reader.env(&variable).is_some() { reader.env_place(&variable) } else { reader.place(&at) };
         let value = reader.env(&variable).map(str::to_owned).or_else(|| reader.text(&at));
         if value.is_none_or(|value| !value.trim().eq_ignore_ascii_case("open")) {
             continue;

@@ -31,10 +31,26 @@ impl Place {
 }
 
 impl Problems {
-    pub(super) fn add(&mut self, severity: Severity, code: &str, place: Place, message: String, fix: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        code: &str,
+        place: Place,
+        message: String,
+        fix: Option<String>,
+    ) {
         let Place { file, line, column, key } = place;
-        let problem =
-            Problem { severity, code: code.to_owned(), platform: None, file, line, column, key, message, fix };
+        let problem = Problem {
+            severity,
+            code: code.to_owned(),
+            platform: None,
+            file,
+            line,
+            column,
+            key,
+            message,
+            fix,
+        };
         self.push(problem);
     }
 

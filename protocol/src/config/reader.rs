@@ -206,7 +206,8 @@ impl Reader<'_> {
                 None => {
                     out.push_str(&from[..=end]);
                     if is_variable_name(name) {
-                        let message = format!("`{}` refers to `{name}`, which is not in this profile's .env", at.path);
+                        let message =
+                            format!("`{}` refers to `{name}`, which is not in this profile's .env", at.path);
                         let fix = format!("Add {name} to {}.", self.env_file);
                         self.warn("unresolved_variable", self.place(at), message, &fix);
                     }
@@ -281,7 +282,8 @@ impl Reader<'_> {
         let all = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         let wanted = format!("one of {all}");
         let text = self.scalar(at, &wanted)?;
-        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim())).map(|(_, value)| *value);
+        let found =
+            words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim())).map(|(_, value)| *value);
         if found.is_none() {
             self.wrong_type(at, &wanted);
         }
@@ -303,10 +305,16 @@ impl Reader<'_> {
             None => Json::Null,
             Some(Value::Scalar { text, plain }) => {
                 let (text, plain) = (text.clone(), *plain);
-                if plain { plain_json(&text).unwrap_or_else(|| self.expand(&text, at).into()) } else { self.expand(&text, at).into() }
+                if plain {
+                    plain_json(&text).unwrap_or_else(|| self.expand(&text, at).into())
+                } else {
+                    self.expand(&text, at).into()
+                }
             }
             Some(Value::Seq(_)) => at.items().iter().map(|item| self.json(item)).collect(),
-            Some(Value::Map(_)) => at.entries().into_iter().map(|(key, value)| (key, self.json(&value))).collect(),
+            Some(Value::Map(_)) => {
+                at.entries().into_iter().map(|(key, value)| (key, self.json(&value))).collect()
+            }
         }
     }
 }

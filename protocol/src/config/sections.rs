@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::reader::{At, Reader};
 use super::secret::Secret;
 use super::types::{
-    Agent, EngineKind, Logging, Model, ProfileConfig, PromptSettings, Provider, ResetMode, ResetPolicy, SessionReset,
+    Agent, EngineKind, Logging, Model, ProfileConfig, PromptSettings, Provider, ResetMode, ResetPolicy,
+    SessionReset,
 };
 use crate::latest::Severity;
 
@@ -28,10 +29,12 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     config.session_reset = session_reset(reader, root);
     config.logging = logging(reader, root);
     config.prompt = prompt(reader, root);
-    let defaults = (config.group_sessions_per_user, config.thread_sessions_per_user, config.max_concurrent_sessions);
+    let defaults =
+        (config.group_sessions_per_user, config.thread_sessions_per_user, config.max_concurrent_sessions);
     let anywhere = |key: &str| root.key(key).or(root.key("gateway").key(key));
     config.group_sessions_per_user = reader.flag(&anywhere("group_sessions_per_user")).unwrap_or(defaults.0);
-    config.thread_sessions_per_user = reader.flag(&anywhere("thread_sessions_per_user")).unwrap_or(defaults.1);
+    config.thread_sessions_per_user =
+        reader.flag(&anywhere("thread_sessions_per_user")).unwrap_or(defaults.1);
     let sessions = reader.number(&anywhere("max_concurrent_sessions"), 1..=10_000);
     config.max_concurrent_sessions = sessions.map_or(defaults.2, narrow);
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
@@ -62,8 +65,12 @@ fn model(reader: &mut Reader<'_>, root: &At) -> Model {
         provider: reader.text(&below("provider").or(root.key("provider"))),
         base_url: url(reader, &below("base_url").or(below("api_base")).or(root.key("base_url"))),
         api_key: reader.secret(&below("api_key").or(below("api"))),
-        api_mode: is_filled(reader, &api_mode).then(|| reader.choice(&api_mode, &API_MODES)).flatten().map(str::to_owned),
-        context_length: reader.number(&below("context_length").or(root.key("context_length")), tokens.clone()),
+        api_mode: is_filled(reader, &api_mode)
+            .then(|| reader.choice(&api_mode, &API_MODES))
+            .flatten()
+            .map(str::to_owned),
+        context_length: reader
+            .number(&below("context_length").or(root.key("context_length")), tokens.clone()),
         max_tokens: reader.number(&below("max_tokens"), tokens),
     }
 }
@@ -133,9 +140,11 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
     let mut seconds = |key: &str, default| reader.seconds(&at.key(key), 365 * DAY).unwrap_or(default);
     let restart_drain_timeout = seconds("restart_drain_timeout", defaults.restart_drain_timeout).min(DAY);
     let gateway_timeout = seconds("gateway_timeout", defaults.gateway_timeout);
-    let auto_continue_freshness = seconds("gateway_auto_continue_freshness", defaults.auto_continue_freshness);
+    let auto_continue_freshness =
+        seconds("gateway_auto_continue_freshness", defaults.auto_continue_freshness);
     let stream_stale_timeout = seconds("local_stream_stale_timeout", defaults.stream_stale_timeout);
     let turns = reader.number(&at.key("max_turns").or(root.key("max_turns")), 1..=100_000);
+    let echo_delay = reader.number(&at.key("echo_delay_ms"), 0..=600_000).map(Duration::from_millis);
     let attempts = reader.number_or_zero(&at.key("api_max_retries"), 100);
     Agent {
         engine: reader.choice(&at.key("engine"), &engines).unwrap_or(defaults.engine),
@@ -145,6 +154,7 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
         gateway_timeout,
         auto_continue_freshness,
         stream_stale_timeout,
+        echo_delay: echo_delay.unwrap_or(defaults.echo_delay),
     }
 }
 
@@ -188,8 +198,13 @@ fn policy(reader: &mut Reader<'_>, at: &At, default: &ResetPolicy) -> ResetPolic
 
 fn logging(reader: &mut Reader<'_>, root: &At) -> Logging {
     let levels = [
-        ("error", "error"), ("critical", "error"), ("warn", "warn"), ("warning", "warn"), ("info", "info"),
-        ("debug", "debug"), ("trace", "trace"),
+        ("error", "error"),
+        ("critical", "error"),
+        ("warn", "warn"),
+        ("warning", "warn"),
+        ("info", "info"),
+        ("debug", "debug"),
+        ("trace", "trace"),
     ];
     let (at, defaults) = (root.key("logging"), Logging::default());
     reader.expect_map(&at);

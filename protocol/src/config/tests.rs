@@ -30,8 +30,7 @@ platforms:
     extra:
       port: 48123
 ";
-const DEFAULT_ENV: &str =
-    "# per-profile secrets\nAPI_SERVER_KEY=default-api-key-0123456789abcdef\nCUSTOM_API_KEY=default-model-key\n";
+const DEFAULT_ENV: &str = "# per-profile secrets\nAPI_SERVER_KEY=default-api-key-0123456789abcdef\nCUSTOM_API_KEY=default-model-key\n";
 const CODER_YAML: &str = "\
 model:
   default: m
@@ -102,7 +101,10 @@ fn the_sample_home_reads_without_a_word() {
     let default = clean(primary(DEFAULT_YAML, DEFAULT_ENV));
     assert_eq!(default.model.api_key, Some(Secret::new("default-model-key")));
     let webhook = default.webhook.as_ref().expect("enabled");
-    assert_eq!((webhook.host.as_deref(), webhook.port, webhook.rate_limit), (Some("127.0.0.1"), 44065, 1_000_000));
+    assert_eq!(
+        (webhook.host.as_deref(), webhook.port, webhook.rate_limit),
+        (Some("127.0.0.1"), 44065, 1_000_000)
+    );
     assert_eq!(webhook.routes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["open"]);
     let api = default.api_server.as_ref().expect("enabled");
     assert_eq!((api.host.as_str(), api.port, api.model_name.as_str()), ("127.0.0.1", 48123, "hermes-agent"));
@@ -113,10 +115,7 @@ fn the_sample_home_reads_without_a_word() {
         settings.listeners.iter().map(|l| (l.platform.as_str(), l.port)).collect::<Vec<_>>(),
         [("webhook", 44065), ("api_server", 48123)]
     );
-    assert_eq!(
-        settings.listeners[0].source,
-        format!("platforms.webhook.extra.port in {ROOT}/config.yaml")
-    );
+    assert_eq!(settings.listeners[0].source, format!("platforms.webhook.extra.port in {ROOT}/config.yaml"));
 
     let coder = clean(secondary(CODER_YAML, CODER_ENV));
     let webhook = coder.webhook.expect("the gateway has a listener");
@@ -132,7 +131,11 @@ fn routes_given_to_a_profile_come_from_the_defaults_file_alone() {
     let (yaml, env) = (format!("{ROOT}/config.yaml"), format!("{ROOT}/.env"));
     let given = |name: &str, text: &str| {
         let name: ProfileName = name.parse().unwrap();
-        routes_for(&name, (yaml.as_str().into(), text.as_bytes()), (env.as_str().into(), DEFAULT_ENV.as_bytes()))
+        routes_for(
+            &name,
+            (yaml.as_str().into(), text.as_bytes()),
+            (env.as_str().into(), DEFAULT_ENV.as_bytes()),
+        )
     };
     let (routes, problems) = given("coder", DEFAULT_YAML);
     assert_eq!((routes.len(), problems.len()), (1, 0));
@@ -193,15 +196,19 @@ fn every_problem_is_reported_at_once_worst_first() {
 
 #[test]
 fn the_flag_has_one_order_of_precedence() {
-    let flag = |outer, yaml: &str, env: &str| {
-        gateway(load_as("default", Role::Primary, outer, yaml, env)).multiplex
-    };
+    let flag =
+        |outer, yaml: &str, env: &str| gateway(load_as("default", Role::Primary, outer, yaml, env)).multiplex;
     let (on, off) = ("gateway: {multiplex_profiles: true}", "gateway: {multiplex_profiles: false}");
     assert!(flag(None, on, "") && !flag(None, off, "") && !flag(None, "", ""));
-    assert!(flag(None, "gateway: {multiplex_profiles: 'ON'}", "") && !flag(None, "multiplex_profiles: 'false'", ""));
+    assert!(
+        flag(None, "gateway: {multiplex_profiles: 'ON'}", "")
+            && !flag(None, "multiplex_profiles: 'false'", "")
+    );
     assert!(!flag(None, &format!("multiplex_profiles: off\n{on}"), ""));
     assert!(flag(None, &format!("multiplex_profiles:\n{on}"), ""));
-    assert!(flag(None, off, "GATEWAY_MULTIPLEX_PROFILES=1") && !flag(None, on, "GATEWAY_MULTIPLEX_PROFILES=off"));
+    assert!(
+        flag(None, off, "GATEWAY_MULTIPLEX_PROFILES=1") && !flag(None, on, "GATEWAY_MULTIPLEX_PROFILES=off")
+    );
     assert!(flag(None, on, "GATEWAY_MULTIPLEX_PROFILES="));
     assert!(!flag(Some(false), on, "GATEWAY_MULTIPLEX_PROFILES=1") && flag(Some(true), off, ""));
 }
@@ -233,7 +240,11 @@ fn the_flag_belongs_to_the_default_profile() {
     ] {
         let problem = only(&loaded);
         assert_eq!(problem.severity, Severity::Warning);
-        assert!(problem.message.ends_with(&format!("is ignored: set it in {ROOT}/config.yaml")), "{}", problem.message);
+        assert!(
+            problem.message.ends_with(&format!("is ignored: set it in {ROOT}/config.yaml")),
+            "{}",
+            problem.message
+        );
         assert!(config(loaded).gateway.is_none_or(|settings| !settings.multiplex));
     }
 }
@@ -255,7 +266,9 @@ fn a_port_binding_platform_on_a_secondary_breaks_the_contract() {
     let loaded = secondary("", "\nAPI_SERVER_ENABLED=true\n");
     let problem = only(&loaded);
     assert_eq!((problem.key.as_deref(), problem.line), (Some("API_SERVER_ENABLED"), Some(2)));
-    assert!(problem.file.ends_with("coder/.env") && problem.message.contains("Remove API_SERVER_ENABLED from"));
+    assert!(
+        problem.file.ends_with("coder/.env") && problem.message.contains("Remove API_SERVER_ENABLED from")
+    );
 }
 
 #[test]
@@ -265,7 +278,9 @@ fn all_port_binding_platforms_are_found_feishu_only_in_webhook_mode() {
         let list = loaded.problems.iter().filter(|p| p.code == "port_binding");
         list.map(|p| p.platform.clone().unwrap_or_default()).collect::<Vec<_>>().join(" ")
     };
-    for name in ["msgraph_webhook", "wecom_callback", "bluebubbles", "sms", "whatsapp_cloud", "line", "api_server"] {
+    for name in
+        ["msgraph_webhook", "wecom_callback", "bluebubbles", "sms", "whatsapp_cloud", "line", "api_server"]
+    {
         assert_eq!(broken(&format!("platforms: {{{name}: {{enabled: yes}}}}"), ""), name);
         assert_eq!(broken(&format!("gateway: {{platforms: {{{name}: {{enabled: yes}}}}}}"), ""), name);
         assert_eq!(broken(&format!("platforms: {{{name}: {{enabled: no}}}}"), ""), "");
@@ -276,14 +291,18 @@ fn all_port_binding_platforms_are_found_feishu_only_in_webhook_mode() {
     assert_eq!(broken("", feishu), "");
     assert_eq!(broken("", &format!("{feishu}FEISHU_CONNECTION_MODE=webhook")), "feishu");
     assert_eq!(broken("platforms: {feishu: {extra: {connection_mode: webhook}}}", feishu), "feishu");
-    assert_eq!(broken("platforms: {webhook: {extra: {port: 8700}}, api_server: {host: h}}", ""), "webhook api_server");
+    assert_eq!(
+        broken("platforms: {webhook: {extra: {port: 8700}}, api_server: {host: h}}", ""),
+        "webhook api_server"
+    );
     assert_eq!(broken("platforms: {webhook: {enabled: true}, sms: {enabled: true}}", ""), "webhook sms");
     assert_eq!(broken("platforms: {webhook: {extra: {routes: {}}}}", "API_SERVER_KEY=0123456789abcdef"), "");
 }
 
 #[test]
 fn a_secondary_keeps_its_own_key_and_may_opt_out() {
-    let coder = clean(secondary("platforms: {webhook: {enabled: false}}", "API_SERVER_KEY=coder-key-0123456789"));
+    let coder =
+        clean(secondary("platforms: {webhook: {enabled: false}}", "API_SERVER_KEY=coder-key-0123456789"));
     assert!(coder.webhook.is_none());
     assert_eq!(coder.api_server.expect("listener").key, Some(Secret::new("coder-key-0123456789")));
     let weak = secondary("", "API_SERVER_KEY=changeme");
@@ -342,21 +361,29 @@ fn claims_exist_for_platforms_without_an_adapter() {
     let telegram = config.claims.iter().find(|c| c.platform == "telegram").expect("telegram");
     assert_eq!(telegram.source, format!("TELEGRAM_BOT_TOKEN in {ROOT}/profiles/coder/.env"));
     assert!(!format!("{:?}", config).contains("xapp"), "a secret shows");
-    let unsupported: Vec<_> = config.platforms.iter().filter(|p| !p.supported).map(|p| p.name.as_str()).collect();
-    assert_eq!(unsupported, ["telegram", "slack", "matrix", "whatsapp", "mattermost", "irc", "ntfy", "weixin"]);
+    let unsupported: Vec<_> =
+        config.platforms.iter().filter(|p| !p.supported).map(|p| p.name.as_str()).collect();
+    assert_eq!(
+        unsupported,
+        ["telegram", "slack", "matrix", "whatsapp", "mattermost", "irc", "ntfy", "weixin"]
+    );
 }
 
 #[test]
 fn both_spellings_reach_the_platform_and_env_beats_yaml() {
     let yaml = "platforms: {webhook: {enabled: true, port: 1, extra: {host: h}}}\n\
                 gateway: {platforms: {webhook: {port: 2, extra: {rate_limit: 7}}, api_server: {enabled: true, key: short}}}\n";
-    let config = clean(primary(yaml, "WEBHOOK_PORT=9\nAPI_SERVER_KEY=0123456789abcdefgh\nWEBHOOK_SECRET=s\n"));
+    let config =
+        clean(primary(yaml, "WEBHOOK_PORT=9\nAPI_SERVER_KEY=0123456789abcdefgh\nWEBHOOK_SECRET=s\n"));
     let webhook = config.webhook.expect("webhook");
     assert_eq!((webhook.port, webhook.host.as_deref(), webhook.rate_limit), (9, Some("h"), 7));
     assert_eq!(webhook.secret, Some(Secret::new("s")));
     assert_eq!(config.api_server.expect("api").key, Some(Secret::new("0123456789abcdefgh")));
     let loaded = primary("", "WEBHOOK_ENABLED=1\nWEBHOOK_PORT=http");
-    assert_eq!((only(&loaded).severity, only(&loaded).key.as_deref()), (Severity::Profile, Some("WEBHOOK_PORT")));
+    assert_eq!(
+        (only(&loaded).severity, only(&loaded).key.as_deref()),
+        (Severity::Profile, Some("WEBHOOK_PORT"))
+    );
 }
 
 #[test]
@@ -366,11 +393,21 @@ fn api_server_without_a_strong_key_does_not_start_on_the_primary() {
         only(&loaded).message,
         "Refusing to start: API_SERVER_KEY is required for the API server, including loopback-only binds on 127.0.0.1."
     );
-    assert_eq!((only(&loaded).severity, only(&loaded).code.as_str()), (Severity::Platform, "missing_api_key"));
+    assert_eq!(
+        (only(&loaded).severity, only(&loaded).code.as_str()),
+        (Severity::Platform, "missing_api_key")
+    );
     let config = config(loaded);
-    assert!(config.gateway.expect("primary").listeners.is_empty() && config.api_server.expect("api").fault.is_some());
+    assert!(
+        config.gateway.expect("primary").listeners.is_empty()
+            && config.api_server.expect("api").fault.is_some()
+    );
     let weak = primary("", "API_SERVER_KEY=changeme");
-    assert!(only(&weak).message.starts_with("Refusing to start: API_SERVER_KEY is a placeholder or too short (<16 chars)."));
+    assert!(
+        only(&weak)
+            .message
+            .starts_with("Refusing to start: API_SERVER_KEY is a placeholder or too short (<16 chars).")
+    );
 }
 
 #[test]
@@ -397,7 +434,11 @@ fn routes_that_must_not_be_served_stop_the_platform_alone() {
     assert_eq!(codes(&loaded), ["webhook_route"; 3]);
     assert!(loaded.problems.iter().all(|p| p.severity == Severity::Platform && p.line.is_some()));
     assert!(loaded.problems[0].message.starts_with("[webhook] Route 'a' has no HMAC secret."));
-    assert!(loaded.problems[1].message.contains("is bound to non-loopback host '0.0.0.0'"), "{}", loaded.problems[1].message);
+    assert!(
+        loaded.problems[1].message.contains("is bound to non-loopback host '0.0.0.0'"),
+        "{}",
+        loaded.problems[1].message
+    );
     assert!(loaded.problems[2].message.contains("deliver_only=true but deliver is 'log'"));
     let config = config(loaded);
     assert_eq!(config.webhook.expect("webhook").fault.expect("fault").code, "webhook_route");
@@ -411,7 +452,10 @@ fn one_address_for_everything() {
     let settings = clean(primary(yaml, "API_SERVER_KEY=0123456789abcdef0")).gateway.expect("primary");
     let source = format!("gateway.listen in {ROOT}/config.yaml");
     for listener in &settings.listeners {
-        assert_eq!((listener.host.as_deref(), listener.port, &listener.source), (Some("127.0.0.1"), 0, &source));
+        assert_eq!(
+            (listener.host.as_deref(), listener.port, &listener.source),
+            (Some("127.0.0.1"), 0, &source)
+        );
     }
     assert_eq!((settings.listeners.len(), settings.admin.as_deref()), (2, Some("127.0.0.1:9464")));
     assert_eq!(only(&primary("gateway: {listen: 8644}", "")).code, "bad_address");
@@ -427,9 +471,12 @@ fn gateway_settings_are_checked() {
     assert_eq!(gateway(loaded).shared_env, ["OPENAI_API_KEY"]);
     assert_eq!(codes(&primary("gateway: {heartbeat_ms: 6000}", "")), ["heartbeat"]);
     assert_eq!(codes(&primary("gateway: {max_connections: 0}", "")), ["wrong_type"]);
-    let drain = |text: &str| gateway(primary(&format!("agent: {{restart_drain_timeout: {text}}}"), "")).drain_ms;
+    let drain =
+        |text: &str| gateway(primary(&format!("agent: {{restart_drain_timeout: {text}}}"), "")).drain_ms;
     assert_eq!((drain("1.5"), drain("-1"), drain("0"), drain("'2'")), (1500, 0, 0, 2000));
-    let list = |text: &str| gateway(primary(&format!("gateway: {{multiplex_profile_allowlist: {text}}}"), "")).allowlist;
+    let list = |text: &str| {
+        gateway(primary(&format!("gateway: {{multiplex_profile_allowlist: {text}}}"), "")).allowlist
+    };
     assert_eq!(list("[Coder, coder, default, 'a b', 7]"), Some(vec!["coder".to_owned(), "7".to_owned()]));
     assert_eq!((list("[]"), list("~"), list("coder")), (Some(vec![]), None, Some(vec![])));
     assert_eq!(codes(&secondary("gateway: {hold_ms: 5}", "")), ["ignored_key"]);
@@ -442,7 +489,8 @@ fn unknown_keys_are_named_and_known_ones_are_not() {
          {secert: x}}}}}\n",
         "",
     );
-    let found: Vec<_> = loaded.problems.iter().map(|p| (p.key.as_deref().unwrap(), p.fix.as_deref().unwrap())).collect();
+    let found: Vec<_> =
+        loaded.problems.iter().map(|p| (p.key.as_deref().unwrap(), p.fix.as_deref().unwrap())).collect();
     assert_eq!(found.len(), 4, "{found:?}");
     assert!(found.contains(&("gateway.platforms.telegarm", "Did you mean `telegram`?")));
     assert!(found.contains(&("platforms.webhook.extra.ruotes", "Did you mean `routes`?")));
@@ -458,9 +506,15 @@ fn unknown_keys_are_named_and_known_ones_are_not() {
 
 #[test]
 fn references_come_from_the_profiles_own_env_only() {
-    let loaded = primary("model: {default: m, base_url: 'http://${HOST}:${PORT}/v1/', api_key: '${HOME}'}", "HOST=h\nPORT=1");
+    let loaded = primary(
+        "model: {default: m, base_url: 'http://${HOST}:${PORT}/v1/', api_key: '${HOME}'}",
+        "HOST=h\nPORT=1",
+    );
     let problem = only(&loaded);
-    assert_eq!((problem.code.as_str(), problem.key.as_deref()), ("unresolved_variable", Some("model.api_key")));
+    assert_eq!(
+        (problem.code.as_str(), problem.key.as_deref()),
+        ("unresolved_variable", Some("model.api_key"))
+    );
     let model = config(loaded).model;
     assert_eq!(model.base_url.as_deref(), Some("http://h:1/v1"));
     assert_eq!(model.api_key, Some(Secret::new("${HOME}")));
@@ -469,7 +523,10 @@ fn references_come_from_the_profiles_own_env_only() {
 #[test]
 fn older_spellings_of_the_model_are_understood() {
     let model = |yaml: &str| clean(primary(yaml, "")).model;
-    assert_eq!(model("model: a/b\nprovider: p\n"), Model { default: "a/b".into(), provider: Some("p".into()), ..Model::default() });
+    assert_eq!(
+        model("model: a/b\nprovider: p\n"),
+        Model { default: "a/b".into(), provider: Some("p".into()), ..Model::default() }
+    );
     assert_eq!(model("model: {name: n, api_base: 'http://x/'}").base_url.as_deref(), Some("http://x"));
     assert_eq!(model("model: {model: n}\nbase_url: u\ncontext_length: 5\n").context_length, Some(5));
     let config = clean(primary(

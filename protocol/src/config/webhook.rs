@@ -54,7 +54,12 @@ pub(super) enum Whose<'a> {
 }
 
 /// The settings. `bound` is the gateway's listener, for a secondary.
-pub(super) fn read(reader: &mut Reader<'_>, root: &At, listen: &Listen, bound: Option<&BoundListener>) -> Webhook {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    root: &At,
+    listen: &Listen,
+    bound: Option<&BoundListener>,
+) -> Webhook {
     let blocks = Blocks::new(root, "webhook");
     let (host, port) = match (bound, listen) {
         (Some(bound), _) => (bound.host.clone(), port_of(&bound.address)),
@@ -136,15 +141,23 @@ fn owner(reader: &mut Reader<'_>, at: &At, whose: Whose<'_>) -> Result<Option<St
     };
     let named = ProfileName::from_user_input(&text).ok();
     match (whose, named) {
-        (Whose::Own(profile) | Whose::GivenTo(profile), Some(named)) if named == *profile => Ok(Some(named.into())),
+        (Whose::Own(profile) | Whose::GivenTo(profile), Some(named)) if named == *profile => {
+            Ok(Some(named.into()))
+        }
         (Whose::Own(_), None) => {
             let message = format!("`{}` is not a profile name: the route belongs to nobody", key.path);
             reader.warn("route_profile", reader.place(&key), message, "Write the name of a profile.");
             Err(())
         }
         (Whose::Own(profile), Some(named)) if !profile.is_default() => {
-            let message = format!("`{}` gives the route to `{named}`, which only the default profile can do", key.path);
-            reader.warn("route_profile", reader.place(&key), message, "Move the route to that profile's config.yaml.");
+            let message =
+                format!("`{}` gives the route to `{named}`, which only the default profile can do", key.path);
+            reader.warn(
+                "route_profile",
+                reader.place(&key),
+                message,
+                "Move the route to that profile's config.yaml.",
+            );
             Err(())
         }
         _ => Err(()),
@@ -163,7 +176,11 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Route {
     reader.expect_map(&extra);
     let mut deliver_extra = BTreeMap::new();
     for (key, value) in extra.entries() {
-        let text = if value.is_map() || value.is_seq() { Some(reader.json(&value).to_string()) } else { reader.raw_text(&value) };
+        let text = if value.is_map() || value.is_seq() {
+            Some(reader.json(&value).to_string())
+        } else {
+            reader.raw_text(&value)
+        };
         if let Some(text) = text {
             deliver_extra.insert(key, text);
         }
@@ -185,7 +202,11 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Route {
 }
 
 /// Notes every route that must not be served; the first one is why the platform does not start.
-pub(super) fn refuse(reader: &mut Reader<'_>, found: &[(String, Route, At)], host: Option<&str>) -> Option<Fault> {
+pub(super) fn refuse(
+    reader: &mut Reader<'_>,
+    found: &[(String, Route, At)],
+    host: Option<&str>,
+) -> Option<Fault> {
     let mut fault = None;
     for (name, route, at) in found {
         let Some(message) = route.refusal(name, host) else { continue };

@@ -168,7 +168,12 @@ impl Builder {
                 Event::DocumentStart(_) => {
                     documents += 1;
                     if documents > 1 {
-                        return Err(fatal("yaml_documents", line, column, "only one document is allowed".to_owned()));
+                        return Err(fatal(
+                            "yaml_documents",
+                            line,
+                            column,
+                            "only one document is allowed".to_owned(),
+                        ));
                     }
                 }
                 Event::Scalar(text, style, anchor, tag) => {
@@ -182,14 +187,23 @@ impl Builder {
                 }
                 Event::MappingStart(anchor, tag) => {
                     is_tag(tag.as_deref(), line, column)?;
-                    let kind =
-                        Kind::Map { entries: Vec::new(), index: HashMap::new(), key: None, merges: Vec::new() };
+                    let kind = Kind::Map {
+                        entries: Vec::new(),
+                        index: HashMap::new(),
+                        key: None,
+                        merges: Vec::new(),
+                    };
                     self.open(Frame { anchor, line, column, kind })?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close()?,
                 Event::Alias(anchor) => {
                     let Some(node) = self.anchors.get(&anchor).cloned() else {
-                        return Err(fatal("yaml_alias", line, column, "an alias stands for itself".to_owned()));
+                        return Err(fatal(
+                            "yaml_alias",
+                            line,
+                            column,
+                            "an alias stands for itself".to_owned(),
+                        ));
                     };
                     self.count(node.size, line, column)?;
                     self.attach(node, line, column)?;
@@ -310,9 +324,8 @@ fn merge(entries: &mut Vec<Entry>, mut index: HashMap<String, usize>, merges: &[
 }
 
 fn measure<'a>(children: impl Iterator<Item = &'a Rc<Node>>) -> (usize, usize) {
-    let (size, depth) = children.fold((1usize, 0), |(size, depth), child| {
-        (size.saturating_add(child.size), depth.max(child.depth))
-    });
+    let (size, depth) = children
+        .fold((1usize, 0), |(size, depth), child| (size.saturating_add(child.size), depth.max(child.depth)));
     (size, depth + 1)
 }
 
@@ -322,7 +335,10 @@ fn is_tag(tag: Option<&Tag>, line: u32, column: u32) -> Result<bool, Flaw> {
         None => Ok(false),
         Some(tag)
             if tag.is_yaml_core_schema()
-                && matches!(tag.suffix.as_str(), "str" | "int" | "float" | "bool" | "null" | "map" | "seq") =>
+                && matches!(
+                    tag.suffix.as_str(),
+                    "str" | "int" | "float" | "bool" | "null" | "map" | "seq"
+                ) =>
         {
             Ok(tag.suffix == "str")
         }
@@ -377,7 +393,10 @@ mod tests {
         assert_eq!(scalar(&at("off").value), ("010", true));
         assert_eq!(scalar(&at("c").value), ("1", false));
         assert!(at("d").value.is_null());
-        assert_eq!((at("off").line, at("off").column, at("off").value.line, at("off").value.column), (3, 1, 3, 6));
+        assert_eq!(
+            (at("off").line, at("off").column, at("off").value.line, at("off").value.column),
+            (3, 1, 3, 6)
+        );
     }
 
     #[test]
@@ -420,7 +439,12 @@ mod tests {
 
     #[test]
     fn flow_collections_may_be_laid_out_like_json() {
-        for text in ["a: {\n  b: [\n    1,\n  2\n  ],\n}\n", "{\"a\": {\"b\": [1, 2]}}", "a: {b: [1,\n 2]}\n", "a: {\n  b: [1]\n}\n"] {
+        for text in [
+            "a: {\n  b: [\n    1,\n  2\n  ],\n}\n",
+            "{\"a\": {\"b\": [1, 2]}}",
+            "a: {b: [1,\n 2]}\n",
+            "a: {\n  b: [1]\n}\n",
+        ] {
             assert!(tree(text).get("a").expect("a").value.get("b").is_some(), "{text}");
         }
     }
@@ -435,7 +459,8 @@ mod tests {
         assert_eq!(flaw(bomb.as_bytes()).0, "yaml_limit");
         assert_eq!(flaw("[".repeat(100).as_bytes()).0, "yaml_limit");
         assert_eq!(flaw(&vec![b'a'; MAX_FILE_LEN + 1]).0, "yaml_limit");
-        let merge = format!("a: &a {{{}}}\n", (0..1000).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join(", "));
+        let merge =
+            format!("a: &a {{{}}}\n", (0..1000).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join(", "));
         let merges = (0..1000).map(|n| format!("m{n}: {{<<: *a}}\n")).collect::<String>();
         assert_eq!(flaw((merge + &merges).as_bytes()).0, "yaml_limit");
     }
