@@ -1,12 +1,192 @@
 //! The phases of a worker's life and the owner of every task.
+//!
+//! [`run`] prepares the process and a runtime of one thread; [`supervised`] and [`standalone`] say who tells the worker what to
+//! do; [`serving`] is what both run: store, turns, platforms, HTTP. Whatever ends a worker, it passes through here: the last
+//! status is written, the logs are flushed, and nothing it started is left behind.
+
+mod platforms;
+mod serving;
+mod standalone;
+mod supervised;
+
+use std::time::Duration;
 
 use hermes_protocol::exit;
+use hermes_protocol::latest::{Problem, Severity};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Mode, WorkerArgs};
+use crate::load;
+use crate::logging::Logging;
+use crate::process::{self, Environment};
+
+/// Threads for work that blocks (status files, name resolution): few, small, and gone after a moment.
+const BLOCKING_THREADS: usize = 4;
+const BLOCKING_STACK: usize = 512 * 1024;
+const BLOCKING_IDLE: Duration = Duration::from_secs(1);
+/// Longest wait at the end for blocking work that does not come back.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ended(u8);
 
 /// Runs one worker process to its end and returns its exit code.
+///
+/// Blocks the calling thread, which must be the process's main thread: the parent-death signal belongs to it.
 pub fn run(args: WorkerArgs) -> u8 {
-    match args.mode {
-        Mode::Supervised | Mode::Standalone { .. } | Mode::RoutesFor(_) => exit::FAILURE,
+    let environment = Environment::read();
+    match args.mode.clone() {
+        Mode::RoutesFor(name) => {
+            process::harden(true);
+            load::print_routes(&name, &args.home)
+        }
+        Mode::Supervised => {
+            process::harden(true);
+            let inherited = match process::take_inherited(&environment) {
+                Ok(inherited) => inherited,
+                Err(e) => return refuse(&e),
+            };
+            let code = match Logging::start(&args.profile, &args.home, true, environment.log.clone()) {
+                Ok(logging) => within(&logging, supervised::run(&args, &environment, &logging, inherited)),
+                Err(e) => refuse(&e),
+            };
+            process::end_group();
+            code
+        }
+        Mode::Standalone { http } => {
+            process::harden(false);
+            match Logging::start(&args.profile, &args.home, false, environment.log.clone()) {
+                Ok(logging) => within(&logging, standalone::run(&args, &environment, &logging, http)),
+                Err(e) => refuse(&e),
+            }
+        }
+    }
+}
+
+/// Runs `life` on a runtime of this thread, and flushes the logs whatever came of it.
+fn within(logging: &Logging, life: impl Future<Output = Ended>) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(BLOCKING_STACK)
+        .thread_keep_alive(BLOCKING_IDLE)
+        .thread_name("blocking")
+        .build();
+    let code = match runtime {
+        Ok(runtime) => {
+            let Ended(code) = runtime.block_on(life);
+            runtime.shutdown_timeout(LAST_WAIT);
+            code
+        }
+        Err(e) => refuse(&e),
+    };
+    logging.flush();
+    code
+}
+
+/// Before there is a log, standard error is all there is.
+#[expect(clippy::print_stderr, reason = "there is no log yet, and somebody has to be told")]
+fn refuse(error: &dyn std::error::Error) -> u8 {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {error}");
+        cause = error.source();
+    }
+    exit::FAILURE
+}
+
+/// One line a problem, at the level it deserves.
+fn log_problems(problems: &[Problem]) {
+    for problem in problems {
+        let text = describe(problem);
+        match problem.severity {
+            Severity::Warning => tracing::warn!(code = problem.code, "{text}"),
+            Severity::Platform | Severity::Profile | Severity::Gateway => {
+                tracing::error!(code = problem.code, "{text}")
+            }
+        }
+    }
+}
+
+/// `/h/config.yaml:3:7: platforms.webhook: what is wrong; what to do`
+fn describe(problem: &Problem) -> String {
+    use std::fmt::Write as _;
+    let mut text = problem.file.clone();
+    for number in [problem.line, problem.column].into_iter().flatten() {
+        let _ = write!(text, ":{number}");
+    }
+    text.push_str(": ");
+    if let Some(key) = &problem.key {
+        let _ = write!(text, "{key}: ");
+    }
+    text.push_str(&problem.message);
+    if let Some(fix) = &problem.fix {
+        let _ = write!(text, " ({fix})");
+    }
+    text
+}
+
+/// The signals a worker reacts to. Installing them keeps each from its default, which would be a death without a drain.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM. Under a supervisor the other two are meant for it: it has the terminal, and tells its workers.
+    async fn terminated(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => {}
+                _ = self.hangup.recv() => {}
+            }
+        }
+    }
+
+    /// Any of them: without a supervisor each means "stop".
+    async fn any(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_that_names_place_key_and_next_step() {
+        let mut problem = Problem {
+            severity: Severity::Warning,
+            code: "unknown_key".into(),
+            platform: None,
+            file: "/h/config.yaml".into(),
+            line: Some(3),
+            column: Some(7),
+            key: Some("agent.engin".into()),
+            message: "unknown key".into(),
+            fix: Some("did you mean `engine`?".into()),
+        };
+        assert_eq!(
+            describe(&problem),
+            "/h/config.yaml:3:7: agent.engin: unknown key (did you mean `engine`?)"
+        );
+        (problem.line, problem.column, problem.key, problem.fix) = (None, None, None, None);
+        assert_eq!(describe(&problem), "/h/config.yaml: unknown key");
     }
 }

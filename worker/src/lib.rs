@@ -34,11 +34,16 @@
 
 mod app;
 pub mod cli;
+mod control;
 pub mod delivery;
 pub mod engine;
+mod http;
 pub mod inbound;
 pub mod inbox;
+mod load;
+mod logging;
 pub mod platform;
+mod process;
 pub mod prompt;
 pub mod provider;
 pub mod session;

@@ -108,16 +108,14 @@ fn environment(place: &Surroundings) -> String {
 }
 
 fn profile_hint(config: &ProfileConfig, home: &ProfileHome) -> String {
-    let path = home.path();
-    let mut hint = format!("Active Hermes profile: {}. Its home is {path}", config.name);
-    match root_of(path).filter(|_| !config.name.is_default()) {
-        Some(root) => hint.push_str(&format!(
-            "; the root home, which belongs to the profile default, is {root}. Other profiles' files are not yours: read or \
-             change them only when you are told to."
-        )),
-        None => hint.push('.'),
+    let start = format!("Active Hermes profile: {}. Its home is {}", config.name, home.path());
+    match root_of(home.path()).filter(|_| !config.name.is_default()) {
+        Some(root) => format!(
+            "{start}; the root home, which belongs to the profile default, is {root}. Other profiles' files are not yours: \
+             read or change them only when you are told to."
+        ),
+        None => format!("{start}."),
     }
-    hint
 }
 
 /// The root home above `<root>/profiles/<name>`.

@@ -212,7 +212,8 @@ impl Resolver<'_> {
         if let Some(base_url) = non_empty(self.config.model.base_url.as_deref()) {
             let rule = "automatic: model.base_url".to_owned();
             let known = Url::parse(base_url).ok().and_then(|url| {
-                TABLE.iter().find(|row| Url::parse(row.base_url).is_ok_and(|own| own.host() == url.host()))
+                let known = |row: &&Row| Url::parse(row.base_url).is_ok_and(|own| own.host() == url.host());
+                TABLE.iter().filter(|row| !row.explicit_only).find(known)
             });
             return match known {
                 Some(row) => self.built_in(row, rule),
@@ -259,7 +260,8 @@ impl Resolver<'_> {
                     host::name(&base_url)
                 )
             });
-            return Err(self.no_key(row.id, row.keys.join(" or "), withheld.unwrap_or_default()));
+            let variables = missing(model.api_key.as_ref(), row.keys.iter().copied());
+            return Err(self.no_key(row.id, variables, withheld.unwrap_or_default()));
         };
         if row.id == "kimi-coding"
             && key.expose().starts_with("sk-kimi-")
@@ -320,8 +322,7 @@ impl Resolver<'_> {
             .or_else(|| self.first_key(by_host.iter().map(String::as_str)).map(|(_, key)| key))
             .or_else(|| host::is_local(base_url).then(|| Secret::new(NO_KEY)))
             .ok_or_else(|| {
-                let variables =
-                    named.map(str::to_owned).into_iter().chain(by_host).collect::<Vec<_>>().join(" or ");
+                let variables = missing(written, named.into_iter().chain(by_host.iter().map(String::as_str)));
                 let hint = format!(", or api_key next to the address in `{}`", self.home.config());
                 self.no_key(provider, variables, hint)
             })
@@ -414,6 +415,13 @@ fn written_key(key: Option<&Secret>) -> Option<Secret> {
     key.filter(|key| !key.expose().trim().is_empty() && !key.expose().contains("${")).cloned()
 }
 
+/// Variables one of which would give a key: the one that the written key refers to comes first.
+fn missing<'n>(written: Option<&'n Secret>, others: impl Iterator<Item = &'n str>) -> String {
+    let referred =
+        written.and_then(|key| key.expose().split_once("${")?.1.split_once('}')).map(|(name, _)| name);
+    referred.into_iter().chain(others).collect::<Vec<_>>().join(" or ")
+}
+
 /// Google serves chat completions below this path.
 fn address_speaks_chat(address: &str) -> bool {
     address.trim_end_matches('/').ends_with("/openai")
@@ -422,3 +430,6 @@ fn address_speaks_chat(address: &str) -> bool {
 fn non_empty(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

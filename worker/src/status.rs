@@ -4,10 +4,21 @@
 //! files. State changes reach the disk at once; counts at most once a second, so that thousands of turns do
 //! not become thousands of synced files. The record starts empty at every start: what an earlier process wrote is never merged.
 
+mod files;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hermes_protocol::contract::runtime_status::{PlatformStatus, RuntimeStatus, SCHEMA};
 use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+pub(crate) use files::Files;
+
+/// Shortest time between two writes that only change a count.
+const COUNTS: Duration = Duration::from_secs(1);
 
 /// States of a worker in its status file; the words are 0.19.0's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +59,7 @@ pub struct Status(Arc<Inner>);
 struct Inner {
     record: Mutex<Record>,
     changed: Notify,
+    written: Notify,
 }
 
 #[derive(Debug)]
@@ -57,13 +69,15 @@ struct Record {
     urgent: bool,
     /// Anything changed since the last take.
     dirty: bool,
+    /// A write is under way.
+    writing: bool,
 }
 
 impl Status {
     /// A handle on `first`; see [`empty`].
     pub fn new(first: RuntimeStatus) -> Self {
-        let record = Record { status: first, urgent: true, dirty: true };
-        Self(Arc::new(Inner { record: Mutex::new(record), changed: Notify::new() }))
+        let record = Record { status: first, urgent: true, dirty: true, writing: false };
+        Self(Arc::new(Inner { record: Mutex::new(record), changed: Notify::new(), written: Notify::new() }))
     }
 
     /// Enters `state`. `reason` is kept for the states that end a process and dropped otherwise.
@@ -103,6 +117,76 @@ impl Status {
         let mut status = self.lock().status.clone();
         status.updated_at = Some(now());
         status
+    }
+
+    /// Turns changes into files until `stop`, and once more then. What cannot be written is said once until it works again.
+    pub(crate) async fn keep_written(self, files: Files, stop: CancellationToken) {
+        let mut failing = false;
+        let mut earliest = Instant::now();
+        loop {
+            let stopping = stop.is_cancelled();
+            if self.is_due(stopping || Instant::now() >= earliest) {
+                let (files, status) = (files.clone(), self.take());
+                // Syncing takes as long as the disk likes: not on the thread that serves.
+                let written = tokio::task::spawn_blocking(move || files.write(&status)).await;
+                earliest = Instant::now() + COUNTS;
+                self.lock().writing = false;
+                self.0.written.notify_waiters();
+                match written {
+                    Ok(Ok(())) => failing = false,
+                    Ok(Err(e)) if !std::mem::replace(&mut failing, true) => {
+                        error!(error = &e as &dyn std::error::Error, "status is not written");
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            if stopping {
+                return;
+            }
+            let later = async {
+                if self.lock().dirty {
+                    tokio::time::sleep_until(earliest).await
+                } else {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                () = self.0.changed.notified() => {}
+                () = later => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Waits until what was set before has been written, or could not be. Needs a running [`Status::keep_written`].
+    pub(crate) async fn settled(&self) {
+        loop {
+            let written = self.0.written.notified();
+            tokio::pin!(written);
+            written.as_mut().enable();
+            {
+                let record = self.lock();
+                if !record.writing && !(record.dirty && record.urgent) {
+                    return;
+                }
+            }
+            written.await;
+        }
+    }
+
+    /// Whether there is something to write now.
+    fn is_due(&self, counts_too: bool) -> bool {
+        let record = self.lock();
+        record.dirty && (record.urgent || counts_too)
+    }
+
+    /// The record to write; what changes from here on is a new change.
+    fn take(&self) -> RuntimeStatus {
+        let mut record = self.lock();
+        (record.dirty, record.urgent, record.writing) = (false, false, true);
+        drop(record);
+        self.snapshot()
     }
 
     fn change(&self, urgent: bool, change: impl FnOnce(&mut RuntimeStatus)) {

@@ -329,3 +329,8 @@ fn sum(a: Usage, b: Usage) -> Usage {
         reasoning_tokens: a.reasoning_tokens.saturating_add(b.reasoning_tokens),
     }
 }
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

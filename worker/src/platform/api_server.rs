@@ -1,34 +1,153 @@
-//! The OpenAI-compatible API of one profile.
+//! The OpenAI-compatible API of one profile: chat completions, models, capabilities, detailed health.
+//!
+//! # Guarantees
+//!
+//! - Everything but `/v1/health` needs this profile's own key; without a strong one every such path answers 401.
+//! - Every error has the one shape clients of the OpenAI API know, wrong paths and methods included.
+//! - A browser's page may call from the configured origins only.
+//! - Nothing is advertised that does not work.
+//! - A client that goes away ends its turn.
+//!
+//! `GET /health` is not here: the HTTP layer answers it for all platforms of a listener.
 
+mod chat;
+mod content;
+mod cors;
+mod error;
+mod health;
+mod models;
+mod replay;
+mod session;
+mod sse;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{any, get, post};
 use hermes_protocol::config;
+use hermes_protocol::{COMPATIBLE_WITH, ProfileHome};
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::wire::{self, bearer, same_secret};
 use super::{Context, Platform, PlatformError, PlatformFuture};
+use crate::inbox::Inbox;
+use crate::status::Status;
+use crate::turn::Turns;
+use cors::Cors;
+use error::ApiError;
+use replay::Replay;
 
-/// The platform `api_server`.
-pub(super) struct ApiServer {}
+/// The platform's name.
+const NAME: &str = "api_server";
+
+/// The platform `api_server`. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct ApiServer(Arc<Inner>);
+
+struct Inner {
+    config: config::ApiServer,
+    profile: Arc<config::ProfileConfig>,
+    home: ProfileHome,
+    cors: Cors,
+    turns: Turns,
+    inbox: Inbox,
+    status: Status,
+    replay: Replay,
+    /// Seconds since the epoch, for `created` of models.
+    started: i64,
+    /// Each run holds a clone.
+    runs: Arc<()>,
+}
 
 impl ApiServer {
     pub(super) fn new(config: &config::ApiServer, context: &Context) -> Self {
-        let _ = (config, context);
-        Self {}
+        Self(Arc::new(Inner {
+            config: config.clone(),
+            profile: Arc::clone(&context.config),
+            home: context.home.clone(),
+            cors: Cors::new(&config.cors_origins),
+            turns: context.turns.clone(),
+            inbox: context.inbox.clone(),
+            status: context.status.clone(),
+            replay: Replay::default(),
+            started: jiff::Timestamp::now().as_second(),
+            runs: Arc::new(()),
+        }))
+    }
+
+    /// Whether the client holds this profile's key.
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let key = self.0.config.key.as_ref().filter(|key| !key.is_empty());
+        match (key, bearer(headers)) {
+            (Some(key), Some(token)) if same_secret(token, key.expose().as_bytes()) => Ok(()),
+            _ => Err(ApiError::unauthorized()),
+        }
+    }
+
+    /// Runs that go on now.
+    fn active_runs(&self) -> usize {
+        Arc::strong_count(&self.0.runs) - 1
     }
 }
 
 impl Platform for ApiServer {
     fn name(&self) -> &'static str {
-        "api_server"
+        NAME
     }
 
-    fn routes(&self) -> axum::Router {
-        axum::Router::new()
+    fn routes(&self) -> Router {
+        let on_get = |route: axum::routing::MethodRouter<Self>| {
+            route.fallback(|| async { ApiError::wrong_method("GET, HEAD") })
+        };
+        Router::new()
+            .route("/v1/health", on_get(get(v1_health)))
+            .route("/health/detailed", on_get(get(health::detailed)))
+            .route("/v1/models", on_get(get(models::list)))
+            .route("/v1/models/{id}", on_get(get(models::one)))
+            .route("/v1/capabilities", on_get(get(models::capabilities)))
+            .route(
+                "/v1/chat/completions",
+                post(chat::completions).fallback(|| async { ApiError::wrong_method("POST") }),
+            )
+            .route("/v1/", any(unknown))
+            .route("/v1/{*rest}", any(unknown))
+            .route("/api/", any(unknown))
+            .route("/api/{*rest}", any(unknown))
+            .layer(middleware::from_fn_with_state(self.clone(), cors::guard))
+            .with_state(self.clone())
     }
 
     fn start(&self) -> PlatformFuture<'_, Result<(), PlatformError>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            match &self.0.config.fault {
+                Some(fault) => Err(PlatformError {
+                    code: fault.code.clone(),
+                    message: fault.message.clone(),
+                    retryable: false,
+                }),
+                None => Ok(()),
+            }
+        })
     }
 
     fn drain(&self, _now: CancellationToken) -> PlatformFuture<'_, ()> {
+        // Runs belong to `turn`, connections to `http`.
         Box::pin(async {})
     }
+}
+
+async fn v1_health(State(_): State<ApiServer>) -> Response {
+    wire::json(
+        StatusCode::OK,
+        &json!({"status": "ok", "platform": "hermes-agent", "version": COMPATIBLE_WITH}),
+    )
+}
+
+async fn unknown() -> ApiError {
+    ApiError::not_found()
 }

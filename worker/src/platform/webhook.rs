@@ -1,4 +1,20 @@
 //! Signed events from other systems: `POST /webhooks/{route}`.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! route known? 404 ─▶ enabled? 403 ─▶ size 413 ─▶ secret 403, signature 401 ─▶ rate 429 ─▶ JSON 400
+//!   ─▶ event type, filters, script: 200 ignored ─▶ seen before? 200 duplicate
+//!   ─▶ deliver_only: delivered now, 200 or 502   else   on disk: 202, and a turn follows
+//! ```
+//!
+//! # Guarantees
+//!
+//! - 202 is answered after the event was committed, and an event runs once however often its sender repeats it, for a day and
+//!   across restarts. A direct delivery counts as seen only once it succeeded.
+//! - What was seen before costs no rate: a sender that repeats itself can not lock itself out.
+//! - Only this profile's routes exist here: its own file's, those bound to it, and its own subscription file's.
+//! - A platform whose configuration must not be served answers 503 to everything.
 
 mod event;
 mod filter;
@@ -9,35 +25,413 @@ mod script;
 mod signature;
 mod template;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
 use hermes_protocol::config;
+use hermes_protocol::latest::BoundListener;
+use hermes_protocol::{ProfileHome, ProfileName};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::wire::{BodyError, json, read_body};
 use super::{Context, Platform, PlatformError, PlatformFuture};
+use crate::delivery::{Deliveries, DeliveryError};
+use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
+use crate::inbox::{Inbox, Reservation};
+use crate::store::StoreError;
+use event::DeliveryId;
+use routes::{Auth, Ready, Routes, Shared};
+use signature::Verdict;
 
-/// The platform `webhook`.
-pub(super) struct Webhook {}
+/// The platform's name, also in sources and de-duplication.
+const NAME: &str = "webhook";
+/// Reason under which the session of an event ends.
+const SESSION_END: &str = "webhook_complete";
+
+/// The platform `webhook`. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Webhook(Arc<Inner>);
+
+struct Inner {
+    config: config::Webhook,
+    profile: ProfileName,
+    home: ProfileHome,
+    listeners: Vec<BoundListener>,
+    inbox: Inbox,
+    deliveries: Deliveries,
+    scripts: script::Runner,
+    /// Set once the configuration was found fit to be served.
+    routes: OnceLock<Routes>,
+    /// Direct deliveries: they end even if their sender does not wait.
+    delivering: TaskTracker,
+}
 
 impl Webhook {
     pub(super) fn new(config: &config::Webhook, context: &Context) -> Self {
-        let _ = (config, context);
-        Self {}
+        let scripts =
+            script::Runner::new(context.home.scripts(), context.child_env.clone(), config.script_timeout);
+        Self(Arc::new(Inner {
+            config: config.clone(),
+            profile: context.config.name.clone(),
+            home: context.home.clone(),
+            listeners: context.listeners.clone(),
+            inbox: context.inbox.clone(),
+            deliveries: context.deliveries.clone(),
+            scripts,
+            routes: OnceLock::new(),
+            delivering: TaskTracker::new(),
+        }))
     }
 }
 
 impl Platform for Webhook {
     fn name(&self) -> &'static str {
-        "webhook"
+        NAME
     }
 
     fn routes(&self) -> axum::Router {
         axum::Router::new()
+            .route("/webhooks/{route}", axum::routing::post(receive).fallback(wrong_method))
+            .with_state(self.clone())
     }
 
     fn start(&self) -> PlatformFuture<'_, Result<(), PlatformError>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            let inner = &self.0;
+            if let Some(fault) = &inner.config.fault {
+                let (code, message) = (fault.code.clone(), fault.message.clone());
+                return Err(PlatformError { code, message, retryable: false });
+            }
+            let secret = inner.config.secret.clone();
+            let shared = Shared::new(secret, inner.profile.clone(), inner.home.clone(), &inner.listeners);
+            let routes = Routes::new(shared, &inner.config.routes)?;
+            // A second start finds the first one's routes in force.
+            let _ = inner.routes.set(routes);
+            Ok(())
+        })
     }
 
-    fn drain(&self, _now: CancellationToken) -> PlatformFuture<'_, ()> {
-        Box::pin(async {})
+    fn drain(&self, now: CancellationToken) -> PlatformFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.delivering.close();
+            tokio::select! {
+                () = self.0.delivering.wait() => {}
+                () = now.cancelled() => {}
+            }
+        })
     }
+}
+
+/// Every answer but errors of the form `{"error": …}`; the order of the fields is that of 0.19.0.
+#[derive(Serialize, Default)]
+struct Reply<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery_id: Option<&'a str>,
+}
+
+impl Reply<'_> {
+    fn send(&self, status: StatusCode) -> Response {
+        json(status, self)
+    }
+}
+
+fn error(status: StatusCode, text: &str) -> Response {
+    Reply { error: Some(text), ..Reply::default() }.send(status)
+}
+
+fn duplicate(id: &str) -> Response {
+    Reply { status: Some("duplicate"), delivery_id: Some(id), ..Reply::default() }.send(StatusCode::OK)
+}
+
+fn dropped(route: &str, reason: &str) -> Response {
+    Reply { status: Some("ignored"), reason: Some(reason), route: Some(route), ..Reply::default() }
+        .send(StatusCode::OK)
+}
+
+fn retry_after(mut response: Response, wait: Duration) -> Response {
+    let seconds = wait.as_millis().div_ceil(1000).clamp(1, 3600);
+    let value = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header value");
+    response.headers_mut().insert(header::RETRY_AFTER, value);
+    response
+}
+
+fn not_stored(cause: &StoreError) -> Response {
+    tracing::error!(error = %super::wire::chain(cause), "[webhook] an event could not be stored; its sender was told to retry");
+    retry_after(error(StatusCode::SERVICE_UNAVAILABLE, "Event could not be stored"), Duration::from_secs(5))
+}
+
+async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], "405: Method Not Allowed").into_response()
+}
+
+async fn receive(
+    State(webhook): State<Webhook>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let inner = &*webhook.0;
+    let Ok(Path(name)) = name else {
+        return error(StatusCode::NOT_FOUND, "Unknown route");
+    };
+    let Some(routes) = inner.routes.get() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Webhook platform is not running");
+    };
+    let Some(ready) = routes.get(&name) else {
+        return error(StatusCode::NOT_FOUND, &format!("Unknown route: {name}"));
+    };
+    if !ready.route.enabled {
+        return error(StatusCode::FORBIDDEN, &format!("Route disabled: {name}"));
+    }
+    let (parts, body) = request.into_parts();
+    let body = match read_body(&parts.headers, body, inner.config.max_body_bytes).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => return error(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
+        Err(BodyError::Broken) => return error(StatusCode::BAD_REQUEST, "Cannot parse body"),
+    };
+    let now = jiff::Timestamp::now();
+    if let Some(refusal) = refuse(&name, &ready, &parts.headers, &body, now.as_second()) {
+        return refusal;
+    }
+    let delivery = event::delivery_id(&parts.headers, now.as_millisecond());
+    let arrival = Arrival { inner, name, ready, headers: parts.headers, delivery };
+    arrival.accept(&body).await.unwrap_or_else(|answer| answer)
+}
+
+/// The answer to a sender who does not prove to know the secret.
+fn refuse(name: &str, ready: &Ready, headers: &HeaderMap, body: &[u8], now: i64) -> Option<Response> {
+    let secret = match &ready.auth {
+        Auth::Open => return None,
+        Auth::Missing => {
+            return Some(error(StatusCode::FORBIDDEN, "Webhook route is missing an HMAC secret"));
+        }
+        Auth::Secret(secret) => secret,
+    };
+    match signature::verify(headers, body, secret.expose(), now) {
+        Verdict::Valid => None,
+        Verdict::ValidV1 => {
+            if !ready.warned_v1.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    route = name,
+                    "[webhook] Route '{name}': X-Webhook-Signature can be replayed; send X-Webhook-Signature-V2 with \
+                     X-Webhook-Timestamp"
+                );
+            }
+            None
+        }
+        Verdict::Invalid => Some(error(StatusCode::UNAUTHORIZED, "Invalid signature")),
+    }
+}
+
+/// An authenticated request.
+struct Arrival<'a> {
+    inner: &'a Inner,
+    name: String,
+    ready: Arc<Ready>,
+    headers: HeaderMap,
+    delivery: DeliveryId,
+}
+
+impl Arrival<'_> {
+    /// Both sides are answers; the error side is that of a step that ends the way early.
+    async fn accept(self, body: &[u8]) -> Result<Response, Response> {
+        self.count().await?;
+        let payload = payload::parse(&self.headers, body)
+            .ok_or_else(|| error(StatusCode::BAD_REQUEST, "Cannot parse body"))?;
+        let event = event::event_type(&self.headers, &payload);
+        let route = &self.ready.route;
+        if !event.is_listed(&route.events) {
+            let reply = Reply { status: Some("ignored"), event: Some(&event.name), ..Reply::default() };
+            return Err(reply.send(StatusCode::OK));
+        }
+        let subject = filter::Subject { payload: &payload, event_type: &event.name, headers: &self.headers };
+        if !self.ready.filters.iter().all(|filter| filter.matches(&subject)) {
+            return Err(dropped(&self.name, "filter"));
+        }
+        let payload = self.run_script(payload).await?;
+        let text = if route.prompt.is_empty() {
+            template::default_prompt(&payload, &event.name, &self.name)
+        } else {
+            template::render(&route.prompt, &payload, &event.name)
+        };
+        let target =
+            DeliveryTarget { kind: route.deliver.clone(), extra: extra(&route.deliver_extra, &payload) };
+        if route.deliver_only {
+            return self.deliver(target, text).await;
+        }
+        self.enqueue(target, text, &event.name).await
+    }
+
+    /// Counts the request, unless it was seen before.
+    async fn count(&self) -> Result<(), Response> {
+        let taken = {
+            let mut window = self.ready.window.lock().unwrap_or_else(PoisonError::into_inner);
+            window.take(self.inner.config.rate_limit, Instant::now())
+        };
+        // Storing finds duplicates by itself. Only who is refused, or would run a script twice, must know before.
+        if taken.is_ok() && self.ready.route.script.is_none() {
+            return Ok(());
+        }
+        if let Some(key) = self.dedup() {
+            match self.inner.inbox.is_known(NAME, &key).await {
+                Ok(true) => {
+                    if taken.is_ok() {
+                        self.uncount();
+                    }
+                    return Err(duplicate(&self.delivery.id));
+                }
+                Ok(false) => {}
+                Err(cause) => return Err(not_stored(&cause)),
+            }
+        }
+        taken.map_err(|wait| retry_after(error(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded"), wait))
+    }
+
+    fn uncount(&self) {
+        self.ready.window.lock().unwrap_or_else(PoisonError::into_inner).give_back();
+    }
+
+    async fn run_script(&self, payload: Value) -> Result<Value, Response> {
+        let Some(path) = &self.ready.route.script else { return Ok(payload) };
+        match self.inner.scripts.run(path, payload).await {
+            script::Verdict::Continue(payload) => Ok(payload),
+            script::Verdict::Ignore(reason) => {
+                tracing::info!(
+                    route = self.name,
+                    script = path,
+                    "[webhook] the route's script dropped an event: {reason}"
+                );
+                Err(dropped(&self.name, "script"))
+            }
+        }
+    }
+
+    /// How the sender may repeat this event. An id of our own never comes again.
+    fn dedup(&self) -> Option<DedupKey> {
+        self.delivery.from_sender.then(|| DedupKey { scope: self.name.clone(), id: self.delivery.id.clone() })
+    }
+
+    fn chat_id(&self) -> String {
+        format!("webhook:{}:{}", self.name, self.delivery.id)
+    }
+
+    async fn enqueue(
+        &self,
+        delivery: DeliveryTarget,
+        text: String,
+        event: &str,
+    ) -> Result<Response, Response> {
+        let source = Source {
+            platform: NAME.to_owned(),
+            chat_type: NAME.to_owned(),
+            chat_id: Some(self.chat_id()),
+            chat_name: Some(format!("webhook/{}", self.name)),
+            thread_id: None,
+            user_id: Some(format!("webhook:{}", self.name)),
+            user_id_alt: None,
+            user_name: Some(self.name.clone()),
+        };
+        let event_end = Some(SESSION_END.to_owned());
+        let inbound = Inbound { source, text, dedup: self.dedup(), delivery, end_session: event_end };
+        match self.inner.inbox.accept(inbound).await {
+            Ok(Accepted::New) => Ok(Reply {
+                status: Some("accepted"),
+                route: Some(&self.name),
+                event: Some(event),
+                delivery_id: Some(&self.delivery.id),
+                ..Reply::default()
+            }
+            .send(StatusCode::ACCEPTED)),
+            Ok(Accepted::Duplicate) => {
+                self.uncount();
+                Ok(duplicate(&self.delivery.id))
+            }
+            Err(cause) => Err(not_stored(&cause)),
+        }
+    }
+
+    /// Delivers without a turn. The work does not depend on the sender's patience, so that its outcome is always recorded.
+    async fn deliver(self, target: DeliveryTarget, text: String) -> Result<Response, Response> {
+        let (dedup, chat_id, kind) = (self.dedup(), self.chat_id(), target.kind.clone());
+        let (inbox, deliveries) = (self.inner.inbox.clone(), self.inner.deliveries.clone());
+        let work = self.inner.delivering.spawn(async move {
+            if let Some(key) = &dedup {
+                match inbox.reserve(NAME, key).await? {
+                    Reservation::New => {}
+                    other => return Ok(Direct::Not(other)),
+                }
+            }
+            let result = deliveries.deliver(&target, &chat_id, &text).await;
+            if let Some(key) = &dedup {
+                let recorded = match result {
+                    Ok(()) => inbox.confirm(NAME, key).await,
+                    Err(_) => inbox.release(NAME, key).await,
+                };
+                if let Err(cause) = recorded {
+                    tracing::error!(error = %super::wire::chain(&cause), "[webhook] the outcome of a delivery could not be stored");
+                }
+            }
+            Ok(Direct::Done(result))
+        });
+        let id = Some(self.delivery.id.as_str());
+        let failed = |text, status| {
+            Reply { status: Some("error"), error: Some(text), delivery_id: id, ..Reply::default() }
+                .send(status)
+        };
+        match work.await {
+            Ok(Ok(Direct::Done(Ok(())))) => Ok(Reply {
+                status: Some("delivered"),
+                route: Some(&self.name),
+                target: Some(&kind),
+                delivery_id: id,
+                ..Reply::default()
+            }
+            .send(StatusCode::OK)),
+            Ok(Ok(Direct::Done(Err(cause)))) => {
+                tracing::warn!(route = self.name, target = kind, error = %cause, "[webhook] a direct delivery failed");
+                Err(failed("Delivery failed", StatusCode::BAD_GATEWAY))
+            }
+            Ok(Ok(Direct::Not(Reservation::InFlight))) => {
+                self.uncount();
+                let busy = failed("Delivery in progress", StatusCode::SERVICE_UNAVAILABLE);
+                Err(retry_after(busy, Duration::from_secs(1)))
+            }
+            Ok(Ok(Direct::Not(_))) => {
+                self.uncount();
+                Ok(duplicate(&self.delivery.id))
+            }
+            Ok(Err(cause)) => Err(not_stored(&cause)),
+            Err(_) => Err(failed("Delivery failed", StatusCode::BAD_GATEWAY)),
+        }
+    }
+}
+
+/// What became of a direct delivery.
+enum Direct {
+    Done(Result<(), DeliveryError>),
+    Not(Reservation),
+}
+
+fn extra(templates: &BTreeMap<String, String>, payload: &Value) -> BTreeMap<String, String> {
+    templates.iter().map(|(key, value)| (key.clone(), template::render(value, payload, ""))).collect()
 }

@@ -38,8 +38,9 @@ const fn row(
     Row { id, keys, url_env, base_url, wire, explicit_only: false }
 }
 
-const fn named_only(row: Row) -> Row {
-    Row { explicit_only: true, ..row }
+const fn named_only(mut row: Row) -> Row {
+    row.explicit_only = true;
+    row
 }
 
 /// In the order in which `auto` looks for a key. `openrouter` and `openai-api` come before all others.

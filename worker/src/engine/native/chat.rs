@@ -362,3 +362,6 @@ fn usage_of(usage: &Value) -> Usage {
         reasoning_tokens: count(&["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"]),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,9 +69,8 @@ impl Failure {
 /// The meaning of a status.
 pub(super) fn class_of(status: u16) -> Class {
     match status {
-        408 | 425 | 429 => Class::Transient,
         501 | 505 => Class::Fatal,
-        500.. => Class::Transient,
+        408 | 425 | 429 | 500.. => Class::Transient,
         _ => Class::Fatal,
     }
 }
@@ -116,10 +115,13 @@ mod tests {
         let policy = RetryPolicy::default();
         let busy = Failure::new(Class::Transient, "");
         let empty = Failure::new(Class::Invalid, "");
-        let seconds = |n, f: &Failure, jitter| policy.delay(n, f, jitter).as_secs_f64();
-        assert_eq!([1, 2, 3, 6, 40].map(|n| seconds(n, &busy, 0.0)), [2.0, 4.0, 8.0, 60.0, 60.0]);
-        assert_eq!([1, 2, 3, 6, 40].map(|n| seconds(n, &empty, 0.0)), [5.0, 10.0, 20.0, 120.0, 120.0]);
-        assert!((seconds(2, &busy, 1.0) - 6.0).abs() < 1e-9);
+        let millis = |n, f: &Failure, jitter| policy.delay(n, f, jitter).as_millis();
+        assert_eq!([1, 2, 3, 6, 40].map(|n| millis(n, &busy, 0.0)), [2_000, 4_000, 8_000, 60_000, 60_000]);
+        assert_eq!(
+            [1, 2, 3, 6, 40].map(|n| millis(n, &empty, 0.0)),
+            [5_000, 10_000, 20_000, 120_000, 120_000]
+        );
+        assert_eq!(millis(2, &busy, 1.0), 6_000);
         assert!((0..100).map(|_| jitter()).all(|j| (0.0..=1.0).contains(&j)));
     }
 

@@ -8,9 +8,8 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     match serde_json::from_slice::<Value>(text) {
         Ok(value @ Value::Object(_)) => Some(value),
-        Ok(_) => None,
         Err(_) if is_form(headers) => std::str::from_utf8(body).ok().map(form),
-        Err(_) => None,
+        _ => None,
     }
 }
 

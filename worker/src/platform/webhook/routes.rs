@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::ProfileHome;
 use hermes_protocol::config::{Route, Secret};
 use hermes_protocol::latest::BoundListener;
+use hermes_protocol::{ProfileHome, ProfileName};
 use serde_json::{Map, Value};
 
 use super::filter::{self, Filter};
@@ -53,6 +53,7 @@ pub(super) enum Auth {
 pub(super) struct Shared {
     /// Secret of routes without their own.
     secret: Option<Secret>,
+    profile: ProfileName,
     home: ProfileHome,
     /// The host, if any, through which others than this machine could come.
     exposed: Option<String>,
@@ -77,13 +78,18 @@ pub(super) struct Routes {
 }
 
 impl Shared {
-    pub(super) fn new(secret: Option<Secret>, home: ProfileHome, listeners: &[BoundListener]) -> Self {
+    pub(super) fn new(
+        secret: Option<Secret>,
+        profile: ProfileName,
+        home: ProfileHome,
+        listeners: &[BoundListener],
+    ) -> Self {
         let exposed = listeners
             .iter()
             .filter(|listener| listener.platforms.iter().any(|p| p == "webhook"))
             .find(|listener| !listener.host.as_deref().is_some_and(|host| LOOPBACK.contains(&host)))
             .map(|listener| listener.host.clone().unwrap_or_else(|| listener.address.clone()));
-        Self { secret: secret.filter(|s| !s.is_empty()), home, exposed }
+        Self { secret: secret.filter(|s| !s.is_empty()), profile, home, exposed }
     }
 
     fn auth(&self, route: &Route) -> Auth {
@@ -226,6 +232,9 @@ impl Routes {
                 tracing::warn!(route = name, "[webhook] Subscription '{name}' is malformed and not served");
                 continue;
             };
+            if route.profile.as_deref().is_some_and(|profile| profile != self.shared.profile.as_str()) {
+                continue;
+            }
             if let Some(error) = self.shared.refuse(&name, &route) {
                 tracing::warn!(route = name, "{} It is not served.", error.message);
                 continue;

@@ -6,10 +6,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use sha2::Sha256;
 
-use crate::platform::wire::{hex, same_secret};
+use crate::platform::wire::{bearer, hex, same_secret};
 
 /// How far a signed time stamp may be from now, in seconds, either way.
 const TOLERANCE: u64 = 300;
@@ -55,13 +55,6 @@ pub(super) fn verify(headers: &HeaderMap, body: &[u8], secret: &str, now: i64) -
         bearer(headers).is_some_and(|token| same_secret(token, secret.as_bytes()))
     };
     if valid { Verdict::Valid } else { Verdict::Invalid }
-}
-
-/// The token of an `Authorization: Bearer` header; the scheme's case does not matter.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
 /// The header names of Svix, and of the specification that grew out of it.

@@ -18,15 +18,12 @@ pub(super) fn render(template: &str, payload: &Value, event_type: &str) -> Strin
     while let Some(open) = rest.find('{') {
         out.push_str(&rest[..open]);
         rest = &rest[open..];
-        match placeholder(rest) {
-            Some(path) => {
-                fill(&mut out, path, payload, event_type);
-                rest = &rest[path.len() + 2..];
-            }
-            None => {
-                out.push('{');
-                rest = &rest[1..];
-            }
+        if let Some(path) = placeholder(rest) {
+            fill(&mut out, path, payload, event_type);
+            rest = &rest[path.len() + 2..];
+        } else {
+            out.push('{');
+            rest = &rest[1..];
         }
     }
     out.push_str(rest);

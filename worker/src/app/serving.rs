@@ -1,0 +1,295 @@
+//! What serves: the store, turns, platforms and HTTP of one profile, put together, and taken apart in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::latest::{BoundListener, Heartbeat, TaskProgress};
+use hermes_protocol::{ProfileHome, env, exit};
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::platforms::{self, Degraded, Scope};
+use crate::delivery::Deliveries;
+use crate::http::{Listener, Responder, Server};
+use crate::inbox::{Inbox, KeyPolicy};
+use crate::platform::{self, Context, Platform};
+use crate::process::Environment;
+use crate::status::{self, Files, State, Status};
+use crate::store::{Owner, Store, StoreError};
+use crate::turn::{TurnParts, TurnSettings, Turns};
+use crate::{engine, prompt};
+
+/// Variables of the profile's own `.env` that the `gh` program of a delivery needs, and nothing else gets.
+const DELIVERY_VARIABLES: [&str; 6] = [
+    "GH_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_ENTERPRISE_TOKEN",
+    "GITHUB_ENTERPRISE_TOKEN",
+    "GH_HOST",
+    "GH_CONFIG_DIR",
+];
+/// Time that answers have to get out after their turns were interrupted.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Time that is left after everything was told to end at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that [`Serving::start`] needs.
+pub(super) struct Parts<'a> {
+    pub(super) config: ProfileConfig,
+    pub(super) home: &'a ProfileHome,
+    pub(super) environment: &'a Environment,
+    pub(super) listeners: Vec<BoundListener>,
+    pub(super) listener: Listener,
+    pub(super) reporter: &'a Reporter,
+}
+
+/// Why a profile cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// No state, no service.
+    #[error("the session store cannot be used")]
+    Store(#[from] StoreError),
+}
+
+impl StartError {
+    /// 78 where no retry can help, 1 where it may.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreError::Foreign { .. }) => exit::CONFIG,
+            Self::Store(_) => exit::FAILURE,
+        }
+    }
+}
+
+/// The status handle with the task that writes it.
+pub(super) struct Reporter {
+    pub(super) status: Status,
+    stop: CancellationToken,
+    task: TaskTracker,
+}
+
+impl Reporter {
+    /// Starts writing. Nothing was written before.
+    pub(super) fn start(status: Status, home: &ProfileHome) -> Self {
+        let reporter = Self { status, stop: CancellationToken::new(), task: TaskTracker::new() };
+        let files = Files::new(home.clone());
+        reporter.task.spawn(reporter.status.clone().keep_written(files, reporter.stop.clone()));
+        reporter.task.close();
+        reporter
+    }
+
+    /// Writes the last state and ends.
+    pub(super) async fn finish(self, state: State, reason: Option<&str>) {
+        self.status.set_active(0);
+        self.status.set_state(state, reason);
+        self.stop.cancel();
+        self.task.wait().await;
+    }
+}
+
+/// A profile that is being served.
+pub(super) struct Serving {
+    server: Server,
+    store: Store,
+    turns: Turns,
+    platforms: Vec<Arc<dyn Platform>>,
+    status: Status,
+    degraded: Arc<watch::Sender<Degraded>>,
+    /// Ends background work of platforms.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Serving {
+    /// Opens the store, recovers, brings platforms up, serves. When this returns, requests are answered.
+    pub(super) async fn start(parts: Parts<'_>) -> Result<Self, StartError> {
+        let Parts { config, home, environment, listeners, listener, reporter } = parts;
+        let config = Arc::new(config);
+        let status = reporter.status.clone();
+        let store = Store::open(home, Owner::current())?;
+        let child_env = child_env(&config, home, environment);
+        let deliveries = Deliveries::new(store.clone(), delivery_env(&config, &child_env));
+        let turns = Turns::new(TurnParts {
+            store: store.clone(),
+            engine: engine::from_config(&config, home),
+            prompt: prompt_builder(&config, home),
+            deliveries: deliveries.clone(),
+            settings: turn_settings(&config),
+        });
+        let keys = KeyPolicy {
+            profile: config.name.clone(),
+            group_sessions_per_user: config.group_sessions_per_user,
+            thread_sessions_per_user: config.thread_sessions_per_user,
+        };
+        let context = Context {
+            config: Arc::clone(&config),
+            home: home.clone(),
+            inbox: Inbox::new(store.clone(), keys),
+            turns: turns.clone(),
+            deliveries,
+            status: status.clone(),
+            listeners,
+            child_env,
+        };
+        name_unsupported(&config, &status);
+        turns.serve_inbox();
+        let scope = Scope {
+            status: status.clone(),
+            degraded: Arc::new(watch::Sender::new(Degraded::new())),
+            stop: CancellationToken::new(),
+        };
+        let tasks = TaskTracker::new();
+        let platforms = platforms::start(platform::registry(&context), &scope, &tasks).await;
+        let router =
+            platforms.iter().fold(axum::Router::new(), |router, platform| router.merge(platform.routes()));
+        let server = Server::start(listener, Responder::new(config.name.clone(), router));
+        let serving = Self {
+            server,
+            store,
+            turns,
+            platforms,
+            status,
+            degraded: scope.degraded,
+            stop: scope.stop,
+            tasks,
+        };
+        serving.show_state();
+        serving.status.settled().await;
+        Ok(serving)
+    }
+
+    /// `running`, or `degraded` while a platform is not connected.
+    pub(super) fn show_state(&self) {
+        let state = if self.degraded.borrow().is_empty() { State::Running } else { State::Degraded };
+        self.status.set_state(state, None);
+    }
+
+    /// Platforms that are configured and not connected, and every change of that.
+    pub(super) fn degraded(&self) -> watch::Receiver<Degraded> {
+        self.degraded.subscribe()
+    }
+
+    /// What the next heartbeat says. Keeps the status file's count current on the way.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        let active_turns = self.turns.active();
+        self.status.set_active(u64::from(active_turns));
+        let progress = |task: &str, progress| TaskProgress { task: task.to_owned(), progress };
+        Heartbeat {
+            sequence: 0,
+            active_turns,
+            inbox_waiting: 0,
+            tasks: vec![progress("http", self.server.requests()), progress("store", self.store.commits())],
+        }
+    }
+
+    /// Refuses, or again admits, new turns.
+    pub(super) fn quiesce(&self, on: bool) {
+        self.turns.set_quiesced(on);
+    }
+
+    /// Takes no new connection and claims nothing new; what runs goes on, also on connections that are open.
+    pub(super) async fn stop_accepting(&self) {
+        self.server.stop_accepting().await;
+    }
+
+    /// Ends everything. Open connections are waited for when `for_connections` (their client will close them), else only
+    /// requests. What is not finished when `now` is cancelled is interrupted. Call after [`Serving::stop_accepting`].
+    pub(super) async fn drain(&self, now: CancellationToken, for_connections: bool) {
+        self.status.set_state(State::Draining, None);
+        self.stop.cancel();
+        let requests =
+            async { if for_connections { self.server.drained().await } else { self.server.idle().await } };
+        let in_flight = async {
+            tokio::select! {
+                () = requests => {}
+                () = now.cancelled() => {}
+            }
+        };
+        let platforms = async {
+            for platform in &self.platforms {
+                platform.drain(now.clone()).await;
+                self.status.set_platform(platform.name(), status::platform("disconnected"));
+            }
+        };
+        let orderly = async {
+            tokio::join!(in_flight, platforms);
+            // Only now: a request that was already here may still have to start its turn.
+            self.turns.drain(now.clone()).await;
+            if now.is_cancelled() {
+                let _ = tokio::time::timeout(LAST_WORDS, self.server.idle()).await;
+            }
+            self.server.close_idle();
+            self.tasks.close();
+            self.tasks.wait().await;
+            self.store.close().await;
+        };
+        let overdue = async {
+            now.cancelled().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            () = orderly => info!("everything is finished"),
+            () = overdue => warn!("something did not end in time and is given up; it is resumed at the next start"),
+        }
+    }
+}
+
+/// A platform without an adapter is never silently ignored.
+fn name_unsupported(config: &ProfileConfig, status: &Status) {
+    for platform in config.platforms.iter().filter(|p| !p.supported) {
+        status.set_platform(&platform.name, status::platform("unsupported"));
+        warn!(
+            platform = platform.name,
+            source = platform.source,
+            "platform is configured, but this release has no adapter for it"
+        );
+    }
+}
+
+fn child_env(config: &ProfileConfig, home: &ProfileHome, environment: &Environment) -> Vec<(String, String)> {
+    let mut child_env = environment.base.clone();
+    child_env.push((env::HERMES_HOME.to_owned(), home.path().to_string()));
+    child_env.push((env::HERMES_PROFILE.to_owned(), config.name.to_string()));
+    child_env
+}
+
+fn delivery_env(config: &ProfileConfig, child_env: &[(String, String)]) -> Vec<(String, String)> {
+    let own = DELIVERY_VARIABLES
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), config.env.get(name)?.to_owned())));
+    child_env.iter().cloned().chain(own).collect()
+}
+
+fn turn_settings(config: &ProfileConfig) -> TurnSettings {
+    let runs = config.api_server.as_ref().map_or(0, |server| server.max_concurrent_runs);
+    TurnSettings {
+        profile: config.name.clone(),
+        max_concurrent_sessions: usize::try_from(config.max_concurrent_sessions).unwrap_or(usize::MAX),
+        max_concurrent_runs: if runs == 0 { usize::MAX } else { usize::try_from(runs).unwrap_or(usize::MAX) },
+        inactivity_timeout: Some(config.agent.gateway_timeout).filter(|timeout| !timeout.is_zero()),
+        write_sessions_json: true,
+        timezone: timezone(&config.timezone),
+    }
+}
+
+fn timezone(name: &str) -> TimeZone {
+    if name.is_empty() {
+        return TimeZone::system();
+    }
+    TimeZone::get(name).unwrap_or_else(|_| {
+        warn!(timezone = name, "unknown time zone; the system's is used");
+        TimeZone::system()
+    })
+}
+
+fn prompt_builder(config: &Arc<ProfileConfig>, home: &ProfileHome) -> crate::session::PromptBuilder {
+    let (config, home) = (Arc::clone(config), home.clone());
+    Arc::new(move |context| {
+        let session = prompt::Session { platform: &context.source.platform, model: context.model };
+        prompt::system_prompt(&config, &home, context.today, session)
+    })
+}

@@ -1,0 +1,346 @@
+//! A worker under a supervisor: handshake, report, admission, service, drain, all as the control socket says.
+
+use std::future::pending;
+use std::time::Duration;
+
+use hermes_protocol::exit;
+use hermes_protocol::latest::{Admit, FromWorker, Prepare, Role, ToWorker};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::serving::{Parts, Reporter, Serving};
+use super::{Ended, Signals, log_problems};
+use crate::cli::WorkerArgs;
+use crate::control::{Control, ControlError};
+use crate::http::Listener;
+use crate::load;
+use crate::logging::Logging;
+use crate::process::{self, Environment, Inherited};
+use crate::status::{self, State, Status};
+
+/// Time to finish when nobody says how much there is: the supervisor is gone, or a signal came.
+const SHORT: Duration = Duration::from_secs(3);
+/// Shortest time between two heartbeats, whatever is asked for.
+const SHORTEST_BEAT: Duration = Duration::from_millis(50);
+
+/// The whole life. Every way out writes the last status first.
+pub(super) async fn run(
+    args: &WorkerArgs,
+    environment: &Environment,
+    logging: &Logging,
+    inherited: Inherited,
+) -> Ended {
+    match live(args, environment, logging, inherited).await {
+        Ok(ended) => ended,
+        Err(e) => {
+            let gone = matches!(e, Failure::Control(ControlError::Closed));
+            if gone {
+                info!("the supervisor is gone");
+                Ended(exit::OK)
+            } else {
+                error!(error = &e as &dyn std::error::Error, "the worker ends");
+                Ended(exit::FAILURE)
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot install signal handlers")]
+    Signals(#[source] std::io::Error),
+    #[error("cannot use an inherited socket")]
+    Process(#[from] process::ProcessError),
+    #[error("cannot talk to the supervisor")]
+    Control(#[from] ControlError),
+}
+
+async fn live(
+    args: &WorkerArgs,
+    environment: &Environment,
+    logging: &Logging,
+    inherited: Inherited,
+) -> Result<Ended, Failure> {
+    let mut signals = Signals::install().map_err(Failure::Signals)?;
+    let listener = process::listener(inherited.data)?;
+    let mut control = Control::connect(process::stream(inherited.control)?).await?;
+    let prepare = match next(&mut control, &mut signals).await? {
+        Next::Message(ToWorker::Prepare(prepare)) => prepare,
+        Next::Message(other) => return Ok(unexpected(&other)),
+        Next::Terminated => return Ok(Ended(exit::OK)),
+    };
+    logging.set_generation(prepare.generation);
+
+    let loaded = load::load(&args.profile, &args.home, &prepare, environment).await;
+    if let Some(config) = &loaded.config {
+        logging.configure(&config.logging);
+        logging.redact(config);
+    }
+    log_problems(&loaded.report.problems);
+    control.send(&FromWorker::Report(loaded.report)).await?;
+
+    let record = status::empty(
+        args.profile.as_str(),
+        process::pid(),
+        process::start_time(process::pid()),
+        process::argv(),
+    );
+    let status = Status::new(record);
+    status.update(|record| {
+        record.supervisor_pid = Some(prepare.supervisor_pid);
+        record.restarts = Some(prepare.restarts);
+    });
+    let admit = match next(&mut control, &mut signals).await? {
+        Next::Message(ToWorker::Admit(admit)) => admit,
+        Next::Message(ToWorker::Refuse { reason }) => {
+            warn!("not admitted: {reason}");
+            Reporter::start(status, &args.home).finish(State::StartupFailed, Some(&reason)).await;
+            return Ok(Ended(exit::CONFIG));
+        }
+        Next::Message(other) => return Ok(unexpected(&other)),
+        Next::Terminated => return Ok(Ended(exit::OK)),
+    };
+    let Some(config) = loaded.config else {
+        // Admission without a configuration would be a bug of the supervisor; nothing is served on guesses.
+        error!("admitted although the configuration cannot be used");
+        Reporter::start(status, &args.home)
+            .finish(State::StartupFailed, Some("unusable configuration"))
+            .await;
+        return Ok(Ended(exit::CONFIG));
+    };
+    status.update(|record| record.served_profiles = served(&prepare, &admit));
+    let reporter = Reporter::start(status, &args.home);
+    let parts = Parts {
+        config,
+        home: &args.home,
+        environment,
+        listeners: admit.listeners,
+        listener: Listener::Data(listener),
+        reporter: &reporter,
+    };
+    let serving = match Serving::start(parts).await {
+        Ok(serving) => serving,
+        Err(e) => {
+            error!(error = &e as &dyn std::error::Error, "the profile cannot be served");
+            let code = e.exit_code();
+            reporter.finish(State::StartupFailed, Some(&chain(&e))).await;
+            return Ok(Ended(code));
+        }
+    };
+    let mut duty = Duty { control, signals, prepare, serving };
+    let ended = duty.serve(&reporter).await;
+    info!(code = ended.0, "the worker ends");
+    if ended.0 == exit::OK {
+        reporter.finish(State::Stopped, None).await;
+        // The supervisor may be gone; then nobody waits for this.
+        let _ = duty.control.send(&FromWorker::Drained).await;
+    } else {
+        reporter.finish(State::Stopped, Some("the control socket failed")).await;
+    }
+    Ok(ended)
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The served profiles, for the file of the primary while several are served.
+fn served(prepare: &Prepare, admit: &Admit) -> Option<Vec<String>> {
+    (prepare.role == Role::Primary && admit.multiplex).then(|| admit.served.clone())
+}
+
+enum Next {
+    Message(ToWorker),
+    Terminated,
+}
+
+/// The next message before there is anything to drain.
+async fn next(control: &mut Control, signals: &mut Signals) -> Result<Next, ControlError> {
+    tokio::select! {
+        message = control.receive() => Ok(Next::Message(message?)),
+        () = signals.terminated() => Ok(Next::Terminated),
+    }
+}
+
+/// A message that ends a worker which does not serve yet: `Drain` is a plain goodbye, anything else is out of order.
+fn unexpected(message: &ToWorker) -> Ended {
+    match message {
+        ToWorker::Drain { .. } | ToWorker::StopAccepting => Ended(exit::OK),
+        ToWorker::Refuse { .. } => Ended(exit::CONFIG),
+        ToWorker::Prepare(_) | ToWorker::Admit(_) | ToWorker::Quiesce { .. } => {
+            error!("the supervisor sent a message out of order");
+            Ended(exit::FAILURE)
+        }
+    }
+}
+
+/// A worker that serves.
+struct Duty {
+    control: Control,
+    signals: Signals,
+    prepare: Prepare,
+    serving: Serving,
+}
+
+/// Why service ends.
+struct Leave {
+    deadline: Duration,
+    /// Whether the supervisor will close its connections.
+    ordered: bool,
+    code: u8,
+}
+
+impl Duty {
+    /// From `Ready` to the end of the drain.
+    async fn serve(&mut self, reporter: &Reporter) -> Ended {
+        let leave = match self.answer(reporter).await {
+            Ok(leave) => leave,
+            Err(e) => lost(&e),
+        };
+        self.drain(&leave).await
+    }
+
+    /// Serves until something says to end.
+    async fn answer(&mut self, reporter: &Reporter) -> Result<Leave, ControlError> {
+        self.control.send(&FromWorker::Ready).await?;
+        let mut degraded = self.serving.degraded();
+        if !degraded.borrow_and_update().is_empty() {
+            self.report_degraded().await?;
+        }
+        info!("ready");
+        let mut beats = self.beats();
+        loop {
+            tokio::select! {
+                message = self.control.receive() => {
+                    if let Some(leave) = self.obey(message?, reporter).await? {
+                        return Ok(leave);
+                    }
+                }
+                () = self.signals.terminated() => {
+                    info!("SIGTERM: draining");
+                    self.serving.stop_accepting().await;
+                    // Unasked, so that the supervisor drops its idle connections as in a swap.
+                    self.control.send(&FromWorker::AcceptStopped).await?;
+                    return Ok(Leave { deadline: SHORT, ordered: false, code: exit::OK });
+                }
+                _ = beats.tick() => self.control.beat(self.serving.heartbeat()).await?,
+                Ok(()) = degraded.changed() => {
+                    degraded.mark_unchanged();
+                    self.serving.show_state();
+                    self.report_degraded().await?;
+                }
+            }
+        }
+    }
+
+    /// Carries out one message; an answer ends service.
+    async fn obey(&mut self, message: ToWorker, reporter: &Reporter) -> Result<Option<Leave>, ControlError> {
+        match message {
+            ToWorker::StopAccepting => {
+                info!("no new connections from here on");
+                self.serving.stop_accepting().await;
+                self.control.send(&FromWorker::AcceptStopped).await?;
+            }
+            ToWorker::Drain { deadline_ms } => {
+                self.serving.stop_accepting().await;
+                return Ok(Some(Leave {
+                    deadline: Duration::from_millis(deadline_ms),
+                    ordered: true,
+                    code: exit::OK,
+                }));
+            }
+            ToWorker::Quiesce { on } => {
+                info!(on, "new turns are {}", if on { "refused" } else { "admitted" });
+                self.serving.quiesce(on);
+            }
+            // The set of served profiles changed.
+            ToWorker::Admit(admit) => {
+                let served = served(&self.prepare, &admit);
+                reporter.status.update(|record| record.served_profiles = served);
+            }
+            ToWorker::Prepare(_) | ToWorker::Refuse { .. } => {
+                error!("the supervisor sent a message out of order");
+                return Ok(Some(Leave { deadline: SHORT, ordered: false, code: exit::FAILURE }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn report_degraded(&mut self) -> Result<(), ControlError> {
+        let platforms = self.serving.degraded().borrow().iter().cloned().collect();
+        self.control.send(&FromWorker::Degraded { platforms }).await
+    }
+
+    fn beats(&self) -> tokio::time::Interval {
+        let mut beats = interval(Duration::from_millis(self.prepare.heartbeat_ms).max(SHORTEST_BEAT));
+        // After a pause one beat says as much as many.
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats
+    }
+
+    /// Finishes what runs, still beating and listening: a later `Drain` changes the deadline, a second SIGTERM ends it at once.
+    async fn drain(&mut self, leave: &Leave) -> Ended {
+        info!(deadline_ms = u64::try_from(leave.deadline.as_millis()).unwrap_or(u64::MAX), "draining");
+        let mut beats = self.beats();
+        let Self { control, signals, serving, .. } = self;
+        let mut deadline = Instant::now() + leave.deadline;
+        let now = CancellationToken::new();
+        if leave.deadline.is_zero() {
+            now.cancel();
+        }
+        let work = async {
+            serving.stop_accepting().await;
+            serving.drain(now.clone(), leave.ordered).await;
+        };
+        tokio::pin!(work);
+        let mut connected = leave.ordered || leave.code == exit::OK;
+        loop {
+            let message = async { if connected { control.receive().await } else { pending().await } };
+            let event = tokio::select! {
+                () = &mut work => return Ended(leave.code),
+                () = sleep_until(deadline), if !now.is_cancelled() => Event::Now,
+                () = signals.terminated() => Event::Now,
+                message = message => Event::Message(message),
+                _ = beats.tick() => Event::Beat,
+            };
+            match event {
+                Event::Now => now.cancel(),
+                Event::Message(Ok(ToWorker::Drain { deadline_ms })) => {
+                    deadline = Instant::now() + Duration::from_millis(deadline_ms);
+                }
+                Event::Message(Ok(_)) => {}
+                Event::Message(Err(_)) => {
+                    connected = false;
+                    deadline = deadline.min(Instant::now() + SHORT);
+                }
+                Event::Beat if connected => {
+                    // Nobody to tell: the drain goes on.
+                    let _ = control.beat(serving.heartbeat()).await;
+                }
+                Event::Beat => {}
+            }
+        }
+    }
+}
+
+enum Event {
+    Now,
+    Message(Result<ToWorker, ControlError>),
+    Beat,
+}
+
+/// What a broken control socket means: gone is an order to end, garbage is a failure.
+fn lost(error: &ControlError) -> Leave {
+    let code = if matches!(error, ControlError::Closed) { exit::OK } else { exit::FAILURE };
+    warn!(error = error as &dyn std::error::Error, "the supervisor is lost; draining");
+    Leave { deadline: SHORT, ordered: false, code }
+}

@@ -1,0 +1,125 @@
+//! Reading answers, without a socket.
+
+use std::convert::Infallible;
+
+use futures_util::stream;
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(bytes: &[u8]) -> (Result<(), Failure>, Answer) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (sink, _) = tokio::sync::mpsc::channel(1);
+    let mut answer = Answer::default();
+    let body = stream::iter([Ok::<_, Infallible>(Bytes::copy_from_slice(bytes))]);
+    let result = runtime.block_on(answer.read(body, &mut Audience::new(sink)));
+    (result, answer)
+}
+
+fn events(chunks: &[Value]) -> Vec<u8> {
+    chunks.iter().map(|c| format!("data: {c}\n\n")).collect::<String>().into_bytes()
+}
+
+fn failure(bytes: &[u8]) -> (Class, String) {
+    let failure = read(bytes).0.unwrap_err();
+    (failure.class, failure.message)
+}
+
+#[test]
+fn the_many_ways_to_say_something() {
+    let stop = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
+    for delta in [
+        json!({"choices": [{"delta": {"content": "hi"}}]}),
+        json!({"choices": [{"delta": {"content": [{"type": "text", "text": "h"}, {"type": "x"}, {"text": "i"}]}}]}),
+        json!({"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": "hi"}}]}),
+        json!({"choices": [{"text": "hi"}]}),
+        json!({"choices": [{"delta": {"content": null, "refusal": "hi"}}], "error": null, "usage": null}),
+    ] {
+        let (result, answer) = read(&events(&[delta.clone(), stop.clone()]));
+        assert_eq!((result, answer.text.as_str()), (Ok(()), "hi"), "{delta}");
+    }
+}
+
+#[test]
+fn a_missing_end_marker_is_forgiven_but_a_missing_end_is_not() {
+    let hi = json!({"choices": [{"delta": {"content": "hi"}}]});
+    assert_eq!(failure(&events(std::slice::from_ref(&hi))).0, Class::Transient);
+    let reason = json!({"choices": [{"delta": {}, "finish_reason": "length"}]});
+    let (result, answer) = read(&events(&[hi.clone(), reason]));
+    assert_eq!((result, answer.finish_reason.as_deref()), (Ok(()), Some("length")));
+    let mut marked = events(&[hi]);
+    marked.extend_from_slice(b"data: [DONE]");
+    assert_eq!(read(&marked).0, Ok(()));
+}
+
+#[test]
+fn no_answer_says_why() {
+    let ended = |delta: Value, reason: &str| {
+        events(&[json!({"choices": [{"delta": delta, "finish_reason": reason}]})])
+    };
+    assert_eq!(failure(&ended(json!({}), "content_filter")).0, Class::Fatal);
+    assert_eq!(failure(&ended(json!({"reasoning": "hm"}), "length")).0, Class::Fatal);
+    let (class, text) = failure(&ended(json!({"reasoning_content": "hm"}), "stop"));
+    assert_eq!((class, text.contains("reasoned")), (Class::Invalid, true));
+    assert_eq!(failure(&ended(json!({"content": "  \n"}), "stop")).0, Class::Invalid);
+    assert_eq!(failure(b"").0, Class::Invalid);
+}
+
+#[test]
+fn errors_inside_a_stream_mean_what_their_code_says() {
+    let error = |value: Value| failure(&events(&[json!({"error": value})]));
+    assert_eq!(error(json!({"code": 401, "message": "no"})), (Class::Fatal, "HTTP 401: no".to_owned()));
+    assert_eq!(error(json!({"code": "429", "message": "busy"})).0, Class::Transient);
+    assert_eq!(
+        error(json!("broken")),
+        (Class::Transient, "the provider reported an error: broken".to_owned())
+    );
+}
+
+#[test]
+fn messages_are_found_where_providers_hide_them() {
+    for body in [
+        json!({"error": {"message": "m", "type": "t"}}),
+        json!({"error": "m"}),
+        json!({"message": "m"}),
+        json!({"detail": "m"}),
+        json!([{"error": {"code": 400, "message": "m"}}]),
+        json!({"detail": [{"loc": ["body"], "msg": "m"}]}),
+    ] {
+        assert_eq!(message_of(&body).as_deref(), Some("m"), "{body}");
+    }
+    assert_eq!(message_of(&json!({"code": 1})), None);
+}
+
+#[test]
+fn text_is_bounded() {
+    let large = json!({"choices": [{"delta": {"content": "x".repeat(600_000)}}]});
+    let (class, text) = failure(&events(&vec![large; 8]));
+    assert_eq!((class, text.contains("longer than 4194304 bytes")), (Class::Fatal, true), "{text}");
+}
+
+#[test]
+fn usage_under_other_names() {
+    let usage = usage_of(&json!({"prompt_tokens": 10, "prompt_cache_hit_tokens": 4, "completion_tokens": 2}));
+    assert_eq!((usage.input_tokens, usage.cache_read_tokens, usage.output_tokens), (6, 4, 2));
+    let odd = usage_of(
+        &json!({"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 9}, "completion_tokens": -3}),
+    );
+    assert_eq!((odd.input_tokens, odd.cache_read_tokens, odd.output_tokens), (0, 9, 0));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_an_answer_or_a_failure(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn any_json_is_an_answer_or_a_failure(
+        key in "choices|error|usage|model|delta|content",
+        text in "[\\[\\]{}\":,a-c0-9]{0,40}",
+    ) {
+        let _ = read(format!("data: {{\"{key}\": {text}}}\n\n").as_bytes());
+        let _ = read(format!("{{\"{key}\": {text}}}").as_bytes());
+    }
+}

@@ -1,0 +1,175 @@
+//! One request in, one response out: the fast path, the router, and what every response has in common.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use hermes_protocol::{COMPATIBLE_WITH, ProfileName, http as contract};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tower_service::Service as _;
+use tracing::error;
+
+use super::{InFlight, Load};
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Answers requests of one profile.
+pub(crate) struct Responder {
+    profile: ProfileName,
+    router: Router,
+    /// Headers of a `/health` answer, cloned for each.
+    health: HeaderMap,
+    /// Body where the listener carries webhooks only.
+    webhook_health: Bytes,
+    /// Body everywhere else.
+    agent_health: Bytes,
+    load: Arc<Load>,
+}
+
+impl Responder {
+    /// For `profile`, with the merged routes of its platforms.
+    pub(crate) fn new(profile: ProfileName, router: Router) -> Self {
+        let mut health = security();
+        health.insert(CONTENT_TYPE, HeaderValue::from_static(contract::JSON));
+        let agent =
+            format!(r#"{{"status": "ok", "platform": "hermes-agent", "version": "{COMPATIBLE_WITH}"}}"#);
+        Self {
+            profile,
+            router: router.fallback(not_found),
+            health,
+            webhook_health: Bytes::from_static(br#"{"status": "ok", "platform": "webhook"}"#),
+            agent_health: agent.into(),
+            load: Arc::default(),
+        }
+    }
+
+    pub(super) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    /// Answers one request.
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        self.load.count();
+        if self.is_misdirected(request.headers()) {
+            return self.fixed(
+                StatusCode::NOT_FOUND,
+                HeaderValue::from_static(contract::JSON),
+                contract::UNKNOWN_PROFILE,
+            );
+        }
+        if request.uri().path() == "/health" {
+            return self.health(&request);
+        }
+        let in_flight = self.load.enter();
+        let method = request.method().clone();
+        let answer = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
+        let Ok(Ok(mut response)) = answer else {
+            // The panic hook has logged what and where.
+            error!(%method, "a request handler panicked");
+            return self.fixed(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "500: Internal Server Error");
+        };
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && !response.headers().contains_key(CONTENT_TYPE)
+        {
+            let allow = response.headers().get(ALLOW).cloned();
+            return self.method_not_allowed(allow);
+        }
+        let headers = response.headers_mut();
+        for (name, value) in &contract::SECURITY_HEADERS {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        response.map(|body| ReplyBody::Routed { body, _in_flight: in_flight })
+    }
+
+    /// Whether the supervisor meant another profile. That cannot happen; if it does, nothing of this profile is shown.
+    fn is_misdirected(&self, headers: &HeaderMap) -> bool {
+        headers.get(contract::PROFILE).is_some_and(|name| name.as_bytes() != self.profile.as_str().as_bytes())
+    }
+
+    fn health(&self, request: &Request<Incoming>) -> Response<ReplyBody> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return self.method_not_allowed(Some(HeaderValue::from_static("GET,HEAD")));
+        }
+        let only_webhook =
+            request.headers().get(contract::LISTENER).is_some_and(|l| l.as_bytes() == b"webhook");
+        let body = if only_webhook { &self.webhook_health } else { &self.agent_health };
+        let mut response = Response::new(ReplyBody::Fixed(Some(body.clone())));
+        *response.headers_mut() = self.health.clone();
+        response
+    }
+
+    fn method_not_allowed(&self, allow: Option<HeaderValue>) -> Response<ReplyBody> {
+        let mut response = self.fixed(StatusCode::METHOD_NOT_ALLOWED, TEXT, "405: Method Not Allowed");
+        if let Some(allow) = allow {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+        response
+    }
+
+    fn fixed(&self, status: StatusCode, kind: HeaderValue, text: &'static str) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::Fixed(Some(Bytes::from_static(text.as_bytes()))));
+        *response.status_mut() = status;
+        *response.headers_mut() = self.health.clone();
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, contract::NOT_FOUND)
+}
+
+fn security() -> HeaderMap {
+    contract::SECURITY_HEADERS
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
+}
+
+/// A response body: prepared bytes, or a platform's.
+pub(super) enum ReplyBody {
+    /// The whole body, until taken.
+    Fixed(Option<Bytes>),
+    /// A routed request counts as in flight until its body has been sent or dropped.
+    Routed {
+        /// The platform's body.
+        body: axum::body::Body,
+        /// The count.
+        _in_flight: InFlight,
+    },
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::Fixed(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Routed { body, .. } => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Fixed(bytes) => bytes.is_none(),
+            Self::Routed { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Routed { body, .. } => body.size_hint(),
+        }
+    }
+}

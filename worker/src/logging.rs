@@ -1,0 +1,124 @@
+//! This profile's logs: `logs/gateway.log` for what the worker says, `logs/gateway.stderr.log` for what it and its children
+//! print. Nobody else writes there.
+//!
+//! One thread owns both files. Log lines reach it through a bounded buffer: a full one drops lines and counts them, so neither a
+//! flood nor a slow disk ever holds up a request. Printed output reaches it through a pipe that stands in for descriptors 1
+//! and 2; a flood there slows the printer down. Both files are bounded by rotation (`.1`, `.2`, …), have mode 0600, and are
+//! never the reason for a crash: what cannot be written is counted, and said once writing works again.
+//!
+//! Line: `2026-11-21 00:30:57,386 INFO gateway.http: message key=value profile=coder generation=3`, local time, always one
+//! line. As a last resort, values of the profile's own secrets are replaced by `***`.
+
+mod capture;
+mod layer;
+mod line;
+mod rotate;
+mod sink;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hermes_protocol::config::{Logging as Settings, ProfileConfig};
+use hermes_protocol::{ProfileHome, ProfileName};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, reload};
+
+use layer::Lines;
+use sink::{Output, Sink, Target};
+
+/// Longest wait for the last lines at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+/// Longest wait in a panic, which may be the last thing that happens.
+const PANIC_FLUSH: Duration = Duration::from_millis(200);
+
+/// The installed subscriber and its thread.
+pub(crate) struct Logging {
+    sink: Arc<Sink>,
+    filter: reload::Handle<Targets, tracing_subscriber::Registry>,
+    environment: Option<String>,
+}
+
+impl Logging {
+    /// Installs the subscriber with default settings. `supervised` captures what is printed; otherwise lines go to standard
+    /// error as well.
+    ///
+    /// A second call in one process (tests) shares nothing with the first and is not installed.
+    pub(crate) fn start(
+        profile: &ProfileName,
+        home: &ProfileHome,
+        supervised: bool,
+        filter: Option<String>,
+    ) -> io::Result<Self> {
+        let output = if supervised { Output::Captured } else { Output::Mirrored };
+        let sink = Sink::start(profile, home, output)?;
+        let (targets, handle) = reload::Layer::new(targets(filter.as_deref(), "info"));
+        let subscriber =
+            tracing_subscriber::registry().with(Lines::new(Arc::clone(&sink)).with_filter(targets));
+        if tracing::subscriber::set_global_default(subscriber).is_ok() {
+            log_panics(Arc::clone(&sink));
+        }
+        Ok(Self { sink, filter: handle, environment: filter })
+    }
+
+    /// Applies what the profile's configuration says. `RUST_LOG` wins over the configured level.
+    pub(crate) fn configure(&self, settings: &Settings) {
+        // Fails only when the subscriber is gone, which is global.
+        let _ = self.filter.reload(targets(self.environment.as_deref(), &settings.level));
+        self.sink.set_limits(u64::from(settings.max_size_mb.max(1)) * 1024 * 1024, settings.backup_count);
+    }
+
+    /// Names the generation, which is known after the handshake.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.sink.set_generation(generation);
+    }
+
+    /// Keeps the values of these secrets out of every line.
+    pub(crate) fn redact(&self, config: &ProfileConfig) {
+        self.sink.set_secrets(line::secrets(config));
+    }
+
+    /// Writes what is buffered. Returns when that is done, or after a short while.
+    pub(crate) fn flush(&self) {
+        self.sink.flush(FLUSH);
+    }
+}
+
+/// `RUST_LOG` if it says anything usable, else the configured level; chatty libraries stay one level quieter.
+fn targets(environment: Option<&str>, level: &str) -> Targets {
+    if let Some(targets) = environment.and_then(|text| text.parse::<Targets>().ok()) {
+        return targets;
+    }
+    let level = level
+        .parse::<tracing::level_filters::LevelFilter>()
+        .unwrap_or(tracing::level_filters::LevelFilter::INFO);
+    let quiet = level.min(tracing::level_filters::LevelFilter::WARN);
+    Targets::new().with_default(level).with_targets([
+        ("hyper", quiet),
+        ("hyper_util", quiet),
+        ("rustls", quiet),
+        ("reqwest", quiet),
+    ])
+}
+
+/// A panic is a bug worth a line, whoever catches it. The default hook's text would land in the other file.
+fn log_panics(sink: Arc<Sink>) {
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let mut text = format!("panicked at {place} on thread `{}`: {message}", thread.name().unwrap_or("?"));
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            text = format!("{text}\n{backtrace}");
+        }
+        sink.push(Target::Log, &sink.line("ERROR", "gateway.panic", &text));
+        sink.flush(PANIC_FLUSH);
+    }));
+}

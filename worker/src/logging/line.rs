@@ -1,0 +1,131 @@
+//! One line of a log: its layout, what may not be in it, and how long it may get.
+
+use std::fmt::Write as _;
+
+use hermes_protocol::config::{ProfileConfig, Secret};
+use jiff::tz::TimeZone;
+
+/// Longest line in bytes, the newline excluded. What is longer is cut and says so.
+pub(super) const MAX_LEN: usize = 16 * 1024;
+/// Shorter values are too likely to be part of a word.
+const MIN_SECRET: usize = 8;
+/// Parts of variable names whose values are secrets.
+const SECRET_NAMES: [&str; 9] =
+    ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "AUTH", "COOKIE"];
+
+/// `2026-11-21 00:30:57,386`
+pub(super) fn time(zone: &TimeZone) -> String {
+    jiff::Timestamp::now().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
+}
+
+/// `hermes_worker::platform::webhook` → `gateway.platform.webhook`: the names that `hermes logs --component` knows.
+pub(super) fn component(target: &str) -> String {
+    match target.strip_prefix("hermes_worker") {
+        Some(rest) => format!("gateway{}", rest.replace("::", ".")),
+        None => target.replace("::", "."),
+    }
+}
+
+/// Appends `text` with control characters escaped, so that no sender can forge a line, and cut to [`MAX_LEN`].
+pub(super) fn push_escaped(out: &mut String, text: &str) {
+    for (at, c) in text.char_indices() {
+        if at >= MAX_LEN {
+            out.push_str(" … (cut)");
+            return;
+        }
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push('\t'),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+/// Replaces every occurrence of every secret.
+pub(super) fn redact(line: &mut String, secrets: &[Secret]) {
+    for secret in secrets {
+        if line.contains(secret.expose()) {
+            *line = line.replace(secret.expose(), "***");
+        }
+    }
+}
+
+/// What must not be logged: every credential the configuration names, and `.env` variables that are called like one.
+/// Longest first, so that no rest of a longer secret stays where a shorter one is part of it.
+pub(super) fn secrets(config: &ProfileConfig) -> Vec<Secret> {
+    let mut all: Vec<Secret> = Vec::new();
+    let mut add = |secret: Option<&Secret>| {
+        if let Some(secret) = secret.filter(|s| s.expose().len() >= MIN_SECRET) {
+            all.push(secret.clone());
+        }
+    };
+    add(config.model.api_key.as_ref());
+    for provider in &config.providers {
+        add(provider.api_key.as_ref());
+        provider.extra_headers.values().for_each(|value| add(Some(value)));
+    }
+    if let Some(webhook) = &config.webhook {
+        add(webhook.secret.as_ref());
+        webhook.routes.iter().for_each(|(_, route)| add(route.secret.as_ref()));
+    }
+    if let Some(server) = &config.api_server {
+        add(server.key.as_ref());
+        server.model_routes.iter().for_each(|(_, route)| add(route.api_key.as_ref()));
+    }
+    config.claims.iter().for_each(|claim| add(Some(&claim.identity)));
+    for (name, value) in config.env.iter() {
+        let name = name.to_ascii_uppercase();
+        if SECRET_NAMES.iter().any(|part| name.contains(part)) {
+            add(Some(&Secret::new(value)));
+        }
+    }
+    all.sort_by(|a, b| b.expose().len().cmp(&a.expose().len()).then_with(|| a.cmp(b)));
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_those_that_logs_filter_by() {
+        assert_eq!(component("hermes_worker::platform::webhook"), "gateway.platform.webhook");
+        assert_eq!(component("hermes_worker"), "gateway");
+        assert_eq!(component("hyper::proto"), "hyper.proto");
+    }
+
+    #[test]
+    fn a_line_stays_one_line_and_has_an_end() {
+        let mut out = String::new();
+        push_escaped(&mut out, "a\nb\r\x1b[31m\u{85}");
+        assert_eq!(out, "a\\nb\\r\\u{1b}[31m\\u{85}");
+        let mut long = String::new();
+        push_escaped(&mut long, &"x".repeat(MAX_LEN * 2));
+        assert!(long.len() < MAX_LEN + 20 && long.ends_with("(cut)"));
+    }
+
+    #[test]
+    fn secrets_of_the_profile_never_show() {
+        let mut config = ProfileConfig::new("coder".parse().unwrap());
+        config.env =
+            [("MY_API_KEY", "sk-1234567890"), ("PORT_KEY", "8642"), ("BASE_URL", "https://example.org")]
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), Secret::new(v)))
+                .collect();
+        config.model.api_key = Some(Secret::new("sk-1234567890-longer"));
+        let mut line = "k sk-1234567890 k sk-1234567890-longer 8642 https://example.org".to_owned();
+        redact(&mut line, &secrets(&config));
+        assert_eq!(line, "k *** k *** 8642 https://example.org");
+    }
+
+    #[test]
+    fn times_look_like_those_of_existing_logs() {
+        let text = time(&TimeZone::UTC);
+        assert_eq!((text.len(), &text[4..5], &text[10..11], &text[19..20]), (23, "-", " ", ","), "{text}");
+    }
+}

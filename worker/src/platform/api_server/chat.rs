@@ -1,0 +1,358 @@
+//! `POST /v1/chat/completions`: one turn, whose client waits for the answer or reads it as it is written.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use hermes_protocol::config::Secret;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::content::{self, Conversation};
+use super::error::{ApiError, report};
+use super::replay::{Answer, Begin, Fingerprint};
+use super::session::{self, SESSION_ID, SESSION_KEY};
+use super::{ApiServer, sse};
+use crate::engine::{Outcome, Usage};
+use crate::platform::wire::{self, BodyError, first_chars, random64, read_body};
+use crate::turn::{DirectSession, DirectTurn, RunningTurn, TurnError};
+
+/// Largest request body.
+const MAX_BODY: u64 = 10_000_000;
+/// Longest `Idempotency-Key`, in bytes.
+const MAX_KEY: usize = 256;
+/// Longest model name that is echoed, in characters.
+const MAX_MODEL: usize = 256;
+/// Longest `X-Hermes-Error`, in characters.
+const MAX_ERROR_HEADER: usize = 200;
+
+pub(super) async fn completions(State(api): State<ApiServer>, request: Request) -> Response {
+    match answer(&api, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError> {
+    api.authorize(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, MAX_BODY).await.map_err(|error| match error {
+        BodyError::TooLarge => ApiError::too_large(),
+        BodyError::Broken => ApiError::invalid("Request body ended early"),
+    })?;
+    let Chat { stream, idempotency, run } = Chat::parse(api, &parts.headers, &body)?;
+    // Text is parsed; a large body need not live as long as the turn.
+    drop(body);
+    if stream {
+        let running = api.start(run.turn).await?;
+        return Ok(sse::respond(running, run.head, api.0.config.max_concurrent_runs));
+    }
+    let Some((key, fingerprint)) = idempotency else {
+        return Ok(complete(api, run).await?.respond());
+    };
+    loop {
+        match api.0.replay.begin(&key, fingerprint, Instant::now()) {
+            Begin::Lead(lead) => {
+                let answer = match complete(api, run).await {
+                    Ok(answer) => answer,
+                    Err(error) => to_answer(error.into_response()).await,
+                };
+                lead.finish(&answer, Instant::now());
+                return Ok(answer.respond());
+            }
+            Begin::Follow(mut leader) => {
+                if let Ok(answer) = leader.wait_for(Option::is_some).await
+                    && let Some(answer) = answer.clone()
+                {
+                    return Ok(answer.respond());
+                }
+            }
+            Begin::Replay(answer) => return Ok(answer.respond()),
+            Begin::Mismatch => {
+                return Err(ApiError::new(
+                    StatusCode::CONFLICT,
+                    "invalid_request_error",
+                    "Idempotency-Key was used with another request",
+                )
+                .code("idempotency_mismatch"));
+            }
+        }
+    }
+}
+
+/// A request, understood.
+struct Chat {
+    stream: bool,
+    /// Key and fingerprint; never with `stream`.
+    idempotency: Option<(String, Fingerprint)>,
+    run: Run,
+}
+
+/// What a run needs.
+struct Run {
+    turn: DirectTurn,
+    head: Head,
+}
+
+/// What is known of an answer before it is written.
+pub(super) struct Head {
+    /// `chatcmpl-…`
+    pub(super) id: String,
+    /// Seconds since the epoch.
+    pub(super) created: i64,
+    /// As the client sent it.
+    pub(super) model: String,
+    /// Session headers.
+    pub(super) headers: HeaderMap,
+    #[expect(dead_code, reason = "counts the run while it lives")]
+    run: Arc<()>,
+}
+
+impl Chat {
+    fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        let session_id = session::session_id(headers)?;
+        let session_key = session::session_key(headers)?;
+        let mut fields = match serde_json::from_slice::<Value>(body) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(ApiError::invalid("Request body must be a JSON object")),
+            Err(_) => return Err(ApiError::invalid("Invalid JSON in request body")),
+        };
+        let stream = is_on(fields.get("stream"));
+        let model = match fields.remove("model") {
+            None | Some(Value::Null) => api.0.config.model_name.clone(),
+            Some(Value::String(model)) if model.chars().count() <= MAX_MODEL => model,
+            Some(_) => return Err(ApiError::invalid("'model' must be a string").param("model")),
+        };
+        if api.0.config.model_routes.iter().any(|(alias, _)| *alias == model) {
+            let message = format!("'{model}' is an alias of model_routes, which this version cannot run yet");
+            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "invalid_request_error", message)
+                .param("model")
+                .code("model_routes_unsupported"));
+        }
+        let user = fields.get("user").and_then(Value::as_str).filter(|u| !u.is_empty()).map(str::to_owned);
+        let idempotency = if stream {
+            None
+        } else {
+            idempotency_key(headers)?
+                .map(|key| (key, fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref())))
+        };
+        let conversation = content::parse(fields.remove("messages"))?;
+        let turn = api.turn(conversation, session_id, user);
+        let mut headers = HeaderMap::new();
+        if let Some(id) = session::echo(turn.session.id()) {
+            headers.insert(SESSION_ID, id);
+        }
+        if let Some(key) = session_key.as_deref().and_then(session::echo) {
+            headers.insert(SESSION_KEY, key);
+        }
+        let head = Head {
+            id: format!("chatcmpl-{}", &format!("{:016x}{:016x}", random64(), random64())[..29]),
+            created: jiff::Timestamp::now().as_second(),
+            model,
+            headers,
+            run: Arc::clone(&api.0.runs),
+        };
+        Ok(Self { stream, idempotency, run: Run { turn, head } })
+    }
+}
+
+/// `true`, or one of the texts that mean it.
+fn is_on(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Bool(on)) => *on,
+        Some(Value::String(text)) => {
+            ["1", "true", "yes", "on"].iter().any(|on| text.trim().eq_ignore_ascii_case(on))
+        }
+        Some(Value::Number(number)) => number.as_i64() == Some(1),
+        _ => false,
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str().map(str::trim) {
+        Ok("") => Ok(None),
+        Ok(key) if key.len() <= MAX_KEY => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::invalid("Invalid Idempotency-Key").code("invalid_idempotency_key")),
+    }
+}
+
+/// Everything that makes two requests the same: the whole body, and the session headers.
+fn fingerprint(fields: &Map<String, Value>, model: &str, id: Option<&str>, key: Option<&str>) -> Fingerprint {
+    let mut hash = Sha256::new();
+    // Compact JSON of the body as sent, so two spellings of one request are equal but for the order of keys.
+    let body = serde_json::to_vec(fields).unwrap_or_default();
+    for part in
+        [&body[..], model.as_bytes(), id.unwrap_or_default().as_bytes(), key.unwrap_or_default().as_bytes()]
+    {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+impl ApiServer {
+    fn turn(&self, conversation: Conversation, named: Option<String>, user: Option<String>) -> DirectTurn {
+        let key = self.0.config.key.as_ref().map(Secret::expose).unwrap_or_default();
+        let session = match named {
+            Some(id) => DirectSession::Continue(id),
+            None if conversation.history.is_empty() => DirectSession::Fresh(session::random_id()),
+            None => DirectSession::Fresh(session::derived_id(
+                key,
+                user.as_deref(),
+                conversation.system.as_deref(),
+                conversation.opening(),
+            )),
+        };
+        let Conversation { system, history, input } = conversation;
+        let history = if matches!(session, DirectSession::Fresh(_)) { history } else { Vec::new() };
+        DirectTurn { session, system, history, input, user }
+    }
+
+    async fn start(&self, turn: DirectTurn) -> Result<RunningTurn, ApiError> {
+        let cap = self.0.config.max_concurrent_runs;
+        self.0.turns.start(turn).await.map_err(|error| ApiError::from_turn(&error, cap))
+    }
+}
+
+/// How a turn ended, for clients.
+pub(super) enum End {
+    /// With text; `hermes` where it is not all there is.
+    Text { outcome: Outcome, finish: String, hermes: Option<Value> },
+    /// Without.
+    Failed(ApiError),
+}
+
+impl End {
+    pub(super) fn new(result: Result<Outcome, TurnError>, cap: u32) -> Self {
+        match result {
+            Err(error) => Self::Failed(ApiError::from_turn(&error, cap)),
+            Ok(outcome) if outcome.text.trim().is_empty() => Self::Failed(ApiError::no_text()),
+            Ok(outcome) => {
+                let finish = match outcome.finish_reason.as_str() {
+                    "" => "stop".to_owned(),
+                    other => other.to_owned(),
+                };
+                let hermes = (finish == "length").then(|| {
+                    report(true, false, "The answer was cut at the model's output limit", "output_truncated")
+                });
+                Self::Text { outcome, finish, hermes }
+            }
+        }
+    }
+}
+
+/// Usage as OpenAI counts it.
+pub(super) fn usage(usage: &Usage) -> Value {
+    let prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": prompt + usage.output_tokens,
+    })
+}
+
+/// Runs a turn to its end.
+async fn complete(api: &ApiServer, run: Run) -> Result<Answer, ApiError> {
+    let RunningTurn { mut events, outcome, cancel: _interrupts_when_dropped, .. } =
+        api.start(run.turn).await?;
+    // Nobody reads the pieces, but the engine waits for room.
+    while events.recv().await.is_some() {}
+    let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
+    match End::new(result, api.0.config.max_concurrent_runs) {
+        End::Failed(error) => Err(error),
+        End::Text { outcome, finish, hermes } => Ok(completion(&run.head, &outcome, &finish, hermes)),
+    }
+}
+
+fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value>) -> Answer {
+    let mut body = json!({
+        "id": head.id,
+        "object": "chat.completion",
+        "created": head.created,
+        "model": head.model,
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": outcome.text},
+            "finish_reason": finish,
+        }],
+        "usage": usage(&outcome.usage),
+    });
+    let mut headers = head.headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(hermes_protocol::http::JSON));
+    if let Some(hermes) = hermes {
+        mark(&mut headers, &hermes);
+        body["hermes"] = hermes;
+    }
+    Answer { status: StatusCode::OK, headers, body: Bytes::from(wire::spaced(&body)) }
+}
+
+/// Says in headers what `hermes` says in the body.
+fn mark(headers: &mut HeaderMap, hermes: &Value) {
+    let mut set = |name, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    set("x-hermes-completed", "false");
+    set("x-hermes-partial", if hermes["partial"] == true { "true" } else { "false" });
+    let error: String =
+        hermes["error"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    set("x-hermes-error", first_chars(&error, MAX_ERROR_HEADER));
+}
+
+/// A response whose body is in memory already.
+async fn to_answer(response: Response) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = read_body(&HeaderMap::new(), body, MAX_BODY).await.unwrap_or_default();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_is_read_as_clients_spell_it() {
+        for on in [json!(true), json!("true"), json!("ON"), json!("1"), json!(" yes "), json!(1)] {
+            assert!(is_on(Some(&on)), "{on}");
+        }
+        for off in [json!(false), json!("false"), json!(""), json!(null), json!(0), json!({})] {
+            assert!(!is_on(Some(&off)), "{off}");
+        }
+        assert!(!is_on(None));
+    }
+
+    #[test]
+    fn fingerprints_cover_body_model_and_session_headers() {
+        let fields = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        let base = fingerprint(&fields(r#"{"messages": [1]}"#), "m", None, None);
+        assert_eq!(base, fingerprint(&fields(r#"{ "messages":[1] }"#), "m", None, None));
+        for other in [
+            fingerprint(&fields(r#"{"messages": [2]}"#), "m", None, None),
+            fingerprint(&fields(r#"{"messages": [1]}"#), "n", None, None),
+            fingerprint(&fields(r#"{"messages": [1]}"#), "m", Some("s"), None),
+            fingerprint(&fields(r#"{"messages": [1]}"#), "m", None, Some("s")),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_text_is_a_failure_and_a_cut_one_says_so() {
+        assert!(
+            matches!(End::new(Ok(Outcome::default()), 1), End::Failed(e) if e.status == 502 && e.code == Some("agent_incomplete"))
+        );
+        let cut = Outcome { text: "x".to_owned(), finish_reason: "length".to_owned(), ..Outcome::default() };
+        let End::Text { hermes: Some(hermes), .. } = End::new(Ok(cut), 1) else { panic!() };
+        let mut headers = HeaderMap::new();
+        mark(&mut headers, &hermes);
+        assert_eq!(
+            (headers["x-hermes-partial"].as_bytes(), &hermes["error_code"]),
+            (&b"true"[..], &json!("output_truncated"))
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What clients ask first: which models there are, and what this server can do.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use super::ApiServer;
+use super::error::ApiError;
+use crate::platform::wire;
+
+impl ApiServer {
+    /// The one model of a profile: its agent. Aliases are listed once they can be run.
+    fn model(&self) -> Value {
+        let id = &self.0.config.model_name;
+        json!({
+            "id": id, "object": "model", "created": self.0.started, "owned_by": "hermes",
+            "permission": [], "root": id, "parent": null,
+        })
+    }
+}
+
+fn send(result: Result<Value, ApiError>) -> Response {
+    match result {
+        Ok(value) => wire::json(StatusCode::OK, &value),
+        Err(error) => error.into_response(),
+    }
+}
+
+pub(super) async fn list(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
+    send(api.authorize(&headers).map(|()| json!({"object": "list", "data": [api.model()]})))
+}
+
+pub(super) async fn one(
+    State(api): State<ApiServer>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    send(api.authorize(&headers).and_then(|()| {
+        let Path(id) = id.map_err(|_| ApiError::not_found())?;
+        if id == api.0.config.model_name {
+            return Ok(api.model());
+        }
+        let message = format!("The model '{}' does not exist", wire::first_chars(&id, 256));
+        Err(ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            .param("model")
+            .code("model_not_found"))
+    }))
+}
+
+pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
+    send(api.authorize(&headers).map(|()| {
+        json!({
+            "object": "hermes.api_server.capabilities",
+            "platform": "hermes-agent",
+            "model": api.0.config.model_name,
+            "auth": {"type": "bearer", "required": true},
+            "runtime": {
+                "mode": "server_agent",
+                "tool_execution": "server",
+                "split_runtime": false,
+                "description": "The agent of one profile answers; its sessions are kept on the server.",
+            },
+            "features": features(api.0.cors.is_on()),
+            "endpoints": {
+                "health": {"method": "GET", "path": "/health"},
+                "health_detailed": {"method": "GET", "path": "/health/detailed"},
+                "models": {"method": "GET", "path": "/v1/models"},
+                "model": {"method": "GET", "path": "/v1/models/{id}"},
+                "capabilities": {"method": "GET", "path": "/v1/capabilities"},
+                "chat_completions": {"method": "POST", "path": "/v1/chat/completions"},
+            },
+        })
+    }))
+}
+
+/// Every feature clients may look for; `true` is what works.
+fn features(cors: bool) -> Value {
+    json!({
+        "chat_completions": true,
+        "chat_completions_streaming": true,
+        "responses_api": false,
+        "responses_streaming": false,
+        "run_submission": false,
+        "run_status": false,
+        "run_events_sse": false,
+        "run_stop": false,
+        "run_approval_response": false,
+        "tool_progress_events": false,
+        "approval_events": false,
+        "session_resources": false,
+        "session_chat": false,
+        "session_chat_streaming": false,
+        "session_fork": false,
+        "skills_api": false,
+        "admin_config_rw": false,
+        "jobs_admin": false,
+        "memory_write_api": false,
+        "audio_api": false,
+        "realtime_voice": false,
+        "session_continuity_header": "X-Hermes-Session-Id",
+        "session_key_header": "X-Hermes-Session-Key",
+        "cors": cors,
+    })
+}
