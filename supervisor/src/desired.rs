@@ -113,6 +113,16 @@ impl Desired {
         (desired, warning)
     }
 
+    /// Reads the file of `root` for somebody who only looks: whatever is wrong with it, it stays as it is.
+    pub fn peek(root: &RootHome) -> Self {
+        let path = root.desired_state();
+        let file: Option<File> =
+            disk::read_bounded(&path, MAX_LEN).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let listed = file.map(|f| f.stopped).unwrap_or_default();
+        let stopped = listed.into_iter().filter_map(|name| name.parse().ok()).collect();
+        Self { path, stopped, newer: None }
+    }
+
     /// Whether `name` was stopped on purpose.
     pub fn is_stopped(&self, name: &ProfileName) -> bool {
         self.stopped.contains(name)

@@ -1,1 +1,23 @@
-fn main() {}
+//! The one executable: a gateway, a worker of it, or a command about either.
+
+use std::process::ExitCode;
+
+use hermes_supervisor::cli::{Next, WorkerMode, WorkerRequest};
+use hermes_worker::{Mode, WorkerArgs};
+
+fn main() -> ExitCode {
+    let code = match hermes_supervisor::cli::run(std::env::args_os().collect()) {
+        Next::Exit(code) => code,
+        Next::Worker(request) => hermes_worker::run(worker(request)),
+    };
+    ExitCode::from(code)
+}
+
+fn worker(request: WorkerRequest) -> WorkerArgs {
+    let mode = match request.mode {
+        WorkerMode::Supervised => Mode::Supervised,
+        WorkerMode::Standalone { http } => Mode::Standalone { http },
+        WorkerMode::RoutesFor(name) => Mode::RoutesFor(name),
+    };
+    WorkerArgs { profile: request.profile, home: request.home, mode }
+}

@@ -2,3 +2,5 @@
 //! [`render`] shows either to people. Every surface prints one of these; nothing else decides what "running" means.
 
 pub mod collect;
+pub mod offline;
+pub mod render;

@@ -1,0 +1,367 @@
+//! The command line: what can be typed, and where each command goes. No logic of its own.
+//!
+//! Parsing needs no home, no configuration and no runtime, so `--help`, `--version` and completion answer at once and
+//! everywhere.
+
+mod demo;
+mod gateway;
+mod output;
+mod status;
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use hermes_protocol::{ProfileHome, ProfileName, exit};
+
+use crate::error::HermesError;
+use crate::home::{self, SelectionError, Surroundings};
+use crate::report::report;
+use output::Output;
+
+/// Name a supervised worker is started under, which existing readers of status files recognise.
+const WORKER_NAME: &str = "hermes-gateway";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// One gateway for all your profiles: one service, one listener, one process for each profile.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hermes",
+    version,
+    styles = STYLES,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        hermes demo                         try it: three profiles, no keys, removed afterwards\n  \
+        hermes gateway run                  run the gateway in the foreground\n  \
+        hermes status                       who runs, since when, why not\n  \
+        hermes gateway restart -p coder     replace one profile's worker without a gap\n\n\
+        Homes: HERMES_HOME, else ~/.hermes; a profile lives in <root>/profiles/<name>."
+)]
+pub struct Cli {
+    /// The profile to work with [default: the one in `active_profile`, else `default`].
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway, or act on the one that runs.
+    #[command(args_conflicts_with_subcommands = true)]
+    Gateway(GatewayArgs),
+    /// Show what runs, since when, and why not.
+    Status(StatusArgs),
+    /// Run the worker of one profile alone, without a gateway, to debug it.
+    #[command(
+        after_help = "Examples:\n  hermes worker -p coder\n  hermes worker -p coder --http 127.0.0.1:8700\n\n\
+        A worker that a gateway started can be talked to as it is:\n  \
+        curl --unix-socket \"$(hermes status -p coder --json | jq -r '.profiles[0].data_socket')\" http://worker/health"
+    )]
+    Worker(WorkerArgs),
+    /// Try it: a throw-away home with three profiles that need no key; Ctrl-C removes it.
+    #[command(after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched.")]
+    Demo(DemoArgs),
+    /// Print a completion script for your shell.
+    #[command(
+        after_help = "Examples:\n  \
+        hermes completion bash > ~/.local/share/bash-completion/completions/hermes\n  \
+        hermes completion zsh > ~/.zfunc/_hermes\n  \
+        hermes completion fish > ~/.config/fish/completions/hermes.fish"
+    )]
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+struct GatewayArgs {
+    #[command(subcommand)]
+    command: Option<GatewayCommand>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewayCommand {
+    /// Run the gateway in the foreground (also: plain `hermes gateway`).
+    #[command(
+        after_help = "The first Ctrl-C or SIGTERM drains and ends, a second one ends at once, a third kills.\n\n\
+        Exit codes: 0 stopped as asked, 1 already running, 75 start me again, 78 configuration (a retry does not help)."
+    )]
+    Run(RunArgs),
+    /// Start a profile that was stopped.
+    #[command(after_help = "Example:\n  hermes gateway start -p coder")]
+    Start,
+    /// Stop one profile and remember that, or without -p the whole gateway.
+    #[command(after_help = "Examples:\n  hermes gateway stop -p coder\n  hermes gateway stop")]
+    Stop,
+    /// Replace one profile's worker without a gap, or without -p every worker, one after the other.
+    #[command(
+        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78).\n\n\
+        Examples:\n  hermes gateway restart -p coder\n  hermes gateway restart"
+    )]
+    Restart,
+    /// Show what runs: the same as `hermes status`.
+    Status(StatusArgs),
+    /// Say everything that a start would refuse, and start nothing (exit 78 if there is something).
+    Check {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Take over from a gateway that already runs for this home.
+    #[arg(long)]
+    replace: bool,
+    /// For a named profile: detach it from the running gateway and give it a gateway of its own.
+    #[arg(long)]
+    force: bool,
+    /// More on standard error: -v what happens, -vv why.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Nothing on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0; with --exit-code 0 all well, 3 stopped, 4 something is not ready.\n\n\
+    Examples:\n  hermes status\n  hermes status -p coder\n  hermes status --json | jq '.profiles[] | select(.ready | not)'"
+)]
+struct StatusArgs {
+    /// For programs: everything, in a form that only ever gains fields.
+    #[arg(long)]
+    json: bool,
+    /// Look again every second until Ctrl-C.
+    #[arg(short, long)]
+    watch: bool,
+    /// Say with the exit code whether all is well.
+    #[arg(long)]
+    exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+struct WorkerArgs {
+    /// Address of its HTTP listener [default: any free port on 127.0.0.1].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Print the webhook routes of this profile's file that belong to another profile, as JSON.
+    #[arg(long, value_name = "NAME", hide = true)]
+    routes_for: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Show what happens inside.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// A worker that this process shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerRequest {
+    /// The profile.
+    pub profile: ProfileName,
+    /// Its home.
+    pub home: ProfileHome,
+    /// How.
+    pub mode: WorkerMode,
+}
+
+/// How a worker runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerMode {
+    /// Started by a supervisor.
+    Supervised,
+    /// In the foreground, alone.
+    Standalone {
+        /// Its listener.
+        http: Option<SocketAddr>,
+    },
+    /// Not a worker at all: prints routes and ends.
+    RoutesFor(ProfileName),
+}
+
+/// What is left to do after [`run`].
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: exit with this code.
+    Exit(u8),
+    /// Be a worker.
+    Worker(WorkerRequest),
+}
+
+/// Does what the command line says, except for being a worker, which this crate cannot.
+pub fn run(args: Vec<OsString>) -> Next {
+    match dispatch(args) {
+        Ok(next) => next,
+        Err(error) => Next::Exit(report(&error)),
+    }
+}
+
+fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
+    let supervised = args
+        .first()
+        .and_then(|arg| std::path::Path::new(arg).file_name())
+        .is_some_and(|name| name == OsStr::new(WORKER_NAME));
+    let argv: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let (rest, flag) = home::take_profile_flag(args)?;
+    let cli = match Cli::try_parse_from(rest) {
+        Ok(cli) => cli,
+        Err(e) => return Ok(Next::Exit(explain(&e))),
+    };
+    let flag = flag.or(cli.profile);
+    let out = Output::stdout();
+    if let Command::Completion { shell } = cli.command {
+        return completion(shell, out).map(Next::Exit);
+    }
+    let env = Surroundings::from_process()?;
+    let select = || home::select(flag.as_deref(), &env);
+    let code = match cli.command {
+        Command::Gateway(GatewayArgs { command, run }) => match command.unwrap_or(GatewayCommand::Run(run)) {
+            GatewayCommand::Run(run) => gateway::run(&run, argv, &select()?.strict()?, &env),
+            GatewayCommand::Start => gateway::start(&select()?.strict()?, &env, out),
+            GatewayCommand::Stop => gateway::stop(&select()?.strict()?, &env, out),
+            GatewayCommand::Restart => gateway::restart(&select()?.strict()?, &env, out),
+            GatewayCommand::Status(args) => status::run(&args, &select()?, &env, out),
+            GatewayCommand::Check { json } => gateway::check(json, &select()?.strict()?, out),
+        },
+        Command::Status(args) => status::run(&args, &select()?, &env, out),
+        Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
+        Command::Demo(args) => demo::run(args.verbose, &env, out),
+        Command::Completion { .. } => Ok(exit::OK),
+    }?;
+    Ok(Next::Exit(code))
+}
+
+/// Prints help, the version, or what is wrong with the command line. A closed pipe is not a failure.
+fn explain(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if error.use_stderr() { exit::USAGE } else { exit::OK }
+}
+
+fn completion(shell: Shell, mut out: Output) -> Result<u8, HermesError> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "hermes", &mut script);
+    out.write(&String::from_utf8_lossy(&script))?;
+    Ok(exit::OK)
+}
+
+fn worker(
+    args: &WorkerArgs,
+    flag: Option<&str>,
+    supervised: bool,
+    env: &Surroundings,
+) -> Result<WorkerRequest, HermesError> {
+    let routes_for = args
+        .routes_for
+        .as_deref()
+        .map(|name| ProfileName::from_user_input(name).map_err(SelectionError::Name))
+        .transpose()?;
+    // A supervisor says exactly which home; nothing is looked for and nothing is guessed.
+    if supervised && let (Some(flag), Some(home)) = (flag, &env.hermes_home) {
+        let profile = ProfileName::from_user_input(flag).map_err(SelectionError::Name)?;
+        let mode = routes_for.map_or(WorkerMode::Supervised, WorkerMode::RoutesFor);
+        return Ok(WorkerRequest { profile, home: ProfileHome::new(home.clone()), mode });
+    }
+    let selection = home::select(flag, env)?.strict()?;
+    let mode = match routes_for {
+        Some(name) => WorkerMode::RoutesFor(name),
+        None => {
+            gateway::refuse_if_served_for_debugging(&selection, env)?;
+            WorkerMode::Standalone { http: args.http }
+        }
+    };
+    Ok(WorkerRequest { home: selection.home(), profile: selection.profile, mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        let (rest, _) = home::take_profile_flag(args.iter().map(OsString::from).collect()).unwrap();
+        Cli::try_parse_from(rest)
+    }
+
+    #[test]
+    fn plain_gateway_runs() {
+        for args in [&["hermes", "gateway", "-v", "--replace"][..], &["hermes", "gateway", "run", "-v", "--replace"]] {
+            let Command::Gateway(gateway) = parse(args).unwrap().command else { panic!("{args:?}") };
+            let run = match gateway.command {
+                Some(GatewayCommand::Run(run)) => run,
+                None => gateway.run,
+                other => panic!("{other:?}"),
+            };
+            assert!(run.verbose == 1 && run.replace && !run.force);
+        }
+        assert!(parse(&["hermes", "gateway", "run", "-q", "-v"]).is_err());
+        assert!(parse(&["hermes", "nonsense"]).is_err());
+    }
+
+    #[test]
+    fn a_supervisor_starts_exactly_this() {
+        let args = ["hermes-gateway", "worker", "--profile", "coder"].map(OsString::from).to_vec();
+        let (rest, flag) = home::take_profile_flag(args).unwrap();
+        let Command::Worker(args) = Cli::try_parse_from(rest).unwrap().command else { panic!("worker") };
+        let env = Surroundings {
+            hermes_home: Some("/h/profiles/coder".into()),
+            user_home: None,
+            xdg_runtime_dir: None,
+            temp_dir: "/tmp".into(),
+            current_dir: "/".into(),
+            uid: 1,
+            no_color: true,
+        };
+        let request = worker(&args, flag.as_deref(), true, &env).unwrap();
+        assert_eq!(
+            (request.profile.as_str(), request.home.path().as_str(), request.mode),
+            ("coder", "/h/profiles/coder", WorkerMode::Supervised)
+        );
+    }
+
+    #[test]
+    fn help_texts() {
+        let mut command = Cli::command();
+        command.build();
+        let mut text = command.render_long_help().to_string();
+        for path in [&["gateway"][..], &["gateway", "run"], &["status"], &["worker"], &["demo"]] {
+            let mut at = &mut command;
+            for name in path {
+                at = at.find_subcommand_mut(name).unwrap();
+            }
+            text += &format!("\n=== {} ===\n{}", path.join(" "), at.render_long_help());
+        }
+        insta::assert_snapshot!(text);
+    }
+}

@@ -1,0 +1,41 @@
+//! Standard output of the one-shot commands. A closed pipe ends the command with success.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// Where a command prints.
+#[derive(Debug)]
+pub(super) struct Output {
+    terminal: bool,
+}
+
+impl Output {
+    pub(super) fn stdout() -> Self {
+        Self { terminal: io::stdout().is_terminal() }
+    }
+
+    /// Whether a person looks on.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Columns of the terminal, where there is one.
+    pub(super) fn width(&self) -> Option<usize> {
+        if !self.terminal {
+            return None;
+        }
+        terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
+    }
+
+    /// Writes and flushes, so that a line is seen when it is printed and not when the command ends.
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "one writer at a time")]
+    pub(super) fn write(&mut self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// One line.
+    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
+        self.write(&format!("{text}\n"))
+    }
+}

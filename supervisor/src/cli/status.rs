@@ -1,0 +1,146 @@
+//! `hermes status`: asks, or reads the files, and shows.
+
+use std::time::Duration;
+
+use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
+use hermes_protocol::latest::ClientRequest;
+use hermes_protocol::{ProfileName, exit};
+
+use super::output::Output;
+use super::{StatusArgs, gateway};
+use crate::client::{Client, ClientError};
+use crate::error::HermesError;
+use crate::home::{Chosen, Selection, Surroundings};
+use crate::status::offline;
+use crate::status::render::{self, Look};
+
+/// Time between two looks of `--watch`.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// `hermes status` and `hermes gateway status`.
+pub(super) fn run(
+    args: &StatusArgs,
+    selection: &Selection,
+    env: &Surroundings,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    // The sticky profile is for commands that need one; looking at everything is what this one is for.
+    let only = matches!(selection.chosen, Chosen::Flag | Chosen::Home).then_some(&selection.profile);
+    if !args.watch {
+        let status = look(selection, only, env);
+        out.write(&show(args, selection, &status, only, &out, env))?;
+        return Ok(code(args, &status, only));
+    }
+    loop {
+        let status = look(selection, only, env);
+        let text = show(args, selection, &status, only, &out, env);
+        if out.is_terminal() && !args.json {
+            // Home, the text with the rest of each line erased, then everything below: no flicker.
+            let text = text.replace('\n', "\x1b[K\n");
+            out.write(&format!("\x1b[H{text}\x1b[J"))?;
+        } else {
+            out.write(&text)?;
+        }
+        gateway::pause(EVERY);
+    }
+}
+
+/// The status from whoever answers, completed from the files.
+fn look(selection: &Selection, only: Option<&ProfileName>, env: &Surroundings) -> GatewayStatus {
+    let root = &selection.root;
+    let request = ClientRequest::Status { profile: only.cloned() };
+    let mut status = match Client::connect(root.path(), env).and_then(|client| client.status(&request)) {
+        Ok(Ok(status)) => status,
+        // A profile the gateway does not know: everything it knows, and the files for the rest.
+        Ok(Err(_)) => {
+            let all = ClientRequest::Status { profile: None };
+            match Client::connect(root.path(), env).and_then(|client| client.status(&all)) {
+                Ok(Ok(status)) => status,
+                Ok(Err(_)) => offline::gateway(root, &ClientError::CutShort),
+                Err(e) => offline::gateway(root, &e),
+            }
+        }
+        Err(e) => offline::gateway(root, &e),
+    };
+    offline::complete(&mut status, root, only, env);
+    status
+}
+
+fn show(
+    args: &StatusArgs,
+    selection: &Selection,
+    status: &GatewayStatus,
+    only: Option<&ProfileName>,
+    out: &Output,
+    env: &Surroundings,
+) -> String {
+    if args.json {
+        let mut text = serde_json::to_string_pretty(status).expect("strings and integers always serialise");
+        text.push('\n');
+        return text;
+    }
+    let look = Look { color: env.colors(), width: out.width() };
+    let mut text = match only {
+        Some(_) => render::detail(status, look),
+        None => render::table(status, look),
+    };
+    if let Some(dangling) = &selection.dangling {
+        text += &format!(
+            "\nnote: `{}` selects profile `{}`, which does not exist; it is ignored here\n",
+            dangling.file, dangling.name
+        );
+    }
+    text
+}
+
+fn code(args: &StatusArgs, status: &GatewayStatus, only: Option<&ProfileName>) -> u8 {
+    if !args.exit_code {
+        return exit::OK;
+    }
+    let own = only.and_then(|name| status.profiles.iter().find(|p| p.name == name.as_str()));
+    match own {
+        Some(profile) if profile.ready && profile.state == state::READY && !profile.stale => exit::OK,
+        Some(profile) if profile.pid.is_none() && profile.state == state::STOPPED => exit::STOPPED,
+        Some(_) => exit::DEGRADED,
+        None if status.gateway.state == "stopped" => exit::STOPPED,
+        None => {
+            let well = status.gateway.state == "running"
+                && !status.gateway.stale
+                && status
+                    .profiles
+                    .iter()
+                    .filter(|p| p.desired == "running")
+                    .all(|p| p.ready && p.state == state::READY);
+            if well { exit::OK } else { exit::DEGRADED }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::render::tests::{gateway, profile};
+
+    fn args() -> StatusArgs {
+        StatusArgs { json: false, watch: false, exit_code: true }
+    }
+
+    #[test]
+    fn the_exit_code_tells_only_when_asked() {
+        let mut status = gateway(vec![profile("default", state::READY), profile("coder", state::READY)]);
+        assert_eq!(code(&args(), &status, None), 0);
+        status.profiles[1].state = state::DEGRADED.to_owned();
+        assert_eq!(code(&args(), &status, None), 4);
+        let coder: ProfileName = "coder".parse().unwrap();
+        assert_eq!(code(&args(), &status, Some(&coder)), 4);
+        assert_eq!(code(&args(), &status, Some(&ProfileName::default_profile())), 0);
+        // Stopped on purpose is not a fault of the whole.
+        status.profiles[1] = profile("coder", state::STOPPED);
+        status.profiles[1].desired = "stopped".to_owned();
+        assert_eq!(code(&args(), &status, None), 0);
+        assert_eq!(code(&args(), &status, Some(&coder)), 3);
+        status.gateway.state = "stopped".to_owned();
+        assert_eq!(code(&args(), &status, None), 3);
+        assert_eq!(code(&StatusArgs { exit_code: false, ..args() }, &status, None), 0);
+    }
+}

@@ -1,0 +1,254 @@
+//! The status when nobody answers: liveness from the lock, the rest from files, everything marked as stale.
+//!
+//! A file that says `running` proves nothing: its writer may have been killed. So no profile is ever shown as serving here
+//! unless a process that answers says so.
+
+use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
+use hermes_protocol::latest::{ClientRequest, Problem, Severity};
+use hermes_protocol::{ProfileName, RootHome};
+
+use super::collect::read_status;
+use crate::client::{Client, ClientError};
+use crate::home::Surroundings;
+use crate::instance::{self, Liveness};
+use crate::{desired, watch};
+
+/// The gateway's part from the lock and the PID record. `why` is what asking it ended with.
+pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
+    let liveness = instance::probe(root.path());
+    let mut gateway = Gateway {
+        state: "stopped".to_owned(),
+        stale: true,
+        pid: None,
+        start_time: None,
+        started_at: None,
+        uptime_secs: None,
+        version: None,
+        mode: None,
+        home: root.path().to_string(),
+        runtime_dir: None,
+        listeners: Vec::new(),
+        admin: None,
+        profiles_ready: 0,
+        profiles_desired: 0,
+        rss_bytes: None,
+        cpu_ms: None,
+        problems: Vec::new(),
+    };
+    let problem = |code: &str, message: String, fix: Option<String>| Problem {
+        severity: Severity::Warning,
+        code: code.to_owned(),
+        platform: None,
+        file: root.gateway_lock().to_string(),
+        line: None,
+        column: None,
+        key: None,
+        message,
+        fix,
+    };
+    match liveness {
+        Liveness::Stopped => {}
+        Liveness::Running { record } => {
+            // Held, and yet no answer: starting, stuck, or of another user. Not stopped, whatever else it is.
+            "running".clone_into(&mut gateway.state);
+            if let Some(record) = record {
+                gateway.pid = Some(record.pid);
+                gateway.start_time = record.start_time;
+                gateway.version = record.version;
+                gateway.runtime_dir = record.runtime_dir.map(Into::into);
+            }
+            let message = format!("the gateway holds its lock and does not answer: {why}");
+            gateway.problems.push(problem("no_answer", message, Some(why.hint())));
+        }
+        Liveness::Unknown { reason } => {
+            let message = format!("whether a gateway runs cannot be seen: {reason}");
+            gateway.problems.push(problem("lock_unreadable", message, None));
+        }
+    }
+    GatewayStatus { schema: SCHEMA, gateway, profiles: Vec::new() }
+}
+
+/// Adds what the gateway did not mention: every profile on disk, and profiles that have a gateway of their own. With `only`,
+/// that profile alone remains.
+pub fn complete(
+    status: &mut GatewayStatus,
+    root: &RootHome,
+    only: Option<&ProfileName>,
+    env: &Surroundings,
+) {
+    let offline = status.gateway.stale;
+    let homes = watch::scan(root);
+    let wanted = desired::Desired::peek(root);
+    let names: Vec<ProfileName> = match only {
+        Some(name) => vec![name.clone()],
+        None => homes.names().cloned().collect(),
+    };
+    if let Some(name) = only {
+        status.profiles.retain(|p| p.name == name.as_str());
+    }
+    for name in names {
+        let known = status.profiles.iter().position(|p| p.name == name.as_str());
+        let has_worker = known.is_some_and(|at| status.profiles[at].pid.is_some());
+        if !has_worker && let Some(own) = own_gateway(root, &name, env) {
+            match known {
+                // What the gateway says of it (`detached`, `conflict`) stands; the process is its own gateway's.
+                Some(at) => {
+                    let profile = &mut status.profiles[at];
+                    profile.reason.get_or_insert_with(|| own.reason.clone().unwrap_or_default());
+                }
+                None => status.profiles.push(own),
+            }
+        } else if known.is_none() {
+            status.profiles.push(from_files(root, &name, offline && !wanted.is_stopped(&name)));
+        }
+    }
+    if offline && only.is_none() {
+        let wanted = status.profiles.iter().filter(|p| p.desired == "running").count();
+        status.gateway.profiles_desired = u32::try_from(wanted).unwrap_or(u32::MAX);
+    }
+    for odd in if offline { homes.odd } else { Vec::new() } {
+        status.gateway.problems.push(Problem {
+            severity: Severity::Warning,
+            code: "not_a_profile".to_owned(),
+            platform: None,
+            file: odd.path.to_string(),
+            line: None,
+            column: None,
+            key: None,
+            message: format!("not served: {}", odd.why),
+            fix: None,
+        });
+    }
+    status.profiles.sort_by_key(|p| (p.name != hermes_protocol::profile::DEFAULT, p.name.clone()));
+}
+
+/// A named profile that runs as a gateway of its own, as that gateway tells it.
+fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Option<Profile> {
+    if name.is_default() {
+        return None;
+    }
+    let home = root.profile(name);
+    let Liveness::Running { record } = instance::probe(home.path()) else { return None };
+    let pid = record.map(|r| r.pid);
+    let reason = format!("has a gateway of its own{}", pid.map(|p| format!(" (PID {p})")).unwrap_or_default());
+    let request = ClientRequest::Status { profile: Some(name.clone()) };
+    let answer = Client::connect(home.path(), env).and_then(|client| client.status(&request));
+    let mut profile = match answer {
+        Ok(Ok(status)) => status.profiles.into_iter().find(|p| p.name == name.as_str())?,
+        // A gateway of 0.19.0 has no socket: its lock is held, its file tells the rest.
+        _ => {
+            let mut profile = from_files(root, name, true);
+            state::DETACHED.clone_into(&mut profile.state);
+            profile.pid = pid;
+            profile
+        }
+    };
+    profile.reason.get_or_insert(reason);
+    Some(profile)
+}
+
+fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Profile {
+    let home = root.profile(name);
+    let file = read_status(&home);
+    let (platforms, updated_at, reason) = match file {
+        Some(f) => (f.platforms, f.updated_at, f.exit_reason),
+        None => Default::default(),
+    };
+    Profile {
+        name: name.to_string(),
+        home: home.path().to_string(),
+        desired: if desired_running { "running" } else { "stopped" }.to_owned(),
+        state: state::STOPPED.to_owned(),
+        ready: false,
+        since: None,
+        since_secs: None,
+        pid: None,
+        generation: 0,
+        restarts: 0,
+        last_exit: None,
+        reason,
+        file: None,
+        next_attempt_ms: None,
+        platforms,
+        active_agents: 0,
+        inbox_waiting: 0,
+        requests: 0,
+        requests_active: 0,
+        rss_bytes: None,
+        cpu_ms: None,
+        heartbeat_age_ms: None,
+        stale: true,
+        updated_at,
+        problems: Vec::new(),
+        data_socket: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, RootHome, Surroundings) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
+        let env = Surroundings {
+            hermes_home: None,
+            user_home: None,
+            xdg_runtime_dir: Some(path.join("run")),
+            temp_dir: path.clone(),
+            current_dir: path.clone(),
+            uid: 0,
+            no_color: true,
+        };
+        let root = RootHome::new(path.join("root"));
+        let coder = root.profile(&"coder".parse().unwrap());
+        std::fs::create_dir_all(coder.path()).unwrap();
+        std::fs::write(coder.config(), "").unwrap();
+        (dir, root, env)
+    }
+
+    fn nobody() -> ClientError {
+        ClientError::NobodyThere { path: "/run/x".into() }
+    }
+
+    #[test]
+    fn files_that_say_running_are_not_believed() {
+        let (_dir, root, env) = place();
+        let coder = root.profile(&"coder".parse().unwrap());
+        let lie = r#"{"pid":1,"gateway_state":"running","platforms":{"webhook":{"state":"connected"}},"updated_at":"2026-11-21T00:00:00Z"}"#;
+        std::fs::write(coder.runtime_status(), lie).unwrap();
+        std::fs::write(root.gateway_pid(), r#"{"pid":1,"kind":"hermes-gateway","argv":[],"start_time":1}"#).unwrap();
+        let mut status = gateway(&root, &nobody());
+        complete(&mut status, &root, None, &env);
+        assert_eq!((status.gateway.state.as_str(), status.gateway.pid), ("stopped", None));
+        assert_eq!(status.profiles.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["default", "coder"]);
+        let coder = &status.profiles[1];
+        assert!(coder.stale && !coder.ready && coder.pid.is_none());
+        assert_eq!((coder.state.as_str(), coder.desired.as_str()), ("stopped", "running"));
+        assert_eq!(coder.updated_at.as_deref(), Some("2026-11-21T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_held_lock_without_an_answer_is_not_stopped() {
+        let (_dir, root, _env) = place();
+        let held = instance::Instance::acquire(root.path(), &ProfileName::default_profile(), vec![], "/run/x".into());
+        let status = gateway(&root, &nobody());
+        assert_eq!((status.gateway.state.as_str(), status.gateway.stale), ("running", true));
+        assert_eq!(status.gateway.pid, Some(std::process::id()));
+        assert_eq!(status.gateway.problems[0].code, "no_answer");
+        drop(held);
+    }
+
+    #[test]
+    fn a_profile_with_a_gateway_of_its_own_is_shown() {
+        let (_dir, root, env) = place();
+        let coder: ProfileName = "coder".parse().unwrap();
+        let home = root.profile(&coder);
+        let _held = instance::Instance::acquire(home.path(), &coder, vec![], "/run/x".into()).unwrap();
+        let mut status = gateway(&root, &nobody());
+        complete(&mut status, &root, Some(&coder), &env);
+        assert_eq!(status.profiles.len(), 1);
+        assert_eq!(status.profiles[0].pid, Some(std::process::id()));
+        assert!(status.profiles[0].reason.as_deref().unwrap().contains("gateway of its own"));
+    }
+}

@@ -1,0 +1,311 @@
+//! Status for people: a table of everybody, one profile in detail, problems with the next step. Pure.
+//!
+//! Columns are aligned by what a terminal shows, not by bytes. Text that came out of files is never trusted with control
+//! characters. Every hint is a command that works in the state shown.
+
+mod cells;
+mod columns;
+
+use std::fmt::Write as _;
+
+use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, state};
+use hermes_protocol::latest::{Problem, Severity};
+
+pub use cells::Look;
+use cells::{Paint, age, bytes, clean, cpu, duration, plural};
+
+/// Warnings shown in the table view before they are only counted.
+const WARNINGS_SHOWN: usize = 5;
+
+/// Everybody.
+pub fn table(status: &GatewayStatus, look: Look) -> String {
+    let paint = Paint(look.color);
+    let mut text = header(&status.gateway, paint);
+    if !status.profiles.is_empty() {
+        text.push('\n');
+        text += &columns::table(&status.profiles, look);
+    }
+    let mut below = String::new();
+    for problem in &status.gateway.problems {
+        below += &self::problem(None, problem);
+    }
+    below += &problems(&status.profiles);
+    if !below.is_empty() {
+        text.push('\n');
+        text += &below;
+    }
+    let hints = hints(status);
+    if !hints.is_empty() {
+        text.push('\n');
+        for hint in hints {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+    }
+    text
+}
+
+/// One profile.
+pub fn detail(status: &GatewayStatus, look: Look) -> String {
+    let paint = Paint(look.color);
+    let mut text = String::new();
+    for profile in &status.profiles {
+        text += &one(profile, &status.gateway, paint);
+    }
+    let hints = hints(status);
+    if !hints.is_empty() {
+        text.push('\n');
+        for hint in hints {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+    }
+    text
+}
+
+/// What `hermes gateway run` says once it is up.
+pub fn banner(status: &GatewayStatus) -> String {
+    let gateway = &status.gateway;
+    let mut text = format!(
+        "⚕ Hermes Gateway {} (PID {})\n",
+        gateway.version.as_deref().unwrap_or_default(),
+        gateway.pid.unwrap_or_default()
+    );
+    for listener in &gateway.listeners {
+        let _ = writeln!(text, "  http://{}  {}", listener.address, listener.platforms.join(", "));
+    }
+    if let Some(admin) = &gateway.admin {
+        let _ = writeln!(text, "  http://{admin}  metrics");
+    }
+    let _ = writeln!(
+        text,
+        "  {} of {} profiles ready{}",
+        gateway.profiles_ready,
+        gateway.profiles_desired,
+        if gateway.profiles_ready < gateway.profiles_desired { "; `hermes status` says why" } else { "" }
+    );
+    let bad: Vec<Profile> = status
+        .profiles
+        .iter()
+        .filter(|p| p.desired == "running" && !p.ready)
+        .cloned()
+        .collect();
+    text += &problems(&bad);
+    text += "  Press Ctrl+C to stop\n";
+    text
+}
+
+/// One problem: what, where, what to do.
+pub fn problem(profile: Option<&str>, problem: &Problem) -> String {
+    let mark = if problem.severity == Severity::Warning { "⚠" } else { "✗" };
+    let who = profile.map(|name| format!("{name}: ")).unwrap_or_default();
+    let mut text = format!("{mark} {who}{}\n", clean(&problem.message));
+    if !problem.file.is_empty() {
+        let mut place = clean(&problem.file);
+        for number in [problem.line, problem.column].into_iter().map_while(|n| n) {
+            let _ = write!(place, ":{number}");
+        }
+        if let Some(key) = &problem.key {
+            let _ = write!(place, " ({})", clean(key));
+        }
+        let _ = writeln!(text, "    at {place}");
+    }
+    if let Some(fix) = &problem.fix {
+        let _ = writeln!(text, "    fix: {}", clean(fix));
+    }
+    text
+}
+
+fn header(gateway: &Gateway, paint: Paint) -> String {
+    let mut text = format!("Gateway {}", paint.state(&gateway.state, &gateway.state));
+    let mut parts = Vec::new();
+    parts.extend(gateway.pid.map(|pid| format!("PID {pid}")));
+    parts.extend(gateway.uptime_secs.map(|s| format!("up {}", duration(s))));
+    parts.extend(gateway.version.as_ref().map(|v| format!("version {}", clean(v))));
+    parts.extend(gateway.mode.as_deref().map(clean));
+    if !gateway.stale {
+        parts.push(format!("{} of {} ready", gateway.profiles_ready, gateway.profiles_desired));
+    }
+    for part in &parts {
+        let _ = write!(text, " · {part}");
+    }
+    if gateway.stale && gateway.state != "stopped" {
+        text += " · does not answer";
+    }
+    text.push('\n');
+    let _ = writeln!(text, "  home       {}", clean(&gateway.home));
+    for (n, listener) in gateway.listeners.iter().enumerate() {
+        let label = if n == 0 { "listening" } else { "" };
+        let _ = writeln!(text, "  {label:<9}  http://{} ({})", listener.address, listener.platforms.join(", "));
+    }
+    if let Some(admin) = &gateway.admin {
+        let _ = writeln!(text, "  metrics    http://{admin}");
+    }
+    if let Some(rss) = gateway.rss_bytes {
+        let _ = write!(text, "  usage      {}", bytes(rss));
+        if let Some(ms) = gateway.cpu_ms {
+            let _ = write!(text, ", {} of CPU time", cpu(ms));
+        }
+        text.push('\n');
+    }
+    if gateway.stale && gateway.state == "stopped" {
+        text += &paint.dim("  nobody answers: what follows is what the files say\n");
+    }
+    text
+}
+
+/// Problems of all profiles, worst first within each; warnings beyond a few are only counted.
+fn problems(profiles: &[Profile]) -> String {
+    let mut text = String::new();
+    let warnings: usize =
+        profiles.iter().map(|p| p.problems.iter().filter(|p| p.severity == Severity::Warning).count()).sum();
+    for profile in profiles {
+        text += &reason(profile);
+        for p in profile.problems.iter().filter(|p| p.severity != Severity::Warning) {
+            text += &problem(Some(&profile.name), p);
+        }
+        for (name, platform) in &profile.platforms {
+            if let (false, Some(message)) = (profile.stale, &platform.error_message) {
+                let mark = if platform.state == "fatal" { "✗" } else { "⚠" };
+                let _ = writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));
+            }
+        }
+        let count = profile.problems.iter().filter(|p| p.severity == Severity::Warning).count();
+        if warnings <= WARNINGS_SHOWN {
+            for p in profile.problems.iter().filter(|p| p.severity == Severity::Warning) {
+                text += &problem(Some(&profile.name), p);
+            }
+        } else if count > 0 {
+            let n = plural(count, "warning");
+            let _ = writeln!(text, "⚠ {name}: {n}; `hermes status -p {name}` lists them", name = profile.name);
+        }
+    }
+    text
+}
+
+/// Why a profile is as it is, unless one of its problems says the same.
+fn reason(profile: &Profile) -> String {
+    let Some(reason) = profile.reason.as_deref().map(clean).filter(|r| !r.is_empty()) else {
+        return String::new();
+    };
+    if profile.problems.iter().any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message))) {
+        return String::new();
+    }
+    let mark = if matches!(profile.state.as_str(), state::STOPPED | state::DETACHED) { "·" } else { "✗" };
+    let mut text = format!("{mark} {}: {reason}\n", profile.name);
+    if let Some(file) = &profile.file {
+        let _ = writeln!(text, "    at {}", clean(file));
+    }
+    if let Some(ms) = profile.next_attempt_ms {
+        let _ = writeln!(text, "    next attempt in {}", age(ms));
+    }
+    text
+}
+
+fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
+    let mut text = format!("Profile {}\n", paint.bold(&profile.name));
+    let mut row = |label: &str, value: String| {
+        let _ = writeln!(text, "  {label:<12} {value}");
+    };
+    let mut now = paint.state(&profile.state, &profile.state);
+    if let Some(secs) = profile.since_secs {
+        let _ = write!(now, " for {}", duration(secs));
+    }
+    if profile.stale {
+        now += if profile.pid.is_some() { " (no sign of life lately)" } else { " (from files)" };
+    }
+    row("state", now);
+    let wish = if profile.desired == "running" { "wanted" } else { "stopped on purpose" };
+    if gateway.state != "stopped" {
+        row("wish", wish.to_owned());
+    }
+    if let Some(pid) = profile.pid {
+        row("PID", format!("{pid}, process {} since the gateway started", profile.generation));
+    }
+    row("restarts", profile.restarts.to_string());
+    if let Some(last) = &profile.last_exit {
+        row("last exit", clean(last));
+    }
+    if let Some(ms) = profile.next_attempt_ms {
+        row("next attempt", format!("in {}", age(ms)));
+    }
+    row("home", clean(&profile.home));
+    for (n, (name, platform)) in profile.platforms.iter().enumerate() {
+        let mut value = format!("{name} {}", paint.platform(&platform.state));
+        if profile.pid.is_none() {
+            value = format!("{name} (was {})", clean(&platform.state));
+        }
+        if let Some(message) = &platform.error_message {
+            let _ = write!(value, ": {}", clean(message));
+        }
+        row(if n == 0 { "platforms" } else { "" }, value);
+    }
+    if profile.pid.is_some() {
+        row("turns", format!("{} in progress, {} waiting", profile.active_agents, profile.inbox_waiting));
+        row("requests", format!("{}, {} in flight", profile.requests, profile.requests_active));
+        if let Some(rss) = profile.rss_bytes {
+            row("memory", bytes(rss));
+        }
+        if let Some(ms) = profile.cpu_ms {
+            row("CPU time", cpu(ms));
+        }
+        if let Some(ms) = profile.heartbeat_age_ms {
+            row("heartbeat", format!("{} ago", age(ms)));
+        }
+    }
+    if let Some(updated) = &profile.updated_at {
+        row("status file", format!("written {}", clean(updated)));
+    }
+    if let Some(socket) = &profile.data_socket {
+        row("data socket", clean(socket));
+    }
+    row("log", format!("{}/logs/gateway.log", clean(&profile.home)));
+    let mut below = reason(profile);
+    let mut sorted: Vec<&Problem> = profile.problems.iter().collect();
+    sorted.sort_by_key(|p| std::cmp::Reverse(p.severity));
+    for p in sorted {
+        below += &problem(None, p);
+    }
+    if !below.is_empty() {
+        text.push('\n');
+        text += &below;
+    }
+    text
+}
+
+/// The next step for each kind of trouble, once.
+fn hints(status: &GatewayStatus) -> Vec<String> {
+    let gateway = &status.gateway;
+    let mut hints = Vec::new();
+    if gateway.state == "stopped" {
+        if !status.profiles.iter().any(|p| p.pid.is_some()) {
+            hints.push("start it with `hermes gateway run`".to_owned());
+        }
+        return hints;
+    }
+    if gateway.stale {
+        return hints;
+    }
+    let first = |wanted: &str| status.profiles.iter().find(|p| p.state == wanted && !p.stale);
+    if let Some(p) = first(state::FAILED) {
+        let file = p.file.clone().unwrap_or_else(|| format!("{}/config.yaml", p.home));
+        hints.push(format!("{}: fix {}; the change is seen by itself", p.name, clean(&file)));
+    }
+    if let Some(p) = first(state::CRASH_LOOP) {
+        let (name, home) = (&p.name, clean(&p.home));
+        hints.push(format!(
+            "{name}: see {home}/logs/gateway.log; `hermes gateway restart -p {name}` tries again at once"
+        ));
+    }
+    if let Some(p) = first(state::STOPPED).filter(|p| p.desired == "stopped") {
+        hints.push(format!("`hermes gateway start -p {0}` starts {0} again", p.name));
+    }
+    for wanted in [state::DETACHED, state::CONFLICT] {
+        if let Some(p) = first(wanted) {
+            hints.push(format!("{0}: stop its own gateway, then `hermes gateway start -p {0}`", p.name));
+        }
+    }
+    hints
+}
+
+#[cfg(test)]
+#[path = "render/tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,208 @@
+//! What people see, pinned.
+
+use hermes_protocol::contract::gateway_status::{Listener, SCHEMA};
+use hermes_protocol::contract::runtime_status::PlatformStatus;
+
+use super::*;
+
+pub(crate) fn profile(name: &str, state: &str) -> Profile {
+    let serving = matches!(state, state::READY | state::DEGRADED);
+    let home = if name == "default" { "/h/.hermes".to_owned() } else { format!("/h/.hermes/profiles/{name}") };
+    Profile {
+        name: name.to_owned(),
+        home,
+        desired: "running".to_owned(),
+        state: state.to_owned(),
+        ready: serving,
+        since: Some("2026-11-21T00:30:57.386Z".to_owned()),
+        since_secs: Some(7_980),
+        pid: serving.then_some(4_242),
+        generation: 1,
+        restarts: 0,
+        last_exit: None,
+        reason: None,
+        file: None,
+        next_attempt_ms: None,
+        platforms: if serving {
+            ["api_server", "webhook"].map(|p| (p.to_owned(), platform("connected", None))).into()
+        } else {
+            std::collections::BTreeMap::new()
+        },
+        active_agents: u64::from(serving),
+        inbox_waiting: 0,
+        requests: 1_204,
+        requests_active: 2,
+        rss_bytes: serving.then_some(6_140_000),
+        cpu_ms: serving.then_some(310),
+        heartbeat_age_ms: serving.then_some(420),
+        stale: false,
+        updated_at: serving.then(|| "2026-11-21T00:31:02.000000+00:00".to_owned()),
+        problems: Vec::new(),
+        data_socket: serving.then(|| format!("/run/user/1000/hermes/0011223344556677/w-{name}.sock")),
+    }
+}
+
+fn platform(state: &str, message: Option<&str>) -> PlatformStatus {
+    PlatformStatus {
+        state: state.to_owned(),
+        error_code: None,
+        error_message: message.map(str::to_owned),
+        updated_at: None,
+    }
+}
+
+pub(crate) fn gateway(profiles: Vec<Profile>) -> GatewayStatus {
+    let desired = profiles.iter().filter(|p| p.desired == "running").count();
+    let ready = profiles.iter().filter(|p| p.ready).count();
+    GatewayStatus {
+        schema: SCHEMA,
+        gateway: Gateway {
+            state: "running".to_owned(),
+            stale: false,
+            pid: Some(54),
+            start_time: Some(163_917),
+            started_at: Some("2026-11-21T00:30:57.386Z".to_owned()),
+            uptime_secs: Some(93_784),
+            version: Some("0.1.0".to_owned()),
+            mode: Some("multiplex".to_owned()),
+            home: "/h/.hermes".to_owned(),
+            runtime_dir: Some("/run/user/1000/hermes/0011223344556677".to_owned()),
+            listeners: vec![
+                Listener { address: "127.0.0.1:8642".to_owned(), platforms: vec!["api_server".to_owned()] },
+                Listener { address: "0.0.0.0:8644".to_owned(), platforms: vec!["webhook".to_owned()] },
+            ],
+            admin: Some("127.0.0.1:9100".to_owned()),
+            profiles_ready: u32::try_from(ready).unwrap(),
+            profiles_desired: u32::try_from(desired).unwrap(),
+            rss_bytes: Some(9_870_000),
+            cpu_ms: Some(72_000),
+            problems: Vec::new(),
+        },
+        profiles,
+    }
+}
+
+fn trouble(severity: Severity, message: &str) -> Problem {
+    Problem {
+        severity,
+        code: "port_binding".to_owned(),
+        platform: Some("webhook".to_owned()),
+        file: "/h/.hermes/profiles/ops/config.yaml".to_owned(),
+        line: Some(3),
+        column: Some(5),
+        key: Some("platforms.webhook.enabled".to_owned()),
+        message: message.to_owned(),
+        fix: Some("remove the key".to_owned()),
+    }
+}
+
+/// Everything that can be wrong at once.
+fn mixed() -> GatewayStatus {
+    let mut degraded = profile("coder", state::DEGRADED);
+    degraded.platforms.insert("telegram".to_owned(), platform("retrying", Some("connection\x1b[31m refused")));
+    degraded.platforms.insert("matrix".to_owned(), platform("unsupported", None));
+    degraded.stale = true;
+    degraded.inbox_waiting = 12;
+    let mut failed = profile("ops", state::FAILED);
+    failed.reason = Some("Profile 'ops' enables the port-binding platform 'webhook'".to_owned());
+    failed.file = Some("/h/.hermes/profiles/ops/config.yaml:3".to_owned());
+    failed.problems = vec![trouble(Severity::Gateway, "Profile 'ops' enables the port-binding platform 'webhook'")];
+    let mut crash = profile("research", state::CRASH_LOOP);
+    crash.restarts = 5;
+    crash.last_exit = Some("signal 11 (SIGSEGV)".to_owned());
+    crash.reason = Some("died 5 times in 120 s".to_owned());
+    crash.next_attempt_ms = Some(240_000);
+    let mut stopped = profile("sleepy", state::STOPPED);
+    stopped.desired = "stopped".to_owned();
+    let mut detached = profile("solo", state::DETACHED);
+    detached.reason = Some("has a gateway of its own (PID 99)".to_owned());
+    let mut warned = profile("default", state::READY);
+    warned.problems = vec![trouble(Severity::Warning, "unknown key `agnet`")];
+    gateway(vec![warned, degraded, failed, crash, stopped, detached])
+}
+
+fn plain() -> Look {
+    Look { color: false, width: None }
+}
+
+#[test]
+fn all_well() {
+    let status = gateway(vec![profile("default", state::READY), profile("coder", state::READY)]);
+    insta::assert_snapshot!(table(&status, plain()));
+}
+
+#[test]
+fn every_kind_of_trouble() {
+    insta::assert_snapshot!(table(&mixed(), plain()));
+}
+
+#[test]
+fn narrow_terminals_lose_the_least_important_columns() {
+    let text = table(&mixed(), Look { color: false, width: Some(60) });
+    let rows: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("PROFILE")).take(7).collect();
+    assert!(rows.iter().all(|r| unicode_width::UnicodeWidthStr::width(*r) <= 60), "{text}");
+    insta::assert_snapshot!(rows.join("\n"));
+}
+
+#[test]
+fn colours_do_not_move_columns() {
+    let plain = table(&mixed(), plain());
+    let colored = table(&mixed(), Look { color: true, width: None });
+    assert!(colored.contains("\x1b[31m") && colored.contains("\x1b[32m"));
+    let mut stripped = String::new();
+    let mut rest = colored.as_str();
+    while let Some(at) = rest.find('\x1b') {
+        stripped.push_str(&rest[..at]);
+        rest = &rest[at + rest[at..].find('m').unwrap() + 1..];
+    }
+    stripped.push_str(rest);
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn one_profile_in_detail() {
+    let mut status = mixed();
+    status.profiles.retain(|p| p.name == "coder" || p.name == "ops");
+    insta::assert_snapshot!(detail(&status, plain()));
+}
+
+#[test]
+fn offline() {
+    let mut status = gateway(vec![profile("default", state::STOPPED), profile("coder", state::STOPPED)]);
+    let gone = &mut status.gateway;
+    gone.state = "stopped".to_owned();
+    gone.stale = true;
+    (gone.pid, gone.uptime_secs, gone.version, gone.mode, gone.rss_bytes, gone.admin) = Default::default();
+    gone.listeners.clear();
+    for profile in &mut status.profiles {
+        (profile.stale, profile.since, profile.since_secs) = (true, None, None);
+    }
+    let text = table(&status, plain());
+    assert!(!text.contains("running"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn nothing_at_all() {
+    let mut status = gateway(Vec::new());
+    status.gateway.listeners.clear();
+    insta::assert_snapshot!(table(&status, plain()));
+}
+
+#[test]
+fn long_names_many_platforms_and_wide_characters_stay_aligned() {
+    let mut long = profile(&"x".repeat(64), state::READY);
+    for name in ["discord", "matrix", "signal", "slack", "telegram"] {
+        long.platforms.insert(name.to_owned(), platform("connected", None));
+    }
+    let mut wide = profile("wide", state::READY);
+    wide.last_exit = Some("暗い終了 café".to_owned());
+    let mut none = profile("bare", state::READY);
+    none.platforms.clear();
+    insta::assert_snapshot!(table(&gateway(vec![long, wide, none]), plain()));
+}
+
+#[test]
+fn a_start() {
+    insta::assert_snapshot!(banner(&mixed()));
+}
