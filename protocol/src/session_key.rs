@@ -89,7 +89,7 @@ pub fn parse(key: &str) -> Option<Head<'_>> {
 
 /// One id for the spellings of one WhatsApp user: device and server are stripped from a JID, `+` from a number.
 ///
-/// `15551234567:3@s.whatsapp.net` → `15551234567`. Groups (`…@g.us`) keep their server.
+/// `15551234567:3@s.whatsapp.net` → `15551234567`. Groups (`…@g.us`) keep their server, and so does what would become empty.
 pub fn canonical_whatsapp(id: &str) -> String {
     let id = id.trim();
     if id.ends_with("@g.us") {
@@ -97,7 +97,8 @@ pub fn canonical_whatsapp(id: &str) -> String {
     }
     let user = id.split_once('@').map_or(id, |(user, _)| user);
     let user = user.split_once(':').map_or(user, |(user, _)| user);
-    user.trim_start_matches('+').to_owned()
+    let user = user.trim_start_matches(|c: char| c == '+' || c.is_whitespace()).trim_end();
+    if user.is_empty() { id.to_owned() } else { user.to_owned() }
 }
 
 #[cfg(test)]

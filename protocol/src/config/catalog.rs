@@ -65,7 +65,7 @@ pub(super) enum Form {
 }
 
 /// One part of an identity.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     pub(super) field: Field,
     /// Where it is not set.
@@ -87,7 +87,7 @@ const fn folded(env: &'static str, key: &'static str) -> Part {
 }
 
 const fn or(part: Part, default: &'static str) -> Part {
-    Part { field: part.field, default: Some(default), fold: part.fold }
+    Part { default: Some(default), ..part }
 }
 
 const fn claim(scope: &'static str, parts: &'static [Part]) -> ClaimSpec {

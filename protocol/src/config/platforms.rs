@@ -155,16 +155,15 @@ fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, state: &St
             }
         }
     }
-    let (place, code) = match state {
-        State::Off => return,
-        State::On(place) => (place.clone(), "port_binding"),
+    let place = match state {
+        State::On(place) => place.clone(),
         State::Unset if matches!(spec.name, "webhook" | "api_server") => {
             let Some(at) = ["host", "port"].map(|key| blocks.get(key)).into_iter().find(At::is_set) else {
                 return;
             };
-            (reader.place(&at), "port_binding")
+            reader.place(&at)
         }
-        State::Unset => return,
+        State::Off | State::Unset => return,
     };
     let (profile, platform) = (reader.profile, spec.name);
     let (what, file) = removal(&place, platform, &reader.env_file);
@@ -175,7 +174,7 @@ fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, state: &St
     );
     let fix = Some(format!("Remove {what} from {}.", place.file));
     let Place { file, line, column, key } = place;
-    let (code, platform) = (code.to_owned(), Some(platform.to_owned()));
+    let (code, platform) = ("port_binding".to_owned(), Some(platform.to_owned()));
     reader.problems.push(Problem {
         severity: Severity::Gateway,
         code,

@@ -201,16 +201,15 @@ impl Reader<'_> {
                 break;
             };
             let name = &from[2..end];
-            match self.dotenv.env.raw(name) {
-                Some(value) => out.push_str(value),
-                None => {
-                    out.push_str(&from[..=end]);
-                    if is_variable_name(name) {
-                        let message =
-                            format!("`{}` refers to `{name}`, which is not in this profile's .env", at.path);
-                        let fix = format!("Add {name} to {}.", self.env_file);
-                        self.warn("unresolved_variable", self.place(at), message, &fix);
-                    }
+            if let Some(value) = self.dotenv.env.raw(name) {
+                out.push_str(value);
+            } else {
+                out.push_str(&from[..=end]);
+                if is_variable_name(name) {
+                    let message =
+                        format!("`{}` refers to `{name}`, which is not in this profile's .env", at.path);
+                    let fix = format!("Add {name} to {}.", self.env_file);
+                    self.warn("unresolved_variable", self.place(at), message, &fix);
                 }
             }
             rest = &from[end + 1..];

@@ -360,7 +360,7 @@ fn claims_exist_for_platforms_without_an_adapter() {
     );
     let telegram = config.claims.iter().find(|c| c.platform == "telegram").expect("telegram");
     assert_eq!(telegram.source, format!("TELEGRAM_BOT_TOKEN in {ROOT}/profiles/coder/.env"));
-    assert!(!format!("{:?}", config).contains("xapp"), "a secret shows");
+    assert!(!format!("{config:?}").contains("xapp"), "a secret shows");
     let unsupported: Vec<_> =
         config.platforms.iter().filter(|p| !p.supported).map(|p| p.name.as_str()).collect();
     assert_eq!(

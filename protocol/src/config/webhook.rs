@@ -118,10 +118,7 @@ pub(super) fn routes(reader: &mut Reader<'_>, root: &At, whose: Whose<'_>) -> Ve
     reader.expect_map(&map);
     let mut all = Vec::new();
     for (name, at) in map.entries() {
-        let owner = match owner(reader, &at, whose) {
-            Ok(owner) => owner,
-            Err(()) => continue,
-        };
+        let Ok(owner) = owner(reader, &at, whose) else { continue };
         if at.is_set() && !reader.expect_map(&at) {
             continue;
         }

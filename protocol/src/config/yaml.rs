@@ -103,7 +103,7 @@ fn decode(bytes: &[u8]) -> Result<&str, Flaw> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // The scanner takes NUL for the end of the text: everything behind it would be dropped without a word.
     let forbidden = |b: &u8| (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
-    if let Some(at) = text.as_bytes().iter().position(|b| forbidden(b)) {
+    if let Some(at) = text.as_bytes().iter().position(forbidden) {
         let (line, column) = place_of(&text.as_bytes()[..at]);
         return Err(fatal("yaml_syntax", line, column, "control characters are not allowed".to_owned()));
     }
@@ -111,10 +111,10 @@ fn decode(bytes: &[u8]) -> Result<&str, Flaw> {
 }
 
 fn place_of(before: &[u8]) -> (u32, u32) {
-    let lines = before.iter().filter(|b| **b == b'\n').count();
+    let lines = before.split(|b| *b == b'\n').count();
     let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let column = String::from_utf8_lossy(&before[start..]).chars().count();
-    (to_u32(lines + 1), to_u32(column + 1))
+    (to_u32(lines), to_u32(column + 1))
 }
 
 fn to_u32(n: usize) -> u32 {
@@ -454,7 +454,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..10 {
             let refs = vec![format!("*a{}", n - 1); 9].join(", ");
-            bomb.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
+            bomb = format!("{bomb}a{n}: &a{n} [{refs}]\n");
         }
         assert_eq!(flaw(bomb.as_bytes()).0, "yaml_limit");
         assert_eq!(flaw("[".repeat(100).as_bytes()).0, "yaml_limit");
