@@ -11,8 +11,8 @@ mod supervised;
 
 use std::time::Duration;
 
-use hermes_protocol::exit;
 use hermes_protocol::latest::{Problem, Severity};
+use hermes_protocol::{ProfileHome, ProfileName, exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Mode, WorkerArgs};
@@ -27,6 +27,12 @@ const BLOCKING_IDLE: Duration = Duration::from_secs(1);
 /// Longest wait at the end for blocking work that does not come back.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
+/// The profile that is served.
+struct Who {
+    profile: ProfileName,
+    home: ProfileHome,
+}
+
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ended(u8);
@@ -36,10 +42,12 @@ struct Ended(u8);
 /// Blocks the calling thread, which must be the process's main thread: the parent-death signal belongs to it.
 pub fn run(args: WorkerArgs) -> u8 {
     let environment = Environment::read();
-    match args.mode.clone() {
+    let WorkerArgs { profile, home, mode } = args;
+    let who = Who { profile, home };
+    match mode {
         Mode::RoutesFor(name) => {
             process::harden(true);
-            load::print_routes(&name, &args.home)
+            load::print_routes(&name, &who.home)
         }
         Mode::Supervised => {
             process::harden(true);
@@ -47,8 +55,8 @@ pub fn run(args: WorkerArgs) -> u8 {
                 Ok(inherited) => inherited,
                 Err(e) => return refuse(&e),
             };
-            let code = match Logging::start(&args.profile, &args.home, true, environment.log.clone()) {
-                Ok(logging) => within(&logging, supervised::run(&args, &environment, &logging, inherited)),
+            let code = match Logging::start(&who.profile, &who.home, true, environment.log.clone()) {
+                Ok(logging) => within(&logging, supervised::run(&who, &environment, &logging, inherited)),
                 Err(e) => refuse(&e),
             };
             process::end_group();
@@ -56,8 +64,8 @@ pub fn run(args: WorkerArgs) -> u8 {
         }
         Mode::Standalone { http } => {
             process::harden(false);
-            match Logging::start(&args.profile, &args.home, false, environment.log.clone()) {
-                Ok(logging) => within(&logging, standalone::run(&args, &environment, &logging, http)),
+            match Logging::start(&who.profile, &who.home, false, environment.log.clone()) {
+                Ok(logging) => within(&logging, standalone::run(&who, &environment, &logging, http)),
                 Err(e) => refuse(&e),
             }
         }
@@ -104,7 +112,7 @@ fn log_problems(problems: &[Problem]) {
         match problem.severity {
             Severity::Warning => tracing::warn!(code = problem.code, "{text}"),
             Severity::Platform | Severity::Profile | Severity::Gateway => {
-                tracing::error!(code = problem.code, "{text}")
+                tracing::error!(code = problem.code, "{text}");
             }
         }
     }

@@ -1,14 +1,29 @@
 //! What came in: an event is a row here before its sender hears that it arrived.
 //!
-//! Rows are `queued` (an earlier item of the same session is unfinished), `waiting` (next of its session), `claimed` (a turn
-//! runs), `done`, `failed`, or `reserved` (work without a turn is under way). Of a session's unfinished items exactly the oldest
-//! is waiting or claimed, so order within a session holds across processes. Done rows keep their identity for a day without
-//! their payload: a sender that repeats itself hours later is told `duplicate`.
+//! ```text
+//!            accept                claim                 finish
+//!   (none) ─────────▶ waiting ───────────────▶ claimed ─────────▶ done | failed
+//!             └─────▶ queued ──▲ promote  ▲       │
+//!                                         └───────┘ release (drain), recover (its process died)
+//!   (none) ─────────▶ reserved ─────────▶ done      work that is no turn (`deliver_only`)
+//! ```
+//!
+//! Of a session's unfinished items exactly the oldest is waiting or claimed, the others are queued: so order within a session
+//! holds across processes, and finding the next item never walks over a backlog. Done rows keep their identity for
+//! [`REMEMBERED`] without their payload: a sender that repeats itself hours later is told `duplicate`.
+
+pub(crate) mod prune;
+pub(crate) mod recover;
 
 use hermes_protocol::ProfileName;
+use hermes_protocol::session_key::{self, KeyParts};
+use rusqlite::{OptionalExtension, params};
 
-use crate::inbound::{Accepted, DedupKey, Inbound};
-use crate::store::{Store, StoreError};
+use crate::inbound::{Accepted, DedupKey, Inbound, Source};
+use crate::session::epoch;
+use crate::store::{Owner, Store, StoreError};
+
+pub use prune::REMEMBERED;
 
 /// What decides which conversation an event belongs to.
 #[derive(Debug, Clone)]
@@ -19,6 +34,23 @@ pub struct KeyPolicy {
     pub group_sessions_per_user: bool,
     /// `thread_sessions_per_user`
     pub thread_sessions_per_user: bool,
+}
+
+impl KeyPolicy {
+    /// The session key of an event.
+    pub fn key(&self, source: &Source) -> String {
+        session_key::build(&KeyParts {
+            profile: &self.profile,
+            platform: &source.platform,
+            chat_type: &source.chat_type,
+            chat_id: source.chat_id.as_deref(),
+            thread_id: source.thread_id.as_deref(),
+            user_id: source.user_id.as_deref(),
+            user_id_alt: source.user_id_alt.as_deref(),
+            group_sessions_per_user: self.group_sessions_per_user,
+            thread_sessions_per_user: self.thread_sessions_per_user,
+        })
+    }
 }
 
 /// Answer to [`Inbox::reserve`].
@@ -47,32 +79,111 @@ impl Inbox {
 
     /// Makes the event durable. After `New` it will run exactly once, whatever happens to this process.
     pub async fn accept(&self, event: Inbound) -> Result<Accepted, StoreError> {
-        let _ = (event, &self.keys);
-        self.store.write_one(|_| Ok(Accepted::New)).await
+        let key = self.keys.key(&event.source);
+        let payload = serde_json::to_string(&event).expect("strings and maps of strings always serialise");
+        let inserted = self
+            .store
+            .write_one(move |db| {
+                let (scope, id) = event.dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
+                db.prepare_cached(
+                    "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, state)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN EXISTS
+                        (SELECT 1 FROM hermes_inbox WHERE session_key = ?4 AND finished_at IS NULL)
+                        THEN 'queued' ELSE 'waiting' END)
+                     ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![event.source.platform, scope, id, key, payload, epoch()])
+            })
+            .await?;
+        if inserted == 0 {
+            return Ok(Accepted::Duplicate);
+        }
+        self.store.arrived().notify_one();
+        Ok(Accepted::New)
     }
 
-    /// Whether `key` was accepted, reserved or done within the last day. [`accept`](Self::accept) finds that out by itself; this
-    /// is for the sender that would be refused for another reason (rate limit).
+    /// Whether `key` was accepted, reserved or done within the last day. [`accept`](Self::accept) finds that out by itself, in
+    /// one trip; this is for an event that would otherwise be refused (rate limit).
     pub async fn is_known(&self, platform: &str, key: &DedupKey) -> Result<bool, StoreError> {
-        let _ = (platform, key);
-        self.store.aside(|_| Ok(false)).await
+        let (platform, key) = (platform.to_owned(), key.clone());
+        self.store
+            .aside(move |db| {
+                let found = db
+                    .prepare_cached(
+                        "SELECT 1 FROM hermes_inbox WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3",
+                    )?
+                    .query_row(params![platform, key.scope, key.id], |_| Ok(()))
+                    .optional()?;
+                Ok(found.is_some())
+            })
+            .await
     }
 
-    /// Marks `key` as being worked on, for work that is no turn (`deliver_only`): what fails can be released and tried again.
+    /// Marks `key` as being worked on, for work that is no turn (`deliver_only`): what fails can be released and tried again. A
+    /// reservation of a process that died is given to the next one that asks.
     pub async fn reserve(&self, platform: &str, key: &DedupKey) -> Result<Reservation, StoreError> {
-        let _ = (platform, key);
-        self.store.write(|_| Ok(Reservation::New)).await
+        let (platform, key, me) = (platform.to_owned(), key.clone(), self.store.owner());
+        self.store
+            .write(move |db| {
+                let inserted = db
+                    .prepare_cached(
+                        "INSERT INTO hermes_inbox(platform, scope, dedup_id, received_at, state, owner_pid, owner_start)
+                         VALUES (?1, ?2, ?3, ?4, 'reserved', ?5, ?6) ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![platform, key.scope, key.id, epoch(), me.pid, me.start_column()])?;
+                if inserted == 1 {
+                    return Ok(Reservation::New);
+                }
+                let holder = db
+                    .prepare_cached(
+                        "SELECT id, owner_pid, owner_start FROM hermes_inbox
+                         WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3 AND state = 'reserved'",
+                    )?
+                    .query_row(params![platform, key.scope, key.id], |row| {
+                        Ok((row.get::<_, i64>(0)?, Owner::from_columns(row.get(1)?, row.get(2)?)))
+                    })
+                    .optional()?;
+                let Some((id, holder)) = holder else { return Ok(Reservation::Duplicate) };
+                if holder == me || holder.is_alive() {
+                    return Ok(Reservation::InFlight);
+                }
+                db.prepare_cached("UPDATE hermes_inbox SET owner_pid = ?2, owner_start = ?3 WHERE id = ?1")?
+                    .execute(params![id, me.pid, me.start_column()])?;
+                Ok(Reservation::New)
+            })
+            .await
     }
 
     /// The reserved work is done: later ones are duplicates.
     pub async fn confirm(&self, platform: &str, key: &DedupKey) -> Result<(), StoreError> {
-        let _ = (platform, key);
-        self.store.write_one(|_| Ok(())).await
+        let (platform, key) = (platform.to_owned(), key.clone());
+        self.store
+            .write_one(move |db| {
+                db.prepare_cached(
+                    "UPDATE hermes_inbox SET state = 'done', finished_at = ?4, owner_pid = NULL, owner_start = NULL
+                     WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3 AND state = 'reserved'",
+                )?
+                .execute(params![platform, key.scope, key.id, epoch()])
+                .map(drop)
+            })
+            .await
     }
 
     /// The reserved work failed: the next one is new.
     pub async fn release(&self, platform: &str, key: &DedupKey) -> Result<(), StoreError> {
-        let _ = (platform, key);
-        self.store.write_one(|_| Ok(())).await
+        let (platform, key) = (platform.to_owned(), key.clone());
+        self.store
+            .write_one(move |db| {
+                db.prepare_cached(
+                    "DELETE FROM hermes_inbox
+                     WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3 AND state = 'reserved'",
+                )?
+                .execute(params![platform, key.scope, key.id])
+                .map(drop)
+            })
+            .await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,9 +146,9 @@ impl Status {
             }
             let later = async {
                 if self.lock().dirty {
-                    tokio::time::sleep_until(earliest).await
+                    tokio::time::sleep_until(earliest).await;
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {
@@ -167,7 +167,7 @@ impl Status {
             written.as_mut().enable();
             {
                 let record = self.lock();
-                if !record.writing && !(record.dirty && record.urgent) {
+                if !(record.writing || record.dirty && record.urgent) {
                     return;
                 }
             }

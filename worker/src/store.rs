@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::ProfileHome;
-use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use owner::Owner;
 
@@ -80,6 +80,23 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the data itself is at fault (a constraint, a damaged value), so that the same job will fail again.
+    pub(crate) fn is_about_data(&self) -> bool {
+        let Self::Write { source, .. } = self else { return false };
+        match source.sqlite_error_code() {
+            Some(code) => matches!(
+                code,
+                ErrorCode::ConstraintViolation
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::TooBig
+                    | ErrorCode::Unknown
+            ),
+            None => true,
+        }
+    }
+}
+
 /// Handle on the writer thread. Cloning shares it; when the last one is dropped the thread finishes its queue and ends.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
@@ -91,6 +108,7 @@ struct Inner {
     path: Utf8PathBuf,
     owner: Owner,
     commits: Arc<AtomicU64>,
+    arrived: Notify,
 }
 
 impl Store {
@@ -102,7 +120,7 @@ impl Store {
         let commits = Arc::new(AtomicU64::new(0));
         writer::start(db, jobs, path.clone(), Arc::clone(&commits))
             .map_err(|e| StoreError::Io { path: path.clone(), source: Arc::new(e) })?;
-        Ok(Self(Arc::new(Inner { queue, home: home.clone(), path, owner, commits })))
+        Ok(Self(Arc::new(Inner { queue, home: home.clone(), path, owner, commits, arrived: Notify::new() })))
     }
 
     /// Runs `job` in a transaction shared with whatever else waits; returns after the commit.
@@ -168,6 +186,11 @@ impl Store {
         self.0.commits.load(Ordering::Relaxed)
     }
 
+    /// Rung when something may be waiting in the inbox.
+    pub(crate) fn arrived(&self) -> &Notify {
+        &self.0.arrived
+    }
+
     /// The file.
     pub fn path(&self) -> &Utf8Path {
         &self.0.path
@@ -183,3 +206,6 @@ impl Store {
         self.0.owner
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,41 @@
 //! Running turns: from the inbox, and direct ones (a client waits for the answer).
+//!
+//! ```text
+//!   inbox ──▶ dispatch ─┐ claim: inbox row, lease, session, routing entry, user row   ┌─▶ delivery
+//!   client ─▶ direct ───┤ lease, session, user row                                    │
+//!                       └──▶ engine ──▶ finish: answer, counters, inbox row, ledger, lease
+//! ```
+//!
+//! **Guarantees.** Claim and finish are one transaction each. The user's row is stored before the engine is called, the answer's
+//! only when there is one. One turn at a time per session, over all processes, by a lease row that is void when its process is
+//! gone. A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
+//! Counts include turns that ended and are not yet written, so "nothing runs" means "everything is on disk".
+
+mod begin;
+mod direct;
+mod dispatch;
+mod finish;
+mod run;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hermes_protocol::ProfileName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::delivery::Deliveries;
 use crate::engine::{self, Engine, EngineError};
-use crate::session::PromptBuilder;
+use crate::session::routing::Scopes;
+use crate::session::{PromptBuilder, SessionContext};
 use crate::store::{Store, StoreError};
+
+use dispatch::Dispatcher;
+
+/// What interrupted turns, and then the remaining tasks, may take to end.
+const INTERRUPTED: Duration = Duration::from_secs(3);
 
 /// Limits and facts that turns need.
 #[derive(Debug, Clone)]
@@ -114,38 +139,151 @@ pub struct TurnParts {
 pub struct Turns(Arc<Inner>);
 
 struct Inner {
-    parts: TurnParts,
+    store: Store,
+    engine: Arc<dyn Engine>,
+    deliveries: Deliveries,
+    settings: TurnSettings,
+    /// What jobs need to know.
+    session: Arc<SessionContext>,
+    /// Every task of this module.
+    tasks: TaskTracker,
+    /// Ends running turns.
+    interrupt: CancellationToken,
+    /// Ends the dispatcher and the deliveries, once no turn runs.
+    stop: CancellationToken,
+    /// Turns that run, or ended and are not yet written.
+    active: watch::Sender<Active>,
+    quiesced: AtomicBool,
+    /// For good.
+    draining: AtomicBool,
+    /// Rung when a lease of this process ends.
+    lease_freed: Notify,
+}
+
+/// Turns by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Active {
+    inbox: usize,
+    direct: usize,
 }
 
 impl Turns {
     /// Nothing runs yet; see [`serve_inbox`](Self::serve_inbox).
     pub fn new(parts: TurnParts) -> Self {
-        Self(Arc::new(Inner { parts }))
+        let TurnParts { store, engine, prompt, deliveries, settings } = parts;
+        let session = SessionContext {
+            owner: store.owner(),
+            model: engine.model(),
+            scopes: Scopes::of(&settings.profile, store.home().path()),
+            prompt,
+            zone: settings.timezone.clone(),
+        };
+        Self(Arc::new(Inner {
+            store,
+            engine,
+            deliveries,
+            settings,
+            session: Arc::new(session),
+            tasks: TaskTracker::new(),
+            interrupt: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            active: watch::Sender::new(Active::default()),
+            quiesced: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            lease_freed: Notify::new(),
+        }))
     }
 
     /// Recovers what dead processes left, then runs inbox items and pending deliveries in tasks of its own until
     /// [`drain`](Self::drain). Call once, inside the runtime.
-    pub fn serve_inbox(&self) {}
+    pub fn serve_inbox(&self) {
+        let dispatcher = Dispatcher::new(Arc::clone(&self.0));
+        self.0.tasks.spawn(dispatcher.run());
+        self.0.tasks.spawn(self.0.deliveries.clone().run(self.0.stop.clone()));
+    }
 
-    /// Starts a direct turn: returns when the user's message is stored and the engine is about to be called.
+    /// Starts a direct turn: returns when the user's message is stored and the engine is about to be called. Waits while
+    /// another turn of the same session runs. Dropping the future, or the running turn, interrupts.
     pub async fn start(&self, turn: DirectTurn) -> Result<RunningTurn, TurnError> {
-        let _ = (turn, &self.0.parts.store);
-        Err(TurnError::Draining)
+        direct::start(&self.0, turn).await
     }
 
     /// Turns that run now, of both kinds.
     pub fn active(&self) -> u32 {
-        0
+        let Active { inbox, direct } = *self.0.active.borrow();
+        u32::try_from(inbox + direct).unwrap_or(u32::MAX)
     }
 
     /// `true`: no new claims and no new direct turns; running ones go on.
     pub fn set_quiesced(&self, quiesced: bool) {
-        let _ = quiesced;
+        self.0.quiesced.store(quiesced, Ordering::Relaxed);
+        self.0.store.arrived().notify_one();
     }
 
     /// Quiesces for good, waits for running turns, interrupts them when `now` is cancelled, and returns when nothing runs and
     /// nothing is left to write. Interrupted inbox turns are resumed by the next process.
     pub async fn drain(&self, now: CancellationToken) {
-        let _ = now;
+        self.0.draining.store(true, Ordering::Relaxed);
+        self.set_quiesced(true);
+        let mut active = self.0.active.subscribe();
+        let all_ended = tokio::select! {
+            _ = active.wait_for(|active| *active == Active::default()) => true,
+            () = now.cancelled() => false,
+        };
+        self.0.interrupt.cancel();
+        if !all_ended {
+            let ended = active.wait_for(|active| *active == Active::default());
+            if tokio::time::timeout(INTERRUPTED, ended).await.is_err() {
+                tracing::warn!(
+                    turns = self.active(),
+                    "turns did not end in time; the next start resumes them"
+                );
+            }
+        }
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(INTERRUPTED, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.0.tasks.len(), "tasks did not end in time");
+        }
     }
 }
+
+impl Inner {
+    fn is_quiesced(&self) -> bool {
+        self.quiesced.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed)
+    }
+
+    fn inbox_turns(&self) -> usize {
+        self.active.borrow().inbox
+    }
+
+    fn count_inbox(&self, started: usize, ended: usize) {
+        if started != ended {
+            self.active.send_modify(|active| active.inbox = active.inbox + started - ended);
+        }
+    }
+
+    /// A place among the direct turns.
+    fn take_run_slot(self: &Arc<Self>) -> Result<RunSlot, TurnError> {
+        if self.is_quiesced() {
+            return Err(TurnError::Draining);
+        }
+        if self.active.borrow().direct >= self.settings.max_concurrent_runs {
+            return Err(TurnError::Busy);
+        }
+        self.active.send_modify(|active| active.direct += 1);
+        Ok(RunSlot(Arc::clone(self)))
+    }
+}
+
+/// Gives its place back when dropped.
+struct RunSlot(Arc<Inner>);
+
+impl Drop for RunSlot {
+    fn drop(&mut self) {
+        self.0.active.send_modify(|active| active.direct -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,14 @@
 //! The test executable is the worker too: started with `worker` as first argument it runs the library's `run`, so that also
 //! what a worker starts from its own image works as in the product.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "test code with a main of its own, which the usual exemptions do not reach"
+)]
+
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -39,12 +47,16 @@ fn main() -> ExitCode {
     let has = |flag: &str| args.iter().any(|a| a == flag);
     if has("--list") {
         if !has("--ignored") {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+            for (name, _) in TESTS {
+                println!("{name}: test");
+            }
         }
         return ExitCode::SUCCESS;
     }
     let filter = args.iter().skip(1).find(|a| !a.starts_with("--"));
-    let wanted = |name: &str| filter.is_none_or(|f| if has("--exact") { name == f } else { name.contains(f.as_str()) });
+    let wanted = |name: &str| {
+        filter.is_none_or(|f| if has("--exact") { name == f } else { name.contains(f.as_str()) })
+    };
     let mut failed = 0;
     for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name) && !has("--ignored")) {
         let ok = catch_unwind(test).is_ok();
@@ -252,7 +264,8 @@ fn request(socket: &Utf8Path, head: &str, body: &str) -> (String, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let length = body.len();
-    write!(stream, "{head}\r\nhost: worker\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    write!(stream, "{head}\r\nhost: worker\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -262,7 +275,9 @@ fn request(socket: &Utf8Path, head: &str, body: &str) -> (String, String) {
 fn hook(socket: &Utf8Path, route: &str, secret: &str) -> (String, String) {
     request(
         socket,
-        &format!("POST /webhooks/{route} HTTP/1.1\r\ncontent-type: application/json\r\nx-gitlab-token: {secret}"),
+        &format!(
+            "POST /webhooks/{route} HTTP/1.1\r\ncontent-type: application/json\r\nx-gitlab-token: {secret}"
+        ),
         r#"{"name": "you"}"#,
     )
 }
@@ -313,7 +328,7 @@ fn reports_serves_and_drains() {
     // An open connection outlives the end of accepting and is not closed by the worker.
     let mut idle = UnixStream::connect(&socket).unwrap();
     idle.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut get = |socket: &mut UnixStream| {
+    let get = |socket: &mut UnixStream| {
         socket.write_all(b"GET /health HTTP/1.1\r\nhost: w\r\n\r\n").unwrap();
         let mut piece = [0; 1024];
         let n = socket.read(&mut piece).unwrap();
@@ -350,7 +365,10 @@ fn a_broken_file_is_reported_with_its_place() {
     let mut worker = fixture.start();
     let report = worker.prepare(1);
     let problem = &report.problems[0];
-    assert_eq!((problem.severity, problem.file.as_str()), (Severity::Profile, fixture.home().config().as_str()));
+    assert_eq!(
+        (problem.severity, problem.file.as_str()),
+        (Severity::Profile, fixture.home().config().as_str())
+    );
     assert!(problem.line.is_some(), "{problem:?}");
 }
 

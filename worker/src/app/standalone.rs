@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::serving::{Parts, Reporter, Serving};
-use super::{Ended, Signals, log_problems};
-use crate::cli::WorkerArgs;
+use super::{Ended, Signals, Who, log_problems};
 use crate::http::{Listener, address};
 use crate::load;
 use crate::logging::Logging;
@@ -40,12 +39,12 @@ enum Failure {
 
 /// The whole life.
 pub(super) async fn run(
-    args: &WorkerArgs,
+    who: &Who,
     environment: &Environment,
     logging: &Logging,
     http: Option<SocketAddr>,
 ) -> Ended {
-    match live(args, environment, logging, http).await {
+    match live(who, environment, logging, http).await {
         Ok(ended) => ended,
         Err(e) => {
             error!(error = &e as &dyn std::error::Error, "the worker does not start");
@@ -55,12 +54,12 @@ pub(super) async fn run(
 }
 
 async fn live(
-    args: &WorkerArgs,
+    who: &Who,
     environment: &Environment,
     logging: &Logging,
     http: Option<SocketAddr>,
 ) -> Result<Ended, Failure> {
-    let _lock = lock(&args.home)?;
+    let _lock = lock(&who.home)?;
     let mut signals = Signals::install().map_err(Failure::Signals)?;
     let wanted = http.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
     let listener = TcpListener::bind(wanted).await.map_err(|e| Failure::Bind(wanted, e))?;
@@ -71,19 +70,19 @@ async fn live(
         platforms: Family::ALL.iter().map(|family| family.as_str().to_owned()).collect(),
     }];
     let loaded =
-        load::load(&args.profile, &args.home, &prepare(args, &listeners, environment), environment).await;
+        load::load(&who.profile, &who.home, &prepare(who, &listeners, environment), environment).await;
     if let Some(config) = &loaded.config {
         logging.configure(&config.logging);
         logging.redact(config);
     }
     log_problems(&loaded.report.problems);
     let record = status::empty(
-        args.profile.as_str(),
+        who.profile.as_str(),
         process::pid(),
         process::start_time(process::pid()),
         process::argv(),
     );
-    let reporter = Reporter::start(Status::new(record), &args.home);
+    let reporter = Reporter::start(Status::new(record), &who.home);
     let Some(config) = loaded.config else {
         reporter.finish(State::StartupFailed, Some("the configuration cannot be used; see the log")).await;
         return Ok(Ended(exit::CONFIG));
@@ -92,7 +91,7 @@ async fn live(
     warn_if_nothing_to_serve(&config);
     let parts = Parts {
         config,
-        home: &args.home,
+        home: &who.home,
         environment,
         listeners,
         listener: Listener::Tcp(listener),
@@ -141,8 +140,8 @@ async fn live(
 
 /// What a supervisor would have said. The default profile keeps its own listeners' rules; any other one is served as a secondary
 /// is, so that its file means the same here and there.
-fn prepare(args: &WorkerArgs, listeners: &[BoundListener], environment: &Environment) -> Prepare {
-    let primary = args.profile.is_default();
+fn prepare(who: &Who, listeners: &[BoundListener], environment: &Environment) -> Prepare {
+    let primary = who.profile.is_default();
     Prepare {
         claim_key: [0; 32],
         generation: 0,

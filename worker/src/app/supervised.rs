@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::serving::{Parts, Reporter, Serving};
-use super::{Ended, Signals, log_problems};
-use crate::cli::WorkerArgs;
+use super::{Ended, Signals, Who, log_problems};
 use crate::control::{Control, ControlError};
 use crate::http::Listener;
 use crate::load;
@@ -26,12 +25,12 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(50);
 
 /// The whole life. Every way out writes the last status first.
 pub(super) async fn run(
-    args: &WorkerArgs,
+    who: &Who,
     environment: &Environment,
     logging: &Logging,
     inherited: Inherited,
 ) -> Ended {
-    match live(args, environment, logging, inherited).await {
+    match live(who, environment, logging, inherited).await {
         Ok(ended) => ended,
         Err(e) => {
             let gone = matches!(e, Failure::Control(ControlError::Closed));
@@ -57,7 +56,7 @@ enum Failure {
 }
 
 async fn live(
-    args: &WorkerArgs,
+    who: &Who,
     environment: &Environment,
     logging: &Logging,
     inherited: Inherited,
@@ -72,7 +71,7 @@ async fn live(
     };
     logging.set_generation(prepare.generation);
 
-    let loaded = load::load(&args.profile, &args.home, &prepare, environment).await;
+    let loaded = load::load(&who.profile, &who.home, &prepare, environment).await;
     if let Some(config) = &loaded.config {
         logging.configure(&config.logging);
         logging.redact(config);
@@ -81,7 +80,7 @@ async fn live(
     control.send(&FromWorker::Report(loaded.report)).await?;
 
     let record = status::empty(
-        args.profile.as_str(),
+        who.profile.as_str(),
         process::pid(),
         process::start_time(process::pid()),
         process::argv(),
@@ -95,7 +94,7 @@ async fn live(
         Next::Message(ToWorker::Admit(admit)) => admit,
         Next::Message(ToWorker::Refuse { reason }) => {
             warn!("not admitted: {reason}");
-            Reporter::start(status, &args.home).finish(State::StartupFailed, Some(&reason)).await;
+            Reporter::start(status, &who.home).finish(State::StartupFailed, Some(&reason)).await;
             return Ok(Ended(exit::CONFIG));
         }
         Next::Message(other) => return Ok(unexpected(&other)),
@@ -104,16 +103,14 @@ async fn live(
     let Some(config) = loaded.config else {
         // Admission without a configuration would be a bug of the supervisor; nothing is served on guesses.
         error!("admitted although the configuration cannot be used");
-        Reporter::start(status, &args.home)
-            .finish(State::StartupFailed, Some("unusable configuration"))
-            .await;
+        Reporter::start(status, &who.home).finish(State::StartupFailed, Some("unusable configuration")).await;
         return Ok(Ended(exit::CONFIG));
     };
     status.update(|record| record.served_profiles = served(&prepare, &admit));
-    let reporter = Reporter::start(status, &args.home);
+    let reporter = Reporter::start(status, &who.home);
     let parts = Parts {
         config,
-        home: &args.home,
+        home: &who.home,
         environment,
         listeners: admit.listeners,
         listener: Listener::Data(listener),
@@ -317,7 +314,6 @@ impl Duty {
                 Event::Message(Ok(ToWorker::Drain { deadline_ms })) => {
                     deadline = Instant::now() + Duration::from_millis(deadline_ms);
                 }
-                Event::Message(Ok(_)) => {}
                 Event::Message(Err(_)) => {
                     connected = false;
                     deadline = deadline.min(Instant::now() + SHORT);
@@ -326,7 +322,7 @@ impl Duty {
                     // Nobody to tell: the drain goes on.
                     let _ = control.beat(serving.heartbeat()).await;
                 }
-                Event::Beat => {}
+                Event::Beat | Event::Message(Ok(_)) => {}
             }
         }
     }

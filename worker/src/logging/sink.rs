@@ -322,7 +322,7 @@ fn queue_printed(sink: &Sink, text: &str) {
 
 /// A file that may refuse to be written.
 struct File {
-    file: Rotating,
+    inner: Rotating,
     lost: u64,
     /// After a failure: not before.
     again: Option<Instant>,
@@ -330,28 +330,27 @@ struct File {
 
 impl File {
     fn new(path: camino::Utf8PathBuf) -> Self {
-        Self { file: Rotating::new(path, MAX_LEN, BACKUPS), lost: 0, again: None }
+        Self { inner: Rotating::new(path, MAX_LEN, BACKUPS), lost: 0, again: None }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "paces attempts on a failing disk; nothing depends on it")]
     fn append(&mut self, lines: &[u8], max_len: u64, backups: u32, sink: &Sink) {
         if lines.is_empty() {
             return;
         }
-        (self.file.max_len, self.file.backups) = (max_len, backups);
+        (self.inner.max_len, self.inner.backups) = (max_len, backups);
         if self.again.is_some_and(|again| Instant::now() < again) {
             self.lost += lines.len() as u64;
             return;
         }
         let told = if self.lost > 0 {
             let text = format!("{} bytes of this log could not be written and are lost", self.lost);
-            self.file
+            self.inner
                 .append(sink.line("WARNING", "gateway.logging", &text).as_bytes())
                 .map(|()| self.lost = 0)
         } else {
             Ok(())
         };
-        if told.and_then(|()| self.file.append(lines)).is_err() {
+        if told.and_then(|()| self.inner.append(lines)).is_err() {
             self.lost += lines.len() as u64;
             self.again = Some(Instant::now() + Duration::from_secs(1));
         } else {

@@ -18,6 +18,16 @@ impl Owner {
         Self { pid, start_time: start_time(pid).unwrap_or(0) }
     }
 
+    /// From its two columns.
+    pub(crate) fn from_columns(pid: u32, start: i64) -> Self {
+        Self { pid, start_time: start.cast_unsigned() }
+    }
+
+    /// The start time as SQLite keeps it.
+    pub(crate) fn start_column(self) -> i64 {
+        self.start_time.cast_signed()
+    }
+
     /// Whether that process still runs. A zombie does not.
     pub fn is_alive(self) -> bool {
         alive(self)

@@ -1,20 +1,237 @@
 //! Opening the file and bringing its schema up to what we need, without ever taking anything away.
+//!
+//! `schema_v22.sql` is the schema as 0.19.0's own file shows it, statement by statement, each ended by ` ;` at a line's end. After
+//! a completed check the file's schema cookie is kept in `state_meta`; while it is unchanged, opening looks no further.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::StoreError;
 
+/// 0.19.0's schema.
+const SCHEMA: &str = include_str!("schema_v22.sql");
+/// Its version.
+const VERSION: i64 = 22;
+/// Our tables.
+const OURS: &str = include_str!("ours.sql");
+/// Their version.
+const OURS_VERSION: i64 = 1;
+/// Key of that version in `state_meta`.
+const OURS_KEY: &str = "hermes_tables_version";
+/// Key of the schema cookie after the last check.
+const COOKIE_KEY: &str = "hermes_schema_cookie";
+
+/// Statements that stay prepared; the whole set of a busy worker.
+const STATEMENTS: usize = 64;
+/// One try of SQLite's own waiting; the writer repeats with jitter.
+const BUSY_STEP: Duration = Duration::from_millis(250);
+/// Patience while opening.
+const BUSY_OPEN: Duration = Duration::from_secs(10);
+
 /// Opens, checks, completes.
 pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
-    Connection::open(path).map_err(|e| StoreError::Open { path: path.to_owned(), source: Arc::new(e) })
+    let is_new = prepare_file(path)?;
+    let sql = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).map_err(sql)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.busy_timeout(BUSY_OPEN).map_err(sql)?;
+    db.execute_batch(
+        "PRAGMA cache_size = -512; PRAGMA mmap_size = 0; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;",
+    )
+    .map_err(sql)?;
+    if is_new || !is_checked(&db) {
+        if let Some(found) = foreign(&db).map_err(sql)? {
+            return Err(StoreError::Foreign { path: path.to_owned(), found });
+        }
+        to_wal(&db).map_err(sql)?;
+        complete(&mut db).map_err(sql)?;
+    } else {
+        to_wal(&db).map_err(sql)?;
+    }
+    // The log shrinks back after a burst.
+    db.execute_batch("PRAGMA journal_size_limit = 4194304;").map_err(sql)?;
+    db.busy_timeout(BUSY_STEP).map_err(sql)?;
+    Ok(db)
 }
 
 /// 20 to 150 ms, different each time: two waiting processes must not meet again.
 pub(super) fn jitter() -> Duration {
     Duration::from_millis(20 + RandomState::new().hash_one(()) % 131)
 }
+
+/// Creates the file, readable by its owner only, or looks at its first bytes. `true` = empty.
+fn prepare_file(path: &Utf8Path) -> Result<bool, StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source: Arc::new(source) };
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true).write(true).create(true);
+    #[cfg(unix)]
+    {
+        use fs_err::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let mut file = match options.open(path) {
+        Ok(file) => file,
+        // Reading a read-only file still works; writing will say why it does not.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => fs_err::File::open(path).map_err(io)?,
+        Err(e) => return Err(io(e)),
+    };
+    let metadata = file.metadata().map_err(io)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if metadata.permissions().mode() & 0o077 != 0
+            && let Err(error) = fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        {
+            tracing::warn!(%error, "others can read the database");
+        }
+    }
+    if metadata.len() == 0 {
+        return Ok(true);
+    }
+    let mut magic = [0_u8; 16];
+    let whole = file.read_exact(&mut magic).is_ok();
+    if whole && &magic == b"SQLite format 3\0" {
+        return Ok(false);
+    }
+    Err(StoreError::Foreign { path: path.to_owned(), found: "it is no SQLite file".to_owned() })
+}
+
+fn to_wal(db: &Connection) -> rusqlite::Result<()> {
+    let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        // A network file system refuses and stays with its journal; SQLite answers with the mode that holds.
+        let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            tracing::warn!(mode, "the file system allows no write-ahead log; commits will be slower");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the schema is the one that was last found complete.
+fn is_checked(db: &Connection) -> bool {
+    let seen = db.query_row(
+        "SELECT (SELECT CAST(value AS INTEGER) FROM state_meta WHERE key = ?1),
+                (SELECT CAST(value AS INTEGER) FROM state_meta WHERE key = ?2)",
+        [OURS_KEY, COOKIE_KEY],
+        |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)),
+    );
+    matches!((seen, cookie(db)), (Ok((Some(ours), Some(seen))), Ok(now)) if ours >= OURS_VERSION && seen == now)
+}
+
+/// SQLite's counter of schema changes.
+fn cookie(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA schema_version", [], |row| row.get(0))
+}
+
+/// What this database is, when it is none of ours.
+fn foreign(db: &Connection) -> rusqlite::Result<Option<String>> {
+    let names = names(db)?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let known = ["sessions", "messages", "schema_version", "state_meta", "gateway_routing"];
+    if !known.iter().any(|name| names.contains(*name)) {
+        let shown: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+        return Ok(Some(format!("its tables are {}, …", shown.join(", "))));
+    }
+    for (table, needed) in
+        [("sessions", ["id", "source", "started_at"]), ("messages", ["id", "session_id", "role"])]
+    {
+        if names.contains(table) {
+            let columns = columns(db, table)?;
+            if let Some(missing) = needed.iter().find(|column| !columns.contains(**column)) {
+                return Ok(Some(format!("its table {table} has no column {missing}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn names(db: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    db.prepare("SELECT name FROM sqlite_master")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn columns(db: &Connection, table: &str) -> rusqlite::Result<BTreeSet<String>> {
+    db.prepare("SELECT name FROM pragma_table_info(?1)")?.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// One statement of the schema file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Object<'a> {
+    sql: &'a str,
+    /// `TABLE`, `INDEX`, `VIRTUAL`, `TRIGGER`
+    kind: &'a str,
+    name: &'a str,
+}
+
+/// The statements, in the order in which they can run. Those that SQLite makes by itself are left out: `sqlite_*`, and the
+/// shadow tables of the search index, which are the only ones with a quoted name.
+fn objects() -> impl Iterator<Item = Object<'static>> {
+    SCHEMA.split(" ;\n").map(str::trim).filter_map(|sql| {
+        let mut words = sql.split(|c: char| c.is_whitespace() || c == '(').filter(|word| !word.is_empty());
+        let kind = words.nth(1)?;
+        let name = words.find(|word| !matches!(*word, "INDEX" | "TABLE"))?;
+        (!name.starts_with('\'') && !name.starts_with("sqlite_")).then_some(Object { sql, kind, name })
+    })
+}
+
+/// Creates what is missing, in one transaction.
+fn complete(db: &mut Connection) -> rusqlite::Result<()> {
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let have = names(&tx)?;
+    for table in objects().filter(|o| o.kind == "TABLE" && have.contains(o.name)) {
+        add_columns(&tx, table)?;
+    }
+    for object in objects().filter(|o| !have.contains(o.name)) {
+        tx.execute_batch(object.sql)?;
+        if object.kind == "VIRTUAL" && have.contains("messages") {
+            tx.execute_batch(&format!(
+                "INSERT INTO {}(rowid, content) SELECT id,
+                 COALESCE(content, '') || ' ' || COALESCE(tool_name, '') || ' ' || COALESCE(tool_calls, '') FROM messages",
+                object.name
+            ))?;
+        }
+    }
+    let version: Option<i64> =
+        tx.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()?;
+    if version.is_none() {
+        tx.execute("INSERT INTO schema_version(version) VALUES (?1)", [VERSION])?;
+    }
+    tx.execute_batch(OURS)?;
+    tx.execute(
+        "INSERT INTO state_meta(key, value) VALUES (?1, ?2)
+         ON CONFLICT(key) DO UPDATE SET value = excluded.value WHERE CAST(value AS INTEGER) < ?3",
+        params![OURS_KEY, OURS_VERSION.to_string(), OURS_VERSION],
+    )?;
+    let cookie = cookie(&tx)?;
+    tx.execute(
+        "INSERT INTO state_meta(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        params![COOKIE_KEY, cookie.to_string()],
+    )?;
+    tx.commit()
+}
+
+/// Adds columns that an older version of the table lacks. Its version stays: 0.19.0 migrates the data when it opens the file.
+fn add_columns(db: &Connection, table: Object<'_>) -> rusqlite::Result<()> {
+    let have = columns(db, table.name)?;
+    for line in table.sql.lines().skip(1) {
+        let definition = line.trim().trim_end_matches(',');
+        let Some(name) = definition.split_whitespace().next() else { continue };
+        let is_column = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        if is_column && !have.contains(name) {
+            db.execute_batch(&format!("ALTER TABLE {} ADD COLUMN {definition}", table.name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! `github_comment`: the answer as a comment on a pull request, by the `gh` program.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::DeliveryError;
+
+/// Time for one comment.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What of `gh`'s complaint is kept.
+const SHOWN: usize = 300;
+
+/// Runs `gh pr comment`, with `env` as its whole environment.
+pub(super) async fn comment(
+    env: &[(String, String)],
+    extra: &BTreeMap<String, String>,
+    text: &str,
+) -> Result<(), DeliveryError> {
+    let (repo, number) = parameters(extra)?;
+    let command = command(env, &["pr", "comment", &number.to_string(), "--repo", repo, "--body", text]);
+    run(command).await
+}
+
+/// The repository and the pull request, checked as 0.19.0 does.
+fn parameters(extra: &BTreeMap<String, String>) -> Result<(&str, u64), DeliveryError> {
+    let wrong = |text: &str| DeliveryError::Permanent(text.to_owned());
+    let given = |name: &str| extra.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+    let (Some(repo), Some(number)) = (given("repo"), given("pr_number")) else {
+        return Err(wrong("Missing repo or pr_number"));
+    };
+    let number = number.parse().ok().filter(|n| *n > 0).ok_or_else(|| wrong("Invalid pr_number"))?;
+    let is_name = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    // A leading `-` would be read as an option.
+    let valid = repo.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name));
+    if !valid || repo.starts_with('-') {
+        return Err(wrong("Invalid repo format"));
+    }
+    Ok((repo, number))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where deliveries start a program; its environment is cleared"
+)]
+fn command(env: &[(String, String)], args: &[&str]) -> Command {
+    let mut command = Command::new("gh");
+    command
+        .args(args)
+        .env_clear()
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+async fn run(mut command: Command) -> Result<(), DeliveryError> {
+    let child = command.spawn().map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            DeliveryError::Permanent("gh CLI not installed".to_owned())
+        } else {
+            DeliveryError::Temporary(format!("cannot run gh: {error}"))
+        }
+    })?;
+    let output = tokio::time::timeout(TIMEOUT, child.wait_with_output())
+        .await
+        .map_err(|_| DeliveryError::Temporary(format!("gh timed out after {} s", TIMEOUT.as_secs())))?
+        .map_err(|error| DeliveryError::Temporary(format!("cannot run gh: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr: String = stderr.trim().chars().take(SHOWN).collect();
+    let hopeless = ["HTTP 401", "HTTP 403", "HTTP 404", "HTTP 422", "Could not resolve to", "gh auth login"];
+    let message = format!("gh failed: {stderr}");
+    if hopeless.iter().any(|sign| stderr.contains(sign)) {
+        Err(DeliveryError::Permanent(message))
+    } else {
+        Err(DeliveryError::Temporary(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extra(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn parameters_are_checked_in_the_words_of_0_19_0() {
+        let good = extra(&[("repo", "owner/name.rs"), ("pr_number", "7")]);
+        assert_eq!(parameters(&good), Ok(("owner/name.rs", 7)));
+        for (bad, says) in [
+            (extra(&[("repo", "o/n")]), "Missing repo or pr_number"),
+            (extra(&[("repo", "o/n"), ("pr_number", "0")]), "Invalid pr_number"),
+            (extra(&[("repo", "o/n"), ("pr_number", "{number}")]), "Invalid pr_number"),
+            (extra(&[("repo", "o/n/x"), ("pr_number", "1")]), "Invalid repo format"),
+            (extra(&[("repo", "--body/x"), ("pr_number", "1")]), "Invalid repo format"),
+            (extra(&[("repo", "o n/x"), ("pr_number", "1")]), "Invalid repo format"),
+        ] {
+            assert_eq!(parameters(&bad), Err(DeliveryError::Permanent(says.to_owned())));
+        }
+    }
+}

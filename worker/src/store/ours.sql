@@ -1,0 +1,53 @@
+-- Tables of ours in state.db. 0.19.0 neither reads nor drops them. Times are seconds since the epoch.
+
+-- One row per event that came in; see `inbox.rs` for the states.
+CREATE TABLE IF NOT EXISTS hermes_inbox (
+    id INTEGER PRIMARY KEY,
+    platform TEXT NOT NULL,
+    scope TEXT,
+    dedup_id TEXT,
+    session_key TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    payload TEXT,
+    received_at REAL NOT NULL,
+    owner_pid INTEGER,
+    owner_start INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    session_id TEXT,
+    finished_at REAL,
+    error TEXT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS hermes_inbox_dedup
+    ON hermes_inbox(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS hermes_inbox_live ON hermes_inbox(session_key, id) WHERE finished_at IS NULL;
+CREATE INDEX IF NOT EXISTS hermes_inbox_waiting ON hermes_inbox(id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS hermes_inbox_finished ON hermes_inbox(finished_at) WHERE finished_at IS NOT NULL;
+
+-- Who runs a session's turn. Void when that process is gone.
+CREATE TABLE IF NOT EXISTS hermes_lease (
+    session_key TEXT PRIMARY KEY,
+    owner_pid INTEGER NOT NULL,
+    owner_start INTEGER NOT NULL,
+    taken_at REAL NOT NULL
+) WITHOUT ROWID;
+
+-- Answers on their way out: pending, sending, done, failed.
+CREATE TABLE IF NOT EXISTS hermes_delivery (
+    id INTEGER PRIMARY KEY,
+    session_id TEXT,
+    platform TEXT NOT NULL,
+    chat_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    extra TEXT NOT NULL,
+    content TEXT,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL,
+    created_at REAL NOT NULL,
+    finished_at REAL,
+    owner_pid INTEGER,
+    owner_start INTEGER,
+    last_error TEXT
+);
+CREATE INDEX IF NOT EXISTS hermes_delivery_open ON hermes_delivery(next_attempt_at) WHERE finished_at IS NULL;
+CREATE INDEX IF NOT EXISTS hermes_delivery_finished ON hermes_delivery(finished_at) WHERE finished_at IS NOT NULL;

@@ -1,0 +1,147 @@
+use std::time::Instant;
+
+use camino::Utf8PathBuf;
+use tempfile::TempDir;
+
+use super::*;
+
+fn temp() -> (TempDir, Utf8PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(dir.path().join("state.db")).unwrap();
+    (dir, path)
+}
+
+fn statements(db: &Connection) -> BTreeSet<String> {
+    db.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'hermes_%'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap()
+}
+
+fn version(db: &Connection) -> i64 {
+    db.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_new_file_has_exactly_the_schema_of_0_19_0() {
+    let (_dir, path) = temp();
+    let db = open(&path).unwrap();
+    let theirs: BTreeSet<String> =
+        SCHEMA.split(" ;\n").map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
+    assert_eq!(statements(&db), theirs);
+    assert_eq!(version(&db), 22);
+    let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    let keys: i64 = db.query_row("PRAGMA foreign_keys", [], |row| row.get(0)).unwrap();
+    assert_eq!(keys, 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn only_its_owner_reads_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_dir, path) = temp();
+    drop(open(&path).unwrap());
+    let mode = || fs_err::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(open(&path).unwrap());
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn opening_a_complete_file_changes_nothing() {
+    let (_dir, path) = temp();
+    drop(open(&path).unwrap());
+    let db = open(&path).unwrap();
+    assert!(is_checked(&db));
+    let before = cookie(&db).unwrap();
+    let started = Instant::now();
+    let again = open(&path).unwrap();
+    println!("opened in {:?}", started.elapsed());
+    assert_eq!(cookie(&again).unwrap(), before);
+}
+
+#[test]
+fn a_file_of_0_19_0_is_completed_and_keeps_what_it_has() {
+    let (_dir, path) = temp();
+    let old = Connection::open(&path).unwrap();
+    for object in objects() {
+        old.execute_batch(object.sql).unwrap();
+    }
+    old.execute_batch(
+        "INSERT INTO schema_version VALUES (22); CREATE TABLE plugin_notes(x); INSERT INTO plugin_notes VALUES (7);
+         INSERT INTO sessions(id, source, started_at) VALUES ('s', 'cli', 1.5);
+         INSERT INTO messages(session_id, role, content, timestamp) VALUES ('s', 'user', 'needle', 1.5);",
+    )
+    .unwrap();
+    drop(old);
+    let db = open(&path).unwrap();
+    let note: i64 = db.query_row("SELECT x FROM plugin_notes", [], |row| row.get(0)).unwrap();
+    assert_eq!((note, version(&db)), (7, 22));
+    db.query_row("SELECT count(*) FROM hermes_inbox", [], |_| Ok(())).unwrap();
+}
+
+#[test]
+fn versions_are_never_lowered_nor_raised() {
+    for found in [19, 99] {
+        let (_dir, path) = temp();
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&format!(
+            "CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES ({found});"
+        ))
+        .unwrap();
+        drop(old);
+        assert_eq!(version(&open(&path).unwrap()), found);
+    }
+}
+
+#[test]
+fn missing_columns_and_the_search_index_are_added_and_filled() {
+    let (_dir, path) = temp();
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "CREATE TABLE sessions (id TEXT PRIMARY KEY, source TEXT NOT NULL, started_at REAL NOT NULL);
+         CREATE TABLE messages (id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL REFERENCES sessions(id),
+            role TEXT NOT NULL, content TEXT, timestamp REAL NOT NULL);
+         INSERT INTO sessions VALUES ('s', 'cli', 1.0);
+         INSERT INTO messages(session_id, role, content, timestamp) VALUES ('s', 'user', 'find the needle', 1.0);",
+    )
+    .unwrap();
+    drop(old);
+    let db = open(&path).unwrap();
+    for (table, match_) in [("messages_fts", "needle"), ("messages_fts_trigram", "needl")] {
+        let found: i64 = db
+            .query_row(&format!("SELECT rowid FROM {table} WHERE {table} MATCH ?1"), [match_], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(found, 1, "{table}");
+    }
+    let active: i64 = db.query_row("SELECT active FROM messages", [], |row| row.get(0)).unwrap();
+    assert_eq!(active, 1);
+}
+
+#[test]
+fn what_is_not_ours_is_refused_by_name_and_left_alone() {
+    let (_dir, path) = temp();
+    fs_err::write(&path, b"my shopping list").unwrap();
+    let error = open(&path).unwrap_err();
+    assert!(matches!(&error, StoreError::Foreign { .. }), "{error:?}");
+    assert!(error.to_string().contains(path.as_str()));
+    assert_eq!(fs_err::read(&path).unwrap(), b"my shopping list");
+
+    fs_err::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE recipes(x)").unwrap();
+    let before = fs_err::read(&path).unwrap();
+    assert!(matches!(open(&path), Err(StoreError::Foreign { .. })));
+    assert_eq!(fs_err::read(&path).unwrap(), before);
+
+    let mut damaged = b"SQLite format 3\0".to_vec();
+    damaged.resize(4096, 0xff);
+    fs_err::write(&path, &damaged).unwrap();
+    assert!(matches!(open(&path), Err(StoreError::Open { .. })));
+    assert_eq!(fs_err::read(&path).unwrap(), damaged);
+}

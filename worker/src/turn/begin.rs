@@ -1,0 +1,203 @@
+//! Beginning a turn: claim or lease, session, user row, in one transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
+
+use super::finish::{InboxPart, attempt};
+use super::{DirectSession, DirectTurn};
+use crate::engine::{Message, Prompt, Role};
+use crate::inbound::{Inbound, Source};
+use crate::inbox::recover;
+use crate::session::{self, NewSession, Now, SessionContext, history};
+use crate::store::Owner;
+
+/// A claimed item, ready for the engine.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) prompt: Prompt,
+    pub(super) inbox: InboxPart,
+}
+
+/// A row that waits.
+struct Waiting {
+    id: i64,
+    key: String,
+    payload: Option<String>,
+    /// Set when an earlier process claimed it: its user row exists.
+    session_id: Option<String>,
+}
+
+/// Claims up to `room` items, oldest first, of sessions that nobody works on. `careful`: an item that cannot be claimed is set
+/// aside instead of failing all.
+pub(super) fn claim(
+    db: &Connection,
+    ctx: &SessionContext,
+    room: usize,
+    careful: bool,
+) -> rusqlite::Result<Vec<Claimed>> {
+    let waiting: Vec<Waiting> = db
+        .prepare_cached(
+            "SELECT id, session_key, payload, session_id FROM hermes_inbox AS i
+             WHERE state = 'waiting'
+               AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
+             ORDER BY id LIMIT ?1",
+        )?
+        .query_map([i64::try_from(room).unwrap_or(i64::MAX)], |row| {
+            Ok(Waiting { id: row.get(0)?, key: row.get(1)?, payload: row.get(2)?, session_id: row.get(3)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let now = Now::in_zone(&ctx.zone);
+    let mut claimed = Vec::with_capacity(waiting.len());
+    for row in waiting {
+        let parsed = row.payload.as_deref().and_then(|text| serde_json::from_str::<Inbound>(text).ok());
+        match parsed {
+            Some(event) if careful => {
+                let work = || claim_one(db, ctx, &row, event, &now).map(Some);
+                let aside =
+                    |error: rusqlite::Error| set_aside(db, &row, &error.to_string(), &now).map(|()| None);
+                claimed.extend(attempt(db, work, aside)?);
+            }
+            Some(event) => claimed.push(claim_one(db, ctx, &row, event, &now)?),
+            None => set_aside(db, &row, "unreadable payload", &now)?,
+        }
+    }
+    Ok(claimed)
+}
+
+/// Keeps an item that cannot run as failed.
+fn set_aside(db: &Connection, row: &Waiting, error: &str, now: &Now) -> rusqlite::Result<()> {
+    tracing::error!(item = row.id, error, "inbox item cannot run; it is kept as failed");
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'failed', finished_at = ?2, error = ?3 WHERE id = ?1",
+    )?
+    .execute(params![row.id, now.epoch, error])?;
+    recover::promote(db, &row.key)
+}
+
+fn claim_one(
+    db: &Connection,
+    ctx: &SessionContext,
+    row: &Waiting,
+    event: Inbound,
+    now: &Now,
+) -> rusqlite::Result<Claimed> {
+    let user = Message { role: Role::User, content: Value::String(event.text) };
+    let resumed = match &row.session_id {
+        Some(id) => resume(db, ctx, id, &event.source, now)?,
+        None => None,
+    };
+    let (session_id, system, messages) = if let Some(resumed) = resumed {
+        resumed
+    } else {
+        let opened = session::open_for_key(db, ctx, &row.key, &event.source, now)?;
+        history::append(db, &opened.id, &user, now.epoch)?;
+        let messages = if opened.is_new { vec![user] } else { history::load(db, &opened.id)? };
+        (opened.id, opened.system, messages)
+    };
+    take_lease(db, ctx.owner, &row.key, now.epoch)?;
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'claimed', owner_pid = ?2, owner_start = ?3, session_id = ?4 WHERE id = ?1",
+    )?
+    .execute(params![row.id, ctx.owner.pid, ctx.owner.start_column(), session_id])?;
+    Ok(Claimed {
+        prompt: Prompt { session_id, system, messages },
+        inbox: InboxPart {
+            id: row.id,
+            session_key: row.key.clone(),
+            remembers: event.dedup.is_some(),
+            end_session: event.end_session,
+            delivery: event.delivery,
+            platform: event.source.platform,
+            chat_id: event.source.chat_id.unwrap_or_default(),
+        },
+    })
+}
+
+/// The turn of an earlier process goes on from what is stored. `None`: someone deleted the session meanwhile.
+fn resume(
+    db: &Connection,
+    ctx: &SessionContext,
+    id: &str,
+    source: &Source,
+    now: &Now,
+) -> rusqlite::Result<Option<(String, String, Vec<Message>)>> {
+    let stored: Option<Option<String>> = db
+        .prepare_cached("SELECT system_prompt FROM sessions WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let Some(stored) = stored else { return Ok(None) };
+    let system = session::current_prompt(db, ctx, id, stored, source, now)?;
+    Ok(Some((id.to_owned(), system, history::load(db, id)?)))
+}
+
+/// `false`: held by someone else.
+fn take_lease(db: &Connection, me: Owner, key: &str, now: f64) -> rusqlite::Result<bool> {
+    let taken = db
+        .prepare_cached(
+            "INSERT INTO hermes_lease(session_key, owner_pid, owner_start, taken_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![key, me.pid, me.start_column(), now])?;
+    Ok(taken == 1)
+}
+
+/// What came of the wish to begin a direct turn.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// The session's turn runs elsewhere; ask again.
+    Leased,
+    /// The user row is stored.
+    Started { prompt: Prompt, lease: String },
+}
+
+/// Begins a direct turn: its session is leased under its key where it has one, else under its id.
+pub(super) fn begin_direct(
+    db: &Connection,
+    ctx: &SessionContext,
+    turn: &DirectTurn,
+) -> rusqlite::Result<Begun> {
+    let now = Now::in_zone(&ctx.zone);
+    let id = turn.session.id();
+    let row: Option<(Option<String>, Option<String>)> = db
+        .prepare_cached("SELECT session_key, system_prompt FROM sessions WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let key = row.as_ref().and_then(|(key, _)| key.clone());
+    let lease = key.filter(|key| !key.is_empty()).unwrap_or_else(|| id.to_owned());
+    if !take_lease(db, ctx.owner, &lease, now.epoch)? {
+        // The other one may be dead.
+        recover::recover(db, ctx.owner)?;
+        if !take_lease(db, ctx.owner, &lease, now.epoch)? {
+            return Ok(Begun::Leased);
+        }
+    }
+    let source =
+        Source { platform: "api_server".to_owned(), user_id: turn.user.clone(), ..Source::default() };
+    let is_new = row.is_none();
+    let mut system = match row {
+        Some((_, stored)) => session::current_prompt(db, ctx, id, stored, &source, &now)?,
+        None => {
+            session::create(db, ctx, &NewSession { id: Some(id), source: &source, session_key: None }, &now)?
+                .system
+        }
+    };
+    let mut messages = match &turn.session {
+        DirectSession::Continue(_) => history::load(db, id)?,
+        DirectSession::Fresh(_) => turn.history.clone(),
+    };
+    if is_new {
+        for earlier in &messages {
+            history::append(db, id, earlier, now.epoch)?;
+        }
+    }
+    let user = Message { role: Role::User, content: turn.input.clone() };
+    history::append(db, id, &user, now.epoch)?;
+    messages.push(user);
+    if let Some(own) = turn.system.as_deref().filter(|text| !text.is_empty()) {
+        if !system.is_empty() {
+            system.push_str("\n\n");
+        }
+        system.push_str(own);
+    }
+    Ok(Begun::Started { prompt: Prompt { session_id: id.to_owned(), system, messages }, lease })
+}

@@ -1,0 +1,121 @@
+//! A direct turn: a client waits for it, and may go away at any moment.
+//!
+//! The whole turn is one task of the worker's, not of the request: whatever was begun is ended, also when the request's future is
+//! dropped between two steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::begin::{Begun, begin_direct};
+use super::finish::{Ending, Finished, finish, release_lease};
+use super::{DirectTurn, Inner, RunningTurn, TurnError, run};
+use crate::engine::{EngineError, Event, Outcome, Prompt};
+use crate::store::StoreError;
+
+/// Pieces between the engine and a client that reads slowly.
+const EVENTS: usize = 64;
+
+/// How often another process's lease is looked at again.
+const FOREIGN_LEASE: Duration = Duration::from_millis(250);
+
+/// Pause while the database cannot be written.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Ends of a turn's channels, on its task's side.
+struct Client {
+    started: oneshot::Sender<Result<(), TurnError>>,
+    events: mpsc::Sender<Event>,
+    outcome: oneshot::Sender<Result<Outcome, TurnError>>,
+}
+
+/// Starts the task and waits until the user's message is stored.
+pub(super) async fn start(inner: &Arc<Inner>, turn: DirectTurn) -> Result<RunningTurn, TurnError> {
+    let slot = inner.take_run_slot()?;
+    let session_id = turn.session.id().to_owned();
+    let cancel = inner.interrupt.child_token();
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let (outcome_in, outcome) = oneshot::channel();
+    let (started_in, started) = oneshot::channel();
+    let client = Client { started: started_in, events: events_in, outcome: outcome_in };
+    let (task_inner, task_cancel) = (Arc::clone(inner), cancel.clone());
+    // Dropped with this future: then the task gives up.
+    let guard = cancel.drop_guard();
+    inner.tasks.spawn(async move {
+        serve(&task_inner, turn, client, task_cancel).await;
+        drop(slot);
+    });
+    started.await.unwrap_or(Err(TurnError::Engine(EngineError::Interrupted)))?;
+    Ok(RunningTurn { session_id, events, outcome, cancel: guard })
+}
+
+async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: CancellationToken) {
+    let (prompt, lease) = match begin(inner, turn, &cancel).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            let _gone = client.started.send(Err(error));
+            return;
+        }
+    };
+    let result = if client.started.send(Ok(())).is_ok() {
+        run::run(inner.engine.as_ref(), &prompt, client.events, &cancel).await
+    } else {
+        Err(TurnError::Engine(EngineError::Interrupted))
+    };
+    let (ending, result) = match result {
+        Ok(outcome) => (Ending::Answered(outcome.clone()), Ok(outcome)),
+        Err(error @ TurnError::Engine(EngineError::Interrupted)) => (Ending::Released, Err(error)),
+        Err(error) => (run::failed(&error), Err(error)),
+    };
+    let finished = Finished { session_id: prompt.session_id, lease, inbox: None, ending };
+    let ctx = Arc::clone(&inner.session);
+    let lease = finished.lease.clone();
+    let stored = inner.store.write(move |db| finish(db, &ctx, &finished)).await;
+    let is_stored = stored.is_ok();
+    let _gone = client.outcome.send(stored.map_err(TurnError::Store).and(result));
+    if !is_stored {
+        free(inner, lease).await;
+    }
+    inner.lease_freed.notify_waiters();
+    // An inbox item of the same session may have waited for the lease.
+    inner.store.arrived().notify_one();
+}
+
+/// A turn whose end could not be written must not block its session for good.
+async fn free(inner: &Inner, lease: String) {
+    let me = inner.store.owner();
+    while !inner.interrupt.is_cancelled() {
+        let key = lease.clone();
+        match inner.store.write_one(move |db| release_lease(db, me, &key)).await {
+            Ok(()) | Err(StoreError::Closed { .. }) => return,
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+async fn begin(
+    inner: &Inner,
+    turn: DirectTurn,
+    cancel: &CancellationToken,
+) -> Result<(Prompt, String), TurnError> {
+    let turn = Arc::new(turn);
+    loop {
+        let freed = inner.lease_freed.notified();
+        tokio::pin!(freed);
+        // From here on a freed lease is noticed, also while the store answers.
+        freed.as_mut().enable();
+        let (ctx, turn) = (Arc::clone(&inner.session), Arc::clone(&turn));
+        match inner.store.write(move |db| begin_direct(db, &ctx, &turn)).await? {
+            Begun::Started { prompt, lease } => return Ok((prompt, lease)),
+            Begun::Leased => {
+                tokio::select! {
+                    () = freed => {}
+                    () = tokio::time::sleep(FOREIGN_LEASE) => {}
+                    () = cancel.cancelled() => return Err(TurnError::Engine(EngineError::Interrupted)),
+                }
+            }
+        }
+    }
+}

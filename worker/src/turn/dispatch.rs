@@ -1,0 +1,298 @@
+//! The inbox dispatcher: one task that claims, starts and ends inbox turns.
+//!
+//! Each step is one job of the store: it writes the ends of all turns that finished since the last step and claims as many items as
+//! there is room for. While a step is being committed, turns run and finish; so under load a commit carries many turns. Items
+//! are taken from the table a roomful at a time, whatever the backlog.
+//!
+//! Idle, it sleeps until the inbox rings, and once a second looks whether another process wrote to the database (one `stat`):
+//! the other generation of this worker may have left an item, or died.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::begin::{Claimed, claim};
+use super::finish::{Ending, Finished, finish, finish_or_give_up};
+use super::{Inner, run};
+use crate::inbox::prune::prune;
+use crate::inbox::recover::{Recovered, recover};
+use crate::session::{epoch, mirror};
+use crate::store::StoreError;
+
+/// How often other processes' traces are looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// Pause after a step that could not be committed.
+const RETRY: Duration = Duration::from_secs(1);
+/// Shortest time between two writings of the mirror; a slow one lengthens it.
+const MIRROR: Duration = Duration::from_secs(5);
+/// Time between two rounds of forgetting.
+const PRUNE: Duration = Duration::from_mins(10);
+
+pub(super) struct Dispatcher {
+    inner: Arc<Inner>,
+    finished: mpsc::Receiver<Finished>,
+    report: mpsc::Sender<Finished>,
+    /// Items may be waiting.
+    look: bool,
+    /// Leases of other processes are to be checked.
+    sweep: bool,
+    /// The database's log as last seen.
+    seen: Option<(u64, std::time::SystemTime)>,
+    wal: Utf8PathBuf,
+    mirror: Mirror,
+    prune_at: Instant,
+    /// The last step failed over some item's data: the next one finds it and sets it aside.
+    careful: bool,
+}
+
+struct Mirror {
+    path: Option<Utf8PathBuf>,
+    dirty: bool,
+    next: Instant,
+}
+
+/// What one step did.
+struct Step {
+    claimed: Vec<Claimed>,
+    recovered: Recovered,
+}
+
+impl Dispatcher {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        let (report, finished) = mpsc::channel(inner.settings.max_concurrent_sessions.max(1));
+        let path = inner.settings.write_sessions_json.then(|| inner.store.home().sessions_json());
+        let now = Instant::now();
+        Self {
+            finished,
+            report,
+            look: true,
+            sweep: true,
+            seen: None,
+            wal: Utf8PathBuf::from(format!("{}-wal", inner.store.path())),
+            mirror: Mirror { path, dirty: false, next: now + MIRROR },
+            prune_at: now + PRUNE,
+            careful: false,
+            inner,
+        }
+    }
+
+    /// Runs until told to stop and everything that ran is written.
+    pub(super) async fn run(mut self) {
+        self.import().await;
+        let mut ended: Arc<Vec<Finished>> = Arc::default();
+        loop {
+            self.gather(&mut ended);
+            let room = self.room(ended.len());
+            if !ended.is_empty() || self.sweep || (self.look && room > 0) {
+                match self.step(Arc::clone(&ended), room).await {
+                    Ok(step) => {
+                        self.careful = false;
+                        self.took(step, &std::mem::take(&mut ended), room);
+                    }
+                    Err(StoreError::Closed { .. }) => return,
+                    Err(error) if error.is_about_data() && !self.careful => self.careful = true,
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), turns = ended.len(), "turns wait to be written");
+                        if self.inner.stop.is_cancelled() {
+                            return;
+                        }
+                        tokio::select! {
+                            () = tokio::time::sleep(RETRY) => {}
+                            () = self.inner.stop.cancelled() => {}
+                        }
+                    }
+                }
+                continue;
+            }
+            if self.inner.stop.is_cancelled() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
+                () = self.inner.store.arrived().notified() => self.look = true,
+                () = self.inner.stop.cancelled() => {}
+                () = tokio::time::sleep(TICK) => self.tick().await,
+            }
+            self.housekeep().await;
+        }
+        self.write_mirror().await;
+    }
+
+    /// Takes every end that is already there.
+    fn gather(&mut self, ended: &mut Arc<Vec<Finished>>) {
+        let mut more = Vec::new();
+        while let Ok(one) = self.finished.try_recv() {
+            more.push(one);
+        }
+        if !more.is_empty() {
+            // The job that held the other reference is over, so this does not copy.
+            let mut all = Arc::try_unwrap(std::mem::take(ended)).unwrap_or_default();
+            all.append(&mut more);
+            *ended = Arc::new(all);
+        }
+    }
+
+    /// Turns that may be started once those that ended are written.
+    fn room(&self, ended: usize) -> usize {
+        if self.inner.is_quiesced() {
+            return 0;
+        }
+        let running = self.inner.inbox_turns() - ended;
+        self.inner.settings.max_concurrent_sessions.max(1).saturating_sub(running)
+    }
+
+    async fn step(&self, ended: Arc<Vec<Finished>>, room: usize) -> Result<Step, StoreError> {
+        let ctx = Arc::clone(&self.inner.session);
+        let (sweep, careful) = (self.sweep, self.careful);
+        self.inner
+            .store
+            .write(move |db| {
+                for turn in ended.iter() {
+                    if careful {
+                        finish_or_give_up(db, &ctx, turn)?;
+                    } else {
+                        finish(db, &ctx, turn)?;
+                    }
+                }
+                let recovered = if sweep { recover(db, ctx.owner)? } else { Recovered::default() };
+                let claimed = if room > 0 { claim(db, &ctx, room, careful)? } else { Vec::new() };
+                drop(ended);
+                Ok(Step { claimed, recovered })
+            })
+            .await
+    }
+
+    /// Starts what was claimed and says what ended.
+    fn took(&mut self, step: Step, ended: &[Finished], room: usize) {
+        if self.sweep {
+            self.sweep = step.recovered.others_alive;
+            let Recovered { resumed, given_up, .. } = step.recovered;
+            if resumed > 0 || given_up > 0 {
+                tracing::info!(resumed, given_up, "recovered turns of a process that died");
+            }
+        }
+        // A turn that ended may have let the next item of its session wait; a full room may hide more.
+        self.look = !ended.is_empty() || (room > 0 && step.claimed.len() == room) || (self.look && room == 0);
+        self.mirror.dirty |= !step.claimed.is_empty() || !ended.is_empty();
+        let mut deliver = false;
+        for turn in ended {
+            deliver |= self.announce(turn);
+        }
+        if deliver {
+            self.inner.deliveries.ring();
+        }
+        if !ended.is_empty() {
+            self.inner.lease_freed.notify_waiters();
+        }
+        self.inner.count_inbox(step.claimed.len(), ended.len());
+        for claimed in step.claimed {
+            let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
+            self.inner.tasks.spawn(async move {
+                let finished = turn(&inner, claimed).await;
+                // Refused only when the dispatcher is gone; the next process resumes the item then.
+                let _gone = report.send(finished).await;
+            });
+        }
+        // Sweeping again at once would be a busy loop; the tick asks for it.
+        if self.sweep {
+            self.sweep = false;
+            self.seen = None;
+        }
+    }
+
+    /// Logs the end of a turn. Returns whether there is something to deliver.
+    fn announce(&self, turn: &Finished) -> bool {
+        let Some(inbox) = &turn.inbox else { return false };
+        match &turn.ending {
+            Ending::Answered(outcome) => self.inner.deliveries.after_turn(
+                &inbox.platform,
+                &inbox.chat_id,
+                &inbox.delivery,
+                &outcome.text,
+            ),
+            Ending::Failed { error, .. } => {
+                tracing::warn!(session = %turn.session_id, "[{}] No response for {}: {error}", inbox.platform, inbox.chat_id);
+                false
+            }
+            Ending::Released => {
+                tracing::info!(session = %turn.session_id, "turn interrupted; the next start resumes it");
+                false
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now = log_state(&self.wal).or_else(|| log_state(self.inner.store.path()));
+        if now != self.seen {
+            self.seen = now;
+            self.look = true;
+            self.sweep = true;
+        }
+    }
+
+    async fn housekeep(&mut self) {
+        let now = Instant::now();
+        if self.mirror.dirty && now >= self.mirror.next {
+            self.write_mirror().await;
+        }
+        if now >= self.prune_at {
+            let ctx = Arc::clone(&self.inner.session);
+            let more = self.inner.store.write(move |db| prune(db, &ctx.scopes, epoch())).await;
+            match more {
+                Ok(true) => self.prune_at = now + TICK / 4,
+                Ok(false) => self.prune_at = now + PRUNE,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "cannot forget old inbox items");
+                    self.prune_at = now + PRUNE;
+                }
+            }
+        }
+    }
+
+    async fn import(&self) {
+        let ctx = Arc::clone(&self.inner.session);
+        let path = self.inner.store.home().sessions_json();
+        match self.inner.store.write(move |db| mirror::import(db, &ctx.scopes, &path)).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "routing entries taken over from sessions.json"),
+            Err(error) => tracing::warn!(error = %chain(&error), "cannot take over sessions.json"),
+        }
+    }
+
+    async fn write_mirror(&mut self) {
+        let Some(path) = self.mirror.path.clone().filter(|_| self.mirror.dirty) else { return };
+        let started = Instant::now();
+        let ctx = Arc::clone(&self.inner.session);
+        let written = self.inner.store.aside(move |db| mirror::write(db, &ctx.scopes, &path)).await;
+        if let Err(error) = written {
+            tracing::warn!(error = %chain(&error), "cannot mirror the routing index");
+        }
+        self.mirror.dirty = false;
+        // Never more than a hundredth of the time.
+        self.mirror.next = started + MIRROR.max(started.elapsed() * 100);
+    }
+}
+
+/// One inbox turn.
+async fn turn(inner: &Inner, claimed: Claimed) -> Finished {
+    let Claimed { prompt, inbox } = claimed;
+    let silence = inner.settings.inactivity_timeout;
+    let ending = run::run_unwatched(inner.engine.as_ref(), &prompt, silence, &inner.interrupt).await;
+    Finished { session_id: prompt.session_id, lease: inbox.session_key.clone(), inbox: Some(inbox), ending }
+}
+
+/// Size and time of the write-ahead log: any process's commit changes them.
+fn log_state(path: &Utf8Path) -> Option<(u64, std::time::SystemTime)> {
+    let metadata = fs_err::metadata(path).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

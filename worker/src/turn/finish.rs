@@ -1,0 +1,219 @@
+//! Ending a turn: answer, counters, routing entry, inbox, ledger and lease, in one transaction.
+
+use rusqlite::{Connection, params};
+use serde_json::Value;
+
+use crate::delivery::ledger;
+use crate::engine::{Message, Outcome, Role};
+use crate::inbound::DeliveryTarget;
+use crate::inbox::recover;
+use crate::session::{Now, SessionContext, epoch, history, routing};
+use crate::store::Owner;
+
+/// What the end of an inbox turn needs of its item.
+#[derive(Debug, Clone)]
+pub(super) struct InboxPart {
+    pub(super) id: i64,
+    pub(super) session_key: String,
+    /// The item has an identity that must be remembered.
+    pub(super) remembers: bool,
+    pub(super) end_session: Option<String>,
+    pub(super) delivery: DeliveryTarget,
+    pub(super) platform: String,
+    pub(super) chat_id: String,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// With an answer.
+    Answered(Outcome),
+    /// Without one, for good.
+    Failed { error: String, calls: u32 },
+    /// Interrupted: an inbox item waits again, a direct turn is over.
+    Released,
+}
+
+/// A turn that is over.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) session_id: String,
+    pub(super) lease: String,
+    pub(super) inbox: Option<InboxPart>,
+    pub(super) ending: Ending,
+}
+
+/// Writes everything that follows from `turn`.
+pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
+    let now = Now::in_zone(&ctx.zone);
+    let end_reason = turn.inbox.as_ref().and_then(|inbox| inbox.end_session.as_deref());
+    match &turn.ending {
+        Ending::Answered(outcome) => answered(db, ctx, turn, outcome, end_reason, &now)?,
+        Ending::Failed { calls, .. } => {
+            db.prepare_cached(
+                "UPDATE sessions SET api_call_count = api_call_count + ?2,
+                    ended_at = CASE WHEN ?3 IS NULL THEN ended_at ELSE ?4 END, end_reason = COALESCE(?3, end_reason)
+                 WHERE id = ?1",
+            )?
+            .execute(params![turn.session_id, calls, end_reason, now.epoch])?;
+        }
+        Ending::Released => {}
+    }
+    if let Some(inbox) = &turn.inbox {
+        settle(db, inbox, &turn.ending, now.epoch)?;
+    }
+    release_lease(db, ctx.owner, &turn.lease)
+}
+
+/// [`finish`], or, where the turn's own data does not let it be written (its session was deleted meanwhile), its failure.
+pub(super) fn finish_or_give_up(
+    db: &Connection,
+    ctx: &SessionContext,
+    turn: &Finished,
+) -> rusqlite::Result<()> {
+    attempt(
+        db,
+        || finish(db, ctx, turn),
+        |error| {
+            tracing::error!(session = %turn.session_id, %error, "cannot store the end of a turn; its item is kept as failed");
+            if let Some(inbox) = &turn.inbox {
+                let ending = Ending::Failed { error: format!("cannot store the answer: {error}"), calls: 0 };
+                settle(db, inbox, &ending, epoch())?;
+            }
+            release_lease(db, ctx.owner, &turn.lease)
+        },
+    )
+}
+
+/// Does `work` or, with its changes taken back, `otherwise`.
+pub(super) fn attempt<T>(
+    db: &Connection,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+    otherwise: impl FnOnce(rusqlite::Error) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    db.execute_batch("SAVEPOINT attempt")?;
+    let result = work();
+    if let Err(error) = result {
+        db.execute_batch("ROLLBACK TO attempt; RELEASE attempt")?;
+        return otherwise(error);
+    }
+    db.execute_batch("RELEASE attempt")?;
+    result
+}
+
+/// Ends a lease of this process.
+pub(super) fn release_lease(db: &Connection, me: Owner, key: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "DELETE FROM hermes_lease WHERE session_key = ?1 AND owner_pid = ?2 AND owner_start = ?3",
+    )?
+    .execute(params![key, me.pid, me.start_column()])?;
+    Ok(())
+}
+
+fn answered(
+    db: &Connection,
+    ctx: &SessionContext,
+    turn: &Finished,
+    outcome: &Outcome,
+    end_reason: Option<&str>,
+    now: &Now,
+) -> rusqlite::Result<()> {
+    let id = &turn.session_id;
+    let message = Message { role: Role::Assistant, content: Value::String(outcome.text.clone()) };
+    history::insert(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
+    let usage = outcome.usage;
+    let [input, output, read, written, reasoning] = [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ]
+    .map(u64::cast_signed);
+    db.prepare_cached(
+        "UPDATE sessions SET message_count = message_count + 1, input_tokens = input_tokens + ?2,
+            output_tokens = output_tokens + ?3, cache_read_tokens = cache_read_tokens + ?4,
+            cache_write_tokens = cache_write_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
+            api_call_count = api_call_count + ?7, billing_provider = ?8, billing_base_url = ?9,
+            estimated_cost_usd = COALESCE(estimated_cost_usd, 0.0), cost_status = COALESCE(cost_status, 'unknown'),
+            cost_source = COALESCE(cost_source, 'none'),
+            ended_at = CASE WHEN ?10 IS NULL THEN ended_at ELSE ?11 END, end_reason = COALESCE(?10, end_reason)
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        input,
+        output,
+        read,
+        written,
+        reasoning,
+        outcome.calls,
+        outcome.provider,
+        outcome.base_url,
+        end_reason,
+        now.epoch
+    ])?;
+    db.prepare_cached(
+        "INSERT INTO session_model_usage(session_id, model, billing_provider, billing_base_url, api_call_count,
+            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_status,
+            cost_source, first_seen, last_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'unknown', 'none', ?11, ?11)
+         ON CONFLICT DO UPDATE SET api_call_count = api_call_count + excluded.api_call_count,
+            input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+            reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, last_seen = excluded.last_seen",
+    )?
+    .execute(params![
+        id,
+        outcome.model,
+        outcome.provider,
+        outcome.base_url,
+        outcome.calls,
+        input,
+        output,
+        read,
+        written,
+        reasoning,
+        now.epoch
+    ])?;
+    let Some(inbox) = &turn.inbox else { return Ok(()) };
+    let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+    routing::touch(db, &ctx.scopes, &inbox.session_key, prompt_tokens, now)?;
+    if ledger::is_kept(&inbox.delivery) {
+        ledger::add(db, id, &inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text, now.epoch)?;
+    }
+    Ok(())
+}
+
+/// The item's last state, and the next item of its session.
+fn settle(db: &Connection, inbox: &InboxPart, ending: &Ending, now: f64) -> rusqlite::Result<()> {
+    match ending {
+        Ending::Released => {
+            db.prepare_cached(
+                "UPDATE hermes_inbox SET state = 'waiting', owner_pid = NULL, owner_start = NULL WHERE id = ?1",
+            )?
+            .execute([inbox.id])?;
+            return Ok(());
+        }
+        Ending::Answered(_) if inbox.remembers => {
+            db.prepare_cached(
+                "UPDATE hermes_inbox SET state = 'done', payload = NULL, finished_at = ?2, owner_pid = NULL,
+                    owner_start = NULL WHERE id = ?1",
+            )?
+            .execute(params![inbox.id, now])?;
+        }
+        Ending::Answered(_) => {
+            db.prepare_cached("DELETE FROM hermes_inbox WHERE id = ?1")?.execute([inbox.id])?;
+        }
+        Ending::Failed { error, .. } => {
+            db.prepare_cached(
+                "UPDATE hermes_inbox SET state = 'failed', error = ?3, finished_at = ?2, owner_pid = NULL,
+                    owner_start = NULL WHERE id = ?1",
+            )?
+            .execute(params![inbox.id, now, error])?;
+        }
+    }
+    recover::promote(db, &inbox.session_key)
+}

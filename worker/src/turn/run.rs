@@ -1,0 +1,91 @@
+//! Running the engine: interruption, silence, panics.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::TurnError;
+use super::finish::Ending;
+use crate::engine::{Engine, EngineError, EventSink, Outcome, Prompt};
+
+/// An engine that ignores its cancellation for so long is dropped.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Room for pieces that nobody looks at.
+const EVENTS: usize = 16;
+
+/// One turn of the engine, to its end. Returns within about two seconds of `cancel`.
+pub(super) async fn run(
+    engine: &dyn Engine,
+    prompt: &Prompt,
+    events: EventSink,
+    cancel: &CancellationToken,
+) -> Result<Outcome, TurnError> {
+    // Nothing of the engine's own state is used after a panic; `run` borrows it immutably.
+    let turn = AssertUnwindSafe(engine.run(prompt, events, cancel.clone())).catch_unwind();
+    let ignored = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        result = turn => match result {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(error)) => Err(TurnError::Engine(error)),
+            Err(_panic) => Err(TurnError::Panicked),
+        },
+        () = ignored => Err(TurnError::Engine(EngineError::Interrupted)),
+    }
+}
+
+/// A turn that nobody watches, stopped when the engine says nothing for `silence`. Interrupted by `cancel` it is released.
+pub(super) async fn run_unwatched(
+    engine: &dyn Engine,
+    prompt: &Prompt,
+    silence: Option<Duration>,
+    cancel: &CancellationToken,
+) -> Ending {
+    let (events, mut pieces) = mpsc::channel(EVENTS);
+    let too_quiet = async move {
+        let Some(limit) = silence else {
+            drop(pieces);
+            return std::future::pending().await;
+        };
+        while let Ok(piece) = tokio::time::timeout(limit, pieces.recv()).await {
+            if piece.is_none() {
+                // No more pieces; what is left is the end.
+                return std::future::pending().await;
+            }
+        }
+        limit
+    };
+    let result = tokio::select! {
+        biased;
+        result = run(engine, prompt, events, cancel) => result,
+        limit = too_quiet => {
+            let error = format!("the engine said nothing for {} s", limit.as_secs());
+            return Ending::Failed { error, calls: 0 };
+        }
+    };
+    match result {
+        Ok(outcome) => Ending::Answered(outcome),
+        Err(TurnError::Engine(EngineError::Interrupted)) if cancel.is_cancelled() => Ending::Released,
+        Err(error) => failed(&error),
+    }
+}
+
+/// The failure as it is stored.
+pub(super) fn failed(error: &TurnError) -> Ending {
+    let calls = match error {
+        TurnError::Engine(EngineError::Provider { calls, .. }) => *calls,
+        _ => 0,
+    };
+    let text = match error {
+        TurnError::Engine(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    Ending::Failed { error: text, calls }
+}

@@ -1,0 +1,228 @@
+//! Turns against a real database. Engines are scripted; "the process died" is a store handle dropped without a drain and a new
+//! one opened as another owner.
+
+mod direct;
+mod inbox;
+mod recovery;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use camino::Utf8PathBuf;
+use hermes_protocol::ProfileHome;
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::engine::{EngineFuture, Event, EventSink, ModelId, Outcome, Prompt, Role, Usage};
+use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
+use crate::inbox::{Inbox, KeyPolicy};
+use crate::store::Owner;
+
+/// No such process.
+pub(super) const DEAD: Owner = Owner { pid: 4_194_999, start_time: 7 };
+
+/// Answers `echo: <last text>`; takes a permit first, so a test decides when a turn may end.
+pub(super) struct Scripted {
+    pub(super) gate: Semaphore,
+    pub(super) fails: bool,
+    pub(super) seen: Mutex<Vec<Prompt>>,
+}
+
+impl Scripted {
+    pub(super) fn open() -> Arc<Self> {
+        Self::with_permits(Semaphore::MAX_PERMITS, false)
+    }
+
+    pub(super) fn closed() -> Arc<Self> {
+        Self::with_permits(0, false)
+    }
+
+    pub(super) fn failing() -> Arc<Self> {
+        Self::with_permits(Semaphore::MAX_PERMITS, true)
+    }
+
+    fn with_permits(permits: usize, fails: bool) -> Arc<Self> {
+        Arc::new(Self { gate: Semaphore::new(permits), fails, seen: Mutex::default() })
+    }
+
+    pub(super) fn prompts(&self) -> Vec<Prompt> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Engine for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn model(&self) -> ModelId {
+        ModelId { model: "m".to_owned(), provider: "test".to_owned() }
+    }
+
+    fn run<'a>(
+        &'a self,
+        prompt: &'a Prompt,
+        events: EventSink,
+        cancel: CancellationToken,
+    ) -> EngineFuture<'a> {
+        Box::pin(async move {
+            self.seen.lock().unwrap().push(prompt.clone());
+            tokio::select! {
+                permit = self.gate.acquire() => permit.unwrap().forget(),
+                () = cancel.cancelled() => return Err(EngineError::Interrupted),
+            }
+            if self.fails {
+                return Err(EngineError::Provider {
+                    status: Some(401),
+                    message: "Invalid key".to_owned(),
+                    calls: 2,
+                });
+            }
+            let last = &prompt.messages.last().unwrap().content;
+            let text = format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned));
+            let _closed = events.send(Event::Delta(text.clone())).await;
+            Ok(Outcome {
+                text,
+                finish_reason: "stop".to_owned(),
+                model: "m".to_owned(),
+                provider: "test".to_owned(),
+                base_url: "http://x".to_owned(),
+                usage: Usage { input_tokens: 11, output_tokens: 5, cache_read_tokens: 3, ..Usage::default() },
+                calls: 1,
+            })
+        })
+    }
+}
+
+/// A home, and processes that come and go in it.
+pub(super) struct Home {
+    _dir: TempDir,
+    pub(super) home: ProfileHome,
+}
+
+pub(super) struct Process {
+    pub(super) store: Store,
+    pub(super) inbox: Inbox,
+    pub(super) turns: Turns,
+}
+
+impl Home {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap());
+        Self { _dir: dir, home }
+    }
+
+    pub(super) fn start(&self, owner: Owner, engine: Arc<dyn Engine>) -> Process {
+        self.start_limited(owner, engine, 16)
+    }
+
+    pub(super) fn start_limited(&self, owner: Owner, engine: Arc<dyn Engine>, sessions: usize) -> Process {
+        let store = Store::open(&self.home, owner).unwrap();
+        let profile: ProfileName = "coder".parse().unwrap();
+        let keys = KeyPolicy {
+            profile: profile.clone(),
+            group_sessions_per_user: true,
+            thread_sessions_per_user: false,
+        };
+        let turns = Turns::new(TurnParts {
+            store: store.clone(),
+            engine,
+            prompt: Arc::new(|ctx| {
+                format!("You are coder.\nModel: {}\nProvider: {}", ctx.model.model, ctx.model.provider)
+            }),
+            deliveries: Deliveries::new(store.clone(), Vec::new()),
+            settings: TurnSettings {
+                profile,
+                max_concurrent_sessions: sessions,
+                max_concurrent_runs: 4,
+                inactivity_timeout: None,
+                write_sessions_json: true,
+                timezone: jiff::tz::TimeZone::UTC,
+            },
+        });
+        Process { inbox: Inbox::new(store.clone(), keys), store, turns }
+    }
+
+    /// A second pair of eyes on the file.
+    pub(super) fn db(&self) -> Connection {
+        Connection::open(self.home.state_db()).unwrap()
+    }
+
+    pub(super) fn count(&self, what: &str) -> i64 {
+        self.db().query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get(0)).unwrap()
+    }
+
+    /// Roles and contents of all messages, in order.
+    pub(super) fn messages(&self) -> Vec<(String, String)> {
+        let db = self.db();
+        let mut select = db.prepare("SELECT role, content FROM messages ORDER BY id").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    /// Waits until `condition` holds in the database.
+    pub(super) async fn wait(&self, condition: &str) {
+        let db = self.db();
+        let mut select = db.prepare(&format!("SELECT {condition}")).unwrap();
+        let holds = async {
+            while !select.query_row([], |row| row.get::<_, bool>(0)).unwrap() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), holds)
+            .await
+            .unwrap_or_else(|_| panic!("never: {condition}"));
+    }
+}
+
+impl Process {
+    /// As after `kill -9`: tasks end at once and nothing more is written.
+    pub(super) async fn die(self) {
+        self.store.close().await;
+        self.turns.0.stop.cancel();
+    }
+
+    pub(super) async fn stop(self) {
+        self.turns.drain(CancellationToken::new()).await;
+        self.store.close().await;
+    }
+}
+
+pub(super) fn event(chat: &str, id: &str, text: &str) -> Inbound {
+    Inbound {
+        source: Source {
+            platform: "webhook".to_owned(),
+            chat_type: "webhook".to_owned(),
+            chat_id: Some(chat.to_owned()),
+            chat_name: Some("webhook/open".to_owned()),
+            user_id: Some("webhook:open".to_owned()),
+            user_name: Some("open".to_owned()),
+            ..Source::default()
+        },
+        text: text.to_owned(),
+        dedup: Some(DedupKey { scope: "open".to_owned(), id: id.to_owned() }),
+        delivery: DeliveryTarget { kind: "log".to_owned(), extra: BTreeMap::new() },
+        end_session: None,
+    }
+}
+
+pub(super) fn texts(messages: &[engine::Message]) -> Vec<(Role, &str)> {
+    messages.iter().map(|m| (m.role, m.content.as_str().unwrap_or("?"))).collect()
+}
+
+pub(super) fn pair(role: &str, text: &str) -> (String, String) {
+    (role.to_owned(), text.to_owned())
+}
+
+pub(super) fn text(value: &str) -> Value {
+    Value::String(value.to_owned())
+}
+
+pub(super) async fn accept(process: &Process, event: Inbound) {
+    assert_eq!(process.inbox.accept(event).await.unwrap(), Accepted::New);
+}
