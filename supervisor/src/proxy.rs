@@ -25,7 +25,7 @@
 //!
 //! **Which failures are hidden.** Before anything was sent: every failure to connect, within the hold time. After: a kept
 //! connection that turns out closed when it is written to, and, once, a lost connection where the request has no body and an
-//! idempotent method. Everything else is answered by [`rescue`]; once the answer has begun, the client's connection is cut, so
+//! idempotent method. Everything else is answered by `rescue`; once the answer has begun, the client's connection is cut, so
 //! that half an answer never looks whole.
 //!
 //! **Who leaves.** A client that closes takes its upstream connection with it, at once. A worker's idle connections are dropped
@@ -35,12 +35,24 @@
 //! connections with 503 and `Connection: close`; [`Proxy::stop`] drops the rest and joins the threads. Dropping a [`Proxy`] is
 //! the same as stopping it without waiting.
 
+mod answer;
+mod body;
+mod chunked;
 mod conn;
 mod counters;
+mod decide;
+mod exchange;
+mod head;
 mod listener;
+mod pool;
+mod request;
+mod rescue;
+mod response;
 mod route;
 mod server;
 mod thread;
+mod timer;
+mod tunnel;
 
 use std::time::Duration;
 

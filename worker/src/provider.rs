@@ -9,7 +9,7 @@
 //! # Keys
 //!
 //! A key comes from the profile's own files and nowhere else: the one written next to the address, else a variable of the
-//! profile's `.env`. A variable is chosen by the parsed host name ([`host`]): `OPENAI_API_KEY` goes to OpenAI's hosts only, whatever
+//! profile's `.env`. A variable is chosen by the parsed host name (`host`): `OPENAI_API_KEY` goes to OpenAI's hosts only, whatever
 //! the address looks like. A local server without a key gets the literal `no-key-required`.
 //!
 //! # Wires

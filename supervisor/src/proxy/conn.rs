@@ -1,21 +1,374 @@
-//! One client connection.
+//! One client connection: reads requests one after the other, answers each, decides whether there is a next one.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::answer::{self, Answer};
+use super::body::Body;
+use super::chunked::{ChunkError, Keep};
+use super::counters::Finished;
+use super::decide::{Decision, decide};
+use super::exchange::{End, Exchange};
+use super::head::{MAX_HEAD, find_end};
 use super::listener::Gate;
-use super::thread::{Counted, Local};
+use super::request::{self, Framing, Method, Request};
+use super::rescue::ProxyError;
+use super::response::Context as ResponseContext;
+use super::route::{Admitted, Availability, Route};
+use super::thread::{Counted, Local, Scratch};
+use super::timer::Deadline;
+
+/// How long a kept connection may be idle.
+const IDLE: Duration = Duration::from_secs(75);
+/// How long an answer of ours may take to be sent.
+const SEND: Duration = Duration::from_secs(10);
+/// After the last answer: how long, and how much, a client may go on sending before it is cut off.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 32 * 1024 * 1024;
+
+/// What one client connection is made of. An idle one owns no buffer.
+pub(super) struct Conn {
+    pub(super) local: Rc<Local>,
+    pub(super) client: TcpStream,
+    pub(super) gate: Arc<Gate>,
+    peer: IpAddr,
+    /// Received and not used yet: the start of a head, or of what follows a request in progress.
+    pub(super) carry: Vec<u8>,
+    /// So many bytes of `carry` were searched for the end of a head.
+    seen: usize,
+    pub(super) deadline: Deadline,
+}
+
+/// A request whose head has arrived.
+struct Begun {
+    action: Action,
+    head_only: bool,
+    /// Another request may follow, as far as this one is concerned.
+    keep: bool,
+}
+
+enum Action {
+    Answer(Answer),
+    Forward(Box<Forward>),
+}
+
+/// A request on its way to a worker.
+pub(super) struct Forward {
+    pub(super) admitted: Admitted,
+    /// The head, and the part of the body that came with it, as the worker gets them.
+    pub(super) first: Vec<u8>,
+    pub(super) upload: Body,
+    pub(super) repeatable: bool,
+    pub(super) context: ResponseContext,
+    pub(super) started: Instant,
+    pub(super) body_bytes: u64,
+}
 
 /// Serves the connection until it ends.
-pub(super) async fn serve(local: Rc<Local>, _stream: TcpStream, gate: Arc<Gate>, _peer: IpAddr, _counted: Counted) {
-    let _in_flight = local.enter();
-    local.with_table(|_| gate.families());
+pub(super) async fn serve(local: Rc<Local>, client: TcpStream, gate: Arc<Gate>, peer: IpAddr, _counted: Counted) {
+    let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
+    let mut conn = Conn { local, client, gate, peer, carry: Vec::new(), seen: 0, deadline };
+    while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
+        let Begun { action, head_only, keep } = begun;
+        let goes_on = match action {
+            Action::Answer(answer) => conn.answer(&answer, head_only, keep, Vec::new()).await,
+            Action::Forward(forward) => conn.forward(*forward).await,
+        };
+        if !goes_on {
+            return;
+        }
+        conn.deadline.set(Instant::now() + IDLE);
+    }
 }
 
 /// Answers "too many connections" without waiting for a request.
-pub(super) fn refuse(stream: &TcpStream, _peer: IpAddr) {
-    let _ = stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\r\n");
+pub(super) fn refuse(stream: &TcpStream) {
+    let mut out = Vec::new();
+    Answer::from(ProxyError::TooManyConnections).write(false, true, &mut out);
+    // A courtesy: the connection is dropped either way.
+    let _ = stream.try_write(&out);
+}
+
+impl Conn {
+    /// Waits for a request head and decides what becomes of it. `None`: the connection is over.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Option<Begun>> {
+        let local = Rc::clone(&self.local);
+        let scratch = &mut *local.scratch.borrow_mut();
+        if self.seen < self.carry.len() {
+            // What came behind the last request.
+            let mut bytes = std::mem::take(&mut self.carry);
+            if let Some(begun) = self.begin(&mut bytes, &mut scratch.lines) {
+                return Poll::Ready(Some(begun));
+            }
+        }
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch.read[..]);
+            let arrived = match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) => buf.filled().len(),
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => {
+                    ready!(self.deadline.poll(cx));
+                    if self.carry.is_empty() {
+                        return Poll::Ready(None);
+                    }
+                    return Poll::Ready(Some(Begun::refuse(ProxyError::RequestTimeout)));
+                }
+            };
+            if arrived == 0 {
+                return Poll::Ready(None);
+            }
+            let begun = if self.carry.is_empty() {
+                self.begin(&mut scratch.read[..arrived], &mut scratch.lines)
+            } else {
+                let mut bytes = std::mem::take(&mut self.carry);
+                bytes.extend_from_slice(&scratch.read[..arrived]);
+                self.begin(&mut bytes, &mut scratch.lines)
+            };
+            if begun.is_some() {
+                return Poll::Ready(begun);
+            }
+        }
+    }
+
+    /// Takes a request from the front of `bytes`; what is behind it, or all while it is not complete, is left in `carry`.
+    fn begin(&mut self, bytes: &mut [u8], lines: &mut request::Lines) -> Option<Begun> {
+        // Empty lines before a request are tolerated, as the standard asks.
+        let mut bytes = bytes;
+        while bytes.starts_with(b"\r\n") {
+            bytes = &mut bytes[2..];
+        }
+        let seen = std::mem::take(&mut self.seen).min(bytes.len());
+        let end = match find_end(bytes, seen) {
+            Err(_) => return Some(Begun::refuse(ProxyError::BadRequest("a line end or NUL stands where none may"))),
+            Ok(Some(end)) if end <= MAX_HEAD => end,
+            Ok(None) if bytes.len() < MAX_HEAD => {
+                if seen == 0 && !bytes.is_empty() {
+                    self.deadline.set(Instant::now() + self.local.limits.get().header_timeout);
+                }
+                self.seen = bytes.len();
+                self.carry = bytes.to_vec();
+                return None;
+            }
+            Ok(_) => return Some(Begun::refuse(ProxyError::HeadTooLarge)),
+        };
+        let (head, rest) = bytes.split_at_mut(end);
+        let request = match request::parse(head, lines) {
+            Ok(request) => request,
+            Err(error) => return Some(Begun::refuse(error)),
+        };
+        Some(self.decide(&request, rest, lines))
+    }
+
+    fn decide(&mut self, request: &Request<'_>, rest: &mut [u8], lines: &request::Lines) -> Begun {
+        let local = Rc::clone(&self.local);
+        let draining = local.shared.is_draining();
+        let families = self.gate.families();
+        let path = request.path();
+        let answer = if path == "*" {
+            answer::options()
+        } else {
+            let decided = local.with_table(|table| match decide(table, families, path) {
+                Decision::Forward { route, rest, prefixed } => Ok((route, rest, prefixed)),
+                Decision::Health => Err(answer::health(request.method, families)),
+                Decision::Ready => Err(answer::ready(request.method, table, draining)),
+                Decision::Refuse(error) => Err(error.into()),
+            });
+            match decided {
+                Err(answer) => answer,
+                Ok((route, path_rest, prefixed)) => {
+                    match self.begin_forward(request, &route, (path_rest, prefixed), rest, lines) {
+                        Ok(forward) => {
+                            let (head_only, keep) = (forward.context.head_only, request.keep_alive);
+                            return Begun { action: Action::Forward(Box::new(forward)), head_only, keep };
+                        }
+                        Err(error) => {
+                            let status = error.status();
+                            let nothing = Finished { status, took: Duration::ZERO, received: 0, sent: 0 };
+                            route.counters().finished(local.index, nothing);
+                            error.into()
+                        }
+                    }
+                }
+            }
+        };
+        // A body that is here already is skipped; any other ends the connection.
+        let skip = match request.framing {
+            Framing::None => Some(0),
+            Framing::Length(length) => usize::try_from(length).ok().filter(|&length| length <= rest.len()),
+            Framing::Chunked | Framing::Close => None,
+        };
+        if let Some(skip) = skip {
+            self.carry = rest[skip..].to_vec();
+        }
+        let keep = request.keep_alive && skip.is_some();
+        Begun { action: Action::Answer(answer), head_only: request.method == Method::Head, keep }
+    }
+
+    fn begin_forward(
+        &mut self,
+        request: &Request<'_>,
+        route: &Arc<Route>,
+        (path_rest, prefixed): (&str, bool),
+        rest: &mut [u8],
+        lines: &request::Lines,
+    ) -> Result<Forward, ProxyError> {
+        let local = &self.local;
+        if local.shared.is_draining() {
+            return Err(ProxyError::Draining);
+        }
+        let limits = local.limits.get();
+        if let Framing::Length(length) = request.framing
+            && length > limits.body_bytes
+        {
+            return Err(ProxyError::BodyTooLarge);
+        }
+        if let Some(error) = unavailable(route) {
+            return Err(error);
+        }
+        let admitted = route.enter(limits.requests_per_profile).ok_or(ProxyError::TooManyRequests)?;
+        let mut first = Vec::with_capacity(512 + request.target.len() + lines.len() + rest.len());
+        // `rest` is the end of the path, and the path the start of the target.
+        let target = &request.target[request.path().len() - path_rest.len()..];
+        let ours = if prefixed { &route.prefixed_lines } else { &route.plain_lines };
+        request::write(request, target, lines, self.peer, &[ours, self.gate.families().line()], &mut first);
+        let mut upload = Body::new(request.framing, Keep::Framed, limits.body_bytes);
+        let step = upload.feed(rest).map_err(body_error)?;
+        first.extend_from_slice(&rest[..step.kept]);
+        self.carry = rest[step.used..].to_vec();
+        let keep_alive = request.keep_alive;
+        Ok(Forward {
+            admitted,
+            first,
+            upload,
+            repeatable: request.repeatable(),
+            context: ResponseContext {
+                head_only: request.method == Method::Head,
+                old: request.old,
+                keep_alive,
+                upgrade: request.upgrade,
+            },
+            started: Instant::now(),
+            body_bytes: step.used as u64,
+        })
+    }
+
+    /// Lets a worker answer. Says whether the connection goes on.
+    async fn forward(&mut self, forward: Forward) -> bool {
+        let local = Rc::clone(&self.local);
+        let _in_flight = local.enter();
+        let route = Arc::clone(&forward.admitted.route);
+        let head_only = forward.context.head_only;
+        let started = forward.started;
+        let report = Exchange::new(self, forward).run().await;
+        let status = match &report.end {
+            End::Failed(error) => error.status(),
+            End::ClientGone if report.status == 0 => 499,
+            End::ClientGone | End::Complete { .. } | End::Cut => report.status,
+        };
+        let finished = Finished { status, took: started.elapsed(), received: report.received, sent: report.sent };
+        route.counters().finished(local.index, finished);
+        match report.end {
+            End::Complete { keep: true, .. } => true,
+            End::Complete { keep: false, unread } => {
+                if unread || !self.carry.is_empty() {
+                    self.linger().await;
+                }
+                false
+            }
+            End::ClientGone | End::Cut => false,
+            End::Failed(error) => {
+                tracing::debug!(profile = %route.name(), code = error.code(), "a request failed");
+                self.answer(&error.into(), head_only, report.keep, report.unsent).await
+            }
+        }
+    }
+
+    /// Sends an answer of ours behind `unsent`. Says whether the connection goes on.
+    async fn answer(&mut self, answer: &Answer, head_only: bool, keep: bool, unsent: Vec<u8>) -> bool {
+        let close = !keep || answer.close || self.local.shared.is_draining() || self.gate.is_closed();
+        let mut out = unsent;
+        answer.write(head_only, close, &mut out);
+        self.deadline.set(Instant::now() + SEND);
+        let mut at = 0;
+        let sent = poll_fn(|cx| {
+            while at < out.len() {
+                match Pin::new(&mut self.client).poll_write(cx, &out[at..]) {
+                    Poll::Ready(Ok(n)) if n > 0 => at += n,
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => {
+                        ready!(self.deadline.poll(cx));
+                        return Poll::Ready(false);
+                    }
+                }
+            }
+            Poll::Ready(true)
+        })
+        .await;
+        if sent && close {
+            self.linger().await;
+        }
+        sent && !close
+    }
+
+    /// Ends the connection so that the client can read the answer although it is still sending: what it sends is thrown away
+    /// for a moment, because closing over unread bytes would reset the connection and take the answer along.
+    async fn linger(&mut self) {
+        self.carry = Vec::new();
+        self.deadline.set(Instant::now() + LINGER);
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let Scratch { read, .. } = &mut *self.local.scratch.borrow_mut();
+            loop {
+                let mut buf = ReadBuf::new(&mut read[..]);
+                match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
+                    Poll::Ready(Ok(())) if !buf.filled().is_empty() && left > buf.filled().len() => {
+                        left -= buf.filled().len();
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.deadline.poll(cx),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Begun {
+    /// Refuses a request that could not be read: nothing behind it can be trusted.
+    fn refuse(error: ProxyError) -> Self {
+        Self { action: Action::Answer(error.into()), head_only: false, keep: false }
+    }
+}
+
+/// The refusal that `route` asks for now.
+pub(super) fn unavailable(route: &Route) -> Option<ProxyError> {
+    if route.is_open() {
+        return None;
+    }
+    match route.availability() {
+        Availability::Unavailable { state, retry_after_secs } => {
+            Some(ProxyError::Unavailable { profile: route.name().clone(), state, retry_after_secs })
+        }
+        Availability::Open { .. } => None,
+    }
+}
+
+/// What a client is told about its body.
+pub(super) fn body_error(error: ChunkError) -> ProxyError {
+    match error {
+        ChunkError::Malformed => ProxyError::BadRequest("the chunked body is malformed"),
+        ChunkError::TooLarge => ProxyError::BodyTooLarge,
+    }
 }

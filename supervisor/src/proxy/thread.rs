@@ -15,12 +15,16 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::listener::Gate;
+use super::pool::Pools;
+use super::request::Lines;
 use super::route::{Reader, Table};
 use super::server::Shared;
 use super::{Limits, conn};
 
 /// Deep enough for a debug build; only touched pages count.
 const STACK: usize = 512 * 1024;
+/// Most that is read at once.
+const READ: usize = 64 * 1024;
 /// Connections taken in one go, so that a storm of them does not starve those that exist.
 const ACCEPT_BATCH: u32 = 16;
 /// How long an accept loop rests when the system has no descriptor or memory left.
@@ -60,11 +64,22 @@ pub(super) struct Start {
     pub(super) inbox: mpsc::Receiver<Command>,
 }
 
+/// Buffers that every connection of a thread uses, between two awaits.
+pub(super) struct Scratch {
+    /// What was just read.
+    pub(super) read: Box<[u8]>,
+    /// What is about to be written.
+    pub(super) out: Vec<u8>,
+    pub(super) lines: Lines,
+}
+
 /// What the connections of one thread share. Never borrowed across an await.
 pub(super) struct Local {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Cell<Limits>,
+    pub(super) scratch: RefCell<Scratch>,
+    pub(super) pools: Pools,
     reader: RefCell<Reader>,
     table: RefCell<Arc<Table>>,
     /// The owner of every task on this thread.
@@ -129,6 +144,12 @@ async fn run(start: Start) {
     let local = Rc::new(Local {
         index,
         limits: Cell::new(limits),
+        scratch: RefCell::new(Scratch {
+            read: vec![0; READ].into_boxed_slice(),
+            out: Vec::new(),
+            lines: Lines::default(),
+        }),
+        pools: Pools::default(),
         reader: RefCell::new(reader),
         table: RefCell::new(table),
         tasks: TaskTracker::new(),
@@ -177,11 +198,11 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) if local.shared.connections() >= local.limits.get().connections as usize => {
+            Ok((stream, _)) if local.shared.connections() >= local.limits.get().connections as usize => {
                 if crowded.speak() {
                     tracing::warn!(limit = local.limits.get().connections, "too many connections; new ones are refused");
                 }
-                conn::refuse(&stream, peer.ip());
+                conn::refuse(&stream);
             }
             Ok((stream, peer)) => place(&local, stream, &gate, peer),
             Err(error) if is_about_one_connection(&error) => {}

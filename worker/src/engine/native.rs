@@ -8,7 +8,7 @@
 //! - The key goes to the configured address only, and never into an error, an event or the log.
 //! - Client and connections come into being with the first turn.
 //!
-//! Theory: [`chat`] knows the wire, [`sse`] reads streams, [`retry`] decides what a failure means, [`client`] connects;
+//! Theory: `chat` knows the wire, `sse` reads streams, `retry` decides what a failure means, `client` connects;
 //! here they are put together.
 
 mod chat;

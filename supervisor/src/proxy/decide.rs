@@ -1,0 +1,133 @@
+//! Whose request it is: a pure function of path, listener and route table.
+
+use std::sync::Arc;
+
+use hermes_protocol::ProfileName;
+use hermes_protocol::http::{Family, Split, split};
+
+use super::listener::Families;
+use super::rescue::ProxyError;
+use super::route::{Route, Table};
+
+/// What to do with a request.
+#[derive(Debug)]
+pub(super) enum Decision<'p> {
+    /// Pass it on.
+    Forward {
+        /// To whom.
+        route: Arc<Route>,
+        /// The path the worker sees.
+        rest: &'p str,
+        /// Whether `/p/<profile>` was removed.
+        prefixed: bool,
+    },
+    /// `/health` of the gateway.
+    Health,
+    /// `/ready` of the gateway.
+    Ready,
+    /// Refuse it.
+    Refuse(ProxyError),
+}
+
+/// Decides by the raw path, without the query.
+pub(super) fn decide<'p>(table: &Table, families: Families, path: &'p str) -> Decision<'p> {
+    let served = |path: &str| Family::ALL.into_iter().any(|f| families.has(f) && f.owns(path));
+    match split(path) {
+        Split::Unprefixed("/health") => Decision::Health,
+        Split::Unprefixed("/ready") => Decision::Ready,
+        Split::Unprefixed(rest) if served(rest) => {
+            Decision::Forward { route: Arc::clone(&table.primary), rest, prefixed: false }
+        }
+        Split::Unprefixed(_) => Decision::Refuse(ProxyError::NotFound),
+        _ if !table.multiplex => Decision::Refuse(ProxyError::NotFound),
+        Split::Prefixed(name, rest) => match known(table, &name) {
+            Some(route) if served(rest) => Decision::Forward { route: Arc::clone(route), rest, prefixed: true },
+            Some(_) => Decision::Refuse(ProxyError::NotFound),
+            None => Decision::Refuse(ProxyError::UnknownProfile),
+        },
+        Split::Bare(Some(name)) if known(table, &name).is_none() => Decision::Refuse(ProxyError::UnknownProfile),
+        Split::Bare(_) => Decision::Refuse(ProxyError::NotFound),
+        Split::UnknownProfile => Decision::Refuse(ProxyError::UnknownProfile),
+    }
+}
+
+fn known<'t>(table: &'t Table, name: &ProfileName) -> Option<&'t Arc<Route>> {
+    table.routes.get(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(multiplex: bool) -> Table {
+        let mut table = Table::new(multiplex, Route::new("default".parse().unwrap(), "/d".into()));
+        table.insert(Route::new("coder".parse().unwrap(), "/c".into()));
+        table
+    }
+
+    fn says(table: &Table, families: &[&str], path: &str) -> String {
+        match decide(table, Families::from_names(families), path) {
+            Decision::Forward { route, rest, prefixed } => {
+                format!("{}{rest}{}", route.name(), if prefixed { " +" } else { "" })
+            }
+            Decision::Health => "health".into(),
+            Decision::Ready => "ready".into(),
+            Decision::Refuse(error) => error.code().into(),
+        }
+    }
+
+    #[test]
+    fn paths_lead_where_the_contract_says() {
+        let both = ["webhook", "api_server"];
+        for (path, expected) in [
+            ("/webhooks/r", "default/webhooks/r"),
+            ("/p/coder/webhooks/r", "coder/webhooks/r +"),
+            ("/p/default/v1/models", "default/v1/models +"),
+            ("/p/%63oder/v1/a%2Fb", "coder/v1/a%2Fb +"),
+            ("/p/coder/health", "coder/health +"),
+            ("/health/detailed", "default/health/detailed"),
+            ("/health", "health"),
+            ("/ready", "ready"),
+            ("/", "not_found"),
+            ("/p", "not_found"),
+            ("/p/", "not_found"),
+            ("/p/coder", "not_found"),
+            ("/p/coder/", "not_found"),
+            ("//p/coder/x", "not_found"),
+            ("/p/coder//v1/models", "not_found"),
+            ("/p/coder/./v1/models", "not_found"),
+            ("/p/coder/p/ops/v1/models", "not_found"),
+            ("/p/coder/ready", "not_found"),
+            ("/P/coder/health", "not_found"),
+            ("/%70/coder/health", "not_found"),
+            ("/p/ops/nowhere", "unknown_profile"),
+            ("/p/ops", "unknown_profile"),
+            ("/p/Coder/health", "unknown_profile"),
+            ("/p//health", "unknown_profile"),
+            ("/p/./coder/health", "unknown_profile"),
+            ("/p/%20coder/health", "unknown_profile"),
+            ("/p/coder%2Fhealth", "unknown_profile"),
+            ("/p/%2563oder/health", "unknown_profile"),
+        ] {
+            assert_eq!(says(&table(true), &both, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_listener_serves_only_what_was_configured_on_it() {
+        let table = table(true);
+        assert_eq!(says(&table, &["webhook"], "/v1/models"), "not_found");
+        assert_eq!(says(&table, &["webhook"], "/p/coder/v1/models"), "not_found");
+        assert_eq!(says(&table, &["webhook"], "/p/coder/health"), "coder/health +");
+        assert_eq!(says(&table, &["api_server"], "/p/coder/webhooks/r"), "not_found");
+        assert_eq!(says(&table, &[], "/p/coder/health"), "not_found");
+    }
+
+    #[test]
+    fn without_multiplexing_no_prefix_leads_anywhere() {
+        for path in ["/p/coder/health", "/p/default/health", "/p/ops/x", "/p/Coder/x", "/p", "/p/ops"] {
+            assert_eq!(says(&table(false), &["webhook", "api_server"], path), "not_found", "{path}");
+        }
+        assert_eq!(says(&table(false), &["api_server"], "/v1/models"), "default/v1/models");
+    }
+}

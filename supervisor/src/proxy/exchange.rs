@@ -1,0 +1,588 @@
+//! One request and its answer, between a client and a worker.
+//!
+//! ```text
+//!  connect ──▶ head ──▶ body ──▶ complete      answer begun: what fails now cuts the client's connection
+//!    ▲  │       │                              before: it is answered by `rescue`, or hidden
+//!    └──┴───────┘ lost before the answer began, and it is safe to send the request again
+//! ```
+//!
+//! Both directions are driven by one `poll`, in one task. A direction reads only when all it has read before is written: that
+//! is the whole of flow control. While the request is sent completely, the client is still read from, into `carry`: to see at
+//! once that it has gone, and because the next request may already come.
+
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hermes_protocol::contract::gateway_status::state;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::chunked::Keep;
+use super::conn::{Conn, Forward, body_error, unavailable};
+use super::head::{MAX_HEAD, find_end};
+use super::pool::{self, Upstream};
+use super::rescue::ProxyError;
+use super::response;
+use super::route::Admitted;
+use super::thread::{Local, Scratch};
+use super::{Limits, tunnel};
+
+/// How long a client may take nothing, or send nothing of a body it has announced.
+const STALL: Duration = Duration::from_secs(60);
+/// First and longest pause between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Most that is kept of what a client sends while its request is being answered.
+const MAX_CARRY: usize = MAX_HEAD;
+/// Most interim responses to one request.
+const MAX_INTERIM: u8 = 16;
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The whole answer was written.
+    Complete {
+        /// The client's connection may serve another request.
+        keep: bool,
+        /// Part of the request was not read.
+        unread: bool,
+    },
+    /// Nothing of the answer was written; the client gets this one instead.
+    Failed(ProxyError),
+    /// The client left.
+    ClientGone,
+    /// The answer broke off: so must the client's connection.
+    Cut,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) end: End,
+    /// Status of the answer that was begun, or 0.
+    pub(super) status: u16,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    /// After a failure: the request was read completely, so another may follow.
+    pub(super) keep: bool,
+    /// After a failure: the rest of an interim response, which goes first.
+    pub(super) unsent: Vec<u8>,
+}
+
+/// How one attempt ended.
+enum Turn {
+    Complete,
+    Switched,
+    Lost,
+    End(End),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The answer's head is awaited.
+    Head,
+    /// Its body passes.
+    Body,
+    /// All of it was read.
+    Read,
+    /// A change of protocol was agreed on.
+    Switched,
+}
+
+pub(super) struct Exchange<'c> {
+    conn: &'c mut Conn,
+    local: Rc<Local>,
+    admitted: Admitted,
+    limits: Limits,
+    upstream: Option<Upstream>,
+    context: response::Context,
+    repeatable: bool,
+
+    /// On its way to the worker: the head and what came with it, later what the worker was slow to take.
+    out: Vec<u8>,
+    out_at: usize,
+    /// All of the first part was written.
+    begun: bool,
+    upload: Body,
+    /// The worker takes no more of the request; it may still answer.
+    upload_lost: bool,
+
+    phase: Phase,
+    /// A response head that is not complete.
+    partial: Vec<u8>,
+    interim: u8,
+    download: Body,
+    /// On its way to the client.
+    pending: Vec<u8>,
+    pending_at: usize,
+    status: u16,
+    upstream_keeps: bool,
+    client_keeps: bool,
+
+    received: u64,
+    sent: u64,
+    /// When this attempt began.
+    attempt: Instant,
+    /// When to look next whether waiting for a head still makes sense.
+    check: Instant,
+    /// When the client last made progress.
+    moved: Instant,
+}
+
+impl<'c> Exchange<'c> {
+    pub(super) fn new(conn: &'c mut Conn, forward: Forward) -> Self {
+        let local = Rc::clone(&conn.local);
+        let limits = local.limits.get();
+        let now = forward.started;
+        Self {
+            conn,
+            local,
+            admitted: forward.admitted,
+            limits,
+            upstream: None,
+            context: forward.context,
+            repeatable: forward.repeatable,
+            out: forward.first,
+            out_at: 0,
+            begun: false,
+            upload: forward.upload,
+            upload_lost: false,
+            phase: Phase::Head,
+            partial: Vec::new(),
+            interim: 0,
+            download: Body::Done,
+            pending: Vec::new(),
+            pending_at: 0,
+            status: 0,
+            upstream_keeps: false,
+            client_keeps: false,
+            received: forward.body_bytes,
+            sent: 0,
+            attempt: now,
+            check: now + limits.hold.min(limits.response_timeout),
+            moved: now,
+        }
+    }
+
+    /// Carries it out. Dropping the future closes the connection to the worker.
+    pub(super) async fn run(mut self) -> Report {
+        let hold_until = self.attempt + self.limits.hold;
+        let mut repeated = false;
+        let end = loop {
+            if let Err(end) = self.connect(self.attempt + self.limits.hold).await {
+                break end;
+            }
+            match self.attempt().await {
+                Turn::Complete => break self.complete(),
+                Turn::Switched => break self.tunnel().await,
+                Turn::End(end) => break end,
+                Turn::Lost => {
+                    let was_used = self.upstream.take().is_some_and(|u| u.used);
+                    let untouched = self.out_at == 0 && !self.begun;
+                    let again = if was_used {
+                        untouched || self.repeatable
+                    } else if untouched {
+                        Instant::now() < hold_until
+                    } else {
+                        self.repeatable && !mem::replace(&mut repeated, true)
+                    };
+                    if self.phase != Phase::Head {
+                        break End::Cut;
+                    }
+                    if !again || !self.partial.is_empty() || self.interim > 0 {
+                        break End::Failed(unavailable(&self.admitted.route).unwrap_or(ProxyError::ClosedEarly));
+                    }
+                    if untouched && !was_used {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    self.rewind();
+                }
+            }
+        };
+        let keep = self.context.keep_alive && self.upload.is_done();
+        let unsent = if self.phase == Phase::Head { self.pending.split_off(self.pending_at) } else { Vec::new() };
+        Report { end, status: self.status, received: self.received, sent: self.sent, keep, unsent }
+    }
+
+    /// Before the request is sent again.
+    fn rewind(&mut self) {
+        self.out_at = 0;
+        self.begun = false;
+        self.upload_lost = false;
+        self.attempt = Instant::now();
+        self.check = self.attempt + self.limits.hold.min(self.limits.response_timeout);
+    }
+
+    /// Takes an idle connection or makes one, again and again until `until`.
+    async fn connect(&mut self, until: Instant) -> Result<(), End> {
+        self.upstream = self.local.pools.take(&self.admitted.route);
+        if self.upstream.is_some() {
+            return Ok(());
+        }
+        let mut pause = PAUSE;
+        loop {
+            if let Some(error) = unavailable(&self.admitted.route) {
+                return Err(End::Failed(error));
+            }
+            let error = match pool::connect(&self.admitted.route) {
+                Ok(upstream) => {
+                    self.upstream = Some(upstream);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if Instant::now() >= until {
+                let route = &self.admitted.route;
+                tracing::warn!(profile = %route.name(), socket = %route.socket(), %error, "cannot connect to a worker");
+                return Err(End::Failed(if route.is_ready() { ProxyError::ConnectFailed } else { self.not_ready() }));
+            }
+            let gone = tokio::select! {
+                () = tokio::time::sleep(pause) => false,
+                () = poll_fn(|cx| {
+                    let local = Rc::clone(&self.local);
+                    let scratch = &mut *local.scratch.borrow_mut();
+                    if self.watch_client(cx, scratch) { Poll::Ready(()) } else { Poll::Pending }
+                }) => true,
+            };
+            if gone {
+                return Err(End::ClientGone);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn not_ready(&self) -> ProxyError {
+        ProxyError::Unavailable {
+            profile: self.admitted.route.name().clone(),
+            state: state::STARTING,
+            retry_after_secs: 1,
+        }
+    }
+
+    async fn attempt(&mut self) -> Turn {
+        let route = Arc::clone(&self.admitted.route);
+        if route.is_ready() {
+            return poll_fn(|cx| self.poll(cx)).await;
+        }
+        // The worker is starting: the request waits in the data socket's backlog, but not for one that gave up.
+        let mut availability = route.watch_availability();
+        loop {
+            tokio::select! {
+                biased;
+                turn = poll_fn(|cx| self.poll(cx)) => return turn,
+                // The route is held here, so the sender lives.
+                _ = availability.changed() => {
+                    if self.phase == Phase::Head && let Some(error) = unavailable(&route) {
+                        return Turn::End(End::Failed(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let local = Rc::clone(&self.local);
+        let scratch = &mut *local.scratch.borrow_mut();
+        let Some(mut upstream) = self.upstream.take() else { return Poll::Ready(Turn::Lost) };
+        let turn = self
+            .poll_upload(cx, &mut upstream, scratch)
+            .or_else(|| self.poll_download(cx, &mut upstream, scratch))
+            .or_else(|| {
+                let watch = self.upload.is_done() && self.phase != Phase::Switched;
+                (watch && self.watch_client(cx, scratch)).then_some(Turn::End(End::ClientGone))
+            })
+            .or_else(|| self.poll_deadline(cx));
+        self.upstream = Some(upstream);
+        turn.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Request bytes, client to worker, as far as they go now.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream, scratch: &mut Scratch) -> Option<Turn> {
+        while !self.upload_lost {
+            if self.out_at < self.out.len() {
+                match Pin::new(&mut upstream.stream).poll_write(cx, &self.out[self.out_at..]) {
+                    Poll::Ready(Ok(n)) if n > 0 => self.out_at += n,
+                    // Nothing was asked on this connection, so nothing on it is an answer.
+                    Poll::Ready(_) if self.out_at == 0 && !self.begun => return Some(Turn::Lost),
+                    Poll::Ready(_) => self.upload_lost = true,
+                    Poll::Pending => return None,
+                }
+                continue;
+            }
+            self.begun = true;
+            if self.upload.is_done() {
+                if !self.repeatable && !self.out.is_empty() {
+                    self.out = Vec::new();
+                    self.out_at = 0;
+                }
+                return None;
+            }
+            let mut carried = mem::take(&mut self.conn.carry);
+            let bytes = if carried.is_empty() {
+                let limit = self.upload.read_limit(scratch.read.len());
+                let mut buf = ReadBuf::new(&mut scratch.read[..limit]);
+                match Pin::new(&mut self.conn.client).poll_read(cx, &mut buf) {
+                    Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                    Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
+                    Poll::Pending => return None,
+                }
+                let arrived = buf.filled().len();
+                &mut scratch.read[..arrived]
+            } else {
+                &mut carried[..]
+            };
+            let step = match self.upload.feed(bytes) {
+                Ok(step) => step,
+                Err(error) if self.phase == Phase::Head => {
+                    return Some(Turn::End(End::Failed(body_error(error))));
+                }
+                Err(_) => return Some(Turn::End(End::Cut)),
+            };
+            self.received += step.used as u64;
+            self.moved = Instant::now();
+            self.attempt = self.moved;
+            self.check = self.moved + self.limits.hold.min(self.limits.response_timeout);
+            self.conn.carry = bytes[step.used..].to_vec();
+            if step.kept == 0 {
+                continue;
+            }
+            let written = match Pin::new(&mut upstream.stream).poll_write(cx, &bytes[..step.kept]) {
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(_)) => {
+                    self.upload_lost = true;
+                    step.kept
+                }
+                Poll::Pending => 0,
+            };
+            self.out.clear();
+            self.out.extend_from_slice(&bytes[written..step.kept]);
+            self.out_at = 0;
+        }
+        None
+    }
+
+    /// Response bytes, worker to client, as far as they go now.
+    fn poll_download(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream, scratch: &mut Scratch) -> Option<Turn> {
+        loop {
+            while self.pending_at < self.pending.len() {
+                match Pin::new(&mut self.conn.client).poll_write(cx, &self.pending[self.pending_at..]) {
+                    Poll::Ready(Ok(n)) if n > 0 => self.pending_at += n,
+                    Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
+                    Poll::Pending => return None,
+                }
+                self.moved = Instant::now();
+            }
+            match self.phase {
+                Phase::Read => return Some(Turn::Complete),
+                Phase::Switched => return Some(Turn::Switched),
+                Phase::Head | Phase::Body => {}
+            }
+            let mut buf = ReadBuf::new(&mut scratch.read[..]);
+            let arrived = match Pin::new(&mut upstream.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) => buf.filled().len(),
+                Poll::Ready(Err(_)) => 0,
+                Poll::Pending => return None,
+            };
+            if arrived == 0 {
+                if matches!(self.download, Body::Close) && self.phase == Phase::Body {
+                    self.phase = Phase::Read;
+                    continue;
+                }
+                return Some(Turn::Lost);
+            }
+            let Scratch { read, out, .. } = scratch;
+            out.clear();
+            let bytes = &mut read[..arrived];
+            let end = match self.phase {
+                Phase::Head => self.take_head(bytes, out),
+                _ => self.take_body(bytes).map(|kept| out.extend_from_slice(&bytes[..kept])),
+            };
+            if let Err(end) = end {
+                return Some(Turn::End(end));
+            }
+            if out.is_empty() {
+                continue;
+            }
+            let written = match Pin::new(&mut self.conn.client).poll_write(cx, out) {
+                Poll::Ready(Ok(n)) if n > 0 => n,
+                Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
+                Poll::Pending => 0,
+            };
+            if written < out.len() {
+                self.moved = Instant::now();
+            }
+            self.pending.clear();
+            self.pending.extend_from_slice(&out[written..]);
+            self.pending_at = 0;
+        }
+    }
+
+    /// Reads response heads (interim ones may come first) and what of the body came with them; leaves in `out` what the client
+    /// gets.
+    fn take_head(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) -> Result<(), End> {
+        let mut gathered = mem::take(&mut self.partial);
+        let mut seen = gathered.len();
+        let mut bytes = if gathered.is_empty() {
+            bytes
+        } else {
+            gathered.extend_from_slice(bytes);
+            &mut gathered[..]
+        };
+        loop {
+            let end = match find_end(bytes, mem::take(&mut seen)) {
+                Ok(Some(end)) if end <= MAX_HEAD => end,
+                Ok(None) if bytes.len() < MAX_HEAD => {
+                    self.partial = bytes.to_vec();
+                    return Ok(());
+                }
+                _ => return Err(self.malformed("the head is too large or has stray line ends")),
+            };
+            let (head, rest) = bytes.split_at_mut(end);
+            bytes = rest;
+            let mut context = self.context;
+            // A connection whose request is not read to its end cannot be kept.
+            context.keep_alive &=
+                self.upload.is_done() && !self.local.shared.is_draining() && !self.conn.gate.is_closed();
+            let start = out.len();
+            let Ok(response) = response::rewrite(head, context, out) else {
+                return Err(self.malformed("the head is no response to this request"));
+            };
+            if response.is_interim() {
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
+                    return Err(self.malformed("there are too many interim responses"));
+                }
+                if context.old {
+                    out.truncate(start);
+                }
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                continue;
+            }
+            self.status = response.status;
+            self.upstream_keeps = response.upstream_keeps;
+            self.client_keeps = response.client_keeps;
+            if response.status == 101 {
+                out.extend_from_slice(bytes);
+                self.phase = Phase::Switched;
+                return Ok(());
+            }
+            let keep = if context.old { Keep::Payload } else { Keep::Framed };
+            self.download = Body::new(response.framing, keep, u64::MAX);
+            self.phase = Phase::Body;
+            let kept = self.take_body(bytes)?;
+            out.extend_from_slice(&bytes[..kept]);
+            return Ok(());
+        }
+    }
+
+    /// Takes body bytes; says how many of them, from the front, the client gets.
+    fn take_body(&mut self, bytes: &mut [u8]) -> Result<usize, End> {
+        let step = self.download.feed(bytes).map_err(|_| End::Cut)?;
+        self.sent += step.kept as u64;
+        if self.download.is_done() {
+            self.phase = Phase::Read;
+            if step.used < bytes.len() {
+                // Bytes nobody asked for: whatever they are, they must not become the next answer.
+                self.upstream_keeps = false;
+            }
+        }
+        Ok(step.kept)
+    }
+
+    fn malformed(&self, what: &str) -> End {
+        tracing::warn!(profile = %self.admitted.route.name(), what, "a worker's answer is refused");
+        End::Failed(ProxyError::MalformedAnswer)
+    }
+
+    /// Whether the client has gone. What it sends instead is kept for later.
+    fn watch_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+        while self.conn.carry.len() < MAX_CARRY {
+            let most = MAX_CARRY - self.conn.carry.len();
+            let mut buf = ReadBuf::new(&mut scratch.read[..most]);
+            match Pin::new(&mut self.conn.client).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.conn.carry.extend_from_slice(buf.filled()),
+                Poll::Ready(_) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        false
+    }
+
+    /// Looks at the time where something is waited for that must not take forever.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
+        loop {
+            let slow_reader = self.pending_at < self.pending.len();
+            let slow_writer = self.phase == Phase::Head
+                && !self.upload.is_done()
+                && !self.upload_lost
+                && self.out_at >= self.out.len();
+            let at = if slow_reader || slow_writer {
+                self.moved + STALL
+            } else if self.phase == Phase::Head {
+                self.check
+            } else {
+                return None;
+            };
+            self.conn.deadline.set(at);
+            if self.conn.deadline.poll(cx).is_pending() {
+                return None;
+            }
+            if slow_reader {
+                return Some(Turn::End(End::ClientGone));
+            }
+            if slow_writer {
+                return Some(Turn::End(End::Failed(ProxyError::RequestTimeout)));
+            }
+            if let Some(error) = self.give_up(Instant::now()) {
+                return Some(Turn::End(End::Failed(error)));
+            }
+        }
+    }
+
+    /// Whether waiting for the head makes no sense any more; else moves the next look.
+    fn give_up(&mut self, now: Instant) -> Option<ProxyError> {
+        let route = &self.admitted.route;
+        if let Some(error) = unavailable(route) {
+            return Some(error);
+        }
+        if !route.is_ready() && now >= self.attempt + self.limits.hold {
+            return Some(self.not_ready());
+        }
+        let last = self.attempt + self.limits.response_timeout;
+        if now >= last {
+            return Some(ProxyError::AnswerTimeout);
+        }
+        self.check = last.min(now + self.limits.hold.max(Duration::from_millis(10)));
+        None
+    }
+
+    /// The answer is out: keeps what can be kept.
+    fn complete(&mut self) -> End {
+        let uploaded = self.upload.is_done() && !self.upload_lost && self.out_at >= self.out.len();
+        if let Some(upstream) = self.upstream.take()
+            && uploaded
+            && self.upstream_keeps
+        {
+            pool::put(&self.local, &self.admitted.route, upstream);
+        }
+        End::Complete { keep: self.client_keeps, unread: !self.upload.is_done() }
+    }
+
+    async fn tunnel(&mut self) -> End {
+        let early = mem::take(&mut self.conn.carry);
+        if let Some(mut upstream) = self.upstream.take() {
+            let (up, down) = tunnel::run(&self.local, &mut self.conn.client, &mut upstream.stream, early).await;
+            self.received += up;
+            self.sent += down;
+        }
+        End::Complete { keep: false, unread: false }
+    }
+}

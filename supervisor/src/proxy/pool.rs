@@ -1,0 +1,124 @@
+//! Idle connections to workers, per thread and route: last in, first out, bounded, dropped after a while or at the route's word.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep_until};
+
+use super::route::Route;
+use super::thread::Local;
+
+/// Most idle connections a thread keeps to one worker.
+const MAX_IDLE: usize = 64;
+/// How long one is kept. An idle connection costs the worker memory.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// A connection to a worker.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) stream: UnixStream,
+    /// It has served a request before.
+    pub(super) used: bool,
+    /// The route's epoch when it was made.
+    epoch: u64,
+}
+
+struct Idle {
+    upstream: Upstream,
+    until: Instant,
+}
+
+/// By the address of the route, which a pool's sweeper keeps alive.
+#[derive(Default)]
+pub(super) struct Pools(RefCell<HashMap<usize, VecDeque<Idle>>>);
+
+fn key(route: &Arc<Route>) -> usize {
+    Arc::as_ptr(route).addr()
+}
+
+impl Pools {
+    /// The connection used last that is still good.
+    pub(super) fn take(&self, route: &Arc<Route>) -> Option<Upstream> {
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.get_mut(&key(route))?;
+        while let Some(Idle { upstream, .. }) = pool.pop_back() {
+            if upstream.epoch == route.epoch() && is_quiet(&upstream.stream) {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+}
+
+/// Keeps a connection whose last response was complete.
+pub(super) fn put(local: &Rc<Local>, route: &Arc<Route>, mut upstream: Upstream) {
+    if upstream.epoch != route.epoch() {
+        return;
+    }
+    upstream.used = true;
+    let idle = Idle { upstream, until: Instant::now() + KEEP };
+    let mut pools = local.pools.0.borrow_mut();
+    if let Some(pool) = pools.get_mut(&key(route)) {
+        if pool.len() == MAX_IDLE {
+            pool.pop_front();
+        }
+        pool.push_back(idle);
+        return;
+    }
+    pools.insert(key(route), VecDeque::from([idle]));
+    local.tasks.spawn_local(sweep(Rc::clone(local), Arc::clone(route)));
+}
+
+/// Lives as long as the pool: until it is found empty.
+async fn sweep(local: Rc<Local>, route: Arc<Route>) {
+    let mut epochs = route.watch_epoch();
+    // A change between `put` and here is seen by the first round.
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            // The route is held here, so the sender lives.
+            _ = epochs.changed() => {}
+            () = sleep_until(next) => {}
+        }
+        let mut pools = local.pools.0.borrow_mut();
+        let Some(pool) = pools.get_mut(&key(&route)) else { return };
+        let (epoch, now) = (route.epoch(), Instant::now());
+        pool.retain(|idle| idle.upstream.epoch == epoch && idle.until > now);
+        match pool.front() {
+            Some(oldest) => next = oldest.until,
+            None => {
+                pools.remove(&key(&route));
+                return;
+            }
+        }
+    }
+}
+
+/// Whether nothing happened on an idle connection: no end, no bytes nobody asked for. A system call only if something did.
+fn is_quiet(stream: &UnixStream) -> bool {
+    let mut byte = [0];
+    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Makes a connection. Local sockets connect at once or not at all: with `WouldBlock` the backlog is full.
+pub(super) fn connect(route: &Arc<Route>) -> io::Result<Upstream> {
+    // Read first: a connection made while the epoch changes counts as old.
+    let epoch = route.epoch();
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let socket = {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket
+    };
+    socket.connect(&SockAddr::unix(route.socket())?)?;
+    let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket)))?;
+    Ok(Upstream { stream, used: false, epoch })
+}

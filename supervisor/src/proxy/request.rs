@@ -1,0 +1,359 @@
+//! Request heads: read strictly, written anew for the worker.
+
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+
+use super::head::{MAX_HEADERS, Special, classify, content_length, has_token, lines, tokens};
+use super::rescue::ProxyError;
+
+/// How a body is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// Until the connection ends; responses only.
+    Close,
+}
+
+/// What the proxy has to know about a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Head,
+    Options,
+    /// May be sent twice, like the three above.
+    Idempotent,
+    Other,
+}
+
+/// What a request head says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'h> {
+    pub(super) method: Method,
+    pub(super) method_name: &'h str,
+    /// Path and query, or `*`.
+    pub(super) target: &'h str,
+    /// HTTP/1.0: no chunks, no interim responses, one request a connection.
+    pub(super) old: bool,
+    pub(super) keep_alive: bool,
+    pub(super) framing: Framing,
+    /// A change of protocol is asked for that may be passed on.
+    pub(super) upgrade: bool,
+}
+
+/// Header lines on their way to the worker. Reused from request to request.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    kept: Vec<u8>,
+    forwarded_for: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn len(&self) -> usize {
+        self.kept.len() + self.forwarded_for.len()
+    }
+}
+
+impl Request<'_> {
+    /// Whether the request can be sent again when it is not known what became of it.
+    pub(super) fn repeatable(&self) -> bool {
+        self.framing == Framing::None && !self.upgrade && self.method != Method::Other
+    }
+
+    /// The path without the query.
+    pub(super) fn path(&self) -> &str {
+        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+    }
+}
+
+/// Reads `head`, which is complete; header lines to pass on are left in `out`.
+pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, ProxyError> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut headers) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(ProxyError::BadRequest("the head ends early")),
+        Err(httparse::Error::TooManyHeaders) => return Err(ProxyError::HeadTooLarge),
+        Err(httparse::Error::Version) => return Err(ProxyError::VersionNotSupported),
+        Err(_) => return Err(ProxyError::BadRequest("the request line or a header is malformed")),
+    }
+    let (Some(method_name), Some(raw_target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(ProxyError::BadRequest("the request line is incomplete"));
+    };
+    let old = version == 0;
+    let method = match method_name {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "OPTIONS" => Method::Options,
+        "PUT" | "DELETE" => Method::Idempotent,
+        "CONNECT" => return Err(ProxyError::NotImplemented),
+        "TRACE" => return Err(ProxyError::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        _ => Method::Other,
+    };
+    let (authority, target) = target_of(raw_target, method)?;
+    let seen = Seen::of(parsed.headers, old)?;
+    match (seen.host, authority) {
+        (None, _) if !old => return Err(ProxyError::BadRequest("there is no Host header")),
+        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
+            return Err(ProxyError::BadRequest("the Host header contradicts the request line"));
+        }
+        _ => {}
+    }
+    let framing = seen.framing();
+    let upgrade = seen.upgrade && seen.wants_upgrade && !old && framing == Framing::None;
+    let expects_continue = seen.expects_continue && framing != Framing::None && !old;
+
+    out.kept.clear();
+    out.forwarded_for.clear();
+    lines(head, parsed.headers, |header, line| {
+        let keep = match classify(header.name) {
+            Special::None => !(seen.lists_more && is_listed(parsed.headers, header.name)),
+            Special::Host | Special::ContentLength | Special::TransferEncoding => true,
+            Special::Expect => expects_continue,
+            Special::Upgrade => upgrade,
+            Special::Connection | Special::Drop => false,
+            Special::ForwardedFor => {
+                if !out.forwarded_for.is_empty() {
+                    out.forwarded_for.extend_from_slice(b", ");
+                }
+                out.forwarded_for.extend_from_slice(header.value);
+                false
+            }
+        };
+        if keep {
+            out.kept.extend_from_slice(line);
+        }
+    });
+    if seen.host.is_none() {
+        out.kept.extend_from_slice(b"host: localhost\r\n");
+    }
+    let keep_alive = !old && !seen.close;
+    Ok(Request { method, method_name, target, old, keep_alive, framing, upgrade })
+}
+
+/// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines.
+pub(super) fn write(request: &Request<'_>, rest: &str, lines: &Lines, peer: IpAddr, ours: &[&[u8]], out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    out.extend_from_slice(request.method_name.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(rest.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    out.extend_from_slice(&lines.kept);
+    if request.upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    }
+    for line in ours {
+        out.extend_from_slice(line);
+    }
+    out.extend_from_slice(b"x-forwarded-for: ");
+    if !lines.forwarded_for.is_empty() {
+        out.extend_from_slice(&lines.forwarded_for);
+        out.extend_from_slice(b", ");
+    }
+    // Writing into a `Vec` cannot fail.
+    let _ = write!(out, "{peer}\r\n\r\n");
+}
+
+/// Authority, where the target has one, and the target in origin form.
+fn target_of(raw: &str, method: Method) -> Result<(Option<&str>, &str), ProxyError> {
+    if !raw.bytes().all(|b| (b'!'..=b'~').contains(&b) && b != b'#') {
+        return Err(ProxyError::BadRequest("the request target has a character that must be escaped"));
+    }
+    if raw.starts_with('/') || (raw == "*" && method == Method::Options) {
+        return Ok((None, raw));
+    }
+    let malformed = ProxyError::BadRequest("the request target is neither a path nor a URL");
+    let Some((scheme, after)) = raw.split_once("://") else { return Err(malformed) };
+    if !(scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")) {
+        return Err(malformed);
+    }
+    let Some(at) = after.find('/') else { return Err(malformed) };
+    let (authority, path) = after.split_at(at);
+    if authority.is_empty() || !is_host(authority.as_bytes()) {
+        return Err(malformed);
+    }
+    Ok((Some(authority), path))
+}
+
+/// What the headers say as a whole.
+struct Seen<'h> {
+    host: Option<&'h [u8]>,
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    wants_upgrade: bool,
+    upgrade: bool,
+    expects_continue: bool,
+    /// `Connection` names headers of its own.
+    lists_more: bool,
+}
+
+impl<'h> Seen<'h> {
+    fn of(headers: &[httparse::Header<'h>], old: bool) -> Result<Self, ProxyError> {
+        let mut seen = Self {
+            host: None,
+            length: None,
+            chunked: false,
+            close: false,
+            wants_upgrade: false,
+            upgrade: false,
+            expects_continue: false,
+            lists_more: false,
+        };
+        for header in headers {
+            match classify(header.name) {
+                Special::Host => {
+                    if seen.host.is_some() || !is_host(header.value) {
+                        return Err(ProxyError::BadRequest("the Host header is repeated or malformed"));
+                    }
+                    seen.host = Some(header.value);
+                }
+                Special::ContentLength => {
+                    let length = content_length(header.value);
+                    if seen.length.is_some() || length.is_none() {
+                        return Err(ProxyError::BadRequest("the Content-Length header is repeated or malformed"));
+                    }
+                    seen.length = length;
+                }
+                Special::TransferEncoding => {
+                    if seen.chunked || old || !header.value.eq_ignore_ascii_case(b"chunked") {
+                        return Err(ProxyError::BadRequest("the only transfer coding is a single `chunked`, in HTTP/1.1"));
+                    }
+                    seen.chunked = true;
+                }
+                Special::Connection => {
+                    for token in tokens(header.value) {
+                        match token {
+                            t if t.eq_ignore_ascii_case(b"close") => seen.close = true,
+                            t if t.eq_ignore_ascii_case(b"upgrade") => seen.wants_upgrade = true,
+                            t if t.eq_ignore_ascii_case(b"keep-alive") => {}
+                            _ => seen.lists_more = true,
+                        }
+                    }
+                }
+                // Cleartext HTTP/2 is not passed on: behind it requests would no longer be seen.
+                Special::Upgrade => seen.upgrade = !has_token(header.value, b"h2c"),
+                Special::Expect => {
+                    if !header.value.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(ProxyError::ExpectationFailed);
+                    }
+                    seen.expects_continue = true;
+                }
+                Special::ForwardedFor | Special::Drop | Special::None => {}
+            }
+        }
+        if seen.chunked && seen.length.is_some() {
+            return Err(ProxyError::BadRequest("there is a Content-Length beside Transfer-Encoding"));
+        }
+        Ok(seen)
+    }
+
+    fn framing(&self) -> Framing {
+        match self.length {
+            _ if self.chunked => Framing::Chunked,
+            None | Some(0) => Framing::None,
+            Some(length) => Framing::Length(length),
+        }
+    }
+}
+
+fn is_listed(headers: &[httparse::Header<'_>], name: &str) -> bool {
+    headers
+        .iter()
+        .filter(|h| classify(h.name) == Special::Connection)
+        .any(|h| has_token(h.value, name.as_bytes()))
+}
+
+fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(head: &str) -> Result<String, ProxyError> {
+        let mut lines = Lines::default();
+        let request = parse(head.as_bytes(), &mut lines)?;
+        let mut out = Vec::new();
+        write(&request, request.target, &lines, [10, 0, 0, 9].into(), &[b"x-hermes-profile: coder\r\n"], &mut out);
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn lines_pass_byte_for_byte_but_hop_by_hop() {
+        let head = "POST /a%2Fb//c?q=%20&r HTTP/1.1\r\nHOST: x:1\r\nX-Hub-Signature-256:  sha256=ab  \r\nconnection: Keep-Alive, X-Private\r\n\
+            X-Private: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nTrailer: a\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\n\
+            x-hermes-profile: ops\r\nX-FORWARDED-PREFIX: /p/ops\r\nX-Hermes-Listener: api_server\r\nX-Forwarded-For: 1.2.3.4\r\n\
+            X-Forwarded-For: 5.6.7.8\r\nAuthorization: Bearer k\r\nContent-Length: 3\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(
+            forward(head).unwrap(),
+            "POST /a%2Fb//c?q=%20&r HTTP/1.1\r\nHOST: x:1\r\nX-Hub-Signature-256:  sha256=ab  \r\nAuthorization: Bearer k\r\n\
+             Content-Length: 3\r\nx-hermes-profile: coder\r\nx-forwarded-for: 1.2.3.4, 5.6.7.8, 10.0.0.9\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn framing_that_can_be_read_in_two_ways_is_refused() {
+        for headers in [
+            "Content-Length: 1\r\nContent-Length: 1", "Content-Length: 1, 1", "Content-Length: +1", "Content-Length: -1", "Content-Length:",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked", "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: identity", "Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: \"chunked\"", "Transfer-Encoding: chunked;q=1", "Transfer-Encoding:", "Transfer-Encoding : chunked",
+            "Host: b", " folded: x", "A: b\r\n folded", "na me: x", ": x", "Na\u{e9}: x", "Content-Length\t: 1",
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n");
+            assert!(matches!(forward(&head), Err(ProxyError::BadRequest(_))), "{headers}");
+        }
+        for head in [
+            "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n", "GET /\r\n\r\n",
+        ] {
+            assert!(matches!(forward(head), Err(ProxyError::BadRequest(_))), "{head}");
+        }
+    }
+
+    #[test]
+    fn targets_methods_and_versions() {
+        let start = |head: &str| forward(head).map(|h| h.split("\r\n").next().unwrap().to_owned());
+        assert_eq!(start("GET http://A:1/x?y HTTP/1.1\r\nHost: a:1\r\n\r\n").unwrap(), "GET /x?y HTTP/1.1");
+        assert_eq!(start("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap(), "OPTIONS * HTTP/1.1");
+        assert_eq!(start("GET / HTTP/1.0\r\n\r\n").unwrap(), "GET / HTTP/1.1");
+        assert!(forward("GET / HTTP/1.0\r\n\r\n").unwrap().contains("\r\nhost: localhost\r\n"));
+        assert!(matches!(start("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::NotImplemented)));
+        assert!(matches!(start("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::MethodNotAllowed(_))));
+        assert!(matches!(start("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(ProxyError::VersionNotSupported)));
+        let many = "A: b\r\n".repeat(100);
+        assert!(matches!(start(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")), Err(ProxyError::HeadTooLarge)));
+    }
+
+    #[test]
+    fn persistence_expectations_and_upgrades() {
+        let parse = |headers: &str| {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n");
+            let mut lines = Lines::default();
+            let request = super::parse(head.as_bytes(), &mut lines)?;
+            let flags = (request.keep_alive, request.upgrade, request.framing);
+            Ok::<_, ProxyError>((flags, String::from_utf8(lines.kept).unwrap()))
+        };
+        assert_eq!(parse("Connection: close").unwrap().0, (false, false, Framing::None));
+        assert!(matches!(parse("Expect: 200-ok"), Err(ProxyError::ExpectationFailed)));
+        let (flags, kept) = parse("Expect: 100-Continue\r\nContent-Length: 1").unwrap();
+        assert_eq!(flags, (true, false, Framing::Length(1)));
+        assert!(kept.contains("Expect"));
+        let (flags, kept) = parse("Connection: Upgrade\r\nUpgrade: websocket").unwrap();
+        assert!(flags.1 && kept.contains("Upgrade: websocket"));
+        let (flags, kept) = parse("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x").unwrap();
+        assert!(!flags.1 && kept == "Host: a\r\n", "{kept}");
+        let (_, kept) = parse("Expect: 100-continue").unwrap();
+        assert_eq!(kept, "Host: a\r\n");
+        let (_, kept) = parse("Connection: host, content-length, te\r\nContent-Length: 1").unwrap();
+        assert!(kept.contains("Host: a") && kept.contains("Content-Length: 1"));
+    }
+}

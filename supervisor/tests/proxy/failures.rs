@@ -1,0 +1,185 @@
+//! What is hidden from clients, and what they are told.
+
+use hermes_supervisor::proxy::Availability;
+
+use crate::rig::{rig, rig_with, settings, status};
+
+#[tokio::test]
+async fn unavailable_profiles_say_which_and_why() {
+    let rig = rig();
+    rig.coder.route.set(Availability::Unavailable { state: "backoff", retry_after_secs: 7 });
+    let mut client = rig.client().await;
+    client.send("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi").await;
+    let (head, body) = client.response().await;
+    assert_eq!(status(&head), 503);
+    assert_eq!(body, r#"{"error":"Profile unavailable","profile":"coder","state":"backoff"}"#);
+    for line in ["retry-after: 7\r\n", "x-hermes-error: worker_not_ready\r\n", "x-frame-options: DENY\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    // The body was here, so the connection goes on, and others are not concerned.
+    client.get("/v1/models").await;
+    let mut worker = rig.primary.accept().await;
+    worker.head().await;
+    worker.ok("fine").await;
+    assert_eq!(client.response().await.1, "fine");
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_worker_that_starts() {
+    let rig = rig();
+    rig.coder.route.set(Availability::Open { ready: false });
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/x").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    rig.coder.route.set(Availability::Open { ready: true });
+    worker.ok("up").await;
+    assert_eq!(client.response().await.1, "up");
+}
+
+#[tokio::test]
+async fn requests_do_not_wait_for_a_worker_that_gave_up() {
+    let rig = rig();
+    rig.coder.route.set(Availability::Open { ready: false });
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/x").await;
+    let _waiting = rig.coder.accept().await;
+    rig.coder.route.set(Availability::Unavailable { state: "failed", retry_after_secs: 30 });
+    let (head, body) = client.response().await;
+    assert_eq!(status(&head), 503);
+    assert!(body.ends_with(r#""state":"failed"}"#), "{body}");
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_hold_time() {
+    let mut settings = settings();
+    settings.hold_ms = 100;
+    let rig = rig_with(settings);
+    rig.coder.route.set(Availability::Open { ready: false });
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/x").await;
+    let (head, body) = client.response().await;
+    assert_eq!(status(&head), 503);
+    assert!(body.ends_with(r#""state":"starting"}"#), "{body}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_is_replaced_silently() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/1").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    worker.ok("1").await;
+    client.response().await;
+    drop(worker);
+    client.send("POST /p/coder/v1/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi").await;
+    let mut worker = rig.coder.accept().await;
+    assert!(worker.until("hi").await.starts_with("POST /v1/2 "));
+    worker.ok("2").await;
+    assert_eq!(client.response().await.1, "2");
+}
+
+#[tokio::test]
+async fn unsolicited_bytes_never_become_an_answer() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/1").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    worker.send("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").await;
+    assert_eq!(client.response().await.1, "1");
+    client.get("/p/coder/v1/2").await;
+    let mut fresh = rig.coder.accept().await;
+    fresh.head().await;
+    fresh.ok("2").await;
+    assert_eq!(client.response().await.1, "2");
+}
+
+#[tokio::test]
+async fn a_lost_request_is_repeated_once_if_that_is_safe() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/x").await;
+    rig.coder.accept().await.head().await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    worker.ok("second").await;
+    assert_eq!(client.response().await.1, "second");
+    drop(worker);
+
+    client.get("/p/coder/v1/x").await;
+    rig.coder.accept().await.head().await;
+    rig.coder.accept().await.head().await;
+    let (head, body) = client.response().await;
+    assert_eq!(status(&head), 502, "{body}");
+
+    for request in ["POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "PUT /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"] {
+        client.send(request).await;
+        rig.coder.accept().await.head().await;
+        let (head, body) = client.response().await;
+        assert_eq!(status(&head), 502);
+        assert!(body.contains("worker_closed_early"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_never_looks_whole() {
+    let rig = rig();
+    for (head, part) in [
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "5\r\nhel"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "hel"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "2\r\nhe\r\nnonsense\r\n0\r\n\r\n"),
+    ] {
+        let mut client = rig.client().await;
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        worker.send(head).await;
+        client.head().await;
+        worker.send(part).await;
+        drop(worker);
+        let rest = client.rest().await;
+        assert!(part.starts_with(&rest) && !rest.contains("0\r\n\r\n"), "{rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_502() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(40_000));
+    for answer in ["SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 101 No\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", &large] {
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        worker.send(answer).await;
+        let (head, body) = client.response().await;
+        assert_eq!(status(&head), 502, "{answer}");
+        assert!(body.contains("worker_malformed_answer"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_idle_connections_is_prompt_and_spares_requests_in_flight() {
+    let rig = rig();
+    let (mut a, mut b) = (rig.client().await, rig.client().await);
+    a.get("/p/coder/v1/a").await;
+    let mut idle = rig.coder.accept().await;
+    idle.head().await;
+    b.get("/p/coder/v1/b").await;
+    let mut busy = rig.coder.accept().await;
+    busy.head().await;
+    idle.ok("a").await;
+    a.response().await;
+    rig.coder.route.drop_idle();
+    assert_eq!(idle.rest().await, "");
+    busy.ok("b").await;
+    assert_eq!(b.response().await.1, "b");
+    assert_eq!(busy.rest().await, "");
+    b.get("/p/coder/v1/c").await;
+    let mut fresh = rig.coder.accept().await;
+    fresh.head().await;
+    fresh.ok("c").await;
+    assert_eq!(b.response().await.1, "c");
+}
