@@ -1,7 +1,41 @@
 //! Puts the parts together: the only place that knows all of them.
+//!
+//! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
+//! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `claims` and `served` the
+//! rules, `requests` what the command line may ask, `board` what status surfaces see.
 
-use hermes_protocol::latest::Problem;
-use hermes_protocol::{ProfileName, RootHome};
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use hermes_protocol::endpoint::{PathTooLong, RuntimeDir};
+use hermes_protocol::latest::{ClientRequest, Problem, Severity};
+use hermes_protocol::{ProfileName, RootHome, exit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::client::Client;
+use crate::error::HermesError;
+use crate::home::Surroundings;
+use crate::instance::{self, Instance, Liveness};
+use crate::metrics::AdminError;
+use crate::proxy::{BindError, StartError};
+
+mod board;
+mod claims;
+mod gateway;
+mod requests;
+mod served;
+
+pub(crate) use board::Board;
+pub(crate) use gateway::Gateway;
+
+/// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.
+const REPLACE_TIME: Duration = Duration::from_mins(2);
+/// After SIGTERM, until SIGKILL, for a gateway that does not answer.
+const REPLACE_TERM: Duration = Duration::from_secs(30);
+/// Time between two looks at a lock that somebody else must give up.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What `hermes gateway run` was asked to do. The command line has already refused a profile that a live gateway serves, and
 /// with `--force` has asked that gateway to detach it.
@@ -38,6 +72,14 @@ pub struct CheckReport {
 /// Why the gateway could not start, or did not end in order.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// There is no such home.
+    #[error("the home `{path}` cannot be used")]
+    Home {
+        /// The home.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Some part could not be set up.
     #[error("cannot {what} `{object}`")]
     Setup {
@@ -46,16 +88,220 @@ pub enum AppError {
         /// To what.
         object: String,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// The runtime directory lies too deep.
+    #[error(transparent)]
+    Path(#[from] PathTooLong),
+    /// Profiles break the contract, or the primary's configuration cannot be used.
+    #[error("{}", Refusal(.0))]
+    Refused(Vec<(ProfileName, Problem)>),
+    /// The primary's worker did not get as far as its report.
+    #[error("the worker of profile `{profile}`, whose settings are the gateway's, does not start: {reason}")]
+    Primary {
+        /// The primary.
+        profile: ProfileName,
+        /// How it ended.
+        reason: String,
+    },
+    /// An address is not to be had.
+    #[error("{0}")]
+    Bind(BindError),
+    /// The admin address is not to be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// No threads.
+    #[error(transparent)]
+    Proxy(#[from] StartError),
+    /// The gateway that is to be replaced does not go.
+    #[error("the running gateway (PID {pid}) does not stop")]
+    Replace {
+        /// Its process.
+        pid: u32,
+        /// What the last attempt met.
+        source: io::Error,
     },
 }
 
+impl AppError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Home { .. } | Self::Refused(_) | Self::Bind(_) | Self::Admin(_) | Self::Path(_) => {
+                exit::CONFIG
+            }
+            Self::Setup { .. } | Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => {
+                exit::FAILURE
+            }
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Home { .. } => "create it, or point HERMES_HOME at the right one".to_owned(),
+            Self::Refused(_) => {
+                "`hermes gateway check` lists these again; `gateway.on_profile_error: skip` starts without the offenders"
+                    .to_owned()
+            }
+            Self::Primary { profile, .. } => {
+                format!("its log is `logs/gateway.log` in its home; `hermes worker -p {profile}` runs it alone")
+            }
+            Self::Setup { .. } => "check owner, mode and free space, and the limit of open files".to_owned(),
+            Self::Bind(_) | Self::Admin(_) | Self::Path(_) | Self::Proxy(_) => return None,
+            Self::Replace { pid, .. } => format!("end process {pid} yourself, then start again"),
+        })
+    }
+}
+
+/// All problems of a refused start, one paragraph each.
+struct Refusal<'a>(&'a [(ProfileName, Problem)]);
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the gateway does not start: {count} problem{}", if count == 1 { "" } else { "s" })?;
+        for (profile, problem) in self.0 {
+            write!(f, "\n\n  profile {profile}")?;
+            if let Some(platform) = &problem.platform {
+                write!(f, ", {platform}")?;
+            }
+            write!(f, ": {}\n    in {}", problem.message, problem.file)?;
+            for number in [problem.line, problem.column].into_iter().flatten() {
+                write!(f, ":{number}")?;
+            }
+            if let Some(key) = &problem.key {
+                write!(f, " ({key})")?;
+            }
+            if let Some(fix) = &problem.fix {
+                write!(f, "\n    fix: {fix}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn setup(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Error) -> AppError {
+    let object = object.to_string();
+    move |source| AppError::Setup { what, object, source }
+}
+
 /// Runs the gateway until it is told to stop, in a runtime of its own; the result is the exit code.
-pub fn run(_options: GatewayOptions) -> Result<u8, AppError> {
-    Ok(hermes_protocol::exit::OK)
+pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
+    let surroundings = Surroundings::from_process()?;
+    let home = options.root.profile(&options.profile);
+    let path = home.path();
+    let found = fs_err::metadata(path).and_then(|found| match found.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+    });
+    found.map_err(|source| AppError::Home { path: path.to_owned(), source })?;
+    let runtime_dir = surroundings.runtime_dir(path);
+    runtime_dir.supervisor_socket().map_err(AppError::from)?;
+    if options.replace {
+        replace(path, &surroundings)?;
+    }
+    let argv = std::env::args().collect();
+    let instance = Instance::acquire(path, &options.profile, argv, runtime_dir.path())?;
+    raise_descriptor_limit();
+    let result = within_runtime(gateway::run(options, runtime_dir));
+    instance.release();
+    Ok(result?)
 }
 
 /// Does what a start does as far as the decision about admission, and starts nothing.
-pub fn check(_options: CheckOptions) -> Result<CheckReport, AppError> {
-    Ok(CheckReport::default())
+pub fn check(options: CheckOptions) -> Result<CheckReport, HermesError> {
+    let surroundings = Surroundings::from_process()?;
+    // Sockets of its own, so that it can run beside the gateway.
+    let directory = tempfile::Builder::new()
+        .prefix("hermes-check-")
+        .tempdir_in(&surroundings.temp_dir)
+        .map_err(setup("make a directory in", &surroundings.temp_dir))?;
+    let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).map_err(|path| AppError::Setup {
+        what: "use the directory",
+        object: path.display().to_string(),
+        source: io::Error::from(io::ErrorKind::InvalidFilename),
+    })?;
+    raise_descriptor_limit();
+    let runtime_dir = RuntimeDir::new(&options.root, Some(&base), &base, surroundings.uid);
+    let mut report = within_runtime(gateway::check(options, runtime_dir))?;
+    report.problems.sort_by_key(|(_, problem)| std::cmp::Reverse(problem.severity));
+    report.refused |= report.problems.iter().any(|(_, problem)| problem.severity == Severity::Gateway);
+    Ok(report)
+}
+
+fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(setup("start", "the runtime"))?;
+    let result = runtime.block_on(life);
+    // A home on a file system that hangs must not keep us.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Every worker takes two descriptors here, every request another two or three.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        false => Ok(()),
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+/// Ends the gateway that runs for `home`, if one does: asks it, and if it does not answer sends signals to the very process that
+/// holds the lock.
+fn replace(home: &camino::Utf8Path, surroundings: &Surroundings) -> Result<(), AppError> {
+    let Liveness::Running { record } = instance::probe(home) else { return Ok(()) };
+    let asked = Client::connect(home, surroundings)
+        .and_then(|client| client.ask(&ClientRequest::Shutdown, REPLACE_TIME, |_| {}));
+    match &asked {
+        Ok(outcome) => tracing::info!(?outcome, "the running gateway was asked to stop"),
+        Err(error) => tracing::warn!(%error, "the running gateway does not answer"),
+    }
+    if asked_to_stop(&asked) && wait_for_lock(home, REPLACE_TIME) {
+        return Ok(());
+    }
+    let Some(record) = record.filter(|record| instance::is_alive(record)) else { return Ok(()) };
+    let pid = record.pid;
+    let process = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(0));
+    for (signal, time) in [
+        (nix::sys::signal::Signal::SIGTERM, REPLACE_TERM),
+        (nix::sys::signal::Signal::SIGKILL, Duration::from_secs(5)),
+    ] {
+        // The number could be somebody else's by now.
+        if process.as_raw() > 1 && instance::is_alive(&record) {
+            nix::sys::signal::kill(process, signal)
+                .map_err(|errno| AppError::Replace { pid, source: errno.into() })?;
+        }
+        if wait_for_lock(home, time) {
+            return Ok(());
+        }
+    }
+    Err(AppError::Replace { pid, source: io::Error::from(io::ErrorKind::TimedOut) })
+}
+
+fn asked_to_stop(asked: &Result<crate::client::Outcome, crate::client::ClientError>) -> bool {
+    matches!(asked, Ok(crate::client::Outcome::Done(_)))
+}
+
+/// Waits without a runtime: there is none yet.
+fn wait_for_lock(home: &camino::Utf8Path, time: Duration) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if !matches!(instance::probe(home), Liveness::Running { .. }) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        let pause = nix::poll::PollTimeout::try_from(LOCK_PAUSE).unwrap_or(nix::poll::PollTimeout::ZERO);
+        // Interrupted is as good as over.
+        let _ = nix::poll::poll(&mut [], pause);
+    }
 }

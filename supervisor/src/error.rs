@@ -123,7 +123,8 @@ impl HermesError {
         match self {
             Self::Selection(e) => e.exit_code(),
             Self::AlreadyRunning { .. } | Self::Output(_) | Self::NotReached { .. } => exit::FAILURE,
-            Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::Gateway(_) => exit::CONFIG,
+            Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } => exit::CONFIG,
+            Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } => exit::UNAVAILABLE,
             Self::Refused { code, .. } => *code,
             Self::System { .. } => exit::FAILURE,
@@ -144,7 +145,7 @@ impl HermesError {
             Self::NotRunning { hint, .. } | Self::NotReached { hint, .. } => Some(hint.clone()),
             Self::Refused { hint, .. } => hint.clone(),
             Self::CheckFailed { .. } => Some("fix them and run `hermes gateway check` again".to_owned()),
-            Self::Gateway(_) => None,
+            Self::Gateway(e) => e.hint(),
         }
     }
 
@@ -182,7 +183,9 @@ mod tests {
         let served = HermesError::Served { profile: "coder".parse().unwrap() };
         assert_eq!(
             served.to_string().lines().next(),
-            Some("✗ The default gateway is running as a profile multiplexer and already serves profile 'coder'.")
+            Some(
+                "✗ The default gateway is running as a profile multiplexer and already serves profile 'coder'."
+            )
         );
         assert_eq!(served.exit_code(), 78);
         insta::assert_snapshot!("served", served);

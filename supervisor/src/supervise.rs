@@ -4,6 +4,14 @@
 //! processes, `reap` collects them, `env` builds their environment. What the rest of the supervisor sees of a worker is a
 //! [`WorkerView`], a copy: nobody but the actor can change a worker.
 
+pub(crate) mod actor;
+pub(crate) mod env;
+pub(crate) mod policy;
+pub(crate) mod reap;
+pub(crate) mod socket;
+pub(crate) mod spawn;
+pub(crate) mod state;
+
 use std::time::{Instant, SystemTime};
 
 use camino::Utf8PathBuf;

@@ -1,0 +1,290 @@
+//! What the command line may ask of a running gateway, and the answers.
+//!
+//! The loop only starts things; whoever waits for a result is answered by a task of its own. A request from inside a worker is
+//! acknowledged at once: the turn that asks would otherwise wait for its own end.
+
+use std::time::Duration;
+
+use hermes_protocol::latest::{ClientReply, ClientRequest};
+use hermes_protocol::{ProfileName, exit};
+use tokio::sync::mpsc;
+
+use super::gateway::{Gateway, Happened, conflict};
+use crate::server::{Request, refused, unknown};
+use crate::signal::Interrupt;
+use crate::supervise::actor::{Command, Handle, Wait};
+use crate::supervise::policy::Limits;
+use crate::supervise::state::{Event, Why};
+use crate::watch::HomeWatch;
+
+/// What a wait may take beyond the settings' own deadlines.
+const SLACK: Duration = Duration::from_secs(15);
+
+type Replies = mpsc::Sender<ClientReply>;
+
+impl Gateway {
+    /// Carries out a request. True: stop the gateway.
+    pub(super) async fn on_request(&mut self, request: Request) -> bool {
+        let Request { what, pid, replies } = request;
+        let waits = !self.is_inside(pid);
+        match what {
+            // Answered by the server.
+            ClientRequest::Status { .. } => {}
+            ClientRequest::Start { profile } => {
+                self.start_profile(&profile, Event::Start, waits, replies).await
+            }
+            ClientRequest::Restart { profile } => {
+                self.start_profile(&profile, Event::Restart, waits, replies).await
+            }
+            ClientRequest::Stop { profile } => self.stop_profile(&profile, waits, replies).await,
+            ClientRequest::Detach { profile } => self.detach_profile(&profile, waits, replies).await,
+            ClientRequest::Reload => {
+                if let Some(watch) = &mut self.watch {
+                    watch.rescan();
+                }
+                if waits {
+                    self.reload(Some(replies));
+                } else {
+                    self.reload(None);
+                    answer(&replies, done("workers are replaced one after the other")).await;
+                }
+            }
+            ClientRequest::Drain { on } => {
+                for handle in self.board.handles() {
+                    handle.command(Command::Quiesce(on)).await;
+                }
+                self.board.gateway(|view| view.state = if on { "draining" } else { "running" });
+                tracing::info!(on, "drain requested");
+                let line = if on { "no new turns are accepted" } else { "new turns are accepted" };
+                answer(&replies, done(line)).await;
+            }
+            ClientRequest::Shutdown => {
+                answer(&replies, done(&format!("the gateway is stopping (PID {})", std::process::id())))
+                    .await;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// While starting, only a stop is possible.
+    pub(super) async fn on_early_request(&mut self, request: Request) -> bool {
+        if request.what == ClientRequest::Shutdown {
+            return self.on_request(request).await;
+        }
+        let hint = Some("try again in a moment".to_owned());
+        answer(&request.replies, refused(exit::RESTART, "the gateway is still starting", hint)).await;
+        false
+    }
+
+    /// While stopping, nothing is possible. True: stop harder.
+    pub(crate) async fn next_while_stopping(&mut self) -> bool {
+        match self.next().await {
+            Happened::Signal(Interrupt::Stop(name)) => {
+                tracing::warn!("{name} again: stopping harder");
+                true
+            }
+            Happened::Request(Request { what: ClientRequest::Shutdown, replies, .. }) => {
+                answer(&replies, done("the gateway is stopping")).await;
+                false
+            }
+            Happened::Request(request) => {
+                answer(&request.replies, refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
+                false
+            }
+            Happened::Fleet(event) => {
+                self.on_fleet_while_stopping(event);
+                false
+            }
+            Happened::Signal(Interrupt::Reload) | Happened::Home(_) => false,
+        }
+    }
+
+    /// Looks at homes no more.
+    pub(crate) fn close_watch(&mut self) {
+        self.watch = None::<HomeWatch>;
+    }
+
+    /// The limits in force.
+    pub(crate) fn limits(&self) -> Limits {
+        self.common.terms().limits
+    }
+
+    /// Worker processes that still exist.
+    pub(crate) fn children(&self) -> usize {
+        self.common.children.len()
+    }
+
+    async fn start_profile(&mut self, profile: &ProfileName, event: Event, waits: bool, replies: Replies) {
+        let Some(handle) = self.board.handle(profile) else {
+            return answer(&replies, unknown(profile)).await;
+        };
+        if *profile != self.primary
+            && let Some(why) = conflict(&handle)
+        {
+            return answer(&replies, refused(exit::FAILURE, &why.reason, None)).await;
+        }
+        if !self.remember(profile, false, &replies).await {
+            return;
+        }
+        let limits = self.limits();
+        let time = limits.start * 2 + SLACK;
+        self.carry_out(handle, event, Wait::Serving, time, waits, replies);
+    }
+
+    async fn stop_profile(&mut self, profile: &ProfileName, waits: bool, replies: Replies) {
+        let Some(handle) = self.board.handle(profile) else {
+            return answer(&replies, unknown(profile)).await;
+        };
+        if !self.remember(profile, true, &replies).await {
+            return;
+        }
+        let time = self.limits().drain + SLACK;
+        self.carry_out(handle, Event::Stop, Wait::Gone, time, waits, replies);
+    }
+
+    async fn detach_profile(&mut self, profile: &ProfileName, waits: bool, replies: Replies) {
+        let Some(handle) = self.board.handle(profile) else {
+            return answer(&replies, unknown(profile)).await;
+        };
+        if *profile == self.primary {
+            let message = format!("profile '{profile}' is the gateway's own and cannot be detached");
+            return answer(&replies, refused(exit::FAILURE, &message, None)).await;
+        }
+        let time = self.limits().drain + SLACK;
+        self.carry_out(handle, Event::Detach, Wait::Gone, time, waits, replies);
+    }
+
+    /// Writes down what is wanted, before anything is done about it.
+    async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) -> bool {
+        let Err(error) = self.desired.set_stopped(profile, stopped) else { return true };
+        let message = format!("{}; nothing was changed", crate::supervise::actor::Chain(&error));
+        answer(replies, refused(exit::FAILURE, &message, None)).await;
+        false
+    }
+
+    fn carry_out(
+        &self,
+        handle: Handle,
+        event: Event,
+        wait: Wait,
+        time: Duration,
+        waits: bool,
+        replies: Replies,
+    ) {
+        self.common.tracker.spawn(async move {
+            if !waits {
+                handle.send(event).await;
+                return answer(&replies, done("accepted; it is carried out without waiting for this turn"))
+                    .await;
+            }
+            let result = tokio::time::timeout(time, handle.send_and_wait(event, wait)).await;
+            answer(&replies, outcome(&handle, wait, result.ok())).await;
+        });
+    }
+
+    /// Replaces every worker that runs, one after the other, the primary first.
+    pub(super) fn reload(&self, replies: Option<Replies>) {
+        let handles = self.board.handles();
+        let time = self.limits().start * 2 + SLACK;
+        tracing::info!("replacing every worker");
+        self.common.tracker.spawn(async move {
+            let mut failed = Vec::new();
+            for handle in handles.into_iter().filter(|handle| handle.view().desired_running) {
+                if matches!(handle.view().state, "detached" | "conflict") {
+                    continue;
+                }
+                let result =
+                    tokio::time::timeout(time, handle.send_and_wait(Event::Restart, Wait::Serving)).await;
+                let line = match result {
+                    Ok(Ok(())) => format!("{}: replaced", handle.name),
+                    Ok(Err(why)) => {
+                        failed.push(handle.name.to_string());
+                        format!("{}: {}", handle.name, why.reason)
+                    }
+                    Err(_) => {
+                        failed.push(handle.name.to_string());
+                        format!("{}: not ready in time", handle.name)
+                    }
+                };
+                if let Some(replies) = &replies {
+                    answer(replies, ClientReply::Progress(line)).await;
+                }
+            }
+            let Some(replies) = replies else { return };
+            let last = if failed.is_empty() {
+                done("every worker was replaced")
+            } else {
+                let message = format!("some workers were not replaced: {}", failed.join(", "));
+                refused(exit::FAILURE, &message, Some("`hermes status` shows why".to_owned()))
+            };
+            answer(&replies, last).await;
+        });
+    }
+
+    /// Whether `pid` belongs to a worker: is one, or descends from one.
+    fn is_inside(&self, pid: Option<i32>) -> bool {
+        let Some(mut pid) = pid.and_then(|pid| u32::try_from(pid).ok()) else { return false };
+        let workers: Vec<u32> = self.board.handles().iter().filter_map(|handle| handle.view().pid).collect();
+        // Deep enough for any shell in a shell; a loop cannot be, but nothing here depends on that.
+        for _ in 0..64 {
+            if workers.contains(&pid) {
+                return true;
+            }
+            match parent(pid) {
+                Some(up) if up > 1 && up != std::process::id() => pid = up,
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// What is said about the observed result.
+fn outcome(handle: &Handle, wait: Wait, result: Option<Result<(), Why>>) -> ClientReply {
+    let (name, view) = (&handle.name, handle.view());
+    match (result, wait) {
+        (Some(Ok(())), Wait::Serving) => {
+            let pid = view.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+            done(&format!("profile '{name}' is {}{pid}", view.state))
+        }
+        (Some(Ok(())), Wait::Gone) => done(&format!("profile '{name}' is {}", view.state)),
+        (Some(Err(why)), _) => {
+            let code = if view.state == "failed" || view.ready { exit::CONFIG } else { exit::FAILURE };
+            let place = why.file.map(|file| format!(" ({file})")).unwrap_or_default();
+            let kept = if view.ready { "; the worker that ran before goes on" } else { "" };
+            let message = format!("profile '{name}' does not start: {}{place}{kept}", why.reason);
+            refused(code, &message, Some(format!("`hermes status -p {name}` shows more")))
+        }
+        (None, _) => {
+            let message = format!("profile '{name}' is still {}", view.state);
+            refused(exit::FAILURE, &message, Some(format!("`hermes status -p {name}` shows how it goes on")))
+        }
+    }
+}
+
+fn done(line: &str) -> ClientReply {
+    ClientReply::Done(line.to_owned())
+}
+
+async fn answer(replies: &Replies, reply: ClientReply) {
+    // A client that went away needs no answer.
+    let _ = replies.send(reply).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_read_past_odd_command_names() {
+        let own = std::process::id();
+        assert_eq!(parent(own), Some(nix::unistd::getppid().as_raw().unsigned_abs()));
+        assert_eq!(parent(u32::MAX), None);
+    }
+}

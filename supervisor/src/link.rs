@@ -1,0 +1,137 @@
+//! The supervisor's half of one worker's control pair: handshake, then frames both ways.
+//!
+//! One task a process. It ends when the connection does, after having told so; what the worker said before it died is still
+//! delivered. Everything is bounded: the handshake's text, the frames, the queues, and the time a write may take.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use hermes_protocol::handshake::{Answer, HandshakeError, OFFER_HEAD, Offer};
+use hermes_protocol::latest::{FromWorker, ToWorker};
+use hermes_protocol::{codec, frame};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio_util::codec::{FramedRead, FramedWrite};
+
+/// A peer that takes longer to take a frame does not read.
+const WRITE_TIME: Duration = Duration::from_secs(5);
+/// Buffers start this small: a control connection carries a few dozen bytes a second.
+const BUFFER: usize = 256;
+
+/// Why a connection that carries frames was given up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the connection broke")]
+    Io(#[from] std::io::Error),
+    #[error("the handshake failed")]
+    Handshake(#[from] HandshakeError),
+    #[error("a message cannot be read")]
+    Codec(#[from] codec::CodecError),
+    #[error("the peer does not read")]
+    WriteTimeout,
+}
+
+/// Reads the peer's offer and answers it. Not cancel-safe: give the connection up instead.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), LinkError> {
+    let mut bytes = vec![0; OFFER_HEAD];
+    stream.read_exact(&mut bytes).await?;
+    let text = Offer::text_len(&bytes)?;
+    bytes.resize(OFFER_HEAD + text, 0);
+    stream.read_exact(&mut bytes[OFFER_HEAD..]).await?;
+    let answer = Offer::decode(&bytes)?.answer();
+    stream.write_all(&answer.encode()).await?;
+    match answer {
+        Answer::Welcome { .. } => Ok(()),
+        Answer::Reject { reason } => Err(HandshakeError::Rejected(reason).into()),
+    }
+}
+
+/// Carries messages until the connection ends. `outgoing` may close first: then nothing more is sent, and reading goes on.
+pub(crate) async fn run<S, T>(
+    mut stream: S,
+    mut outgoing: mpsc::Receiver<ToWorker>,
+    incoming: &mpsc::Sender<T>,
+    wrap: impl Fn(FromWorker) -> T,
+) -> Result<(), LinkError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    accept(&mut stream).await?;
+    let (reader, writer) = tokio::io::split(stream);
+    let mut reader = FramedRead::with_capacity(reader, frame::codec(), BUFFER);
+    let mut writer = FramedWrite::new(writer, frame::codec());
+    let mut open = true;
+    loop {
+        tokio::select! {
+            message = outgoing.recv(), if open => match message {
+                Some(message) => {
+                    let bytes = Bytes::from(codec::encode(&message)?);
+                    tokio::time::timeout(WRITE_TIME, writer.send(bytes)).await.map_err(|_| LinkError::WriteTimeout)??;
+                }
+                None => open = false,
+            },
+            bytes = reader.next() => match bytes {
+                Some(bytes) => {
+                    if incoming.send(wrap(codec::decode(&bytes?)?)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hermes_protocol::latest::Heartbeat;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    async fn speak(stream: &mut UnixStream, message: &FromWorker) {
+        let bytes = codec::encode(message).unwrap();
+        stream.write_all(&frame::head(bytes.len()).unwrap()).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn messages_pass_both_ways_and_the_last_words_are_heard() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (to_worker, outgoing) = mpsc::channel(4);
+        let (incoming, mut from_worker) = mpsc::channel(4);
+        let link = tokio::spawn(async move { run(ours, outgoing, &incoming, |message| message).await });
+
+        theirs.write_all(&Offer::ours().encode()).await.unwrap();
+        let mut answer = vec![0; hermes_protocol::handshake::ANSWER_HEAD];
+        theirs.read_exact(&mut answer).await.unwrap();
+        let mut text = vec![0; Answer::text_len(&answer).unwrap()];
+        theirs.read_exact(&mut text).await.unwrap();
+
+        to_worker.send(ToWorker::StopAccepting).await.unwrap();
+        let mut head = [0; 4];
+        theirs.read_exact(&mut head).await.unwrap();
+        let mut bytes = vec![0; frame::payload_len(head).unwrap()];
+        theirs.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(codec::decode::<ToWorker>(&bytes).unwrap(), ToWorker::StopAccepting);
+
+        speak(&mut theirs, &FromWorker::Heartbeat(Heartbeat::default())).await;
+        speak(&mut theirs, &FromWorker::Drained).await;
+        drop(theirs);
+        assert_eq!(from_worker.recv().await, Some(FromWorker::Heartbeat(Heartbeat::default())));
+        assert_eq!(from_worker.recv().await, Some(FromWorker::Drained));
+        assert_eq!(from_worker.recv().await, None);
+        link.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_refused() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (_to_worker, outgoing) = mpsc::channel(1);
+        let (incoming, _from_worker) = mpsc::channel(1);
+        theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let error = run(ours, outgoing, &incoming, |message| message).await.unwrap_err();
+        assert!(matches!(error, LinkError::Handshake(HandshakeError::Magic)), "{error}");
+    }
+}

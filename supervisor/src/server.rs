@@ -1,0 +1,183 @@
+//! `supervisor.sock`: answers the command line.
+//!
+//! One request a connection: handshake, one frame, answers until a final one, close. Clients are few, checked (same user) and
+//! held to deadlines. Status is answered from the [`Board`] without disturbing anybody; everything else goes to the app.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt as _};
+use hermes_protocol::contract::gateway_status::GatewayStatus;
+use hermes_protocol::latest::{ClientReply, ClientRequest};
+use hermes_protocol::{ProfileName, codec, exit, frame};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::codec::Framed;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::Board;
+use crate::link::{self, LinkError};
+use crate::status::collect::{Processes, collect};
+use crate::supervise::actor::Chain;
+
+/// Clients at the same time; more wait in the backlog.
+const CLIENTS: usize = 64;
+/// For the handshake and the request.
+const ASK_TIME: Duration = Duration::from_secs(5);
+/// For a client to take a frame.
+const WRITE_TIME: Duration = Duration::from_secs(5);
+/// For collecting status; a home on a file system that hangs must not hold a client for ever.
+const COLLECT_TIME: Duration = Duration::from_secs(5);
+/// After accepting failed, for want of descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request that the app answers. The connection is closed when `replies` is dropped.
+pub(crate) struct Request {
+    pub(crate) what: ClientRequest,
+    /// Who asks.
+    pub(crate) pid: Option<i32>,
+    pub(crate) replies: mpsc::Sender<ClientReply>,
+}
+
+/// Answers clients until `stop`.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    board: Board,
+    requests: mpsc::Sender<Request>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(CLIENTS));
+    let processes = Arc::new(Mutex::new(None));
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => return,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a command cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let client =
+            Client { board: board.clone(), requests: requests.clone(), processes: Arc::clone(&processes) };
+        let stop = stop.clone();
+        tracker.spawn(async move {
+            let answered = tokio::select! {
+                answered = client.answer(stream) => answered,
+                () = stop.cancelled() => Ok(()),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(error = %Chain(&error), "a command was not answered");
+            }
+            drop(place);
+        });
+    }
+}
+
+struct Client {
+    board: Board,
+    requests: mpsc::Sender<Request>,
+    processes: Arc<Mutex<Option<Processes>>>,
+}
+
+type Wire = Framed<UnixStream, tokio_util::codec::LengthDelimitedCodec>;
+
+impl Client {
+    async fn answer(&self, mut stream: UnixStream) -> Result<(), LinkError> {
+        let peer = stream.peer_cred()?;
+        if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
+            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a command of another user was refused");
+            return Ok(());
+        }
+        let asked = tokio::time::timeout(ASK_TIME, async {
+            link::accept(&mut stream).await?;
+            let mut wire = Framed::new(stream, frame::codec());
+            let request = match wire.next().await {
+                Some(bytes) => Some(codec::decode::<ClientRequest>(&bytes?)?),
+                None => None,
+            };
+            Ok::<_, LinkError>((wire, request))
+        });
+        let Ok(asked) = asked.await else { return Ok(()) };
+        let (mut wire, Some(request)) = asked? else { return Ok(()) };
+        match request {
+            ClientRequest::Status { profile } => self.status(&mut wire, profile).await,
+            what => self.pass_on(&mut wire, what, peer.pid()).await,
+        }
+    }
+
+    async fn status(&self, wire: &mut Wire, profile: Option<ProfileName>) -> Result<(), LinkError> {
+        if let Some(name) = &profile
+            && self.board.handle(name).is_none()
+        {
+            return send(wire, &unknown(name)).await;
+        }
+        let (board, processes) = (self.board.clone(), Arc::clone(&self.processes));
+        let collected = tokio::task::spawn_blocking(move || {
+            let mut processes = processes.lock().unwrap_or_else(PoisonError::into_inner);
+            let processes = processes.get_or_insert_with(Processes::new);
+            collect(&board.snapshot(), profile.as_ref(), processes, Instant::now())
+        });
+        match tokio::time::timeout(COLLECT_TIME, collected).await {
+            Ok(Ok(status)) => send_status(wire, &status).await,
+            Ok(Err(_)) | Err(_) => {
+                send(wire, &refused(exit::FAILURE, "the status could not be collected in time", None)).await
+            }
+        }
+    }
+
+    async fn pass_on(&self, wire: &mut Wire, what: ClientRequest, pid: Option<i32>) -> Result<(), LinkError> {
+        let (replies, mut answers) = mpsc::channel(16);
+        if self.requests.send(Request { what, pid, replies }).await.is_err() {
+            return send(wire, &refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
+        }
+        while let Some(reply) = answers.recv().await {
+            send(wire, &reply).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn send_status(wire: &mut Wire, status: &GatewayStatus) -> Result<(), LinkError> {
+    let json = |value: serde_json::Result<String>| value.expect("strings and integers always serialise");
+    feed(wire, &ClientReply::Gateway(json(serde_json::to_string(&status.gateway)))).await?;
+    for profile in &status.profiles {
+        feed(wire, &ClientReply::Profile(json(serde_json::to_string(profile)))).await?;
+    }
+    send(wire, &ClientReply::Done(String::new())).await
+}
+
+async fn feed(wire: &mut Wire, reply: &ClientReply) -> Result<(), LinkError> {
+    let bytes = Bytes::from(codec::encode(reply)?);
+    tokio::time::timeout(WRITE_TIME, wire.feed(bytes)).await.map_err(|_| LinkError::WriteTimeout)??;
+    Ok(())
+}
+
+async fn send(wire: &mut Wire, reply: &ClientReply) -> Result<(), LinkError> {
+    feed(wire, reply).await?;
+    tokio::time::timeout(WRITE_TIME, SinkExt::<Bytes>::flush(wire))
+        .await
+        .map_err(|_| LinkError::WriteTimeout)??;
+    Ok(())
+}
+
+/// "No such profile".
+pub(crate) fn unknown(name: &ProfileName) -> ClientReply {
+    let message = format!("the gateway does not serve a profile '{name}'");
+    refused(exit::FAILURE, &message, Some("`hermes status` lists the profiles it serves".to_owned()))
+}
+
+/// A final "no".
+pub(crate) fn refused(code: u8, message: &str, hint: Option<String>) -> ClientReply {
+    ClientReply::Refused { code, message: message.to_owned(), hint }
+}

@@ -1,0 +1,657 @@
+//! Carries out what [`state`](super::state) decides for one profile: one task that owns the worker's processes, its control
+//! links and its data listener, which outlives every process behind it.
+//!
+//! Everything that happens comes in as one [`Input`] or [`Command`], one after the other. The actor never waits for a process,
+//! a client or the app: processes are kept by tasks of their own ([`keep`]), decisions of the app come back as inputs, and what
+//! somebody waits for is told when it has come about. It ends when it was told to leave and no process is left; the socket file
+//! goes with it.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use camino::Utf8PathBuf;
+use hermes_protocol::contract::gateway_status::state as words;
+use hermes_protocol::latest::{
+    Admit, BoundListener, FromWorker, Heartbeat, Prepare, Problem, Report, Role, Severity, ToWorker,
+};
+use hermes_protocol::{ProfileHome, ProfileName};
+use nix::sys::signal::Signal as UnixSignal;
+use nix::unistd::Pid;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::WorkerView;
+use super::env::Environment;
+use super::policy::{At, Limits};
+use super::reap::Children;
+use super::socket;
+use super::spawn::Spawner;
+use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
+use crate::link;
+use crate::proxy::{Availability, Route};
+
+/// Messages to one worker that it has not taken yet. A worker that lets more pile up does not read.
+const OUTGOING: usize = 16;
+/// Inputs of one actor.
+const INPUTS: usize = 64;
+/// How long a starting process keeps others from starting.
+const GATE_TIME: Duration = Duration::from_secs(1);
+/// How long the last words of a process are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// What all actors share.
+pub(crate) struct Common {
+    /// The zero of [`At`].
+    pub(crate) started: Instant,
+    /// Owns every task.
+    pub(crate) tracker: TaskTracker,
+    pub(crate) children: Children,
+    pub(crate) spawner: Spawner,
+    /// Bounds how many processes start at once, so that a herd does not slow every single one down.
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) claim_key: [u8; 32],
+    pub(crate) fleet: mpsc::Sender<FleetEvent>,
+    terms: Mutex<Terms>,
+}
+
+/// What the next process is told; the app changes it.
+pub(crate) struct Terms {
+    pub(crate) environment: Environment,
+    pub(crate) listeners: Vec<BoundListener>,
+    pub(crate) multiplex: Option<bool>,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) limits: Limits,
+}
+
+impl Common {
+    pub(crate) fn new(
+        spawner: Spawner,
+        starting: usize,
+        claim_key: [u8; 32],
+        fleet: mpsc::Sender<FleetEvent>,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            started: Instant::now(),
+            tracker: TaskTracker::new(),
+            children: Children::default(),
+            spawner,
+            gate: Arc::new(Semaphore::new(starting)),
+            claim_key,
+            fleet,
+            terms: Mutex::new(terms),
+        }
+    }
+
+    pub(crate) fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an actor tells the app.
+pub(crate) enum FleetEvent {
+    /// A process has reported; the app decides.
+    Reported { profile: ProfileName, generation: u64, report: Report, decide: oneshot::Sender<Decision> },
+    /// A process serves.
+    Ready { profile: ProfileName, generation: u64 },
+    /// A process is gone, or could not be made: its claims are void.
+    Gone { profile: ProfileName, generation: u64 },
+    /// The actor has ended.
+    Ended { profile: ProfileName },
+}
+
+/// The app's answer to a report.
+pub(crate) enum Decision {
+    Admit(Admit),
+    Refuse(Why),
+}
+
+/// What is asked of an actor.
+pub(crate) enum Command {
+    /// Put an event to the state; when `wait` has come about, or cannot any more, say so.
+    Do { event: Event, wait: Option<(Wait, oneshot::Sender<Result<(), Why>>)> },
+    /// Refuse or again admit new turns.
+    Quiesce(bool),
+    /// Tell the process that serves, if one does, who else is served now.
+    Tell(Admit),
+}
+
+/// What a command waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wait {
+    Serving,
+    Gone,
+}
+
+/// How others reach an actor. Dropping it stops nothing.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) name: ProfileName,
+    pub(crate) home: ProfileHome,
+    pub(crate) route: Arc<Route>,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<WorkerView>,
+}
+
+impl Handle {
+    /// The worker as last published, with the counters of this moment.
+    pub(crate) fn view(&self) -> WorkerView {
+        let mut view = self.view.borrow().clone();
+        view.requests = self.route.requests();
+        view.requests_active = self.route.active();
+        view
+    }
+
+    /// Puts an event to the worker.
+    pub(crate) async fn send(&self, event: Event) {
+        self.command(Command::Do { event, wait: None }).await;
+    }
+
+    /// Puts an event to the worker and returns what it led to. An actor that ended in the meantime has nothing left to wait for.
+    pub(crate) async fn send_and_wait(&self, event: Event, wait: Wait) -> Result<(), Why> {
+        let (reply, result) = oneshot::channel();
+        self.command(Command::Do { event, wait: Some((wait, reply)) }).await;
+        match (result.await, wait) {
+            (Ok(result), _) => result,
+            (Err(_), Wait::Gone) => Ok(()),
+            (Err(_), Wait::Serving) => Err(Why { reason: "the profile is gone".to_owned(), file: None }),
+        }
+    }
+
+    pub(crate) async fn command(&self, command: Command) {
+        // An actor that has ended needs no commands.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+/// What an actor is made of.
+pub(crate) struct Setup {
+    pub(crate) name: ProfileName,
+    pub(crate) home: ProfileHome,
+    pub(crate) role: Role,
+    pub(crate) socket: Utf8PathBuf,
+    pub(crate) desired_running: bool,
+}
+
+/// Starts an actor; its worker starts with the first [`Event::Start`].
+pub(crate) fn start(setup: Setup, common: Arc<Common>) -> Handle {
+    let route = Route::new(setup.name.clone(), setup.socket.clone());
+    let (commands, command_queue) = mpsc::channel(INPUTS);
+    let (inputs, input_queue) = mpsc::channel(INPUTS);
+    let limits = common.terms().limits;
+    let seed = common
+        .claim_key
+        .iter()
+        .zip(setup.name.as_str().bytes().cycle())
+        .fold(0u64, |seed, (key, byte)| seed.rotate_left(7) ^ u64::from(*key) ^ (u64::from(byte) << 32));
+    let state = State::new(setup.desired_running, limits, seed);
+    let mut actor = Actor {
+        route: Arc::clone(&route),
+        listener: None,
+        links: HashMap::new(),
+        inputs,
+        waiters: Vec::new(),
+        since: SystemTime::now(),
+        beat: None,
+        degraded: Vec::new(),
+        problems: Vec::new(),
+        quiesced: false,
+        publisher: None,
+        state,
+        setup,
+        common: Arc::clone(&common),
+    };
+    let (publisher, view) = watch::channel(actor.view());
+    actor.publisher = Some(publisher);
+    let handle =
+        Handle { name: actor.setup.name.clone(), home: actor.setup.home.clone(), route, commands, view };
+    let span = tracing::info_span!("worker", profile = %handle.name);
+    common.tracker.spawn(actor.run(command_queue, input_queue).instrument(span));
+    handle
+}
+
+/// What happens to an actor.
+enum Input {
+    Permit { generation: u64, permit: OwnedSemaphorePermit },
+    Said { generation: u64, message: FromWorker },
+    LinkClosed { generation: u64 },
+    Exited { generation: u64, exit: Exit },
+    Decided { generation: u64, decision: Decision },
+}
+
+/// One process's end of the line.
+struct Link {
+    pid: Pid,
+    outgoing: mpsc::Sender<ToWorker>,
+}
+
+struct Actor {
+    setup: Setup,
+    common: Arc<Common>,
+    route: Arc<Route>,
+    state: State,
+    listener: Option<UnixListener>,
+    links: HashMap<u64, Link>,
+    inputs: mpsc::Sender<Input>,
+    waiters: Vec<(Goal, oneshot::Sender<Result<(), Why>>)>,
+    since: SystemTime,
+    beat: Option<(Instant, Heartbeat)>,
+    degraded: Vec<String>,
+    problems: Vec<Problem>,
+    quiesced: bool,
+    publisher: Option<watch::Sender<WorkerView>>,
+}
+
+impl Actor {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut inputs: mpsc::Receiver<Input>) {
+        loop {
+            let due = self.state.next_deadline(self.now()).map(|at| self.common.started + at);
+            tokio::select! {
+                // What workers said is read before their silence is judged.
+                biased;
+                Some(input) = inputs.recv() => self.on_input(input),
+                Some(command) = commands.recv() => self.on_command(command),
+                () = until(due) => {
+                    let late = due.map_or(Duration::ZERO, |due| due.elapsed());
+                    self.apply(Event::Tick { late });
+                }
+            }
+            if self.state.is_over() {
+                break;
+            }
+        }
+        drop(self.listener.take());
+        if let Err(error) = socket::remove_stale(&self.setup.socket) {
+            tracing::warn!(%error, "the data socket cannot be removed");
+        }
+        self.tell(FleetEvent::Ended { profile: self.setup.name.clone() });
+    }
+
+    fn now(&self) -> At {
+        self.common.started.elapsed()
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Do { event, wait } => {
+                self.apply(event);
+                if let Some((wait, reply)) = wait {
+                    let goal = match wait {
+                        Wait::Serving => Goal::Serving { generation: self.state.target_generation() },
+                        Wait::Gone => Goal::Gone,
+                    };
+                    self.waiters.push((goal, reply));
+                    self.answer_waiters();
+                }
+            }
+            Command::Tell(admit) => {
+                if let Some(child) = self.state.current().filter(|child| child.phase == state::Phase::Serving)
+                {
+                    let generation = child.generation;
+                    self.send(generation, ToWorker::Admit(admit));
+                }
+            }
+            Command::Quiesce(on) => {
+                self.quiesced = on;
+                let generations: Vec<u64> = self.links.keys().copied().collect();
+                for generation in generations {
+                    self.send(generation, ToWorker::Quiesce { on });
+                }
+            }
+        }
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Permit { generation, permit } => {
+                if self.state.children().any(|child| child.generation == generation && child.pid.is_none()) {
+                    let event = self.spawn(generation, permit);
+                    self.apply(event);
+                }
+            }
+            Input::Said { generation, message } => self.on_message(generation, message),
+            Input::LinkClosed { generation } => self.apply(Event::LinkClosed { generation }),
+            Input::Exited { generation, exit } => {
+                self.links.remove(&generation);
+                self.apply(Event::Exited { generation, exit });
+                self.gone(generation);
+            }
+            Input::Decided { generation, decision } => match decision {
+                Decision::Admit(admit) => {
+                    self.send(generation, ToWorker::Admit(admit));
+                    if self.quiesced {
+                        self.send(generation, ToWorker::Quiesce { on: true });
+                    }
+                    self.apply(Event::Admitted { generation });
+                }
+                Decision::Refuse(why) => {
+                    self.send(generation, ToWorker::Refuse { reason: why.reason.clone() });
+                    self.apply(Event::Refused { generation, why });
+                }
+            },
+        }
+    }
+
+    fn on_message(&mut self, generation: u64, message: FromWorker) {
+        let in_force = self.state.current().is_some_and(|child| child.generation == generation);
+        match message {
+            FromWorker::Report(report) => {
+                self.problems.clone_from(&report.problems);
+                self.apply(Event::Reported { generation, worst: worst(&report.problems) });
+                self.ask_for_decision(generation, report);
+            }
+            FromWorker::Ready => {
+                self.beat = None;
+                self.apply(Event::Ready { generation });
+                self.tell(FleetEvent::Ready { profile: self.setup.name.clone(), generation });
+            }
+            FromWorker::Heartbeat(beat) => {
+                if in_force {
+                    self.beat = Some((Instant::now(), beat));
+                }
+                self.apply(Event::Heartbeat { generation });
+            }
+            FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
+            FromWorker::Drained => tracing::debug!(generation, "drained"),
+            FromWorker::Degraded { platforms } => {
+                let any = !platforms.is_empty();
+                if in_force {
+                    self.degraded = platforms;
+                }
+                self.apply(Event::Degraded { generation, any });
+            }
+        }
+    }
+
+    fn ask_for_decision(&self, generation: u64, report: Report) {
+        let (decide, decision) = oneshot::channel();
+        self.tell(FleetEvent::Reported { profile: self.setup.name.clone(), generation, report, decide });
+        let inputs = self.inputs.clone();
+        self.common.tracker.spawn(async move {
+            if let Ok(decision) = decision.await {
+                // The actor may have ended meanwhile; then the process has too.
+                let _ = inputs.send(Input::Decided { generation, decision }).await;
+            }
+        });
+    }
+
+    /// Puts an event to the state and does what it says.
+    fn apply(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let before = self.state.observed();
+            let (next, actions) = state::step(&self.state, event, self.now());
+            self.state = next;
+            let after = self.state.observed();
+            if before != after {
+                self.since = SystemTime::now();
+                let generation =
+                    self.state.current().map_or(self.state.target_generation(), |child| child.generation);
+                tracing::info!(generation, "{before} → {after}: {}", self.state.cause());
+            }
+            for action in actions {
+                events.extend(self.act(action));
+            }
+        }
+        self.publish();
+        self.answer_waiters();
+    }
+
+    fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { generation } => match Arc::clone(&self.common.gate).try_acquire_owned() {
+                Ok(permit) => return Some(self.spawn(generation, permit)),
+                Err(_) => self.queue(generation),
+            },
+            Action::StopAccepting { generation } => self.send(generation, ToWorker::StopAccepting),
+            Action::DropIdle => self.route.drop_idle(),
+            Action::Drain { generation, deadline } => {
+                let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+                self.send(generation, ToWorker::Drain { deadline_ms });
+            }
+            Action::Signal { generation, signal } => match self.links.get(&generation) {
+                Some(link) => {
+                    let signal = match signal {
+                        Signal::Terminate => UnixSignal::SIGTERM,
+                        Signal::Kill => UnixSignal::SIGKILL,
+                    };
+                    tracing::debug!(generation, pid = link.pid.as_raw(), %signal, "signal");
+                    self.common.children.signal(link.pid, signal);
+                }
+                // Still waiting for its turn to be started.
+                None => {
+                    self.gone(generation);
+                    return Some(Event::SpawnFailed { generation, reason: "cancelled".to_owned() });
+                }
+            },
+        }
+        None
+    }
+
+    /// Waits for a turn to start a process.
+    fn queue(&self, generation: u64) {
+        let (gate, inputs) = (Arc::clone(&self.common.gate), self.inputs.clone());
+        self.common.tracker.spawn(async move {
+            if let Ok(permit) = gate.acquire_owned().await {
+                let _ = inputs.send(Input::Permit { generation, permit }).await;
+            }
+        });
+    }
+
+    fn spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> Event {
+        match self.try_spawn(generation, permit) {
+            Ok(pid) => Event::Spawned { generation, pid: u32::try_from(pid.as_raw()).unwrap_or_default() },
+            Err(error) => {
+                tracing::warn!(generation, %error, "the worker process cannot be started");
+                self.gone(generation);
+                Event::SpawnFailed { generation, reason: error.to_string() }
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
+        let listener = match &mut self.listener {
+            Some(listener) => listener,
+            none => none.insert(socket::listen(&self.setup.socket)?),
+        };
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = tokio::net::UnixStream::from_std(ours)?;
+        let (environment, prepare) = {
+            let terms = self.common.terms();
+            let prepare = Prepare {
+                claim_key: self.common.claim_key,
+                generation,
+                role: self.setup.role,
+                multiplex: terms.multiplex,
+                listeners: terms.listeners.clone(),
+                supervisor_pid: std::process::id(),
+                restarts: self.state.restarts(),
+                heartbeat_ms: terms.heartbeat_ms,
+            };
+            (terms.environment.for_worker(&self.setup.name, &self.setup.home), prepare)
+        };
+        let pid =
+            self.common.spawner.spawn(&self.setup.name, &environment, listener.as_fd(), theirs.as_fd())?;
+        let exited = self.common.children.register(pid);
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        outgoing.try_send(ToWorker::Prepare(prepare)).expect("the queue is new and empty");
+        self.links.insert(generation, Link { pid, outgoing });
+        let keeping = keep(generation, ours, messages, exited, self.inputs.clone(), permit);
+        self.common.tracker.spawn(keeping.in_current_span());
+        Ok(pid)
+    }
+
+    fn send(&mut self, generation: u64, message: ToWorker) {
+        if let Some(link) = self.links.get(&generation)
+            && let Err(error) = link.outgoing.try_send(message)
+        {
+            // Its deadline in the present phase deals with it.
+            tracing::warn!(generation, %error, "the worker does not take messages");
+        }
+    }
+
+    fn tell(&self, event: FleetEvent) {
+        if let Err(error) = self.common.fleet.try_send(event) {
+            tracing::error!(%error, "the app does not take events");
+        }
+    }
+
+    fn gone(&self, generation: u64) {
+        self.tell(FleetEvent::Gone { profile: self.setup.name.clone(), generation });
+    }
+
+    fn answer_waiters(&mut self) {
+        let state = &self.state;
+        let waiting = std::mem::take(&mut self.waiters);
+        self.waiters = waiting
+            .into_iter()
+            .filter_map(|(goal, reply)| match state.verdict(goal) {
+                // Whoever asked may have gone away.
+                Some(verdict) => {
+                    let _ = reply.send(verdict);
+                    None
+                }
+                None => Some((goal, reply)),
+            })
+            .collect();
+    }
+
+    fn publish(&self) {
+        let view = self.view();
+        self.route.set_desired(view.desired_running && view.state != words::DETACHED);
+        self.route.set(match self.state.availability(self.now()) {
+            state::Availability::Ready => Availability::Open { ready: true },
+            state::Availability::Hold => Availability::Open { ready: false },
+            state::Availability::Down { state, retry_after } => {
+                let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
+                Availability::Unavailable { state, retry_after_secs: secs }
+            }
+        });
+        if let Some(publisher) = &self.publisher {
+            publisher.send_replace(view);
+        }
+    }
+
+    fn view(&self) -> WorkerView {
+        let current = self.state.current();
+        let serving = current.is_some_and(|child| child.phase == state::Phase::Serving);
+        let beat = self.beat.as_ref().filter(|_| serving);
+        WorkerView {
+            name: self.setup.name.clone(),
+            home: self.setup.home.clone(),
+            desired_running: self.state.desired_running(),
+            state: self.state.observed(),
+            ready: serving,
+            since: self.since,
+            pid: current.and_then(|child| child.pid),
+            generation: current.map_or(self.state.target_generation(), |child| child.generation),
+            restarts: self.state.restarts(),
+            last_exit: self.state.last_exit().map(str::to_owned),
+            reason: self.state.why().map(|why| why.reason.clone()),
+            file: self.state.why().and_then(|why| why.file.clone()),
+            next_attempt: self.state.retry_at().map(|at| self.common.started + at),
+            heartbeat: beat.map(|(at, _)| *at),
+            heartbeat_ms: self.common.terms().heartbeat_ms,
+            active_turns: beat.map_or(0, |(_, beat)| beat.active_turns),
+            inbox_waiting: beat.map_or(0, |(_, beat)| beat.inbox_waiting),
+            degraded: if serving { self.degraded.clone() } else { Vec::new() },
+            problems: self.problems.clone(),
+            requests: 0,
+            requests_active: 0,
+            data_socket: self.listener.is_some().then(|| self.setup.socket.clone()),
+        }
+    }
+}
+
+/// The reason a report gives for a profile that cannot run.
+fn worst(problems: &[Problem]) -> Option<Why> {
+    problems
+        .iter()
+        .filter(|problem| problem.severity >= Severity::Profile)
+        .max_by_key(|p| p.severity)
+        .map(Why::from)
+}
+
+impl From<&Problem> for Why {
+    fn from(problem: &Problem) -> Self {
+        let file = match problem.line {
+            Some(line) => format!("{}:{line}", problem.file),
+            None => problem.file.clone(),
+        };
+        Self { reason: problem.message.clone(), file: (!file.is_empty()).then_some(file) }
+    }
+}
+
+/// Keeps one process: carries its messages, and tells when the connection and when the process ended.
+async fn keep(
+    generation: u64,
+    stream: tokio::net::UnixStream,
+    outgoing: mpsc::Receiver<ToWorker>,
+    mut exited: oneshot::Receiver<Exit>,
+    inputs: mpsc::Sender<Input>,
+    permit: OwnedSemaphorePermit,
+) {
+    // Others may start once this one has spoken, or has had its time.
+    let permit = Mutex::new(Some(permit));
+    let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let linked = link::run(stream, outgoing, &inputs, |message| {
+        release();
+        Input::Said { generation, message }
+    });
+    tokio::pin!(linked);
+    let mut gate_over = std::pin::pin!(tokio::time::sleep(GATE_TIME));
+    let mut gated = true;
+    let exit = loop {
+        tokio::select! {
+            biased;
+            result = &mut linked => {
+                release();
+                if let Err(error) = &result {
+                    tracing::debug!(generation, error = %Chain(error), "the control connection ended");
+                }
+                let _ = inputs.send(Input::LinkClosed { generation }).await;
+                break exited.await;
+            }
+            exit = &mut exited => {
+                let _ = tokio::time::timeout(LAST_WORDS, &mut linked).await;
+                break exit;
+            }
+            () = &mut gate_over, if gated => {
+                gated = false;
+                release();
+            }
+        }
+    };
+    let exit = exit.unwrap_or_else(|_| {
+        tracing::error!(generation, "the end of the process was not reported");
+        Exit::Signal(0)
+    });
+    let _ = inputs.send(Input::Exited { generation, exit }).await;
+}
+
+/// An error and its causes on one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'a));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

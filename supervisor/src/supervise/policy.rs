@@ -1,0 +1,163 @@
+//! The numbers of supervision, and how long to wait before a worker that died is started again. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A point in time: how long the supervisor has been running. Keeps the decisions free of clocks.
+pub(crate) type At = Duration;
+
+/// After SIGTERM, until SIGKILL.
+pub(crate) const TERM_GRACE: Duration = Duration::from_secs(2);
+/// After `StopAccepting`, until the worker is taken to have stopped accepting.
+pub(crate) const ACCEPT_GRACE: Duration = Duration::from_secs(2);
+/// What a worker may take beyond its drain deadline to write its last status and exit.
+pub(crate) const DRAIN_SLACK: Duration = Duration::from_secs(3);
+/// After the control connection ended, until the process behind it is killed.
+pub(crate) const LOST_GRACE: Duration = Duration::from_secs(1);
+/// A timer this late means that we were asleep ourselves, so nobody else's silence counts.
+pub(crate) const OVERSLEPT: Duration = Duration::from_secs(1);
+/// A worker that serves this long has forgotten its earlier deaths.
+pub(crate) const STABLE: Duration = Duration::from_secs(60);
+/// A process that asks to be restarted sooner than this after its start is counted as a death, or it could spin.
+pub(crate) const RESTART_FLOOR: Duration = Duration::from_secs(1);
+
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+const LOOP_WINDOW: Duration = Duration::from_mins(2);
+const LOOP_DEATHS: usize = 5;
+
+/// The settings that bound one worker's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// From spawn to report, and again from admission to ready.
+    pub(crate) start: Duration,
+    /// Silence on the control socket that means stuck.
+    pub(crate) stuck: Duration,
+    /// What running turns have on stop and swap.
+    pub(crate) drain: Duration,
+    /// How long a request waits for a worker.
+    pub(crate) hold: Duration,
+}
+
+impl Default for Limits {
+    /// Used until the primary has reported what is configured.
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(30),
+            stuck: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+            hold: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What follows a death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// Wait this long.
+    pub(crate) delay: Duration,
+    /// It died too often to be called anything but a crash loop.
+    pub(crate) crash_loop: bool,
+}
+
+/// The memory of a worker's unplanned deaths.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Deaths {
+    recent: VecDeque<At>,
+    in_a_row: u32,
+    looping: bool,
+}
+
+impl Deaths {
+    /// Notes a death and says what follows. `served` is how long the process had been ready; `seed` varies the jitter.
+    pub(crate) fn record(&mut self, now: At, served: Option<Duration>, seed: u64) -> Retry {
+        if served.is_some_and(|time| time >= STABLE) {
+            self.forgive();
+        }
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.recent.push_back(now);
+        while self.recent.len() > LOOP_DEATHS {
+            self.recent.pop_front();
+        }
+        let oldest = self.recent.front().copied().unwrap_or(now);
+        self.looping |= self.recent.len() == LOOP_DEATHS && now.saturating_sub(oldest) <= LOOP_WINDOW;
+        Retry { delay: self.delay(seed), crash_loop: self.looping }
+    }
+
+    /// Forgets everything: somebody intervened, or it was stable.
+    pub(crate) fn forgive(&mut self) {
+        *self = Self::default();
+    }
+
+    fn delay(&self, seed: u64) -> Duration {
+        if self.looping {
+            return jitter(LONGEST_DELAY, seed).min(LONGEST_DELAY);
+        }
+        match self.in_a_row {
+            0 | 1 => Duration::ZERO,
+            n => {
+                let doubled = FIRST_DELAY.saturating_mul(1u32.checked_shl(n - 2).unwrap_or(u32::MAX));
+                jitter(doubled.min(LONGEST_DELAY), seed).min(LONGEST_DELAY)
+            }
+        }
+    }
+}
+
+/// Up to a fifth more or less, so that many workers that died together do not start together.
+fn jitter(delay: Duration, seed: u64) -> Duration {
+    // SplitMix64: any fixed mixing will do, the seed is already random.
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let permille = 800 + u32::try_from((x ^ (x >> 31)) % 401).expect("below 401");
+    delay.saturating_mul(permille) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    #[test]
+    fn the_first_death_is_answered_at_once_and_later_ones_ever_more_slowly() {
+        let mut deaths = Deaths::default();
+        let mut now = secs(1000);
+        assert_eq!(deaths.record(now, None, 7), Retry { delay: Duration::ZERO, crash_loop: false });
+        for nominal in [1u64, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            now += secs(200); // apart enough to be no loop
+            let Retry { delay, crash_loop } = deaths.record(now, Some(secs(5)), nominal);
+            assert!(!crash_loop);
+            let (low, high) = (secs(nominal) * 4 / 5, (secs(nominal) * 6 / 5).min(LONGEST_DELAY));
+            assert!(delay >= low && delay <= high, "{nominal}: {delay:?}");
+        }
+    }
+
+    #[test]
+    fn sixty_stable_seconds_forget_everything() {
+        let mut deaths = Deaths::default();
+        for i in 0..4 {
+            deaths.record(secs(i), None, 0);
+        }
+        assert_eq!(deaths.record(secs(100), Some(secs(60)), 0).delay, Duration::ZERO);
+    }
+
+    #[test]
+    fn five_deaths_in_two_minutes_are_a_crash_loop_until_stable_or_forgiven() {
+        let mut deaths = Deaths::default();
+        for at in [0, 30, 60, 90] {
+            assert!(!deaths.record(secs(at), None, 3).crash_loop);
+        }
+        let retry = deaths.record(secs(120), None, 3);
+        assert!(retry.crash_loop && retry.delay >= secs(240) && retry.delay <= LONGEST_DELAY);
+        assert!(deaths.record(secs(500), Some(secs(59)), 3).crash_loop, "one short life later");
+        assert!(!deaths.record(secs(900), Some(secs(60)), 3).crash_loop);
+
+        let mut slow = Deaths::default();
+        for at in [0, 31, 62, 93, 124, 155] {
+            assert!(!slow.record(secs(at), None, 3).crash_loop, "31 s apart is slower than five in 120 s");
+        }
+    }
+}

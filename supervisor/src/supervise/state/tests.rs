@@ -1,0 +1,501 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn why(reason: &str) -> Why {
+    Why { reason: reason.to_owned(), file: Some("/h/config.yaml:3".to_owned()) }
+}
+
+/// A state that is driven event by event, with the clock in hand.
+struct Driven {
+    state: State,
+    now: At,
+}
+
+impl Driven {
+    fn new() -> Self {
+        Self { state: State::new(true, Limits::default(), 42), now: secs(100) }
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        let (state, actions) = step(&self.state, event, self.now);
+        self.state = state;
+        actions
+    }
+
+    fn after(&mut self, time: Duration, event: Event) -> Vec<Action> {
+        self.now += time;
+        self.on(event)
+    }
+
+    fn tick(&mut self, time: Duration) -> Vec<Action> {
+        self.after(time, Event::Tick { late: Duration::ZERO })
+    }
+
+    /// Brings a spawned generation to serving.
+    fn serve(&mut self, generation: u64) -> Vec<Action> {
+        self.on(Event::Spawned { generation, pid: 1000 + u32::try_from(generation).unwrap() });
+        self.on(Event::Reported { generation, worst: None });
+        self.on(Event::Admitted { generation });
+        self.on(Event::Ready { generation })
+    }
+
+    fn serving() -> Self {
+        let mut driven = Self::new();
+        assert_eq!(driven.on(Event::Start), [Action::Spawn { generation: 1 }]);
+        assert_eq!(driven.state.observed(), "starting");
+        assert_eq!(driven.serve(1), []);
+        assert_eq!(driven.state.observed(), "ready");
+        driven
+    }
+
+    fn die(&mut self, generation: u64) -> Vec<Action> {
+        self.on(Event::Exited { generation, exit: Exit::Signal(9) })
+    }
+}
+
+const TERM_1: Action = Action::Signal { generation: 1, signal: Signal::Terminate };
+const KILL_1: Action = Action::Signal { generation: 1, signal: Signal::Kill };
+
+#[test]
+fn a_first_death_is_answered_in_the_same_step() {
+    let mut d = Driven::serving();
+    assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
+    assert_eq!((d.state.observed(), d.state.restarts()), ("starting", 1));
+    assert_eq!(d.state.last_exit(), Some("signal 9 (SIGKILL)"));
+    assert_eq!(d.state.availability(d.now), Availability::Hold);
+}
+
+#[test]
+fn a_second_death_waits_and_requests_wait_with_it() {
+    let mut d = Driven::serving();
+    d.die(1);
+    d.serve(2);
+    assert_eq!(d.die(2), []);
+    assert_eq!(d.state.observed(), "backoff");
+    let due = d.state.retry_at().unwrap() - d.now;
+    assert!(due >= ms(800) && due <= ms(1200));
+    assert_eq!(d.state.availability(d.now), Availability::Hold, "1 s is within the hold time");
+    assert_eq!(d.tick(ms(1200)), [Action::Spawn { generation: 3 }]);
+    assert_eq!(d.state.observed(), "starting");
+}
+
+#[test]
+fn five_deaths_are_a_crash_loop_that_a_restart_or_a_change_of_files_ends() {
+    for wake in [Event::Restart, Event::FilesChanged, Event::Start] {
+        let mut d = Driven::serving();
+        for generation in 1..=5 {
+            d.die(generation);
+            if let Some(due) = d.state.retry_at().filter(|_| generation < 5) {
+                d.now = due;
+                d.tick(Duration::ZERO);
+            }
+        }
+        assert_eq!((d.state.observed(), d.state.restarts()), ("crash_loop", 5));
+        let Availability::Down { state: "crash_loop", retry_after } = d.state.availability(d.now) else {
+            panic!("requests are refused at once");
+        };
+        assert!(retry_after >= secs(240));
+        assert_eq!(d.on(wake), [Action::Spawn { generation: 6 }]);
+        d.serve(6);
+        assert_eq!(d.die(6), [Action::Spawn { generation: 7 }], "the past is forgiven");
+    }
+}
+
+#[test]
+fn a_crash_loop_retries_by_itself_at_the_longest_delay() {
+    let mut d = Driven::serving();
+    for generation in 1..=5 {
+        d.die(generation);
+        if generation < 5 {
+            d.now = d.state.retry_at().unwrap_or(d.now);
+            d.tick(Duration::ZERO);
+        }
+    }
+    d.now = d.state.retry_at().unwrap();
+    assert_eq!(d.tick(Duration::ZERO), [Action::Spawn { generation: 6 }]);
+    d.die(6);
+    assert_eq!(d.state.observed(), "crash_loop");
+}
+
+#[test]
+fn exit_78_waits_for_a_change_and_names_what_the_report_named() {
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    d.on(Event::Reported { generation: 1, worst: Some(why("not valid YAML")) });
+    assert_eq!(d.on(Event::Exited { generation: 1, exit: Exit::Code(78) }), []);
+    assert_eq!(d.state.observed(), "failed");
+    assert_eq!(d.state.why(), Some(&why("not valid YAML")));
+    assert_eq!(d.state.next_deadline(d.now), None, "no retry");
+    assert_eq!(d.tick(secs(3600)), []);
+    assert_eq!(d.on(Event::FilesChanged), [Action::Spawn { generation: 2 }]);
+}
+
+#[test]
+fn a_refused_worker_fails_whatever_its_exit_code_and_is_killed_when_it_stays() {
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    d.on(Event::Reported { generation: 1, worst: None });
+    d.on(Event::Refused { generation: 1, why: why("same credential") });
+    assert_eq!(d.state.observed(), "failed");
+    assert_eq!(d.tick(TERM_GRACE), [TERM_1]);
+    assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
+    d.die(1);
+    assert_eq!((d.state.observed(), d.state.why()), ("failed", Some(&why("same credential"))));
+}
+
+#[test]
+fn exit_75_restarts_at_once_and_is_no_death_unless_it_spins() {
+    let mut d = Driven::serving();
+    for generation in 1..=20 {
+        d.now += secs(1);
+        let actions = d.on(Event::Exited { generation, exit: Exit::Code(75) });
+        assert_eq!(actions, [Action::Spawn { generation: generation + 1 }]);
+        d.serve(generation + 1);
+    }
+    assert_eq!(d.state.restarts(), 0);
+    for generation in 21..=22 {
+        d.on(Event::Exited { generation, exit: Exit::Code(75) });
+        d.serve(generation + 1);
+    }
+    assert_eq!((d.state.observed(), d.state.restarts()), ("backoff", 2));
+}
+
+#[test]
+fn exit_0_unasked_is_replaced_and_counted() {
+    let mut d = Driven::serving();
+    let actions = d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
+    assert_eq!((actions.as_slice(), d.state.restarts()), (&[Action::Spawn { generation: 2 }][..], 1));
+}
+
+#[test]
+fn a_worker_that_never_reports_or_never_gets_ready_is_killed_and_blamed() {
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    assert_eq!(d.tick(secs(29)), []);
+    assert_eq!(d.tick(secs(1)), [TERM_1]);
+    assert_eq!(d.state.observed(), "backoff");
+    assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
+    assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
+    assert_eq!(d.state.last_exit(), Some("no report within 30 s of its start"));
+
+    d.on(Event::Reported { generation: 2, worst: None });
+    assert_eq!(d.tick(secs(500)), [], "waiting for our own decision is not the worker's fault");
+    d.on(Event::Admitted { generation: 2 });
+    assert_eq!(d.tick(secs(30)), [Action::Signal { generation: 2, signal: Signal::Terminate }]);
+    d.die(2);
+    assert_eq!(d.state.last_exit(), Some("not ready within 30 s of its admission"));
+}
+
+#[test]
+fn silence_means_stuck_unless_we_slept_ourselves() {
+    let mut d = Driven::serving();
+    assert_eq!(d.tick(secs(9)), []);
+    d.on(Event::Heartbeat { generation: 1 });
+    assert_eq!(d.tick(secs(9)), []);
+    let slept = d.after(secs(600), Event::Tick { late: secs(590) });
+    assert_eq!(slept, [], "its heartbeats may lie unread in the socket");
+    assert_eq!(d.tick(secs(10)), [TERM_1, Action::DropIdle]);
+    assert_eq!(d.state.observed(), "backoff");
+    assert_eq!(d.state.availability(d.now), Availability::Hold, "requests wait for the next process");
+    assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
+    assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
+    assert_eq!(d.state.last_exit(), Some("stuck: no heartbeat for 10 s"));
+    assert_eq!(d.state.why().unwrap().reason, "stuck: no heartbeat for 10 s");
+}
+
+#[test]
+fn a_lost_control_connection_ends_the_process_soon() {
+    let mut d = Driven::serving();
+    d.on(Event::LinkClosed { generation: 1 });
+    assert_eq!(d.tick(LOST_GRACE), [TERM_1, Action::DropIdle]);
+    d.tick(TERM_GRACE);
+    d.die(1);
+    assert_eq!(d.state.last_exit(), Some("control connection lost"));
+}
+
+#[test]
+fn stop_drains_in_order_and_stays_stopped() {
+    let mut d = Driven::serving();
+    assert_eq!(d.on(Event::Stop), [Action::StopAccepting { generation: 1 }]);
+    assert_eq!((d.state.observed(), d.state.desired_running()), ("draining", false));
+    assert_eq!(
+        d.on(Event::AcceptStopped { generation: 1 }),
+        [Action::DropIdle, Action::Drain { generation: 1, deadline: secs(20) }]
+    );
+    assert_eq!(d.state.verdict(Goal::Gone), None);
+    assert_eq!(d.on(Event::Exited { generation: 1, exit: Exit::Code(0) }), []);
+    assert_eq!((d.state.observed(), d.state.verdict(Goal::Gone)), ("stopped", Some(Ok(()))));
+    assert_eq!(d.on(Event::FilesChanged), [], "a stopped profile stays stopped");
+    assert_eq!(d.tick(secs(1000)), []);
+    assert_eq!(d.on(Event::Start), [Action::Spawn { generation: 2 }]);
+}
+
+#[test]
+fn a_worker_that_ignores_the_drain_is_terminated_then_killed() {
+    let mut d = Driven::serving();
+    d.on(Event::Stop);
+    let silent = d.tick(ACCEPT_GRACE);
+    assert_eq!(silent, [Action::DropIdle, Action::Drain { generation: 1, deadline: secs(20) }]);
+    assert_eq!(d.tick(secs(20) + DRAIN_SLACK), [TERM_1]);
+    assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
+    assert_eq!(d.tick(TERM_GRACE), [KILL_1], "again, for as long as it takes");
+    d.die(1);
+    assert_eq!(d.state.observed(), "stopped");
+}
+
+#[test]
+fn stop_of_a_starting_worker_terminates_it() {
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    assert_eq!(d.on(Event::Stop), [TERM_1]);
+    assert_eq!(d.on(Event::Exited { generation: 1, exit: Exit::Signal(15) }), []);
+    assert_eq!((d.state.observed(), d.state.restarts()), ("stopped", 0));
+}
+
+#[test]
+fn a_swap_starts_the_new_before_it_ends_the_old() {
+    let mut d = Driven::serving();
+    assert_eq!(d.on(Event::FilesChanged), [Action::Spawn { generation: 2 }]);
+    assert_eq!((d.state.observed(), d.state.availability(d.now)), ("ready", Availability::Ready));
+    assert_eq!(d.state.verdict(Goal::Serving { generation: 2 }), None);
+    assert_eq!(d.serve(2), [Action::StopAccepting { generation: 1 }]);
+    assert_eq!(d.state.verdict(Goal::Serving { generation: 2 }), Some(Ok(())));
+    assert_eq!(d.state.current().unwrap().generation, 2);
+    d.on(Event::AcceptStopped { generation: 1 });
+    d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
+    assert_eq!((d.state.observed(), d.state.restarts()), ("ready", 0));
+}
+
+#[test]
+fn a_bad_edit_leaves_the_last_good_worker_and_says_why() {
+    let mut d = Driven::serving();
+    d.on(Event::FilesChanged);
+    d.on(Event::Reported { generation: 2, worst: None });
+    d.on(Event::Refused { generation: 2, why: why("did not find expected key") });
+    d.on(Event::Exited { generation: 2, exit: Exit::Code(78) });
+    assert_eq!((d.state.observed(), d.state.availability(d.now)), ("ready", Availability::Ready));
+    assert_eq!(d.state.why(), Some(&why("did not find expected key")));
+    assert_eq!(d.state.verdict(Goal::Serving { generation: 2 }), Some(Err(why("did not find expected key"))));
+    d.on(Event::FilesChanged);
+    d.serve(3);
+    assert_eq!(d.state.why(), None, "a good edit clears it");
+}
+
+#[test]
+fn changes_during_a_swap_lead_to_one_more_swap() {
+    let mut d = Driven::serving();
+    d.on(Event::FilesChanged);
+    assert_eq!(
+        d.on(Event::FilesChanged),
+        [Action::Signal { generation: 2, signal: Signal::Terminate }, Action::Spawn { generation: 3 }],
+        "what serves nobody yet is replaced at once"
+    );
+    d.on(Event::Reported { generation: 3, worst: None });
+    d.on(Event::Admitted { generation: 3 });
+    assert_eq!(d.on(Event::FilesChanged), [], "what may serve any moment is waited for");
+    assert_eq!(d.state.target_generation(), 4);
+    assert_eq!(
+        d.on(Event::Ready { generation: 3 }),
+        [Action::StopAccepting { generation: 1 }, Action::Spawn { generation: 4 }]
+    );
+}
+
+#[test]
+fn when_the_old_dies_during_a_swap_the_new_takes_its_place() {
+    let mut d = Driven::serving();
+    d.on(Event::Restart);
+    assert_eq!(d.die(1), [], "generation 2 is on its way");
+    assert_eq!((d.state.observed(), d.state.restarts()), ("starting", 1));
+    d.serve(2);
+    assert_eq!(d.state.observed(), "ready");
+}
+
+#[test]
+fn many_swaps_in_a_row_do_not_pile_up_processes() {
+    let mut d = Driven::serving();
+    for generation in 2..30 {
+        d.on(Event::Restart);
+        d.serve(generation);
+        let polite =
+            d.state.children().filter(|c| matches!(c.phase, Phase::StopAccepting | Phase::Draining)).count();
+        assert!(polite <= MOST_RETIRING, "{polite}");
+    }
+}
+
+#[test]
+fn a_spawn_that_fails_is_the_profiles_backoff() {
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    assert_eq!(d.on(Event::SpawnFailed { generation: 1, reason: "too many open files".into() }), []);
+    assert_eq!(d.state.observed(), "backoff");
+    assert!(d.state.why().unwrap().reason.contains("too many open files"));
+    assert!(d.state.retry_at().unwrap() >= d.now + secs(1));
+}
+
+#[test]
+fn detached_and_conflicting_profiles_are_left_alone_until_taken_back() {
+    let mut d = Driven::serving();
+    d.on(Event::Detach);
+    assert_eq!(d.state.observed(), "detached");
+    d.on(Event::AcceptStopped { generation: 1 });
+    d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
+    assert_eq!(d.on(Event::FilesChanged), []);
+    assert!(matches!(d.state.availability(d.now), Availability::Down { state: "detached", .. }));
+    assert_eq!(d.on(Event::Start), [Action::Spawn { generation: 2 }]);
+
+    let mut c = Driven::new();
+    c.on(Event::Conflict(why("PID 7 holds it")));
+    assert_eq!((c.state.observed(), c.state.why()), ("conflict", Some(&why("PID 7 holds it"))));
+    assert_eq!(c.tick(secs(100)), []);
+    assert_eq!(c.on(Event::Restart), [Action::Spawn { generation: 1 }]);
+}
+
+#[test]
+fn a_worker_that_leaves_unasked_is_replaced_while_it_finishes() {
+    let mut d = Driven::serving();
+    assert_eq!(
+        d.on(Event::AcceptStopped { generation: 1 }),
+        [Action::DropIdle, Action::Spawn { generation: 2 }]
+    );
+    d.serve(2);
+    d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
+    assert_eq!((d.state.observed(), d.state.restarts()), ("ready", 1));
+}
+
+#[test]
+fn degraded_is_shown_and_ends() {
+    let mut d = Driven::serving();
+    d.on(Event::Degraded { generation: 1, any: true });
+    assert_eq!((d.state.observed(), d.state.availability(d.now)), ("degraded", Availability::Ready));
+    d.on(Event::Degraded { generation: 1, any: false });
+    assert_eq!(d.state.observed(), "ready");
+}
+
+#[test]
+fn escalation_reaches_every_process_once_a_phase() {
+    let mut d = Driven::serving();
+    d.on(Event::Restart);
+    d.serve(2);
+    d.on(Event::Leave);
+    let terminated = d.on(Event::Escalate(Signal::Terminate));
+    assert_eq!(terminated.len(), 2);
+    assert_eq!(d.on(Event::Escalate(Signal::Terminate)), []);
+    assert_eq!(d.on(Event::Escalate(Signal::Kill)).len(), 2);
+    d.die(1);
+    d.die(2);
+    assert!(d.state.is_over());
+}
+
+fn any_event() -> impl Strategy<Value = (u8, u8, u16)> {
+    (0u8..22, 0u8..4, 0u16..4000)
+}
+
+fn event_of(kind: u8, generation: u64) -> Event {
+    match kind {
+        0 => Event::Start,
+        1 => Event::Stop,
+        2 => Event::Restart,
+        3 => Event::FilesChanged,
+        4 => Event::Detach,
+        5 => Event::Spawned { generation, pid: 1 },
+        6 => Event::SpawnFailed { generation, reason: "no".into() },
+        7 | 8 => Event::Reported { generation, worst: None },
+        9 | 10 => Event::Admitted { generation },
+        11 => Event::Refused { generation, why: why("no") },
+        12 | 13 => Event::Ready { generation },
+        14 => Event::Heartbeat { generation },
+        15 => Event::AcceptStopped { generation },
+        16 => Event::LinkClosed { generation },
+        17 => Event::Exited { generation, exit: Exit::Code(1) },
+        18 => Event::Exited { generation, exit: Exit::Code(78) },
+        19 => Event::Exited { generation, exit: Exit::Code(75) },
+        20 => Event::Degraded { generation, any: true },
+        _ => Event::Tick { late: Duration::ZERO },
+    }
+}
+
+/// Whether an event says that a process is gone, so that the model must forget it.
+fn gone(event: &Event) -> Option<u64> {
+    match event {
+        Event::Exited { generation, .. } | Event::SpawnFailed { generation, .. } => Some(*generation),
+        _ => None,
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: one generation at most serves, every process is known and has somebody waiting for
+    /// it, nothing is started that is not wanted, and a stop ends with nothing.
+    #[test]
+    fn any_order_of_events_keeps_the_promises(events in proptest::collection::vec(any_event(), 1..120)) {
+        let mut d = Driven::new();
+        let mut alive: BTreeSet<u64> = BTreeSet::new();
+        let mut newest = 0;
+        for (kind, back, wait) in events {
+            d.now += ms(u64::from(wait));
+            let generation = newest - u64::from(back).min(newest);
+            let event = event_of(kind, generation);
+            // A process that never was, or is gone, says nothing.
+            let about_a_process = (5..=20).contains(&kind);
+            let spawn_failed_late = kind == 6
+                && d.state.children().any(|c| c.generation == generation && c.pid.is_some());
+            if about_a_process && !alive.contains(&generation) || spawn_failed_late {
+                continue;
+            }
+            if let Some(gone) = gone(&event) {
+                alive.remove(&gone);
+            }
+            for action in d.on(event) {
+                if let Action::Spawn { generation } = action {
+                    prop_assert!(generation > newest, "generations only grow");
+                    newest = generation;
+                    alive.insert(generation);
+                    prop_assert!(d.state.wants_to_run(), "nothing unwanted is started");
+                }
+            }
+            let known: BTreeSet<u64> = d.state.children().map(|c| c.generation).collect();
+            prop_assert_eq!(&known, &alive, "every process is known, and no other");
+            prop_assert!(d.state.children().filter(|c| c.phase == Phase::Serving).count() <= 1);
+            prop_assert!(d.state.next.as_ref().is_none_or(|c| c.phase != Phase::Serving));
+            prop_assert!(
+                d.state.children().all(|c| c.deadline.is_some() || c.phase == Phase::Reported),
+                "somebody waits for every process"
+            );
+            if !d.state.wants_to_run() {
+                prop_assert!(d.state.current.is_none() && d.state.next.is_none());
+            }
+            if d.state.current.is_none() && d.state.wants_to_run() {
+                prop_assert!(d.state.retry_at().is_some() || d.state.observed() == "failed" || newest == 0 || d.state.rest == Rest::Stopped);
+            }
+        }
+        // A stop ends everything, even when no process ever answers.
+        let mut killed = BTreeSet::new();
+        d.on(Event::Stop);
+        for _ in 0..10 {
+            for action in d.tick(secs(30)) {
+                if let Action::Signal { generation, signal: Signal::Kill } = action {
+                    killed.insert(generation);
+                }
+                let spawned = matches!(action, Action::Spawn { .. });
+                prop_assert!(!spawned, "nothing starts after a stop");
+            }
+        }
+        prop_assert_eq!(&killed, &alive);
+        for generation in killed {
+            d.die(generation);
+        }
+        prop_assert_eq!(d.state.observed() == "detached" || d.state.observed() == "stopped", true);
+        prop_assert_eq!(d.state.children().count(), 0);
+        prop_assert_eq!(d.state.next_deadline(d.now), None);
+    }
+}
