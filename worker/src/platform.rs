@@ -4,6 +4,8 @@
 //! platforms contribute routes; connection platforms (none yet) will do their work in `start`.
 
 mod api_server;
+#[cfg(test)]
+mod harness;
 mod webhook;
 mod wire;
 

@@ -19,6 +19,8 @@ mod models;
 mod replay;
 mod session;
 mod sse;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -24,6 +24,8 @@ mod routes;
 mod script;
 mod signature;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

@@ -1,0 +1,144 @@
+//! A profile for tests: a real home, store and inbox, the echo engine, and one platform's routes in front of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use camino::Utf8PathBuf;
+use hermes_protocol::ProfileHome;
+use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::latest::BoundListener;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+
+use super::{Context, Platform, PlatformError};
+use crate::delivery::Deliveries;
+use crate::engine::echo::Echo;
+use crate::inbox::{Inbox, KeyPolicy};
+use crate::status::{self, Status};
+use crate::store::{Owner, Store};
+use crate::turn::{TurnParts, TurnSettings, Turns};
+
+/// A profile with everything behind its platforms.
+pub(super) struct House {
+    dir: tempfile::TempDir,
+    pub(super) store: Store,
+    pub(super) context: Context,
+}
+
+impl House {
+    /// A profile named `coder`, whose turns take as long as `delay` says for each piece. Listeners are on `host`.
+    pub(super) fn new(delay: Duration, host: Option<&str>, change: impl FnOnce(&mut ProfileConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap());
+        let mut config = ProfileConfig::new("coder".parse().unwrap());
+        change(&mut config);
+        let store = Store::open(&home, Owner::current()).unwrap();
+        let child_env = vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
+        let deliveries = Deliveries::new(store.clone(), child_env.clone());
+        let turns = Turns::new(TurnParts {
+            store: store.clone(),
+            engine: Arc::new(Echo::new(delay)),
+            prompt: Arc::new(|_| "You are a test.".to_owned()),
+            deliveries: deliveries.clone(),
+            settings: TurnSettings {
+                profile: config.name.clone(),
+                max_concurrent_sessions: 4,
+                max_concurrent_runs: 2,
+                inactivity_timeout: None,
+                write_sessions_json: false,
+                timezone: jiff::tz::TimeZone::UTC,
+            },
+        });
+        let keys = KeyPolicy {
+            profile: config.name.clone(),
+            group_sessions_per_user: true,
+            thread_sessions_per_user: false,
+        };
+        let listener = BoundListener {
+            address: "127.0.0.1:8644".to_owned(),
+            host: host.map(str::to_owned),
+            platforms: vec!["webhook".to_owned(), "api_server".to_owned()],
+        };
+        let context = Context {
+            config: Arc::new(config),
+            inbox: Inbox::new(store.clone(), keys),
+            turns,
+            deliveries,
+            status: Status::new(status::empty("coder", std::process::id(), None, Vec::new())),
+            listeners: vec![listener],
+            child_env,
+            home,
+        };
+        Self { dir, store, context }
+    }
+
+    pub(super) fn path(&self, name: &str) -> Utf8PathBuf {
+        Utf8PathBuf::from_path_buf(self.dir.path().join(name)).unwrap()
+    }
+
+    /// Starts the platform of this name.
+    pub(super) async fn start(&self, name: &str) -> Result<Client, PlatformError> {
+        let platform = super::registry(&self.context).into_iter().find(|p| p.name() == name).unwrap();
+        platform.start().await?;
+        Ok(Client { router: platform.routes(), platform })
+    }
+}
+
+/// What a test talks to.
+#[derive(Clone)]
+pub(super) struct Client {
+    router: Router,
+    pub(super) platform: Arc<dyn Platform>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+}
+
+impl Client {
+    /// Sends a request; the answer's body is still to come.
+    pub(super) async fn open(&self, request: Request<Body>) -> Response {
+        self.router.clone().call(request).await.unwrap()
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.open(request).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    pub(super) async fn drain(&self) {
+        self.platform.drain(CancellationToken::new()).await;
+    }
+}
+
+/// A request with headers.
+pub(super) fn request(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Request<Body> {
+    let builder = Request::builder().method(method).uri(path);
+    headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(body.into()).unwrap()
+}
