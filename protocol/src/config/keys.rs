@@ -3,6 +3,7 @@
 
 use super::catalog;
 use super::reader::{At, Reader};
+use crate::latest::Severity;
 
 /// What may stand below a key.
 #[derive(Debug)]
@@ -378,10 +379,12 @@ fn walk(reader: &mut Reader<'_>, at: &At, shape: &Shape) {
                     walk(reader, &below, inner);
                 } else if !(is_above_platforms(at) && catalog::is_platform(&key)) {
                     let message = format!("`{}` is not a known key and is not read", below.path);
-                    let fix = closest(&key, all().map(|(known, _)| *known))
-                        .map_or("Remove it, or correct its name.".to_owned(), |close| {
-                            format!("Did you mean `{close}`?")
-                        });
+                    // A guess is not cheap: nobody reads the thousandth.
+                    let full = reader.problems.is_full(Severity::Warning);
+                    let guess = if full { None } else { closest(&key, all().map(|(known, _)| *known)) };
+                    let fix = guess.map_or("Remove it, or correct its name.".to_owned(), |close| {
+                        format!("Did you mean `{close}`?")
+                    });
                     reader.warn("unknown_key", reader.place(&below), message, &fix);
                 }
             }
@@ -405,6 +408,7 @@ fn closest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k st
         3..=5 => 1,
         _ => 2,
     };
+    let known = known.filter(|name| name.len().abs_diff(key.len()) <= limit);
     known.map(|name| (distance(&key, name), name)).filter(|(d, _)| *d <= limit).min().map(|(_, name)| name)
 }
 

@@ -2,13 +2,14 @@
 
 use crate::latest::{Problem, Severity};
 
-/// Most problems of one profile that are reported; the rest is counted.
-const MAX_PROBLEMS: usize = 200;
+/// Most problems of one severity that are reported; the rest is counted. What stops more never gives way to what stops less.
+const MAX_EACH: usize = 100;
 
 /// Collects problems while the files are read.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     list: Vec<Problem>,
+    left_out: usize,
 }
 
 /// Where a problem is.
@@ -55,9 +56,16 @@ impl Problems {
     }
 
     pub(super) fn push(&mut self, problem: Problem) {
-        if !self.list.contains(&problem) {
+        if self.is_full(problem.severity) {
+            self.left_out += 1;
+        } else if !self.list.contains(&problem) {
             self.list.push(problem);
         }
+    }
+
+    /// Whether further problems of this severity are only counted.
+    pub(super) fn is_full(&self, severity: Severity) -> bool {
+        self.list.iter().filter(|p| p.severity == severity).count() >= MAX_EACH
     }
 
     pub(super) fn any(&self, severity: Severity) -> bool {
@@ -67,15 +75,27 @@ impl Problems {
     /// The list: worst first, then by place.
     pub(super) fn finish(mut self) -> Vec<Problem> {
         self.list.sort_by(|a, b| {
-            let key = |p: &Problem| (std::cmp::Reverse(p.severity), p.file.clone(), p.line, p.column);
-            key(a).cmp(&key(b))
+            let place = |p: &Problem| (p.line, p.column);
+            b.severity
+                .cmp(&a.severity)
+                .then_with(|| a.file.cmp(&b.file))
+                .then_with(|| place(a).cmp(&place(b)))
         });
-        if let Some(first_left_out) = self.list.get(MAX_PROBLEMS) {
-            let message = format!("{} more problems are not shown", self.list.len() - MAX_PROBLEMS);
-            let file = first_left_out.file.clone();
-            self.list.truncate(MAX_PROBLEMS);
-            let place = Place { file, ..Place::default() };
-            self.add(Severity::Warning, "more_problems", place, message, None);
+        if self.left_out > 0
+            && let Some(last) = self.list.last()
+        {
+            let problem = Problem {
+                severity: Severity::Warning,
+                code: "more_problems".to_owned(),
+                platform: None,
+                file: last.file.clone(),
+                line: None,
+                column: None,
+                key: None,
+                message: format!("{} more problems are not shown", self.left_out),
+                fix: None,
+            };
+            self.list.push(problem);
         }
         self.list
     }

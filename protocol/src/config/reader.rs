@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::MAX_FILE_LEN;
 use super::dotenv::Dotenv;
 use super::problem::{Place, Problems};
 use super::secret::Secret;
@@ -213,6 +214,10 @@ impl Reader<'_> {
                 }
             }
             rest = &from[end + 1..];
+            if out.len() > MAX_FILE_LEN {
+                self.wrong_type(at, "shorter text: what it refers to makes it longer than 4 MiB");
+                return String::new();
+            }
         }
         out.push_str(rest);
         out

@@ -538,3 +538,18 @@ fn older_spellings_of_the_model_are_understood() {
     assert_eq!(config.providers.len(), 2);
     assert!(!config.providers[0].enabled && config.providers[1].key_env.as_deref() == Some("K"));
 }
+
+#[test]
+fn a_flood_of_problems_is_counted_and_hides_nothing_worse() {
+    let flood = (0..5000).map(|n| format!("strange{n}: 1")).collect::<Vec<_>>().join("\n");
+    let loaded = primary(&format!("{flood}\nagent: {{max_turns: x}}\n"), "");
+    assert_eq!((loaded.problems.len(), loaded.problems[0].code.as_str()), (102, "wrong_type"));
+    assert_eq!(loaded.problems.last().unwrap().message, "4900 more problems are not shown");
+}
+
+#[test]
+fn references_cannot_blow_a_value_up() {
+    let env = format!("A={}", "x".repeat(100_000));
+    let loaded = primary(&format!("model: '{}'", "${A}".repeat(100_000)), &env);
+    assert_eq!((only(&loaded).code.as_str(), only(&loaded).severity), ("wrong_type", Severity::Profile));
+}
