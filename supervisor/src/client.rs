@@ -5,7 +5,6 @@
 //! user or as root. Nobody is waited for without a limit.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,6 +14,8 @@ use hermes_protocol::endpoint::PathTooLong;
 use hermes_protocol::frame;
 use hermes_protocol::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
 use hermes_protocol::latest::{ClientReply, ClientRequest};
+use interprocess::local_socket::traits::StreamCommon as _;
+use interprocess::local_socket::{GenericFilePath, Stream, ToFsName as _, traits::Stream as _};
 
 use crate::home::Surroundings;
 use crate::instance;
@@ -114,7 +115,7 @@ pub enum Outcome {
 /// An open connection, the handshake done.
 #[derive(Debug)]
 pub struct Client {
-    stream: UnixStream,
+    stream: Stream,
     path: Utf8PathBuf,
 }
 
@@ -144,7 +145,8 @@ impl Client {
 
     /// Connects to a socket and shakes hands.
     pub fn open(path: &Utf8Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
+        let connected = path.as_std_path().to_fs_name::<GenericFilePath>().and_then(Stream::connect);
+        let stream = connected.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::NobodyThere { path: path.to_owned() }
             }
@@ -209,16 +211,13 @@ impl Client {
     }
 
     fn check_peer(&self) -> Result<(), ClientError> {
-        #[cfg(target_os = "linux")]
-        {
-            use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-            let peer = getsockopt(&self.stream, PeerCredentials)
-                .map_err(|e| self.io("look at the peer of", e.into()))?;
-            if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
-                return Err(ClientError::Stranger { path: self.path.clone(), uid: peer.uid() });
+        let peer = self.stream.peer_creds().map_err(|e| self.io("look at the peer of", e))?;
+        match peer.euid() {
+            Some(uid) if uid != 0 && uid != nix::unistd::geteuid().as_raw() => {
+                Err(ClientError::Stranger { path: self.path.clone(), uid })
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn handshake(&mut self, deadline: Instant) -> Result<(), ClientError> {
@@ -250,7 +249,7 @@ impl Client {
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), ClientError> {
         let left = remaining(deadline).ok_or(ClientError::Timeout { after: SHORT })?;
         self.stream
-            .set_write_timeout(Some(left))
+            .set_send_timeout(Some(left))
             .and_then(|()| self.stream.write_all(bytes))
             .map_err(|source| match source.kind() {
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ClientError::CutShort,
@@ -261,7 +260,7 @@ impl Client {
     fn read(&mut self, mut into: &mut [u8], deadline: Instant, limit: Duration) -> Result<(), ClientError> {
         while !into.is_empty() {
             let left = remaining(deadline).ok_or(ClientError::Timeout { after: limit })?;
-            self.stream.set_read_timeout(Some(left)).map_err(|e| self.io("read from", e))?;
+            self.stream.set_recv_timeout(Some(left)).map_err(|e| self.io("read from", e))?;
             match self.stream.read(into) {
                 Ok(0) => return Err(ClientError::CutShort),
                 Ok(n) => into = &mut into[n..],
@@ -287,3 +286,7 @@ fn remaining(deadline: Instant) -> Option<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     (!left.is_zero()).then_some(left)
 }
+
+#[cfg(test)]
+#[path = "client/tests.rs"]
+mod tests;

@@ -48,7 +48,8 @@ pub fn table(status: &GatewayStatus, look: Look) -> String {
 pub fn detail(status: &GatewayStatus, look: Look) -> String {
     let paint = Paint(look.color);
     let mut text = String::new();
-    for profile in &status.profiles {
+    for (n, profile) in status.profiles.iter().enumerate() {
+        text += if n == 0 { "" } else { "\n" };
         text += &one(profile, &status.gateway, paint);
     }
     let hints = hints(status);
@@ -163,7 +164,7 @@ fn problems(profiles: &[Profile]) -> String {
             text += &problem(Some(&profile.name), p);
         }
         for (name, platform) in &profile.platforms {
-            if let (false, Some(message)) = (profile.stale, &platform.error_message) {
+            if let (Some(_), Some(message)) = (profile.pid, &platform.error_message) {
                 let mark = if platform.state == "fatal" { "✗" } else { "⚠" };
                 let _ = writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));
             }
@@ -213,14 +214,16 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         now += if profile.pid.is_some() { " (no sign of life lately)" } else { " (from files)" };
     }
     row("state", now);
-    let wish = if profile.desired == "running" { "wanted" } else { "stopped on purpose" };
     if gateway.state != "stopped" {
-        row("wish", wish.to_owned());
+        let wanted = if profile.desired == "running" { "yes" } else { "no" };
+        row("wanted", wanted.to_owned());
     }
     if let Some(pid) = profile.pid {
         row("PID", format!("{pid}, process {} since the gateway started", profile.generation));
     }
-    row("restarts", profile.restarts.to_string());
+    if !profile.stale || profile.pid.is_some() {
+        row("restarts", profile.restarts.to_string());
+    }
     if let Some(last) = &profile.last_exit {
         row("last exit", clean(last));
     }

@@ -25,11 +25,11 @@ const COLUMNS: [Column; 12] = [
     Column { title: "STATE", right: false, rank: 0, cell: state },
     Column { title: "SINCE", right: true, rank: 2, cell: |p| p.since_secs.map_or_else(none, duration) },
     Column { title: "PID", right: true, rank: 1, cell: |p| number(p.pid.map(u64::from)) },
-    Column { title: "RESTARTS", right: true, rank: 3, cell: |p| p.restarts.to_string() },
+    Column { title: "RESTARTS", right: true, rank: 3, cell: |p| counted(p, p.restarts) },
     Column { title: "LAST EXIT", right: false, rank: 7, cell: |p| p.last_exit.as_deref().map_or_else(none, clean) },
     Column { title: "PLATFORMS", right: false, rank: 4, cell: platforms },
     Column { title: "TURNS", right: true, rank: 8, cell: |p| if p.pid.is_some() { turns(p) } else { none() } },
-    Column { title: "REQUESTS", right: true, rank: 9, cell: |p| p.requests.to_string() },
+    Column { title: "REQUESTS", right: true, rank: 9, cell: |p| counted(p, p.requests) },
     Column { title: "RSS", right: true, rank: 5, cell: |p| p.rss_bytes.map_or_else(none, bytes) },
     Column { title: "CPU", right: true, rank: 10, cell: |p| p.cpu_ms.map_or_else(none, cpu) },
     Column { title: "HEARTBEAT", right: true, rank: 6, cell: |p| p.heartbeat_age_ms.map_or_else(none, age) },
@@ -41,6 +41,11 @@ fn none() -> String {
 
 fn number(n: Option<u64>) -> String {
     n.map_or_else(none, |n| n.to_string())
+}
+
+/// A counter of the supervisor's: without one there is nothing to count.
+fn counted(profile: &Profile, n: u64) -> String {
+    if profile.stale && profile.pid.is_none() { none() } else { n.to_string() }
 }
 
 fn state(profile: &Profile) -> String {
