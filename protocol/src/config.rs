@@ -30,6 +30,7 @@ mod types;
 mod webhook;
 mod yaml;
 
+pub use gateway::is_loopback;
 pub use secret::{Env, Secret};
 pub use types::{
     Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,

@@ -230,7 +230,7 @@ fn admin(reader: &mut Reader<'_>, at: &At) -> Option<String> {
 }
 
 /// Whether a host is certainly this machine only.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let host = host.trim().to_ascii_lowercase();
     matches!(host.as_str(), "127.0.0.1" | "localhost" | "::1" | "ip6-localhost" | "ip6-loopback")
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::config::{Route, Secret};
+use hermes_protocol::config::{Route, Secret, is_loopback};
 use hermes_protocol::latest::BoundListener;
 use hermes_protocol::{ProfileHome, ProfileName};
 use serde_json::{Map, Value};
@@ -22,8 +22,6 @@ use crate::platform::PlatformError;
 
 /// Turns authentication off. For tests, on loopback only.
 const NO_AUTH: &str = "INSECURE_NO_AUTH";
-/// Hosts that count as loopback, spelled exactly so; anything else may be reached from outside.
-const LOOPBACK: [&str; 5] = ["127.0.0.1", "localhost", "::1", "ip6-localhost", "ip6-loopback"];
 /// Largest subscription file that is read.
 const MAX_FILE_LEN: u64 = 4 * 1024 * 1024;
 
@@ -55,8 +53,9 @@ pub(super) struct Shared {
     secret: Option<Secret>,
     profile: ProfileName,
     home: ProfileHome,
-    /// The host, if any, through which others than this machine could come.
-    exposed: Option<String>,
+    /// The host that loopback-only rules look at: of the listener that is reachable from farthest away. `None` = all
+    /// interfaces, which is also assumed where no listener is known.
+    host: Option<String>,
 }
 
 /// Identity of a version of a file.
@@ -84,20 +83,14 @@ impl Shared {
         home: ProfileHome,
         listeners: &[BoundListener],
     ) -> Self {
-        let exposed = listeners
-            .iter()
-            .filter(|listener| listener.platforms.iter().any(|p| p == "webhook"))
-            .find(|listener| !listener.host.as_deref().is_some_and(|host| LOOPBACK.contains(&host)))
-            .map(|listener| listener.host.clone().unwrap_or_else(|| listener.address.clone()));
-        Self { secret: secret.filter(|s| !s.is_empty()), profile, home, exposed }
-    }
-
-    fn auth(&self, route: &Route) -> Auth {
-        match route.secret.as_ref().filter(|s| !s.is_empty()).or(self.secret.as_ref()) {
-            Some(secret) if secret.expose() == NO_AUTH => Auth::Open,
-            Some(secret) => Auth::Secret(secret.clone()),
-            None => Auth::Missing,
-        }
+        let hosts = || {
+            let serving =
+                listeners.iter().filter(|listener| listener.platforms.iter().any(|p| p == "webhook"));
+            serving.map(|listener| listener.host.as_deref())
+        };
+        let exposed = hosts().find(|host| !host.is_some_and(is_loopback));
+        let host = exposed.or_else(|| hosts().next()).flatten().map(str::to_owned);
+        Self { secret: secret.filter(|s| !s.is_empty()), profile, home, host }
     }
 
     fn ready(&self, name: &str, route: Route) -> Ready {
@@ -111,7 +104,11 @@ impl Shared {
             );
         }
         Ready {
-            auth: self.auth(&route),
+            auth: match self.resolved(route.clone()).secret {
+                Some(secret) if secret.expose() == NO_AUTH => Auth::Open,
+                Some(secret) => Auth::Secret(secret),
+                None => Auth::Missing,
+            },
             filters,
             window: Mutex::new(Window::new(Instant::now())),
             warned_v1: AtomicBool::new(false),
@@ -121,34 +118,14 @@ impl Shared {
 
     /// Why a route must not be served.
     fn refuse(&self, name: &str, route: &Route) -> Option<PlatformError> {
-        let error = |code: &str, message: String| {
-            Some(PlatformError { code: code.to_owned(), message, retryable: false })
-        };
-        match (self.auth(route), &self.exposed) {
-            (Auth::Missing, _) => error(
-                "webhook_secret_missing",
-                format!(
-                    "[webhook] Route '{name}' has no HMAC secret. Set 'secret' on the route or globally. For testing without \
-                     auth, set secret to 'INSECURE_NO_AUTH'."
-                ),
-            ),
-            (Auth::Open, Some(host)) => error(
-                "webhook_insecure_bind",
-                format!(
-                    "[webhook] Route '{name}' uses INSECURE_NO_AUTH secret but is bound to non-loopback host '{host}'. \
-                     INSECURE_NO_AUTH is for local testing only. Refusing to start to prevent accidental exposure."
-                ),
-            ),
-            _ if route.deliver_only && matches!(route.deliver.as_str(), "" | "log") => error(
-                "webhook_deliver_only",
-                format!(
-                    "[webhook] Route '{name}' has deliver_only=true but deliver is '{}'. Direct delivery requires a real \
-                     target (telegram, discord, slack, github_comment, etc.).",
-                    route.deliver
-                ),
-            ),
-            _ => None,
-        }
+        let message = self.resolved(route.clone()).refusal(name, self.host.as_deref())?;
+        Some(PlatformError { code: "webhook_route".to_owned(), message, retryable: false })
+    }
+
+    /// The route with the secret that holds for it.
+    fn resolved(&self, mut route: Route) -> Route {
+        route.secret = route.secret.filter(|s| !s.is_empty()).or_else(|| self.secret.clone());
+        route
     }
 }
 

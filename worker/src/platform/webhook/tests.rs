@@ -191,25 +191,25 @@ async fn what_must_not_be_served_stops_the_platform_and_is_never_tried_again() {
         (
             Some("127.0.0.1"),
             Route::default(),
-            "webhook_secret_missing",
+            "webhook_route",
             "[webhook] Route 'bad' has no HMAC secret. Set 'secret' on the route or globally. For testing without auth, set secret to 'INSECURE_NO_AUTH'.",
         ),
         (
             Some("0.0.0.0"),
             open(),
-            "webhook_insecure_bind",
+            "webhook_route",
             "[webhook] Route 'bad' uses INSECURE_NO_AUTH secret but is bound to non-loopback host '0.0.0.0'. INSECURE_NO_AUTH is for local testing only. Refusing to start to prevent accidental exposure.",
         ),
         (
             None,
             open(),
-            "webhook_insecure_bind",
+            "webhook_route",
             "[webhook] Route 'bad' uses INSECURE_NO_AUTH secret but is bound to non-loopback host",
         ),
         (
             Some("127.0.0.1"),
             direct,
-            "webhook_deliver_only",
+            "webhook_route",
             "[webhook] Route 'bad' has deliver_only=true but deliver is 'log'. Direct delivery requires a real target (telegram, discord, slack, github_comment, etc.).",
         ),
     ] {
