@@ -7,11 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use camino::Utf8Path;
 use futures_util::{SinkExt, StreamExt as _};
 use hermes_protocol::contract::gateway_status::GatewayStatus;
+use hermes_protocol::endpoint::SOCKET_MODE;
 use hermes_protocol::latest::{ClientReply, ClientRequest};
 use hermes_protocol::{ProfileName, codec, exit, frame};
-use tokio::net::{UnixListener, UnixStream};
+use interprocess::local_socket::tokio::{Listener, Stream};
+use interprocess::local_socket::traits::StreamCommon as _;
+use interprocess::local_socket::traits::tokio::Listener as _;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
+use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +27,7 @@ use crate::app::Board;
 use crate::link::{self, LinkError};
 use crate::status::collect::{Processes, collect};
 use crate::supervise::actor::Chain;
+use crate::supervise::socket;
 
 /// Clients at the same time; more wait in the backlog.
 const CLIENTS: usize = 64;
@@ -41,9 +48,18 @@ pub(crate) struct Request {
     pub(crate) replies: mpsc::Sender<ClientReply>,
 }
 
+/// Listens on `path`, replacing a socket that an earlier run of ours left there. The caller holds the instance lock. Dropping
+/// the listener removes the file.
+pub(crate) fn listen(path: &Utf8Path) -> std::io::Result<Listener> {
+    socket::remove_stale(path)?;
+    let name = path.as_str().to_fs_name::<GenericFilePath>()?;
+    let mode = nix::libc::mode_t::try_from(SOCKET_MODE).map_err(std::io::Error::other)?;
+    ListenerOptions::new().name(name).mode(mode).create_tokio()
+}
+
 /// Answers clients until `stop`.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    listener: Listener,
     board: Board,
     requests: mpsc::Sender<Request>,
     tracker: TaskTracker,
@@ -61,7 +77,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a command cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -90,13 +106,14 @@ struct Client {
     processes: Arc<Mutex<Option<Processes>>>,
 }
 
-type Wire = Framed<UnixStream, tokio_util::codec::LengthDelimitedCodec>;
+type Wire = Framed<Stream, tokio_util::codec::LengthDelimitedCodec>;
 
 impl Client {
-    async fn answer(&self, mut stream: UnixStream) -> Result<(), LinkError> {
-        let peer = stream.peer_cred()?;
-        if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
-            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a command of another user was refused");
+    async fn answer(&self, mut stream: Stream) -> Result<(), LinkError> {
+        let peer = stream.peer_creds()?;
+        let own = nix::unistd::geteuid().as_raw();
+        if peer.euid().is_none_or(|uid| uid != 0 && uid != own) {
+            tracing::warn!(uid = peer.euid(), pid = peer.pid(), "a command of another user was refused");
             return Ok(());
         }
         let asked = tokio::time::timeout(ASK_TIME, async {

@@ -43,7 +43,7 @@ pub struct WorkerView {
     pub last_exit: Option<String>,
     /// Why it is not ready, or why a newer generation could not take over.
     pub reason: Option<String>,
-    /// The file the reason is about, `path:line` where a line is known.
+    /// The file the reason is about.
     pub file: Option<String>,
     /// When the next start is due, in `backoff` and `crash_loop`.
     pub next_attempt: Option<Instant>,

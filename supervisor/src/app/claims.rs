@@ -90,24 +90,28 @@ pub(crate) struct Findings {
 }
 
 /// Compares all reports, in the order in which the profiles are served: of two that hold one identity, the later is refused.
+/// `claims` has those of the admitted afterwards.
 pub(crate) fn compare(reports: &[(ProfileName, u64, &Report)], claims: &mut Claims) -> Findings {
     let mut findings = Findings::default();
+    // Also of those that are refused for something else, so that everything is said at once.
+    let mut everybody = Claims::default();
     for (profile, generation, report) in reports {
         let mut found: Vec<Problem> = objections(report).cloned().collect();
-        // A profile that cannot run claims nothing; one that merely offends does, so that everything is said at once.
+        // A profile that cannot run claims nothing.
         let broken = found.iter().any(|problem| problem.severity == Severity::Profile);
+        let offends = !found.is_empty() || !claims.conflicts(profile, &report.claims).is_empty();
         if !broken {
-            found.extend(claims.conflicts(profile, &report.claims));
-            claims.take(profile, *generation, &report.claims);
+            found.extend(everybody.conflicts(profile, &report.claims));
+            everybody.take(profile, *generation, &report.claims);
         }
         found.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         findings.contract_broken |= found.iter().any(|problem| problem.severity == Severity::Gateway);
         match found.first() {
-            Some(worst) => {
-                claims.release(profile, *generation);
-                findings.refused.push((profile.clone(), worst.clone()));
+            Some(worst) if offends => findings.refused.push((profile.clone(), worst.clone())),
+            _ => {
+                claims.take(profile, *generation, &report.claims);
+                findings.admitted.push(profile.clone());
             }
-            None => findings.admitted.push(profile.clone()),
         }
         findings.objections.extend(found.into_iter().map(|problem| (profile.clone(), problem)));
     }
@@ -179,6 +183,17 @@ mod tests {
         let findings = compare(&[(name("a"), 1, &one), (name("b"), 1, &two)], &mut Claims::default());
         assert_eq!((findings.objections.len(), findings.refused.len()), (3, 2));
         assert_eq!(findings.refused[0].1.severity, Severity::Gateway, "the worst comes first");
+    }
+
+    #[test]
+    fn who_is_refused_for_something_else_is_no_rival_but_is_named() {
+        let ops = report(&[claim("weixin", 1, "a")], &[Severity::Gateway]);
+        let research = report(&[claim("weixin", 1, "b")], &[]);
+        let mut claims = Claims::default();
+        let findings = compare(&[(name("ops"), 1, &ops), (name("research"), 1, &research)], &mut claims);
+        assert_eq!((findings.objections.len(), findings.refused.len()), (2, 1));
+        assert_eq!(findings.admitted, [name("research")]);
+        assert!(claims.conflicts(&name("other"), &research.claims)[0].message.contains("'research'"));
     }
 
     #[test]

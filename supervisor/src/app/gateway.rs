@@ -102,9 +102,7 @@ pub(super) async fn run(options: GatewayOptions, runtime: RuntimeDir) -> Result<
     let manager = std::env::var_os("NOTIFY_SOCKET");
     let (mut gateway, requests) = Gateway::new(options.root, options.profile, runtime)?;
     let path = gateway.runtime.supervisor_socket()?;
-    let listener = socket::listen(&path)
-        .and_then(tokio::net::UnixListener::from_std)
-        .map_err(setup("listen on", &path))?;
+    let listener = server::listen(&path).map_err(setup("listen on", &path))?;
     let tracker = gateway.common.tracker.clone();
     gateway.common.tracker.spawn(server::serve(
         listener,

@@ -70,7 +70,7 @@ fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), H
     let root = &selection.root;
     let name = &selection.profile;
     let Some(client) = connect(root.path(), env)? else { return Ok(()) };
-    let status = status_of(client, Some(name))?;
+    let status = status_of(client, None)?;
     if !is_served(&status, name) {
         return Ok(());
     }
@@ -94,11 +94,12 @@ pub(super) fn refuse_if_served_for_debugging(
     let own_home = selection.home();
     for home in [selection.root.path(), own_home.path()] {
         let Some(client) = connect(home, env)? else { continue };
-        let status = status_of(client, Some(name))?;
+        let status = status_of(client, None)?;
         let runs = status.profiles.iter().any(|p| p.name == name.as_str() && p.state != state::STOPPED);
         if runs && is_served(&status, name) {
             let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
-            let socket = status.profiles.first().and_then(|p| p.data_socket.clone());
+            let mine = status.profiles.iter().find(|p| p.name == name.as_str());
+            let socket = mine.and_then(|p| p.data_socket.clone());
             let talk = socket.map_or_else(String::new, |socket| {
                 format!(", or talk to its worker: curl --unix-socket {socket} http://worker/health")
             });

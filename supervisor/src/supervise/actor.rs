@@ -17,7 +17,7 @@ use hermes_protocol::contract::gateway_status::state as words;
 use hermes_protocol::latest::{
     Admit, BoundListener, FromWorker, Heartbeat, Prepare, Problem, Report, Role, Severity, ToWorker,
 };
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_protocol::{ProfileHome, ProfileName, exit};
 use nix::sys::signal::Signal as UnixSignal;
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -33,6 +33,7 @@ use super::spawn::Spawner;
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
 use crate::link;
 use crate::proxy::{Availability, Route};
+use crate::status::collect;
 
 /// Messages to one worker that it has not taken yet. A worker that lets more pile up does not read.
 const OUTGOING: usize = 16;
@@ -219,7 +220,7 @@ enum Input {
     Permit { generation: u64, permit: OwnedSemaphorePermit },
     Said { generation: u64, message: FromWorker },
     LinkClosed { generation: u64 },
-    Exited { generation: u64, exit: Exit },
+    Exited { generation: u64, exit: Exit, said: Option<String> },
     Decided { generation: u64, decision: Decision },
 }
 
@@ -315,8 +316,11 @@ impl Actor {
             }
             Input::Said { generation, message } => self.on_message(generation, message),
             Input::LinkClosed { generation } => self.apply(Event::LinkClosed { generation }),
-            Input::Exited { generation, exit } => {
+            Input::Exited { generation, exit, said } => {
                 self.links.remove(&generation);
+                if let Some(reason) = said {
+                    self.apply(Event::LastWords { generation, reason });
+                }
                 self.apply(Event::Exited { generation, exit });
                 self.gone(generation);
             }
@@ -383,22 +387,36 @@ impl Actor {
     fn apply(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let before = self.state.observed();
+            let before = self.state.clone();
             let (next, actions) = state::step(&self.state, event, self.now());
             self.state = next;
-            let after = self.state.observed();
-            if before != after {
-                self.since = SystemTime::now();
-                let generation =
-                    self.state.current().map_or(self.state.target_generation(), |child| child.generation);
-                tracing::info!(generation, "{before} → {after}: {}", self.state.cause());
-            }
+            self.log(&before);
             for action in actions {
                 events.extend(self.act(action));
             }
         }
         self.publish();
         self.answer_waiters();
+    }
+
+    /// One line for every change somebody could look for.
+    fn log(&mut self, before: &State) {
+        let (from, to) = (before.observed(), self.state.observed());
+        let generation_of = |state: &State| state.current().map(|child| child.generation);
+        let generation = generation_of(&self.state).unwrap_or(self.state.target_generation());
+        if from != to {
+            self.since = SystemTime::now();
+            tracing::info!(generation, "{from} → {to}: {}", self.state.cause());
+        } else if generation_of(before) != generation_of(&self.state) && self.state.current().is_some() {
+            tracing::info!(
+                generation,
+                "{to}: takes over from generation {}",
+                generation_of(before).unwrap_or_default()
+            );
+        } else if let Some(why) = self.state.why().filter(|why| before.why() != Some(why)) {
+            let file = why.file.as_deref().unwrap_or_default();
+            tracing::warn!(generation, file, "stays {to}: {}", self.state.cause());
+        }
     }
 
     fn act(&mut self, action: Action) -> Option<Event> {
@@ -481,7 +499,8 @@ impl Actor {
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(ToWorker::Prepare(prepare)).expect("the queue is new and empty");
         self.links.insert(generation, Link { pid, outgoing });
-        let keeping = keep(generation, ours, messages, exited, self.inputs.clone(), permit);
+        let process = Process { generation, pid, home: self.setup.home.clone(), exited, permit };
+        let keeping = keep(process, ours, messages, self.inputs.clone());
         self.common.tracker.spawn(keeping.in_current_span());
         Ok(pid)
     }
@@ -579,23 +598,31 @@ fn worst(problems: &[Problem]) -> Option<Why> {
 
 impl From<&Problem> for Why {
     fn from(problem: &Problem) -> Self {
-        let file = match problem.line {
-            Some(line) => format!("{}:{line}", problem.file),
-            None => problem.file.clone(),
+        let reason = match problem.line {
+            Some(line) => format!("{} (line {line})", problem.message),
+            None => problem.message.clone(),
         };
-        Self { reason: problem.message.clone(), file: (!file.is_empty()).then_some(file) }
+        Self { reason, file: (!problem.file.is_empty()).then(|| problem.file.clone()) }
     }
+}
+
+/// A process that was just started.
+struct Process {
+    generation: u64,
+    pid: Pid,
+    home: ProfileHome,
+    exited: oneshot::Receiver<Exit>,
+    permit: OwnedSemaphorePermit,
 }
 
 /// Keeps one process: carries its messages, and tells when the connection and when the process ended.
 async fn keep(
-    generation: u64,
+    process: Process,
     stream: tokio::net::UnixStream,
     outgoing: mpsc::Receiver<ToWorker>,
-    mut exited: oneshot::Receiver<Exit>,
     inputs: mpsc::Sender<Input>,
-    permit: OwnedSemaphorePermit,
 ) {
+    let Process { generation, pid, home, mut exited, permit } = process;
     // Others may start once this one has spoken, or has had its time.
     let permit = Mutex::new(Some(permit));
     let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -631,7 +658,19 @@ async fn keep(
         tracing::error!(generation, "the end of the process was not reported");
         Exit::Signal(0)
     });
-    let _ = inputs.send(Input::Exited { generation, exit }).await;
+    let said = last_words(exit, home, pid).await;
+    let _ = inputs.send(Input::Exited { generation, exit, said }).await;
+}
+
+/// What a process that failed wrote down as its reason.
+async fn last_words(exit: Exit, home: ProfileHome, pid: Pid) -> Option<String> {
+    if !matches!(exit, Exit::Code(code) if code != i32::from(exit::OK) && code != i32::from(exit::RESTART)) {
+        return None;
+    }
+    let read = tokio::task::spawn_blocking(move || collect::read_status(&home));
+    let status = tokio::time::timeout(LAST_WORDS, read).await.ok()?.ok()??;
+    let own = status.pid.and_then(|pid| i32::try_from(pid).ok()) == Some(pid.as_raw());
+    status.exit_reason.filter(|_| own && status.gateway_state.as_deref() == Some("startup_failed"))
 }
 
 /// An error and its causes on one line.

@@ -58,6 +58,8 @@ pub(crate) enum Event {
     AcceptStopped { generation: u64 },
     /// The control connection ended.
     LinkClosed { generation: u64 },
+    /// What it had written down as the reason of its end.
+    LastWords { generation: u64, reason: String },
     /// The process is gone.
     Exited { generation: u64, exit: Exit },
     /// Time passed; the timer fired this much too late.
@@ -482,6 +484,11 @@ impl Machine {
                 }
             }
             Event::AcceptStopped { generation } => self.accept_stopped(generation),
+            Event::LastWords { generation, reason } => {
+                if let Some(child) = self.child(generation) {
+                    child.report.get_or_insert(Why { reason, file: None });
+                }
+            }
             Event::LinkClosed { generation } => {
                 if let Some(child) = self.child(generation) {
                     let soon = now + LOST_GRACE;
@@ -803,7 +810,11 @@ impl Machine {
             }
             return;
         }
-        let why = child.blame.unwrap_or_else(|| if served.is_some() { ended(exit) } else { early(exit) });
+        let why = match (child.blame, child.report, served) {
+            (Some(why), ..) | (None, Some(why), None) => why,
+            (None, _, Some(_)) => ended(exit),
+            (None, None, None) => early(exit),
+        };
         self.died(child.generation, served, why, Duration::ZERO);
     }
 

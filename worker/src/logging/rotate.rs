@@ -91,8 +91,12 @@ fn open(path: &Utf8Path) -> io::Result<Open> {
     };
     let file = match options().open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if let Some(dir) = path.parent() {
-                fs_err::create_dir_all(dir)?;
+            // Only the folder: a home that was removed must not come back because its worker has something to say.
+            if let Some(dir) = path.parent()
+                && let Err(e) = fs_err::create_dir(dir)
+                && e.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(e);
             }
             options().open(path)?
         }

@@ -58,7 +58,12 @@ impl From<std::io::Error> for WriteError {
 
 fn write_file(db: &Connection, scopes: &Scopes, path: &Utf8Path) -> Result<(), WriteError> {
     let Some(folder) = path.parent() else { return Ok(()) };
-    fs_err::create_dir_all(folder)?;
+    // Only the folder: a home that was removed must not come back.
+    if let Err(e) = fs_err::create_dir(folder)
+        && e.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(e.into());
+    }
     let temp = path.with_extension(format!("json.{}.tmp", std::process::id()));
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create(true).truncate(true);
