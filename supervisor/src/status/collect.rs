@@ -125,7 +125,7 @@ fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile 
         generation: worker.generation,
         restarts: worker.restarts,
         last_exit: worker.last_exit.clone(),
-        reason: worker.reason.clone(),
+        reason: reason(worker),
         file: worker.file.clone(),
         next_attempt_ms: worker
             .next_attempt
@@ -143,6 +143,20 @@ fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile 
         updated_at,
         problems: worker.problems.clone(),
         data_socket: worker.data_socket.as_ref().map(Utf8PathBuf::to_string),
+    }
+}
+
+/// Why a profile is not running: the supervisor's word, and the last words of the process if it left any.
+fn reason(worker: &WorkerView) -> Option<String> {
+    let gone = worker.pid.is_none() && matches!(worker.state, state::FAILED | state::BACKOFF | state::CRASH_LOOP);
+    let last_words = gone
+        .then(|| read_status(&worker.home))
+        .flatten()
+        .filter(|s| s.supervisor_pid == Some(std::process::id()))
+        .and_then(|s| s.exit_reason);
+    match (worker.reason.clone(), last_words) {
+        (Some(reason), Some(words)) if !reason.contains(&words) => Some(format!("{reason}: {words}")),
+        (reason, words) => reason.or(words),
     }
 }
 
