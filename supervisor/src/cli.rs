@@ -67,15 +67,15 @@ enum Command {
     )]
     Worker(WorkerArgs),
     /// Try it: a throw-away home with three profiles that need no key; Ctrl-C removes it.
-    #[command(after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched.")]
+    #[command(
+        after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched."
+    )]
     Demo(DemoArgs),
     /// Print a completion script for your shell.
-    #[command(
-        after_help = "Examples:\n  \
+    #[command(after_help = "Examples:\n  \
         hermes completion bash > ~/.local/share/bash-completion/completions/hermes\n  \
         hermes completion zsh > ~/.zfunc/_hermes\n  \
-        hermes completion fish > ~/.config/fish/completions/hermes.fish"
-    )]
+        hermes completion fish > ~/.config/fish/completions/hermes.fish")]
     Completion {
         /// Which shell.
         shell: Shell,
@@ -224,7 +224,6 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         .first()
         .and_then(|arg| std::path::Path::new(arg).file_name())
         .is_some_and(|name| name == OsStr::new(WORKER_NAME));
-    let argv: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let (rest, flag) = home::take_profile_flag(args)?;
     let cli = match Cli::try_parse_from(rest) {
         Ok(cli) => cli,
@@ -239,7 +238,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
     let select = || home::select(flag.as_deref(), &env);
     let code = match cli.command {
         Command::Gateway(GatewayArgs { command, run }) => match command.unwrap_or(GatewayCommand::Run(run)) {
-            GatewayCommand::Run(run) => gateway::run(&run, argv, &select()?.strict()?, &env),
+            GatewayCommand::Run(run) => gateway::run(&run, &select()?.strict()?, &env),
             GatewayCommand::Start => gateway::start(&select()?.strict()?, &env, out),
             GatewayCommand::Stop => gateway::stop(&select()?.strict()?, &env, out),
             GatewayCommand::Restart => gateway::restart(&select()?.strict()?, &env, out),
@@ -290,18 +289,19 @@ fn worker(
         return Ok(WorkerRequest { profile, home: ProfileHome::new(home.clone()), mode });
     }
     let selection = home::select(flag, env)?.strict()?;
-    let mode = match routes_for {
-        Some(name) => WorkerMode::RoutesFor(name),
-        None => {
-            gateway::refuse_if_served_for_debugging(&selection, env)?;
-            WorkerMode::Standalone { http: args.http }
-        }
+    let mode = if let Some(name) = routes_for {
+        WorkerMode::RoutesFor(name)
+    } else {
+        gateway::refuse_if_served_for_debugging(&selection, env)?;
+        WorkerMode::Standalone { http: args.http }
     };
     Ok(WorkerRequest { home: selection.home(), profile: selection.profile, mode })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -316,7 +316,9 @@ mod tests {
 
     #[test]
     fn plain_gateway_runs() {
-        for args in [&["hermes", "gateway", "-v", "--replace"][..], &["hermes", "gateway", "run", "-v", "--replace"]] {
+        for args in
+            [&["hermes", "gateway", "-v", "--replace"][..], &["hermes", "gateway", "run", "-v", "--replace"]]
+        {
             let Command::Gateway(gateway) = parse(args).unwrap().command else { panic!("{args:?}") };
             let run = match gateway.command {
                 Some(GatewayCommand::Run(run)) => run,
@@ -360,7 +362,7 @@ mod tests {
             for name in path {
                 at = at.find_subcommand_mut(name).unwrap();
             }
-            text += &format!("\n=== {} ===\n{}", path.join(" "), at.render_long_help());
+            let _ = write!(text, "\n=== {} ===\n{}", path.join(" "), at.render_long_help());
         }
         insta::assert_snapshot!(text);
     }

@@ -84,11 +84,10 @@ impl ClientError {
             Self::NobodyThere { .. } => "start it with `hermes gateway run`",
             Self::Path(_) => "set XDG_RUNTIME_DIR to a shorter directory",
             Self::Stranger { .. } => "run this command as the user who runs the gateway",
-            Self::Handshake(_) => "restart the gateway so that both are of one release",
             Self::Timeout { .. } | Self::Io { .. } | Self::CutShort => {
                 "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
             }
-            Self::Codec(_) | Self::TooLarge | Self::Json(_) => {
+            Self::Handshake(_) | Self::Codec(_) | Self::TooLarge | Self::Json(_) => {
                 "restart the gateway so that both are of one release"
             }
         }
@@ -248,13 +247,12 @@ impl Client {
 
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), ClientError> {
         let left = remaining(deadline).ok_or(ClientError::Timeout { after: SHORT })?;
-        self.stream
-            .set_send_timeout(Some(left))
-            .and_then(|()| self.stream.write_all(bytes))
-            .map_err(|source| match source.kind() {
+        self.stream.set_send_timeout(Some(left)).and_then(|()| self.stream.write_all(bytes)).map_err(
+            |source| match source.kind() {
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ClientError::CutShort,
                 _ => self.io("write to", source),
-            })
+            },
+        )
     }
 
     fn read(&mut self, mut into: &mut [u8], deadline: Instant, limit: Duration) -> Result<(), ClientError> {

@@ -131,8 +131,7 @@ impl Desired {
     /// Remembers that `name` is stopped, or wanted again. When this returns without an error it survives a power loss; with
     /// one, memory and file are as before.
     pub fn set_stopped(&mut self, name: &ProfileName, stopped: bool) -> Result<(), DesiredError> {
-        let changed =
-            if stopped { self.stopped.insert(name.clone()) } else { self.stopped.remove(name) };
+        let changed = if stopped { self.stopped.insert(name.clone()) } else { self.stopped.remove(name) };
         if !changed {
             return Ok(());
         }
@@ -185,7 +184,10 @@ mod tests {
         assert!(warning.is_none() && !desired.is_stopped(&coder));
         desired.set_stopped(&coder, true).unwrap();
         assert!(Desired::load(&root).0.is_stopped(&coder));
-        assert_eq!(std::fs::read_to_string(root.desired_state()).unwrap(), r#"{"schema":1,"stopped":["coder"]}"#);
+        assert_eq!(
+            fs_err::read_to_string(root.desired_state()).unwrap(),
+            r#"{"schema":1,"stopped":["coder"]}"#
+        );
         desired.set_stopped(&coder, false).unwrap();
         assert!(!Desired::load(&root).0.is_stopped(&coder));
     }
@@ -193,10 +195,10 @@ mod tests {
     #[test]
     fn a_bad_file_counts_as_empty_and_is_kept() {
         let (_dir, root) = root();
-        std::fs::write(root.desired_state(), "{oops").unwrap();
+        fs_err::write(root.desired_state(), "{oops").unwrap();
         let (mut desired, warning) = Desired::load(&root);
         let Some(DesiredWarning::Invalid { aside, .. }) = warning else { panic!("must warn") };
-        assert_eq!(std::fs::read_to_string(aside).unwrap(), "{oops");
+        assert_eq!(fs_err::read_to_string(aside).unwrap(), "{oops");
         desired.set_stopped(&"coder".parse().unwrap(), true).unwrap();
     }
 
@@ -204,13 +206,13 @@ mod tests {
     fn a_newer_file_is_read_and_never_written_over() {
         let (_dir, root) = root();
         let newer = r#"{"schema":9,"stopped":["coder","Bad Name"],"more":1}"#;
-        std::fs::write(root.desired_state(), newer).unwrap();
+        fs_err::write(root.desired_state(), newer).unwrap();
         let (mut desired, warning) = Desired::load(&root);
         assert!(matches!(warning, Some(DesiredWarning::Names { count: 1, .. })));
         let coder: ProfileName = "coder".parse().unwrap();
         assert!(desired.is_stopped(&coder));
         assert!(matches!(desired.set_stopped(&coder, false), Err(DesiredError::Newer { version: 9, .. })));
         assert!(desired.is_stopped(&coder), "unchanged in memory too");
-        assert_eq!(std::fs::read_to_string(root.desired_state()).unwrap(), newer);
+        assert_eq!(fs_err::read_to_string(root.desired_state()).unwrap(), newer);
     }
 }

@@ -22,8 +22,8 @@ pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::
 
 /// Reads at most `limit` bytes of a regular file; more is an error. A FIFO or device is refused instead of waited for.
 pub(crate) fn read_bounded(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
     use fs_err::os::unix::fs::OpenOptionsExt as _;
+    use std::io::Read as _;
     let file = fs_err::OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
@@ -53,7 +53,7 @@ mod tests {
         write_atomic(&path, b"two", false).unwrap();
         assert_eq!(read_bounded(&path, 3).unwrap(), b"two");
         assert!(read_bounded(&path, 2).is_err());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

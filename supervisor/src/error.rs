@@ -123,11 +123,12 @@ impl HermesError {
         match self {
             Self::Selection(e) => e.exit_code(),
             Self::AlreadyRunning { .. } | Self::Output(_) | Self::NotReached { .. } => exit::FAILURE,
-            Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } => exit::CONFIG,
+            Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => {
+                exit::CONFIG
+            }
             Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } => exit::UNAVAILABLE,
             Self::Refused { code, .. } => *code,
-            Self::System { .. } => exit::FAILURE,
         }
     }
 

@@ -36,10 +36,7 @@ pub struct Surroundings {
 impl Surroundings {
     /// Reads the process environment.
     pub fn from_process() -> Result<Self, SelectionError> {
-        Self::read(|name| {
-            #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the environment")]
-            std::env::var_os(name)
-        })
+        Self::read(|name| std::env::var_os(name))
     }
 
     fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, SelectionError> {
@@ -53,7 +50,8 @@ impl Surroundings {
             .ok()
             .and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok())
             .unwrap_or_else(|| "/".into());
-        let no_color = get("NO_COLOR").is_some_and(|v| !v.is_empty()) || get("TERM").is_some_and(|t| t == "dumb");
+        let no_color =
+            get("NO_COLOR").is_some_and(|v| !v.is_empty()) || get("TERM").is_some_and(|t| t == "dumb");
         Ok(Self {
             hermes_home: path("HERMES_HOME")?,
             user_home: path("HOME")?,
@@ -296,7 +294,8 @@ fn sticky(root: &RootHome) -> Option<String> {
     let bytes = disk::read_bounded(&root.active_profile(), 4096).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let text = text.trim();
-    (!text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT)).then(|| text.to_owned())
+    (!text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT))
+        .then(|| text.to_owned())
 }
 
 /// The root home, and the profile where `HERMES_HOME` is the home of a named one.

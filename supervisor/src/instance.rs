@@ -274,7 +274,8 @@ fn looks_like_ours(file: &std::fs::File) -> bool {
         }
     }
     let head = &head[..read];
-    head.first() == Some(&b'{') || head.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || *b == 0)
+    head.first() == Some(&b'{')
+        || head.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || *b == 0)
 }
 
 fn is_still_named(lock: &Flock<std::fs::File>, path: &Utf8Path) -> bool {
@@ -350,8 +351,8 @@ mod tests {
     fn what_a_killed_gateway_left_behind_does_not_block() {
         let (_dir, home) = home();
         let stale = r#"{"pid":1,"kind":"hermes-gateway","argv":["hermes","gateway","run"],"start_time":1}"#;
-        std::fs::write(lock_path(&home), stale).unwrap();
-        std::fs::write(pid_path(&home), "garbage").unwrap();
+        fs_err::write(lock_path(&home), stale).unwrap();
+        fs_err::write(pid_path(&home), "garbage").unwrap();
         assert_eq!(probe(&home), Liveness::Stopped);
         let instance = acquire(&home).unwrap();
         assert_eq!(record(&home).unwrap().pid, std::process::id());
@@ -361,10 +362,10 @@ mod tests {
     #[test]
     fn foreign_files_are_refused_and_kept() {
         let (_dir, home) = home();
-        std::fs::write(lock_path(&home), "my shopping list").unwrap();
+        fs_err::write(lock_path(&home), "my shopping list").unwrap();
         assert!(matches!(acquire(&home), Err(InstanceError::Foreign { .. })));
-        assert_eq!(std::fs::read_to_string(lock_path(&home)).unwrap(), "my shopping list");
-        std::fs::remove_file(lock_path(&home)).unwrap();
+        assert_eq!(fs_err::read_to_string(lock_path(&home)).unwrap(), "my shopping list");
+        fs_err::remove_file(lock_path(&home)).unwrap();
         std::fs::create_dir(lock_path(&home)).unwrap();
         assert!(matches!(acquire(&home), Err(InstanceError::Foreign { what: "a directory", .. })));
         std::fs::remove_dir(lock_path(&home)).unwrap();
@@ -376,7 +377,7 @@ mod tests {
     fn a_probe_at_the_wrong_moment_does_not_fail_a_start() {
         let (_dir, home) = home();
         drop(acquire(&home).unwrap());
-        let file = std::fs::File::open(lock_path(&home)).unwrap();
+        let file = fs_err::File::open(lock_path(&home)).unwrap().into_file();
         let probing = Flock::lock(file, FlockArg::LockSharedNonblock).unwrap();
         let starting = std::thread::spawn({
             let home = home.clone();
@@ -392,8 +393,8 @@ mod tests {
     fn a_record_that_is_no_longer_ours_is_kept() {
         let (_dir, home) = home();
         let instance = acquire(&home).unwrap();
-        std::fs::write(pid_path(&home), "4242").unwrap();
+        fs_err::write(pid_path(&home), "4242").unwrap();
         drop(instance);
-        assert_eq!(std::fs::read_to_string(pid_path(&home)).unwrap(), "4242");
+        assert_eq!(fs_err::read_to_string(pid_path(&home)).unwrap(), "4242");
     }
 }

@@ -252,7 +252,7 @@ mod tests {
         for n in 0..40 {
             file.write_line(&format!("line number {n:4}\n"));
         }
-        let text = |p: &str| std::fs::read_to_string(p).unwrap();
+        let text = |p: &str| fs_err::read_to_string(p).unwrap();
         assert!(text(path.as_str()).ends_with("line number   39\n"));
         for n in 0..=2 {
             let name = if n == 0 { path.to_string() } else { format!("{path}.{n}") };
@@ -277,7 +277,7 @@ mod tests {
             tracing::warn!(pid = 54, profile = %name, "starting -> ready\nforged line");
             tracing::debug!("not shown");
         });
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = fs_err::read_to_string(path).unwrap();
         let (time, rest) = text.split_at(24);
         assert_eq!(time.as_bytes()[19], b',', "{text}");
         assert_eq!(

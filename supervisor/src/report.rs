@@ -39,11 +39,8 @@ mod tests {
     #[test]
     fn causes_are_listed_and_the_hint_stands_apart() {
         let source = io::Error::from_raw_os_error(nix::libc::EROFS);
-        let error = HermesError::from(InstanceError::Io {
-            doing: "open",
-            path: "/h/gateway.lock".into(),
-            source,
-        });
+        let error =
+            HermesError::from(InstanceError::Io { doing: "open", path: "/h/gateway.lock".into(), source });
         insta::assert_snapshot!(text(&error), @r"
         error: cannot take the instance lock
           caused by: cannot open `/h/gateway.lock`

@@ -133,7 +133,8 @@ pub fn scan(root: &RootHome) -> Homes {
     let Ok(entries) = fs_err::read_dir(&dir) else { return homes };
     let real_dir = dir.canonicalize_utf8().ok();
     let mut targets: BTreeMap<Utf8PathBuf, ProfileName> = BTreeMap::new();
-    let mut names: Vec<_> = entries.filter_map(Result::ok).map(|e| (e.file_name(), e.file_type().ok())).collect();
+    let mut names: Vec<_> =
+        entries.filter_map(Result::ok).map(|e| (e.file_name(), e.file_type().ok())).collect();
     // Real directories before links, so that of two names for one home the real one is served.
     names.sort_by_key(|(name, kind)| (kind.is_some_and(|k| k.is_symlink()), name.clone()));
     for (name, kind) in names {

@@ -44,18 +44,19 @@ pub(super) fn run(verbose: u8, env: &Surroundings, mut out: Output) -> Result<u8
         .and_then(|exe| Utf8PathBuf::from_path_buf(exe).ok())
         .unwrap_or_else(|| "hermes".into());
     let home = root.clone();
-    let announcement = gateway::announce(root.path().to_owned(), env.clone(), move |status| {
-        instructions(&home, &program, status)
-    });
-    let result =
-        app::run(GatewayOptions { root, profile: ProfileName::default_profile(), replace: false });
+    let profile = ProfileName::default_profile();
+    let announcement =
+        gateway::announce(root.path().to_owned(), profile.clone(), env.clone(), move |status| {
+            instructions(&home, &program, status)
+        });
+    let result = app::run(GatewayOptions { root, profile, replace: false });
     announcement.cancel();
     let path = dir.path().to_owned();
     drop(dir);
     if !path.exists() {
         out.line("⚕ The demo is over; its home is removed.")?;
     }
-    Ok(result?)
+    result
 }
 
 fn key(profile: &str) -> String {
@@ -108,7 +109,7 @@ fn instructions(root: &RootHome, program: &Utf8Path, status: &GatewayStatus) -> 
     let hermes = format!("HERMES_HOME={home} {}", quoted(program.as_str()));
     let chat = |prefix: &str, profile: &str, flags: &str, stream: &str| {
         format!(
-            "curl -s{flags} http://{api}{prefix}/v1/chat/completions \\\n    \
+            "curl -s{flags} -w '\\n' http://{api}{prefix}/v1/chat/completions \\\n    \
                -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \\\n    \
                -d '{{\"model\":\"{profile}\",{stream}\"messages\":[{{\"role\":\"user\",\"content\":\"Hello from the demo\"}}]}}'",
             key(profile)
@@ -116,7 +117,7 @@ fn instructions(root: &RootHome, program: &Utf8Path, status: &GatewayStatus) -> 
     };
     let hook = |prefix: &str, profile: &str| {
         format!(
-            "curl -s http://{webhook}{prefix}/webhooks/{ROUTE} \\\n    \
+            "curl -s -w '\\n' http://{webhook}{prefix}/webhooks/{ROUTE} \\\n    \
                -H 'Content-Type: application/json' -H 'X-Hub-Signature-256: sha256={}' \\\n    \
                -d '{EVENT}'",
             signature(&secret(profile), EVENT.as_bytes())
@@ -141,10 +142,10 @@ fn instructions(root: &RootHome, program: &Utf8Path, status: &GatewayStatus) -> 
         ("A signed webhook for ops (202: it is on disk)", hook("/p/ops", "ops")),
         ("… and what became of it", format!("tail -n 3 {}", quoted(log.as_str()))),
         ("A key opens its own profile only (401)", {
-            format!("curl -si http://{api}/p/ops/v1/models -H 'Authorization: Bearer {}'", key("coder"))
+            format!("curl -si -w '\\n' http://{api}/p/ops/v1/models -H 'Authorization: Bearer {}'", key("coder"))
         }),
-        ("Replace one worker without a gap", format!("{hermes} gateway restart -p coder")),
         ("Kill one", kill),
+        ("Replace one worker without a gap", format!("{hermes} gateway restart -p coder")),
     ];
     for (title, command) in sections.iter().filter(|(_, command)| !command.is_empty()) {
         let _ = write!(text, "\n  # {title}\n  {command}\n");
@@ -165,7 +166,11 @@ fn signature(secret: &str, body: &[u8]) -> String {
 /// For a POSIX shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -180,7 +185,7 @@ mod tests {
         furnish(&root).unwrap();
         let names: Vec<_> = crate::watch::scan(&root).names().map(ToString::to_string).collect();
         assert_eq!(names, PROFILES);
-        let keys = std::fs::read_to_string(root.path().join("profiles/coder/.env")).unwrap();
+        let keys = fs_err::read_to_string(root.path().join("profiles/coder/.env")).unwrap();
         assert_eq!(keys, format!("API_SERVER_KEY={}\n", key("coder")));
     }
 

@@ -1,6 +1,7 @@
 //! `hermes gateway run|start|stop|restart|check`: the guards before a start, and requests to the gateway that runs.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
 
 use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
@@ -23,45 +24,37 @@ const ONE: Duration = Duration::from_secs(180);
 const ALL: Duration = Duration::from_secs(900);
 /// Time a gateway that has just taken its lock has until it answers.
 const STARTING: Duration = Duration::from_secs(3);
+/// Time a gateway has until its start is no longer worth announcing.
+const ANNOUNCE: Duration = Duration::from_secs(120);
 /// Time between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(25);
 
 /// `hermes gateway run`.
-pub(super) fn run(
-    args: &RunArgs,
-    argv: Vec<String>,
-    selection: &Selection,
-    env: &Surroundings,
-) -> Result<u8, HermesError> {
+pub(super) fn run(args: &RunArgs, selection: &Selection, env: &Surroundings) -> Result<u8, HermesError> {
     let root_home = selection.root.path();
+    // A first start on a fresh machine; a named profile's home was found, or it could not have been selected.
     if !root_home.exists() {
-        fs_err::create_dir_all(root_home).map_err(|source| HermesError::System {
-            doing: "make the home",
-            object: root_home.to_string(),
-            source,
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root_home).map_err(|source| {
+            HermesError::System { doing: "make the home", object: root_home.to_string(), source }
         })?;
     }
     if !selection.profile.is_default() {
         guard(selection, args.force, env)?;
     }
-    if let Err(e) = logging::init(&selection.root, Verbosity::from_flags(args.verbose, args.quiet)) {
-        tracing::warn!(path = %selection.root.supervisor_log(), error = %e, "there is no log file");
-    }
     let home = selection.home();
-    if !args.replace
-        && let Liveness::Running { record } = instance::probe(home.path())
-    {
-        return Err(HermesError::AlreadyRunning { pid: record.map(|r| r.pid) });
+    // Where the lock is, there is the log: two gateways never write to one file.
+    let own = RootHome::new(home.path());
+    if let Err(e) = logging::init(&own, Verbosity::from_flags(args.verbose, args.quiet)) {
+        tracing::warn!(path = %own.supervisor_log(), error = %e, "there is no log file");
     }
-    let _ = argv;
-    let banner = announce(home.path().to_owned(), env.clone(), |status| render::banner(status));
+    let banner = announce(home.path().to_owned(), selection.profile.clone(), env.clone(), render::banner);
     let result = app::run(GatewayOptions {
         root: selection.root.clone(),
         profile: selection.profile.clone(),
         replace: args.replace,
     });
     banner.cancel();
-    Ok(result?)
+    result
 }
 
 /// A named profile may not have a gateway of its own while the root home's gateway serves it. The gateway that runs is asked;
@@ -105,7 +98,9 @@ pub(super) fn refuse_if_served_for_debugging(
             });
             return Err(HermesError::Refused {
                 code: exit::CONFIG,
-                message: format!("the gateway{pid} serves profile `{name}`; two workers must not share a home"),
+                message: format!(
+                    "the gateway{pid} serves profile `{name}`; two workers must not share a home"
+                ),
                 hint: Some(format!("`hermes gateway stop -p {name}` makes room{talk}")),
             });
         }
@@ -152,7 +147,10 @@ fn status_of(client: Client, only: Option<&ProfileName>) -> Result<GatewayStatus
 }
 
 /// The gateway a command about `selection` goes to: a profile's own where it has one, else the root home's.
-fn gateway_of(selection: &Selection, env: &Surroundings) -> Result<(Client, camino::Utf8PathBuf), HermesError> {
+fn gateway_of(
+    selection: &Selection,
+    env: &Surroundings,
+) -> Result<(Client, camino::Utf8PathBuf), HermesError> {
     let own = selection.home();
     let root = selection.root.path();
     if own.path() != root
@@ -163,29 +161,39 @@ fn gateway_of(selection: &Selection, env: &Surroundings) -> Result<(Client, cami
     }
     match connect(root, env)? {
         Some(client) => Ok((client, root.to_owned())),
-        None => Err(HermesError::NotRunning {
-            home: root.to_string(),
-            hint: "start it with `hermes gateway run`".to_owned(),
-        }),
+        None => Err(not_running(root)),
     }
 }
 
+fn not_running(home: &camino::Utf8Path) -> HermesError {
+    HermesError::NotRunning { home: home.to_string(), hint: "start it with `hermes gateway run`".to_owned() }
+}
+
 /// `hermes gateway start`.
-pub(super) fn start(
-    selection: &Selection,
-    env: &Surroundings,
-    out: Output,
-) -> Result<u8, HermesError> {
-    let (client, _) = gateway_of(selection, env)?;
-    if !selection.is_named() {
-        let status = status_of(client, None)?;
+pub(super) fn start(selection: &Selection, env: &Surroundings, out: Output) -> Result<u8, HermesError> {
+    let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    let status = status_of(client, Some(name))?;
+    let is_own = home == *selection.home().path();
+    let serving = status.profiles.iter().any(|p| p.name == name.as_str() && p.pid.is_some());
+    if !selection.is_named() || (is_own && serving) {
         let mut out = out;
         let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
         out.line(&format!("✓ The gateway is running{pid}"))?;
         return Ok(exit::OK);
     }
-    let name = &selection.profile;
-    ask(client, &ClientRequest::Start { profile: name.clone() }, ONE, &format!("✓ Started profile {name}"), out)
+    // The same contract as `run`: what is served already is not started once more, and scripts are told so.
+    if serving {
+        return Err(HermesError::Served { profile: name.clone() });
+    }
+    let Some(client) = connect(&home, env)? else { return Err(not_running(&home)) };
+    ask(
+        client,
+        &ClientRequest::Start { profile: name.clone() },
+        ONE,
+        &format!("✓ Started profile {name}"),
+        out,
+    )
 }
 
 /// `hermes gateway stop`.
@@ -232,11 +240,7 @@ fn shutdown(client: Client, home: &camino::Utf8Path, mut out: Output) -> Result<
 }
 
 /// `hermes gateway restart`.
-pub(super) fn restart(
-    selection: &Selection,
-    env: &Surroundings,
-    mut out: Output,
-) -> Result<u8, HermesError> {
+pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
     let (client, home) = gateway_of(selection, env)?;
     if selection.is_named() {
         let name = &selection.profile;
@@ -244,7 +248,8 @@ pub(super) fn restart(
         return ask(client, &request, ONE, &format!("✓ Restarted profile {name}"), out);
     }
     // A bad edit must not become an outage: everything is checked before anything is replaced.
-    let report = app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
+    let report =
+        app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
     if report.refused {
         out.write(&check_text(&report, &selection.root))?;
         return Err(HermesError::Refused {
@@ -255,12 +260,7 @@ pub(super) fn restart(
     }
     // The check took a while; the connection from before is used only to know that a gateway runs.
     drop(client);
-    let Some(client) = connect(&home, env)? else {
-        return Err(HermesError::NotRunning {
-            home: home.to_string(),
-            hint: "start it with `hermes gateway run`".to_owned(),
-        });
-    };
+    let Some(client) = connect(&home, env)? else { return Err(not_running(&home)) };
     ask(client, &ClientRequest::Reload, ALL, "✓ Restarted every profile", out)
 }
 
@@ -274,7 +274,8 @@ fn ask(
     let outcome = client.ask(request, limit, |line| drop(out.line(&format!("  {line}"))))?;
     match outcome {
         Outcome::Done(line) => {
-            out.line(if line.is_empty() { success } else { &line })?;
+            let line = if line.is_empty() { success.to_owned() } else { line };
+            out.line(&if line.starts_with(['✓', '⚠']) { line } else { format!("✓ {line}") })?;
             Ok(exit::OK)
         }
         Outcome::Refused { code, message, hint } => Err(HermesError::Refused { code, message, hint }),
@@ -283,7 +284,8 @@ fn ask(
 
 /// `hermes gateway check`.
 pub(super) fn check(json: bool, selection: &Selection, mut out: Output) -> Result<u8, HermesError> {
-    let report = app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
+    let report =
+        app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
     if json {
         out.line(&check_json(&report))?;
         return Ok(if report.refused { exit::CONFIG } else { exit::OK });
@@ -352,9 +354,11 @@ impl Announcement {
 }
 
 /// Prints `text` of the status once the gateway of `home`, which this process is about to become, is up. Runs on a thread of
-/// its own, as any other client would ask, and ends by itself.
+/// its own, as any other client would ask, and ends by itself. Until then it asks about `primary` alone, which costs the
+/// starting gateway next to nothing.
 pub(super) fn announce(
     home: camino::Utf8PathBuf,
+    primary: ProfileName,
     env: Surroundings,
     text: impl Fn(&GatewayStatus) -> String + Send + 'static,
 ) -> Announcement {
@@ -363,20 +367,21 @@ pub(super) fn announce(
     let seen = std::sync::Arc::clone(&cancelled);
     let own = std::process::id();
     let look = move || {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while !seen.load(Ordering::Relaxed) && Instant::now() < deadline {
-            if let Ok(client) = Client::connect(&home, &env)
-                && let Ok(status) = status_of(client, None)
-                && status.gateway.pid == Some(own)
-                && status.gateway.state == "running"
-                && status.profiles.iter().all(|p| p.state != state::STARTING)
+        let begun = Instant::now();
+        let ask = |only| Client::connect(&home, &env).map_err(HermesError::from).and_then(|c| status_of(c, only));
+        while !seen.load(Ordering::Relaxed) && begun.elapsed() < ANNOUNCE {
+            let up = ask(Some(&primary)).ok().map(|s| s.gateway).filter(|gateway| {
+                let all = gateway.profiles_ready >= gateway.profiles_desired;
+                gateway.pid == Some(own) && gateway.state == "running" && (all || begun.elapsed() > STARTING)
+            });
+            if up.is_some()
+                && let Ok(status) = ask(None)
+                && !seen.load(Ordering::Relaxed)
             {
-                if !seen.load(Ordering::Relaxed) {
-                    let _ = Output::stdout().write(&text(&status));
-                }
+                let _ = Output::stdout().write(&text(&status));
                 return;
             }
-            pause(LOOK);
+            pause(2 * LOOK);
         }
     };
     // Without the thread there is no banner, nothing else.

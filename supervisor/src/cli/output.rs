@@ -13,17 +13,12 @@ impl Output {
         Self { terminal: io::stdout().is_terminal() }
     }
 
-    /// Whether a person looks on.
-    pub(super) fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
-    /// Columns of the terminal, where there is one.
-    pub(super) fn width(&self) -> Option<usize> {
+    /// Columns and rows of the terminal, where there is one.
+    pub(super) fn size(&self) -> Option<(usize, usize)> {
         if !self.terminal {
             return None;
         }
-        terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
+        terminal_size::terminal_size().map(|(width, height)| (usize::from(width.0), usize::from(height.0)))
     }
 
     /// Writes and flushes, so that a line is seen when it is printed and not when the command ends.

@@ -1,5 +1,6 @@
 //! `hermes status`: asks, or reads the files, and shows.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
@@ -31,17 +32,68 @@ pub(super) fn run(
         out.write(&show(args, selection, &status, only, &out, env))?;
         return Ok(code(args, &status, only));
     }
+    let interrupt = Interrupt::new();
     loop {
         let status = look(selection, only, env);
         let text = show(args, selection, &status, only, &out, env);
-        if out.is_terminal() && !args.json {
-            // Home, the text with the rest of each line erased, then everything below: no flicker.
-            let text = text.replace('\n', "\x1b[K\n");
-            out.write(&format!("\x1b[H{text}\x1b[J"))?;
-        } else {
-            out.write(&text)?;
+        match out.size() {
+            Some((_, rows)) if !args.json => out.write(&redraw(&text, rows))?,
+            _ => out.write(&text)?,
         }
-        gateway::pause(EVERY);
+        if interrupt.came_within(EVERY) {
+            return Ok(code(args, &status, only));
+        }
+    }
+}
+
+/// Over what was there: home, each line with its rest erased, then everything below. No flicker, and no more lines than fit.
+fn redraw(text: &str, rows: usize) -> String {
+    let mut out = String::from("\x1b[H");
+    for line in text.lines().take(rows.saturating_sub(1).max(1)) {
+        out.push_str(line);
+        out.push_str("\x1b[K\n");
+    }
+    out.push_str("\x1b[J");
+    out
+}
+
+/// Ctrl-C and SIGTERM, awaited instead of obeyed, so that the terminal is left in order.
+struct Interrupt(#[cfg(target_os = "linux")] Option<nix::sys::signalfd::SignalFd>);
+
+impl Interrupt {
+    #[cfg(target_os = "linux")]
+    fn new() -> Self {
+        use nix::sys::signal::{SigSet, Signal};
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.add(Signal::SIGTERM);
+        // Blocked only where they can be read: otherwise nothing could end this command.
+        let awaited = nix::sys::signalfd::SignalFd::new(&signals).ok().filter(|_| signals.thread_block().is_ok());
+        Self(awaited)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn came_within(&self, time: Duration) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd as _;
+        let Some(signals) = &self.0 else {
+            gateway::pause(time);
+            return false;
+        };
+        let mut wait = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        poll(&mut wait, PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO)).is_ok_and(|n| n > 0)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn new() -> Self {
+        Self()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "the same call everywhere")]
+    fn came_within(&self, time: Duration) -> bool {
+        gateway::pause(time);
+        false
     }
 }
 
@@ -75,18 +127,19 @@ fn show(
     env: &Surroundings,
 ) -> String {
     if args.json {
-        let mut text = serde_json::to_string_pretty(status).expect("strings and integers always serialise");
-        text.push('\n');
-        return text;
+        // One line a look, so that a program can read a stream of them.
+        let text = if args.watch { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) };
+        return text.expect("strings and integers always serialise") + "\n";
     }
-    let look = Look { color: env.colors(), width: out.width() };
+    let look = Look { color: env.colors(), width: out.size().map(|(width, _)| width) };
     let mut text = match only {
         Some(_) => render::detail(status, look),
         None => render::table(status, look),
     };
     if let Some(dangling) = &selection.dangling {
-        text += &format!(
-            "\nnote: `{}` selects profile `{}`, which does not exist; it is ignored here\n",
+        let _ = writeln!(
+            text,
+            "\nnote: `{}` selects profile `{}`, which does not exist; it is ignored here",
             dangling.file, dangling.name
         );
     }

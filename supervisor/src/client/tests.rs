@@ -80,7 +80,7 @@ fn refusals_hang_ups_and_strangers_are_told_apart() {
     // The socket file is there, its listener is not: what a killed gateway leaves behind.
     assert!(matches!(Client::open(&place.socket), Err(ClientError::NobodyThere { .. })));
 
-    std::fs::remove_file(&place.socket).unwrap();
+    fs_err::remove_file(&place.socket).unwrap();
     let server = serve(&place, welcome(), |mut stream| {
         request(&mut stream);
     });
@@ -89,7 +89,7 @@ fn refusals_hang_ups_and_strangers_are_told_apart() {
     assert!(matches!(cut, Err(ClientError::CutShort)), "{cut:?}");
     server.join().unwrap();
 
-    std::fs::remove_file(&place.socket).unwrap();
+    fs_err::remove_file(&place.socket).unwrap();
     let server = serve(&place, welcome(), |mut stream| {
         request(&mut stream);
         stream.write_all(&[0xff; 4]).unwrap();
@@ -135,8 +135,8 @@ fn the_recorded_runtime_directory_is_the_second_place_to_look() {
     let dir = tempfile::tempdir().unwrap();
     let path = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
     let (home, elsewhere) = (path.join("home"), path.join("elsewhere"));
-    std::fs::create_dir_all(&home).unwrap();
-    std::fs::create_dir_all(&elsewhere).unwrap();
+    fs_err::create_dir_all(&home).unwrap();
+    fs_err::create_dir_all(&elsewhere).unwrap();
     let env = Surroundings {
         hermes_home: None,
         user_home: None,

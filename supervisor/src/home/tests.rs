@@ -11,8 +11,8 @@ fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let user = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
     let root = user.join(".hermes");
-    std::fs::create_dir_all(root.join("profiles/coder")).unwrap();
-    std::fs::write(root.join("profiles/coder/config.yaml"), "").unwrap();
+    fs_err::create_dir_all(root.join("profiles/coder")).unwrap();
+    fs_err::write(root.join("profiles/coder/config.yaml"), "").unwrap();
     let env = Surroundings {
         hermes_home: None,
         user_home: Some(user.clone()),
@@ -43,7 +43,9 @@ fn take(args: &[&str]) -> Result<(Vec<String>, Option<String>), SelectionError> 
 
 #[test]
 fn the_flag_is_found_in_every_position_and_spelling() {
-    for spelling in [&["-p", "coder"][..], &["-pcoder"], &["-p=coder"], &["--profile", "coder"], &["--profile=coder"]] {
+    for spelling in
+        [&["-p", "coder"][..], &["-pcoder"], &["-p=coder"], &["--profile", "coder"], &["--profile=coder"]]
+    {
         for position in 1..=3 {
             let mut args = vec!["hermes", "gateway", "status"];
             for (n, word) in spelling.iter().enumerate() {
@@ -69,7 +71,7 @@ fn what_is_not_the_flag_stays() {
 #[test]
 fn the_flag_wins_and_is_normalised() {
     let place = place();
-    std::fs::write(place.root().join("active_profile"), "gone\n").unwrap();
+    fs_err::write(place.root().join("active_profile"), "gone\n").unwrap();
     let chosen = select(Some(" Coder "), &place.env).unwrap();
     assert_eq!((chosen.profile.as_str(), chosen.chosen), ("coder", Chosen::Flag));
     assert_eq!(chosen.home().path(), place.root().join("profiles/coder"));
@@ -99,13 +101,16 @@ fn homes_lead_to_the_right_root() {
     let root = place.root();
     assert_eq!(select(None, &place.env).unwrap().root.path(), root);
     let named = select(None, &place.with_home(&root.join("profiles/coder"))).unwrap();
-    assert_eq!((named.root.path(), named.profile.as_str(), named.chosen), (root.as_path(), "coder", Chosen::Home));
+    assert_eq!(
+        (named.root.path(), named.profile.as_str(), named.chosen),
+        (root.as_path(), "coder", Chosen::Home)
+    );
     // A container's root, and a directory that only happens to be called `profiles`.
     let other = place.env.user_home.clone().unwrap().join("srv/profiles/x");
-    std::fs::create_dir_all(&other).unwrap();
+    fs_err::create_dir_all(&other).unwrap();
     let plain = select(None, &place.with_home(&other)).unwrap();
     assert_eq!((plain.root.path(), plain.chosen), (other.as_path(), Chosen::Nobody));
-    std::fs::write(other.parent().unwrap().parent().unwrap().join("config.yaml"), "").unwrap();
+    fs_err::write(other.parent().unwrap().parent().unwrap().join("config.yaml"), "").unwrap();
     assert_eq!(select(None, &place.with_home(&other)).unwrap().profile.as_str(), "x");
     // Two spellings meet.
     let link = place.env.user_home.clone().unwrap().join("link");
@@ -119,18 +124,18 @@ fn homes_lead_to_the_right_root() {
 fn the_sticky_profile_counts_unless_it_is_gone() {
     let place = place();
     let file = place.root().join("active_profile");
-    std::fs::write(&file, " Coder \n").unwrap();
+    fs_err::write(&file, " Coder \n").unwrap();
     for env in [place.env.clone(), place.with_home(&place.root())] {
         let chosen = select(None, &env).unwrap();
         assert_eq!((chosen.profile.as_str(), chosen.chosen), ("coder", Chosen::Sticky));
     }
-    std::fs::write(&file, "gone\n").unwrap();
+    fs_err::write(&file, "gone\n").unwrap();
     let lenient = select(None, &place.env).unwrap();
     assert_eq!((lenient.profile.as_str(), lenient.is_named()), ("default", false));
     let strict = lenient.strict().unwrap_err();
     assert_eq!(strict.exit_code(), 1);
     for ignored in ["default\n", "", "  \n", "DEFAULT"] {
-        std::fs::write(&file, ignored).unwrap();
+        fs_err::write(&file, ignored).unwrap();
         assert!(select(None, &place.env).unwrap().strict().is_ok());
     }
 }

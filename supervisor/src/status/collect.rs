@@ -106,9 +106,7 @@ fn gateway(view: &GatewayView, now: Instant) -> Gateway {
 
 fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile {
     // A file of an earlier process says nothing about this one.
-    let file = worker
-        .pid
-        .and_then(|pid| read_status(&worker.home).filter(|s| s.pid == Some(pid)));
+    let file = worker.pid.and_then(|pid| read_status(&worker.home).filter(|s| s.pid == Some(pid)));
     let usage = worker.pid.and_then(|pid| processes.usage(pid));
     let heartbeat_age = worker.heartbeat.map(|at| now.saturating_duration_since(at));
     let limit = Duration::from_millis(worker.heartbeat_ms.max(1)) * STALE_AFTER;
@@ -232,11 +230,11 @@ mod tests {
     }
 
     fn write_status(home: &ProfileHome, pid: u32) {
-        std::fs::create_dir_all(home.path()).unwrap();
+        fs_err::create_dir_all(home.path()).unwrap();
         let text = format!(
             r#"{{"pid":{pid},"gateway_state":"running","platforms":{{"webhook":{{"state":"connected"}}}},"updated_at":"2026-11-21T00:00:00Z"}}"#
         );
-        std::fs::write(home.runtime_status(), text).unwrap();
+        fs_err::write(home.runtime_status(), text).unwrap();
     }
 
     #[test]

@@ -70,12 +70,7 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
 
 /// Adds what the gateway did not mention: every profile on disk, and profiles that have a gateway of their own. With `only`,
 /// that profile alone remains.
-pub fn complete(
-    status: &mut GatewayStatus,
-    root: &RootHome,
-    only: Option<&ProfileName>,
-    env: &Surroundings,
-) {
+pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&ProfileName>, env: &Surroundings) {
     let offline = status.gateway.stale;
     let homes = watch::scan(root);
     let wanted = desired::Desired::peek(root);
@@ -130,18 +125,19 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
     let home = root.profile(name);
     let Liveness::Running { record } = instance::probe(home.path()) else { return None };
     let pid = record.map(|r| r.pid);
-    let reason = format!("has a gateway of its own{}", pid.map(|p| format!(" (PID {p})")).unwrap_or_default());
+    let reason =
+        format!("has a gateway of its own{}", pid.map(|p| format!(" (PID {p})")).unwrap_or_default());
     let request = ClientRequest::Status { profile: Some(name.clone()) };
     let answer = Client::connect(home.path(), env).and_then(|client| client.status(&request));
-    let mut profile = match answer {
-        Ok(Ok(status)) => status.profiles.into_iter().find(|p| p.name == name.as_str())?,
+    let told = answer.ok().and_then(Result::ok);
+    let mut profile = if let Some(status) = told {
+        status.profiles.into_iter().find(|p| p.name == name.as_str())?
+    } else {
         // A gateway of 0.19.0 has no socket: its lock is held, its file tells the rest.
-        _ => {
-            let mut profile = from_files(root, name, true);
-            state::DETACHED.clone_into(&mut profile.state);
-            profile.pid = pid;
-            profile
-        }
+        let mut profile = from_files(root, name, true);
+        state::DETACHED.clone_into(&mut profile.state);
+        profile.pid = pid;
+        profile
     };
     profile.reason.get_or_insert(reason);
     Some(profile)
@@ -202,8 +198,8 @@ mod tests {
         };
         let root = RootHome::new(path.join("root"));
         let coder = root.profile(&"coder".parse().unwrap());
-        std::fs::create_dir_all(coder.path()).unwrap();
-        std::fs::write(coder.config(), "").unwrap();
+        fs_err::create_dir_all(coder.path()).unwrap();
+        fs_err::write(coder.config(), "").unwrap();
         (dir, root, env)
     }
 
@@ -216,8 +212,9 @@ mod tests {
         let (_dir, root, env) = place();
         let coder = root.profile(&"coder".parse().unwrap());
         let lie = r#"{"pid":1,"gateway_state":"running","platforms":{"webhook":{"state":"connected"}},"updated_at":"2026-11-21T00:00:00Z"}"#;
-        std::fs::write(coder.runtime_status(), lie).unwrap();
-        std::fs::write(root.gateway_pid(), r#"{"pid":1,"kind":"hermes-gateway","argv":[],"start_time":1}"#).unwrap();
+        fs_err::write(coder.runtime_status(), lie).unwrap();
+        fs_err::write(root.gateway_pid(), r#"{"pid":1,"kind":"hermes-gateway","argv":[],"start_time":1}"#)
+            .unwrap();
         let mut status = gateway(&root, &nobody());
         complete(&mut status, &root, None, &env);
         assert_eq!((status.gateway.state.as_str(), status.gateway.pid), ("stopped", None));
@@ -231,7 +228,12 @@ mod tests {
     #[test]
     fn a_held_lock_without_an_answer_is_not_stopped() {
         let (_dir, root, _env) = place();
-        let held = instance::Instance::acquire(root.path(), &ProfileName::default_profile(), vec![], "/run/x".into());
+        let held = instance::Instance::acquire(
+            root.path(),
+            &ProfileName::default_profile(),
+            vec![],
+            "/run/x".into(),
+        );
         let status = gateway(&root, &nobody());
         assert_eq!((status.gateway.state.as_str(), status.gateway.stale), ("running", true));
         assert_eq!(status.gateway.pid, Some(std::process::id()));

@@ -83,12 +83,8 @@ pub fn banner(status: &GatewayStatus) -> String {
         gateway.profiles_desired,
         if gateway.profiles_ready < gateway.profiles_desired { "; `hermes status` says why" } else { "" }
     );
-    let bad: Vec<Profile> = status
-        .profiles
-        .iter()
-        .filter(|p| p.desired == "running" && !p.ready)
-        .cloned()
-        .collect();
+    let bad: Vec<Profile> =
+        status.profiles.iter().filter(|p| p.desired == "running" && !p.ready).cloned().collect();
     text += &problems(&bad);
     text += "  Press Ctrl+C to stop\n";
     text
@@ -135,7 +131,8 @@ fn header(gateway: &Gateway, paint: Paint) -> String {
     let _ = writeln!(text, "  home       {}", clean(&gateway.home));
     for (n, listener) in gateway.listeners.iter().enumerate() {
         let label = if n == 0 { "listening" } else { "" };
-        let _ = writeln!(text, "  {label:<9}  http://{} ({})", listener.address, listener.platforms.join(", "));
+        let _ =
+            writeln!(text, "  {label:<9}  http://{} ({})", listener.address, listener.platforms.join(", "));
     }
     if let Some(admin) = &gateway.admin {
         let _ = writeln!(text, "  metrics    http://{admin}");
@@ -166,7 +163,8 @@ fn problems(profiles: &[Profile]) -> String {
         for (name, platform) in &profile.platforms {
             if let (Some(_), Some(message)) = (profile.pid, &platform.error_message) {
                 let mark = if platform.state == "fatal" { "✗" } else { "⚠" };
-                let _ = writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));
+                let _ =
+                    writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));
             }
         }
         let count = profile.problems.iter().filter(|p| p.severity == Severity::Warning).count();
@@ -176,7 +174,8 @@ fn problems(profiles: &[Profile]) -> String {
             }
         } else if count > 0 {
             let n = plural(count, "warning");
-            let _ = writeln!(text, "⚠ {name}: {n}; `hermes status -p {name}` lists them", name = profile.name);
+            let _ =
+                writeln!(text, "⚠ {name}: {n}; `hermes status -p {name}` lists them", name = profile.name);
         }
     }
     text
@@ -187,7 +186,8 @@ fn reason(profile: &Profile) -> String {
     let Some(reason) = profile.reason.as_deref().map(clean).filter(|r| !r.is_empty()) else {
         return String::new();
     };
-    if profile.problems.iter().any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message))) {
+    if profile.problems.iter().any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message)))
+    {
         return String::new();
     }
     let mark = if matches!(profile.state.as_str(), state::STOPPED | state::DETACHED) { "·" } else { "✗" };

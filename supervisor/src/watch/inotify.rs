@@ -66,12 +66,7 @@ impl Source {
     pub(super) fn new(root: &RootHome) -> io::Result<Self> {
         let queue = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let queue = register(Queue(queue))?;
-        let mut source = Self {
-            queue,
-            places: HashMap::new(),
-            complete: true,
-            read_after: Instant::now(),
-        };
+        let mut source = Self { queue, places: HashMap::new(), complete: true, read_after: Instant::now() };
         source.add(root.path(), Place::Root);
         Ok(source)
     }
@@ -185,5 +180,5 @@ pub(super) fn is_silent(path: &Utf8Path) -> bool {
     const SILENT: [i64; 7] =
         [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400];
     nix::sys::statfs::statfs(path.as_std_path())
-        .is_ok_and(|fs| SILENT.iter().any(|magic| i64::from(fs.filesystem_type().0) & 0xffff_ffff == *magic))
+        .is_ok_and(|fs| SILENT.iter().any(|magic| fs.filesystem_type().0 & 0xffff_ffff == *magic))
 }

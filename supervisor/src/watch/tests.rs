@@ -12,19 +12,19 @@ struct Home {
 fn home() -> Home {
     let dir = tempfile::tempdir().unwrap();
     let root = RootHome::new(Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap());
-    std::fs::write(root.path().join("config.yaml"), "a: 1\n").unwrap();
+    fs_err::write(root.path().join("config.yaml"), "a: 1\n").unwrap();
     Home { _dir: dir, root }
 }
 
 impl Home {
     fn profile(&self, name: &str) -> Utf8PathBuf {
         let path = self.root.profiles().join(name);
-        std::fs::create_dir_all(&path).unwrap();
+        fs_err::create_dir_all(&path).unwrap();
         path
     }
 
     fn write(&self, name: &str, file: &str, text: &str) {
-        std::fs::write(self.profile(name).join(file), text).unwrap();
+        fs_err::write(self.profile(name).join(file), text).unwrap();
     }
 }
 
@@ -47,9 +47,9 @@ fn a_profile_needs_a_valid_name_and_an_identity_file() {
     home.profile("bare");
     home.write("default", "config.yaml", "");
     home.write(".staging", "config.yaml", "");
-    std::fs::write(home.root.profiles().join("file"), "").unwrap();
+    fs_err::write(home.root.profiles().join("file"), "").unwrap();
     let outside = tempfile::tempdir().unwrap();
-    std::fs::write(outside.path().join("config.yaml"), "").unwrap();
+    fs_err::write(outside.path().join("config.yaml"), "").unwrap();
     std::os::unix::fs::symlink(outside.path(), home.root.profiles().join("outside")).unwrap();
     std::os::unix::fs::symlink("coder", home.root.profiles().join("alias")).unwrap();
     let homes = scan(&home.root);
@@ -72,16 +72,16 @@ async fn added_changed_renamed_and_removed_profiles_are_seen() {
     // An editor: write beside, rename over.
     home.write("coder", "config.yaml~", "a: 2\n");
     let dir = home.profile("coder");
-    std::fs::rename(dir.join("config.yaml~"), dir.join("config.yaml")).unwrap();
+    fs_err::rename(dir.join("config.yaml~"), dir.join("config.yaml")).unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
 
     home.write("coder", ".env", "A=1\n");
     assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
 
-    std::fs::write(home.root.path().join(".env"), "B=1\n").unwrap();
+    fs_err::write(home.root.path().join(".env"), "B=1\n").unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("default")));
 
-    std::fs::rename(&dir, home.root.profiles().join("ops")).unwrap();
+    fs_err::rename(&dir, home.root.profiles().join("ops")).unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Removed(name("coder")));
     assert_eq!(next(&mut watch).await, HomeEvent::Added(name("ops")));
 
@@ -99,7 +99,7 @@ async fn a_directory_becomes_a_profile_when_its_first_identity_file_appears() {
     let dir = home.profile("late");
     let mut watch = HomeWatch::start(home.root.clone());
     assert_eq!(watch.homes().names().count(), 1);
-    std::fs::write(dir.join("SOUL.md"), "I am late.").unwrap();
+    fs_err::write(dir.join("SOUL.md"), "I am late.").unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Added(name("late")));
 }
 
@@ -133,7 +133,7 @@ fn a_directory_replaced_by_another_is_removed_and_added() {
     let home = home();
     home.write("coder", "config.yaml", "");
     let before = scan(&home.root);
-    std::fs::rename(home.profile("coder"), home.root.path().join("elsewhere")).unwrap();
+    fs_err::rename(home.profile("coder"), home.root.path().join("elsewhere")).unwrap();
     home.write("coder", "config.yaml", "");
     let events = before.changes_to(&scan(&home.root));
     assert_eq!(events, [HomeEvent::Removed(name("coder")), HomeEvent::Added(name("coder"))]);

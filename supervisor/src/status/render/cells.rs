@@ -101,9 +101,10 @@ mod tests {
 
     #[test]
     fn values_are_short_and_safe() {
-        assert_eq!([0, 59, 60, 3599, 3600, 86_399, 90_000].map(duration), [
-            "0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 1h"
-        ]);
+        assert_eq!(
+            [0, 59, 60, 3599, 3600, 86_399, 90_000].map(duration),
+            ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 1h"]
+        );
         assert_eq!(age(450), "0.4s");
         assert_eq!(age(61_000), "1m 1s");
         assert_eq!([900_000, 6_190_000, 1_250_000_000].map(bytes), ["900 kB", "6.1 MB", "1.2 GB"]);

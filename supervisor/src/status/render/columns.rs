@@ -26,9 +26,19 @@ const COLUMNS: [Column; 12] = [
     Column { title: "SINCE", right: true, rank: 2, cell: |p| p.since_secs.map_or_else(none, duration) },
     Column { title: "PID", right: true, rank: 1, cell: |p| number(p.pid.map(u64::from)) },
     Column { title: "RESTARTS", right: true, rank: 3, cell: |p| counted(p, p.restarts) },
-    Column { title: "LAST EXIT", right: false, rank: 7, cell: |p| p.last_exit.as_deref().map_or_else(none, clean) },
+    Column {
+        title: "LAST EXIT",
+        right: false,
+        rank: 7,
+        cell: |p| p.last_exit.as_deref().map_or_else(none, clean),
+    },
     Column { title: "PLATFORMS", right: false, rank: 4, cell: platforms },
-    Column { title: "TURNS", right: true, rank: 8, cell: |p| if p.pid.is_some() { turns(p) } else { none() } },
+    Column {
+        title: "TURNS",
+        right: true,
+        rank: 8,
+        cell: |p| if p.pid.is_some() { turns(p) } else { none() },
+    },
     Column { title: "REQUESTS", right: true, rank: 9, cell: |p| counted(p, p.requests) },
     Column { title: "RSS", right: true, rank: 5, cell: |p| p.rss_bytes.map_or_else(none, bytes) },
     Column { title: "CPU", right: true, rank: 10, cell: |p| p.cpu_ms.map_or_else(none, cpu) },
@@ -98,7 +108,8 @@ pub(super) fn table(profiles: &[Profile], look: Look) -> String {
     columns.retain(|(column, cells, _)| column.rank == 0 || cells.iter().any(|c| c != "-"));
     if let Some(limit) = look.width {
         while total(&columns) > limit
-            && let Some(at) = (0..columns.len()).filter(|&i| columns[i].0.rank > 0).max_by_key(|&i| columns[i].0.rank)
+            && let Some(at) =
+                (0..columns.len()).filter(|&i| columns[i].0.rank > 0).max_by_key(|&i| columns[i].0.rank)
         {
             columns.remove(at);
         }

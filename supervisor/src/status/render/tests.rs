@@ -7,7 +7,8 @@ use super::*;
 
 pub(crate) fn profile(name: &str, state: &str) -> Profile {
     let serving = matches!(state, state::READY | state::DEGRADED);
-    let home = if name == "default" { "/h/.hermes".to_owned() } else { format!("/h/.hermes/profiles/{name}") };
+    let home =
+        if name == "default" { "/h/.hermes".to_owned() } else { format!("/h/.hermes/profiles/{name}") };
     Profile {
         name: name.to_owned(),
         home,
@@ -99,14 +100,17 @@ fn trouble(severity: Severity, message: &str) -> Problem {
 /// Everything that can be wrong at once.
 fn mixed() -> GatewayStatus {
     let mut degraded = profile("coder", state::DEGRADED);
-    degraded.platforms.insert("telegram".to_owned(), platform("retrying", Some("connection\x1b[31m refused")));
+    degraded
+        .platforms
+        .insert("telegram".to_owned(), platform("retrying", Some("connection\x1b[31m refused")));
     degraded.platforms.insert("matrix".to_owned(), platform("unsupported", None));
     degraded.stale = true;
     degraded.inbox_waiting = 12;
     let mut failed = profile("ops", state::FAILED);
     failed.reason = Some("Profile 'ops' enables the port-binding platform 'webhook'".to_owned());
     failed.file = Some("/h/.hermes/profiles/ops/config.yaml:3".to_owned());
-    failed.problems = vec![trouble(Severity::Gateway, "Profile 'ops' enables the port-binding platform 'webhook'")];
+    failed.problems =
+        vec![trouble(Severity::Gateway, "Profile 'ops' enables the port-binding platform 'webhook'")];
     let mut crash = profile("research", state::CRASH_LOOP);
     crash.restarts = 5;
     crash.last_exit = Some("signal 11 (SIGSEGV)".to_owned());
