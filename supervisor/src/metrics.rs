@@ -1,16 +1,34 @@
 //! Prometheus text, `/health` and `/ready` on the admin address: loopback only, off unless configured.
+//!
+//! Nothing is counted here. A scrape reads the proxy's atomics and the actors' last published facts at that moment. There is no
+//! authentication, so a request that was sent to any name but this machine's own (a web page whose name leads here) is refused.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hermes_protocol::http::{JSON, SECURITY_HEADERS};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::Reader;
-use crate::supervise::WorkerTable;
+use crate::proxy::{LATENCY_BOUNDS_MS, Reader, Totals};
+use crate::supervise::{WorkerTable, WorkerView};
 
 /// Where worker facts come from; called once a scrape.
 pub type Facts = Arc<dyn Fn() -> Arc<WorkerTable> + Send + Sync>;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The admin listener cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +77,221 @@ impl Admin {
 
     /// Serves until `stop`.
     pub async fn serve(self, reader: Reader, facts: Facts, stop: CancellationToken) -> std::io::Result<()> {
-        let app = axum::Router::new().with_state((reader, facts));
+        let app = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/health", get(|| async { json(StatusCode::OK, r#"{"status": "ok"}"#.to_owned()) }))
+            .route("/ready", get(ready))
+            .layer(from_fn(guard))
+            .with_state(Source { reader, facts });
         axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+}
+
+/// What a scrape reads.
+#[derive(Clone)]
+struct Source {
+    reader: Reader,
+    facts: Facts,
+}
+
+/// Refuses names that are not this machine's, and puts the security headers on everything.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = if is_local(request.headers()) {
+        next.run(request).await
+    } else {
+        (StatusCode::FORBIDDEN, "403: Forbidden").into_response()
+    };
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|h| h.to_str().ok()) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+async fn metrics(State(source): State<Source>) -> Response {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot { workers: (source.facts)(), reader: source.reader }));
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn ready(State(source): State<Source>) -> Response {
+    let table = source.reader.table();
+    let missing = table.not_ready();
+    if missing.is_empty() && !source.reader.is_draining() {
+        return json(StatusCode::OK, r#"{"status": "ready"}"#.to_owned());
+    }
+    let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
+    json(StatusCode::SERVICE_UNAVAILABLE, format!(r#"{{"status": "not_ready", "not_ready": [{}]}}"#, names.join(", ")))
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    (status, [(CONTENT_TYPE, JSON)], body).into_response()
+}
+
+/// One scrape.
+#[derive(Debug)]
+struct Snapshot {
+    workers: Arc<WorkerTable>,
+    reader: Reader,
+}
+
+/// Name, help and value of a gauge each worker has.
+type Described = (&'static str, &'static str, fn(&WorkerView) -> i64);
+
+/// Profile names and words of ours need no escaping.
+type Labels<'a> = [(&'static str, &'a str)];
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let encoder = &mut encoder;
+        let release: &Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
+        describe(encoder, "hermes_build", "The release that runs", None, MetricType::Info)?.encode_info(&release)?;
+        let help = "Open client connections";
+        describe(encoder, "hermes_connections", help, None, MetricType::Gauge)?.encode_gauge(&as_i64(self.reader.connections()))?;
+        self.encode_requests(encoder)?;
+        self.encode_workers(encoder)
+    }
+}
+
+impl Snapshot {
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let table = self.reader.table();
+        let mut routes: Vec<_> = table.routes.values().map(|r| (r.name().as_str(), r.active(), r.totals())).collect();
+        routes.sort_unstable_by_key(|(name, ..)| *name);
+
+        let help = "Finished requests by profile and class of status";
+        let mut family = describe(encoder, "hermes_requests", help, None, MetricType::Counter)?;
+        for (profile, _, totals) in &routes {
+            for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(totals.classes) {
+                counter(&mut family, &[("profile", profile), ("class", class)], count)?;
+            }
+        }
+        let help = "Requests being answered";
+        let mut family = describe(encoder, "hermes_requests_in_flight", help, None, MetricType::Gauge)?;
+        for (profile, active, _) in &routes {
+            gauge(&mut family, &[("profile", profile)], as_i64(*active))?;
+        }
+        let help = "Bytes of request and response bodies";
+        let mut family = describe(encoder, "hermes_body", help, Some(&Unit::Bytes), MetricType::Counter)?;
+        for (profile, _, totals) in &routes {
+            counter(&mut family, &[("profile", profile), ("direction", "received")], totals.received)?;
+            counter(&mut family, &[("profile", profile), ("direction", "sent")], totals.sent)?;
+        }
+        let help = "From the request's head to the last byte of its answer";
+        let mut family = describe(encoder, "hermes_request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (profile, _, totals) in &routes {
+            histogram(&mut family, profile, totals)?;
+        }
+        Ok(())
+    }
+
+    fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let workers = &self.workers.workers;
+        let help = "1 for the state a profile's worker is in";
+        let mut family = describe(encoder, "hermes_worker_state", help, None, MetricType::Gauge)?;
+        for worker in workers {
+            gauge(&mut family, &[("profile", worker.name.as_str()), ("state", worker.state)], 1)?;
+        }
+        let help = "Unplanned replacements of a profile's worker";
+        let mut family = describe(encoder, "hermes_worker_restarts", help, None, MetricType::Counter)?;
+        for worker in workers {
+            counter(&mut family, &[("profile", worker.name.as_str())], worker.restarts)?;
+        }
+        let gauges: [Described; 4] = [
+            ("hermes_worker_desired", "1 for a profile that should run", |w| i64::from(w.desired_running)),
+            ("hermes_worker_ready", "1 for a worker that takes requests", |w| i64::from(w.ready)),
+            ("hermes_worker_active_turns", "Turns running, at the last heartbeat", |w| i64::from(w.active_turns)),
+            ("hermes_worker_inbox_waiting", "Inbox items waiting, at the last heartbeat", |w| as_i64(w.inbox_waiting)),
+        ];
+        for (name, help, value) in gauges {
+            let mut family = describe(encoder, name, help, None, MetricType::Gauge)?;
+            for worker in workers {
+                gauge(&mut family, &[("profile", worker.name.as_str())], value(worker))?;
+            }
+        }
+        let help = "Time since the last heartbeat";
+        let mut family = describe(encoder, "hermes_worker_heartbeat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for worker in workers {
+            if let Some(heartbeat) = worker.heartbeat {
+                let labels: &Labels<'_> = &[("profile", worker.name.as_str())];
+                family.encode_family(&labels)?.encode_gauge(&heartbeat.elapsed().as_secs_f64())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe<'e>(
+    encoder: &'e mut DescriptorEncoder<'_>,
+    name: &'e str,
+    help: &str,
+    unit: Option<&'e Unit>,
+    kind: MetricType,
+) -> Result<MetricEncoder<'e>, std::fmt::Error> {
+    encoder.encode_descriptor(name, help, unit, kind)
+}
+
+fn counter(family: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: u64) -> std::fmt::Result {
+    family.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&value, None)
+}
+
+fn gauge(family: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: i64) -> std::fmt::Result {
+    family.encode_family(&labels)?.encode_gauge(&value)
+}
+
+fn histogram(family: &mut MetricEncoder<'_>, profile: &str, totals: &Totals) -> std::fmt::Result {
+    let labels: &Labels<'_> = &[("profile", profile)];
+    let bounds = LATENCY_BOUNDS_MS.iter().map(|&ms| std::time::Duration::from_millis(ms).as_secs_f64());
+    let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(totals.buckets).collect();
+    let sum = std::time::Duration::from_micros(totals.micros).as_secs_f64();
+    family.encode_family(&labels)?.encode_histogram::<NoLabels>(sum, totals.requests(), &buckets, None)
+}
+
+/// The type of exemplars nobody has.
+type NoLabels = [(&'static str, &'static str); 0];
+
+/// Gauges are signed; none of ours comes near the limit.
+fn as_i64(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_loopback_addresses_are_bound() {
+        assert!(matches!(Admin::bind("0.0.0.0:0").await, Err(AdminError::NotLoopback(_))));
+        assert!(matches!(Admin::bind("192.0.2.1:0").await, Err(AdminError::NotLoopback(_))));
+        assert!(matches!(Admin::bind("nonsense").await, Err(AdminError::Address(_))));
+        assert!(Admin::bind("localhost:0").await.unwrap().address().ip().is_loopback());
+    }
+
+    #[test]
+    fn only_this_machine_s_names_are_answered() {
+        let local = |host: &str| is_local(&HeaderMap::from_iter([(HOST, host.parse().unwrap())]));
+        for good in ["localhost", "LOCALHOST:9464", "127.0.0.1:1", "[::1]:9464", "[::1]"] {
+            assert!(local(good), "{good}");
+        }
+        for bad in ["evil.example:9464", "localhost.evil.example", "10.0.0.1", ""] {
+            assert!(!local(bad), "{bad}");
+        }
+        assert!(!is_local(&HeaderMap::new()));
     }
 }

@@ -95,6 +95,7 @@ enum Phase {
     Switched,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about two directions; phases are an enum")]
 pub(super) struct Exchange<'c> {
     conn: &'c mut Conn,
     local: Rc<Local>,

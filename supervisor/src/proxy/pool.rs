@@ -90,13 +90,11 @@ async fn sweep(local: Rc<Local>, route: Arc<Route>) {
         let Some(pool) = pools.get_mut(&key(&route)) else { return };
         let (epoch, now) = (route.epoch(), Instant::now());
         pool.retain(|idle| idle.upstream.epoch == epoch && idle.until > now);
-        match pool.front() {
-            Some(oldest) => next = oldest.until,
-            None => {
-                pools.remove(&key(&route));
-                return;
-            }
-        }
+        let Some(oldest) = pool.front() else {
+            pools.remove(&key(&route));
+            return;
+        };
+        next = oldest.until;
     }
 }
 

@@ -180,6 +180,7 @@ fn target_of(raw: &str, method: Method) -> Result<(Option<&str>, &str), ProxyErr
 }
 
 /// What the headers say as a whole.
+#[expect(clippy::struct_excessive_bools, reason = "each is a header that was seen or not")]
 struct Seen<'h> {
     host: Option<&'h [u8]>,
     length: Option<u64>,

@@ -7,6 +7,7 @@ use super::request::Framing;
 
 /// What decides how a response is read and written.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about the request")]
 pub(super) struct Context {
     /// The request's method was HEAD: no body, whatever the headers say.
     pub(super) head_only: bool,

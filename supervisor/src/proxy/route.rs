@@ -4,7 +4,7 @@
 //! changes. Proxy threads only read. A [`Route`] outlives its place in the table for as long as a request or an actor holds it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,6 +13,7 @@ use hermes_protocol::http::{FORWARDED_PREFIX, PROFILE};
 use tokio::sync::watch;
 
 use super::counters::{Counters, Totals};
+use super::server::Shared;
 
 /// Whether requests for a profile are passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,34 +224,65 @@ impl Table {
 
 /// Replaces the table. One exists.
 #[derive(Debug)]
-pub struct Publisher(watch::Sender<Arc<Table>>);
+pub struct Publisher {
+    tables: watch::Sender<Arc<Table>>,
+    reader: Reader,
+}
 
 /// Sees the newest table. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Reader(pub(super) watch::Receiver<Arc<Table>>);
+pub struct Reader {
+    pub(super) tables: watch::Receiver<Arc<Table>>,
+    proxy: Arc<OnceLock<Weak<Shared>>>,
+}
 
 impl Publisher {
     /// Both ends, starting with `table`.
     pub fn new(table: Table) -> (Self, Reader) {
         let (sender, receiver) = watch::channel(Arc::new(table));
-        (Self(sender), Reader(receiver))
+        let reader = Reader { tables: receiver, proxy: Arc::default() };
+        (Self { tables: sender, reader: reader.clone() }, reader)
     }
 
     /// From now on requests are routed by `table`. Requests in flight keep the route they were given.
     pub fn publish(&self, table: Table) {
-        self.0.send_replace(Arc::new(table));
+        self.tables.send_replace(Arc::new(table));
     }
 
     /// The table in force.
     pub fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.0.borrow())
+        self.reader.table()
+    }
+
+    /// Another reading end.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 }
 
 impl Reader {
     /// The table in force.
     pub fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.tables.borrow())
+    }
+
+    /// Open client connections of the proxy that reads this table.
+    pub fn connections(&self) -> usize {
+        self.running().map_or(0, |shared| shared.connections())
+    }
+
+    /// Whether that proxy is on its way out, or not there yet.
+    pub fn is_draining(&self) -> bool {
+        self.running().is_none_or(|shared| shared.is_draining())
+    }
+
+    fn running(&self) -> Option<Arc<Shared>> {
+        self.proxy.get()?.upgrade()
+    }
+
+    pub(super) fn attach(&self, shared: &Arc<Shared>) {
+        // The first proxy started with this reader is the one it tells about; there is no second.
+        let _ = self.proxy.set(Arc::downgrade(shared));
     }
 }
 

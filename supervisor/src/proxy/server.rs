@@ -85,7 +85,7 @@ impl Bound {
         self.start_on(cores.min(MAX_THREADS), reader, limits)
     }
 
-    pub(super) fn start_on(self, threads: usize, reader: Reader, limits: Limits) -> Result<Proxy, StartError> {
+    fn start_on(self, threads: usize, reader: Reader, limits: Limits) -> Result<Proxy, StartError> {
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(HANDOVER)).unzip();
         let shared = Arc::new(Shared {
             draining: AtomicBool::new(false),
@@ -94,9 +94,11 @@ impl Bound {
             idle: Notify::new(),
             inboxes,
         });
+        reader.attach(&shared);
         let mut proxy = Proxy { shared: Arc::clone(&shared), bound: self, threads: Vec::new(), next: 0 };
-        for (index, inbox) in receivers.into_iter().enumerate() {
-            let start = thread::Start { index, shared: Arc::clone(&shared), reader: reader.clone(), limits, inbox };
+        let readers = std::iter::repeat_n(reader, threads);
+        for (index, (inbox, reader)) in receivers.into_iter().zip(readers).enumerate() {
+            let start = thread::Start { index, shared: Arc::clone(&shared), reader, limits, inbox };
             let handle = thread::spawn(start).map_err(|source| StartError { thread: index, source })?;
             proxy.threads.push(handle);
         }

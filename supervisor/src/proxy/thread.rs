@@ -90,8 +90,8 @@ impl Local {
     /// Uses the table in force. Costs one atomic load while it does not change.
     pub(super) fn with_table<T>(&self, use_it: impl FnOnce(&Table) -> T) -> T {
         let mut reader = self.reader.borrow_mut();
-        if reader.0.has_changed().unwrap_or(false) {
-            *self.table.borrow_mut() = Arc::clone(&reader.0.borrow_and_update());
+        if reader.tables.has_changed().unwrap_or(false) {
+            *self.table.borrow_mut() = Arc::clone(&reader.tables.borrow_and_update());
         }
         use_it(&self.table.borrow())
     }

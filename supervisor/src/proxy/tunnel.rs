@@ -37,8 +37,9 @@ pub(super) async fn run(
         let down = down.poll(cx, upstream, client, scratch);
         match (up, down) {
             // An error in one direction ends both.
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
+            (Poll::Ready(Err(_)), _)
+            | (_, Poll::Ready(Err(_)))
+            | (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
             _ => Poll::Pending,
         }
     })

@@ -54,7 +54,7 @@ async fn requests_do_not_wait_for_a_worker_that_gave_up() {
 async fn nobody_waits_longer_than_the_hold_time() {
     let mut settings = settings();
     settings.hold_ms = 100;
-    let rig = rig_with(settings);
+    let rig = rig_with(&settings);
     rig.coder.route.set(Availability::Open { ready: false });
     let mut client = rig.client().await;
     client.get("/p/coder/v1/x").await;

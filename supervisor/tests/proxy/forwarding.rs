@@ -106,7 +106,7 @@ async fn events_arrive_as_they_are_sent() {
 async fn large_bodies_stream_both_ways() {
     let mut settings = crate::rig::settings();
     settings.max_body_bytes = 64 << 20;
-    let rig = crate::rig::rig_with(settings);
+    let rig = crate::rig::rig_with(&settings);
     let size = 20 << 20;
     let mut client = rig.client().await;
     let (mut read, mut write) = client.stream.split();

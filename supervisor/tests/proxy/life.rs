@@ -55,7 +55,7 @@ async fn listeners_change_without_touching_those_that_stay() {
     let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     settings.listeners[0].port = port();
     settings.listeners[1].port = port();
-    let mut rig = rig_with(settings.clone());
+    let mut rig = rig_with(&settings);
     let mut stays = rig.client().await;
     stays.get("/health").await;
     stays.response().await;

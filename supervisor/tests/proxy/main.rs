@@ -1,5 +1,8 @@
 //! The proxy against real TCP clients and scripted workers on Unix sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
+
+mod admin;
 mod failures;
 mod forwarding;
 mod life;

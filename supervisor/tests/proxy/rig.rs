@@ -51,19 +51,19 @@ pub(crate) struct Rig {
 }
 
 pub(crate) fn rig() -> Rig {
-    rig_with(settings())
+    rig_with(&settings())
 }
 
-pub(crate) fn rig_with(settings: GatewaySettings) -> Rig {
+pub(crate) fn rig_with(settings: &GatewaySettings) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let primary = Worker::new(dir.path(), "default");
     let coder = Worker::new(dir.path(), "coder");
     let mut table = Table::new(settings.multiplex, Arc::clone(&primary.route));
     table.insert(Arc::clone(&coder.route));
     let (publisher, reader) = Publisher::new(table);
-    let bound = Bound::bind(&settings).unwrap();
+    let bound = Bound::bind(settings).unwrap();
     let listeners = bound.listeners();
-    let proxy = bound.start(reader, Limits::from(&settings)).unwrap();
+    let proxy = bound.start(reader, Limits::from(settings)).unwrap();
     let address = |platform: &str| {
         listeners.iter().find(|l| l.platforms.iter().any(|p| p == platform)).unwrap().address.clone()
     };

@@ -126,7 +126,7 @@ async fn one_address_makes_one_listener_for_both() {
     for listener in &mut settings.listeners {
         listener.port = port;
     }
-    let mut rig = rig_with(settings);
+    let mut rig = rig_with(&settings);
     assert_eq!(rig.proxy().listeners().len(), 1);
     let mut client = rig.client().await;
     client.get("/health").await;
@@ -141,7 +141,7 @@ async fn one_address_makes_one_listener_for_both() {
 async fn without_multiplexing_no_prefix_leads_anywhere() {
     let mut settings = settings();
     settings.multiplex = false;
-    let rig = rig_with(settings);
+    let rig = rig_with(&settings);
     let mut client = rig.client().await;
     for path in ["/p/coder/health", "/p/default/health", "/p/ops/x"] {
         client.get(path).await;

@@ -1,0 +1,104 @@
+//! The admin listener.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use hermes_protocol::RootHome;
+use hermes_supervisor::metrics::{Admin, Facts};
+use hermes_supervisor::proxy::Availability;
+use hermes_supervisor::supervise::{GatewayView, WorkerTable, WorkerView};
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{Client, rig, status};
+
+fn facts() -> WorkerTable {
+    let name: hermes_protocol::ProfileName = "coder".parse().unwrap();
+    let gateway = GatewayView {
+        state: "running",
+        started: SystemTime::now(),
+        started_at: Instant::now(),
+        multiplex: true,
+        home: "/h".into(),
+        runtime_dir: "/r".into(),
+        listeners: Vec::new(),
+        admin: None,
+        problems: Vec::new(),
+    };
+    let worker = WorkerView {
+        home: RootHome::new("/h").profile(&name),
+        name,
+        desired_running: true,
+        state: "ready",
+        ready: true,
+        since: SystemTime::now(),
+        pid: Some(1),
+        generation: 3,
+        restarts: 2,
+        last_exit: None,
+        reason: None,
+        file: None,
+        next_attempt: None,
+        heartbeat: Some(Instant::now()),
+        heartbeat_ms: 1000,
+        active_turns: 4,
+        inbox_waiting: 5,
+        degraded: Vec::new(),
+        problems: Vec::new(),
+        requests: 0,
+        requests_active: 0,
+        data_socket: None,
+    };
+    WorkerTable { gateway, workers: vec![worker] }
+}
+
+#[tokio::test]
+async fn metrics_health_and_readiness_are_shown() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    client.get("/p/coder/health").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    worker.ok("12345").await;
+    client.response().await;
+
+    let admin = Admin::bind("127.0.0.1:0").await.unwrap();
+    let address = admin.address().to_string();
+    let stop = CancellationToken::new();
+    let facts: Facts = Arc::new(|| Arc::new(facts()));
+    let asking = async {
+        let mut client = Client::connect(&address).await;
+        let mut get = async |path: &str| {
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")).await;
+            client.response().await
+        };
+        let (head, text) = get("/metrics").await;
+        assert!(head.contains("application/openmetrics-text") && head.contains("x-frame-options: DENY"), "{head}");
+        for line in [
+            "hermes_connections 1",
+            "hermes_requests_total{profile=\"coder\",class=\"2xx\"} 1",
+            "hermes_requests_total{profile=\"default\",class=\"2xx\"} 0",
+            "hermes_requests_in_flight{profile=\"coder\"} 0",
+            "hermes_body_bytes_total{profile=\"coder\",direction=\"sent\"} 5",
+            "hermes_request_duration_seconds_bucket{le=\"+Inf\",profile=\"coder\"} 1",
+            "hermes_worker_state{profile=\"coder\",state=\"ready\"} 1",
+            "hermes_worker_restarts_total{profile=\"coder\"} 2",
+            "hermes_worker_active_turns{profile=\"coder\"} 4",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(get("/health").await.1, r#"{"status": "ok"}"#);
+        assert_eq!(get("/ready").await.1, r#"{"status": "ready"}"#);
+        rig.coder.route.set(Availability::Open { ready: false });
+        let (head, body) = get("/ready").await;
+        assert_eq!((status(&head), body.as_str()), (503, r#"{"status": "not_ready", "not_ready": ["coder"]}"#));
+
+        let mut rebound = Client::connect(&address).await;
+        rebound.send("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+        assert_eq!(status(&rebound.response().await.0), 403);
+        drop((client, rebound));
+        stop.cancel();
+    };
+    let (served, ()) = tokio::join!(admin.serve(rig.publisher.reader(), facts, stop.clone()), asking);
+    served.unwrap();
+}
