@@ -142,7 +142,10 @@ fn instructions(root: &RootHome, program: &Utf8Path, status: &GatewayStatus) -> 
         ("A signed webhook for ops (202: it is on disk)", hook("/p/ops", "ops")),
         ("… and what became of it", format!("tail -n 3 {}", quoted(log.as_str()))),
         ("A key opens its own profile only (401)", {
-            format!("curl -si -w '\\n' http://{api}/p/ops/v1/models -H 'Authorization: Bearer {}'", key("coder"))
+            format!(
+                "curl -si -w '\\n' http://{api}/p/ops/v1/models -H 'Authorization: Bearer {}'",
+                key("coder")
+            )
         }),
         ("Kill one", kill),
         ("Replace one worker without a gap", format!("{hermes} gateway restart -p coder")),

@@ -368,7 +368,8 @@ pub(super) fn announce(
     let own = std::process::id();
     let look = move || {
         let begun = Instant::now();
-        let ask = |only| Client::connect(&home, &env).map_err(HermesError::from).and_then(|c| status_of(c, only));
+        let ask =
+            |only| Client::connect(&home, &env).map_err(HermesError::from).and_then(|c| status_of(c, only));
         while !seen.load(Ordering::Relaxed) && begun.elapsed() < ANNOUNCE {
             let up = ask(Some(&primary)).ok().map(|s| s.gateway).filter(|gateway| {
                 let all = gateway.profiles_ready >= gateway.profiles_desired;

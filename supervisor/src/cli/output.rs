@@ -13,12 +13,19 @@ impl Output {
         Self { terminal: io::stdout().is_terminal() }
     }
 
-    /// Columns and rows of the terminal, where there is one.
-    pub(super) fn size(&self) -> Option<(usize, usize)> {
-        if !self.terminal {
-            return None;
-        }
-        terminal_size::terminal_size().map(|(width, height)| (usize::from(width.0), usize::from(height.0)))
+    /// Columns of the terminal, where there is one that knows.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.size().map(|(width, _)| width)
+    }
+
+    /// Rows of the terminal, where there is one.
+    pub(super) fn rows(&self) -> Option<usize> {
+        self.terminal.then(|| self.size().map_or(24, |(_, rows)| rows))
+    }
+
+    fn size(&self) -> Option<(usize, usize)> {
+        let (width, height) = self.terminal.then(terminal_size::terminal_size).flatten()?;
+        Some((usize::from(width.0), usize::from(height.0)))
     }
 
     /// Writes and flushes, so that a line is seen when it is printed and not when the command ends.

@@ -36,8 +36,8 @@ pub(super) fn run(
     loop {
         let status = look(selection, only, env);
         let text = show(args, selection, &status, only, &out, env);
-        match out.size() {
-            Some((_, rows)) if !args.json => out.write(&redraw(&text, rows))?,
+        match out.rows() {
+            Some(rows) if !args.json => out.write(&redraw(&text, rows))?,
             _ => out.write(&text)?,
         }
         if interrupt.came_within(EVERY) {
@@ -68,7 +68,8 @@ impl Interrupt {
         signals.add(Signal::SIGINT);
         signals.add(Signal::SIGTERM);
         // Blocked only where they can be read: otherwise nothing could end this command.
-        let awaited = nix::sys::signalfd::SignalFd::new(&signals).ok().filter(|_| signals.thread_block().is_ok());
+        let awaited =
+            nix::sys::signalfd::SignalFd::new(&signals).ok().filter(|_| signals.thread_block().is_ok());
         Self(awaited)
     }
 
@@ -128,10 +129,11 @@ fn show(
 ) -> String {
     if args.json {
         // One line a look, so that a program can read a stream of them.
-        let text = if args.watch { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) };
+        let text =
+            if args.watch { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) };
         return text.expect("strings and integers always serialise") + "\n";
     }
-    let look = Look { color: env.colors(), width: out.size().map(|(width, _)| width) };
+    let look = Look { color: env.colors(), width: out.width() };
     let mut text = match only {
         Some(_) => render::detail(status, look),
         None => render::table(status, look),

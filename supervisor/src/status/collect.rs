@@ -146,7 +146,8 @@ fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile 
 
 /// Why a profile is not running: the supervisor's word, and the last words of the process if it left any.
 fn reason(worker: &WorkerView) -> Option<String> {
-    let gone = worker.pid.is_none() && matches!(worker.state, state::FAILED | state::BACKOFF | state::CRASH_LOOP);
+    let gone =
+        worker.pid.is_none() && matches!(worker.state, state::FAILED | state::BACKOFF | state::CRASH_LOOP);
     let last_words = gone
         .then(|| read_status(&worker.home))
         .flatten()

@@ -83,8 +83,12 @@ pub fn banner(status: &GatewayStatus) -> String {
         gateway.profiles_desired,
         if gateway.profiles_ready < gateway.profiles_desired { "; `hermes status` says why" } else { "" }
     );
-    let bad: Vec<Profile> =
-        status.profiles.iter().filter(|p| p.desired == "running" && !p.ready).cloned().collect();
+    let bad: Vec<Profile> = status
+        .profiles
+        .iter()
+        .filter(|p| p.desired == "running" && !p.ready && p.state != state::STARTING)
+        .cloned()
+        .collect();
     text += &problems(&bad);
     text += "  Press Ctrl+C to stop\n";
     text
@@ -145,7 +149,8 @@ fn header(gateway: &Gateway, paint: Paint) -> String {
         text.push('\n');
     }
     if gateway.stale && gateway.state == "stopped" {
-        text += &paint.dim("  nobody answers: what follows is what the files say\n");
+        text += &paint.dim("  nobody answers: what follows is what the files say");
+        text.push('\n');
     }
     text
 }
