@@ -1,8 +1,9 @@
 //! Puts the parts together: the only place that knows all of them.
 //!
 //! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
-//! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `claims` and `served` the
-//! rules, `requests` what the command line may ask, `board` what status surfaces see.
+//! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `start` the order at start,
+//! `fleet` who is served, `claims` and `served` the rules, `requests` what the command line may ask, `board` what status surfaces
+//! see.
 
 use std::fmt;
 use std::io;
@@ -23,9 +24,11 @@ use crate::proxy::{BindError, StartError};
 
 mod board;
 mod claims;
+mod fleet;
 mod gateway;
 mod requests;
 mod served;
+mod start;
 
 pub(crate) use board::Board;
 pub(crate) use gateway::Gateway;

@@ -9,7 +9,8 @@ use hermes_protocol::latest::{ClientReply, ClientRequest};
 use hermes_protocol::{ProfileName, exit};
 use tokio::sync::mpsc;
 
-use super::gateway::{Gateway, Happened, conflict};
+use super::fleet::conflict;
+use super::gateway::{Gateway, Happened};
 use crate::server::{Request, refused, unknown};
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Command, Handle, Wait};

@@ -9,174 +9,32 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use camino::Utf8PathBuf;
 use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{
-    Admit, BoundListener, FromWorker, Heartbeat, Prepare, Problem, Report, Role, Severity, ToWorker,
-};
-use hermes_protocol::{ProfileHome, ProfileName, exit};
+use hermes_protocol::latest::{FromWorker, Heartbeat, Prepare, Problem, Report, Severity, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
 use nix::unistd::Pid;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio_util::task::TaskTracker;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
 use super::WorkerView;
-use super::env::Environment;
-use super::policy::{At, Limits};
-use super::reap::Children;
+use super::policy::At;
 use super::socket;
-use super::spawn::Spawner;
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
-use crate::link;
 use crate::proxy::{Availability, Route};
-use crate::status::collect;
+
+mod keep;
+mod shared;
+
+use keep::{Process, keep};
+pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Setup, Terms, Wait};
 
 /// Messages to one worker that it has not taken yet. A worker that lets more pile up does not read.
 const OUTGOING: usize = 16;
 /// Inputs of one actor.
 const INPUTS: usize = 64;
-/// How long a starting process keeps others from starting.
-const GATE_TIME: Duration = Duration::from_secs(1);
-/// How long the last words of a process are waited for.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// What all actors share.
-pub(crate) struct Common {
-    /// The zero of [`At`].
-    pub(crate) started: Instant,
-    /// Owns every task.
-    pub(crate) tracker: TaskTracker,
-    pub(crate) children: Children,
-    pub(crate) spawner: Spawner,
-    /// Bounds how many processes start at once, so that a herd does not slow every single one down.
-    pub(crate) gate: Arc<Semaphore>,
-    pub(crate) claim_key: [u8; 32],
-    pub(crate) fleet: mpsc::Sender<FleetEvent>,
-    terms: Mutex<Terms>,
-}
-
-/// What the next process is told; the app changes it.
-pub(crate) struct Terms {
-    pub(crate) environment: Environment,
-    pub(crate) listeners: Vec<BoundListener>,
-    pub(crate) multiplex: Option<bool>,
-    pub(crate) heartbeat_ms: u64,
-    pub(crate) limits: Limits,
-}
-
-impl Common {
-    pub(crate) fn new(
-        spawner: Spawner,
-        starting: usize,
-        claim_key: [u8; 32],
-        fleet: mpsc::Sender<FleetEvent>,
-        terms: Terms,
-    ) -> Self {
-        Self {
-            started: Instant::now(),
-            tracker: TaskTracker::new(),
-            children: Children::default(),
-            spawner,
-            gate: Arc::new(Semaphore::new(starting)),
-            claim_key,
-            fleet,
-            terms: Mutex::new(terms),
-        }
-    }
-
-    pub(crate) fn terms(&self) -> MutexGuard<'_, Terms> {
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What an actor tells the app.
-pub(crate) enum FleetEvent {
-    /// A process has reported; the app decides.
-    Reported { profile: ProfileName, generation: u64, report: Report, decide: oneshot::Sender<Decision> },
-    /// A process serves.
-    Ready { profile: ProfileName, generation: u64 },
-    /// A process is gone, or could not be made: its claims are void.
-    Gone { profile: ProfileName, generation: u64 },
-    /// The actor has ended.
-    Ended { profile: ProfileName },
-}
-
-/// The app's answer to a report.
-pub(crate) enum Decision {
-    Admit(Admit),
-    Refuse(Why),
-}
-
-/// What is asked of an actor.
-pub(crate) enum Command {
-    /// Put an event to the state; when `wait` has come about, or cannot any more, say so.
-    Do { event: Event, wait: Option<(Wait, oneshot::Sender<Result<(), Why>>)> },
-    /// Refuse or again admit new turns.
-    Quiesce(bool),
-    /// Tell the process that serves, if one does, who else is served now.
-    Tell(Admit),
-}
-
-/// What a command waits for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Wait {
-    Serving,
-    Gone,
-}
-
-/// How others reach an actor. Dropping it stops nothing.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    pub(crate) name: ProfileName,
-    pub(crate) home: ProfileHome,
-    pub(crate) route: Arc<Route>,
-    commands: mpsc::Sender<Command>,
-    view: watch::Receiver<WorkerView>,
-}
-
-impl Handle {
-    /// The worker as last published, with the counters of this moment.
-    pub(crate) fn view(&self) -> WorkerView {
-        let mut view = self.view.borrow().clone();
-        view.requests = self.route.requests();
-        view.requests_active = self.route.active();
-        view
-    }
-
-    /// Puts an event to the worker.
-    pub(crate) async fn send(&self, event: Event) {
-        self.command(Command::Do { event, wait: None }).await;
-    }
-
-    /// Puts an event to the worker and returns what it led to. An actor that ended in the meantime has nothing left to wait for.
-    pub(crate) async fn send_and_wait(&self, event: Event, wait: Wait) -> Result<(), Why> {
-        let (reply, result) = oneshot::channel();
-        self.command(Command::Do { event, wait: Some((wait, reply)) }).await;
-        match (result.await, wait) {
-            (Ok(result), _) => result,
-            (Err(_), Wait::Gone) => Ok(()),
-            (Err(_), Wait::Serving) => Err(Why { reason: "the profile is gone".to_owned(), file: None }),
-        }
-    }
-
-    pub(crate) async fn command(&self, command: Command) {
-        // An actor that has ended needs no commands.
-        let _ = self.commands.send(command).await;
-    }
-}
-
-/// What an actor is made of.
-pub(crate) struct Setup {
-    pub(crate) name: ProfileName,
-    pub(crate) home: ProfileHome,
-    pub(crate) role: Role,
-    pub(crate) socket: Utf8PathBuf,
-    pub(crate) desired_running: bool,
-}
 
 /// Starts an actor; its worker starts with the first [`Event::Start`].
 pub(crate) fn start(setup: Setup, common: Arc<Common>) -> Handle {
@@ -604,73 +462,6 @@ impl From<&Problem> for Why {
         };
         Self { reason, file: (!problem.file.is_empty()).then(|| problem.file.clone()) }
     }
-}
-
-/// A process that was just started.
-struct Process {
-    generation: u64,
-    pid: Pid,
-    home: ProfileHome,
-    exited: oneshot::Receiver<Exit>,
-    permit: OwnedSemaphorePermit,
-}
-
-/// Keeps one process: carries its messages, and tells when the connection and when the process ended.
-async fn keep(
-    process: Process,
-    stream: tokio::net::UnixStream,
-    outgoing: mpsc::Receiver<ToWorker>,
-    inputs: mpsc::Sender<Input>,
-) {
-    let Process { generation, pid, home, mut exited, permit } = process;
-    // Others may start once this one has spoken, or has had its time.
-    let permit = Mutex::new(Some(permit));
-    let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let linked = link::run(stream, outgoing, &inputs, |message| {
-        release();
-        Input::Said { generation, message }
-    });
-    tokio::pin!(linked);
-    let mut gate_over = std::pin::pin!(tokio::time::sleep(GATE_TIME));
-    let mut gated = true;
-    let exit = loop {
-        tokio::select! {
-            biased;
-            result = &mut linked => {
-                release();
-                if let Err(error) = &result {
-                    tracing::debug!(generation, error = %Chain(error), "the control connection ended");
-                }
-                let _ = inputs.send(Input::LinkClosed { generation }).await;
-                break exited.await;
-            }
-            exit = &mut exited => {
-                let _ = tokio::time::timeout(LAST_WORDS, &mut linked).await;
-                break exit;
-            }
-            () = &mut gate_over, if gated => {
-                gated = false;
-                release();
-            }
-        }
-    };
-    let exit = exit.unwrap_or_else(|_| {
-        tracing::error!(generation, "the end of the process was not reported");
-        Exit::Signal(0)
-    });
-    let said = last_words(exit, home, pid).await;
-    let _ = inputs.send(Input::Exited { generation, exit, said }).await;
-}
-
-/// What a process that failed wrote down as its reason.
-async fn last_words(exit: Exit, home: ProfileHome, pid: Pid) -> Option<String> {
-    if !matches!(exit, Exit::Code(code) if code != i32::from(exit::OK) && code != i32::from(exit::RESTART)) {
-        return None;
-    }
-    let read = tokio::task::spawn_blocking(move || collect::read_status(&home));
-    let status = tokio::time::timeout(LAST_WORDS, read).await.ok()?.ok()??;
-    let own = status.pid.and_then(|pid| i32::try_from(pid).ok()) == Some(pid.as_raw());
-    status.exit_reason.filter(|_| own && status.gateway_state.as_deref() == Some("startup_failed"))
 }
 
 /// An error and its causes on one line.

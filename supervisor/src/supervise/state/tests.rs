@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::super::policy::{ACCEPT_GRACE, DRAIN_SLACK, LOST_GRACE, TERM_GRACE};
+use super::machine::MOST_RETIRING;
 use super::*;
 
 fn secs(s: u64) -> Duration {

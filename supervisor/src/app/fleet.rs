@@ -1,0 +1,152 @@
+//! Who is served: actors come and go with the profiles, and the route table follows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hermes_protocol::ProfileName;
+use hermes_protocol::latest::{Admit, GatewaySettings, Problem, Role};
+
+use super::AppError;
+use super::gateway::Gateway;
+use super::served::served;
+use crate::instance::{self, Liveness};
+use crate::proxy::Table;
+use crate::supervise::actor::{self, Handle, Setup};
+use crate::supervise::state::{Event, Why};
+use crate::watch::HomeWatch;
+
+impl Gateway {
+    pub(super) fn wanted(
+        &self,
+        watch: &HomeWatch,
+        settings: &GatewaySettings,
+    ) -> (Vec<ProfileName>, Vec<Problem>) {
+        let config = self.root.profile(&self.primary).config();
+        served(watch.homes(), settings.allowlist.as_deref(), config.as_str())
+    }
+
+    /// Makes an actor for a profile and starts its worker if it should run. Returns whether it does.
+    pub(super) async fn admit_to_fleet(&mut self, name: &ProfileName) -> bool {
+        let handle = match self.add(name, Role::Secondary) {
+            Ok(handle) => handle,
+            Err(error) => {
+                tracing::error!(profile = %name, error = %actor::Chain(&error), "the profile cannot be served");
+                return false;
+            }
+        };
+        if let Some(why) = conflict(&handle) {
+            tracing::warn!(profile = %name, "{}", why.reason);
+            handle.send(Event::Conflict(why)).await;
+            return false;
+        }
+        if self.desired.is_stopped(name) {
+            tracing::info!(profile = %name, "stays stopped, as asked for earlier");
+            return false;
+        }
+        handle.send(Event::Start).await;
+        true
+    }
+
+    pub(super) fn add(&mut self, name: &ProfileName, role: Role) -> Result<Handle, AppError> {
+        let setup = Setup {
+            name: name.clone(),
+            home: self.root.profile(name),
+            role,
+            socket: self.runtime.data_socket(name)?,
+            desired_running: role == Role::Primary || !self.desired.is_stopped(name),
+        };
+        let handle = actor::start(setup, Arc::clone(&self.common));
+        self.board.add(handle.clone());
+        Ok(handle)
+    }
+
+    /// Serves exactly the profiles that should be.
+    pub(super) async fn settle_served(&mut self) {
+        let Some(settings) = self.settings.clone() else { return };
+        let (names, problems) = match (&self.watch, settings.multiplex) {
+            (Some(watch), true) => self.wanted(watch, &settings),
+            _ => (vec![self.primary.clone()], Vec::new()),
+        };
+        self.board.gateway(|view| view.problems = problems);
+        let known: BTreeSet<ProfileName> =
+            self.board.handles().into_iter().map(|handle| handle.name).collect();
+        let names: BTreeSet<ProfileName> = names.into_iter().collect();
+        for name in known.difference(&names) {
+            if *name != self.primary {
+                self.dismiss(name).await;
+            }
+        }
+        for name in names.difference(&known) {
+            self.admit_to_fleet(name).await;
+        }
+        for name in names.intersection(&known).filter(|name| self.leaving.contains(*name)) {
+            self.returning.insert(name.clone());
+        }
+        self.publish().await;
+    }
+
+    /// First nobody is sent there any more, then the worker finishes.
+    pub(super) async fn dismiss(&mut self, name: &ProfileName) {
+        self.returning.remove(name);
+        if self.leaving.insert(name.clone())
+            && let Some(handle) = self.board.handle(name)
+        {
+            self.publish().await;
+            handle.send(Event::Leave).await;
+        }
+    }
+
+    /// Publishes the routes, and tells the primary who is served.
+    pub(super) async fn publish(&self) {
+        if let Some(publisher) = &self.publisher {
+            publisher.publish(self.table());
+        }
+        if let Some(handle) = self.board.handle(&self.primary) {
+            handle.command(actor::Command::Tell(self.admission())).await;
+        }
+    }
+
+    pub(super) fn table(&self) -> Table {
+        let handles = self.board.handles();
+        let multiplex = self.settings_multiplex();
+        let mut handles = handles.into_iter();
+        let primary =
+            handles.next().expect("the primary is added first and never removed while the gateway runs");
+        let mut table = Table::new(multiplex, primary.route);
+        for handle in handles.filter(|handle| !self.leaving.contains(&handle.name)) {
+            table.insert(handle.route);
+        }
+        table
+    }
+
+    fn settings_multiplex(&self) -> bool {
+        let mut multiplex = false;
+        self.board.gateway(|view| multiplex = view.multiplex);
+        multiplex
+    }
+
+    pub(super) fn admission(&self) -> Admit {
+        let served = self.board.handles().into_iter().map(|handle| handle.name);
+        let served =
+            served.filter(|name| !self.leaving.contains(name)).map(|name| name.to_string()).collect();
+        Admit {
+            listeners: self.common.terms().listeners.clone(),
+            multiplex: self.settings_multiplex(),
+            served,
+        }
+    }
+}
+
+/// Whether a gateway of its own runs for a profile, and which.
+pub(super) fn conflict(handle: &Handle) -> Option<Why> {
+    let home = handle.home.path();
+    let Liveness::Running { record } = instance::probe(home) else { return None };
+    let who = record.map_or_else(|| "another process".to_owned(), |record| format!("PID {}", record.pid));
+    Some(Why {
+        reason: format!(
+            "a gateway of its own already runs for this profile ({who}); stop it, then `hermes gateway start -p {}`",
+            handle.name
+        ),
+        file: Some(handle.home.gateway_lock().to_string()),
+    })
+}

@@ -1,0 +1,306 @@
+//! The order at start: the primary's report, listeners, everybody else's reports, the decision, the first answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hermes_protocol::ProfileName;
+use hermes_protocol::latest::{GatewaySettings, OnProfileError, Problem, Report, Role};
+use tokio::sync::oneshot;
+
+use super::claims::{self, Findings};
+use super::gateway::{Gateway, Happened};
+use super::{AppError, CheckReport};
+use crate::metrics::{Admin, Facts};
+use crate::proxy::{self, Bound, Publisher};
+use crate::signal::Interrupt;
+use crate::supervise::actor::{Decision, FleetEvent};
+use crate::supervise::state::{Event, Why};
+use crate::watch::HomeWatch;
+
+/// When nobody has reported for this long, the rest is treated like profiles that are added later.
+const QUIET: Duration = Duration::from_secs(2);
+/// The primary's worker may die this often before its first report.
+const PRIMARY_ATTEMPTS: u32 = 3;
+
+/// Why a start did not come to its end.
+pub(super) enum Abandoned {
+    /// Somebody asked to stop.
+    Asked(&'static str),
+    Failed(AppError),
+}
+
+impl<E: Into<AppError>> From<E> for Abandoned {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A report that waits for the decision.
+struct Reported {
+    profile: ProfileName,
+    generation: u64,
+    report: Report,
+    decide: oneshot::Sender<Decision>,
+}
+
+impl Gateway {
+    /// Everything from the primary's worker to the first answered request.
+    pub(super) async fn start(&mut self) -> Result<(), Abandoned> {
+        let primary = self.first_report().await?;
+        let settings = self.accept_settings(&primary).await?;
+        let bound = Bound::bind(&settings).map_err(AppError::Bind)?;
+        let admin = match &settings.admin {
+            Some(address) => Some(Admin::bind(address).await?),
+            None => None,
+        };
+        self.common.terms().listeners = bound.listeners();
+        self.board.gateway(|view| {
+            view.listeners = bound.listeners();
+            view.admin = admin.as_ref().map(|admin| admin.address().to_string());
+        });
+        if settings.listeners.is_empty() {
+            tracing::warn!("no platform of the primary opens a listener: nothing is reachable over HTTP");
+        }
+        let reports = self.other_reports(primary, &settings).await?;
+        let findings = self.compare(&reports);
+        let strict = settings.on_profile_error == OnProfileError::Fail;
+        let primary_refused = findings.refused.iter().any(|(profile, _)| *profile == self.primary);
+        if primary_refused || (findings.contract_broken && strict) {
+            return Err(self.refuse_all(reports, findings).await);
+        }
+        self.decide(reports, &findings);
+        let (publisher, reader) = Publisher::new(self.table());
+        self.publisher = Some(publisher);
+        if let Some(admin) = admin {
+            self.serve_admin(admin, reader.clone());
+        }
+        self.proxy = Some(bound.start(reader, proxy::Limits::from(&settings))?);
+        if self.desired.is_stopped(&self.primary)
+            && let Some(handle) = self.board.handle(&self.primary)
+        {
+            handle.send(Event::Stop).await;
+        }
+        self.settings = Some(settings);
+        self.board.gateway(|view| view.state = "running");
+        Ok(())
+    }
+
+    /// As [`Self::start`], as far as the comparison.
+    pub(super) async fn examine(&mut self) -> Result<CheckReport, Abandoned> {
+        let mut report = CheckReport::default();
+        let primary = self.first_report().await?;
+        let own = |(profile, problem): &(ProfileName, Problem)| (Some(profile.clone()), problem.clone());
+        let settings = match self.accept_settings(&primary).await {
+            Ok(settings) => settings,
+            Err(Abandoned::Failed(AppError::Refused(problems))) => {
+                report.served.push(self.primary.clone());
+                report.problems = problems.iter().map(own).collect();
+                report.refused = true;
+                return Ok(report);
+            }
+            Err(other) => return Err(other),
+        };
+        let reports = self.other_reports(primary, &settings).await?;
+        let findings = self.compare(&reports);
+        report.refused = findings.refused.iter().any(|(profile, _)| *profile == self.primary)
+            || (findings.contract_broken && settings.on_profile_error == OnProfileError::Fail);
+        report.problems = findings.objections.iter().map(own).collect();
+        for Reported { profile, report: found, .. } in &reports {
+            let lesser = found
+                .problems
+                .iter()
+                .filter(|problem| !findings.objections.iter().any(|(p, o)| p == profile && o == *problem));
+            report.problems.extend(lesser.map(|problem| (Some(profile.clone()), problem.clone())));
+        }
+        self.board.gateway(|view| {
+            report.problems.extend(view.problems.iter().map(|problem| (None, problem.clone())))
+        });
+        report.served = self.board.handles().into_iter().map(|handle| handle.name).collect();
+        Ok(report)
+    }
+
+    /// Starts the primary's worker and waits for its report.
+    async fn first_report(&mut self) -> Result<Reported, Abandoned> {
+        let handle = self.add(&self.primary.clone(), Role::Primary)?;
+        handle.send(Event::Start).await;
+        let mut losses = 0;
+        loop {
+            match self.next_at_start().await? {
+                FleetEvent::Reported { profile, generation, report, decide } => {
+                    return Ok(Reported { profile, generation, report, decide });
+                }
+                FleetEvent::Gone { .. } => {
+                    losses += 1;
+                    let view = handle.view();
+                    let reason = view.reason.or(view.last_exit).unwrap_or_else(|| "it ended".to_owned());
+                    tracing::warn!("the primary's worker ended before its report: {reason}");
+                    if losses >= PRIMARY_ATTEMPTS {
+                        return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
+                    }
+                }
+                FleetEvent::Ready { .. } | FleetEvent::Ended { .. } => {}
+            }
+        }
+    }
+
+    /// What the fleet says next, while nothing else may be done yet.
+    async fn next_at_start(&mut self) -> Result<FleetEvent, Abandoned> {
+        loop {
+            match self.next().await {
+                Happened::Fleet(event) => return Ok(event),
+                Happened::Signal(Interrupt::Stop(name)) => return Err(Abandoned::Asked(name)),
+                Happened::Request(request) => {
+                    if self.on_early_request(request).await {
+                        return Err(Abandoned::Asked("asked to"));
+                    }
+                }
+                Happened::Signal(Interrupt::Reload) | Happened::Home(_) => {}
+            }
+        }
+    }
+
+    /// Puts the primary's settings into force, or says what is wrong with them.
+    async fn accept_settings(&mut self, primary: &Reported) -> Result<GatewaySettings, Abandoned> {
+        let fatal: Vec<_> = claims::objections(&primary.report)
+            .map(|problem| (self.primary.clone(), problem.clone()))
+            .collect();
+        let settings = match (&primary.report.gateway, fatal.is_empty()) {
+            (Some(settings), true) => settings.clone(),
+            (None, true) => {
+                let reason = "its report has no settings".to_owned();
+                return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
+            }
+            (_, false) => return Err(AppError::Refused(fatal).into()),
+        };
+        let settings =
+            GatewaySettings { multiplex: settings.multiplex && self.primary.is_default(), ..settings };
+        self.adopt(&settings);
+        if let Some(handle) = self.board.handle(&self.primary) {
+            handle.send(Event::Limits(self.common.terms().limits)).await;
+        }
+        Ok(settings)
+    }
+
+    /// Starts all other workers and collects their reports; `primary`'s comes first.
+    async fn other_reports(
+        &mut self,
+        mut primary: Reported,
+        settings: &GatewaySettings,
+    ) -> Result<Vec<Reported>, Abandoned> {
+        if !self.common.terms().environment.shared_names().is_empty() {
+            // The primary was started before anybody knew what to share.
+            if let Some(handle) = self.board.handle(&self.primary) {
+                handle.send(Event::Restart).await;
+            }
+            primary = self.report_of_primary(primary.generation).await?;
+        }
+        let mut reports = vec![primary];
+        let mut waiting = BTreeSet::new();
+        let watch = HomeWatch::start(self.root.clone());
+        if settings.multiplex {
+            let (names, problems) = self.wanted(&watch, settings);
+            self.board.gateway(|view| view.problems = problems);
+            for name in names {
+                if name != self.primary && self.admit_to_fleet(&name).await {
+                    waiting.insert(name);
+                }
+            }
+        }
+        self.watch = Some(watch);
+        while !waiting.is_empty() {
+            match tokio::time::timeout(QUIET, self.next_at_start()).await {
+                Ok(event) => match event? {
+                    FleetEvent::Reported { profile, generation, report, decide } => {
+                        waiting.remove(&profile);
+                        reports.push(Reported { profile, generation, report, decide });
+                    }
+                    FleetEvent::Gone { profile, .. } => {
+                        waiting.remove(&profile);
+                    }
+                    FleetEvent::Ready { .. } | FleetEvent::Ended { .. } => {}
+                },
+                Err(_) => {
+                    tracing::warn!(profiles = ?waiting, "not waiting for these any longer; they are served when they report");
+                    break;
+                }
+            }
+        }
+        reports[1..].sort_by(|a, b| a.profile.cmp(&b.profile));
+        Ok(reports)
+    }
+
+    /// The report of a generation of the primary newer than `old`.
+    async fn report_of_primary(&mut self, old: u64) -> Result<Reported, Abandoned> {
+        loop {
+            match self.next_at_start().await? {
+                FleetEvent::Reported { profile, generation, report, decide } if generation > old => {
+                    return Ok(Reported { profile, generation, report, decide });
+                }
+                FleetEvent::Gone { generation, .. } if generation > old => {
+                    let reason = "it ended before its report".to_owned();
+                    return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn compare(&mut self, reports: &[Reported]) -> Findings {
+        let all: Vec<_> = reports.iter().map(|r| (r.profile.clone(), r.generation, &r.report)).collect();
+        claims::compare(&all, &mut self.claims)
+    }
+
+    fn decide(&self, reports: Vec<Reported>, findings: &Findings) {
+        let refused: BTreeMap<_, _> =
+            findings.refused.iter().map(|(profile, problem)| (profile, problem)).collect();
+        for reported in reports {
+            let decision = match refused.get(&reported.profile) {
+                Some(problem) => Decision::Refuse(Why::from(*problem)),
+                None => Decision::Admit(self.admission()),
+            };
+            // A process that died meanwhile needs no decision.
+            let _ = reported.decide.send(decision);
+        }
+    }
+
+    /// Nobody may serve: everybody is told why, and the result says it all.
+    async fn refuse_all(&mut self, reports: Vec<Reported>, findings: Findings) -> Abandoned {
+        let first =
+            findings.objections.first().map(|(_, problem)| problem.message.clone()).unwrap_or_default();
+        let own: BTreeMap<_, _> =
+            findings.refused.iter().map(|(profile, problem)| (profile, problem)).collect();
+        let mut waiting: BTreeSet<ProfileName> = BTreeSet::new();
+        for reported in reports {
+            let why = own.get(&reported.profile).map_or_else(
+                || Why { reason: format!("the gateway does not start: {first}"), file: None },
+                |problem| Why::from(*problem),
+            );
+            if reported.decide.send(Decision::Refuse(why)).is_ok() {
+                waiting.insert(reported.profile);
+            }
+        }
+        // They write down why before they go; whoever does not is ended with the rest.
+        while !waiting.is_empty() {
+            match tokio::time::timeout(QUIET, self.next_at_start()).await {
+                Ok(Ok(FleetEvent::Gone { profile, .. })) => {
+                    waiting.remove(&profile);
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        Abandoned::Failed(AppError::Refused(findings.objections))
+    }
+
+    fn serve_admin(&self, admin: Admin, reader: proxy::Reader) {
+        let board = self.board.clone();
+        let facts: Facts = Arc::new(move || Arc::new(board.snapshot()));
+        let stop = self.stop.clone();
+        self.common.tracker.spawn(async move {
+            if let Err(error) = admin.serve(reader, facts, stop).await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! One task a process: carries its messages, and tells when the connection and when the process ended.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hermes_protocol::latest::ToWorker;
+use hermes_protocol::{ProfileHome, exit};
+use nix::unistd::Pid;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::super::state::Exit;
+use super::{Chain, Input};
+use crate::link;
+use crate::status::collect;
+
+/// How long a starting process keeps others from starting.
+const GATE_TIME: Duration = Duration::from_secs(1);
+/// How long the last words of a process are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// A process that was just started.
+pub(super) struct Process {
+    pub(super) generation: u64,
+    pub(super) pid: Pid,
+    pub(super) home: ProfileHome,
+    pub(super) exited: oneshot::Receiver<Exit>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Keeps one process: carries its messages, and tells when the connection and when the process ended.
+pub(super) async fn keep(
+    process: Process,
+    stream: tokio::net::UnixStream,
+    outgoing: mpsc::Receiver<ToWorker>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let Process { generation, pid, home, mut exited, permit } = process;
+    // Others may start once this one has spoken, or has had its time.
+    let permit = Mutex::new(Some(permit));
+    let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let linked = link::run(stream, outgoing, &inputs, |message| {
+        release();
+        Input::Said { generation, message }
+    });
+    tokio::pin!(linked);
+    let mut gate_over = std::pin::pin!(tokio::time::sleep(GATE_TIME));
+    let mut gated = true;
+    let exit = loop {
+        tokio::select! {
+            biased;
+            result = &mut linked => {
+                release();
+                if let Err(error) = &result {
+                    tracing::debug!(generation, error = %Chain(error), "the control connection ended");
+                }
+                let _ = inputs.send(Input::LinkClosed { generation }).await;
+                break exited.await;
+            }
+            exit = &mut exited => {
+                let _ = tokio::time::timeout(LAST_WORDS, &mut linked).await;
+                break exit;
+            }
+            () = &mut gate_over, if gated => {
+                gated = false;
+                release();
+            }
+        }
+    };
+    let exit = exit.unwrap_or_else(|_| {
+        tracing::error!(generation, "the end of the process was not reported");
+        Exit::Signal(0)
+    });
+    let said = last_words(exit, home, pid).await;
+    let _ = inputs.send(Input::Exited { generation, exit, said }).await;
+}
+
+/// What a process that failed wrote down as its reason.
+async fn last_words(exit: Exit, home: ProfileHome, pid: Pid) -> Option<String> {
+    if !matches!(exit, Exit::Code(code) if code != i32::from(exit::OK) && code != i32::from(exit::RESTART)) {
+        return None;
+    }
+    let read = tokio::task::spawn_blocking(move || collect::read_status(&home));
+    let status = tokio::time::timeout(LAST_WORDS, read).await.ok()?.ok()??;
+    let own = status.pid.and_then(|pid| i32::try_from(pid).ok()) == Some(pid.as_raw());
+    status.exit_reason.filter(|_| own && status.gateway_state.as_deref() == Some("startup_failed"))
+}

@@ -1,0 +1,152 @@
+//! What actors share with each other and with the app: common parts, messages, the handle.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use camino::Utf8PathBuf;
+use hermes_protocol::latest::{Admit, BoundListener, Report, Role};
+use hermes_protocol::{ProfileHome, ProfileName};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use super::super::WorkerView;
+use super::super::env::Environment;
+use super::super::policy::Limits;
+use super::super::reap::Children;
+use super::super::spawn::Spawner;
+use super::super::state::{Event, Why};
+use crate::proxy::Route;
+
+/// What all actors share.
+pub(crate) struct Common {
+    /// The zero of [`At`].
+    pub(crate) started: Instant,
+    /// Owns every task.
+    pub(crate) tracker: TaskTracker,
+    pub(crate) children: Children,
+    pub(crate) spawner: Spawner,
+    /// Bounds how many processes start at once, so that a herd does not slow every single one down.
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) claim_key: [u8; 32],
+    pub(crate) fleet: mpsc::Sender<FleetEvent>,
+    terms: Mutex<Terms>,
+}
+
+/// What the next process is told; the app changes it.
+pub(crate) struct Terms {
+    pub(crate) environment: Environment,
+    pub(crate) listeners: Vec<BoundListener>,
+    pub(crate) multiplex: Option<bool>,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) limits: Limits,
+}
+
+impl Common {
+    pub(crate) fn new(
+        spawner: Spawner,
+        starting: usize,
+        claim_key: [u8; 32],
+        fleet: mpsc::Sender<FleetEvent>,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            started: Instant::now(),
+            tracker: TaskTracker::new(),
+            children: Children::default(),
+            spawner,
+            gate: Arc::new(Semaphore::new(starting)),
+            claim_key,
+            fleet,
+            terms: Mutex::new(terms),
+        }
+    }
+
+    pub(crate) fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an actor tells the app.
+pub(crate) enum FleetEvent {
+    /// A process has reported; the app decides.
+    Reported { profile: ProfileName, generation: u64, report: Report, decide: oneshot::Sender<Decision> },
+    /// A process serves.
+    Ready { profile: ProfileName, generation: u64 },
+    /// A process is gone, or could not be made: its claims are void.
+    Gone { profile: ProfileName, generation: u64 },
+    /// The actor has ended.
+    Ended { profile: ProfileName },
+}
+
+/// The app's answer to a report.
+pub(crate) enum Decision {
+    Admit(Admit),
+    Refuse(Why),
+}
+
+/// What is asked of an actor.
+pub(crate) enum Command {
+    /// Put an event to the state; when `wait` has come about, or cannot any more, say so.
+    Do { event: Event, wait: Option<(Wait, oneshot::Sender<Result<(), Why>>)> },
+    /// Refuse or again admit new turns.
+    Quiesce(bool),
+    /// Tell the process that serves, if one does, who else is served now.
+    Tell(Admit),
+}
+
+/// What a command waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wait {
+    Serving,
+    Gone,
+}
+
+/// How others reach an actor. Dropping it stops nothing.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) name: ProfileName,
+    pub(crate) home: ProfileHome,
+    pub(crate) route: Arc<Route>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) view: watch::Receiver<WorkerView>,
+}
+
+impl Handle {
+    /// The worker as last published, with the counters of this moment.
+    pub(crate) fn view(&self) -> WorkerView {
+        let mut view = self.view.borrow().clone();
+        view.requests = self.route.requests();
+        view.requests_active = self.route.active();
+        view
+    }
+
+    /// Puts an event to the worker.
+    pub(crate) async fn send(&self, event: Event) {
+        self.command(Command::Do { event, wait: None }).await;
+    }
+
+    /// Puts an event to the worker and returns what it led to. An actor that ended in the meantime has nothing left to wait for.
+    pub(crate) async fn send_and_wait(&self, event: Event, wait: Wait) -> Result<(), Why> {
+        let (reply, result) = oneshot::channel();
+        self.command(Command::Do { event, wait: Some((wait, reply)) }).await;
+        match (result.await, wait) {
+            (Ok(result), _) => result,
+            (Err(_), Wait::Gone) => Ok(()),
+            (Err(_), Wait::Serving) => Err(Why { reason: "the profile is gone".to_owned(), file: None }),
+        }
+    }
+
+    pub(crate) async fn command(&self, command: Command) {
+        // An actor that has ended needs no commands.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+/// What an actor is made of.
+pub(crate) struct Setup {
+    pub(crate) name: ProfileName,
+    pub(crate) home: ProfileHome,
+    pub(crate) role: Role,
+    pub(crate) socket: Utf8PathBuf,
+    pub(crate) desired_running: bool,
+}

@@ -1,0 +1,499 @@
+//! The transitions: one method an event, or a part of one.
+
+use std::time::Duration;
+
+use hermes_protocol::exit;
+
+use super::super::policy::{ACCEPT_GRACE, At, DRAIN_SLACK, LOST_GRACE, OVERSLEPT, RESTART_FLOOR, TERM_GRACE};
+use super::{Action, Child, Event, Exit, Held, Phase, Rest, Signal, State, Why};
+
+/// More generations than this finishing at once, and the oldest is hurried.
+pub(super) const MOST_RETIRING: usize = 2;
+
+/// The decision. `now` never goes back.
+pub(crate) fn step(state: &State, event: Event, now: At) -> (State, Vec<Action>) {
+    let mut machine = Machine { s: state.clone(), actions: Vec::new(), now };
+    machine.handle(event);
+    (machine.s, machine.actions)
+}
+
+struct Machine {
+    s: State,
+    actions: Vec<Action>,
+    now: At,
+}
+
+impl Machine {
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Start => {
+                self.s.desired_running = true;
+                self.revive("start requested");
+            }
+            Event::Restart => {
+                self.s.desired_running = true;
+                self.revive("restart requested");
+                self.renew("restart requested");
+            }
+            Event::FilesChanged => {
+                if self.s.wants_to_run() {
+                    self.revive("files changed");
+                    self.renew("files changed");
+                }
+            }
+            Event::Stop => {
+                self.s.desired_running = false;
+                self.wind_down("stop requested");
+            }
+            Event::Leave => {
+                self.s.leaving = true;
+                self.wind_down("leaving");
+            }
+            Event::Detach => {
+                self.s.held = Some(Held::Detached);
+                self.wind_down("detached");
+            }
+            Event::Conflict(why) => {
+                self.s.held = Some(Held::Conflict);
+                self.wind_down("conflict");
+                self.s.why = Some(why);
+            }
+            Event::Limits(limits) => {
+                self.s.limits = limits;
+                if let Some(child) = self.s.current.as_mut().filter(|child| child.phase == Phase::Serving) {
+                    child.deadline = Some(self.now + limits.stuck);
+                }
+            }
+            Event::Escalate(signal) => self.escalate(signal),
+            Event::Tick { late } => self.tick(late),
+            Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, reason),
+            Event::Exited { generation, exit } => self.exited(generation, exit),
+            other => self.progress(other),
+        }
+    }
+
+    /// What a process says of itself.
+    fn progress(&mut self, event: Event) {
+        let (now, limits) = (self.now, self.s.limits);
+        match event {
+            Event::Spawned { generation, pid } => {
+                if let Some(child) = self.child(generation) {
+                    child.pid = Some(pid);
+                    if child.phase == Phase::Spawned {
+                        // It may have waited for its turn.
+                        child.spawned = now;
+                        child.deadline = Some(now + limits.start);
+                    }
+                }
+            }
+            Event::Reported { generation, worst } => {
+                if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Spawned) {
+                    child.phase = Phase::Reported;
+                    // Until the decision the delay is ours, not the worker's.
+                    child.deadline = None;
+                    child.report = worst;
+                }
+            }
+            Event::Admitted { generation } => {
+                if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
+                    child.phase = Phase::Admitted;
+                    child.deadline = Some(now + limits.start);
+                }
+            }
+            Event::Refused { generation, why } => {
+                if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
+                    child.phase = Phase::Refused;
+                    child.deadline = Some(now + TERM_GRACE);
+                    child.refused = true;
+                    child.blame = Some(why.clone());
+                    self.s.why = Some(why);
+                    "refused".clone_into(&mut self.s.cause);
+                }
+            }
+            Event::Ready { generation } => self.ready(generation),
+            Event::Heartbeat { generation } => {
+                if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Serving) {
+                    child.deadline = Some(now + limits.stuck);
+                }
+            }
+            Event::Degraded { generation, any } => {
+                if let Some(child) = self.child(generation) {
+                    child.degraded = any;
+                    let cause =
+                        if any { "a platform is not connected" } else { "all platforms are connected" };
+                    cause.clone_into(&mut self.s.cause);
+                }
+            }
+            Event::AcceptStopped { generation } => self.accept_stopped(generation),
+            Event::LastWords { generation, reason } => {
+                if let Some(child) = self.child(generation) {
+                    child.report.get_or_insert(Why { reason, file: None });
+                }
+            }
+            Event::LinkClosed { generation } => {
+                if let Some(child) = self.child(generation) {
+                    let soon = now + LOST_GRACE;
+                    child.deadline = Some(child.deadline.map_or(soon, |deadline| deadline.min(soon)));
+                    child.lost = true;
+                }
+            }
+            _ => unreachable!("handled by the caller"),
+        }
+    }
+
+    fn child(&mut self, generation: u64) -> Option<&mut Child> {
+        let s = &mut self.s;
+        s.current
+            .iter_mut()
+            .chain(&mut s.next)
+            .chain(&mut s.retiring)
+            .find(|child| child.generation == generation)
+    }
+
+    /// Makes sure that a process exists, forgiving what was.
+    fn revive(&mut self, cause: &str) {
+        cause.clone_into(&mut self.s.cause);
+        self.s.held = None;
+        self.s.deaths.forgive();
+        if self.s.current.is_none() && self.s.wants_to_run() {
+            self.s.again = false;
+            self.s.current = Some(self.spawn());
+        }
+    }
+
+    /// Replaces the process in force, unless it was made in this very step.
+    fn renew(&mut self, cause: &str) {
+        cause.clone_into(&mut self.s.cause);
+        if !self.s.wants_to_run() {
+            return;
+        }
+        let fresh = self.actions.iter().any(|action| matches!(action, Action::Spawn { .. }));
+        let Some(current) = self.s.current.as_ref().filter(|_| !fresh) else { return };
+        match current.phase {
+            Phase::Serving => self.swap(),
+            // It may have read the old files, but serves nobody yet.
+            Phase::Spawned | Phase::Reported | Phase::Refused => {
+                if let Some(old) = self.s.current.take() {
+                    self.hurry(old);
+                }
+                self.s.current = Some(self.spawn());
+            }
+            Phase::Admitted => self.s.again = true,
+            // Its death brings a new process anyway.
+            _ => {}
+        }
+    }
+
+    /// Starts a newer generation beside the serving one.
+    fn swap(&mut self) {
+        if let Some(next) = self.s.next.take() {
+            if matches!(next.phase, Phase::Admitted) {
+                self.s.next = Some(next);
+                self.s.again = true;
+                return;
+            }
+            self.hurry(next);
+        }
+        self.s.again = false;
+        self.s.next = Some(self.spawn());
+    }
+
+    fn spawn(&mut self) -> Child {
+        self.s.started += 1;
+        let generation = self.s.started;
+        self.actions.push(Action::Spawn { generation });
+        Child {
+            generation,
+            pid: None,
+            phase: Phase::Spawned,
+            deadline: Some(self.now + self.s.limits.start),
+            spawned: self.now,
+            ready: None,
+            degraded: false,
+            blame: None,
+            report: None,
+            refused: false,
+            lost: false,
+        }
+    }
+
+    fn ready(&mut self, generation: u64) {
+        let deadline = Some(self.now + self.s.limits.stuck);
+        let now = self.now;
+        let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Admitted) else {
+            return;
+        };
+        child.phase = Phase::Serving;
+        child.deadline = deadline;
+        child.ready = Some(now);
+        child.blame = None;
+        let is_next = self.s.next.as_ref().is_some_and(|next| next.generation == generation);
+        if is_next {
+            let old = self.s.current.take();
+            self.s.current = self.s.next.take();
+            if let Some(old) = old {
+                self.retire(old);
+            }
+        }
+        self.s.why = None;
+        "ready".clone_into(&mut self.s.cause);
+        if std::mem::take(&mut self.s.again) {
+            self.swap();
+        }
+    }
+
+    /// Ends a process in order; it goes on existing under `retiring`.
+    fn retire(&mut self, mut child: Child) {
+        match child.phase {
+            Phase::Serving => {
+                child.phase = Phase::StopAccepting;
+                child.deadline = Some(self.now + ACCEPT_GRACE);
+                self.actions.push(Action::StopAccepting { generation: child.generation });
+                self.s.retiring.push(child);
+            }
+            _ => self.hurry(child),
+        }
+        let polite = |child: &Child| matches!(child.phase, Phase::StopAccepting | Phase::Draining);
+        if self.s.retiring.iter().filter(|child| polite(child)).count() > MOST_RETIRING
+            && let Some(oldest) = self.s.retiring.iter().position(polite)
+        {
+            let oldest = self.s.retiring.remove(oldest);
+            self.hurry(oldest);
+        }
+    }
+
+    /// Ends a process that has nothing to finish, or no time for it.
+    fn hurry(&mut self, mut child: Child) {
+        if !matches!(child.phase, Phase::Terminating | Phase::Killing) {
+            self.terminate(&mut child);
+        }
+        self.s.retiring.push(child);
+    }
+
+    fn terminate(&mut self, child: &mut Child) {
+        child.phase = Phase::Terminating;
+        child.deadline = Some(self.now + TERM_GRACE);
+        self.actions.push(Action::Signal { generation: child.generation, signal: Signal::Terminate });
+    }
+
+    fn accept_stopped(&mut self, generation: u64) {
+        let (now, drain) = (self.now, self.s.limits.drain);
+        if let Some(mut leaving) =
+            self.s.current.take_if(|child| child.generation == generation && child.phase == Phase::Serving)
+        {
+            // Unasked: somebody else sent it a signal. It finishes by itself, and another takes its place now.
+            leaving.phase = Phase::Draining;
+            leaving.deadline = Some(now + TERM_GRACE + DRAIN_SLACK);
+            let served = leaving.ready.map(|ready| now.saturating_sub(ready));
+            self.s.retiring.push(leaving);
+            self.actions.push(Action::DropIdle);
+            let why = Why { reason: "the worker is leaving unasked".to_owned(), file: None };
+            return self.died(generation, served, why, Duration::ZERO);
+        }
+        let Some(child) = self.child(generation).filter(|child| child.phase == Phase::StopAccepting) else {
+            return;
+        };
+        child.phase = Phase::Draining;
+        child.deadline = Some(now + drain + DRAIN_SLACK);
+        self.actions.push(Action::DropIdle);
+        self.actions.push(Action::Drain { generation, deadline: drain });
+    }
+
+    fn wind_down(&mut self, cause: &str) {
+        cause.clone_into(&mut self.s.cause);
+        self.s.again = false;
+        self.s.rest = Rest::Stopped;
+        self.s.why = None;
+        self.s.deaths.forgive();
+        if let Some(next) = self.s.next.take() {
+            self.hurry(next);
+        }
+        if let Some(current) = self.s.current.take() {
+            self.retire(current);
+        }
+    }
+
+    fn escalate(&mut self, signal: Signal) {
+        let (now, mut actions) = (self.now, Vec::new());
+        let s = &mut self.s;
+        for child in s.current.iter_mut().chain(&mut s.next).chain(&mut s.retiring) {
+            let (phase, already) = match signal {
+                Signal::Terminate => {
+                    (Phase::Terminating, matches!(child.phase, Phase::Terminating | Phase::Killing))
+                }
+                Signal::Kill => (Phase::Killing, child.phase == Phase::Killing),
+            };
+            if !already {
+                child.phase = phase;
+                child.deadline = Some(now + TERM_GRACE);
+                actions.push(Action::Signal { generation: child.generation, signal });
+            }
+        }
+        self.actions.append(&mut actions);
+    }
+
+    fn tick(&mut self, late: Duration) {
+        if self.s.retry_at().is_some_and(|due| due <= self.now) {
+            "retry due".clone_into(&mut self.s.cause);
+            self.s.current = Some(self.spawn());
+        }
+        let due: Vec<u64> = self
+            .s
+            .children()
+            .filter(|child| child.deadline.is_some_and(|deadline| deadline <= self.now))
+            .map(|child| child.generation)
+            .collect();
+        for generation in due {
+            self.overdue(generation, late);
+        }
+    }
+
+    fn overdue(&mut self, generation: u64, late: Duration) {
+        let (now, limits) = (self.now, self.s.limits);
+        let Some(child) = self.child(generation) else { return };
+        let blame = match child.phase {
+            Phase::Spawned | Phase::Reported | Phase::Admitted | Phase::Serving if child.lost => {
+                Some("control connection lost".to_owned())
+            }
+            // We slept (stopped, suspended, starved): its heartbeats may still lie unread.
+            Phase::Serving if late >= OVERSLEPT => {
+                child.deadline = Some(now + limits.stuck);
+                return;
+            }
+            Phase::Serving => Some(format!("stuck: no heartbeat for {} s", limits.stuck.as_secs_f32())),
+            Phase::Spawned => Some(format!("no report within {} s of its start", limits.start.as_secs_f32())),
+            Phase::Admitted | Phase::Reported => {
+                Some(format!("not ready within {} s of its admission", limits.start.as_secs_f32()))
+            }
+            Phase::StopAccepting => return self.accept_stopped(generation),
+            Phase::Refused | Phase::Draining => None,
+            Phase::Terminating | Phase::Killing => {
+                child.phase = Phase::Killing;
+                child.deadline = Some(now + TERM_GRACE);
+                self.actions.push(Action::Signal { generation, signal: Signal::Kill });
+                return;
+            }
+        };
+        let was_serving = child.phase == Phase::Serving;
+        child.phase = Phase::Terminating;
+        child.deadline = Some(now + TERM_GRACE);
+        if let Some(reason) = blame {
+            child.blame = Some(Why { reason, file: None });
+        }
+        let why = child.blame.clone();
+        self.actions.push(Action::Signal { generation, signal: Signal::Terminate });
+        let is_current = self.s.current.as_ref().is_some_and(|child| child.generation == generation);
+        if is_current {
+            why.as_ref().map_or("overdue", |why| why.reason.as_str()).clone_into(&mut self.s.cause);
+            self.s.why = why;
+            if was_serving {
+                // New requests must wait for the next process, not queue behind a dead connection.
+                self.actions.push(Action::DropIdle);
+            }
+        }
+    }
+
+    fn spawn_failed(&mut self, generation: u64, reason: String) {
+        let why = Why { reason: format!("cannot start the worker process: {reason}"), file: None };
+        self.s.retiring.retain(|child| child.generation != generation);
+        if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
+            self.s.next = None;
+            self.swap_failed(generation, why);
+        } else if self.s.current.as_ref().is_some_and(|current| current.generation == generation) {
+            self.s.current = None;
+            self.s.last_exit = Some(why.reason.clone());
+            self.died(generation, None, why, Duration::from_secs(1));
+        }
+    }
+
+    fn exited(&mut self, generation: u64, exit: Exit) {
+        if let Some(at) = self.s.retiring.iter().position(|child| child.generation == generation) {
+            self.s.retiring.remove(at);
+            self.s.last_exit = Some(exit.to_string());
+            "last process gone".clone_into(&mut self.s.cause);
+        } else if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
+            let child = self.s.next.take();
+            let why = child.and_then(|child| child.blame.or(child.report)).unwrap_or_else(|| early(exit));
+            self.swap_failed(generation, why);
+        } else if let Some(child) = self.s.current.take_if(|current| current.generation == generation) {
+            self.current_exited(child, exit);
+        }
+    }
+
+    fn current_exited(&mut self, child: Child, exit: Exit) {
+        let served = child.ready.map(|ready| self.now.saturating_sub(ready));
+        let code = |code: u8| exit == Exit::Code(i32::from(code));
+        self.s.last_exit = Some(match (&child.blame, child.phase) {
+            (Some(why), Phase::Terminating | Phase::Killing) => why.reason.clone(),
+            _ => exit.to_string(),
+        });
+        if child.refused || code(exit::CONFIG) {
+            let why = child
+                .blame
+                .or(child.report)
+                .unwrap_or_else(|| Why { reason: "configuration error (exit 78)".to_owned(), file: None });
+            self.s.failed_generation = child.generation;
+            if let Some(next) = self.s.next.take() {
+                // Newer than the files this one choked on.
+                self.s.current = Some(next);
+            }
+            self.s.rest = Rest::Failed;
+            self.s.cause.clone_from(&why.reason);
+            self.s.why = Some(why);
+            return;
+        }
+        let lived = self.now.saturating_sub(child.spawned);
+        if code(exit::RESTART) && lived >= RESTART_FLOOR {
+            "the worker asked to be restarted".clone_into(&mut self.s.cause);
+            self.s.current = self.s.next.take();
+            if self.s.current.is_none() {
+                self.s.current = Some(self.spawn());
+            }
+            return;
+        }
+        let why = match (child.blame, child.report, served) {
+            (Some(why), ..) | (None, Some(why), None) => why,
+            (None, _, Some(_)) => ended(exit),
+            (None, None, None) => early(exit),
+        };
+        self.died(child.generation, served, why, Duration::ZERO);
+    }
+
+    /// The process in force died and nobody wanted that.
+    fn died(&mut self, generation: u64, served: Option<Duration>, why: Why, least: Duration) {
+        self.s.restarts += 1;
+        self.s.failed_generation = self.s.failed_generation.max(generation);
+        let retry = self.s.deaths.record(self.now, served, self.s.seed ^ generation);
+        self.s.cause.clone_from(&why.reason);
+        self.s.why = Some(why);
+        if let Some(next) = self.s.next.take() {
+            self.s.current = Some(next);
+            return;
+        }
+        self.s.again = false;
+        let delay = retry.delay.max(least);
+        let due = self.now + delay;
+        self.s.rest = if retry.crash_loop { Rest::CrashLoop(due) } else { Rest::Backoff(due) };
+        if delay.is_zero() {
+            self.s.current = Some(self.spawn());
+        }
+    }
+
+    /// The newer generation will not serve; the one in force goes on.
+    fn swap_failed(&mut self, generation: u64, why: Why) {
+        self.s.failed_generation = generation;
+        self.s.cause = format!("generation {generation} could not take over: {}", why.reason);
+        self.s.why = Some(why);
+        if std::mem::take(&mut self.s.again) {
+            self.swap();
+        }
+    }
+}
+
+fn ended(exit: Exit) -> Why {
+    Why { reason: format!("the worker ended unasked: {exit}"), file: None }
+}
+
+fn early(exit: Exit) -> Why {
+    Why { reason: format!("the worker ended before it was ready: {exit}"), file: None }
+}
