@@ -194,9 +194,8 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
     let surroundings = Surroundings::from_process()?;
     let home = options.root.profile(&options.profile);
     let path = home.path();
-    let found = fs_err::metadata(path).and_then(|found| match found.is_dir() {
-        true => Ok(()),
-        false => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+    let found = fs_err::metadata(path).and_then(|found| {
+        if found.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
     });
     found.map_err(|source| AppError::Home { path: path.to_owned(), source })?;
     let runtime_dir = surroundings.runtime_dir(path);
@@ -248,9 +247,8 @@ fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<
 
 /// Every worker takes two descriptors here, every request another two or three.
 fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
-        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
-        false => Ok(()),
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
     });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files cannot be raised");

@@ -101,7 +101,8 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (to_worker, outgoing) = mpsc::channel(4);
         let (incoming, mut from_worker) = mpsc::channel(4);
-        let link = tokio::spawn(async move { run(ours, outgoing, &incoming, |message| message).await });
+        let tasks = tokio_util::task::TaskTracker::new();
+        let link = tasks.spawn(async move { run(ours, outgoing, &incoming, |message| message).await });
 
         theirs.write_all(&Offer::ours().encode()).await.unwrap();
         let mut answer = vec![0; hermes_protocol::handshake::ANSWER_HEAD];

@@ -1,7 +1,6 @@
 //! Who is served: actors come and go with the profiles, and the route table follows.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use hermes_protocol::ProfileName;
 use hermes_protocol::latest::{Admit, GatewaySettings, Problem, Role};
@@ -55,7 +54,7 @@ impl Gateway {
             socket: self.runtime.data_socket(name)?,
             desired_running: role == Role::Primary || !self.desired.is_stopped(name),
         };
-        let handle = actor::start(setup, Arc::clone(&self.common));
+        let handle = actor::start(setup, &self.common);
         self.board.add(handle.clone());
         Ok(handle)
     }

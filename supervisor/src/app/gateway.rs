@@ -248,7 +248,7 @@ impl Gateway {
     async fn on_fleet(&mut self, event: FleetEvent) {
         match event {
             FleetEvent::Reported { profile, generation, report, decide } => {
-                let decision = self.judge(&profile, generation, report).await;
+                let decision = self.judge(&profile, generation, *report).await;
                 let _ = decide.send(decision);
             }
             FleetEvent::Ready { profile, generation } => {

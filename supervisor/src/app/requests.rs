@@ -32,10 +32,10 @@ impl Gateway {
             // Answered by the server.
             ClientRequest::Status { .. } => {}
             ClientRequest::Start { profile } => {
-                self.start_profile(&profile, Event::Start, waits, replies).await
+                self.start_profile(&profile, Event::Start, waits, replies).await;
             }
             ClientRequest::Restart { profile } => {
-                self.start_profile(&profile, Event::Restart, waits, replies).await
+                self.start_profile(&profile, Event::Restart, waits, replies).await;
             }
             ClientRequest::Stop { profile } => self.stop_profile(&profile, waits, replies).await,
             ClientRequest::Detach { profile } => self.detach_profile(&profile, waits, replies).await,

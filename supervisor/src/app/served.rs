@@ -78,10 +78,10 @@ mod tests {
         let root = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
         for name in ["zeta", "1x", "a_b", "a-b", "UPPER", "main"] {
             let home = root.join("profiles").join(name);
-            std::fs::create_dir_all(&home).unwrap();
-            std::fs::write(home.join("config.yaml"), "").unwrap();
+            fs_err::create_dir_all(&home).unwrap();
+            fs_err::write(home.join("config.yaml"), "").unwrap();
         }
-        std::fs::create_dir_all(root.join("profiles/bare")).unwrap();
+        fs_err::create_dir_all(root.join("profiles/bare")).unwrap();
         let homes = watch::scan(&RootHome::new(root));
         let (all, problems) = served(&homes, None, "c");
         assert_eq!(names(&all), ["default", "1x", "a-b", "a_b", "zeta"], "default first, then bytewise");

@@ -19,7 +19,7 @@ use crate::supervise::state::{Event, Why};
 use crate::watch::HomeWatch;
 
 /// When nobody has reported for this long, the rest is treated like profiles that are added later.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(1500);
 /// The primary's worker may die this often before its first report.
 const PRIMARY_ATTEMPTS: u32 = 3;
 
@@ -114,7 +114,7 @@ impl Gateway {
             report.problems.extend(lesser.map(|problem| (Some(profile.clone()), problem.clone())));
         }
         self.board.gateway(|view| {
-            report.problems.extend(view.problems.iter().map(|problem| (None, problem.clone())))
+            report.problems.extend(view.problems.iter().map(|problem| (None, problem.clone())));
         });
         report.served = self.board.handles().into_iter().map(|handle| handle.name).collect();
         Ok(report)
@@ -128,7 +128,7 @@ impl Gateway {
         loop {
             match self.next_at_start().await? {
                 FleetEvent::Reported { profile, generation, report, decide } => {
-                    return Ok(Reported { profile, generation, report, decide });
+                    return Ok(Reported { profile, generation, report: *report, decide });
                 }
                 FleetEvent::Gone { .. } => {
                     losses += 1;
@@ -177,7 +177,8 @@ impl Gateway {
             GatewaySettings { multiplex: settings.multiplex && self.primary.is_default(), ..settings };
         self.adopt(&settings);
         if let Some(handle) = self.board.handle(&self.primary) {
-            handle.send(Event::Limits(self.common.terms().limits)).await;
+            let limits = self.common.terms().limits;
+            handle.send(Event::Limits(limits)).await;
         }
         Ok(settings)
     }
@@ -209,24 +210,26 @@ impl Gateway {
         }
         self.watch = Some(watch);
         while !waiting.is_empty() {
-            match tokio::time::timeout(QUIET, self.next_at_start()).await {
-                Ok(event) => match event? {
-                    FleetEvent::Reported { profile, generation, report, decide } => {
-                        waiting.remove(&profile);
-                        reports.push(Reported { profile, generation, report, decide });
-                    }
-                    FleetEvent::Gone { profile, .. } => {
-                        waiting.remove(&profile);
-                    }
-                    FleetEvent::Ready { .. } | FleetEvent::Ended { .. } => {}
-                },
-                Err(_) => {
-                    tracing::warn!(profiles = ?waiting, "not waiting for these any longer; they are served when they report");
-                    break;
+            let Ok(event) = tokio::time::timeout(QUIET, self.next_at_start()).await else {
+                tracing::warn!(profiles = ?waiting, "not waiting for these any longer; they are served when they report");
+                break;
+            };
+            match event? {
+                FleetEvent::Reported { profile, generation, report, decide } => {
+                    waiting.remove(&profile);
+                    reports.push(Reported { profile, generation, report: *report, decide });
                 }
+                FleetEvent::Gone { profile, generation } => {
+                    waiting.remove(&profile);
+                    reports
+                        .retain(|reported| reported.profile != profile || reported.generation != generation);
+                }
+                FleetEvent::Ready { .. } | FleetEvent::Ended { .. } => {}
             }
         }
-        reports[1..].sort_by(|a, b| a.profile.cmp(&b.profile));
+        reports.sort_by(|a, b| {
+            (a.profile != self.primary, &a.profile).cmp(&(b.profile != self.primary, &b.profile))
+        });
         Ok(reports)
     }
 
@@ -235,7 +238,7 @@ impl Gateway {
         loop {
             match self.next_at_start().await? {
                 FleetEvent::Reported { profile, generation, report, decide } if generation > old => {
-                    return Ok(Reported { profile, generation, report, decide });
+                    return Ok(Reported { profile, generation, report: *report, decide });
                 }
                 FleetEvent::Gone { generation, .. } if generation > old => {
                     let reason = "it ended before its report".to_owned();

@@ -37,7 +37,7 @@ const OUTGOING: usize = 16;
 const INPUTS: usize = 64;
 
 /// Starts an actor; its worker starts with the first [`Event::Start`].
-pub(crate) fn start(setup: Setup, common: Arc<Common>) -> Handle {
+pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
     let route = Route::new(setup.name.clone(), setup.socket.clone());
     let (commands, command_queue) = mpsc::channel(INPUTS);
     let (inputs, input_queue) = mpsc::channel(INPUTS);
@@ -62,7 +62,7 @@ pub(crate) fn start(setup: Setup, common: Arc<Common>) -> Handle {
         publisher: None,
         state,
         setup,
-        common: Arc::clone(&common),
+        common: Arc::clone(common),
     };
     let (publisher, view) = watch::channel(actor.view());
     actor.publisher = Some(publisher);
@@ -212,10 +212,17 @@ impl Actor {
                 self.tell(FleetEvent::Ready { profile: self.setup.name.clone(), generation });
             }
             FromWorker::Heartbeat(beat) => {
-                if in_force {
-                    self.beat = Some((Instant::now(), beat));
+                // The most frequent event of all; it only moves a deadline.
+                self.state = state::step(&self.state, Event::Heartbeat { generation }, self.now()).0;
+                if let Some(publisher) = self.publisher.as_ref().filter(|_| in_force) {
+                    let now = Instant::now();
+                    publisher.send_modify(|view| {
+                        view.heartbeat = Some(now);
+                        view.active_turns = beat.active_turns;
+                        view.inbox_waiting = beat.inbox_waiting;
+                    });
+                    self.beat = Some((now, beat));
                 }
-                self.apply(Event::Heartbeat { generation });
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
             FromWorker::Drained => tracing::debug!(generation, "drained"),
@@ -231,7 +238,12 @@ impl Actor {
 
     fn ask_for_decision(&self, generation: u64, report: Report) {
         let (decide, decision) = oneshot::channel();
-        self.tell(FleetEvent::Reported { profile: self.setup.name.clone(), generation, report, decide });
+        self.tell(FleetEvent::Reported {
+            profile: self.setup.name.clone(),
+            generation,
+            report: Box::new(report),
+            decide,
+        });
         let inputs = self.inputs.clone();
         self.common.tracker.spawn(async move {
             if let Ok(decision) = decision.await {
@@ -250,7 +262,7 @@ impl Actor {
             self.state = next;
             self.log(&before);
             for action in actions {
-                events.extend(self.act(action));
+                events.extend(self.act(&action));
             }
         }
         self.publish();
@@ -277,8 +289,8 @@ impl Actor {
         }
     }
 
-    fn act(&mut self, action: Action) -> Option<Event> {
-        match action {
+    fn act(&mut self, action: &Action) -> Option<Event> {
+        match *action {
             Action::Spawn { generation } => match Arc::clone(&self.common.gate).try_acquire_owned() {
                 Ok(permit) => return Some(self.spawn(generation, permit)),
                 Err(_) => self.queue(generation),
@@ -289,21 +301,19 @@ impl Actor {
                 let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
                 self.send(generation, ToWorker::Drain { deadline_ms });
             }
-            Action::Signal { generation, signal } => match self.links.get(&generation) {
-                Some(link) => {
-                    let signal = match signal {
-                        Signal::Terminate => UnixSignal::SIGTERM,
-                        Signal::Kill => UnixSignal::SIGKILL,
-                    };
-                    tracing::debug!(generation, pid = link.pid.as_raw(), %signal, "signal");
-                    self.common.children.signal(link.pid, signal);
-                }
-                // Still waiting for its turn to be started.
-                None => {
+            Action::Signal { generation, signal } => {
+                let Some(link) = self.links.get(&generation) else {
+                    // Still waiting for its turn to be started.
                     self.gone(generation);
                     return Some(Event::SpawnFailed { generation, reason: "cancelled".to_owned() });
-                }
-            },
+                };
+                let signal = match signal {
+                    Signal::Terminate => UnixSignal::SIGTERM,
+                    Signal::Kill => UnixSignal::SIGKILL,
+                };
+                tracing::debug!(generation, pid = link.pid.as_raw(), %signal, "signal");
+                self.common.children.signal(link.pid, signal);
+            }
         }
         None
     }

@@ -4,7 +4,7 @@
 //! (or process 1 of a container). A worker's process group is killed while its leader is still a zombie, so its number cannot
 //! have been given to anybody else; nothing that a worker started outlives it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -18,10 +18,19 @@ use tokio_util::sync::CancellationToken;
 use super::state::Exit;
 
 /// The worker processes that have not been collected yet.
-#[derive(Clone, Default)]
-pub(crate) struct Children(Arc<Mutex<HashMap<Pid, oneshot::Sender<Exit>>>>);
+#[derive(Clone)]
+pub(crate) struct Children {
+    workers: Arc<Mutex<HashMap<Pid, oneshot::Sender<Exit>>>>,
+    /// Children from before we were what we are (a shell that became us may have had some), and whatever comes as process 1.
+    not_ours: Arc<HashSet<Pid>>,
+}
 
 impl Children {
+    /// Takes note of the children that exist already.
+    pub(crate) fn new() -> Self {
+        Self { workers: Arc::default(), not_ours: Arc::new(children_of_this_process().collect()) }
+    }
+
     /// From now on the end of `pid` is told to the receiver. Call before anything is awaited after the spawn.
     pub(crate) fn register(&self, pid: Pid) -> oneshot::Receiver<Exit> {
         let (sender, receiver) = oneshot::channel();
@@ -46,18 +55,44 @@ impl Children {
 
     /// Collects everything that has ended.
     pub(crate) fn collect(&self) {
+        let ended = self.collect_all();
+        if ended {
+            self.sweep();
+        }
+    }
+
+    /// Ends what dead workers left behind outside their process groups; it is our child now. As process 1 we cannot tell that
+    /// from what others left, and only collect.
+    fn sweep(&self) {
+        if std::process::id() == 1 {
+            return;
+        }
+        let workers = self.lock();
+        for pid in children_of_this_process() {
+            if !workers.contains_key(&pid) && !self.not_ours.contains(&pid) {
+                tracing::debug!(pid = pid.as_raw(), "ending a process that a worker had left behind");
+                // It may have ended by itself just now.
+                let _ = signal::kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Whether a worker was among them.
+    fn collect_all(&self) -> bool {
+        let mut ended = false;
         loop {
             // Look first, collect after: the zombie keeps its number reserved.
             let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             let pid = match waitid(Id::All, peek) {
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
                 Err(Errno::EINTR) => continue,
-                Ok(_) | Err(_) => return,
+                Ok(_) | Err(_) => return ended,
             };
             let worker = self.lock().remove(&pid);
             if worker.is_some() {
                 // No such group is the usual answer: nothing was left.
                 let _ = signal::killpg(pid, Signal::SIGKILL);
+                ended = true;
             }
             let status = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             let exit = match status {
@@ -65,21 +100,21 @@ impl Children {
                 Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signal(signal as i32),
                 other => {
                     tracing::warn!(pid = pid.as_raw(), ?other, "an ended process could not be collected");
-                    return;
+                    return ended;
                 }
             };
             match worker {
                 // Nobody listens after the actor has gone; the process is collected either way.
                 Some(worker) => drop(worker.send(exit)),
                 None => {
-                    tracing::debug!(pid = pid.as_raw(), %exit, "collected a process that a worker had left behind")
+                    tracing::debug!(pid = pid.as_raw(), %exit, "collected a process that a worker had left behind");
                 }
             }
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Pid, oneshot::Sender<Exit>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +133,17 @@ pub(crate) fn reaper(
             }
         }
         children.collect();
+    })
+}
+
+/// Our children; empty where the system does not tell.
+fn children_of_this_process() -> impl Iterator<Item = Pid> {
+    let threads = fs_err::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok);
+    let lists = threads.filter_map(|thread| fs_err::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| {
+        let pids: Vec<Pid> =
+            list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
+        pids
     })
 }
 

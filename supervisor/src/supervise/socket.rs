@@ -79,7 +79,7 @@ mod tests {
         prepare_directory(&path).unwrap();
         assert_eq!(mode(), 0o700);
         let file = path.join("file");
-        std::fs::write(&file, "").unwrap();
+        fs_err::write(&file, "").unwrap();
         assert!(prepare_directory(&file).is_err());
     }
 
@@ -93,10 +93,10 @@ mod tests {
         assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
         drop(again);
 
-        std::fs::remove_file(&socket).unwrap();
-        std::fs::write(&socket, "precious").unwrap();
+        fs_err::remove_file(&socket).unwrap();
+        fs_err::write(&socket, "precious").unwrap();
         let message = listen(&socket).unwrap_err().to_string();
         assert!(message.contains("w.sock") && message.contains("not a socket of ours"), "{message}");
-        assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+        assert_eq!(fs_err::read_to_string(&socket).unwrap(), "precious");
     }
 }

@@ -5,7 +5,6 @@
 //! ask for follows the thread that made them.
 
 use std::ffi::CString;
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
@@ -38,7 +37,7 @@ impl Spawner {
             CString::new(std::env::current_exe()?.into_os_string().into_vec())?
         };
         let null = fs_err::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-        Ok(Self { image, null: above(File::from(null.into_parts().0).as_fd())? })
+        Ok(Self { image, null: above(null.file().as_fd())? })
     }
 
     /// Starts the worker of `profile` with `data` as descriptor 3 and `control` as descriptor 4.

@@ -52,7 +52,7 @@ impl Common {
         Self {
             started: Instant::now(),
             tracker: TaskTracker::new(),
-            children: Children::default(),
+            children: Children::new(),
             spawner,
             gate: Arc::new(Semaphore::new(starting)),
             claim_key,
@@ -69,7 +69,7 @@ impl Common {
 /// What an actor tells the app.
 pub(crate) enum FleetEvent {
     /// A process has reported; the app decides.
-    Reported { profile: ProfileName, generation: u64, report: Report, decide: oneshot::Sender<Decision> },
+    Reported { profile: ProfileName, generation: u64, report: Box<Report>, decide: oneshot::Sender<Decision> },
     /// A process serves.
     Ready { profile: ProfileName, generation: u64 },
     /// A process is gone, or could not be made: its claims are void.

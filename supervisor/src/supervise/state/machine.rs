@@ -66,7 +66,7 @@ impl Machine {
             }
             Event::Escalate(signal) => self.escalate(signal),
             Event::Tick { late } => self.tick(late),
-            Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, reason),
+            Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, &reason),
             Event::Exited { generation, exit } => self.exited(generation, exit),
             other => self.progress(other),
         }
@@ -393,7 +393,7 @@ impl Machine {
         }
     }
 
-    fn spawn_failed(&mut self, generation: u64, reason: String) {
+    fn spawn_failed(&mut self, generation: u64, reason: &str) {
         let why = Why { reason: format!("cannot start the worker process: {reason}"), file: None };
         self.s.retiring.retain(|child| child.generation != generation);
         if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
