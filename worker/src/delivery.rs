@@ -100,21 +100,6 @@ impl Deliveries {
         self.send(&target.kind, &target.extra, text).await
     }
 
-    /// Called when a turn's end is committed. Returns whether the ledger holds something new.
-    pub(crate) fn after_turn(
-        &self,
-        platform: &str,
-        chat_id: &str,
-        target: &DeliveryTarget,
-        text: &str,
-    ) -> bool {
-        let kept = ledger::is_kept(target);
-        if !kept {
-            log(platform, chat_id, text);
-        }
-        kept
-    }
-
     /// The ledger holds something new.
     pub(crate) fn ring(&self) {
         self.0.ring.notify_one();
@@ -174,7 +159,7 @@ impl Deliveries {
         let result = self.send(&due.kind, &due.extra, &due.content).await;
         match &result {
             Ok(()) => {
-                tracing::info!(kind = due.kind, "[{}] Delivered response for {}", due.platform, due.chat_id)
+                tracing::info!(kind = due.kind, "[{}] Delivered response for {}", due.platform, due.chat_id);
             }
             Err(error) => {
                 let again = ledger::retry_in(due.attempts, error).is_some();
@@ -204,6 +189,15 @@ impl Deliveries {
             unknown => Err(DeliveryError::Permanent(format!("Unknown deliver type: {unknown}"))),
         }
     }
+}
+
+/// Called when a turn's end is committed. Returns whether the ledger holds something new.
+pub(crate) fn after_turn(platform: &str, chat_id: &str, target: &DeliveryTarget, text: &str) -> bool {
+    let kept = ledger::is_kept(target);
+    if !kept {
+        log(platform, chat_id, text);
+    }
+    kept
 }
 
 fn log(platform: &str, chat_id: &str, text: &str) {

@@ -189,14 +189,12 @@ impl Writer {
         if self.db.is_autocommit() {
             return Err(self.error(aborted()));
         }
-        match result {
-            Ok(()) => self.statement("RELEASE job"),
-            Err(Failed) => {
-                self.statement("ROLLBACK TO job")?;
-                self.statement("RELEASE job")?;
-                Err(self.error(aborted()))
-            }
+        if result.is_ok() {
+            return self.statement("RELEASE job");
         }
+        self.statement("ROLLBACK TO job")?;
+        self.statement("RELEASE job")?;
+        Err(self.error(aborted()))
     }
 
     fn begin(&self) -> Result<(), StoreError> {

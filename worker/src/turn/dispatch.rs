@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::begin::{Claimed, claim};
 use super::finish::{Ending, Finished, finish, finish_or_give_up};
 use super::{Inner, run};
+use crate::delivery::after_turn;
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
 use crate::session::{epoch, mirror};
@@ -115,7 +116,7 @@ impl Dispatcher {
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
                 () = self.inner.store.arrived().notified() => self.look = true,
                 () = self.inner.stop.cancelled() => {}
-                () = tokio::time::sleep(TICK) => self.tick().await,
+                () = tokio::time::sleep(TICK) => self.tick(),
             }
             self.housekeep().await;
         }
@@ -180,7 +181,7 @@ impl Dispatcher {
         self.mirror.dirty |= !step.claimed.is_empty() || !ended.is_empty();
         let mut deliver = false;
         for turn in ended {
-            deliver |= self.announce(turn);
+            deliver |= Self::announce(turn);
         }
         if deliver {
             self.inner.deliveries.ring();
@@ -205,15 +206,12 @@ impl Dispatcher {
     }
 
     /// Logs the end of a turn. Returns whether there is something to deliver.
-    fn announce(&self, turn: &Finished) -> bool {
+    fn announce(turn: &Finished) -> bool {
         let Some(inbox) = &turn.inbox else { return false };
         match &turn.ending {
-            Ending::Answered(outcome) => self.inner.deliveries.after_turn(
-                &inbox.platform,
-                &inbox.chat_id,
-                &inbox.delivery,
-                &outcome.text,
-            ),
+            Ending::Answered(outcome) => {
+                after_turn(&inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text)
+            }
             Ending::Failed { error, .. } => {
                 tracing::warn!(session = %turn.session_id, "[{}] No response for {}: {error}", inbox.platform, inbox.chat_id);
                 false
@@ -225,7 +223,7 @@ impl Dispatcher {
         }
     }
 
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now = log_state(&self.wal).or_else(|| log_state(self.inner.store.path()));
         if now != self.seen {
             self.seen = now;

@@ -3,6 +3,7 @@
 
 mod direct;
 mod inbox;
+mod rate;
 mod recovery;
 
 use std::collections::BTreeMap;
@@ -174,7 +175,7 @@ impl Home {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), holds)
+        tokio::time::timeout(Duration::from_mins(2), holds)
             .await
             .unwrap_or_else(|_| panic!("never: {condition}"));
     }

@@ -68,7 +68,8 @@ async fn one_turn_at_a_time_per_session_and_a_bound_on_all() {
     let session = || DirectSession::Continue("s".to_owned());
     let first = process.turns.start(direct(session(), "one")).await.unwrap();
     let (turns, second) = (process.turns.clone(), direct(session(), "two"));
-    let second = tokio::task::spawn(async move { answer(turns.start(second).await?).await });
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move { answer(turns.start(second).await?).await });
     home.wait("EXISTS (SELECT 1 FROM hermes_lease)").await;
     let mut others = Vec::new();
     for n in 0..2 {
@@ -80,7 +81,7 @@ async fn one_turn_at_a_time_per_session_and_a_bound_on_all() {
     assert_eq!(engine.prompts().len(), 3, "the second one of a session waits");
     engine.gate.add_permits(4);
     answer(first).await.unwrap();
-    assert_eq!(second.await.unwrap().unwrap().text, "echo: two");
+    assert_eq!(waiting.join_next().await.unwrap().unwrap().unwrap().text, "echo: two");
     let said: Vec<_> =
         home.messages().into_iter().map(|(_, content)| content).filter(|c| c.contains('o')).collect();
     let position = |text: &str| said.iter().position(|c| c == text).unwrap();
