@@ -98,7 +98,8 @@ pub(crate) struct Opened {
     pub(crate) is_new: bool,
 }
 
-/// The session of a key: the one its routing entry names while that is open, else a new one. The entry is brought up to date.
+/// The session of a key: the one its routing entry names while that is open, else a new one, which counts its first message
+/// already. The entry is brought up to date.
 pub(crate) fn open_for_key(
     db: &Connection,
     ctx: &SessionContext,
@@ -115,7 +116,7 @@ pub(crate) fn open_for_key(
         routing::put(db, &ctx.scopes, key, &entry, now.epoch, found.in_upstream_scope)?;
         return Ok(opened);
     }
-    let row = NewSession { id: None, source, session_key: Some(key) };
+    let row = NewSession { id: None, source, session_key: Some(key), messages: 1 };
     let opened = create(db, ctx, &row, now)?;
     let entry = routing::new_entry(key, &opened.id, source, now);
     let in_upstream_scope = found.is_some_and(|found| found.in_upstream_scope);
@@ -131,6 +132,8 @@ pub(crate) struct NewSession<'a> {
     pub(crate) source: &'a Source,
     /// Key; direct sessions have none.
     pub(crate) session_key: Option<&'a str>,
+    /// Rows that the caller is about to add.
+    pub(crate) messages: u32,
 }
 
 /// Inserts a session with its system prompt.
@@ -145,8 +148,8 @@ pub(crate) fn create(
     let name = source.chat_name.as_ref().or(source.user_name.as_ref());
     let mut insert = db.prepare_cached(
         "INSERT INTO sessions(id, source, user_id, session_key, chat_id, chat_type, thread_id, display_name, origin_json,
-                              model, system_prompt, started_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT(id) DO NOTHING",
+                              model, system_prompt, started_at, message_count)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT(id) DO NOTHING",
     )?;
     loop {
         let id = new.id.map_or_else(|| now.session_id(), str::to_owned);
@@ -164,6 +167,7 @@ pub(crate) fn create(
             ctx.model.model,
             system,
             now.epoch,
+            new.messages,
         ])?;
         // Taken: by another session of this second. A given id was looked up before, so the loop ends for it too.
         if inserted == 1 || new.id.is_some() {

@@ -11,16 +11,16 @@ use crate::engine::{Message, Role};
 /// Marks content that is not plain text.
 const JSON_PREFIX: &str = "\0json:";
 
-/// Adds a row and counts it.
-pub(crate) fn append(db: &Connection, session: &str, message: &Message, at: f64) -> rusqlite::Result<()> {
-    insert(db, session, message, None, at)?;
-    db.prepare_cached("UPDATE sessions SET message_count = message_count + 1 WHERE id = ?1")?
-        .execute([session])?;
-    Ok(())
+/// Where rows wait for [`publish`]; of this connection, in memory.
+const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason)";
+
+/// Prepares a connection for [`stage`].
+pub(crate) fn prepare(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(STAGE)
 }
 
-/// Adds a row; the caller counts it.
-pub(crate) fn insert(
+/// Adds a row at the next [`publish`], in the same transaction. The caller counts it.
+pub(crate) fn stage(
     db: &Connection,
     session: &str,
     message: &Message,
@@ -38,10 +38,35 @@ pub(crate) fn insert(
         encoded = format!("{JSON_PREFIX}{}", message.content);
         &encoded
     };
-    db.prepare_cached(
-        "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, active) VALUES (?1, ?2, ?3, ?4, ?5, 1)",
-    )?
-    .execute(params![session, role, content, at, finish_reason])?;
+    db.prepare_cached("INSERT INTO temp.hermes_staged VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+        session,
+        role,
+        content,
+        at,
+        finish_reason
+    ])?;
+    Ok(())
+}
+
+/// Turns staged rows into messages, all by one statement: the search index writes itself out once per statement, and for a row at
+/// a time that costs more than everything else a turn writes.
+pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
+    let published = db
+        .prepare_cached(
+            "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, active)
+             SELECT session_id, role, content, timestamp, finish_reason, 1 FROM temp.hermes_staged ORDER BY rowid",
+        )?
+        .execute([])?;
+    if published > 0 {
+        db.prepare_cached("DELETE FROM temp.hermes_staged")?.execute([])?;
+    }
+    Ok(())
+}
+
+/// Counts `rows` more messages.
+pub(crate) fn count(db: &Connection, session: &str, rows: usize) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE sessions SET message_count = message_count + ?2 WHERE id = ?1")?
+        .execute(params![session, i64::try_from(rows).unwrap_or(i64::MAX)])?;
     Ok(())
 }
 

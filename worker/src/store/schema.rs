@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::StoreError;
+use crate::session::history;
 
 /// 0.19.0's schema.
 const SCHEMA: &str = include_str!("schema_v22.sql");
@@ -41,9 +43,11 @@ pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(sql)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans must not depend on bound values: otherwise statements are prepared anew at every use.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sql)?;
     db.busy_timeout(BUSY_OPEN).map_err(sql)?;
     db.execute_batch(
-        "PRAGMA cache_size = -512; PRAGMA mmap_size = 0; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;",
+        "PRAGMA cache_size = -2048; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;",
     )
     .map_err(sql)?;
     if is_new || !is_checked(&db) {
@@ -57,6 +61,7 @@ pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
     }
     // The log shrinks back after a burst.
     db.execute_batch("PRAGMA journal_size_limit = 4194304;").map_err(sql)?;
+    history::prepare(&db).map_err(sql)?;
     db.busy_timeout(BUSY_STEP).map_err(sql)?;
     Ok(db)
 }

@@ -52,7 +52,11 @@ pub(super) fn claim(
         let parsed = row.payload.as_deref().and_then(|text| serde_json::from_str::<Inbound>(text).ok());
         match parsed {
             Some(event) if careful => {
-                let work = || claim_one(db, ctx, &row, event, &now).map(Some);
+                let work = || {
+                    let claimed = claim_one(db, ctx, &row, event, &now)?;
+                    history::publish(db)?;
+                    Ok(Some(claimed))
+                };
                 let aside =
                     |error: rusqlite::Error| set_aside(db, &row, &error.to_string(), &now).map(|()| None);
                 claimed.extend(attempt(db, work, aside)?);
@@ -90,8 +94,12 @@ fn claim_one(
         resumed
     } else {
         let opened = session::open_for_key(db, ctx, &row.key, &event.source, now)?;
-        history::append(db, &opened.id, &user, now.epoch)?;
-        let messages = if opened.is_new { vec![user] } else { history::load(db, &opened.id)? };
+        history::stage(db, &opened.id, &user, None, now.epoch)?;
+        let mut messages = if opened.is_new { Vec::new() } else { history::load(db, &opened.id)? };
+        if !opened.is_new {
+            history::count(db, &opened.id, 1)?;
+        }
+        messages.push(user);
         (opened.id, opened.system, messages)
     };
     take_lease(db, ctx.owner, &row.key, now.epoch)?;
@@ -177,22 +185,26 @@ pub(super) fn begin_direct(
     let mut system = match row {
         Some((_, stored)) => session::current_prompt(db, ctx, id, stored, &source, &now)?,
         None => {
-            session::create(db, ctx, &NewSession { id: Some(id), source: &source, session_key: None }, &now)?
-                .system
+            session::create(
+                db,
+                ctx,
+                &NewSession { id: Some(id), source: &source, session_key: None, messages: 0 },
+                &now,
+            )?
+            .system
         }
     };
     let mut messages = match &turn.session {
         DirectSession::Continue(_) => history::load(db, id)?,
         DirectSession::Fresh(_) => turn.history.clone(),
     };
-    if is_new {
-        for earlier in &messages {
-            history::append(db, id, earlier, now.epoch)?;
-        }
+    let known = if is_new { 0 } else { messages.len() };
+    messages.push(Message { role: Role::User, content: turn.input.clone() });
+    for new in &messages[known..] {
+        history::stage(db, id, new, None, now.epoch)?;
     }
-    let user = Message { role: Role::User, content: turn.input.clone() };
-    history::append(db, id, &user, now.epoch)?;
-    messages.push(user);
+    history::publish(db)?;
+    history::count(db, id, messages.len() - known)?;
     if let Some(own) = turn.system.as_deref().filter(|text| !text.is_empty()) {
         if !system.is_empty() {
             system.push_str("\n\n");

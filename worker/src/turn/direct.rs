@@ -13,6 +13,7 @@ use super::begin::{Begun, begin_direct};
 use super::finish::{Ending, Finished, finish, release_lease};
 use super::{DirectTurn, Inner, RunningTurn, TurnError, run};
 use crate::engine::{EngineError, Event, Outcome, Prompt};
+use crate::session::history;
 use crate::store::StoreError;
 
 /// Pieces between the engine and a client that reads slowly.
@@ -72,7 +73,8 @@ async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: Can
     let finished = Finished { session_id: prompt.session_id, lease, inbox: None, ending };
     let ctx = Arc::clone(&inner.session);
     let lease = finished.lease.clone();
-    let stored = inner.store.write(move |db| finish(db, &ctx, &finished)).await;
+    let stored =
+        inner.store.write(move |db| finish(db, &ctx, &finished).and_then(|()| history::publish(db))).await;
     let is_stored = stored.is_ok();
     let _gone = client.outcome.send(stored.map_err(TurnError::Store).and(result));
     if !is_stored {

@@ -20,7 +20,7 @@ use super::{Inner, run};
 use crate::delivery::after_turn;
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
-use crate::session::{epoch, mirror};
+use crate::session::{epoch, history, mirror};
 use crate::store::StoreError;
 
 /// How often other processes' traces are looked for.
@@ -47,6 +47,8 @@ pub(super) struct Dispatcher {
     prune_at: Instant,
     /// The last step failed over some item's data: the next one finds it and sets it aside.
     careful: bool,
+    /// The database was busy since its page cache was last emptied.
+    warm: bool,
 }
 
 struct Mirror {
@@ -76,6 +78,7 @@ impl Dispatcher {
             mirror: Mirror { path, dirty: false, next: now + MIRROR },
             prune_at: now + PRUNE,
             careful: false,
+            warm: true,
             inner,
         }
     }
@@ -108,15 +111,17 @@ impl Dispatcher {
                 }
                 continue;
             }
-            if self.inner.stop.is_cancelled() {
+            // A claim may have been under way when the end was decided: its turns are interrupted, and written too.
+            let idle = self.inner.inbox_turns() == 0;
+            if idle && self.inner.stop.is_cancelled() {
                 break;
             }
             tokio::select! {
                 biased;
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
                 () = self.inner.store.arrived().notified() => self.look = true,
-                () = self.inner.stop.cancelled() => {}
-                () = tokio::time::sleep(TICK) => self.tick(),
+                () = self.inner.stop.cancelled(), if idle => {}
+                () = tokio::time::sleep(TICK) => self.tick().await,
             }
             self.housekeep().await;
         }
@@ -159,8 +164,11 @@ impl Dispatcher {
                         finish(db, &ctx, turn)?;
                     }
                 }
+                // A turn claimed below may be the next one of a session that just got its answer.
+                history::publish(db)?;
                 let recovered = if sweep { recover(db, ctx.owner)? } else { Recovered::default() };
                 let claimed = if room > 0 { claim(db, &ctx, room, careful)? } else { Vec::new() };
+                history::publish(db)?;
                 drop(ended);
                 Ok(Step { claimed, recovered })
             })
@@ -223,12 +231,19 @@ impl Dispatcher {
         }
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = log_state(&self.wal).or_else(|| log_state(self.inner.store.path()));
         if now != self.seen {
             self.seen = now;
             self.look = true;
             self.sweep = true;
+            self.warm = true;
+        } else if self.warm {
+            self.warm = false;
+            let emptied = self.inner.store.aside(|db| db.execute_batch("PRAGMA shrink_memory")).await;
+            if let Err(error) = emptied {
+                tracing::debug!(error = %chain(&error), "page cache kept");
+            }
         }
     }
 

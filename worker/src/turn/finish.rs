@@ -43,7 +43,7 @@ pub(super) struct Finished {
     pub(super) ending: Ending,
 }
 
-/// Writes everything that follows from `turn`.
+/// Writes everything that follows from `turn`; its answer is staged.
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
     let now = Now::in_zone(&ctx.zone);
     let end_reason = turn.inbox.as_ref().and_then(|inbox| inbox.end_session.as_deref());
@@ -73,7 +73,7 @@ pub(super) fn finish_or_give_up(
 ) -> rusqlite::Result<()> {
     attempt(
         db,
-        || finish(db, ctx, turn),
+        || finish(db, ctx, turn).and_then(|()| history::publish(db)),
         |error| {
             tracing::error!(session = %turn.session_id, %error, "cannot store the end of a turn; its item is kept as failed");
             if let Some(inbox) = &turn.inbox {
@@ -120,7 +120,7 @@ fn answered(
 ) -> rusqlite::Result<()> {
     let id = &turn.session_id;
     let message = Message { role: Role::Assistant, content: Value::String(outcome.text.clone()) };
-    history::insert(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
+    history::stage(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
     let usage = outcome.usage;
     let [input, output, read, written, reasoning] = [
         usage.input_tokens,

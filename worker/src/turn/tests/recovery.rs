@@ -101,7 +101,9 @@ async fn an_interrupted_drain_leaves_the_turn_to_the_next_process() {
     first.turns.serve_inbox();
     accept(&first, event("c", "1", "one")).await;
     home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'claimed')").await;
-    assert_eq!(first.turns.active(), 1);
+    while first.turns.active() == 0 {
+        tokio::task::yield_now().await;
+    }
     let now = CancellationToken::new();
     now.cancel();
     first.turns.drain(now).await;
