@@ -205,6 +205,13 @@ impl Routes {
             if self.fixed.contains_key(&name) {
                 continue;
             }
+            if entry.get("cron_job").is_some_and(|job| !job.is_null()) {
+                tracing::warn!(
+                    route = name,
+                    "[webhook] Subscription '{name}' starts a scheduled job, which this version does not have; it is not served"
+                );
+                continue;
+            }
             let Some(route) = parse_route(entry) else {
                 tracing::warn!(route = name, "[webhook] Subscription '{name}' is malformed and not served");
                 continue;

@@ -168,9 +168,10 @@ async fn routes_made_by_command_come_and_go_with_their_file() {
         "foreign": {"secret": SECRET, "profile": "ops"},
         "gh": {"secret": "other"},
         "broken": {"secret": SECRET, "events": 7},
+        "job": {"secret": SECRET, "cron_job": "nightly"},
     }));
     assert_eq!(post(&client, "made", &[], r#"{"a": 1}"#).await.status, 202);
-    for unserved in ["open", "foreign", "broken"] {
+    for unserved in ["open", "foreign", "broken", "job"] {
         assert_eq!(post(&client, unserved, &[], "{}").await.status, 404, "{unserved}");
     }
     // The configured route keeps its own secret.
