@@ -50,7 +50,7 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) ->
 /// Carries messages until the connection ends. `outgoing` may close first: then nothing more is sent, and reading goes on.
 pub(crate) async fn run<S, T>(
     mut stream: S,
-    mut outgoing: mpsc::Receiver<ToWorker>,
+    mut outgoing: mpsc::Receiver<Box<ToWorker>>,
     incoming: &mpsc::Sender<T>,
     wrap: impl Fn(FromWorker) -> T,
 ) -> Result<(), LinkError>
@@ -60,13 +60,13 @@ where
     accept(&mut stream).await?;
     let (reader, writer) = tokio::io::split(stream);
     let mut reader = FramedRead::with_capacity(reader, frame::codec(), BUFFER);
-    let mut writer = FramedWrite::new(writer, frame::codec());
+    let mut writer = FramedWrite::with_capacity(writer, frame::codec(), BUFFER);
     let mut open = true;
     loop {
         tokio::select! {
             message = outgoing.recv(), if open => match message {
                 Some(message) => {
-                    let bytes = Bytes::from(codec::encode(&message)?);
+                    let bytes = Bytes::from(codec::encode(&*message)?);
                     tokio::time::timeout(WRITE_TIME, writer.send(bytes)).await.map_err(|_| LinkError::WriteTimeout)??;
                 }
                 None => open = false,
@@ -110,7 +110,7 @@ mod tests {
         let mut text = vec![0; Answer::text_len(&answer).unwrap()];
         theirs.read_exact(&mut text).await.unwrap();
 
-        to_worker.send(ToWorker::StopAccepting).await.unwrap();
+        to_worker.send(Box::new(ToWorker::StopAccepting)).await.unwrap();
         let mut head = [0; 4];
         theirs.read_exact(&mut head).await.unwrap();
         let mut bytes = vec![0; frame::payload_len(head).unwrap()];

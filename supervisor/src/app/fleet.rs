@@ -101,7 +101,7 @@ impl Gateway {
             publisher.publish(self.table());
         }
         if let Some(handle) = self.board.handle(&self.primary) {
-            handle.command(actor::Command::Tell(self.admission())).await;
+            handle.command(actor::Command::Tell(Box::new(self.admission()))).await;
         }
     }
 

@@ -294,7 +294,7 @@ impl Gateway {
             return Decision::Refuse(why);
         }
         self.claims.take(profile, generation, &report.claims);
-        Decision::Admit(self.admission())
+        Decision::Admit(Box::new(self.admission()))
     }
 
     /// The primary's new generation brings other settings.

@@ -260,7 +260,7 @@ impl Gateway {
         for reported in reports {
             let decision = match refused.get(&reported.profile) {
                 Some(problem) => Decision::Refuse(Why::from(*problem)),
-                None => Decision::Admit(self.admission()),
+                None => Decision::Admit(Box::new(self.admission())),
             };
             // A process that died meanwhile needs no decision.
             let _ = reported.decide.send(decision);

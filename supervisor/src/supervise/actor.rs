@@ -73,10 +73,10 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
     handle
 }
 
-/// What happens to an actor.
+/// What happens to an actor. Small: every actor's queue has room for dozens.
 enum Input {
     Permit { generation: u64, permit: OwnedSemaphorePermit },
-    Said { generation: u64, message: FromWorker },
+    Said { generation: u64, message: Box<FromWorker> },
     LinkClosed { generation: u64 },
     Exited { generation: u64, exit: Exit, said: Option<String> },
     Decided { generation: u64, decision: Decision },
@@ -85,7 +85,7 @@ enum Input {
 /// One process's end of the line.
 struct Link {
     pid: Pid,
-    outgoing: mpsc::Sender<ToWorker>,
+    outgoing: mpsc::Sender<Box<ToWorker>>,
 }
 
 struct Actor {
@@ -93,7 +93,8 @@ struct Actor {
     common: Arc<Common>,
     route: Arc<Route>,
     state: State,
-    listener: Option<UnixListener>,
+    /// With the identity of its file.
+    listener: Option<(UnixListener, (u64, u64))>,
     links: HashMap<u64, Link>,
     inputs: mpsc::Sender<Input>,
     waiters: Vec<(Goal, oneshot::Sender<Result<(), Why>>)>,
@@ -151,7 +152,7 @@ impl Actor {
                 if let Some(child) = self.state.current().filter(|child| child.phase == state::Phase::Serving)
                 {
                     let generation = child.generation;
-                    self.send(generation, ToWorker::Admit(admit));
+                    self.send(generation, ToWorker::Admit(*admit));
                 }
             }
             Command::Quiesce(on) => {
@@ -172,7 +173,7 @@ impl Actor {
                     self.apply(event);
                 }
             }
-            Input::Said { generation, message } => self.on_message(generation, message),
+            Input::Said { generation, message } => self.on_message(generation, *message),
             Input::LinkClosed { generation } => self.apply(Event::LinkClosed { generation }),
             Input::Exited { generation, exit, said } => {
                 self.links.remove(&generation);
@@ -184,7 +185,7 @@ impl Actor {
             }
             Input::Decided { generation, decision } => match decision {
                 Decision::Admit(admit) => {
-                    self.send(generation, ToWorker::Admit(admit));
+                    self.send(generation, ToWorker::Admit(*admit));
                     if self.quiesced {
                         self.send(generation, ToWorker::Quiesce { on: true });
                     }
@@ -340,9 +341,16 @@ impl Actor {
     }
 
     fn try_spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
-        let listener = match &mut self.listener {
+        // Whoever tidied the runtime directory away took our name, not our socket; the next process gets a new one.
+        if self.listener.as_ref().is_some_and(|(_, id)| socket::id(&self.setup.socket) != Some(*id)) {
+            self.listener = None;
+        }
+        let (listener, _) = match &mut self.listener {
             Some(listener) => listener,
-            none => none.insert(socket::listen(&self.setup.socket)?),
+            none => {
+                let listener = socket::listen(&self.setup.socket)?;
+                none.insert((listener, socket::id(&self.setup.socket).unwrap_or_default()))
+            }
         };
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -365,7 +373,7 @@ impl Actor {
             self.common.spawner.spawn(&self.setup.name, &environment, listener.as_fd(), theirs.as_fd())?;
         let exited = self.common.children.register(pid);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
-        outgoing.try_send(ToWorker::Prepare(prepare)).expect("the queue is new and empty");
+        outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
         self.links.insert(generation, Link { pid, outgoing });
         let process = Process { generation, pid, home: self.setup.home.clone(), exited, permit };
         let keeping = keep(process, ours, messages, self.inputs.clone());
@@ -375,7 +383,7 @@ impl Actor {
 
     fn send(&mut self, generation: u64, message: ToWorker) {
         if let Some(link) = self.links.get(&generation)
-            && let Err(error) = link.outgoing.try_send(message)
+            && let Err(error) = link.outgoing.try_send(Box::new(message))
         {
             // Its deadline in the present phase deals with it.
             tracing::warn!(generation, %error, "the worker does not take messages");

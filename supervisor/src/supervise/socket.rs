@@ -31,6 +31,9 @@ pub(crate) fn prepare_directory(path: &Utf8Path) -> io::Result<()> {
 
 /// Listens on `path`, replacing a socket that an earlier run of ours left there. The caller holds the instance lock.
 pub(crate) fn listen(path: &Utf8Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        prepare_directory(directory)?;
+    }
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -38,6 +41,11 @@ pub(crate) fn listen(path: &Utf8Path) -> io::Result<UnixListener> {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     socket.listen(DATA_BACKLOG)?;
     Ok(std::os::fd::OwnedFd::from(socket).into())
+}
+
+/// What tells a file from another one of the same name.
+pub(crate) fn id(path: &Utf8Path) -> Option<(u64, u64)> {
+    fs_err::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Removes a socket that was left behind; anything else in its place is not ours to remove.

@@ -31,7 +31,7 @@ pub(super) struct Process {
 pub(super) async fn keep(
     process: Process,
     stream: tokio::net::UnixStream,
-    outgoing: mpsc::Receiver<ToWorker>,
+    outgoing: mpsc::Receiver<Box<ToWorker>>,
     inputs: mpsc::Sender<Input>,
 ) {
     let Process { generation, pid, home, mut exited, permit } = process;
@@ -40,7 +40,7 @@ pub(super) async fn keep(
     let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
     let linked = link::run(stream, outgoing, &inputs, |message| {
         release();
-        Input::Said { generation, message }
+        Input::Said { generation, message: Box::new(message) }
     });
     tokio::pin!(linked);
     let mut gate_over = std::pin::pin!(tokio::time::sleep(GATE_TIME));

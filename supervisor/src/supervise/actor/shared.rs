@@ -80,7 +80,7 @@ pub(crate) enum FleetEvent {
 
 /// The app's answer to a report.
 pub(crate) enum Decision {
-    Admit(Admit),
+    Admit(Box<Admit>),
     Refuse(Why),
 }
 
@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// Refuse or again admit new turns.
     Quiesce(bool),
     /// Tell the process that serves, if one does, who else is served now.
-    Tell(Admit),
+    Tell(Box<Admit>),
 }
 
 /// What a command waits for.

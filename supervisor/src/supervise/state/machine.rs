@@ -106,8 +106,8 @@ impl Machine {
                     child.deadline = Some(now + TERM_GRACE);
                     child.refused = true;
                     child.blame = Some(why.clone());
+                    self.s.cause = format!("generation {generation} is refused: {}", why.reason);
                     self.s.why = Some(why);
-                    "refused".clone_into(&mut self.s.cause);
                 }
             }
             Event::Ready { generation } => self.ready(generation),
