@@ -102,6 +102,16 @@ impl Inbox {
         Ok(Accepted::New)
     }
 
+    /// Items that no turn has begun yet.
+    pub async fn waiting(&self) -> Result<u64, StoreError> {
+        let sql =
+            "SELECT count(*) FROM hermes_inbox WHERE finished_at IS NULL AND state IN ('waiting', 'queued')";
+        self.store
+            .aside(move |db| db.query_row(sql, [], |row| row.get::<_, i64>(0)))
+            .await
+            .map(i64::unsigned_abs)
+    }
+
     /// Whether `key` was accepted, reserved or done within the last day. [`accept`](Self::accept) finds that out by itself, in
     /// one trip; this is for an event that would otherwise be refused (rate limit).
     pub async fn is_known(&self, platform: &str, key: &DedupKey) -> Result<bool, StoreError> {

@@ -154,6 +154,8 @@ struct Inner {
     /// Turns that run, or ended and are not yet written.
     active: watch::Sender<Active>,
     quiesced: AtomicBool,
+    /// Inbox items are left to another process, for good.
+    leaving: AtomicBool,
     /// For good.
     draining: AtomicBool,
     /// Rung when a lease of this process ends.
@@ -189,6 +191,7 @@ impl Turns {
             stop: CancellationToken::new(),
             active: watch::Sender::new(Active::default()),
             quiesced: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             lease_freed: Notify::new(),
         }))
@@ -218,6 +221,12 @@ impl Turns {
     pub fn set_quiesced(&self, quiesced: bool) {
         self.0.quiesced.store(quiesced, Ordering::Relaxed);
         self.0.store.arrived().notify_one();
+    }
+
+    /// Claims nothing more from the inbox, for good: the next generation does. Direct turns still start, for requests that are on
+    /// their way here already.
+    pub fn stop_claiming(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Quiesces for good, waits for running turns, interrupts them when `now` is cancelled, and returns when nothing runs and

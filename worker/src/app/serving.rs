@@ -1,6 +1,7 @@
 //! What serves: the store, turns, platforms and HTTP of one profile, put together, and taken apart in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hermes_protocol::config::ProfileConfig;
@@ -91,12 +92,22 @@ impl Reporter {
     }
 }
 
+/// How many inbox items wait, as of the last count. Counting is a query, so an idle worker never counts.
+#[derive(Debug, Default)]
+struct Backlog {
+    waiting: AtomicU64,
+    /// Commits there were when it was counted.
+    at: AtomicU64,
+}
+
 /// A profile that is being served.
 pub(super) struct Serving {
     server: Server,
     store: Store,
     turns: Turns,
     platforms: Vec<Arc<dyn Platform>>,
+    inbox: Inbox,
+    backlog: Arc<Backlog>,
     status: Status,
     degraded: Arc<watch::Sender<Degraded>>,
     /// Ends background work of platforms.
@@ -125,10 +136,11 @@ impl Serving {
             group_sessions_per_user: config.group_sessions_per_user,
             thread_sessions_per_user: config.thread_sessions_per_user,
         };
+        let inbox = Inbox::new(store.clone(), keys);
         let context = Context {
             config: Arc::clone(&config),
             home: home.clone(),
-            inbox: Inbox::new(store.clone(), keys),
+            inbox: inbox.clone(),
             turns: turns.clone(),
             deliveries,
             status: status.clone(),
@@ -152,6 +164,8 @@ impl Serving {
             store,
             turns,
             platforms,
+            inbox,
+            backlog: Arc::default(),
             status,
             degraded: scope.degraded,
             stop: scope.stop,
@@ -181,9 +195,23 @@ impl Serving {
         Heartbeat {
             sequence: 0,
             active_turns,
-            inbox_waiting: 0,
+            inbox_waiting: self.backlog(),
             tasks: vec![progress("http", self.server.requests()), progress("store", self.store.commits())],
         }
+    }
+
+    /// Items that wait, as of the last beat; counts again for the next one if anything was written meanwhile.
+    fn backlog(&self) -> u64 {
+        let commits = self.store.commits();
+        if self.backlog.at.swap(commits, Ordering::Relaxed) != commits {
+            let (inbox, backlog) = (self.inbox.clone(), Arc::clone(&self.backlog));
+            self.tasks.spawn(async move {
+                if let Ok(waiting) = inbox.waiting().await {
+                    backlog.waiting.store(waiting, Ordering::Relaxed);
+                }
+            });
+        }
+        self.backlog.waiting.load(Ordering::Relaxed)
     }
 
     /// Refuses, or again admits, new turns.
@@ -193,6 +221,7 @@ impl Serving {
 
     /// Takes no new connection and claims nothing new; what runs goes on, also on connections that are open.
     pub(super) async fn stop_accepting(&self) {
+        self.turns.stop_claiming();
         self.server.stop_accepting().await;
     }
 

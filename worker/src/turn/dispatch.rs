@@ -8,6 +8,7 @@
 //! the other generation of this worker may have left an item, or died.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -144,7 +145,7 @@ impl Dispatcher {
 
     /// Turns that may be started once those that ended are written.
     fn room(&self, ended: usize) -> usize {
-        if self.inner.is_quiesced() {
+        if self.inner.is_quiesced() || self.inner.leaving.load(Ordering::Relaxed) {
             return 0;
         }
         let running = self.inner.inbox_turns() - ended;
