@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hermes_protocol::exit;
 use hermes_protocol::latest::{Admit, FromWorker, Prepare, Role, ToWorker};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -20,6 +20,8 @@ use crate::status::{self, State, Status};
 
 /// Time to finish when nobody says how much there is: the supervisor is gone, or a signal came.
 const SHORT: Duration = Duration::from_secs(3);
+/// Time after which a start is over.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Shortest time between two heartbeats, whatever is asked for.
 const SHORTEST_BEAT: Duration = Duration::from_millis(50);
 
@@ -215,8 +217,15 @@ impl Duty {
         }
         info!("ready");
         let mut beats = self.beats();
+        let settled = sleep(SETTLED);
+        tokio::pin!(settled);
+        let mut is_settled = false;
         loop {
             tokio::select! {
+                () = &mut settled, if !is_settled => {
+                    is_settled = true;
+                    process::settle();
+                }
                 message = self.control.receive() => {
                     if let Some(leave) = self.obey(message?, reporter).await? {
                         return Ok(leave);
