@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::StoreError;
 use crate::session::history;
@@ -38,74 +37,96 @@ const BUSY_OPEN: Duration = Duration::from_secs(10);
 
 /// Opens, checks, completes.
 pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
-    let is_new = prepare_file(path)?;
-    let sql = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags).map_err(sql)?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Plans must not depend on bound values: otherwise statements are prepared anew at every use.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sql)?;
-    db.busy_timeout(BUSY_OPEN).map_err(sql)?;
-    db.execute_batch(
-        "PRAGMA cache_size = -2048; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;",
-    )
-    .map_err(sql)?;
-    if is_new || !is_checked(&db) {
+    let io = |source| StoreError::Io { path: path.to_owned(), source: Arc::new(source) };
+    let sql = |source: rusqlite::Error| match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            StoreError::Foreign { path: path.to_owned(), found: "it is no SQLite file".to_owned() }
+        }
+        _ => StoreError::Open { path: path.to_owned(), source: Arc::new(source) },
+    };
+    match fs_err::metadata(path) {
+        Ok(metadata) => protect(path, &metadata),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => create(path, sql, io)?,
+        Err(e) => return Err(io(e)),
+    }
+    let mut db = connect(path).map_err(sql)?;
+    if !is_checked(&db) {
         if let Some(found) = foreign(&db).map_err(sql)? {
             return Err(StoreError::Foreign { path: path.to_owned(), found });
         }
-        to_wal(&db).map_err(sql)?;
         complete(&mut db).map_err(sql)?;
-    } else {
-        to_wal(&db).map_err(sql)?;
     }
-    // The log shrinks back after a burst.
-    db.execute_batch("PRAGMA journal_size_limit = 4194304;").map_err(sql)?;
+    to_wal(&db).map_err(sql)?;
     history::prepare(&db).map_err(sql)?;
     db.busy_timeout(BUSY_STEP).map_err(sql)?;
     Ok(db)
 }
 
-/// 20 to 150 ms, different each time: two waiting processes must not meet again.
-pub(super) fn jitter() -> Duration {
-    Duration::from_millis(20 + RandomState::new().hash_one(()) % 131)
+fn connect(path: &Utf8Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans must not depend on bound values: otherwise statements are prepared anew at every use.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    db.busy_timeout(BUSY_OPEN)?;
+    // The size limit lets the log shrink back after a burst.
+    db.execute_batch(
+        "PRAGMA cache_size = -2048; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON;
+         PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 4194304;",
+    )?;
+    Ok(db)
 }
 
-/// Creates the file, readable by its owner only, or looks at its first bytes. `true` = empty.
-fn prepare_file(path: &Utf8Path) -> Result<bool, StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source: Arc::new(source) };
+/// Makes the file beside its place, without a sync per step, and links it there: it is complete or absent, and never replaces one
+/// that another process made meanwhile.
+fn create(
+    path: &Utf8Path,
+    sql: impl Fn(rusqlite::Error) -> StoreError,
+    io: impl Fn(std::io::Error) -> StoreError,
+) -> Result<(), StoreError> {
+    let temp = Utf8PathBuf::from(format!("{path}.{}.new", std::process::id()));
     let mut options = fs_err::OpenOptions::new();
-    options.read(true).write(true).create(true);
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     {
         use fs_err::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let mut file = match options.open(path) {
-        Ok(file) => file,
-        // Reading a read-only file still works; writing will say why it does not.
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => fs_err::File::open(path).map_err(io)?,
-        Err(e) => return Err(io(e)),
-    };
-    let metadata = file.metadata().map_err(io)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        if metadata.permissions().mode() & 0o077 != 0
-            && let Err(error) = fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        {
-            tracing::warn!(%error, "others can read the database");
+    let file = options.open(&temp).map_err(&io)?;
+    let made = connect(&temp).and_then(|mut db| {
+        db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;
+        complete(&mut db)
+    });
+    let linked = made.map_err(sql).and_then(|()| {
+        file.sync_all().map_err(&io)?;
+        match fs_err::hard_link(&temp, path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // No hard links here; a second process that creates it in this instant is not to be expected.
+            Err(_) => fs_err::rename(&temp, path).map_err(&io),
+            Ok(()) => Ok(()),
         }
+    });
+    let _moved = fs_err::remove_file(&temp);
+    linked
+}
+
+/// Keeps others from reading a file that an older version made.
+#[cfg(unix)]
+fn protect(path: &Utf8Path, metadata: &std::fs::Metadata) {
+    use std::os::unix::fs::PermissionsExt;
+    if metadata.permissions().mode() & 0o077 != 0
+        && let Err(error) = fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+    {
+        tracing::warn!(%error, "others can read the database");
     }
-    if metadata.len() == 0 {
-        return Ok(true);
-    }
-    let mut magic = [0_u8; 16];
-    let whole = file.read_exact(&mut magic).is_ok();
-    if whole && &magic == b"SQLite format 3\0" {
-        return Ok(false);
-    }
-    Err(StoreError::Foreign { path: path.to_owned(), found: "it is no SQLite file".to_owned() })
+}
+
+#[cfg(not(unix))]
+fn protect(_path: &Utf8Path, _metadata: &std::fs::Metadata) {}
+
+/// 20 to 150 ms, different each time: two waiting processes must not meet again.
+pub(super) fn jitter() -> Duration {
+    Duration::from_millis(20 + RandomState::new().hash_one(()) % 131)
 }
 
 fn to_wal(db: &Connection) -> rusqlite::Result<()> {

@@ -41,14 +41,18 @@ pub(super) struct Dispatcher {
     look: bool,
     /// Leases of other processes are to be checked.
     sweep: bool,
-    /// The database's log as last seen.
-    seen: Option<(u64, std::time::SystemTime)>,
-    wal: Utf8PathBuf,
+    log: Log,
     mirror: Mirror,
     prune_at: Instant,
     /// The last step failed over some item's data: the next one finds it and sets it aside.
     careful: bool,
-    /// The database was busy since its page cache was last emptied.
+}
+
+/// The database's write-ahead log: any process's commit shows there.
+struct Log {
+    path: Utf8PathBuf,
+    seen: Option<(u64, std::time::SystemTime)>,
+    /// It changed since the page cache was last emptied.
     warm: bool,
 }
 
@@ -74,12 +78,14 @@ impl Dispatcher {
             report,
             look: true,
             sweep: true,
-            seen: None,
-            wal: Utf8PathBuf::from(format!("{}-wal", inner.store.path())),
+            log: Log {
+                path: Utf8PathBuf::from(format!("{}-wal", inner.store.path())),
+                seen: None,
+                warm: true,
+            },
             mirror: Mirror { path, dirty: false, next: now + MIRROR },
             prune_at: now + PRUNE,
             careful: false,
-            warm: true,
             inner,
         }
     }
@@ -210,7 +216,7 @@ impl Dispatcher {
         // Sweeping again at once would be a busy loop; the tick asks for it.
         if self.sweep {
             self.sweep = false;
-            self.seen = None;
+            self.log.seen = None;
         }
     }
 
@@ -233,14 +239,14 @@ impl Dispatcher {
     }
 
     async fn tick(&mut self) {
-        let now = log_state(&self.wal).or_else(|| log_state(self.inner.store.path()));
-        if now != self.seen {
-            self.seen = now;
+        let now = log_state(&self.log.path).or_else(|| log_state(self.inner.store.path()));
+        if now != self.log.seen {
+            self.log.seen = now;
             self.look = true;
             self.sweep = true;
-            self.warm = true;
-        } else if self.warm {
-            self.warm = false;
+            self.log.warm = true;
+        } else if self.log.warm {
+            self.log.warm = false;
             let emptied = self.inner.store.aside(|db| db.execute_batch("PRAGMA shrink_memory")).await;
             if let Err(error) = emptied {
                 tracing::debug!(error = %chain(&error), "page cache kept");

@@ -32,6 +32,8 @@ fn a_new_file_has_exactly_the_schema_of_0_19_0() {
         SCHEMA.split(" ;\n").map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
     assert_eq!(statements(&db), theirs);
     assert_eq!(version(&db), 22);
+    assert!(is_checked(&db));
+    assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 3, "nothing but the file, -wal and -shm");
     let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
     let keys: i64 = db.query_row("PRAGMA foreign_keys", [], |row| row.get(0)).unwrap();
@@ -139,8 +141,9 @@ fn what_is_not_ours_is_refused_by_name_and_left_alone() {
     assert!(matches!(open(&path), Err(StoreError::Foreign { .. })));
     assert_eq!(fs_err::read(&path).unwrap(), before);
 
-    let mut damaged = b"SQLite format 3\0".to_vec();
-    damaged.resize(4096, 0xff);
+    // A sound header over a damaged schema.
+    let mut damaged = before;
+    damaged[100..1000].fill(0xff);
     fs_err::write(&path, &damaged).unwrap();
     assert!(matches!(open(&path), Err(StoreError::Open { .. })));
     assert_eq!(fs_err::read(&path).unwrap(), damaged);
