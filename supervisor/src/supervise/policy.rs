@@ -21,7 +21,10 @@ pub(crate) const STABLE: Duration = Duration::from_secs(60);
 /// A process that asks to be restarted sooner than this after its start is counted as a death, or it could spin.
 pub(crate) const RESTART_FLOOR: Duration = Duration::from_secs(1);
 
+/// Second delay of a worker that dies before it serves: what broke its start is likely still there.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// Second delay of a worker that dies while it serves: the start works, so the gap is what matters.
+const FIRST_DELAY_SERVED: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
 const LOOP_WINDOW: Duration = Duration::from_mins(2);
 const LOOP_DEATHS: usize = 5;
@@ -81,7 +84,7 @@ impl Deaths {
         }
         let oldest = self.recent.front().copied().unwrap_or(now);
         self.looping |= self.recent.len() == LOOP_DEATHS && now.saturating_sub(oldest) <= LOOP_WINDOW;
-        Retry { delay: self.delay(seed), crash_loop: self.looping }
+        Retry { delay: self.delay(served.is_some(), seed), crash_loop: self.looping }
     }
 
     /// Forgets everything: somebody intervened, or it was stable.
@@ -89,14 +92,15 @@ impl Deaths {
         *self = Self::default();
     }
 
-    fn delay(&self, seed: u64) -> Duration {
+    fn delay(&self, served: bool, seed: u64) -> Duration {
         if self.looping {
             return jitter(LONGEST_DELAY, seed).min(LONGEST_DELAY);
         }
         match self.in_a_row {
             0 | 1 => Duration::ZERO,
             n => {
-                let doubled = FIRST_DELAY.saturating_mul(1u32.checked_shl(n - 2).unwrap_or(u32::MAX));
+                let first = if served { FIRST_DELAY_SERVED } else { FIRST_DELAY };
+                let doubled = first.saturating_mul(1u32.checked_shl(n - 2).unwrap_or(u32::MAX));
                 jitter(doubled.min(LONGEST_DELAY), seed).min(LONGEST_DELAY)
             }
         }
@@ -128,11 +132,19 @@ mod tests {
         assert_eq!(deaths.record(now, None, 7), Retry { delay: Duration::ZERO, crash_loop: false });
         for nominal in [1u64, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
             now += secs(200); // apart enough to be no loop
-            let Retry { delay, crash_loop } = deaths.record(now, Some(secs(5)), nominal);
+            let Retry { delay, crash_loop } = deaths.record(now, None, nominal);
             assert!(!crash_loop);
             let (low, high) = (secs(nominal) * 4 / 5, (secs(nominal) * 6 / 5).min(LONGEST_DELAY));
             assert!(delay >= low && delay <= high, "{nominal}: {delay:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_served_is_back_sooner() {
+        let mut deaths = Deaths::default();
+        let delays: Vec<u128> =
+            (0..4).map(|i| deaths.record(secs(i), Some(secs(1)), 3).delay.as_millis()).collect();
+        assert!(delays[0] == 0 && delays[3] <= 96 && delays[1] < delays[2] && delays[2] < delays[3], "{delays:?}");
     }
 
     #[test]
