@@ -242,3 +242,120 @@ where
 pub(crate) fn address(listener: &TcpListener) -> Option<SocketAddr> {
     listener.local_addr().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+    use tokio::sync::Notify;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    struct Fixture {
+        server: Server,
+        dir: tempfile::TempDir,
+        /// Lets `/slow` finish.
+        go: Arc<Notify>,
+    }
+
+    fn start() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let go = Arc::new(Notify::new());
+        let wait = Arc::clone(&go);
+        let router =
+            Router::new().route("/boom", get(async || -> &'static str { panic!("on purpose") })).route(
+                "/slow",
+                get(async move || {
+                    wait.notified().await;
+                    "done"
+                }),
+            );
+        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+        let responder = Responder::new("coder".parse().unwrap(), router);
+        Fixture { server: Server::start(Listener::Data(listener), responder), dir, go }
+    }
+
+    impl Fixture {
+        async fn connect(&self) -> UnixStream {
+            UnixStream::connect(self.dir.path().join("s")).await.unwrap()
+        }
+    }
+
+    async fn send(stream: &mut UnixStream, line: &str) {
+        stream.write_all(format!("{line} HTTP/1.1\r\nhost: w\r\n\r\n").as_bytes()).await.unwrap();
+    }
+
+    /// One answer with a short body, read until it ends with `end`.
+    async fn answer(stream: &mut UnixStream, end: &str) -> String {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            let mut piece = [0; 1024];
+            let n = timeout(Duration::from_secs(10), stream.read(&mut piece)).await.unwrap().unwrap();
+            assert!(n > 0, "closed after {text:?}");
+            text.push_str(std::str::from_utf8(&piece[..n]).unwrap());
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_request_a_500_and_the_connection_goes_on() {
+        let fixture = start();
+        let mut stream = fixture.connect().await;
+        send(&mut stream, "GET /boom").await;
+        let text = answer(&mut stream, "500: Internal Server Error").await;
+        assert!(
+            text.starts_with("HTTP/1.1 500 ") && text.contains("x-content-type-options: nosniff"),
+            "{text}"
+        );
+        send(&mut stream, "GET /health").await;
+        assert!(answer(&mut stream, "}").await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(fixture.server.requests(), 2);
+        // Nothing counts as in flight.
+        timeout(Duration::from_secs(10), fixture.server.idle()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn wrong_methods_and_paths_are_told_apart() {
+        let fixture = start();
+        let mut stream = fixture.connect().await;
+        send(&mut stream, "DELETE /slow").await;
+        let text = answer(&mut stream, "405: Method Not Allowed").await;
+        assert!(text.contains("allow: GET,HEAD"), "{text}");
+        send(&mut stream, "GET /boom/").await;
+        assert!(answer(&mut stream, "404: Not Found").await.contains("text/plain; charset=utf-8"));
+        send(&mut stream, "HEAD /health").await;
+        let text = answer(&mut stream, "\r\n\r\n").await;
+        assert!(text.contains("content-length: 65"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn draining_waits_for_requests_and_connections_and_closes_neither() {
+        let fixture = start();
+        let mut stream = fixture.connect().await;
+        send(&mut stream, "GET /health").await;
+        answer(&mut stream, "}").await;
+        send(&mut stream, "GET /slow").await;
+        let started = Instant::now();
+        while fixture.server.requests() < 2 {
+            assert!(started.elapsed() < Duration::from_secs(10));
+            tokio::task::yield_now().await;
+        }
+        fixture.server.stop_accepting().await;
+        assert!(UnixStream::connect(fixture.dir.path().join("s")).await.is_err(), "still accepting");
+        let short = Duration::from_millis(20);
+        assert!(timeout(short, fixture.server.idle()).await.is_err());
+        fixture.go.notify_one();
+        assert!(answer(&mut stream, "done").await.starts_with("HTTP/1.1 200 "));
+        timeout(Duration::from_secs(10), fixture.server.idle()).await.unwrap();
+        assert!(timeout(short, fixture.server.drained()).await.is_err(), "an open connection was forgotten");
+        send(&mut stream, "GET /health").await;
+        answer(&mut stream, "}").await;
+        drop(stream);
+        timeout(Duration::from_secs(10), fixture.server.drained()).await.unwrap();
+    }
+}

@@ -24,9 +24,10 @@
 //! - Draining never breaks a request: the worker stops accepting when told, keeps open connections until their client (the
 //!   supervisor) closes them or the deadline passes, then exits 0.
 //!
-//! **Order at start.** Environment and `.env` → configuration (all problems) → handshake → `Report` → `Admit` → store open →
-//! recovery of claimed items → platforms start → data socket served → `Ready` → heartbeats. Nothing is served and nothing is
-//! polled before `Admit`. A refused worker exits 78.
+//! **Order at start.** Environment → logs → handshake → `Prepare` (the part it plays and the listeners, without which its files
+//! cannot be judged) → `.env` and configuration, all problems → `Report` → `Admit` → store open → recovery of claimed items →
+//! platforms start → data socket served → status `running` → `Ready` → heartbeats. Nothing is served, polled or written (logs
+//! excepted) before `Admit`. A refused worker exits 78.
 //!
 //! **Order at stop.** `StopAccepting` → no new connection, no new claim → `AcceptStopped` → `Drain` → running turns finish or
 //! are interrupted at the deadline (and resumed by the next process) → store flushed and closed → final status → exit 0.

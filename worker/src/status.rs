@@ -235,3 +235,44 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+    use hermes_protocol::ProfileHome;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn states_are_written_at_once_and_counts_at_most_once_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
+        let written = || RuntimeStatus::read(&fs_err::read(home.runtime_status()).unwrap()).unwrap();
+        let status = Status::new(empty("coder", std::process::id(), None, Vec::new()));
+        let stop = CancellationToken::new();
+        let task = status.clone().keep_written(Files::new(home.clone()), stop.clone());
+        let test = async {
+            for state in [State::Starting, State::Running] {
+                status.set_state(state, None);
+                status.settled().await;
+                assert_eq!(written().gateway_state.as_deref(), Some(state.as_str()));
+            }
+            status.set_active(1);
+            status.set_active(2);
+            tokio::time::sleep(COUNTS / 2).await;
+            assert_eq!(written().active_agents, 0);
+            tokio::time::sleep(COUNTS).await;
+            status.set_platform("webhook", platform("connected"));
+            status.settled().await;
+            assert_eq!(
+                (written().active_agents, written().platforms["webhook"].state.as_str()),
+                (2, "connected")
+            );
+            // The last count is not lost either.
+            status.set_active(7);
+            stop.cancel();
+        };
+        tokio::join!(task, test);
+        assert_eq!(written().active_agents, 7);
+    }
+}
