@@ -59,7 +59,9 @@ pub struct Admin {
 impl Admin {
     /// Binds `address` (`127.0.0.1:9464`, `[::1]:0`, `localhost:9464`).
     pub async fn bind(address: &str) -> Result<Self, AdminError> {
-        let literal = address.strip_prefix("localhost:").map_or_else(|| address.to_owned(), |p| format!("127.0.0.1:{p}"));
+        let literal = address
+            .strip_prefix("localhost:")
+            .map_or_else(|| address.to_owned(), |p| format!("127.0.0.1:{p}"));
         let wanted: SocketAddr = literal.parse().map_err(|_| AdminError::Address(address.to_owned()))?;
         if !wanted.ip().to_canonical().is_loopback() {
             return Err(AdminError::NotLoopback(wanted));
@@ -137,7 +139,10 @@ async fn ready(State(source): State<Source>) -> Response {
         return json(StatusCode::OK, r#"{"status": "ready"}"#.to_owned());
     }
     let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
-    json(StatusCode::SERVICE_UNAVAILABLE, format!(r#"{{"status": "not_ready", "not_ready": [{}]}}"#, names.join(", ")))
+    json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!(r#"{{"status": "not_ready", "not_ready": [{}]}}"#, names.join(", ")),
+    )
 }
 
 fn json(status: StatusCode, body: String) -> Response {
@@ -161,9 +166,11 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let encoder = &mut encoder;
         let release: &Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
-        describe(encoder, "hermes_build", "The release that runs", None, MetricType::Info)?.encode_info(&release)?;
+        describe(encoder, "hermes_build", "The release that runs", None, MetricType::Info)?
+            .encode_info(&release)?;
         let help = "Open client connections";
-        describe(encoder, "hermes_connections", help, None, MetricType::Gauge)?.encode_gauge(&as_i64(self.reader.connections()))?;
+        describe(encoder, "hermes_connections", help, None, MetricType::Gauge)?
+            .encode_gauge(&as_i64(self.reader.connections()))?;
         self.encode_requests(encoder)?;
         self.encode_workers(encoder)
     }
@@ -172,7 +179,8 @@ impl Collector for Snapshot {
 impl Snapshot {
     fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let table = self.reader.table();
-        let mut routes: Vec<_> = table.routes.values().map(|r| (r.name().as_str(), r.active(), r.totals())).collect();
+        let mut routes: Vec<_> =
+            table.routes.values().map(|r| (r.name().as_str(), r.active(), r.totals())).collect();
         routes.sort_unstable_by_key(|(name, ..)| *name);
 
         let help = "Finished requests by profile and class of status";
@@ -194,7 +202,8 @@ impl Snapshot {
             counter(&mut family, &[("profile", profile), ("direction", "sent")], totals.sent)?;
         }
         let help = "From the request's head to the last byte of its answer";
-        let mut family = describe(encoder, "hermes_request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        let mut family =
+            describe(encoder, "hermes_request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for (profile, _, totals) in &routes {
             histogram(&mut family, profile, totals)?;
         }
@@ -216,8 +225,12 @@ impl Snapshot {
         let gauges: [Described; 4] = [
             ("hermes_worker_desired", "1 for a profile that should run", |w| i64::from(w.desired_running)),
             ("hermes_worker_ready", "1 for a worker that takes requests", |w| i64::from(w.ready)),
-            ("hermes_worker_active_turns", "Turns running, at the last heartbeat", |w| i64::from(w.active_turns)),
-            ("hermes_worker_inbox_waiting", "Inbox items waiting, at the last heartbeat", |w| as_i64(w.inbox_waiting)),
+            ("hermes_worker_active_turns", "Turns running, at the last heartbeat", |w| {
+                i64::from(w.active_turns)
+            }),
+            ("hermes_worker_inbox_waiting", "Inbox items waiting, at the last heartbeat", |w| {
+                as_i64(w.inbox_waiting)
+            }),
         ];
         for (name, help, value) in gauges {
             let mut family = describe(encoder, name, help, None, MetricType::Gauge)?;
@@ -226,7 +239,8 @@ impl Snapshot {
             }
         }
         let help = "Time since the last heartbeat";
-        let mut family = describe(encoder, "hermes_worker_heartbeat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        let mut family =
+            describe(encoder, "hermes_worker_heartbeat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for worker in workers {
             if let Some(heartbeat) = worker.heartbeat {
                 let labels: &Labels<'_> = &[("profile", worker.name.as_str())];

@@ -38,11 +38,14 @@ impl Answer {
 
     /// Appends the response as sent.
     pub(super) fn write(&self, head_only: bool, close: bool, out: &mut Vec<u8>) {
-        let status = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         // Writing into a `Vec` cannot fail.
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, status.canonical_reason().unwrap_or("Unknown"));
+        let _ =
+            write!(out, "HTTP/1.1 {} {}\r\n", self.status, status.canonical_reason().unwrap_or("Unknown"));
         if self.status != 204 {
-            let _ = write!(out, "content-type: {}\r\ncontent-length: {}\r\n", self.content_type, self.body.len());
+            let _ =
+                write!(out, "content-type: {}\r\ncontent-length: {}\r\n", self.content_type, self.body.len());
         }
         let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
         let _ = write!(out, "date: {now}\r\n");
@@ -95,7 +98,11 @@ pub(super) fn ready(method: Method, table: &Table, draining: bool) -> Answer {
     }
     let missing = table.not_ready();
     if missing.is_empty() && !draining {
-        return Answer::new(200, JSON, format!(r#"{{"status": "ready", "profiles": {}}}"#, table.routes.len()));
+        return Answer::new(
+            200,
+            JSON,
+            format!(r#"{{"status": "ready", "profiles": {}}}"#, table.routes.len()),
+        );
     }
     let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
     let status = if draining { "draining" } else { "not_ready" };
@@ -117,7 +124,10 @@ mod tests {
     fn health_tells_what_the_listener_serves() {
         let body = |names: &[&str]| health(Method::Get, Families::from_names(names)).body;
         assert_eq!(body(&["webhook"]), r#"{"status": "ok", "platform": "webhook"}"#);
-        assert_eq!(body(&["api_server"]), r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#);
+        assert_eq!(
+            body(&["api_server"]),
+            r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#
+        );
         assert_eq!(
             body(&["webhook", "api_server"]),
             r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0", "platforms": ["webhook", "api_server"]}"#
@@ -143,7 +153,12 @@ mod tests {
         let answer = Answer { error: Some("x"), allow: Some("GET"), ..Answer::new(405, TEXT, "no") };
         answer.write(true, true, &mut out);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\ncontent-type: text/plain; charset=utf-8\r\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "HTTP/1.1 405 Method Not Allowed\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            ),
+            "{text}"
+        );
         assert!(text.ends_with("connection: close\r\n\r\n"), "{text}");
         for (name, value) in SECURITY_HEADERS {
             assert!(text.contains(&format!("\r\n{name}: {value}\r\n")), "{name}");

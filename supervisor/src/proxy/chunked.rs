@@ -199,7 +199,12 @@ mod tests {
     use super::*;
 
     /// Everything kept, how much was used, and how it ended, with the input cut at `cuts`.
-    fn run(input: &[u8], cuts: &[usize], keep: Keep, limit: u64) -> (Vec<u8>, usize, Result<bool, ChunkError>) {
+    fn run(
+        input: &[u8],
+        cuts: &[usize],
+        keep: Keep,
+        limit: u64,
+    ) -> (Vec<u8>, usize, Result<bool, ChunkError>) {
         let mut scanner = Chunked::new(keep, limit);
         let (mut out, mut used) = (Vec::new(), 0);
         let mut bounds: Vec<usize> = cuts.iter().map(|c| c % (input.len() + 1)).collect();
@@ -236,11 +241,33 @@ mod tests {
     #[test]
     fn refuses_what_could_be_read_in_two_ways() {
         for bad in [
-            "\r\n", "g\r\n", "0x5\r\nhello\r\n", "+5\r\nhello\r\n", "-1\r\n", " 5\r\nhello", "5 \r\nhello", "5\nhello",
-            "5\r\nhello\n", "5\r\nhelloX\r\n", "5\r\nhel\r\n0\r\n\r\n", "5;a\nb\r\nhello\r\n", "5;a\0\r\nhello", "0\r\n\n", "0\n\n",
-            "0\r\n folded\r\n\r\n", "0\r\nA: b\n\r\n", "0\r\nA: b\r\r\n", "ffffffffffffffff\r\n", "0000000000000005\r\nhello", "5_0\r\n",
+            "\r\n",
+            "g\r\n",
+            "0x5\r\nhello\r\n",
+            "+5\r\nhello\r\n",
+            "-1\r\n",
+            " 5\r\nhello",
+            "5 \r\nhello",
+            "5\nhello",
+            "5\r\nhello\n",
+            "5\r\nhelloX\r\n",
+            "5\r\nhel\r\n0\r\n\r\n",
+            "5;a\nb\r\nhello\r\n",
+            "5;a\0\r\nhello",
+            "0\r\n\n",
+            "0\n\n",
+            "0\r\n folded\r\n\r\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\nA: b\r\r\n",
+            "ffffffffffffffff\r\n",
+            "0000000000000005\r\nhello",
+            "5_0\r\n",
         ] {
-            assert_eq!(run(bad.as_bytes(), &[], Keep::Framed, u64::MAX >> 2).2, Err(ChunkError::Malformed), "{bad:?}");
+            assert_eq!(
+                run(bad.as_bytes(), &[], Keep::Framed, u64::MAX >> 2).2,
+                Err(ChunkError::Malformed),
+                "{bad:?}"
+            );
         }
         let endless = format!("1;{}", "x".repeat(17 * 1024));
         assert_eq!(run(endless.as_bytes(), &[], Keep::Framed, 9).2, Err(ChunkError::Malformed));

@@ -74,14 +74,21 @@ pub(super) struct Forward {
 }
 
 /// Serves the connection until it ends.
-pub(super) async fn serve(local: Rc<Local>, client: TcpStream, gate: Arc<Gate>, peer: IpAddr, _counted: Counted) {
+pub(super) async fn serve(
+    local: Rc<Local>,
+    client: TcpStream,
+    gate: Arc<Gate>,
+    peer: IpAddr,
+    _counted: Counted,
+) {
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
     let mut conn = Conn { local, client, gate, peer, carry: Vec::new(), seen: 0, deadline };
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
         let Begun { action, head_only, keep } = begun;
         let goes_on = match action {
             Action::Answer(answer) => conn.answer(&answer, head_only, keep, Vec::new()).await,
-            Action::Forward(forward) => conn.forward(*forward).await,
+            // Boxed, so that a connection that is idle does not hold the room a request needs.
+            Action::Forward(forward) => Box::pin(conn.forward(*forward)).await,
         };
         if !goes_on {
             return;
@@ -148,7 +155,9 @@ impl Conn {
         }
         let seen = std::mem::take(&mut self.seen).min(bytes.len());
         let end = match find_end(bytes, seen) {
-            Err(_) => return Some(Begun::refuse(ProxyError::BadRequest("a line end or NUL stands where none may"))),
+            Err(_) => {
+                return Some(Begun::refuse(ProxyError::BadRequest("a line end or NUL stands where none may")));
+            }
             Ok(Some(end)) if end <= MAX_HEAD => end,
             Ok(None) if bytes.len() < MAX_HEAD => {
                 if seen == 0 && !bytes.is_empty() {
@@ -274,7 +283,8 @@ impl Conn {
             End::ClientGone if report.status == 0 => 499,
             End::ClientGone | End::Complete { .. } | End::Cut => report.status,
         };
-        let finished = Finished { status, took: started.elapsed(), received: report.received, sent: report.sent };
+        let finished =
+            Finished { status, took: started.elapsed(), received: report.received, sent: report.sent };
         route.counters().finished(local.index, finished);
         match report.end {
             End::Complete { keep: true, .. } => true,

@@ -41,11 +41,15 @@ pub(super) fn decide<'p>(table: &Table, families: Families, path: &'p str) -> De
         Split::Unprefixed(_) => Decision::Refuse(ProxyError::NotFound),
         _ if !table.multiplex => Decision::Refuse(ProxyError::NotFound),
         Split::Prefixed(name, rest) => match known(table, &name) {
-            Some(route) if served(rest) => Decision::Forward { route: Arc::clone(route), rest, prefixed: true },
+            Some(route) if served(rest) => {
+                Decision::Forward { route: Arc::clone(route), rest, prefixed: true }
+            }
             Some(_) => Decision::Refuse(ProxyError::NotFound),
             None => Decision::Refuse(ProxyError::UnknownProfile),
         },
-        Split::Bare(Some(name)) if known(table, &name).is_none() => Decision::Refuse(ProxyError::UnknownProfile),
+        Split::Bare(Some(name)) if known(table, &name).is_none() => {
+            Decision::Refuse(ProxyError::UnknownProfile)
+        }
         Split::Bare(_) => Decision::Refuse(ProxyError::NotFound),
         Split::UnknownProfile => Decision::Refuse(ProxyError::UnknownProfile),
     }

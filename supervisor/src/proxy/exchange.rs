@@ -10,6 +10,8 @@
 //! is the whole of flow control. While the request is sent completely, the client is still read from, into `carry`: to see at
 //! once that it has gone, and because the next request may already come.
 
+mod patience;
+
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
@@ -18,7 +20,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hermes_protocol::contract::gateway_status::state;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -33,11 +34,8 @@ use super::route::Admitted;
 use super::thread::{Local, Scratch};
 use super::{Limits, tunnel};
 
-/// How long a client may take nothing, or send nothing of a body it has announced.
-const STALL: Duration = Duration::from_secs(60);
-/// First and longest pause between two attempts to connect.
+/// First pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Most that is kept of what a client sends while its request is being answered.
 const MAX_CARRY: usize = MAX_HEAD;
 /// Most interim responses to one request.
@@ -95,7 +93,10 @@ enum Phase {
     Switched,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about two directions; phases are an enum")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about two directions; phases are an enum"
+)]
 pub(super) struct Exchange<'c> {
     conn: &'c mut Conn,
     local: Rc<Local>,
@@ -197,7 +198,9 @@ impl<'c> Exchange<'c> {
                         break End::Cut;
                     }
                     if !again || !self.partial.is_empty() || self.interim > 0 {
-                        break End::Failed(unavailable(&self.admitted.route).unwrap_or(ProxyError::ClosedEarly));
+                        break End::Failed(
+                            unavailable(&self.admitted.route).unwrap_or(ProxyError::ClosedEarly),
+                        );
                     }
                     if untouched && !was_used {
                         tokio::time::sleep(PAUSE).await;
@@ -207,7 +210,8 @@ impl<'c> Exchange<'c> {
             }
         };
         let keep = self.context.keep_alive && self.upload.is_done();
-        let unsent = if self.phase == Phase::Head { self.pending.split_off(self.pending_at) } else { Vec::new() };
+        let unsent =
+            if self.phase == Phase::Head { self.pending.split_off(self.pending_at) } else { Vec::new() };
         Report { end, status: self.status, received: self.received, sent: self.sent, keep, unsent }
     }
 
@@ -220,52 +224,6 @@ impl<'c> Exchange<'c> {
         self.check = self.attempt + self.limits.hold.min(self.limits.response_timeout);
     }
 
-    /// Takes an idle connection or makes one, again and again until `until`.
-    async fn connect(&mut self, until: Instant) -> Result<(), End> {
-        self.upstream = self.local.pools.take(&self.admitted.route);
-        if self.upstream.is_some() {
-            return Ok(());
-        }
-        let mut pause = PAUSE;
-        loop {
-            if let Some(error) = unavailable(&self.admitted.route) {
-                return Err(End::Failed(error));
-            }
-            let error = match pool::connect(&self.admitted.route) {
-                Ok(upstream) => {
-                    self.upstream = Some(upstream);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            if Instant::now() >= until {
-                let route = &self.admitted.route;
-                tracing::warn!(profile = %route.name(), socket = %route.socket(), %error, "cannot connect to a worker");
-                return Err(End::Failed(if route.is_ready() { ProxyError::ConnectFailed } else { self.not_ready() }));
-            }
-            let gone = tokio::select! {
-                () = tokio::time::sleep(pause) => false,
-                () = poll_fn(|cx| {
-                    let local = Rc::clone(&self.local);
-                    let scratch = &mut *local.scratch.borrow_mut();
-                    if self.watch_client(cx, scratch) { Poll::Ready(()) } else { Poll::Pending }
-                }) => true,
-            };
-            if gone {
-                return Err(End::ClientGone);
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    fn not_ready(&self) -> ProxyError {
-        ProxyError::Unavailable {
-            profile: self.admitted.route.name().clone(),
-            state: state::STARTING,
-            retry_after_secs: 1,
-        }
-    }
-
     async fn attempt(&mut self) -> Turn {
         let route = Arc::clone(&self.admitted.route);
         if route.is_ready() {
@@ -273,6 +231,10 @@ impl<'c> Exchange<'c> {
         }
         // The worker is starting: the request waits in the data socket's backlog, but not for one that gave up.
         let mut availability = route.watch_availability();
+        // It may have given up before there was anybody to hear it.
+        if let Some(error) = unavailable(&route) {
+            return Turn::End(End::Failed(error));
+        }
         loop {
             tokio::select! {
                 biased;
@@ -304,7 +266,12 @@ impl<'c> Exchange<'c> {
     }
 
     /// Request bytes, client to worker, as far as they go now.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream, scratch: &mut Scratch) -> Option<Turn> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream,
+        scratch: &mut Scratch,
+    ) -> Option<Turn> {
         while !self.upload_lost {
             if self.out_at < self.out.len() {
                 match Pin::new(&mut upstream.stream).poll_write(cx, &self.out[self.out_at..]) {
@@ -369,7 +336,12 @@ impl<'c> Exchange<'c> {
     }
 
     /// Response bytes, worker to client, as far as they go now.
-    fn poll_download(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream, scratch: &mut Scratch) -> Option<Turn> {
+    fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut Upstream,
+        scratch: &mut Scratch,
+    ) -> Option<Turn> {
         loop {
             while self.pending_at < self.pending.len() {
                 match Pin::new(&mut self.conn.client).poll_write(cx, &self.pending[self.pending_at..]) {
@@ -509,60 +481,14 @@ impl<'c> Exchange<'c> {
             let most = MAX_CARRY - self.conn.carry.len();
             let mut buf = ReadBuf::new(&mut scratch.read[..most]);
             match Pin::new(&mut self.conn.client).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.conn.carry.extend_from_slice(buf.filled()),
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.conn.carry.extend_from_slice(buf.filled());
+                }
                 Poll::Ready(_) => return true,
                 Poll::Pending => return false,
             }
         }
         false
-    }
-
-    /// Looks at the time where something is waited for that must not take forever.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
-        loop {
-            let slow_reader = self.pending_at < self.pending.len();
-            let slow_writer = self.phase == Phase::Head
-                && !self.upload.is_done()
-                && !self.upload_lost
-                && self.out_at >= self.out.len();
-            let at = if slow_reader || slow_writer {
-                self.moved + STALL
-            } else if self.phase == Phase::Head {
-                self.check
-            } else {
-                return None;
-            };
-            self.conn.deadline.set(at);
-            if self.conn.deadline.poll(cx).is_pending() {
-                return None;
-            }
-            if slow_reader {
-                return Some(Turn::End(End::ClientGone));
-            }
-            if slow_writer {
-                return Some(Turn::End(End::Failed(ProxyError::RequestTimeout)));
-            }
-            if let Some(error) = self.give_up(Instant::now()) {
-                return Some(Turn::End(End::Failed(error)));
-            }
-        }
-    }
-
-    /// Whether waiting for the head makes no sense any more; else moves the next look.
-    fn give_up(&mut self, now: Instant) -> Option<ProxyError> {
-        let route = &self.admitted.route;
-        if let Some(error) = unavailable(route) {
-            return Some(error);
-        }
-        if !route.is_ready() && now >= self.attempt + self.limits.hold {
-            return Some(self.not_ready());
-        }
-        let last = self.attempt + self.limits.response_timeout;
-        if now >= last {
-            return Some(ProxyError::AnswerTimeout);
-        }
-        self.check = last.min(now + self.limits.hold.max(Duration::from_millis(10)));
-        None
     }
 
     /// The answer is out: keeps what can be kept.
@@ -580,7 +506,8 @@ impl<'c> Exchange<'c> {
     async fn tunnel(&mut self) -> End {
         let early = mem::take(&mut self.conn.carry);
         if let Some(mut upstream) = self.upstream.take() {
-            let (up, down) = tunnel::run(&self.local, &mut self.conn.client, &mut upstream.stream, early).await;
+            let (up, down) =
+                tunnel::run(&self.local, &mut self.conn.client, &mut upstream.stream, early).await;
             self.received += up;
             self.sent += down;
         }

@@ -132,7 +132,9 @@ mod tests {
 
     #[test]
     fn every_special_header_is_known_by_its_length() {
-        for name in ["TE", "Trailer", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization"] {
+        for name in
+            ["TE", "Trailer", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization"]
+        {
             assert_eq!(classify(name), Special::Drop, "{name}");
         }
         for name in ["X-Hermes-Profile", "X-Hermes-Listener", "X-FORWARDED-PREFIX"] {

@@ -111,11 +111,12 @@ pub struct BindFailure {
 impl fmt::Display for BindFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { platform, address, port, source, error } = self;
-        let key = if error.kind() == io::ErrorKind::AddrInUse || error.kind() == io::ErrorKind::PermissionDenied {
-            "port"
-        } else {
-            "host"
-        };
+        let key =
+            if error.kind() == io::ErrorKind::AddrInUse || error.kind() == io::ErrorKind::PermissionDenied {
+                "port"
+            } else {
+                "host"
+            };
         if error.kind() == io::ErrorKind::AddrInUse {
             write!(f, "Port {port} already in use. ")?;
         }
@@ -257,15 +258,23 @@ impl Listener {
 
 fn failure(key: &Key, setting: &ListenerSetting, error: io::Error) -> BindFailure {
     let host = key.host.as_deref().unwrap_or("*");
-    let address = if host.contains(':') { format!("[{host}]:{}", key.port) } else { format!("{host}:{}", key.port) };
-    BindFailure { platform: setting.platform.clone(), address, port: key.port, source: setting.source.clone(), error }
+    let address =
+        if host.contains(':') { format!("[{host}]:{}", key.port) } else { format!("{host}:{}", key.port) };
+    BindFailure {
+        platform: setting.platform.clone(),
+        address,
+        port: key.port,
+        source: setting.source.clone(),
+        error,
+    }
 }
 
 /// One entry per distinct address, in order of first mention, with all platforms that name it.
 fn merge(settings: &[ListenerSetting]) -> Vec<(Key, Vec<String>, &ListenerSetting)> {
     let mut merged: Vec<(Key, Vec<String>, &ListenerSetting)> = Vec::new();
     for setting in settings {
-        let host = setting.host.as_deref().map(str::trim).filter(|h| !h.is_empty()).map(str::to_ascii_lowercase);
+        let host =
+            setting.host.as_deref().map(str::trim).filter(|h| !h.is_empty()).map(str::to_ascii_lowercase);
         let platform = (setting.port == 0).then(|| setting.platform.clone());
         let key = Key { host, port: setting.port, platform };
         match merged.iter_mut().find(|(known, ..)| *known == key) {
@@ -323,6 +332,7 @@ fn bind_one(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
 /// Options of client connections. Linux copies them from the listening socket, which saves four system calls a connection.
 pub(super) fn configure(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
     socket.set_tcp_keepalive(&keepalive)
 }

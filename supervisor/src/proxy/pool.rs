@@ -117,6 +117,7 @@ pub(super) fn connect(route: &Arc<Route>) -> io::Result<Upstream> {
         socket
     };
     socket.connect(&SockAddr::unix(route.socket())?)?;
-    let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket)))?;
+    let stream =
+        UnixStream::from_std(std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket)))?;
     Ok(Upstream { stream, used: false, epoch })
 }

@@ -81,7 +81,8 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
         Err(httparse::Error::Version) => return Err(ProxyError::VersionNotSupported),
         Err(_) => return Err(ProxyError::BadRequest("the request line or a header is malformed")),
     }
-    let (Some(method_name), Some(raw_target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+    let (Some(method_name), Some(raw_target), Some(version)) = (parsed.method, parsed.path, parsed.version)
+    else {
         return Err(ProxyError::BadRequest("the request line is incomplete"));
     };
     let old = version == 0;
@@ -136,7 +137,14 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
 }
 
 /// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines.
-pub(super) fn write(request: &Request<'_>, rest: &str, lines: &Lines, peer: IpAddr, ours: &[&[u8]], out: &mut Vec<u8>) {
+pub(super) fn write(
+    request: &Request<'_>,
+    rest: &str,
+    lines: &Lines,
+    peer: IpAddr,
+    ours: &[&[u8]],
+    out: &mut Vec<u8>,
+) {
     use std::io::Write as _;
     out.extend_from_slice(request.method_name.as_bytes());
     out.push(b' ');
@@ -216,13 +224,17 @@ impl<'h> Seen<'h> {
                 Special::ContentLength => {
                     let length = content_length(header.value);
                     if seen.length.is_some() || length.is_none() {
-                        return Err(ProxyError::BadRequest("the Content-Length header is repeated or malformed"));
+                        return Err(ProxyError::BadRequest(
+                            "the Content-Length header is repeated or malformed",
+                        ));
                     }
                     seen.length = length;
                 }
                 Special::TransferEncoding => {
                     if seen.chunked || old || !header.value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(ProxyError::BadRequest("the only transfer coding is a single `chunked`, in HTTP/1.1"));
+                        return Err(ProxyError::BadRequest(
+                            "the only transfer coding is a single `chunked`, in HTTP/1.1",
+                        ));
                     }
                     seen.chunked = true;
                 }
@@ -281,7 +293,14 @@ mod tests {
         let mut lines = Lines::default();
         let request = parse(head.as_bytes(), &mut lines)?;
         let mut out = Vec::new();
-        write(&request, request.target, &lines, [10, 0, 0, 9].into(), &[b"x-hermes-profile: coder\r\n"], &mut out);
+        write(
+            &request,
+            request.target,
+            &lines,
+            [10, 0, 0, 9].into(),
+            &[b"x-hermes-profile: coder\r\n"],
+            &mut out,
+        );
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -301,20 +320,47 @@ mod tests {
     #[test]
     fn framing_that_can_be_read_in_two_ways_is_refused() {
         for headers in [
-            "Content-Length: 1\r\nContent-Length: 1", "Content-Length: 1, 1", "Content-Length: +1", "Content-Length: -1", "Content-Length:",
-            "Content-Length: 1\r\nTransfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked", "Transfer-Encoding: chunked, chunked",
-            "Transfer-Encoding: identity", "Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-            "Transfer-Encoding: \"chunked\"", "Transfer-Encoding: chunked;q=1", "Transfer-Encoding:", "Transfer-Encoding : chunked",
-            "Host: b", " folded: x", "A: b\r\n folded", "na me: x", ": x", "Na\u{e9}: x", "Content-Length\t: 1",
+            "Content-Length: 1\r\nContent-Length: 1",
+            "Content-Length: 1, 1",
+            "Content-Length: +1",
+            "Content-Length: -1",
+            "Content-Length:",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: identity",
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: \"chunked\"",
+            "Transfer-Encoding: chunked;q=1",
+            "Transfer-Encoding:",
+            "Transfer-Encoding : chunked",
+            "Host: b",
+            " folded: x",
+            "A: b\r\n folded",
+            "na me: x",
+            ": x",
+            "Na\u{e9}: x",
+            "Content-Length\t: 1",
         ] {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n");
             assert!(matches!(forward(&head), Err(ProxyError::BadRequest(_))), "{headers}");
         }
         for head in [
-            "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n", "GET /\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET /\r\n\r\n",
         ] {
             assert!(matches!(forward(head), Err(ProxyError::BadRequest(_))), "{head}");
         }
@@ -331,7 +377,10 @@ mod tests {
         assert!(matches!(start("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::MethodNotAllowed(_))));
         assert!(matches!(start("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(ProxyError::VersionNotSupported)));
         let many = "A: b\r\n".repeat(100);
-        assert!(matches!(start(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")), Err(ProxyError::HeadTooLarge)));
+        assert!(matches!(
+            start(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")),
+            Err(ProxyError::HeadTooLarge)
+        ));
     }
 
     #[test]
@@ -350,7 +399,8 @@ mod tests {
         assert!(kept.contains("Expect"));
         let (flags, kept) = parse("Connection: Upgrade\r\nUpgrade: websocket").unwrap();
         assert!(flags.1 && kept.contains("Upgrade: websocket"));
-        let (flags, kept) = parse("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x").unwrap();
+        let (flags, kept) =
+            parse("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x").unwrap();
         assert!(!flags.1 && kept == "Host: a\r\n", "{kept}");
         let (_, kept) = parse("Expect: 100-continue").unwrap();
         assert_eq!(kept, "Host: a\r\n");

@@ -83,7 +83,9 @@ impl ProxyError {
             Self::HeadTooLarge => 431,
             Self::NotImplemented => 501,
             Self::ConnectFailed | Self::ClosedEarly | Self::MalformedAnswer => 502,
-            Self::Unavailable { .. } | Self::Draining | Self::TooManyRequests | Self::TooManyConnections => 503,
+            Self::Unavailable { .. } | Self::Draining | Self::TooManyRequests | Self::TooManyConnections => {
+                503
+            }
             Self::AnswerTimeout => 504,
             Self::VersionNotSupported => 505,
         }
@@ -112,9 +114,10 @@ impl From<ProxyError> for Answer {
             ProxyError::NotFound => (TEXT, NOT_FOUND.into()),
             ProxyError::MethodNotAllowed(_) => (TEXT, "405: Method Not Allowed".into()),
             ProxyError::UnknownProfile => (JSON, UNKNOWN_PROFILE.into()),
-            ProxyError::Unavailable { profile, state, .. } => {
-                (JSON, format!(r#"{{"error":"Profile unavailable","profile":"{profile}","state":"{state}"}}"#))
-            }
+            ProxyError::Unavailable { profile, state, .. } => (
+                JSON,
+                format!(r#"{{"error":"Profile unavailable","profile":"{profile}","state":"{state}"}}"#),
+            ),
             // Codes and texts need no escaping: they are ours.
             other => (JSON, format!(r#"{{"error":{{"code":"{}","message":"{other}"}}}}"#, other.code())),
         };
@@ -144,12 +147,19 @@ mod tests {
         assert_eq!(unknown.body, r#"{"error": "Unknown or unconfigured profile"}"#);
         let missing = Answer::from(ProxyError::NotFound);
         assert_eq!((missing.content_type, &*missing.body), ("text/plain; charset=utf-8", "404: Not Found"));
-        let down = ProxyError::Unavailable { profile: "coder".parse().unwrap(), state: "backoff", retry_after_secs: 7 };
+        let down = ProxyError::Unavailable {
+            profile: "coder".parse().unwrap(),
+            state: "backoff",
+            retry_after_secs: 7,
+        };
         let down = Answer::from(down);
         assert_eq!((down.status, down.retry_after, down.close), (503, Some(7), false));
         assert_eq!(down.body, r#"{"error":"Profile unavailable","profile":"coder","state":"backoff"}"#);
         let large = Answer::from(ProxyError::BodyTooLarge);
-        assert!(large.close && large.body.starts_with(r#"{"error":{"code":"body_too_large","message":""#), "{large:?}");
+        assert!(
+            large.close && large.body.starts_with(r#"{"error":{"code":"body_too_large","message":""#),
+            "{large:?}"
+        );
     }
 
     #[test]

@@ -77,7 +77,9 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
                 for token in tokens(header.value) {
                     if token.eq_ignore_ascii_case(b"close") {
                         close = true;
-                    } else if !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"upgrade") {
+                    } else if !token.eq_ignore_ascii_case(b"keep-alive")
+                        && !token.eq_ignore_ascii_case(b"upgrade")
+                    {
                         lists_more = true;
                     }
                 }
@@ -99,7 +101,8 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
     let client_keeps = interim || (context.keep_alive && framing != Framing::Close);
 
     out.extend_from_slice(b"HTTP/1.1");
-    let status_line = parsed.headers.first().map_or(head.len() - 2, |h| super::head::offset(head, h.name.as_bytes()));
+    let status_line =
+        parsed.headers.first().map_or(head.len() - 2, |h| super::head::offset(head, h.name.as_bytes()));
     // Behind the version, line end included.
     out.extend_from_slice(&head[8..status_line]);
     let no_framing = interim || status == 204;
@@ -162,12 +165,16 @@ mod tests {
         assert_eq!(framing("HTTP/1.1 204 x\r\n\r\n", PLAIN), Framing::None);
         assert_eq!(framing("HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n", PLAIN), Framing::Chunked);
         let (response, out) = run("HTTP/1.1 200 OK\r\n\r\n", PLAIN).unwrap();
-        assert_eq!((response.framing, response.client_keeps, response.upstream_keeps), (Framing::Close, false, false));
+        assert_eq!(
+            (response.framing, response.client_keeps, response.upstream_keeps),
+            (Framing::Close, false, false)
+        );
         assert!(out.ends_with("\r\nconnection: close\r\n\r\n"));
         let old = Context { old: true, keep_alive: false, ..PLAIN };
         let (_, out) = run("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", old).unwrap();
         assert_eq!(out, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
-        let (response, out) = run("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n", PLAIN).unwrap();
+        let (response, out) =
+            run("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n", PLAIN).unwrap();
         assert!(response.client_keeps && !response.upstream_keeps && !out.contains("close"));
     }
 
@@ -185,10 +192,17 @@ mod tests {
     #[test]
     fn what_is_no_response_is_refused() {
         for bad in [
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-            "HTTP/1.1 99 x\r\n\r\n", "HTTP/1.1 600 x\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\n a: b\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "HTTP/1.1 99 x\r\n\r\n",
+            "HTTP/1.1 600 x\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "nonsense\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n a: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
         ] {
             assert_eq!(run(bad, PLAIN).unwrap_err(), Malformed, "{bad}");
         }

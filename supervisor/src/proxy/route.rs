@@ -4,8 +4,8 @@
 //! changes. Proxy threads only read. A [`Route`] outlives its place in the table for as long as a request or an actor holds it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::ProfileName;

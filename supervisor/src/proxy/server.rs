@@ -9,11 +9,11 @@ use hermes_protocol::latest::{BoundListener, GatewaySettings};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::Limits;
 use super::counters::MAX_THREADS;
 use super::listener::{BindError, Bound, Listener};
 use super::route::Reader;
 use super::thread::{self, Command};
-use super::Limits;
 
 /// Connections on their way from one thread to another.
 const HANDOVER: usize = 1024;
@@ -85,7 +85,9 @@ impl Bound {
         self.start_on(cores.min(MAX_THREADS), reader, limits)
     }
 
-    fn start_on(self, threads: usize, reader: Reader, limits: Limits) -> Result<Proxy, StartError> {
+    /// As [`Self::start`], with that many threads (at most four, at least one).
+    pub fn start_on(self, threads: usize, reader: Reader, limits: Limits) -> Result<Proxy, StartError> {
+        let threads = threads.clamp(1, MAX_THREADS);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(HANDOVER)).unzip();
         let shared = Arc::new(Shared {
             draining: AtomicBool::new(false),

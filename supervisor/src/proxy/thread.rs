@@ -200,7 +200,10 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
         match accepted {
             Ok((stream, _)) if local.shared.connections() >= local.limits.get().connections as usize => {
                 if crowded.speak() {
-                    tracing::warn!(limit = local.limits.get().connections, "too many connections; new ones are refused");
+                    tracing::warn!(
+                        limit = local.limits.get().connections,
+                        "too many connections; new ones are refused"
+                    );
                 }
                 conn::refuse(&stream);
             }
@@ -233,7 +236,8 @@ fn place(local: &Rc<Local>, stream: TcpStream, gate: &Arc<Gate>, peer: SocketAdd
     let peer = peer.ip().to_canonical();
     let shared = &local.shared;
     let count = |thread: usize| shared.load[thread].connections.load(Ordering::Relaxed);
-    let target = (0..shared.inboxes.len()).min_by_key(|&t| (count(t), t != local.index)).unwrap_or(local.index);
+    let target =
+        (0..shared.inboxes.len()).min_by_key(|&t| (count(t), t != local.index)).unwrap_or(local.index);
     shared.load[target].connections.fetch_add(1, Ordering::Relaxed);
     if target == local.index {
         return serve(local, stream, Arc::clone(gate), peer);
@@ -241,7 +245,10 @@ fn place(local: &Rc<Local>, stream: TcpStream, gate: &Arc<Gate>, peer: SocketAdd
     let uncount = || shared.load[target].connections.fetch_sub(1, Ordering::Relaxed);
     match stream.into_std() {
         Ok(socket) => {
-            if shared.inboxes[target].try_send(Command::Serve { socket, gate: Arc::clone(gate), peer }).is_err() {
+            if shared.inboxes[target]
+                .try_send(Command::Serve { socket, gate: Arc::clone(gate), peer })
+                .is_err()
+            {
                 uncount();
                 tracing::warn!(thread = target, "a proxy thread takes no more connections");
             }

@@ -9,7 +9,7 @@ use hermes_supervisor::proxy::Availability;
 use hermes_supervisor::supervise::{GatewayView, WorkerTable, WorkerView};
 use tokio_util::sync::CancellationToken;
 
-use crate::rig::{Client, rig, status};
+use crate::rig::{Client, eventually, rig, status};
 
 fn facts() -> WorkerTable {
     let name: hermes_protocol::ProfileName = "coder".parse().unwrap();
@@ -60,6 +60,7 @@ async fn metrics_health_and_readiness_are_shown() {
     worker.head().await;
     worker.ok("12345").await;
     client.response().await;
+    eventually(|| rig.coder.route.requests() == 1).await;
 
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().to_string();
@@ -72,7 +73,10 @@ async fn metrics_health_and_readiness_are_shown() {
             client.response().await
         };
         let (head, text) = get("/metrics").await;
-        assert!(head.contains("application/openmetrics-text") && head.contains("x-frame-options: DENY"), "{head}");
+        assert!(
+            head.contains("application/openmetrics-text") && head.contains("x-frame-options: DENY"),
+            "{head}"
+        );
         for line in [
             "hermes_connections 1",
             "hermes_requests_total{profile=\"coder\",class=\"2xx\"} 1",
@@ -91,7 +95,10 @@ async fn metrics_health_and_readiness_are_shown() {
         assert_eq!(get("/ready").await.1, r#"{"status": "ready"}"#);
         rig.coder.route.set(Availability::Open { ready: false });
         let (head, body) = get("/ready").await;
-        assert_eq!((status(&head), body.as_str()), (503, r#"{"status": "not_ready", "not_ready": ["coder"]}"#));
+        assert_eq!(
+            (status(&head), body.as_str()),
+            (503, r#"{"status": "not_ready", "not_ready": ["coder"]}"#)
+        );
 
         let mut rebound = Client::connect(&address).await;
         rebound.send("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;

@@ -1,8 +1,10 @@
 //! What is hidden from clients, and what they are told.
 
-use hermes_supervisor::proxy::Availability;
+use std::sync::Arc;
 
-use crate::rig::{rig, rig_with, settings, status};
+use hermes_supervisor::proxy::{Availability, Route, Table};
+
+use crate::rig::{PATIENCE, Peer, rig, rig_with, settings, status};
 
 #[tokio::test]
 async fn unavailable_profiles_say_which_and_why() {
@@ -87,7 +89,9 @@ async fn unsolicited_bytes_never_become_an_answer() {
     client.get("/p/coder/v1/1").await;
     let mut worker = rig.coder.accept().await;
     worker.head().await;
-    worker.send("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").await;
+    worker
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+        .await;
     assert_eq!(client.response().await.1, "1");
     client.get("/p/coder/v1/2").await;
     let mut fresh = rig.coder.accept().await;
@@ -114,7 +118,10 @@ async fn a_lost_request_is_repeated_once_if_that_is_safe() {
     let (head, body) = client.response().await;
     assert_eq!(status(&head), 502, "{body}");
 
-    for request in ["POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "PUT /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx"] {
+    for request in [
+        "POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+        "PUT /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
+    ] {
         client.send(request).await;
         rig.coder.accept().await.head().await;
         let (head, body) = client.response().await;
@@ -149,7 +156,13 @@ async fn what_is_no_answer_is_a_502() {
     let rig = rig();
     let mut client = rig.client().await;
     let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(40_000));
-    for answer in ["SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 101 No\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", &large] {
+    for answer in [
+        "SSH-2.0-x\r\n\r\n",
+        "HTTP/1.1 200 OK\nA: b\n\n",
+        "HTTP/1.1 101 No\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        &large,
+    ] {
         client.get("/p/coder/v1/x").await;
         let mut worker = rig.coder.accept().await;
         worker.head().await;
@@ -182,4 +195,57 @@ async fn dropping_idle_connections_is_prompt_and_spares_requests_in_flight() {
     fresh.head().await;
     fresh.ok("c").await;
     assert_eq!(b.response().await.1, "c");
+}
+
+#[tokio::test]
+async fn requests_wait_for_room_in_a_full_backlog_and_for_a_socket_that_is_not_there_yet() {
+    let rig = rig();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ops.sock");
+    let route = Route::new("ops".parse().unwrap(), path.clone().try_into().unwrap());
+    route.set(Availability::Open { ready: true });
+    let mut table = Table::new(true, Arc::clone(&rig.primary.route));
+    table.insert(Arc::clone(&route));
+    rig.publisher.publish(table);
+
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = rig.client().await;
+        client.get("/p/ops/v1/x").await;
+        clients.push(client);
+    }
+    let small = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    small.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    small.listen(0).unwrap();
+    small.set_nonblocking(true).unwrap();
+    let listener = std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(small));
+    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+    let serving = async {
+        for _ in 0..clients.len() {
+            let mut worker = Peer::new(listener.accept().await.unwrap().0);
+            worker.head().await;
+            worker.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, serving).await.unwrap();
+    for client in &mut clients {
+        assert_eq!(client.response().await.1, "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_be_reached_is_a_502_in_the_end() {
+    let mut settings = settings();
+    settings.hold_ms = 100;
+    let rig = rig_with(&settings);
+    let route = Route::new("ops".parse().unwrap(), "/nowhere/ops.sock".into());
+    route.set(Availability::Open { ready: true });
+    let mut table = Table::new(true, Arc::clone(&rig.primary.route));
+    table.insert(route);
+    rig.publisher.publish(table);
+    let mut client = rig.client().await;
+    client.get("/p/ops/v1/x").await;
+    let (head, body) = client.response().await;
+    assert_eq!(status(&head), 502);
+    assert!(body.contains("worker_unreachable"), "{body}");
 }

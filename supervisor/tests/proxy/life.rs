@@ -104,7 +104,11 @@ async fn a_port_in_use_is_named_with_platform_source_and_next_step() {
         )),
         "{error}"
     );
-    assert!(error.contains(&format!("`127.0.0.1:{port}`")) && error.contains("config.yaml: platforms.api_server.port"), "{error}");
+    assert!(
+        error.contains(&format!("`127.0.0.1:{port}`"))
+            && error.contains("config.yaml: platforms.api_server.port"),
+        "{error}"
+    );
 
     // A change that cannot be had changes nothing.
     let mut rig = rig();

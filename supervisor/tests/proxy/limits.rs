@@ -11,7 +11,10 @@ async fn bodies_that_announce_too_much_are_refused_before_they_are_sent() {
     client.send("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1000001\r\n\r\n").await;
     let text = client.rest().await;
     assert_eq!(status(&text), 413, "{text}");
-    assert!(text.contains(r#"{"error":{"code":"body_too_large""#) && text.contains("connection: close\r\n"), "{text}");
+    assert!(
+        text.contains(r#"{"error":{"code":"body_too_large""#) && text.contains("connection: close\r\n"),
+        "{text}"
+    );
     assert!(rig.coder.is_left_alone().await);
 }
 
@@ -86,7 +89,10 @@ async fn one_profile_s_requests_do_not_delay_another_s() {
     c.get("/p/coder/v1/x").await;
     let (head, body) = c.response().await;
     assert_eq!(status(&head), 503);
-    assert!(head.contains("retry-after: 1\r\n") && body.contains("too_many_requests_in_flight"), "{head}{body}");
+    assert!(
+        head.contains("retry-after: 1\r\n") && body.contains("too_many_requests_in_flight"),
+        "{head}{body}"
+    );
     c.get("/v1/models").await;
     let mut other = rig.primary.accept().await;
     other.head().await;
@@ -114,7 +120,10 @@ async fn connections_beyond_the_limit_are_told_so() {
     }
     let mut client = Client::connect(&rig.webhook).await;
     let text = client.rest().await;
-    assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("x-hermes-error: too_many_connections\r\n"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 503 ") && text.contains("x-hermes-error: too_many_connections\r\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

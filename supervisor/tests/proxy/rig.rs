@@ -134,7 +134,7 @@ pub(crate) struct Peer<S> {
 }
 
 impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Peer<S> {
-    fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
@@ -156,7 +156,11 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Peer<S> {
                 let rest = self.buffer.split_off(at + marker.len());
                 return String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
             }
-            assert!(self.fill().await, "ended before {marker:?}: {:?}", String::from_utf8_lossy(&self.buffer));
+            assert!(
+                self.fill().await,
+                "ended before {marker:?}: {:?}",
+                String::from_utf8_lossy(&self.buffer)
+            );
         }
     }
 
@@ -166,7 +170,11 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Peer<S> {
 
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
-            assert!(self.fill().await, "ended before {count} bytes: {:?}", String::from_utf8_lossy(&self.buffer));
+            assert!(
+                self.fill().await,
+                "ended before {count} bytes: {:?}",
+                String::from_utf8_lossy(&self.buffer)
+            );
         }
         let rest = self.buffer.split_off(count);
         std::mem::replace(&mut self.buffer, rest)
@@ -187,7 +195,9 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Peer<S> {
         let head = self.head().await;
         let length = head
             .lines()
-            .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").map(|v| v.trim().parse().unwrap()))
+            .find_map(|l| {
+                l.to_ascii_lowercase().strip_prefix("content-length: ").map(|v| v.trim().parse().unwrap())
+            })
             .unwrap_or(0);
         let body = self.text(length).await;
         (head, body)
@@ -197,6 +207,16 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Peer<S> {
     pub(crate) async fn ok(&mut self, body: &str) {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
     }
+}
+
+/// Waits until `condition` holds: counters are written behind the answer's last byte.
+pub(crate) async fn eventually(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it holds in time");
 }
 
 pub(crate) fn status(head: &str) -> u16 {

@@ -29,7 +29,10 @@ async fn smuggling_attempts_are_refused_and_end_the_connection() {
     ] {
         let text = answer(&rig, format!("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\n{headers}{behind}")).await;
         assert_eq!(status(&text), 400, "{headers:?}: {text}");
-        assert!(text.contains("x-hermes-error: bad_request\r\n") && text.contains("connection: close\r\n"), "{text}");
+        assert!(
+            text.contains("x-hermes-error: bad_request\r\n") && text.contains("connection: close\r\n"),
+            "{text}"
+        );
         assert_eq!(text.matches("HTTP/1.1 4").count(), 1, "{text}");
         assert!(!text.contains("HTTP/1.1 2"), "{text}");
     }
@@ -40,7 +43,9 @@ async fn smuggling_attempts_are_refused_and_end_the_connection() {
 async fn a_malformed_chunk_is_refused_while_the_body_passes() {
     let rig = rig();
     let mut client = rig.client().await;
-    client.send("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n").await;
+    client
+        .send("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+        .await;
     let mut worker = rig.coder.accept().await;
     worker.until("ab\r\n").await;
     client.send("5\nhello\r\n0\r\n\r\n").await;
@@ -106,7 +111,10 @@ async fn health_and_ready_are_the_gateway_s_own() {
     assert_eq!(webhook.response().await.1, r#"{"status": "ok", "platform": "webhook"}"#);
     let mut api = rig.client().await;
     api.get("/health?x").await;
-    assert_eq!(api.response().await.1, r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#);
+    assert_eq!(
+        api.response().await.1,
+        r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#
+    );
     api.get("/ready").await;
     assert_eq!(api.response().await.1, r#"{"status": "ready", "profiles": 2}"#);
     rig.coder.route.set(hermes_supervisor::proxy::Availability::Open { ready: false });

@@ -1,0 +1,119 @@
+//! How long an exchange waits: for a connection, for an answer to begin, for a client that does not move.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hermes_protocol::contract::gateway_status::state;
+use tokio::time::Instant;
+
+use super::{End, Exchange, PAUSE, Phase, Turn};
+use crate::proxy::conn::unavailable;
+use crate::proxy::pool;
+use crate::proxy::rescue::ProxyError;
+
+/// How long a client may take nothing, or send nothing of a body it has announced.
+const STALL: Duration = Duration::from_secs(60);
+/// Longest pause between two attempts to connect.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl Exchange<'_> {
+    /// Takes an idle connection or makes one, again and again until `until`.
+    pub(super) async fn connect(&mut self, until: Instant) -> Result<(), End> {
+        self.upstream = self.local.pools.take(&self.admitted.route);
+        if self.upstream.is_some() {
+            return Ok(());
+        }
+        let mut pause = PAUSE;
+        loop {
+            if let Some(error) = unavailable(&self.admitted.route) {
+                return Err(End::Failed(error));
+            }
+            let error = match pool::connect(&self.admitted.route) {
+                Ok(upstream) => {
+                    self.upstream = Some(upstream);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if Instant::now() >= until {
+                let route = &self.admitted.route;
+                tracing::warn!(profile = %route.name(), socket = %route.socket(), %error, "cannot connect to a worker");
+                return Err(End::Failed(if route.is_ready() {
+                    ProxyError::ConnectFailed
+                } else {
+                    self.not_ready()
+                }));
+            }
+            let gone = tokio::select! {
+                () = tokio::time::sleep(pause) => false,
+                () = poll_fn(|cx| {
+                    let local = Rc::clone(&self.local);
+                    let scratch = &mut *local.scratch.borrow_mut();
+                    if self.watch_client(cx, scratch) { Poll::Ready(()) } else { Poll::Pending }
+                }) => true,
+            };
+            if gone {
+                return Err(End::ClientGone);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn not_ready(&self) -> ProxyError {
+        ProxyError::Unavailable {
+            profile: self.admitted.route.name().clone(),
+            state: state::STARTING,
+            retry_after_secs: 1,
+        }
+    }
+
+    /// Looks at the time where something is waited for that must not take forever.
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
+        loop {
+            let slow_reader = self.pending_at < self.pending.len();
+            let slow_writer = self.phase == Phase::Head
+                && !self.upload.is_done()
+                && !self.upload_lost
+                && self.out_at >= self.out.len();
+            let at = if slow_reader || slow_writer {
+                self.moved + STALL
+            } else if self.phase == Phase::Head {
+                self.check
+            } else {
+                return None;
+            };
+            self.conn.deadline.set(at);
+            if self.conn.deadline.poll(cx).is_pending() {
+                return None;
+            }
+            if slow_reader {
+                return Some(Turn::End(End::ClientGone));
+            }
+            if slow_writer {
+                return Some(Turn::End(End::Failed(ProxyError::RequestTimeout)));
+            }
+            if let Some(error) = self.give_up(Instant::now()) {
+                return Some(Turn::End(End::Failed(error)));
+            }
+        }
+    }
+
+    /// Whether waiting for the head makes no sense any more; else moves the next look.
+    fn give_up(&mut self, now: Instant) -> Option<ProxyError> {
+        let route = &self.admitted.route;
+        if let Some(error) = unavailable(route) {
+            return Some(error);
+        }
+        if !route.is_ready() && now >= self.attempt + self.limits.hold {
+            return Some(self.not_ready());
+        }
+        let last = self.attempt + self.limits.response_timeout;
+        if now >= last {
+            return Some(ProxyError::AnswerTimeout);
+        }
+        self.check = last.min(now + self.limits.hold.max(Duration::from_millis(10)));
+        None
+    }
+}
