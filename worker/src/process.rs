@@ -129,6 +129,8 @@ pub(crate) fn harden(supervised: bool) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
     {
+        // Started through `/proc/self/exe`, it would be called `exe` by whoever looks at names only.
+        let _ = nix::sys::prctl::set_name(c"hermes-worker");
         if supervised {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
         }

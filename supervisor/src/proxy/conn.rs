@@ -156,7 +156,9 @@ impl Conn {
         let seen = std::mem::take(&mut self.seen).min(bytes.len());
         let end = match find_end(bytes, seen) {
             Err(_) => {
-                return Some(Begun::refuse(ProxyError::BadRequest("a line end or NUL stands where none may")));
+                return Some(Begun::refuse(ProxyError::BadRequest(
+                    "a line end or NUL stands where none may",
+                )));
             }
             Ok(Some(end)) if end <= MAX_HEAD => end,
             Ok(None) if bytes.len() < MAX_HEAD => {

@@ -144,7 +144,10 @@ mod tests {
         let mut deaths = Deaths::default();
         let delays: Vec<u128> =
             (0..4).map(|i| deaths.record(secs(i), Some(secs(1)), 3).delay.as_millis()).collect();
-        assert!(delays[0] == 0 && delays[3] <= 96 && delays[1] < delays[2] && delays[2] < delays[3], "{delays:?}");
+        assert!(
+            delays[0] == 0 && delays[3] <= 96 && delays[1] < delays[2] && delays[2] < delays[3],
+            "{delays:?}"
+        );
     }
 
     #[test]

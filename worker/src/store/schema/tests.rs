@@ -33,7 +33,11 @@ fn a_new_file_has_exactly_the_schema_of_0_19_0() {
     assert_eq!(statements(&db), theirs);
     assert_eq!(version(&db), 22);
     assert!(is_checked(&db));
-    assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 3, "nothing but the file, -wal and -shm");
+    assert_eq!(
+        fs_err::read_dir(path.parent().unwrap()).unwrap().count(),
+        3,
+        "nothing but the file, -wal and -shm"
+    );
     let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
     let keys: i64 = db.query_row("PRAGMA foreign_keys", [], |row| row.get(0)).unwrap();
