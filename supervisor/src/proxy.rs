@@ -28,7 +28,8 @@
 //! idempotent method. Everything else is answered by `rescue`; once the answer has begun, the client's connection is cut, so
 //! that half an answer never looks whole.
 //!
-//! **Who leaves.** A client that closes takes its upstream connection with it, at once. A worker's idle connections are dropped
+//! **Who leaves.** A client that closes takes its upstream connection with it, at once. Closing only its sending side counts as
+//! leaving too (the two cannot be told apart), except in a tunnel, where a half-close is passed on. A worker's idle connections are dropped
 //! when its route says so ([`Route::drop_idle`]) or after a while.
 //!
 //! **End.** [`Proxy::quiesce`] closes the listeners; [`Proxy::drain`] lets requests finish, answers new ones on kept

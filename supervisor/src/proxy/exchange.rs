@@ -370,28 +370,28 @@ impl<'c> Exchange<'c> {
                 return Some(Turn::Lost);
             }
             let Scratch { read, out, .. } = scratch;
-            out.clear();
             let bytes = &mut read[..arrived];
-            let end = match self.phase {
-                Phase::Head => self.take_head(bytes, out),
-                _ => self.take_body(bytes).map(|kept| out.extend_from_slice(&bytes[..kept])),
+            let taken = if self.phase == Phase::Head {
+                out.clear();
+                self.take_head(bytes, out).map(|()| &out[..])
+            } else {
+                self.take_body(bytes).map(|kept| &bytes[..kept])
             };
-            if let Err(end) = end {
-                return Some(Turn::End(end));
-            }
-            if out.is_empty() {
-                continue;
-            }
-            let written = match Pin::new(&mut self.conn.client).poll_write(cx, out) {
+            let ready = match taken {
+                Ok([]) => continue,
+                Ok(ready) => ready,
+                Err(end) => return Some(Turn::End(end)),
+            };
+            let written = match Pin::new(&mut self.conn.client).poll_write(cx, ready) {
                 Poll::Ready(Ok(n)) if n > 0 => n,
                 Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
                 Poll::Pending => 0,
             };
-            if written < out.len() {
+            if written < ready.len() {
                 self.moved = Instant::now();
             }
             self.pending.clear();
-            self.pending.extend_from_slice(&out[written..]);
+            self.pending.extend_from_slice(&ready[written..]);
             self.pending_at = 0;
         }
     }
@@ -450,7 +450,11 @@ impl<'c> Exchange<'c> {
             let keep = if context.old { Keep::Payload } else { Keep::Framed };
             self.download = Body::new(response.framing, keep, u64::MAX);
             self.phase = Phase::Body;
-            let kept = self.take_body(bytes)?;
+            let Ok(kept) = self.take_body(bytes) else {
+                // Nothing of this answer was written yet, so the client can be told.
+                self.phase = Phase::Head;
+                return Err(self.malformed("the body is malformed"));
+            };
             out.extend_from_slice(&bytes[..kept]);
             return Ok(());
         }

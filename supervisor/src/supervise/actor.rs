@@ -1,8 +1,8 @@
-//! Carries out what [`state`](super::state) decides for one profile: one task that owns the worker's processes, its control
+//! Carries out what [`super::state`] decides for one profile: one task that owns the worker's processes, its control
 //! links and its data listener, which outlives every process behind it.
 //!
 //! Everything that happens comes in as one [`Input`] or [`Command`], one after the other. The actor never waits for a process,
-//! a client or the app: processes are kept by tasks of their own ([`keep`]), decisions of the app come back as inputs, and what
+//! a client or the app: processes are kept by tasks of their own ([`mod@keep`]), decisions of the app come back as inputs, and what
 //! somebody waits for is told when it has come about. It ends when it was told to leave and no process is left; the socket file
 //! goes with it.
 

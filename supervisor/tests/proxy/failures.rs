@@ -161,6 +161,7 @@ async fn what_is_no_answer_is_a_502() {
         "HTTP/1.1 200 OK\nA: b\n\n",
         "HTTP/1.1 101 No\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n",
         &large,
     ] {
         client.get("/p/coder/v1/x").await;

@@ -19,7 +19,7 @@ use crate::proxy::Route;
 
 /// What all actors share.
 pub(crate) struct Common {
-    /// The zero of [`At`].
+    /// The zero of [`super::super::policy::At`].
     pub(crate) started: Instant,
     /// Owns every task.
     pub(crate) tracker: TaskTracker,
