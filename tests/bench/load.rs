@@ -56,8 +56,10 @@ impl Nginx {
         // The port is free now; nobody else on this machine is racing for it.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let at = dir.path().display();
+        // The sockets are for one user; nginx started by root would otherwise become another.
+        let user = if nix::unistd::geteuid().is_root() { "user root; " } else { "" };
         let config = format!(
-            "daemon off; worker_processes auto; pid {at}/pid; error_log {at}/error.log;\n\
+            "{user}daemon off; worker_processes auto; pid {at}/pid; error_log {at}/error.log;\n\
              events {{ worker_connections 1024; }}\n\
              http {{\n access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
              client_max_body_size 64m; keepalive_requests 1000000000;\n\

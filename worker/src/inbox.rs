@@ -98,7 +98,7 @@ impl Inbox {
         if inserted == 0 {
             return Ok(Accepted::Duplicate);
         }
-        self.store.arrived().notify_one();
+        self.store.note_accept();
         Ok(Accepted::New)
     }
 

@@ -109,6 +109,7 @@ struct Inner {
     owner: Owner,
     commits: Arc<AtomicU64>,
     arrived: Notify,
+    accepts: AtomicU64,
 }
 
 impl Store {
@@ -120,7 +121,15 @@ impl Store {
         let commits = Arc::new(AtomicU64::new(0));
         writer::start(db, jobs, path.clone(), Arc::clone(&commits))
             .map_err(|e| StoreError::Io { path: path.clone(), source: Arc::new(e) })?;
-        Ok(Self(Arc::new(Inner { queue, home: home.clone(), path, owner, commits, arrived: Notify::new() })))
+        Ok(Self(Arc::new(Inner {
+            queue,
+            home: home.clone(),
+            path,
+            owner,
+            commits,
+            arrived: Notify::new(),
+            accepts: AtomicU64::new(0),
+        })))
     }
 
     /// Runs `job` in a transaction shared with whatever else waits; returns after the commit.
@@ -189,6 +198,17 @@ impl Store {
     /// Rung when something may be waiting in the inbox.
     pub(crate) fn arrived(&self) -> &Notify {
         &self.0.arrived
+    }
+
+    /// Items accepted since the start; see [`Store::arrived`].
+    pub(crate) fn accepts(&self) -> u64 {
+        self.0.accepts.load(Ordering::Relaxed)
+    }
+
+    /// Notes that an item was accepted and wakes whoever waits for one.
+    pub(crate) fn note_accept(&self) {
+        self.0.accepts.fetch_add(1, Ordering::Relaxed);
+        self.0.arrived.notify_one();
     }
 
     /// The file.

@@ -41,11 +41,41 @@ pub(super) struct Dispatcher {
     look: bool,
     /// Leases of other processes are to be checked.
     sweep: bool,
+    burst: Burst,
     log: Log,
     mirror: Mirror,
     prune_at: Instant,
     /// The last step failed over some item's data: the next one finds it and sets it aside.
     careful: bool,
+}
+
+/// Whether a burst is coming in. Its senders wait for an acknowledgement and give up after seconds; its turns are on disk and can
+/// wait. So for a short while all of the processor goes to accepting.
+struct Burst {
+    window: Instant,
+    seen: u64,
+    since: Option<Instant>,
+}
+
+impl Burst {
+    /// How often the rate is looked at.
+    const WINDOW: Duration = Duration::from_millis(20);
+    /// Accepted items per second that make a burst.
+    const RATE: u64 = 1000;
+    /// A flood that lasts longer than this shares with its turns.
+    const LONGEST: Duration = Duration::from_millis(2500);
+
+    /// Whether claims wait now. `accepts` counts everything accepted so far.
+    fn holds(&mut self, accepts: u64, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.window);
+        if elapsed >= Self::WINDOW {
+            let fresh = accepts.saturating_sub(self.seen);
+            let burst = u128::from(fresh) * 1000 >= u128::from(Self::RATE) * elapsed.as_millis();
+            self.since = if burst { self.since.or(Some(now)) } else { None };
+            (self.window, self.seen) = (now, accepts);
+        }
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < Self::LONGEST)
+    }
 }
 
 /// The database's write-ahead log: any process's commit shows there.
@@ -78,6 +108,7 @@ impl Dispatcher {
             report,
             look: true,
             sweep: true,
+            burst: Burst { window: now, seen: 0, since: None },
             log: Log {
                 path: Utf8PathBuf::from(format!("{}-wal", inner.store.path())),
                 seen: None,
@@ -96,7 +127,8 @@ impl Dispatcher {
         let mut ended: Arc<Vec<Finished>> = Arc::default();
         loop {
             self.gather(&mut ended);
-            let room = self.room(ended.len());
+            let held = self.burst.holds(self.inner.store.accepts(), Instant::now());
+            let room = if held { 0 } else { self.room(ended.len()) };
             if !ended.is_empty() || self.sweep || (self.look && room > 0) {
                 match self.step(Arc::clone(&ended), room).await {
                     Ok(step) => {
@@ -126,7 +158,8 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
-                () = self.inner.store.arrived().notified() => self.look = true,
+                () = self.inner.store.arrived().notified(), if !held => self.look = true,
+                () = tokio::time::sleep(Burst::WINDOW), if held => self.look = true,
                 () = self.inner.stop.cancelled(), if idle => {}
                 () = tokio::time::sleep(TICK) => self.tick().await,
             }
@@ -315,4 +348,28 @@ fn log_state(path: &Utf8Path) -> Option<(u64, std::time::SystemTime)> {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |e| e.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_wait_through_a_burst_but_not_through_a_flood() {
+        let start = Instant::now();
+        let mut burst = Burst { window: start, seen: 0, since: None };
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert!(!burst.holds(1, at(1000)), "one message is no burst");
+        assert!(burst.holds(101, at(1020)), "5000 a second are");
+        assert!(burst.holds(102, at(1030)), "until the next look");
+        let (mut accepts, mut now) = (201, 1040);
+        while burst.holds(accepts, at(now)) {
+            (accepts, now) = (accepts + 100, now + 20);
+            assert!(now < 5000, "held for ever");
+        }
+        assert!(now >= 1020 + 2500);
+        assert!(!burst.holds(accepts + 100, at(now + 20)), "still the same flood");
+        assert!(!burst.holds(accepts + 101, at(now + 1000)));
+        assert!(burst.holds(accepts + 300, at(now + 1040)), "a new one after calm");
+    }
 }
