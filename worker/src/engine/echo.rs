@@ -1,7 +1,7 @@
 //! The offline engine: deterministic, free, and honest about being no model.
 //!
-//! It answers with what it was sent, after the words `echo (not a model): `, in at most [`MAX_PIECES`] pieces that break
-//! between words. Usage counts words. `agent.echo_delay_ms` waits before each piece, so that tests and trials can see a slow
+//! It answers with what it was sent, after the words `echo (not a model): `, a word a piece (at most [`MAX_PIECES`] pieces).
+//! Usage counts words. `agent.echo_delay_ms` waits before each piece, so that tests and trials can see a slow
 //! turn; the wait ends at once when the turn is cancelled.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{Engine, EngineError, EngineFuture, Event, EventSink, ModelId, Outcom
 pub const PREFIX: &str = "echo (not a model): ";
 
 /// Most pieces one answer is streamed in, however long it is.
-pub const MAX_PIECES: usize = 32;
+pub const MAX_PIECES: usize = 16_384;
 
 /// The engine; see the module.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,7 +33,9 @@ impl Echo {
         let asked = prompt.messages.iter().rev().find(|m| m.role == Role::User);
         let text = asked.map(|m| text_of(&m.content)).unwrap_or_default();
         let text = format!("{PREFIX}{text}");
-        for piece in pieces(&text) {
+        // A turn from the inbox has no listener: its pieces are not even cut.
+        let heard = !events.is_closed() || !self.delay.is_zero();
+        for piece in pieces(&text).take_while(|_| heard) {
             if !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
             }
