@@ -104,7 +104,7 @@ fn words(text: &str) -> u64 {
 
 /// Splits before words, into at most [`MAX_PIECES`] pieces of about the same length; joined they are the text.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    let least = text.len().div_ceil(MAX_PIECES).max(1);
+    let least = (text.len() / MAX_PIECES).max(1);
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
