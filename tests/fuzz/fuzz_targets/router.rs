@@ -8,7 +8,9 @@ fuzz_target!(|path: &str| {
     match split(path) {
         Split::Unprefixed(rest) => assert_eq!(rest, path),
         Split::Prefixed(name, rest) => {
-            assert!(path.starts_with("/p/") && path.ends_with(rest) && rest.starts_with('/') && rest.len() > 1);
+            assert!(
+                path.starts_with("/p/") && path.ends_with(rest) && rest.starts_with('/') && rest.len() > 1
+            );
             assert!(hermes_protocol::profile::is_grammatical(name.as_str()));
             let canonical = format!("/p/{name}{rest}");
             assert_eq!(split(&canonical), Split::Prefixed(name, rest));
