@@ -553,3 +553,33 @@ fn references_cannot_blow_a_value_up() {
     let loaded = primary(&format!("model: '{}'", "${A}".repeat(100_000)), &env);
     assert_eq!((only(&loaded).code.as_str(), only(&loaded).severity), ("wrong_type", Severity::Profile));
 }
+
+#[test]
+fn route_keys_that_are_not_supported_are_said_and_a_job_never_becomes_a_turn() {
+    let yaml = "platforms: {webhook: {enabled: true, extra: {secret: s, host: 127.0.0.1, routes: {a: {coalesce: {key: x}}, b: {cron_job: nightly}}}}}\n";
+    let home = crate::RootHome::new("/r").profile(&ProfileName::default_profile());
+    let loaded = load(Input {
+        profile: &ProfileName::default_profile(),
+        role: crate::latest::Role::Primary,
+        multiplex: None,
+        listeners: &[],
+        home: &home,
+        yaml: Some(yaml.as_bytes()),
+        env: None,
+    });
+    let keys: Vec<_> = loaded
+        .problems
+        .iter()
+        .filter(|p| p.code == "unsupported_key")
+        .filter_map(|p| p.key.clone())
+        .collect();
+    assert!(
+        keys.len() == 2 && keys[0].ends_with("a.coalesce") && keys[1].ends_with("b.cron_job"),
+        "{keys:?}"
+    );
+    let routes = loaded.config.unwrap().webhook.unwrap().routes;
+    assert_eq!(
+        routes.iter().map(|(n, r)| (n.as_str(), r.enabled)).collect::<Vec<_>>(),
+        [("a", true), ("b", false)]
+    );
+}

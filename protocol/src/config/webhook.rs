@@ -182,9 +182,28 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Route {
             deliver_extra.insert(key, text);
         }
     }
+    for key in ["toolsets", "coalesce"].map(below) {
+        if key.is_set() {
+            let message = format!("`{}` is not supported by this version and is ignored", key.path);
+            reader.warn("unsupported_key", reader.place(&key), message, "Remove it, or keep it for 0.19.0.");
+        }
+    }
+    // Running an ordinary turn instead of the job would be worse than refusing.
+    let fires_job = below("cron_job").is_set();
+    if fires_job {
+        let key = below("cron_job");
+        let message =
+            format!("`{}` fires a scheduled job, which this version cannot: the route is disabled", key.path);
+        reader.warn(
+            "unsupported_key",
+            reader.place(&key),
+            message,
+            "Remove the route, or keep it for 0.19.0.",
+        );
+    }
     Route {
         secret: reader.secret(&below("secret")),
-        enabled: reader.flag(&below("enabled")).unwrap_or(true),
+        enabled: reader.flag(&below("enabled")).unwrap_or(true) && !fires_job,
         events: reader.list(&below("events")),
         filters,
         script: reader.text(&below("script")),
