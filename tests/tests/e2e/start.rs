@@ -96,6 +96,20 @@ fn c19_c20_duplicate_credentials_name_both_profiles_and_files() {
 }
 
 #[test]
+fn c21_an_open_policy_without_opt_in_is_refused_with_its_reason_in_the_status() {
+    let home = Home::new();
+    home.profile_with("coder", "platforms: {whatsapp: {enabled: true, dm_policy: open}}\n", "");
+    let text = refused(&home);
+    let reason = "Profile 'coder' enables whatsapp: open policy without allow-all opt-in.";
+    assert!(text.contains(reason) && text.contains("profiles/coder/config.yaml"), "{text}");
+    let status = home.read("coder", "runtime_status.json").unwrap();
+    assert!(status.contains(r#""gateway_state":"startup_failed""#) && status.contains(reason), "{status}");
+    home.write("coder", ".env", "GATEWAY_ALLOW_ALL_USERS=true\n");
+    let gateway = Gateway::start(&home);
+    assert!(gateway.profile("coder").ready);
+}
+
+#[test]
 fn c22_c82_skip_starts_without_the_offender() {
     let home = Home::with_config(&Home::config("true", "  on_profile_error: skip\n"));
     home.profile("ops").profile_with("coder", "platforms: {webhook: {enabled: true}}\n", "");
