@@ -44,7 +44,7 @@ pub(crate) async fn load(
     if env.as_ref().is_ok_and(Option::is_some) {
         check_mode(&home.env_file(), &mut problems);
     }
-    let unreadable = yaml.is_err() || env.is_err();
+    let unusable = yaml.is_err() || env.is_err() || !is_writable(home, &mut problems);
     let (yaml, env) = (yaml.unwrap_or_default(), env.unwrap_or_default());
     let loaded = config::load(Input {
         profile: name,
@@ -56,7 +56,7 @@ pub(crate) async fn load(
         env: env.as_ref().map(|b| b.as_slice()),
     });
     problems.extend(loaded.problems);
-    let mut config = if unreadable { None } else { loaded.config };
+    let mut config = if unusable { None } else { loaded.config };
     if let Some(webhook) = config.as_mut().and_then(|c| c.webhook.as_mut())
         && prepare.role == Role::Secondary
     {
@@ -152,6 +152,18 @@ fn plain(error: &io::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
+/// Whether the home can hold a database, logs and status. Asked up front, because a worker that finds out later has nowhere to
+/// say so.
+fn is_writable(home: &ProfileHome, problems: &mut Vec<Problem>) -> bool {
+    let Err(error) = nix::unistd::access(home.path().as_std_path(), nix::unistd::AccessFlags::W_OK) else {
+        return true;
+    };
+    let message = format!("the home `{}` cannot be written: {}", home.path(), error.desc());
+    let fix = "Make the directory writable for this user, then run `hermes gateway restart`.";
+    problems.push(problem(Severity::Profile, "home_not_writable", home.path(), message, fix));
+    false
+}
+
 /// Warns about credentials that other users may read.
 fn check_mode(path: &Utf8Path, problems: &mut Vec<Problem>) {
     if let Ok(metadata) = fs_err::metadata(path)
@@ -192,6 +204,18 @@ mod tests {
             identity: Secret::new(identity),
             source: "s".into(),
         }
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_written_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
+        let mut problems = Vec::new();
+        assert!(is_writable(&home, &mut problems) && problems.is_empty());
+        let gone = ProfileHome::new(home.path().join("gone"));
+        assert!(!is_writable(&gone, &mut problems));
+        assert_eq!(problems[0].severity, Severity::Profile);
+        assert!(problems[0].message.contains(gone.path().as_str()), "{}", problems[0].message);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Deliveries against a real ledger and a stand-in `gh` on the path: what is sent, retried, given up and resumed.
+
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8PathBuf;

@@ -1,3 +1,5 @@
+//! The inbox on a real database: accepted once, known for a day, reserved and released.
+
 use camino::Utf8PathBuf;
 use hermes_protocol::ProfileHome;
 use tempfile::TempDir;

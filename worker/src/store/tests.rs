@@ -1,3 +1,5 @@
+//! The writer thread on a real database: grouping, rollback of one job alone, waiting for another writer.
+
 use rusqlite::params;
 use tempfile::TempDir;
 

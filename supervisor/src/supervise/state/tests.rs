@@ -1,3 +1,5 @@
+//! Every arrow of the state diagram by example, and random event sequences against what must never happen.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

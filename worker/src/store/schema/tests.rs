@@ -1,3 +1,5 @@
+//! The schema beside that of 0.19.0, and what opening does to new, older, foreign and damaged files.
+
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
