@@ -3,10 +3,16 @@
 //! Parsing needs no home, no configuration and no runtime, so `--help`, `--version` and completion answer at once and
 //! everywhere.
 
+mod config;
 mod demo;
+mod doctor;
 mod gateway;
 mod output;
+mod profile;
+mod setup;
+mod skills;
 mod status;
+mod update;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -71,6 +77,20 @@ enum Command {
         after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched."
     )]
     Demo(DemoArgs),
+    /// Make, copy, show, rename, move and delete profiles.
+    #[command(args_conflicts_with_subcommands = true)]
+    Profile(profile::ProfileArgs),
+    /// Show and change the configuration of a profile.
+    #[command(args_conflicts_with_subcommands = true)]
+    Config(config::ConfigArgs),
+    /// Set up a profile: provider, key, model, platforms.
+    Setup(setup::SetupArgs),
+    /// Show the skills of a profile.
+    Skills(skills::SkillsArgs),
+    /// Update this installation, and the skills that come with it.
+    Update(update::UpdateArgs),
+    /// Find what is wrong, in one profile or in all.
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for your shell.
     #[command(after_help = "Examples:\n  \
         hermes completion bash > ~/.local/share/bash-completion/completions/hermes\n  \
@@ -177,6 +197,27 @@ struct DemoArgs {
     verbose: u8,
 }
 
+/// What a command was called with and in.
+#[derive(Debug)]
+struct Call {
+    env: Surroundings,
+    /// The value of `-p`.
+    flag: Option<String>,
+}
+
+impl Call {
+    /// The home and the profile; a sticky profile that is gone is in `dangling`.
+    fn select(&self) -> Result<home::Selection, HermesError> {
+        Ok(home::select(self.flag.as_deref(), &self.env)?)
+    }
+}
+
+/// Said by commands of the tree that are not carried out yet.
+fn not_built(what: &str) -> Result<u8, HermesError> {
+    let message = format!("`hermes {what}` is not built yet");
+    Err(HermesError::Refused { code: exit::UNAVAILABLE, message, hint: None })
+}
+
 /// A worker that this process shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerRequest {
@@ -235,6 +276,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         return completion(shell, out).map(Next::Exit);
     }
     let env = Surroundings::from_process()?;
+    let call = Call { env: env.clone(), flag: flag.clone() };
     let select = || home::select(flag.as_deref(), &env);
     let code = match cli.command {
         Command::Gateway(GatewayArgs { command, run }) => match command.unwrap_or(GatewayCommand::Run(run)) {
@@ -248,6 +290,12 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         Command::Status(args) => status::run(&args, &select()?, &env, out),
         Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
         Command::Demo(args) => demo::run(args.verbose, &env, out),
+        Command::Profile(args) => profile::run(args, &call),
+        Command::Config(args) => config::run(args, &call),
+        Command::Setup(args) => setup::run(args, &call),
+        Command::Skills(args) => skills::run(args, &call),
+        Command::Update(args) => update::run(args, &call),
+        Command::Doctor(args) => doctor::run(args, &call),
         Command::Completion { .. } => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
@@ -357,7 +405,20 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let mut text = command.render_long_help().to_string();
-        for path in [&["gateway"][..], &["gateway", "run"], &["status"], &["worker"], &["demo"]] {
+        for path in [
+            &["gateway"][..],
+            &["gateway", "run"],
+            &["status"],
+            &["worker"],
+            &["demo"],
+            &["profile"],
+            &["profile", "create"],
+            &["config"],
+            &["setup"],
+            &["skills"],
+            &["update"],
+            &["doctor"],
+        ] {
             let mut at = &mut command;
             for name in path {
                 at = at.find_subcommand_mut(name).unwrap();

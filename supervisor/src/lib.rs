@@ -57,6 +57,7 @@ pub mod instance;
 mod link;
 pub mod logging;
 pub mod metrics;
+mod profile;
 pub mod proxy;
 pub mod report;
 mod server;

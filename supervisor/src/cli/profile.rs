@@ -1,0 +1,161 @@
+//! `hermes profile`: what can be typed, and what is printed about what was done.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand, ValueHint};
+
+use super::{Call, not_built};
+use crate::error::HermesError;
+
+#[derive(Debug, Args)]
+pub(super) struct ProfileArgs {
+    #[command(subcommand)]
+    command: Option<ProfileCommand>,
+    /// For programs (without a subcommand: the selected profile).
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfileCommand {
+    /// Make a profile, empty or from another one.
+    #[command(after_help = "Examples:\n  hermes profile create coder\n  \
+        hermes profile create work --clone-from coder --description 'Answers work mail'\n  \
+        hermes profile create twin --clone-all --no-alias")]
+    Create(CreateArgs),
+    /// List the profiles.
+    List {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one profile.
+    Show {
+        /// Which.
+        #[arg(value_hint = ValueHint::Other)]
+        name: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a profile the one that commands without -p work with.
+    Use {
+        /// Which; `default` goes back to the built-in one.
+        #[arg(value_hint = ValueHint::Other)]
+        name: String,
+    },
+    /// Make, or remove, the command that stands for `hermes -p NAME`.
+    #[command(
+        after_help = "Examples:\n  hermes profile alias coder\n  hermes profile alias coder --name code\n  \
+        hermes profile alias coder --remove"
+    )]
+    Alias {
+        /// The profile.
+        #[arg(value_hint = ValueHint::Other)]
+        name: String,
+        /// Name of the command [default: the profile's].
+        #[arg(long = "name", value_name = "ALIAS", value_hint = ValueHint::Other)]
+        alias: Option<String>,
+        /// Remove it; without --name, remove all of this profile's.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Give a profile another name.
+    Rename {
+        /// Its name.
+        #[arg(value_hint = ValueHint::Other)]
+        old: String,
+        /// Its new name.
+        #[arg(value_hint = ValueHint::Other)]
+        new: String,
+    },
+    /// Delete a profile and everything in its home.
+    Delete {
+        /// Which.
+        #[arg(value_hint = ValueHint::Other)]
+        name: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Write a profile, without credentials, to an archive.
+    Export {
+        /// Which.
+        #[arg(value_hint = ValueHint::Other)]
+        name: String,
+        /// The archive [default: NAME.tar.gz].
+        #[arg(value_name = "ARCHIVE", conflicts_with = "output", value_hint = ValueHint::FilePath)]
+        archive: Option<Utf8PathBuf>,
+        /// The archive [default: NAME.tar.gz].
+        #[arg(short, long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        output: Option<Utf8PathBuf>,
+        /// Also the databases (session history), each as of one instant.
+        #[arg(long)]
+        history: bool,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a profile from an archive.
+    Import {
+        /// The archive: tar, gzip or zstd.
+        #[arg(value_hint = ValueHint::FilePath)]
+        archive: Utf8PathBuf,
+        /// Its name here [default: the name in the archive].
+        #[arg(value_name = "PROFILE", conflicts_with = "name", value_hint = ValueHint::Other)]
+        profile: Option<String>,
+        /// Its name here [default: the name in the archive].
+        #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+        name: Option<String>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show or set what a profile is for.
+    Describe {
+        /// Which.
+        #[arg(value_hint = ValueHint::Other)]
+        name: Option<String>,
+        /// The new description.
+        #[arg(long, value_name = "TEXT")]
+        text: Option<String>,
+        /// For programs.
+        #[arg(long, conflicts_with = "text")]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// Its name: lower-case letters, digits, `-` and `_`.
+    #[arg(value_hint = ValueHint::Other)]
+    name: String,
+    /// Copy configuration, keys, SOUL.md, skills and memories of the selected profile.
+    #[arg(long)]
+    clone: bool,
+    /// The same, of this profile.
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::Other)]
+    clone_from: Option<String>,
+    /// Copy everything except history, caches and what belongs to one process.
+    #[arg(long)]
+    clone_all: bool,
+    /// Copy bot tokens and platform sections too; two profiles cannot use one bot at a time.
+    #[arg(long)]
+    clone_channels: bool,
+    /// Make no alias command.
+    #[arg(long)]
+    no_alias: bool,
+    /// Leave out the bundled skills.
+    #[arg(long)]
+    no_skills: bool,
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `hermes profile …`.
+pub(super) fn run(_args: ProfileArgs, _call: &Call) -> Result<u8, HermesError> {
+    not_built("profile")
+}

@@ -1,0 +1,5 @@
+//! Commands that do their work and end, as somebody types them: texts, exit codes, files. Nothing here needs a gateway to run.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod help;
