@@ -295,7 +295,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         Command::Setup(args) => setup::run(args, &call),
         Command::Skills(args) => skills::run(args, &call),
         Command::Update(args) => update::run(args, &call),
-        Command::Doctor(args) => doctor::run(args, &call),
+        Command::Doctor(args) => doctor::run(&args, &call),
         Command::Completion { .. } => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))

@@ -128,6 +128,11 @@ impl Desired {
         self.stopped.contains(name)
     }
 
+    /// The profiles that were stopped on purpose, by name.
+    pub fn stopped(&self) -> impl Iterator<Item = &ProfileName> {
+        self.stopped.iter()
+    }
+
     /// Remembers that `name` is stopped, or wanted again. When this returns without an error it survives a power loss; with
     /// one, memory and file are as before.
     pub fn set_stopped(&mut self, name: &ProfileName, stopped: bool) -> Result<(), DesiredError> {

@@ -51,6 +51,7 @@ pub mod cli;
 pub mod client;
 pub mod desired;
 mod disk;
+mod doctor;
 pub mod error;
 pub mod home;
 pub mod instance;

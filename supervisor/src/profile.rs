@@ -5,7 +5,7 @@
 //! **A profile appears and disappears by one `rename`.** Whatever makes one builds it in a hidden directory beside its final
 //! place (`staging`), syncs it, and renames it without overwriting; whatever removes one first renames it to a hidden name. A
 //! reader, the supervisor's watch included, sees a whole home or none. Hidden leftovers of a process that died are swept by the
-//! next command that makes or removes a profile; a lock held for the maker's life tells them from work in progress.
+//! next command that makes or removes a profile; a lock that makers share for their lives tells them from work in progress.
 //!
 //! **Order.** disk, then the gateway: a change is complete on disk before the running gateway is told (`live`), and the
 //! gateway's own watch sees it even if nobody tells. Renaming and deleting ask the gateway first to release the profile, and
@@ -14,4 +14,6 @@
 //! **What belongs to a profile** and what to one process, one machine or one identity is decided by one table (`entries`),
 //! which copying, exporting and importing share.
 
-mod staging;
+pub(crate) mod entries;
+pub(crate) mod skeleton;
+pub(crate) mod staging;

@@ -96,6 +96,11 @@ impl Homes {
         self.profiles.contains_key(name)
     }
 
+    /// Directories below `profiles/` that have a profile's name and nothing of one.
+    pub fn bare_directories(&self) -> impl Iterator<Item = &ProfileName> {
+        self.directories.iter().filter(|name| !self.profiles.contains_key(*name))
+    }
+
     fn changes_to(&self, newer: &Self) -> Vec<HomeEvent> {
         let mut events = Vec::new();
         for (name, old) in &self.profiles {

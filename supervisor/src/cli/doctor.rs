@@ -1,11 +1,17 @@
-//! `hermes doctor`: finds what is wrong.
+//! `hermes doctor`: finds what is wrong, in one profile or in all; exit 1 when something fails.
 
 use clap::Args;
+use hermes_protocol::exit;
 
-use super::{Call, not_built};
+use super::Call;
+use super::output::Output;
+use crate::doctor::{self, Grade};
 use crate::error::HermesError;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 nothing fails (warnings may stand), 1 something fails.\n\n\
+    Examples:\n  hermes doctor\n  hermes doctor -p coder --fix\n  \
+    hermes doctor --json | jq '.findings[] | select(.grade == \"failure\")'")]
 pub(super) struct DoctorArgs {
     /// For programs.
     #[arg(long)]
@@ -16,6 +22,15 @@ pub(super) struct DoctorArgs {
 }
 
 /// `hermes doctor`.
-pub(super) fn run(_args: DoctorArgs, _call: &Call) -> Result<u8, HermesError> {
-    not_built("doctor")
+pub(super) fn run(args: &DoctorArgs, call: &Call) -> Result<u8, HermesError> {
+    let mut out = Output::stdout();
+    let selection = call.select()?;
+    let mut findings = doctor::examine(&selection, &call.env);
+    if args.fix {
+        doctor::apply(&mut findings);
+    }
+    let text = if args.json { doctor::json(&findings) } else { doctor::text(&findings, call.env.colors()) };
+    out.write(&text)?;
+    let fails = findings.iter().any(|f| f.stands() && f.grade == Grade::Failure);
+    Ok(if fails { exit::FAILURE } else { exit::OK })
 }

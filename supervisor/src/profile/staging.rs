@@ -1,4 +1,4 @@
-//! A new home under construction: hidden, locked by its maker, published by one rename or removed.
+//! A new home under construction: hidden, published by one rename or removed; swept by the next maker if its own died.
 //!
 //! Lives in `profiles/` itself, so that the last step is a rename within one file system. The name starts with a dot, which every
 //! reader of `profiles/` skips.
@@ -11,15 +11,16 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 
 /// How hidden directories under construction, and homes on their way out, begin.
 pub(crate) const PREFIX: &str = ".hermes-";
-/// What a maker holds locked, inside the hidden directory; removed before publishing.
-const LOCK: &str = ".hermes-building";
+/// Held shared by every maker and exclusively by whoever sweeps, so that a directory is either swept or in work. Never removed.
+const LOCK: &str = ".hermes-making.lock";
 
 /// A hidden directory of ours. Dropping it removes it and everything in it.
 #[derive(Debug)]
 pub(crate) struct Staging {
     path: Utf8PathBuf,
-    lock: Option<Flock<std::fs::File>>,
     published: bool,
+    /// Released last: until then nobody sweeps.
+    _making: Flock<std::fs::File>,
 }
 
 impl Staging {
@@ -38,13 +39,10 @@ impl Staging {
             }
         }
         sweep(&profiles);
+        let making = lock(&profiles, FlockArg::LockShared)?;
         let dir = tempfile::Builder::new().prefix(&format!("{PREFIX}{name}-")).tempdir_in(&profiles)?.keep();
         let path = Utf8PathBuf::from_path_buf(dir).map_err(|_| io::Error::other("the path is not UTF-8"))?;
-        let mut staging = Self { path, lock: None, published: false };
-        let file = fs_err::File::create(staging.path.join(LOCK))?.into_parts().0;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| io::Error::from(e))?;
-        staging.lock = Some(lock);
-        Ok(staging)
+        Ok(Self { path, published: false, _making: making })
     }
 
     /// Where to build.
@@ -55,7 +53,6 @@ impl Staging {
     /// Syncs everything and gives it its name; fails with `AlreadyExists` where that is taken. After `Ok` the profile exists,
     /// after `Err` nothing does.
     pub(crate) fn publish(mut self, root: &RootHome, name: &ProfileName) -> io::Result<ProfileHome> {
-        fs_err::remove_file(self.path.join(LOCK))?;
         sync_file_system(&self.path)?;
         let home = root.profile(name);
         rename_new(&self.path, home.path())?;
@@ -98,14 +95,83 @@ fn sync_file_system(path: &Utf8Path) -> io::Result<()> {
     nix::unistd::syncfs(dir.file()).map_err(io::Error::from)
 }
 
-/// Removes hidden directories whose maker is gone.
+/// Removes hidden directories whose maker is gone; nothing while anybody makes something.
 pub(crate) fn sweep(profiles: &Utf8Path) {
-    let Ok(entries) = profiles.read_dir_utf8() else { return };
-    for entry in entries.filter_map(Result::ok).filter(|e| e.file_name().starts_with(PREFIX)) {
-        let lock = fs_err::File::open(entry.path().join(LOCK)).map(|file| file.into_parts().0);
-        let alive = lock.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
-        if !alive {
-            let _ = fs_err::remove_dir_all(entry.path());
-        }
+    if abandoned(profiles).is_empty() {
+        return;
+    }
+    let Ok(_alone) = lock(profiles, FlockArg::LockExclusiveNonblock) else { return };
+    for path in abandoned(profiles) {
+        // What cannot be removed now is tried again by the next maker.
+        let _ = fs_err::remove_dir_all(path);
+    }
+}
+
+/// Hidden directories of ours, in work or left behind.
+pub(crate) fn abandoned(profiles: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let Ok(entries) = profiles.read_dir_utf8() else { return Vec::new() };
+    let ours = entries.filter_map(Result::ok).filter(|e| e.file_name().starts_with(PREFIX));
+    ours.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path().to_owned()).collect()
+}
+
+/// The lock that makers share.
+pub(crate) fn making(root: &RootHome) -> io::Result<Flock<std::fs::File>> {
+    lock(&root.profiles(), FlockArg::LockShared)
+}
+
+fn lock(profiles: &Utf8Path, how: FlockArg) -> io::Result<Flock<std::fs::File>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(profiles.join(LOCK))?;
+    Flock::lock(file, how).map_err(|(_, e)| io::Error::from(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, RootHome) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("root")).unwrap();
+        (dir, RootHome::new(path))
+    }
+
+    #[test]
+    fn a_home_appears_whole_or_not_at_all() {
+        let (_dir, root) = root();
+        let name: ProfileName = "coder".parse().unwrap();
+        let staging = Staging::begin(&root, &name).unwrap();
+        fs_err::write(staging.path().join("SOUL.md"), "x").unwrap();
+        assert!(!crate::watch::scan(&root).contains(&name));
+        let hidden = staging.path().to_owned();
+        drop(staging);
+        assert!(!hidden.exists());
+        let staging = Staging::begin(&root, &name).unwrap();
+        fs_err::write(staging.path().join("SOUL.md"), "x").unwrap();
+        let home = staging.publish(&root, &name).unwrap();
+        assert!(home.soul().exists() && crate::watch::scan(&root).contains(&name));
+        let second = Staging::begin(&root, &name).unwrap();
+        assert_eq!(second.publish(&root, &name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(abandoned(&root.profiles()).is_empty());
+    }
+
+    #[test]
+    fn leftovers_are_swept_and_work_in_progress_is_not() {
+        let (_dir, root) = root();
+        let (one, two): (ProfileName, ProfileName) = ("one".parse().unwrap(), "two".parse().unwrap());
+        let working = Staging::begin(&root, &one).unwrap();
+        let left = root.profiles().join(".hermes-dead-abc");
+        fs_err::create_dir(&left).unwrap();
+        let second = Staging::begin(&root, &two).unwrap();
+        assert!(working.path().exists() && left.exists(), "nothing is swept while somebody works");
+        drop((working, second));
+        let third = Staging::begin(&root, &two).unwrap();
+        assert!(!left.exists() && third.path().exists());
     }
 }

@@ -1,0 +1,106 @@
+//! What the system gives: room on the disk, open files, notifications, a private directory for sockets.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
+
+use super::{Finding, Grade, Patient, Repair, Section};
+
+/// Below this a database may not be able to commit, in bytes.
+const DISK_FAILURE: u64 = 100 << 20;
+/// Below this somebody should clean up, in bytes.
+const DISK_WARNING: u64 = 1 << 30;
+/// Descriptors the gateway needs for itself: listeners, logs, notifications, clients of its socket.
+const OWN_DESCRIPTORS: u64 = 128;
+/// Descriptors of one worker in the gateway: data listener, control link, and idle connections to it.
+const PER_WORKER: u64 = 12;
+/// Descriptors of one client connection: the client's and the worker's side.
+const PER_CONNECTION: u64 = 2;
+/// Connections that should fit at least, all profiles together.
+const CONNECTIONS: u64 = 1024;
+
+pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !patient.root.path().is_dir() {
+        let message = format!("there is no home yet at {}", patient.root.path());
+        let next = "`hermes profile create NAME` or `hermes gateway run` makes it";
+        findings.push(finding(Grade::Warning, "no_home", message).next(next));
+        return findings;
+    }
+    findings.extend(disk(patient));
+    findings.extend(descriptors(patient.homes.names().count() as u64));
+    findings.extend(runtime_directory(patient));
+    findings
+}
+
+fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Finding {
+    Finding::new(Section::Machine, grade, code, message)
+}
+
+fn disk(patient: &Patient<'_>) -> Option<Finding> {
+    let root = patient.root.path();
+    let stat = statvfs(root.as_std_path()).ok()?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    let room = format!("{} free on the disk of {root}", size(free));
+    let grade = match free {
+        0..DISK_FAILURE => Grade::Failure,
+        DISK_FAILURE..DISK_WARNING => Grade::Warning,
+        _ => Grade::Good,
+    };
+    let found = finding(grade, "disk_space", room);
+    Some(if grade == Grade::Good {
+        found
+    } else {
+        found.next(
+            "free some room: with a full disk webhooks are answered with 503 and nothing new is accepted",
+        )
+    })
+}
+
+/// A number of bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{} kB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{} MB", bytes >> 20),
+        _ => format!("{} GB", bytes >> 30),
+    }
+}
+
+fn descriptors(profiles: u64) -> Option<Finding> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let wanted = OWN_DESCRIPTORS + profiles * PER_WORKER + CONNECTIONS * PER_CONNECTION;
+    Some(if hard >= wanted {
+        finding(Grade::Good, "descriptor_limit", format!("up to {hard} open files"))
+    } else {
+        let message = format!(
+            "at most {hard} open files; {profiles} profiles and {CONNECTIONS} connections need {wanted}"
+        );
+        finding(Grade::Warning, "descriptor_limit", message)
+            .next(format!("raise it: `ulimit -Hn {wanted}`, or LimitNOFILE={wanted} in the unit"))
+    })
+}
+
+fn runtime_directory(patient: &Patient<'_>) -> Vec<Finding> {
+    let directory = patient.env.runtime_dir(patient.root.path());
+    let mut findings = Vec::new();
+    let longest = patient.profiles.iter().map(|name| directory.data_socket(name));
+    if let Some(e) = longest.chain([directory.supervisor_socket()]).find_map(Result::err) {
+        findings.push(finding(Grade::Failure, "socket_path", e.to_string()));
+    }
+    let Ok(meta) = fs_err::metadata(directory.path()) else { return findings };
+    if meta.uid() != patient.env.uid {
+        let message = format!("{} belongs to user {}", directory.path(), meta.uid());
+        let next = "run as that user, or set XDG_RUNTIME_DIR to a directory of your own";
+        findings.push(finding(Grade::Failure, "runtime_dir", message).next(next));
+    } else if meta.mode() & 0o077 != 0 {
+        let message = format!("{} is open to other users (mode {:o})", directory.path(), meta.mode() & 0o777);
+        let repair = Repair::Mode(directory.path().to_owned(), hermes_protocol::endpoint::DIR_MODE);
+        findings.push(
+            finding(Grade::Failure, "runtime_dir", message)
+                .next(format!("chmod 700 {}", directory.path()))
+                .repair(repair),
+        );
+    }
+    findings
+}

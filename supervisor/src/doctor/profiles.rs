@@ -1,0 +1,235 @@
+//! Each profile: is its configuration what a start would accept, are its files there and private, is its database whole.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use hermes_protocol::config::{self, EngineKind, Input, MAX_FILE_LEN, ProfileConfig};
+use hermes_protocol::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
+use hermes_protocol::{ProfileHome, ProfileName};
+
+use super::{Finding, Grade, Patient, Repair, Section};
+use crate::disk;
+use crate::home::Selection;
+
+/// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
+const MODEL: usize = 30;
+/// Databases up to this size are read through, in bytes; larger ones take too long for a look.
+const DATABASE: u64 = 64 << 20;
+
+/// A profile whose files were read.
+pub(super) struct Examined {
+    pub(super) name: ProfileName,
+    /// `None` where the files cannot be used.
+    pub(super) config: Option<ProfileConfig>,
+}
+
+fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Finding {
+    Finding::new(Section::Profiles, grade, code, message)
+}
+
+pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Finding>, Vec<Examined>) {
+    let mut findings = Vec::new();
+    let named = patient.profiles.iter().filter(|name| !name.is_default()).count();
+    if named > 0 && !patient.only {
+        findings.push(finding(Grade::Good, "profiles", format!("{named} profile(s) found")));
+    }
+    // The default's settings decide how the others are read, whether or not it was asked for.
+    let default = ProfileName::default_profile();
+    let first = read(patient, &default, None);
+    let settings = first.0.as_ref().and_then(|config| config.gateway.clone());
+    let mut examined = Vec::new();
+    let mut first = Some(first);
+    for name in &patient.profiles {
+        let loaded = if name.is_default() { first.take() } else { None };
+        let (config, problems) = loaded.unwrap_or_else(|| read(patient, name, settings.as_ref()));
+        let home = patient.root.profile(name);
+        findings.push(summary(patient, name, &home, config.as_ref()));
+        findings.extend(problems.iter().map(|problem| from_problem(name, problem)));
+        findings.extend(files(name, &home));
+        findings.extend(engine(name, &home, config.as_ref()));
+        findings.extend(database(name, &home));
+        examined.push(Examined { name: name.clone(), config });
+    }
+    if let Some(config) = first.and_then(|(config, _)| config) {
+        // Not asked for, and still somebody whose credentials the others may have.
+        examined.push(Examined { name: default, config: Some(config) });
+    }
+    if patient.only {
+        for name in patient.homes.names().filter(|n| **n != selection.profile && !n.is_default()) {
+            let (config, _) = read(patient, name, settings.as_ref());
+            examined.push(Examined { name: name.clone(), config });
+        }
+    }
+    (findings, examined)
+}
+
+/// Reads both files as the profile's worker would. `settings` of the default profile with multiplexing make it a secondary.
+fn read(
+    patient: &Patient<'_>,
+    name: &ProfileName,
+    settings: Option<&GatewaySettings>,
+) -> (Option<ProfileConfig>, Vec<Problem>) {
+    let home = patient.root.profile(name);
+    let bytes = |path: &Utf8Path| disk::read_bounded(path, MAX_FILE_LEN + 1).ok();
+    let (yaml, env) = (bytes(&home.config()), bytes(&home.env_file()));
+    let multiplexed = settings.filter(|s| s.multiplex);
+    let listeners: Vec<BoundListener> = multiplexed.map(|s| listeners(s)).unwrap_or_default();
+    let loaded = config::load(Input {
+        profile: name,
+        role: if multiplexed.is_some() { Role::Secondary } else { Role::Primary },
+        multiplex: None,
+        listeners: &listeners,
+        home: &home,
+        yaml: yaml.as_deref(),
+        env: env.as_deref(),
+    });
+    (loaded.config, loaded.problems)
+}
+
+fn listeners(settings: &GatewaySettings) -> Vec<BoundListener> {
+    let bound = |setting: &hermes_protocol::latest::ListenerSetting| BoundListener {
+        address: format!("{}:{}", setting.host.as_deref().unwrap_or("0.0.0.0"), setting.port),
+        host: setting.host.clone(),
+        platforms: vec![setting.platform.clone()],
+    };
+    settings.listeners.iter().map(bound).collect()
+}
+
+/// The line of 0.19.0: what runs, which model, what is missing.
+fn summary(
+    patient: &Patient<'_>,
+    name: &ProfileName,
+    home: &ProfileHome,
+    config: Option<&ProfileConfig>,
+) -> Finding {
+    let mut parts = Vec::new();
+    let served = patient.status.iter().flat_map(|s| &s.profiles).any(|p| p.name == name.as_str() && p.ready);
+    if served {
+        parts.push("gateway running".to_owned());
+    }
+    let model: String = config.map(|c| c.model.default.chars().take(MODEL).collect()).unwrap_or_default();
+    if !model.is_empty() {
+        parts.push(model);
+    }
+    let mut grade = Grade::Good;
+    if !home.config().exists() {
+        parts.push("⚠ missing config".to_owned());
+    } else if config.is_none() {
+        grade = Grade::Failure;
+        parts.push("✗ configuration cannot be used".to_owned());
+    }
+    if !home.env_file().exists() {
+        parts.push("no .env".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("configured".to_owned());
+    }
+    finding(grade, "profile", parts.join(", ")).of(name)
+}
+
+fn from_problem(name: &ProfileName, problem: &Problem) -> Finding {
+    let grade = if problem.severity == Severity::Warning { Grade::Warning } else { Grade::Failure };
+    let mut found = finding(grade, "configuration", problem.message.clone()).of(name);
+    if !problem.file.is_empty() {
+        let mut place = problem.file.clone();
+        for number in [problem.line, problem.column].into_iter().map_while(|n| n) {
+            place = format!("{place}:{number}");
+        }
+        found = found.at(place);
+    }
+    found.next.clone_from(&problem.fix);
+    found
+}
+
+/// Owner, modes, presence.
+fn files(name: &ProfileName, home: &ProfileHome) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let path = home.path();
+    if let Ok(meta) = fs_err::metadata(path)
+        && meta.mode() & 0o077 != 0
+    {
+        let message = format!("its home is open to other users (mode {:o})", meta.mode() & 0o777);
+        let found = finding(Grade::Warning, "home_mode", message).of(name).at(path);
+        findings.push(found.next(format!("chmod 700 {path}")).repair(Repair::Mode(path.to_owned(), 0o700)));
+    }
+    for file in [home.env_file(), path.join("auth.json")] {
+        let Ok(own) = fs_err::symlink_metadata(&file) else { continue };
+        let Ok(meta) = fs_err::metadata(&file) else {
+            let message = "a symbolic link that leads nowhere";
+            findings.push(finding(Grade::Failure, "dangling_link", message).of(name).at(&file));
+            continue;
+        };
+        if meta.mode() & 0o077 != 0 {
+            let message = format!(
+                "`{}` is readable by other users (mode {:o})",
+                file.file_name().unwrap_or_default(),
+                meta.mode() & 0o777
+            );
+            let found = finding(Grade::Failure, "secret_mode", message).of(name).at(&file);
+            let found = found.next(format!("chmod 600 {file}"));
+            // The target of a link may be shared on purpose; it is not ours to change.
+            findings.push(if own.is_symlink() { found } else { found.repair(Repair::Mode(file, 0o600)) });
+        }
+    }
+    if !home.env_file().exists() && fs_err::symlink_metadata(home.env_file()).is_err() && path.is_dir() {
+        let found = finding(Grade::Warning, "no_env", "it has no .env").of(name).at(home.env_file());
+        let next = format!("`hermes -p {name} config set NAME_API_KEY -` stores a key");
+        findings.push(found.next(next).repair(Repair::SeedEnv(home.env_file())));
+    }
+    findings
+}
+
+/// Whether anything can answer.
+fn engine(name: &ProfileName, home: &ProfileHome, config: Option<&ProfileConfig>) -> Option<Finding> {
+    let config = config.filter(|c| c.agent.engine == EngineKind::Native)?;
+    if config.model.default.is_empty() {
+        return Some(
+            finding(Grade::Warning, "no_model", "no model is configured: its agent cannot answer")
+                .of(name)
+                .at(home.config())
+                .next(format!("`hermes -p {name} setup`")),
+        );
+    }
+    let in_file = config.model.api_key.is_some() || config.providers.iter().any(|p| p.api_key.is_some());
+    let in_env = config
+        .env
+        .iter()
+        .any(|(key, value)| key.ends_with("_API_KEY") && key != "API_SERVER_KEY" && !value.is_empty());
+    let local = config
+        .model
+        .base_url
+        .as_deref()
+        .is_some_and(|url| url.contains("127.0.0.1") || url.contains("localhost"));
+    (!in_file && !in_env && !local).then(|| {
+        finding(Grade::Warning, "no_key", "no provider key is configured: its agent cannot answer")
+            .of(name)
+            .at(home.env_file())
+            .next(format!("`hermes -p {name} setup`"))
+    })
+}
+
+/// A database that cannot be read stops its profile.
+fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
+    let path = home.state_db();
+    let length = fs_err::metadata(&path).ok()?.len();
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let check = || -> rusqlite::Result<String> {
+        let db = rusqlite::Connection::open_with_flags(path.as_std_path(), flags)?;
+        db.busy_timeout(std::time::Duration::from_secs(2))?;
+        if length > DATABASE {
+            return db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok("ok".to_owned()));
+        }
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+    };
+    let bad = |message: String| {
+        finding(Grade::Failure, "database", message)
+            .of(name)
+            .at(&path)
+            .next("keep a copy of the file; `sqlite3 state.db .recover` saves what can be read")
+    };
+    match check() {
+        Ok(answer) if answer == "ok" => None,
+        Ok(answer) => Some(bad(format!("its database is damaged: {answer}"))),
+        Err(e) => Some(bad(format!("its database cannot be read: {e}"))),
+    }
+}
