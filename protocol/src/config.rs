@@ -19,6 +19,8 @@
 mod api_server;
 mod catalog;
 mod dotenv;
+pub mod dotenv_edit;
+pub mod edit;
 mod gateway;
 mod keys;
 mod platforms;

@@ -1,8 +1,10 @@
 //! `.env`: lines of `NAME=VALUE`, optionally after `export `; whole-line comments; one pair of outer quotes is stripped; an
-//! unquoted value ends at white space followed by `#`. No escapes, no values over several lines, no references.
+//! unquoted value ends at white space followed by `#`. Within double quotes `\"` and `\\` stand for `"` and `\`, which is how
+//! 0.19.0 writes them; no other escapes, no values over several lines, no references.
 //!
 //! A line that is something else is skipped with its number; its content never leaves this module.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::MAX_FILE_LEN;
@@ -49,7 +51,7 @@ pub(super) fn parse(bytes: &[u8]) -> Dotenv {
     out
 }
 
-fn variable(line: &[u8]) -> Result<Option<(&str, &str)>, &'static str> {
+fn variable(line: &[u8]) -> Result<Option<(&str, Cow<'_, str>)>, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8 and was skipped")?;
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -71,23 +73,58 @@ fn variable(line: &[u8]) -> Result<Option<(&str, &str)>, &'static str> {
     Ok(Some((name, value_of(value)?)))
 }
 
-fn value_of(value: &str) -> Result<&str, &'static str> {
+fn value_of(value: &str) -> Result<Cow<'_, str>, &'static str> {
     let trimmed = value.trim();
     let Some(quote) = trimmed.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
         let comment = value
             .char_indices()
             .zip(value.chars().skip(1))
             .find(|((_, a), b)| a.is_whitespace() && *b == '#');
-        return Ok(comment.map_or(value, |((at, _), _)| &value[..at]).trim());
+        return Ok(comment.map_or(value, |((at, _), _)| &value[..at]).trim().into());
     };
     let inner = &trimmed[1..];
+    if quote == '"' && inner.contains('\\') {
+        return Ok(unescaped(inner)?.into());
+    }
     if let Some((text, rest)) = inner.split_once(quote) {
         let comment = rest.starts_with(char::is_whitespace) && rest.trim_start().starts_with('#');
         if rest.is_empty() || comment {
-            return Ok(text);
+            return Ok(text.into());
         }
     }
-    inner.strip_suffix(quote).ok_or("the value's opening quote has no closing quote; the line was skipped")
+    inner.strip_suffix(quote).map(Cow::Borrowed).ok_or(UNCLOSED)
+}
+
+const UNCLOSED: &str = "the value's opening quote has no closing quote; the line was skipped";
+
+/// Behind an opening double quote, up to the closing one.
+fn unescaped(inner: &str) -> Result<String, &'static str> {
+    let mut text = String::with_capacity(inner.len());
+    let mut chars = inner.char_indices().peekable();
+    // A quote in the middle is part of the value, as without escapes; the last one closes it.
+    let mut closed = None;
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => match chars.peek() {
+                Some((_, next @ ('"' | '\\'))) => {
+                    text.push(*next);
+                    chars.next();
+                }
+                _ => text.push(c),
+            },
+            '"' => {
+                let rest = &inner[at + 1..];
+                let comment = rest.starts_with(char::is_whitespace) && rest.trim_start().starts_with('#');
+                if rest.is_empty() || comment {
+                    closed = Some(());
+                    break;
+                }
+                text.push(c);
+            }
+            c => text.push(c),
+        }
+    }
+    closed.map(|()| text).ok_or(UNCLOSED)
 }
 
 #[cfg(test)]
