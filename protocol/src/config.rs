@@ -22,6 +22,7 @@ mod dotenv;
 pub mod dotenv_edit;
 pub mod edit;
 mod gateway;
+mod glance;
 mod keys;
 mod platforms;
 mod problem;
@@ -33,6 +34,7 @@ mod webhook;
 mod yaml;
 
 pub use gateway::is_loopback;
+pub use glance::{Glance, channel_variables, glance, platform_of_variable};
 pub use secret::{Env, Secret};
 pub use types::{
     Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,

@@ -390,6 +390,7 @@ mod tests {
             xdg_runtime_dir: None,
             temp_dir: "/tmp".into(),
             current_dir: "/".into(),
+            path: Vec::new(),
             uid: 1,
             no_color: true,
         };

@@ -41,6 +41,39 @@ pub(crate) fn read_bounded(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
+/// The first `limit` bytes of a regular file.
+pub(crate) fn read_start(path: &Utf8Path, limit: u64) -> io::Result<Vec<u8>> {
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    use std::io::Read as _;
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
+    let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Replaces a file of the user's: by temporary file, sync and rename; a link is followed, mode and owner of what is there are
+/// kept; a new file has mode 0600.
+pub(crate) fn replace(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let real = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
+    let before = fs_err::metadata(&real).ok();
+    let dir = real.parent().unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    if let Some(meta) = before {
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(meta.mode() & 0o7777))?;
+        // Only root may give files away; everybody else owns what he replaces.
+        let _ = std::os::unix::fs::fchown(file.as_file(), Some(meta.uid()), Some(meta.gid()));
+    }
+    file.as_file().sync_all()?;
+    file.persist(&real).map_err(|e| e.error)?;
+    fs_err::File::open(dir)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub temp_dir: Utf8PathBuf,
     /// The working directory, for relative paths.
     pub current_dir: Utf8PathBuf,
+    /// Directories of the PATH that are absolute.
+    pub path: Vec<Utf8PathBuf>,
     /// Effective user id.
     pub uid: u32,
     /// `NO_COLOR` is set, or the terminal is a dumb one.
@@ -58,6 +60,7 @@ impl Surroundings {
             xdg_runtime_dir: path("XDG_RUNTIME_DIR")?,
             temp_dir: path("TMPDIR")?.unwrap_or_else(|| "/tmp".into()),
             current_dir,
+            path: search_path(get("PATH")),
             uid: nix::unistd::geteuid().as_raw(),
             no_color,
         })
@@ -73,6 +76,15 @@ impl Surroundings {
         let home = home.canonicalize_utf8().unwrap_or_else(|_| home.to_owned());
         RuntimeDir::new(&RootHome::new(home), self.xdg_runtime_dir.as_deref(), &self.temp_dir, self.uid)
     }
+}
+
+/// The directories in which a shell looks for commands; what is not UTF-8 or not absolute is left out.
+fn search_path(value: Option<OsString>) -> Vec<Utf8PathBuf> {
+    let dirs = value.map(|value| std::env::split_paths(&value).collect::<Vec<_>>()).unwrap_or_default();
+    dirs.into_iter()
+        .filter_map(|dir| Utf8PathBuf::from_path_buf(dir).ok())
+        .filter(|dir| dir.is_absolute())
+        .collect()
 }
 
 /// Who chose the profile.

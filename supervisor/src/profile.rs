@@ -14,6 +14,7 @@
 //! **What belongs to a profile** and what to one process, one machine or one identity is decided by one table (`entries`),
 //! which copying, exporting and importing share.
 
+pub(crate) mod alias;
 pub(crate) mod entries;
 pub(crate) mod skeleton;
 pub(crate) mod staging;

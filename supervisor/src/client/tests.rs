@@ -143,6 +143,7 @@ fn the_recorded_runtime_directory_is_the_second_place_to_look() {
         xdg_runtime_dir: Some(path.join("mine")),
         temp_dir: path.clone(),
         current_dir: path.clone(),
+        path: Vec::new(),
         uid: 0,
         no_color: true,
     };

@@ -19,6 +19,7 @@ fn place() -> Place {
         xdg_runtime_dir: None,
         temp_dir: "/tmp".into(),
         current_dir: user,
+        path: Vec::new(),
         uid: 1000,
         no_color: true,
     };

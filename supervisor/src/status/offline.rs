@@ -193,6 +193,7 @@ mod tests {
             xdg_runtime_dir: Some(path.join("run")),
             temp_dir: path.clone(),
             current_dir: path.clone(),
+            path: Vec::new(),
             uid: 0,
             no_color: true,
         };

@@ -1,0 +1,137 @@
+//! The few things about a `config.yaml` that a list of profiles, a copy or an alias needs, without judging the rest.
+
+use super::reader::boolean;
+use super::yaml::{self, Node, Value};
+use super::{catalog, dotenv};
+
+/// What one look shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The file is not YAML, or not a mapping.
+    pub invalid: bool,
+    /// `model` as text, or `model.default`, `model.model`, `model.name`.
+    pub model: Option<String>,
+    /// `model.provider` or `provider`.
+    pub provider: Option<String>,
+    /// `profiles.alias_prefix`.
+    pub alias_prefix: Option<String>,
+    /// Whether multiplexing is asked for.
+    pub multiplex: bool,
+    /// Where blocks of platforms stand: paths of keys.
+    pub platform_blocks: Vec<Vec<String>>,
+    /// The platforms named in those.
+    pub platforms: Vec<String>,
+}
+
+/// Looks at a file's bytes.
+pub fn glance(bytes: &[u8]) -> Glance {
+    let (node, flaws) = yaml::parse(bytes);
+    if flaws.iter().any(|flaw| flaw.fatal) {
+        return Glance { invalid: true, ..Glance::default() };
+    }
+    let Some(root) = node else { return Glance::default() };
+    if !matches!(root.value, Value::Map(_)) {
+        return Glance { invalid: true, ..Glance::default() };
+    }
+    let mut seen = Glance::default();
+    match root.get("model").map(|e| &e.value) {
+        Some(model) if matches!(model.value, Value::Map(_)) => {
+            seen.model = ["default", "model", "name"].iter().find_map(|key| text(model, key));
+            seen.provider = text(model, "provider");
+        }
+        Some(_) => seen.model = text(&root, "model"),
+        None => {}
+    }
+    seen.provider = seen.provider.or_else(|| text(&root, "provider"));
+    let below = |key: &str| root.get(key).map(|e| &e.value);
+    seen.alias_prefix = below("profiles").and_then(|node| text(node, "alias_prefix"));
+    let flag = |node: &Node| text(node, "multiplex_profiles").and_then(|text| boolean(&text));
+    let gateway = below("gateway");
+    seen.multiplex = flag(&root).or_else(|| gateway.and_then(|node| flag(node))).unwrap_or(false);
+    for (node, above) in [(Some(&root), None), (gateway, Some("gateway"))] {
+        let Some(Value::Map(entries)) = node.map(|node| &node.value) else { continue };
+        for entry in entries {
+            let path = || above.into_iter().chain([entry.key.as_str()]).map(str::to_owned).collect();
+            if entry.key == "platforms" {
+                seen.platform_blocks.push(path());
+                if let Value::Map(blocks) = &entry.value.value {
+                    seen.platforms.extend(blocks.iter().map(|block| block.key.clone()));
+                }
+            } else if catalog::is_platform(&entry.key) {
+                seen.platform_blocks.push(path());
+                seen.platforms.push(entry.key.clone());
+            }
+        }
+    }
+    seen.platforms.sort();
+    seen.platforms.dedup();
+    seen
+}
+
+fn text(node: &Node, key: &str) -> Option<String> {
+    let node = &node.get(key)?.value;
+    match &node.value {
+        Value::Scalar { text, .. } if !node.is_null() => {
+            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        }
+        _ => None,
+    }
+}
+
+/// The platform that a variable of `.env` belongs to, by its name.
+pub fn platform_of_variable(name: &str) -> Option<&'static str> {
+    let listed = |spec: &&catalog::Spec| {
+        let credentials = spec.credentials.iter().flat_map(|set| set.iter()).any(|f| f.env == name);
+        let claims = spec.claims.iter().flat_map(|c| c.parts).any(|part| part.field.env == name);
+        credentials || claims || spec.switch == Some(name)
+    };
+    let prefixed = |spec: &&catalog::Spec| {
+        name.strip_prefix(spec.prefix).is_some_and(|rest| rest.starts_with('_')) && !spec.prefix.is_empty()
+    };
+    let by_name = catalog::CATALOG.iter().find(listed);
+    // The longest prefix: `WHATSAPP_CLOUD_` is not `WHATSAPP_`.
+    let by_prefix = || catalog::CATALOG.iter().filter(prefixed).max_by_key(|spec| spec.prefix.len());
+    by_name.or_else(by_prefix).map(|spec| spec.name)
+}
+
+/// The variables of a `.env` that belong to platforms, with their platforms.
+pub fn channel_variables(env: &[u8]) -> Vec<(String, &'static str)> {
+    let variables = dotenv::parse(env).env;
+    let names = variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.to_owned());
+    names.filter_map(|name| platform_of_variable(&name).map(|platform| (name, platform))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_list_needs() {
+        let seen = glance(b"model: {default: a/b, provider: openrouter}\nprofiles: {alias_prefix: hermes-}\ngateway: {multiplex_profiles: yes, platforms: {slack: {}}}\ntelegram: {token: x}\n");
+        assert_eq!((seen.model.as_deref(), seen.provider.as_deref()), (Some("a/b"), Some("openrouter")));
+        assert_eq!(seen.alias_prefix.as_deref(), Some("hermes-"));
+        assert!(seen.multiplex && !seen.invalid);
+        assert_eq!(seen.platforms, ["slack", "telegram"]);
+        assert_eq!(
+            seen.platform_blocks,
+            [vec!["telegram".to_owned()], vec!["gateway".to_owned(), "platforms".to_owned()]]
+        );
+        assert_eq!(glance(b"model: a/b\n").model.as_deref(), Some("a/b"));
+        assert!(glance(b"model: [\n").invalid && glance(b"- 1\n").invalid);
+        assert_eq!(glance(b""), Glance::default());
+    }
+
+    #[test]
+    fn variables_of_channels() {
+        let of = platform_of_variable;
+        assert_eq!(
+            (of("TELEGRAM_BOT_TOKEN"), of("TELEGRAM_ALLOWED_USERS")),
+            (Some("telegram"), Some("telegram"))
+        );
+        assert_eq!((of("API_SERVER_KEY"), of("WEBHOOK_SECRET")), (Some("api_server"), Some("webhook")));
+        assert_eq!(
+            (of("OPENROUTER_API_KEY"), of("ANTHROPIC_API_KEY"), of("GITHUB_TOKEN")),
+            (None, None, None)
+        );
+    }
+}
