@@ -18,3 +18,5 @@ pub const UNAVAILABLE: u8 = 69;
 pub const RESTART: u8 = 75;
 /// A configuration error that no retry can fix.
 pub const CONFIG: u8 = 78;
+/// Ended by Ctrl-C or SIGTERM before it was done; nothing was changed.
+pub const INTERRUPTED: u8 = 130;

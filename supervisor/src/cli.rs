@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod doctor;
 mod gateway;
+mod interrupt;
 mod output;
 mod profile;
 mod setup;
@@ -23,6 +24,7 @@ use hermes_protocol::{ProfileHome, ProfileName, exit};
 
 use crate::error::HermesError;
 use crate::home::{self, SelectionError, Surroundings};
+use crate::profile::alias::{AliasDir, AliasError};
 use crate::report::report;
 use output::Output;
 
@@ -206,6 +208,29 @@ struct Call {
 }
 
 impl Call {
+    /// The home and the profile, for commands that change something of the selected profile.
+    fn select_strict(&self) -> Result<home::Selection, HermesError> {
+        Ok(self.select()?.strict()?)
+    }
+
+    /// The same for commands that can do without the sticky profile: one that is gone is warned about.
+    fn select_and_warn(&self) -> Result<home::Selection, HermesError> {
+        let selection = self.select()?;
+        if let Some(dangling) = &selection.dangling {
+            output::warn(&format!(
+                "the sticky profile '{}' does not exist (`{}`); `hermes profile use default` forgets it",
+                dangling.name, dangling.file
+            ));
+        }
+        Ok(selection)
+    }
+
+    /// The user's alias directory.
+    fn aliases(&self) -> Result<AliasDir, AliasError> {
+        let commands = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        AliasDir::of(&self.env, commands)
+    }
+
     /// The home and the profile; a sticky profile that is gone is in `dangling`.
     fn select(&self) -> Result<home::Selection, HermesError> {
         Ok(home::select(self.flag.as_deref(), &self.env)?)

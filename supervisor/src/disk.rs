@@ -20,6 +20,18 @@ pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::
     Ok(())
 }
 
+/// [`write_atomic`], durable, for a file that everybody may read (mode 0644).
+pub(crate) fn write_public(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = path.parent().unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    fs_err::File::open(dir)?.sync_all()
+}
+
 /// Reads at most `limit` bytes of a regular file; more is an error. A FIFO or device is refused instead of waited for.
 pub(crate) fn read_bounded(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>> {
     use fs_err::os::unix::fs::OpenOptionsExt as _;

@@ -10,6 +10,7 @@ use crate::app::AppError;
 use crate::client::ClientError;
 use crate::home::SelectionError;
 use crate::instance::InstanceError;
+use crate::profile::error::ProfileError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum HermesError {
     /// No home or profile could be selected.
     #[error(transparent)]
     Selection(#[from] SelectionError),
+    /// A profile could not be made, found, changed or removed.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// A gateway runs for this home already.
     #[error("{}", already_running(*.pid))]
     AlreadyRunning {
@@ -46,6 +50,16 @@ pub enum HermesError {
     /// The supervisor said no.
     #[error("{message}")]
     Refused {
+        /// Its exit code.
+        code: u8,
+        /// What and why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// A failure with a text that scripts know.
+    #[error("{message}")]
+    Known {
         /// Its exit code.
         code: u8,
         /// What and why.
@@ -122,13 +136,14 @@ impl HermesError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Selection(e) => e.exit_code(),
+            Self::Profile(e) => e.exit_code(),
             Self::AlreadyRunning { .. } | Self::Output(_) | Self::NotReached { .. } => exit::FAILURE,
             Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => {
                 exit::CONFIG
             }
             Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } => exit::UNAVAILABLE,
-            Self::Refused { code, .. } => *code,
+            Self::Refused { code, .. } | Self::Known { code, .. } => *code,
         }
     }
 
@@ -136,6 +151,7 @@ impl HermesError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Selection(e) => e.hint(),
+            Self::Profile(e) => e.hint(),
             Self::AlreadyRunning { .. } | Self::Served { .. } | Self::Output(_) | Self::System { .. } => None,
             Self::Instance(e) => Some(match e {
                 InstanceError::Foreign { .. } => "move that file away if nothing else needs it".to_owned(),
@@ -144,7 +160,7 @@ impl HermesError {
             }),
             Self::Client(e) => Some(e.hint()),
             Self::NotRunning { hint, .. } | Self::NotReached { hint, .. } => Some(hint.clone()),
-            Self::Refused { hint, .. } => hint.clone(),
+            Self::Refused { hint, .. } | Self::Known { hint, .. } => hint.clone(),
             Self::CheckFailed { .. } => Some("fix them and run `hermes gateway check` again".to_owned()),
             Self::Gateway(e) => e.hint(),
         }
@@ -154,7 +170,7 @@ impl HermesError {
     pub(crate) fn prefix(&self) -> &'static str {
         match self {
             Self::AlreadyRunning { .. } | Self::Served { .. } => "",
-            Self::Selection(_) => "Error: ",
+            Self::Selection(_) | Self::Profile(_) | Self::Known { .. } => "Error: ",
             _ => "error: ",
         }
     }

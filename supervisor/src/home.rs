@@ -301,6 +301,11 @@ fn must_exist(root: &RootHome, profile: &ProfileName) -> Result<(), SelectionErr
     Err(SelectionError::Missing { name: profile.clone(), home: home.path().to_owned(), known })
 }
 
+/// The sticky profile, where the file names one.
+pub(crate) fn sticky_profile(root: &RootHome) -> Option<ProfileName> {
+    ProfileName::from_user_input(&sticky(root)?).ok()
+}
+
 /// The sticky profile; a file that cannot be read as one name is ignored.
 fn sticky(root: &RootHome) -> Option<String> {
     let bytes = disk::read_bounded(&root.active_profile(), 4096).ok()?;

@@ -15,6 +15,11 @@
 //! which copying, exporting and importing share.
 
 pub(crate) mod alias;
+pub(crate) mod copy;
+pub(crate) mod create;
+pub(crate) mod describe;
 pub(crate) mod entries;
+pub(crate) mod error;
+pub(crate) mod facts;
 pub(crate) mod skeleton;
 pub(crate) mod staging;

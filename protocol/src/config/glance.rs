@@ -78,6 +78,21 @@ fn text(node: &Node, key: &str) -> Option<String> {
     }
 }
 
+/// The text at a path of keys, for small files with a few of them; `None` where there is none or the file is not YAML.
+pub fn text_at(bytes: &[u8], path: &[&str]) -> Option<String> {
+    let (node, flaws) = yaml::parse(bytes);
+    if flaws.iter().any(|flaw| flaw.fatal) {
+        return None;
+    }
+    let (last, above) = path.split_last()?;
+    let mut node = node?;
+    for key in above {
+        let next = std::rc::Rc::clone(&node.get(key)?.value);
+        node = next;
+    }
+    text(&node, last)
+}
+
 /// The platform that a variable of `.env` belongs to, by its name.
 pub fn platform_of_variable(name: &str) -> Option<&'static str> {
     let listed = |spec: &&catalog::Spec| {

@@ -2,6 +2,16 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+/// A warning, on standard error. Output nobody reads any more is not a failure.
+pub(super) fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "warning: {text}");
+}
+
+/// Whether somebody watches standard error, so that progress can be shown.
+pub(super) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// Where a command prints.
 #[derive(Debug)]
 pub(super) struct Output {

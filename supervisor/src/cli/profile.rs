@@ -1,10 +1,20 @@
 //! `hermes profile`: what can be typed, and what is printed about what was done.
 
-use camino::Utf8PathBuf;
-use clap::{Args, Subcommand, ValueHint};
+mod alias;
+mod create;
+mod describe;
+mod look;
 
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, Subcommand, ValueHint};
+use hermes_protocol::{ProfileName, RootHome, config};
+
+use super::output::Output;
 use super::{Call, not_built};
+use crate::disk;
 use crate::error::HermesError;
+use crate::home::Surroundings;
+use crate::profile::error::ProfileError;
 
 #[derive(Debug, Args)]
 pub(super) struct ProfileArgs {
@@ -156,6 +166,58 @@ struct CreateArgs {
 }
 
 /// `hermes profile …`.
-pub(super) fn run(_args: ProfileArgs, _call: &Call) -> Result<u8, HermesError> {
-    not_built("profile")
+pub(super) fn run(args: ProfileArgs, call: &Call) -> Result<u8, HermesError> {
+    let out = Output::stdout();
+    match args.command {
+        None => look::active(args.json, call, out),
+        Some(ProfileCommand::Create(args)) => create::run(&args, call, out),
+        Some(ProfileCommand::List { json }) => look::list(json, call, out),
+        Some(ProfileCommand::Show { name, json }) => look::show(&name, json, call, out),
+        Some(ProfileCommand::Use { name }) => look::switch(&name, call, out),
+        Some(ProfileCommand::Alias { name, alias: as_name, remove }) => {
+            alias::run(&name, as_name.as_deref(), remove, call, out)
+        }
+        Some(ProfileCommand::Rename { .. }) => not_built("profile rename"),
+        Some(ProfileCommand::Delete { .. }) => not_built("profile delete"),
+        Some(ProfileCommand::Export { .. }) => not_built("profile export"),
+        Some(ProfileCommand::Import { .. }) => not_built("profile import"),
+        Some(ProfileCommand::Describe { name, text, json }) => {
+            describe::run(name.as_deref(), text.as_deref(), json, call, out)
+        }
+    }
+}
+
+/// What somebody typed, as a profile that exists.
+fn existing(typed: &str, root: &RootHome) -> Result<ProfileName, ProfileError> {
+    let name = parse(typed)?;
+    let home = root.profile(&name);
+    if name.is_default() || home.path().is_dir() { Ok(name) } else { Err(ProfileError::Missing(name)) }
+}
+
+fn parse(typed: &str) -> Result<ProfileName, ProfileError> {
+    Ok(ProfileName::from_user_input(typed)?)
+}
+
+/// A path below the user's home directory as `~/…`.
+fn tilde(path: &Utf8Path, env: &Surroundings) -> String {
+    let home = env.user_home.as_ref().map(|home| home.canonicalize_utf8().unwrap_or_else(|_| home.clone()));
+    match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) => format!("~/{rest}"),
+        None => path.to_string(),
+    }
+}
+
+/// The prefix that aliases of this root's profiles get.
+fn alias_prefix(root: &RootHome) -> String {
+    let home = root.profile(&ProfileName::default_profile());
+    let bytes = disk::read_bounded(&home.config(), config::MAX_FILE_LEN).unwrap_or_default();
+    config::glance(&bytes).alias_prefix.unwrap_or_default()
+}
+
+/// What to do where a shell does not find the aliases.
+fn not_on_path(dir: &Utf8Path) -> String {
+    format!(
+        "⚠ {dir} is not in your PATH.\n  Add to your shell config (~/.bashrc or ~/.zshrc):\n    \
+         export PATH=\"$HOME/.local/bin:$PATH\"\n"
+    )
 }

@@ -7,8 +7,9 @@ use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
 use hermes_protocol::latest::ClientRequest;
 use hermes_protocol::{ProfileName, exit};
 
+use super::StatusArgs;
+use super::interrupt::Interrupt;
 use super::output::Output;
-use super::{StatusArgs, gateway};
 use crate::client::{Client, ClientError};
 use crate::error::HermesError;
 use crate::home::{Chosen, Selection, Surroundings};
@@ -55,47 +56,6 @@ fn redraw(text: &str, rows: usize) -> String {
     }
     out.push_str("\x1b[J");
     out
-}
-
-/// Ctrl-C and SIGTERM, awaited instead of obeyed, so that the terminal is left in order.
-struct Interrupt(#[cfg(target_os = "linux")] Option<nix::sys::signalfd::SignalFd>);
-
-impl Interrupt {
-    #[cfg(target_os = "linux")]
-    fn new() -> Self {
-        use nix::sys::signal::{SigSet, Signal};
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
-        // Blocked only where they can be read: otherwise nothing could end this command.
-        let awaited =
-            nix::sys::signalfd::SignalFd::new(&signals).ok().filter(|_| signals.thread_block().is_ok());
-        Self(awaited)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn came_within(&self, time: Duration) -> bool {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        use std::os::fd::AsFd as _;
-        let Some(signals) = &self.0 else {
-            gateway::pause(time);
-            return false;
-        };
-        let mut wait = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        poll(&mut wait, PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO)).is_ok_and(|n| n > 0)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn new() -> Self {
-        Self()
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unused_self, reason = "the same call everywhere")]
-    fn came_within(&self, time: Duration) -> bool {
-        gateway::pause(time);
-        false
-    }
 }
 
 /// The status from whoever answers, completed from the files.

@@ -88,21 +88,37 @@ pub(crate) struct Created {
     pub(crate) instead: Option<AliasError>,
 }
 
-/// Why there is no such alias.
+/// Why there is no such alias. Texts are 0.19.0's.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AliasError {
+pub enum AliasError {
+    /// Not a name for a command.
     #[error("Invalid alias name '{0}'. Must match [a-z0-9][a-z0-9_-]{{0,63}}")]
     Grammar(String),
+    /// Reserved, or the built-in profile's.
     #[error("'{0}' is a reserved name")]
     Reserved(String),
+    /// `hermes NAME` means something already.
     #[error("'{0}' conflicts with a hermes subcommand")]
     Subcommand(String),
+    /// Something else has the name; it is left alone.
     #[error("'{name}' conflicts with an existing command ({path})")]
-    Exists { name: String, path: Utf8PathBuf },
+    Exists {
+        /// The name.
+        name: String,
+        /// What has it.
+        path: Utf8PathBuf,
+    },
+    /// Nowhere to put it.
     #[error("HOME is not set, so there is no ~/.local/bin")]
     NoHome,
+    /// The system refused.
     #[error("cannot write `{path}`: {source}")]
-    Io { path: Utf8PathBuf, source: io::Error },
+    Io {
+        /// The wrapper.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl AliasDir {

@@ -40,7 +40,11 @@ impl Staging {
         }
         sweep(&profiles);
         let making = lock(&profiles, FlockArg::LockShared)?;
-        let dir = tempfile::Builder::new().prefix(&format!("{PREFIX}{name}-")).tempdir_in(&profiles)?.keep();
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{name}-"))
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .tempdir_in(&profiles)?
+            .keep();
         let path = Utf8PathBuf::from_path_buf(dir).map_err(|_| io::Error::other("the path is not UTF-8"))?;
         Ok(Self { path, published: false, _making: making })
     }

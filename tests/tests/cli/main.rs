@@ -4,3 +4,4 @@
 
 mod doctor;
 mod help;
+mod profile;

@@ -1,0 +1,214 @@
+//! `hermes profile create`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use hermes_protocol::{ProfileName, RootHome, exit};
+
+use super::super::Call;
+use super::super::interrupt::Interrupt;
+use super::super::output::{self, Output};
+use super::{CreateArgs, alias_prefix, not_on_path, parse, tilde};
+use crate::error::HermesError;
+use crate::profile::alias::{AliasError, Created};
+use crate::profile::create::{self, Extent, Made, Plan};
+use crate::profile::error::ProfileError;
+use crate::profile::facts::Running;
+
+/// Copies below this many bytes show no progress.
+const SHOW_FROM: u64 = 64 << 20;
+
+pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    let cloning = args.clone || args.clone_all || args.clone_from.is_some();
+    if args.no_skills && cloning {
+        return Err(ProfileError::NoSkillsWithClone.into());
+    }
+    if args.clone_channels && !cloning {
+        return Err(ProfileError::ChannelsWithoutClone.into());
+    }
+    let name = parse(&args.name)?;
+    if name.is_default() {
+        return Err(ProfileError::CreateDefault.into());
+    }
+    // Only a copy of the selected profile needs that one to exist.
+    let selection =
+        if cloning && args.clone_from.is_none() { call.select_strict()? } else { call.select_and_warn()? };
+    let root = &selection.root;
+    let home = root.profile(&name);
+    if fs_err::symlink_metadata(home.path()).is_ok() {
+        return Err(ProfileError::Exists { name: args.name.clone(), path: home.path().to_owned() }.into());
+    }
+    let source = match &args.clone_from {
+        Some(typed) => Some(parse(typed)?),
+        None => cloning.then(|| selection.profile.clone()),
+    };
+    if let Some(source) = &source {
+        must_be_there(root, source)?;
+        if args.clone_channels && Running::ask(root, &call.env).is_running(source, &root.profile(source)) {
+            return Err(ProfileError::ChannelsInUse(source.clone()).into());
+        }
+    }
+    let extent = if args.clone_all { Extent::Everything } else { Extent::Essentials };
+    let plan = Plan {
+        root,
+        name: &name,
+        source: source.as_ref().map(|source| (source, extent)),
+        channels: args.clone_channels,
+        no_skills: args.no_skills,
+        description: args.description.as_deref(),
+    };
+    let interrupt = Interrupt::new();
+    let show = cloning && output::stderr_is_terminal();
+    let mut shown = 0;
+    let made = create::create(&plan, &mut |bytes| {
+        if show && bytes != u64::MAX && bytes >= shown + SHOW_FROM {
+            shown = bytes;
+            let _ = write!(std::io::stderr().lock(), "\r  {} MB copied", bytes >> 20);
+        }
+        !interrupt.came_within(Duration::ZERO)
+    });
+    if shown > 0 {
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+    }
+    let made = made?;
+    let alias = (!args.no_alias).then(|| {
+        call.aliases()
+            .and_then(|dir| dir.create(root, &name, None, &alias_prefix(root)).map(|made| (dir, made)))
+    });
+    if args.json {
+        out.line(&format!(
+            "{:#}",
+            json(&name, &made, &plan, alias.as_ref().map(|a| a.as_ref().map(|(_, c)| c)))
+        ))?;
+        return Ok(exit::OK);
+    }
+    let mut text = format!("\nProfile '{}' created at {}\n", args.name, made.home.path());
+    if let Some((source, extent)) = plan.source {
+        text += &match extent {
+            Extent::Essentials => format!("Cloned config, .env, SOUL.md, and skills from {source}.\n"),
+            Extent::Everything => {
+                format!("Full copy from {source} (excluding session history, backups, and snapshots).\n")
+            }
+        };
+    }
+    if args.no_skills {
+        text += "No bundled skills seeded (--no-skills). Delete .no-bundled-skills in the profile to opt back in.\n";
+    }
+    text += &about_channels(&made, &name);
+    for warning in &made.warnings {
+        let _ = writeln!(text, "⚠ {warning}");
+    }
+    // The command that the hints below name.
+    let mut command = format!("hermes -p {name}");
+    match alias {
+        None => {}
+        Some(Ok((dir, alias))) => {
+            if let Some(why) = &alias.instead {
+                let _ = writeln!(text, "⚠ {why}");
+            }
+            let _ = writeln!(text, "Wrapper created: {}", alias.path);
+            if dir.is_on_path() {
+                command.clone_from(&alias.name);
+            } else {
+                let _ = write!(text, "\n{}", not_on_path(dir.path()));
+            }
+        }
+        Some(Err(why)) => {
+            let _ = write!(
+                text,
+                "\n⚠ Cannot create alias '{name}' — {why}\n  \
+                 Choose a custom alias:  hermes profile alias {name} --name <custom>\n  \
+                 Or access via flag:     hermes -p {name} status\n"
+            );
+        }
+    }
+    text += &next_steps(&command, &made, cloning, call);
+    out.write(&text)?;
+    Ok(exit::OK)
+}
+
+fn must_be_there(root: &RootHome, source: &ProfileName) -> Result<(), ProfileError> {
+    let home = root.profile(source);
+    if home.path().is_dir() {
+        return Ok(());
+    }
+    Err(ProfileError::SourceMissing { name: source.clone(), path: home.path().to_owned() })
+}
+
+fn about_channels(made: &Made, name: &ProfileName) -> String {
+    let mut text = String::new();
+    if !made.left_behind.is_empty() {
+        let _ = writeln!(
+            text,
+            "Channels left behind: {} (a bot can serve one profile; set up its own, or use --clone-channels)",
+            made.left_behind.join(", ")
+        );
+    }
+    for (variable, platform) in &made.shared {
+        let _ = writeln!(
+            text,
+            "⚠ {variable} of {platform} is in both profiles now; change it in '{name}' before it runs"
+        );
+    }
+    text
+}
+
+fn next_steps(command: &str, made: &Made, cloned: bool, call: &Call) -> String {
+    let home = tilde(made.home.path(), &call.env);
+    let width = (command.len() + " gateway start".len() + 4).max(25);
+    let mut text = String::from("\nNext steps:\n");
+    for (rest, what) in [
+        ("setup", "Configure API keys and model"),
+        ("status", "See whether it runs"),
+        ("gateway start", "Start the messaging gateway"),
+    ] {
+        let line = format!("{command} {rest}");
+        let _ = writeln!(text, "  {line:<width$}{what}");
+    }
+    text.push('\n');
+    if !made.has_keys {
+        let _ = write!(
+            text,
+            "  ⚠ This profile has no API keys yet. Run '{command} setup' first; its agent cannot answer without one.\n"
+        );
+    }
+    if cloned {
+        let _ = write!(
+            text,
+            "  Edit {home}/.env for different API keys\n  Edit {home}/SOUL.md for different personality\n"
+        );
+    } else {
+        let _ = writeln!(text, "  Edit {home}/SOUL.md to customize personality");
+    }
+    text
+}
+
+fn json(
+    name: &ProfileName,
+    made: &Made,
+    plan: &Plan<'_>,
+    alias: Option<Result<&Created, &AliasError>>,
+) -> serde_json::Value {
+    let (made_alias, refused) = match alias {
+        Some(Ok(created)) => (Some(created), created.instead.as_ref().map(ToString::to_string)),
+        Some(Err(why)) => (None, Some(why.to_string())),
+        None => (None, None),
+    };
+    let shared: Vec<_> =
+        made.shared.iter().map(|(v, p)| serde_json::json!({ "variable": v, "platform": p })).collect();
+    serde_json::json!({
+        "schema": 1,
+        "name": name,
+        "home": made.home.path(),
+        "cloned_from": plan.source.map(|(source, _)| source),
+        "everything": matches!(plan.source, Some((_, Extent::Everything))),
+        "alias": made_alias.map(|created| &created.name),
+        "alias_path": made_alias.map(|created| &created.path),
+        "alias_refused": refused,
+        "channels_left_behind": made.left_behind,
+        "channels_shared": shared,
+        "has_keys": made.has_keys,
+        "warnings": made.warnings,
+    })
+}

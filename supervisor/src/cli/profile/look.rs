@@ -1,0 +1,220 @@
+//! `hermes profile`, `list`, `show` and `use`.
+
+use std::fmt::Write as _;
+
+use hermes_protocol::{ProfileName, exit};
+
+use super::super::Call;
+use super::super::output::Output;
+use super::{existing, parse, tilde};
+use crate::error::HermesError;
+use crate::home::Selection;
+use crate::profile::alias::Alias;
+use crate::profile::error::ProfileError;
+use crate::profile::facts::{self, Facts, Running};
+use crate::{disk, home, watch};
+
+/// Characters of a model's name in the list, as 0.19.0 cuts it.
+const MODEL: usize = 26;
+/// Characters of a distribution in the list.
+const DISTRIBUTION: usize = 30;
+
+fn aliases(call: &Call) -> Vec<Alias> {
+    call.aliases().map(|dir| dir.all()).unwrap_or_default()
+}
+
+/// Plain `hermes profile`.
+pub(super) fn active(json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    let selection = call.select_and_warn()?;
+    let running = Running::ask(&selection.root, &call.env);
+    let facts = facts::look(&selection.root, &selection.profile, &running, &aliases(call));
+    if json {
+        out.line(&format!("{:#}", detail(&facts, &selection)))?;
+        return Ok(exit::OK);
+    }
+    let mut text = format!("\nActive profile: {}\n", facts.name);
+    let _ = writeln!(text, "Path:           {}", tilde(&facts.home, &call.env));
+    if let Some(model) = model(&facts) {
+        let _ = writeln!(text, "Model:          {model}");
+    }
+    let _ = writeln!(text, "Gateway:        {}", gateway(&facts));
+    let _ = writeln!(text, "Skills:         {} installed", facts::count_skills(&facts.home));
+    if let Some(alias) = &facts.alias {
+        let _ = writeln!(text, "Alias:          {} → hermes -p {}", alias.name, facts.name);
+    }
+    text.push('\n');
+    out.write(&text)?;
+    Ok(exit::OK)
+}
+
+fn model(facts: &Facts) -> Option<String> {
+    if facts.invalid_config {
+        return Some("(invalid config)".to_owned());
+    }
+    let model = facts.model.clone()?;
+    Some(match &facts.provider {
+        Some(provider) => format!("{model} ({provider})"),
+        None => model,
+    })
+}
+
+fn gateway(facts: &Facts) -> &'static str {
+    if facts.running { "running" } else { "stopped" }
+}
+
+/// `hermes profile list`.
+pub(super) fn list(json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    let selection = call.select_and_warn()?;
+    let root = &selection.root;
+    let homes = watch::scan(root);
+    let mut names: Vec<ProfileName> = homes.names().chain(homes.bare_directories()).cloned().collect();
+    names.sort_by(|a, b| (!a.is_default(), a).cmp(&(!b.is_default(), b)));
+    if !root.path().exists() {
+        names.clear();
+    }
+    let running = Running::ask(root, &call.env);
+    let all = facts::look_at_all(root, &names, &running, &aliases(call));
+    if json {
+        let profiles: Vec<_> = all.iter().map(|facts| summary(facts, &selection)).collect();
+        let value = serde_json::json!({ "schema": 1, "root": root.path(), "profiles": profiles });
+        out.line(&format!("{value:#}"))?;
+        return Ok(exit::OK);
+    }
+    if all.is_empty() {
+        out.line("No profiles found.")?;
+        return Ok(exit::OK);
+    }
+    out.write(&table(&all, &selection))?;
+    Ok(exit::OK)
+}
+
+/// Columns are as wide as 0.19.0's, or wider where something is longer.
+fn table(all: &[Facts], selection: &Selection) -> String {
+    let sticky = home::sticky_profile(&selection.root);
+    let rows: Vec<[String; 5]> = all
+        .iter()
+        .map(|facts| {
+            let chosen = facts.name == selection.profile;
+            let mark = if chosen { "◆" } else { " " };
+            let star = if !chosen && sticky.as_ref() == Some(&facts.name) { " (sticky)" } else { "" };
+            let model =
+                if facts.invalid_config { Some("(invalid config)".to_owned()) } else { facts.model.clone() };
+            let cut = |text: String, n| text.chars().take(n).collect::<String>();
+            [
+                format!("{mark}{}{star}", facts.name),
+                model.map_or_else(|| "—".to_owned(), |text| cut(text, MODEL)),
+                gateway(facts).to_owned(),
+                facts.alias.as_ref().map_or_else(|| "—".to_owned(), |alias| alias.name.clone()),
+                facts.distribution.as_ref().map_or_else(|| "—".to_owned(), |d| cut(d.label(), DISTRIBUTION)),
+            ]
+        })
+        .collect();
+    let least = [16, 28, 12, 12, 20];
+    let wide = |column: usize| rows.iter().map(|row| row[column].chars().count() + 1).max().unwrap_or(0);
+    let width: Vec<usize> = (0..5).map(|column| wide(column).max(least[column])).collect();
+    let mut text = String::from("\n");
+    let mut line = |cells: [&str; 5]| {
+        let mut row = String::from(" ");
+        for (cell, width) in cells.iter().zip(&width).take(4) {
+            let _ = write!(row, "{cell:<width$} ");
+        }
+        let _ = writeln!(text, "{}{}", row, cells[4]);
+    };
+    line(["Profile", "Model", "Gateway", "Alias", "Distribution"]);
+    let rule: Vec<String> = width.iter().map(|width| "─".repeat(width - 1)).collect();
+    line([&rule[0], &rule[1], &rule[2], &rule[3], &rule[4]]);
+    for row in &rows {
+        line([&row[0], &row[1], &row[2], &row[3], &row[4]]);
+    }
+    text.push('\n');
+    text
+}
+
+fn summary(facts: &Facts, selection: &Selection) -> serde_json::Value {
+    serde_json::json!({
+        "name": facts.name,
+        "home": facts.home,
+        "active": facts.name == selection.profile,
+        "sticky": home::sticky_profile(&selection.root).as_ref() == Some(&facts.name),
+        "model": facts.model,
+        "provider": facts.provider,
+        "invalid_config": facts.invalid_config,
+        "gateway": gateway(facts),
+        "alias": facts.alias.as_ref().map(|a| &a.name),
+        "distribution": facts.distribution.as_ref().map(facts::Distribution::label),
+        "description": facts.description,
+    })
+}
+
+fn detail(facts: &Facts, selection: &Selection) -> serde_json::Value {
+    let mut value = summary(facts, selection);
+    if let Some(map) = value.as_object_mut() {
+        map.insert("schema".to_owned(), 1.into());
+        map.insert("skills".to_owned(), facts::count_skills(&facts.home).into());
+        map.insert("env".to_owned(), facts.home.join(".env").exists().into());
+        map.insert("soul".to_owned(), facts.home.join("SOUL.md").exists().into());
+        map.insert("alias_path".to_owned(), facts.alias.as_ref().map(|a| a.path.as_str()).into());
+    }
+    value
+}
+
+/// `hermes profile show`.
+pub(super) fn show(typed: &str, json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    let selection = call.select_and_warn()?;
+    let name = existing(typed, &selection.root)?;
+    let running = Running::ask(&selection.root, &call.env);
+    let facts = facts::look(&selection.root, &name, &running, &aliases(call));
+    if json {
+        out.line(&format!("{:#}", detail(&facts, &selection)))?;
+        return Ok(exit::OK);
+    }
+    let there = |file: &str| if facts.home.join(file).exists() { "exists" } else { "not configured" };
+    let mut text = format!("\nProfile: {typed}\nPath:    {}\n", facts.home);
+    if let Some(model) = model(&facts) {
+        let _ = writeln!(text, "Model:   {model}");
+    }
+    let _ = writeln!(text, "Gateway: {}", gateway(&facts));
+    let _ = writeln!(text, "Skills:  {}", facts::count_skills(&facts.home));
+    let _ = writeln!(text, ".env:    {}", there(".env"));
+    let _ = writeln!(text, "SOUL.md: {}", there("SOUL.md"));
+    if let Some(description) = &facts.description {
+        let _ = writeln!(text, "About:   {description}");
+    }
+    if let Some(distribution) = &facts.distribution {
+        let _ = writeln!(text, "Distribution: {}", distribution.label());
+        if let Some(source) = &distribution.source {
+            let _ = writeln!(text, "Installed from: {source}");
+        }
+    }
+    if let Some(alias) = &facts.alias {
+        let _ = writeln!(text, "Alias:   {} → hermes -p {name}  ({})", alias.name, alias.path);
+    }
+    text.push('\n');
+    out.write(&text)?;
+    Ok(exit::OK)
+}
+
+/// `hermes profile use`.
+pub(super) fn switch(typed: &str, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    // The sticky profile that is about to be replaced does not matter.
+    let selection = call.select()?;
+    let name = parse(typed)?;
+    let file = selection.root.active_profile();
+    if name.is_default() {
+        match fs_err::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ProfileError::io("remove", file)(e).into());
+            }
+            _ => {}
+        }
+        let exact = if typed == "default" { "default (~/.hermes)" } else { typed };
+        out.line(&format!("Switched to: {exact}"))?;
+        return Ok(exit::OK);
+    }
+    if !selection.root.profile(&name).path().is_dir() {
+        return Err(ProfileError::MissingToUse(name).into());
+    }
+    disk::write_public(&file, format!("{name}\n").as_bytes()).map_err(ProfileError::io("write", &file))?;
+    out.line(&format!("Switched to: {typed}"))?;
+    Ok(exit::OK)
+}

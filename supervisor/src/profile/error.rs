@@ -1,0 +1,134 @@
+//! Why a profile could not be made, found, changed or removed. Texts are those that scripts know.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+use hermes_protocol::profile::NameError;
+use hermes_protocol::{ProfileName, exit};
+
+use super::alias::AliasError;
+use super::copy::CopyError;
+
+/// See the variants.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// Not a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is none of that name.
+    #[error("Profile '{0}' does not exist.")]
+    Missing(ProfileName),
+    /// The same, where making it is what the user may want.
+    #[error("Profile '{0}' does not exist. Create it with: hermes profile create {0}")]
+    MissingToUse(ProfileName),
+    /// The name is taken.
+    #[error("Profile '{name}' already exists at {path}")]
+    Exists {
+        /// As typed.
+        name: String,
+        /// Where.
+        path: Utf8PathBuf,
+    },
+    /// `create default`.
+    #[error("Cannot create a profile named 'default' — it is the built-in profile (~/.hermes).")]
+    CreateDefault,
+    /// The source of a copy.
+    #[error("Source profile '{name}' does not exist at {path}")]
+    SourceMissing {
+        /// Its name.
+        name: ProfileName,
+        /// Where it would be.
+        path: Utf8PathBuf,
+    },
+    /// Two flags that contradict each other.
+    #[error(
+        "--no-skills is mutually exclusive with --clone / --clone-from / --clone-all (cloning explicitly copies skills from the source profile)."
+    )]
+    NoSkillsWithClone,
+    /// Channels can only be copied together with something.
+    #[error("--clone-channels needs --clone, --clone-from or --clone-all")]
+    ChannelsWithoutClone,
+    /// The source's bots are in use.
+    #[error(
+        "Cannot copy the channels of profile '{0}' while a gateway serves it: both would connect with the same credentials."
+    )]
+    ChannelsInUse(ProfileName),
+    /// A file that should be changed cannot be read as what it is.
+    #[error("cannot change `{path}`: {why}")]
+    Unreadable {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why, with the place.
+        why: String,
+    },
+    /// An alias was asked for and cannot be made.
+    #[error(transparent)]
+    Alias(#[from] AliasError),
+    /// An entry could not be copied; nothing was made.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// Ctrl-C, or the like; nothing was made.
+    #[error("interrupted; nothing was changed")]
+    Interrupted,
+    /// The system refused.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ProfileError {
+    /// For use in `map_err`.
+    pub(crate) fn io(doing: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::ChannelsWithoutClone => exit::USAGE,
+            Self::Interrupted => exit::INTERRUPTED,
+            Self::Name(_)
+            | Self::Missing(_)
+            | Self::MissingToUse(_)
+            | Self::Exists { .. }
+            | Self::CreateDefault
+            | Self::SourceMissing { .. }
+            | Self::NoSkillsWithClone
+            | Self::ChannelsInUse(_)
+            | Self::Unreadable { .. }
+            | Self::Alias(_)
+            | Self::Copy(_)
+            | Self::Io { .. } => exit::FAILURE,
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing(_) => Some("`hermes profile list` shows the profiles there are".to_owned()),
+            Self::ChannelsInUse(name) => {
+                Some(format!("leave out --clone-channels, or stop it first: hermes gateway stop -p {name}"))
+            }
+            Self::Unreadable { .. } => Some("correct the file first; it was left as it is".to_owned()),
+            Self::Copy(_) => Some("nothing was made; correct that entry and try again".to_owned()),
+            Self::Io { .. } => Some("check owner, mode and free space".to_owned()),
+            Self::Name(_)
+            | Self::MissingToUse(_)
+            | Self::Exists { .. }
+            | Self::CreateDefault
+            | Self::SourceMissing { .. }
+            | Self::NoSkillsWithClone
+            | Self::ChannelsWithoutClone
+            | Self::Alias(_)
+            | Self::Interrupted => None,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `hermes profile`: what is printed, what is on disk afterwards, and how it ends.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use hermes_tests::Home;
+use hermes_tests::command::{run, transcript};
+use serde_json::Value;
+
+fn mode(path: &camino::Utf8Path) -> u32 {
+    fs_err::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_first_profile_from_nothing() {
+    let home = Home::empty();
+    insta::assert_snapshot!(transcript(
+        &home,
+        &[
+            "profile list",
+            "profile",
+            "profile create coder",
+            "profile list",
+            "profile show Coder",
+            "profile use coder",
+            "profile",
+            "profile list -p default",
+            "profile use default",
+            "profile create --no-alias --no-skills --description Answers plain",
+            "profile describe plain",
+            "profile show plain",
+        ]
+    ));
+    let coder = home.of("coder");
+    assert_eq!(
+        (mode(&coder), mode(&coder.join(".env")), mode(&coder.parent().unwrap().to_owned())),
+        (0o700, 0o600, 0o755)
+    );
+    for dir in ["memories", "sessions", "skills", "skins", "logs", "plans", "workspace", "cron", "home"] {
+        assert_eq!(mode(&coder.join(dir)), 0o700, "{dir}");
+    }
+    assert!(
+        home.read("coder", "SOUL.md")
+            .unwrap()
+            .starts_with("You are Hermes Agent, an intelligent AI assistant")
+    );
+    assert!(home.of("plain").join(".no-bundled-skills").exists());
+    assert!(home.user().join(".local/bin/coder").exists() && !home.user().join(".local/bin/plain").exists());
+}
+
+#[test]
+fn everything_that_is_refused() {
+    let home = Home::new();
+    home.profile("coder");
+    insta::assert_snapshot!(transcript(
+        &home,
+        &[
+            "profile create",
+            "profile create bad.name",
+            "profile create hermes",
+            "profile create main",
+            "profile create default",
+            "profile create Coder",
+            "profile create new --clone-from nope",
+            "profile create new --clone-from bad.name",
+            "profile create new --clone --no-skills",
+            "profile create new --clone-channels",
+            "profile show nope",
+            "profile show .bad",
+            "profile show a/b",
+            "profile show",
+            "profile use nope",
+            "profile use hermes",
+            "profile describe",
+            "profile describe nope",
+            "profile describe nope --text x",
+            "profile alias nope",
+            "profile alias coder --name C.1",
+            "profile alias coder --name status",
+            "profile alias coder --name ls",
+            "profile alias default",
+            "profile alias coder --remove",
+        ]
+    ));
+    assert!(!home.of("new").exists());
+}
+
+#[test]
+fn clones() {
+    let home = Home::new();
+    home.profile("coder");
+    home.write(
+        "coder",
+        "config.yaml",
+        "# mine\nmodel: {default: a/b, provider: x} # best\nplatforms: {telegram: {token: t}}\n",
+    );
+    home.write("coder", ".env", "# keys\nOPENAI_API_KEY=k\nTELEGRAM_BOT_TOKEN=t\n");
+    home.write("coder", "skills/deep/er/SKILL.md", "x");
+    home.write("coder", "memories/MEMORY.md", "remember");
+    home.write("coder", "workspace/notes", "n");
+    home.write("coder", "state.db", "x");
+    insta::assert_snapshot!(transcript(
+        &home,
+        &[
+            "-p coder profile create one --clone",
+            "profile create two --clone-from Coder --no-alias",
+            "profile create three --clone-all --clone-from coder --no-alias",
+            "profile create four --clone --clone-channels --clone-from coder --no-alias",
+            "profile list",
+        ]
+    ));
+    assert_eq!(
+        home.read("one", "config.yaml").unwrap(),
+        "# mine\nmodel: {default: a/b, provider: x} # best\n"
+    );
+    assert_eq!(home.read("one", ".env").unwrap(), "# keys\nOPENAI_API_KEY=k\n");
+    assert_eq!(home.read("one", "memories/MEMORY.md").unwrap(), "remember");
+    assert!(home.read("one", "workspace/notes").is_none() && home.read("three", "workspace/notes").is_some());
+    assert!(home.read("three", "state.db").is_none());
+    assert!(home.read("four", ".env").unwrap().contains("TELEGRAM_BOT_TOKEN=t"));
+    assert_eq!(mode(&home.of("three").join(".env")), 0o600);
+}
+
+#[test]
+fn a_failed_clone_leaves_no_half_profile() {
+    let home = Home::new();
+    home.profile("coder");
+    fs_err::create_dir(home.of("coder").join("SOUL.md")).unwrap();
+    let error = run(&home, &["profile", "create", "new", "--clone-from", "coder"]).fails(1);
+    assert!(error.contains("cannot copy") && error.contains("SOUL.md"), "{error}");
+    assert!(!run(&home, &["profile", "list"]).ok().contains("new"));
+    fs_err::remove_dir(home.of("coder").join("SOUL.md")).unwrap();
+    run(&home, &["profile", "create", "new", "--clone-from", "coder"]).ok();
+}
+
+#[test]
+fn descriptions_keep_what_else_is_in_the_file() {
+    let home = Home::new();
+    home.profile("coder");
+    home.write("coder", "profile.yaml", "# notes\ndisplay_name: C\ndescription: old # why\n");
+    run(&home, &["-p", "coder", "profile", "describe", "default", "--text", "the root"]).ok();
+    assert_eq!(run(&home, &["profile", "describe", "default"]).ok(), "the root\n");
+    run(&home, &["profile", "describe", "coder", "--text", "Writes: code"]).ok();
+    let text = home.read("coder", "profile.yaml").unwrap();
+    assert_eq!(
+        text,
+        "# notes\ndisplay_name: C\ndescription: 'Writes: code' # why\ndescription_auto: false\n"
+    );
+    home.write("coder", "profile.yaml", "a: [\n");
+    let error = run(&home, &["profile", "describe", "coder", "--text", "x"]).fails(1);
+    assert!(error.contains("cannot change") && error.contains("profile.yaml"), "{error}");
+    assert_eq!(home.read("coder", "profile.yaml").unwrap(), "a: [\n");
+}
+
+#[test]
+fn a_sticky_profile_that_is_gone_locks_nobody_out() {
+    let home = Home::new();
+    home.profile("coder");
+    run(&home, &["profile", "use", "coder"]).ok();
+    fs_err::remove_dir_all(home.of("coder")).unwrap();
+    for command in
+        [&["profile", "list"][..], &["profile"], &["profile", "show", "default"], &["profile", "create", "x"]]
+    {
+        let ran = run(&home, command);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.err.contains("the sticky profile 'coder' does not exist"), "{ran:?}");
+    }
+    run(&home, &["--help"]).ok();
+    run(&home, &["profile", "create", "y", "--clone"]).fails(1);
+    run(&home, &["profile", "use", "default"]).ok();
+    assert_eq!(run(&home, &["profile", "list"]).err, "");
+}
+
+#[test]
+fn json_for_scripts() {
+    let home = Home::new();
+    home.profile("coder");
+    let list: Value = serde_json::from_str(&run(&home, &["profile", "list", "--json"]).ok()).unwrap();
+    let names: Vec<_> =
+        list["profiles"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!((names, list["profiles"][0]["active"].as_bool()), (vec!["default", "coder"], Some(true)));
+    let made: Value =
+        serde_json::from_str(&run(&home, &["profile", "create", "new", "--json"]).ok()).unwrap();
+    assert_eq!(
+        (made["name"].as_str(), made["alias"].as_str(), made["has_keys"].as_bool()),
+        (Some("new"), Some("new"), Some(false))
+    );
+    let shown: Value = serde_json::from_str(&run(&home, &["profile", "show", "new", "--json"]).ok()).unwrap();
+    assert_eq!((shown["env"].as_bool(), shown["skills"].is_u64()), (Some(true), true));
+}
+
+#[test]
+fn broken_files_never_break_the_list() {
+    let home = Home::new();
+    home.profile("coder");
+    for file in ["config.yaml", "profile.yaml", "distribution.yaml"] {
+        home.write("coder", file, "a: [\n");
+    }
+    fs_err::create_dir(home.of("Upper")).unwrap();
+    fs_err::write(home.root().join("profiles/file"), "x").unwrap();
+    insta::assert_snapshot!(transcript(&home, &["profile list"]));
+}
