@@ -316,7 +316,7 @@ fn sticky(root: &RootHome) -> Option<String> {
 }
 
 /// The root home, and the profile where `HERMES_HOME` is the home of a named one.
-fn root_of(env: &Surroundings) -> Result<(RootHome, Option<ProfileName>), SelectionError> {
+pub(crate) fn root_of(env: &Surroundings) -> Result<(RootHome, Option<ProfileName>), SelectionError> {
     let usual = env.user_home.as_ref().map(|home| resolve(&home.join(".hermes"), env));
     let Some(given) = &env.hermes_home else {
         return usual.map(|u| (RootHome::new(u), None)).ok_or(SelectionError::NoHome);

@@ -1,22 +1,34 @@
 //! Commands in `~/.local/bin` that stand for `hermes -p NAME`.
 //!
-//! A wrapper is ours when it carries our marker line or 0.19.0's text; nothing else is ever replaced or removed, whatever its
-//! mode and whether or not the directory is on the PATH. Files appear by a rename that does not overwrite.
+//! # Theory of operation
+//!
+//! A wrapper is ours when it carries our marker line, or when it is what 0.19.0 writes (`wrapper`). Nothing else is ever replaced
+//! or removed, whatever its mode and whether or not the directory is on the PATH; a symbolic link is never ours.
+//!
+//! **No window.** A new file appears by `link`, which never overwrites. One of ours is replaced by *exchanging* it with the new
+//! one, and removed by moving it aside first; only then is looked at what was taken, and what turns out not to be ours after
+//! all goes back. So a file that somebody puts there meanwhile survives.
+//!
+//! **Whose.** A wrapper for another root home than `~/.hermes` says so (`HERMES_HOME`). Here, only wrappers of the root home in
+//! use count; those without a word about it that 0.19.0 made count everywhere, because they follow their caller.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::profile::{RESERVED, is_grammatical};
 use hermes_protocol::{ProfileName, RootHome};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::staging;
 use crate::disk;
-use crate::home::Surroundings;
+use crate::home::{self, Surroundings};
 
-/// Line that marks a wrapper as ours; the profile's name follows.
-const MARKER: &str = "# hermes-profile-alias: ";
-/// How much of a file is looked at, as 0.19.0 does.
+mod wrapper;
+
+use wrapper::Wrapper;
+
+/// How much of a file is looked at; what is longer is no wrapper.
 const LOOK: u64 = 8192;
 /// Names that 0.19.0's command has or had, besides those of the command tree.
 const COMMANDS: [&str; 34] = [
@@ -66,6 +78,8 @@ pub(crate) struct AliasDir {
     program: String,
     /// `~/.hermes`.
     usual_root: Utf8PathBuf,
+    /// The root home in use.
+    root: Utf8PathBuf,
     /// Names of subcommands.
     commands: Vec<String>,
 }
@@ -77,6 +91,8 @@ pub(crate) struct Alias {
     pub(crate) path: Utf8PathBuf,
     /// The profile it stands for, as written.
     pub(crate) profile: String,
+    /// The root home of that profile; none where it is the caller's.
+    pub(crate) root: Option<Utf8PathBuf>,
 }
 
 /// A wrapper that was made.
@@ -86,9 +102,11 @@ pub(crate) struct Created {
     pub(crate) path: Utf8PathBuf,
     /// Why it has not the name that was wanted.
     pub(crate) instead: Option<AliasError>,
+    /// The profile that this name stood for before.
+    pub(crate) before: Option<String>,
 }
 
-/// Why there is no such alias. Texts are 0.19.0's.
+/// Why there is no such alias. Texts are 0.19.0's where it has one.
 #[derive(Debug, thiserror::Error)]
 pub enum AliasError {
     /// Not a name for a command.
@@ -100,13 +118,29 @@ pub enum AliasError {
     /// `hermes NAME` means something already.
     #[error("'{0}' conflicts with a hermes subcommand")]
     Subcommand(String),
-    /// Something else has the name; it is left alone.
+    /// A command has the name; it is left alone.
     #[error("'{name}' conflicts with an existing command ({path})")]
     Exists {
         /// The name.
         name: String,
         /// What has it.
         path: Utf8PathBuf,
+    },
+    /// Something that is no command is in its place; it is left alone.
+    #[error("'{name}' conflicts with an existing file ({path})")]
+    File {
+        /// The name.
+        name: String,
+        /// What has it.
+        path: Utf8PathBuf,
+    },
+    /// Nobody asked for this name, and another profile uses it.
+    #[error("'{name}' is the alias of another profile, '{profile}'")]
+    Another {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        profile: String,
     },
     /// Nowhere to put it.
     #[error("HOME is not set, so there is no ~/.local/bin")]
@@ -125,15 +159,15 @@ impl AliasDir {
     /// The directory of this user. `commands`: what `hermes NAME` already means.
     pub(crate) fn of(env: &Surroundings, commands: Vec<String>) -> Result<Self, AliasError> {
         let home = env.user_home.as_ref().ok_or(AliasError::NoHome)?;
-        let on_path = env.path.iter().map(|dir| dir.join("hermes")).find(|file| is_executable(file));
-        let own = || std::env::current_exe().ok().and_then(|p| Utf8PathBuf::from_path_buf(p).ok());
-        let program = on_path.or_else(own).map_or_else(|| "hermes".to_owned(), Utf8PathBuf::into_string);
         let usual = home.join(".hermes");
+        let usual_root = usual.canonicalize_utf8().unwrap_or(usual);
+        let root = home::root_of(env).map_or_else(|_| usual_root.clone(), |(root, _)| root.path().to_owned());
         Ok(Self {
             dir: home.join(".local/bin"),
             path: env.path.clone(),
-            program,
-            usual_root: usual.canonicalize_utf8().unwrap_or(usual),
+            program: program(&env.path),
+            usual_root,
+            root,
             commands,
         })
     }
@@ -151,19 +185,46 @@ impl AliasDir {
         self.path.iter().any(|dir| same(dir, &self.dir))
     }
 
-    /// All wrappers, by name.
+    /// The wrappers of profiles of this root home, by name.
     pub(crate) fn all(&self) -> Vec<Alias> {
+        let mut all = self.everywhere();
+        all.retain(|alias| alias.root.as_ref().is_none_or(|root| *root == self.root));
+        all
+    }
+
+    /// All wrappers, by name.
+    pub(crate) fn everywhere(&self) -> Vec<Alias> {
         let Ok(entries) = self.dir.read_dir_utf8() else { return Vec::new() };
         let mut all: Vec<Alias> = entries
             .filter_map(Result::ok)
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-            .filter_map(|entry| {
-                let profile = target_of(entry.path())?;
-                Some(Alias { name: entry.file_name().to_owned(), path: entry.path().to_owned(), profile })
-            })
+            .filter(|entry| is_grammatical(entry.file_name()))
+            .filter_map(|entry| self.alias_at(entry.path()))
             .collect();
         all.sort();
         all
+    }
+
+    /// The wrapper called `name`, whosever it is.
+    pub(crate) fn named(&self, name: &str) -> Option<Alias> {
+        is_grammatical(name).then(|| self.alias_at(&self.dir.join(name))).flatten()
+    }
+
+    fn alias_at(&self, path: &Utf8Path) -> Option<Alias> {
+        let wrapper = wrapper_at(path)?;
+        let name = path.file_name()?.to_owned();
+        // Ours without a word about it are those of the usual root home.
+        let root = wrapper.root.or_else(|| wrapper.marked.then(|| self.usual_root.clone()));
+        Some(Alias { name, path: path.to_owned(), profile: wrapper.profile, root })
+    }
+
+    /// Wrappers whose profile does not exist.
+    pub(crate) fn orphans(&self, root: &RootHome) -> Vec<Alias> {
+        let exists = |text: &str| {
+            text.parse::<ProfileName>()
+                .is_ok_and(|name| name.is_default() || root.profile(&name).path().is_dir())
+        };
+        self.all().into_iter().filter(|alias| !exists(&alias.profile)).collect()
     }
 
     /// The wrapper to show for a profile: one with a name of its own wins, the last one if there are several.
@@ -173,6 +234,7 @@ impl AliasDir {
     }
 
     /// Makes a wrapper for `profile`. Without a name it gets the profile's, after `prefix`; when that is taken, `hermes-<profile>`.
+    /// An existing profile's alias is taken away only by name.
     pub(crate) fn create(
         &self,
         root: &RootHome,
@@ -181,26 +243,45 @@ impl AliasDir {
         prefix: &str,
     ) -> Result<Created, AliasError> {
         if let Some(name) = name {
-            return self.write(root, profile, &name.to_lowercase()).map(|path| Created {
-                name: name.to_lowercase(),
-                path,
-                instead: None,
-            });
+            let before = self.named(name).map(|alias| alias.profile).filter(|p| p != profile.as_str());
+            let path = self.write(root, profile, name)?;
+            return Ok(Created { name: name.to_owned(), path, instead: None, before });
         }
-        let wanted = format!("{prefix}{profile}");
-        match self.write(root, profile, &wanted) {
-            Ok(path) => Ok(Created { name: wanted, path, instead: None }),
-            Err(why) => {
-                let second = format!("hermes-{profile}");
-                if second == wanted || matches!(why, AliasError::Io { .. } | AliasError::NoHome) {
-                    return Err(why);
-                }
-                match self.write(root, profile, &second) {
-                    Ok(path) => Ok(Created { name: second, path, instead: Some(why) }),
-                    Err(_) => Err(why),
-                }
-            }
+        let made = |name: &str| {
+            self.must_be_ours_to_take(root, profile, name)?;
+            let path = self.write(root, profile, name)?;
+            Ok(Created { name: name.to_owned(), path, instead: None, before: None })
+        };
+        let (wanted, second) = (format!("{prefix}{profile}"), format!("hermes-{profile}"));
+        match made(&wanted) {
+            Ok(created) => Ok(created),
+            Err(why @ (AliasError::Io { .. } | AliasError::NoHome)) => Err(why),
+            Err(why) if second == wanted => Err(why),
+            Err(why) => match made(&second) {
+                Ok(created) => Ok(Created { instead: Some(why), ..created }),
+                Err(_) => Err(why),
+            },
         }
+    }
+
+    /// Nobody asked for this very name, so a profile that exists keeps its alias.
+    fn must_be_ours_to_take(
+        &self,
+        root: &RootHome,
+        profile: &ProfileName,
+        name: &str,
+    ) -> Result<(), AliasError> {
+        let Some(there) = self.named(name) else { return Ok(()) };
+        let home = there.root.as_deref().unwrap_or(root.path());
+        let same = there.profile == profile.as_str() && home == root.path();
+        let exists = there
+            .profile
+            .parse::<ProfileName>()
+            .is_ok_and(|other| other.is_default() || RootHome::new(home).profile(&other).path().is_dir());
+        if exists && !same {
+            return Err(AliasError::Another { name: name.to_owned(), profile: there.profile });
+        }
+        Ok(())
     }
 
     /// Whether `name` is free, or a wrapper of ours already.
@@ -215,62 +296,90 @@ impl AliasDir {
             return Err(AliasError::Subcommand(name.to_owned()));
         }
         let target = self.dir.join(name);
-        let exists = |path| Err(AliasError::Exists { name: name.to_owned(), path });
-        if let Ok(meta) = fs_err::symlink_metadata(&target)
-            && !(meta.is_file() && target_of(&target).is_some())
+        if let Some(found) = self.path.iter().map(|dir| dir.join(name)).find(|file| is_executable(file))
+            && !(found.file_name() == target.file_name() && same_directory(&found, &target))
         {
-            return exists(target);
+            return Err(AliasError::Exists { name: name.to_owned(), path: found });
         }
-        match self.path.iter().map(|dir| dir.join(name)).find(|file| is_executable(file)) {
-            Some(found) if target_of(&found).is_none() => exists(found),
-            _ => Ok(()),
+        if fs_err::symlink_metadata(&target).is_ok() && wrapper_at(&target).is_none() {
+            return Err(self.taken(name));
         }
+        Ok(())
+    }
+
+    /// Something that is not ours is where the wrapper would be.
+    fn taken(&self, name: &str) -> AliasError {
+        let (name, path) = (name.to_owned(), self.dir.join(name));
+        if is_executable(&path) { AliasError::Exists { name, path } } else { AliasError::File { name, path } }
     }
 
     fn write(&self, root: &RootHome, profile: &ProfileName, name: &str) -> Result<Utf8PathBuf, AliasError> {
         self.check(name)?;
         let path = self.dir.join(name);
-        let put = || -> io::Result<()> {
-            fs_err::create_dir_all(&self.dir)?;
-            let temporary = tempfile::Builder::new().prefix(".hermes-alias-").tempfile_in(&self.dir)?;
-            fs_err::write(temporary.path(), self.text(root, profile))?;
-            fs_err::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o755))?;
-            let (_, kept) = temporary.keep().map_err(|e| e.error)?;
-            let kept = Utf8PathBuf::from_path_buf(kept).map_err(|_| io::Error::other("not UTF-8"))?;
-            // Ours may be replaced; anything that appeared meanwhile may not.
-            let placed = if target_of(&path).is_some() {
-                fs_err::rename(&kept, &path)
-            } else {
-                staging::rename_new(&kept, &path)
-            };
-            placed.inspect_err(|_| {
-                let _ = fs_err::remove_file(&kept);
-            })
-        };
-        match put() {
+        let elsewhere = Some(root.path()).filter(|root| *root != self.usual_root);
+        match self.put(&path, &wrapper::text(profile, elsewhere, &self.program)) {
             Ok(()) => Ok(path),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                Err(AliasError::Exists { name: name.to_owned(), path })
-            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(self.taken(name)),
             Err(source) => Err(AliasError::Io { path, source }),
         }
     }
 
-    /// 0.19.0 knows a wrapper by `hermes -p`, so a path is quoted only where it must be.
-    fn text(&self, root: &RootHome, profile: &ProfileName) -> String {
-        let home = if root.path() == self.usual_root {
-            String::new()
-        } else {
-            format!("HERMES_HOME={}\nexport HERMES_HOME\n", quote(root.path().as_str()))
-        };
-        format!("#!/bin/sh\n{MARKER}{profile}\n{home}exec {} -p {profile} \"$@\"\n", quote(&self.program))
+    /// Writes a wrapper; `AlreadyExists` where there is something else.
+    fn put(&self, path: &Utf8Path, text: &str) -> io::Result<()> {
+        use std::io::Write as _;
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.dir)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".hermes-alias-").suffix(".tmp").tempfile_in(&self.dir)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
+        file.as_file().sync_all()?;
+        let temporary = file.into_temp_path();
+        let new = Utf8Path::from_path(&temporary).ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+        match std::fs::hard_link(new, path) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            // A file system without links.
+            Err(_) if fs_err::symlink_metadata(path).is_err() => return staging::rename_new(new, path),
+            Err(e) => return Err(e),
+        }
+        if wrapper_at(path).is_none() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        match exchange(new, path) {
+            // What was there is now the temporary file, and goes unless it was not ours.
+            Ok(()) if wrapper_at(new).is_some() => Ok(()),
+            Ok(()) => {
+                exchange(new, path)?;
+                Err(io::ErrorKind::AlreadyExists.into())
+            }
+            // A file system that cannot exchange.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => fs_err::rename(new, path),
+            Err(e) => Err(e),
+        }
     }
 
     /// Removes wrappers of `profile`: the one called `name`, or all. What was removed.
     pub(crate) fn remove(&self, profile: &ProfileName, name: Option<&str>) -> Vec<Alias> {
         let ours =
             |alias: &Alias| alias.profile == profile.as_str() && name.is_none_or(|name| name == alias.name);
-        self.all().into_iter().filter(ours).filter(|alias| fs_err::remove_file(&alias.path).is_ok()).collect()
+        let found = self.all().into_iter().filter(ours);
+        found.filter(|alias| self.take_away(alias).is_ok_and(|removed| removed)).collect()
+    }
+
+    /// Removes one wrapper, if it is still that one.
+    fn take_away(&self, alias: &Alias) -> io::Result<bool> {
+        let aside =
+            tempfile::Builder::new().prefix(".hermes-alias-").suffix(".tmp").tempfile_in(&self.dir)?;
+        let aside = aside.into_temp_path();
+        let path = Utf8Path::from_path(&aside).ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+        fs_err::rename(&alias.path, path)?;
+        if wrapper_at(path).is_some_and(|wrapper| wrapper.profile == alias.profile) {
+            return Ok(true);
+        }
+        let back = staging::rename_new(path, &alias.path);
+        // Not ours to lose, even where its place was taken meanwhile.
+        let _ = aside.keep();
+        back.map(|()| false)
     }
 
     /// After a rename: every wrapper of `old` stands for `new`; one named after the profile is renamed with it. The wrappers
@@ -289,63 +398,61 @@ impl AliasDir {
                 Some(prefix) => self.create(root, new, None, prefix),
                 None => self.create(root, new, Some(&alias.name), ""),
             };
+            // One that was not replaced would call a profile that is gone.
+            if made.as_ref().is_ok_and(|made| made.path != alias.path) || made.is_err() {
+                let _ = self.take_away(&alias);
+            }
             match made {
                 Ok(made) => {
-                    if made.path != alias.path {
-                        let _ = fs_err::remove_file(&alias.path);
-                    }
                     refused = refused.or(made.instead);
-                    now.push(Alias { name: made.name, path: made.path, profile: new.to_string() });
+                    now.extend(self.alias_at(&made.path));
                 }
-                Err(why) => {
-                    // It would call a profile that is gone.
-                    let _ = fs_err::remove_file(&alias.path);
-                    refused = Some(why);
-                }
+                Err(why) => refused = Some(why),
             }
         }
+        now.sort();
+        now.dedup();
         (now, refused)
     }
+}
+
+/// What a wrapper runs: the `hermes` that a shell finds, if that is this program, because its path outlives an update; else this
+/// program's own path.
+fn program(path: &[Utf8PathBuf]) -> String {
+    let found = path.iter().map(|dir| dir.join("hermes")).find(|file| is_executable(file));
+    let own = std::env::current_exe().ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+    match (found, own) {
+        (Some(found), Some(own)) if found.canonicalize().ok() == own.canonicalize().ok() => found,
+        (_, Some(own)) if own.exists() => own,
+        (Some(found), _) => found,
+        _ => "hermes".into(),
+    }
+    .into_string()
+}
+
+/// Swaps two files in one step.
+fn exchange(a: &Utf8Path, b: &Utf8Path) -> io::Result<()> {
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    renameat2(AT_FDCWD, a.as_std_path(), AT_FDCWD, b.as_std_path(), flags).map_err(io::Error::from)
+}
+
+fn same_directory(a: &Utf8Path, b: &Utf8Path) -> bool {
+    let directory = |path: &Utf8Path| path.parent().and_then(|dir| dir.canonicalize().ok());
+    a.parent() == b.parent() || directory(a).is_some_and(|dir| directory(b) == Some(dir))
 }
 
 fn is_executable(path: &Utf8Path) -> bool {
     fs_err::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// The profile a file stands for, if it is one of our wrappers.
-fn target_of(path: &Utf8Path) -> Option<String> {
+/// What the file at `path` stands for, if it is a wrapper and no link.
+fn wrapper_at(path: &Utf8Path) -> Option<Wrapper> {
     if !fs_err::symlink_metadata(path).ok()?.is_file() {
         return None;
     }
     let bytes = disk::read_start(path, LOOK).ok()?;
-    let text = match std::str::from_utf8(&bytes) {
-        Ok(text) => text,
-        // A character cut in half at the limit.
-        Err(e) if e.error_len().is_none() => std::str::from_utf8(&bytes[..e.valid_up_to()]).ok()?,
-        Err(_) => return None,
-    };
-    if let Some(line) = text.lines().find_map(|line| line.strip_prefix(MARKER)) {
-        return Some(line.trim().to_owned());
-    }
-    if !text.starts_with("#!") {
-        return None;
-    }
-    let legacy =
-        ["hermes -p ", "hermes' -p ", "hermes\" -p "].iter().find_map(|mark| text.split_once(mark))?;
-    let name = legacy.1.split_whitespace().next()?;
-    Some(name.trim_matches(['\'', '"']).to_owned())
-}
-
-/// As one word of a shell.
-fn quote(text: &str) -> String {
-    let plain = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | '%' | ',')
-    };
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    let whole = (bytes.len() as u64) < LOOK;
+    whole.then(|| std::str::from_utf8(&bytes).ok().and_then(wrapper::read)).flatten()
 }
 
 #[cfg(test)]

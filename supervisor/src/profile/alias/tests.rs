@@ -17,6 +17,7 @@ fn place(program: &str) -> Place {
         path: vec![bin],
         program: user.join(program).into_string(),
         usual_root: user.join(".hermes"),
+        root: user.join(".hermes"),
         commands: vec!["status".to_owned(), "worker".to_owned()],
     };
     Place { root: RootHome::new(user.join(".hermes")), _dir: dir, aliases }
@@ -56,7 +57,7 @@ fn a_file_that_is_not_ours_is_never_replaced_or_removed() {
         }
         let made = place.aliases.create(&place.root, &name("coder"), None, "").unwrap();
         assert_eq!(made.name, "hermes-coder");
-        assert!(made.instead.unwrap().to_string().starts_with("'coder' conflicts with an existing command"));
+        assert!(made.instead.unwrap().to_string().starts_with("'coder' conflicts with an existing file"));
         assert!(place.aliases.create(&place.root, &name("coder"), Some("coder"), "").is_err());
         assert_eq!(place.aliases.remove(&name("coder"), None).len(), 1, "only ours");
         assert!(fs_err::symlink_metadata(&target).is_ok());
@@ -81,7 +82,10 @@ fn a_wrapper_runs_with_spaces_and_quotes_in_the_way() {
     };
     assert_eq!(run(&usual.path), "|-p coder a b\n");
     assert_eq!(run(&other.path), format!("{}|-p ops a b\n", elsewhere.path()));
-    assert_eq!(place.aliases.all().iter().map(|a| a.profile.as_str()).collect::<Vec<_>>(), ["coder", "ops"]);
+    let profiles = |all: Vec<Alias>| all.into_iter().map(|a| a.profile).collect::<Vec<_>>();
+    assert_eq!(profiles(place.aliases.everywhere()), ["coder", "ops"]);
+    assert_eq!(profiles(place.aliases.all()), ["coder"], "ops is a profile of another root home");
+    assert!(place.aliases.remove(&name("ops"), None).is_empty());
     // Ours is recognised, so it can be made again.
     assert_eq!(place.aliases.create(&place.root, &name("coder"), None, "").unwrap().name, "coder");
 }
@@ -103,4 +107,47 @@ fn wrappers_of_0_19_0_are_ours_and_the_custom_one_is_shown() {
     assert!(place.aliases.all().iter().all(|a| a.profile == "dev"));
     assert_eq!(place.aliases.remove(&name("dev"), Some("dev")).len(), 1);
     assert_eq!(place.aliases.remove(&name("dev"), None).len(), 2);
+}
+
+#[test]
+fn an_existing_profile_keeps_its_alias_unless_it_is_named() {
+    let place = place("hermes");
+    for profile in ["coder", "ops"] {
+        fs_err::create_dir_all(place.root.profile(&name(profile)).path()).unwrap();
+    }
+    place.aliases.create(&place.root, &name("coder"), Some("ops"), "").unwrap();
+    let made = place.aliases.create(&place.root, &name("ops"), None, "").unwrap();
+    assert_eq!(made.name, "hermes-ops");
+    assert_eq!(made.instead.unwrap().to_string(), "'ops' is the alias of another profile, 'coder'");
+    let made = place.aliases.create(&place.root, &name("ops"), Some("ops"), "").unwrap();
+    assert_eq!(made.before.as_deref(), Some("coder"));
+    assert_eq!(place.aliases.orphans(&place.root), []);
+    fs_err::remove_dir_all(place.root.profile(&name("ops")).path()).unwrap();
+    let orphans: Vec<_> = place.aliases.orphans(&place.root).into_iter().map(|a| a.name).collect();
+    assert_eq!(orphans, ["hermes-ops", "ops"]);
+    // An alias of a profile that is gone is free.
+    assert_eq!(
+        place.aliases.create(&place.root, &name("coder"), None, "hermes-").unwrap().name,
+        "hermes-coder"
+    );
+}
+
+#[test]
+fn a_file_that_took_the_place_meanwhile_goes_back_to_it() {
+    let place = place("hermes");
+    let made = place.aliases.create(&place.root, &name("coder"), None, "").unwrap();
+    let seen = place.aliases.named("coder").unwrap();
+    fs_err::write(&made.path, "#!/bin/sh\nmine\n").unwrap();
+    assert!(!place.aliases.take_away(&seen).unwrap());
+    assert_eq!(fs_err::read_to_string(&made.path).unwrap(), "#!/bin/sh\nmine\n");
+    assert!(place.aliases.put(&made.path, "x").is_err());
+    assert_eq!(fs_err::read_dir(&place.aliases.dir).unwrap().count(), 1, "nothing temporary is left");
+}
+
+#[test]
+fn modes_are_those_of_a_command() {
+    let place = place("hermes");
+    let made = place.aliases.create(&place.root, &name("coder"), None, "").unwrap();
+    assert_eq!(fs_err::metadata(&made.path).unwrap().permissions().mode() & 0o777, 0o755);
+    assert!(!place.aliases.is_on_path());
 }
