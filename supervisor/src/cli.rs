@@ -3,6 +3,7 @@
 //! Parsing needs no home, no configuration and no runtime, so `--help`, `--version` and completion answer at once and
 //! everywhere.
 
+mod completion;
 mod config;
 mod demo;
 mod doctor;
@@ -95,20 +96,13 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for your shell.
     #[command(after_help = "Examples:\n  \
-        hermes completion bash > ~/.local/share/bash-completion/completions/hermes\n  \
-        hermes completion zsh > ~/.zfunc/_hermes\n  \
+        eval \"$(hermes completion bash)\"      in ~/.bashrc\n  \
+        eval \"$(hermes completion zsh)\"       in ~/.zshrc\n  \
         hermes completion fish > ~/.config/fish/completions/hermes.fish")]
-    Completion {
-        /// Which shell.
-        shell: Shell,
-    },
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Shell {
-    Bash,
-    Zsh,
-    Fish,
+    Completion(completion::CompletionArgs),
+    /// Asked by completion scripts.
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::CompleteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -297,8 +291,10 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
     };
     let flag = flag.or(cli.profile);
     let out = Output::stdout();
-    if let Command::Completion { shell } = cli.command {
-        return completion(shell, out).map(Next::Exit);
+    match cli.command {
+        Command::Completion(args) => return completion::script(&args, out).map(Next::Exit),
+        Command::Complete(args) => return Ok(Next::Exit(completion::answer(&args, flag, out))),
+        _ => {}
     }
     let env = Surroundings::from_process()?;
     let call = Call { env: env.clone(), flag: flag.clone() };
@@ -321,7 +317,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         Command::Skills(args) => skills::run(args, &call),
         Command::Update(args) => update::run(args, &call),
         Command::Doctor(args) => doctor::run(&args, &call),
-        Command::Completion { .. } => Ok(exit::OK),
+        Command::Completion(_) | Command::Complete(_) => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
 }
@@ -330,18 +326,6 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
 fn explain(error: &clap::Error) -> u8 {
     let _ = error.print();
     if error.use_stderr() { exit::USAGE } else { exit::OK }
-}
-
-fn completion(shell: Shell, mut out: Output) -> Result<u8, HermesError> {
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "hermes", &mut script);
-    out.write(&String::from_utf8_lossy(&script))?;
-    Ok(exit::OK)
 }
 
 fn worker(

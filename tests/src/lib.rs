@@ -12,6 +12,8 @@ pub mod http;
 pub mod process;
 pub mod provider;
 pub mod sign;
+pub mod terminal;
+pub mod tools;
 pub mod wait;
 
 pub use gateway::Gateway;

@@ -6,6 +6,7 @@ use hermes_protocol::ProfileName;
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::disk;
 use crate::home::Selection;
+use crate::profile::alias::{Alias, AliasDir};
 use crate::profile::staging;
 
 /// Largest unit file that is looked at, in bytes.
@@ -38,6 +39,7 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> Vec<Finding
         findings.push(finding(Grade::Warning, "bare_directory", message).at(path.path()).next(next));
     }
     findings.extend(abandoned(patient));
+    findings.extend(aliases(patient));
     findings.extend(units(patient));
     findings
 }
@@ -52,6 +54,20 @@ fn abandoned(patient: &Patient<'_>) -> Option<Finding> {
             .next("they are removed by the next command that makes a profile")
             .repair(Repair::Sweep(profiles))
     })
+}
+
+fn aliases(patient: &Patient<'_>) -> Vec<Finding> {
+    // What `hermes NAME` means is of no interest to aliases that are there already.
+    let Ok(dir) = AliasDir::of(patient.env, Vec::new()) else { return Vec::new() };
+    let about = |alias: Alias| {
+        let message = format!("Orphan alias: {} → profile '{}' no longer exists", alias.name, alias.profile);
+        let next = match alias.profile.parse::<ProfileName>() {
+            Ok(profile) => format!("`hermes profile alias {profile} --remove`"),
+            Err(_) => "remove the file".to_owned(),
+        };
+        finding(Grade::Warning, "orphan_alias", message).at(&alias.path).next(next)
+    };
+    dir.orphans(&patient.root).into_iter().map(about).collect()
 }
 
 /// A unit of the service manager that names a gateway.

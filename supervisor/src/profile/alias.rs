@@ -230,7 +230,7 @@ impl AliasDir {
     /// The wrapper to show for a profile: one with a name of its own wins, the last one if there are several.
     pub(crate) fn shown<'a>(all: &'a [Alias], profile: &ProfileName) -> Option<&'a Alias> {
         let ours = || all.iter().filter(|alias| alias.profile == profile.as_str());
-        ours().filter(|alias| alias.name != profile.as_str()).last().or_else(|| ours().last())
+        ours().rfind(|alias| alias.name != profile.as_str()).or_else(|| ours().next_back())
     }
 
     /// Makes a wrapper for `profile`. Without a name it gets the profile's, after `prefix`; when that is taken, `hermes-<profile>`.

@@ -128,5 +128,7 @@ fn an_alias_of_a_profile_that_is_gone_can_be_removed() {
     let home = home();
     run(&home, &["profile", "alias", "ops"]).ok();
     fs_err::remove_dir_all(home.of("ops")).unwrap();
+    let doctor = run(&home, &["doctor"]).out;
+    assert!(doctor.contains("Orphan alias: ops → profile 'ops' no longer exists"), "{doctor}");
     insta::assert_snapshot!(transcript(&home, &["profile alias ops", "profile alias ops --remove"]));
 }

@@ -1,0 +1,77 @@
+//! A program on a terminal of its own, as somebody types at it. The terminal is `script`'s (util-linux).
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::{Home, gateway, wait};
+
+/// What runs on the terminal; ended on drop.
+pub struct Terminal {
+    child: Child,
+    keys: Option<ChildStdin>,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Runs a shell command line; `hermes` and this home's alias commands are on its PATH, and the environment is this home's alone.
+    #[expect(clippy::disallowed_methods, reason = "the harness starts the program under test")]
+    pub fn run(home: &Home, line: &str) -> Self {
+        let mut command = Command::new("script");
+        command.args(["-qfec", line, "/dev/null"]).env_clear().envs(environment(home));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let (mut output, copy) = (child.stdout.take().unwrap(), Arc::clone(&screen));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = output.read(&mut bytes) {
+                copy.lock().unwrap().extend_from_slice(&bytes[..n]);
+            }
+        });
+        Self { keys: child.stdin.take(), child, screen }
+    }
+
+    /// Types.
+    pub fn keys(&mut self, text: &str) {
+        let keys = self.keys.as_mut().unwrap();
+        keys.write_all(text.as_bytes()).unwrap();
+        keys.flush().unwrap();
+    }
+
+    /// Everything printed so far.
+    pub fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until `text` was printed `times` times.
+    pub fn wait_for(&self, text: &str, times: usize) {
+        wait::until_true(&format!("{text:?} on the terminal"), || {
+            self.screen().matches(text).count() >= times
+        });
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // The end of its input ends `script`, and with it the terminal.
+        drop(self.keys.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The environment of a shell that somebody uses with this home.
+pub fn environment(home: &Home) -> Vec<(&'static str, String)> {
+    let program = gateway::binary();
+    let directory = program.parent().unwrap().to_str().unwrap();
+    vec![
+        ("PATH", format!("{directory}:{}/.local/bin:/usr/local/bin:/usr/bin:/bin", home.user())),
+        ("HOME", home.user().to_string()),
+        ("HERMES_HOME", home.root().to_string()),
+        ("XDG_RUNTIME_DIR", home.runtime().to_string()),
+        ("TERM", "dumb".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("PS1", "$ ".to_owned()),
+    ]
+}
