@@ -136,6 +136,10 @@ fn requests() -> Vec<ClientRequest> {
         ClientRequest::Drain { on: false },
         ClientRequest::Shutdown,
         ClientRequest::Detach { profile: coder() },
+        ClientRequest::Rescan { profile: None },
+        ClientRequest::Rescan { profile: Some(coder()) },
+        ClientRequest::Release { profile: coder() },
+        ClientRequest::Renamed { from: coder(), to: coder() },
     ]
 }
 

@@ -26,6 +26,7 @@ mod board;
 mod claims;
 mod fleet;
 mod gateway;
+mod release;
 mod requests;
 mod served;
 mod start;

@@ -27,6 +27,7 @@ use crate::error::HermesError;
 use crate::home::{self, SelectionError, Surroundings};
 use crate::profile::alias::{AliasDir, AliasError};
 use crate::report::report;
+pub(crate) use gateway::pause;
 use output::Output;
 
 /// Name a supervised worker is started under, which existing readers of status files recognise.
@@ -184,6 +185,9 @@ struct WorkerArgs {
     /// Print the webhook routes of this profile's file that belong to another profile, as JSON.
     #[arg(long, value_name = "NAME", hide = true)]
     routes_for: Option<String>,
+    /// Move the sessions of a renamed home to its name.
+    #[arg(long, hide = true)]
+    settle_identity: bool,
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +264,8 @@ pub enum WorkerMode {
     },
     /// Not a worker at all: prints routes and ends.
     RoutesFor(ProfileName),
+    /// Not a worker at all: moves the sessions of a renamed home to its name, and ends.
+    SettleIdentity,
 }
 
 /// What is left to do after [`run`].
@@ -348,6 +354,8 @@ fn worker(
     let selection = home::select(flag, env)?.strict()?;
     let mode = if let Some(name) = routes_for {
         WorkerMode::RoutesFor(name)
+    } else if args.settle_identity {
+        WorkerMode::SettleIdentity
     } else {
         gateway::refuse_if_served_for_debugging(&selection, env)?;
         WorkerMode::Standalone { http: args.http }

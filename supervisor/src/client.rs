@@ -72,6 +72,12 @@ pub enum ClientError {
     /// Status that is not the JSON it should be.
     #[error("the gateway's status cannot be read")]
     Json(#[source] serde_json::Error),
+    /// It said no.
+    #[error("the gateway refused: {message}")]
+    Refused {
+        /// Why.
+        message: String,
+    },
     /// The connection ended before the final frame.
     #[error("the gateway closed the connection before it had answered")]
     CutShort,
@@ -87,6 +93,7 @@ impl ClientError {
             Self::Timeout { .. } | Self::Io { .. } | Self::CutShort => {
                 "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
             }
+            Self::Refused { .. } => "`hermes status` shows what the gateway serves",
             Self::Handshake(_) | Self::Codec(_) | Self::TooLarge | Self::Json(_) => {
                 "restart the gateway so that both are of one release"
             }
@@ -110,6 +117,10 @@ pub enum Outcome {
         hint: Option<String>,
     },
 }
+
+/// A profile is out of service for as long as this lives.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "its end is what it is for")] Client);
 
 /// An open connection, the handshake done.
 #[derive(Debug)]
@@ -205,6 +216,19 @@ impl Client {
                 ClientReply::Refused { code, message, hint } => {
                     return Ok(Outcome::Refused { code, message, hint });
                 }
+            }
+        }
+    }
+
+    /// Asks for something that holds for as long as the connection is open; returns when it came about.
+    pub fn hold(mut self, request: &ClientRequest, limit: Duration) -> Result<Hold, ClientError> {
+        let deadline = Instant::now() + limit;
+        self.send(request, deadline)?;
+        loop {
+            match self.reply(deadline, limit)? {
+                ClientReply::Progress(_) => return Ok(Hold(self)),
+                ClientReply::Refused { message, .. } => return Err(ClientError::Refused { message }),
+                ClientReply::Gateway(_) | ClientReply::Profile(_) | ClientReply::Done(_) => {}
             }
         }
     }

@@ -301,6 +301,11 @@ fn must_exist(root: &RootHome, profile: &ProfileName) -> Result<(), SelectionErr
     Err(SelectionError::Missing { name: profile.clone(), home: home.path().to_owned(), known })
 }
 
+/// The root home.
+pub(crate) fn root(env: &Surroundings) -> Result<RootHome, SelectionError> {
+    Ok(root_of(env)?.0)
+}
+
 /// The sticky profile, where the file names one.
 pub(crate) fn sticky_profile(root: &RootHome) -> Option<ProfileName> {
     ProfileName::from_user_input(&sticky(root)?).ok()

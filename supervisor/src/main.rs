@@ -17,6 +17,7 @@ fn worker(request: WorkerRequest) -> WorkerArgs {
     let mode = match request.mode {
         WorkerMode::Supervised => Mode::Supervised,
         WorkerMode::Standalone { http } => Mode::Standalone { http },
+        WorkerMode::SettleIdentity => Mode::SettleIdentity,
         WorkerMode::RoutesFor(name) => Mode::RoutesFor(name),
     };
     WorkerArgs { profile: request.profile, home: request.home, mode }

@@ -17,9 +17,14 @@
 pub(crate) mod alias;
 pub(crate) mod copy;
 pub(crate) mod create;
+pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod entries;
 pub(crate) mod error;
 pub(crate) mod facts;
+pub(crate) mod honcho;
+pub(crate) mod live;
+pub(crate) mod rename;
 pub(crate) mod skeleton;
 pub(crate) mod staging;
+pub(crate) mod standalone;

@@ -158,10 +158,16 @@ impl Client {
         if self.requests.send(Request { what, pid, replies }).await.is_err() {
             return send(wire, &refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
         }
-        while let Some(reply) = answers.recv().await {
-            send(wire, &reply).await?;
+        loop {
+            tokio::select! {
+                reply = answers.recv() => match reply {
+                    Some(reply) => send(wire, &reply).await?,
+                    None => return Ok(()),
+                },
+                // Nothing is said after the request: this is the client hanging up. Whoever waits for that sees `replies` closed.
+                _ = wire.next() => return Ok(()),
+            }
         }
-        Ok(())
     }
 }
 

@@ -280,6 +280,11 @@ impl HomeWatch {
         self.next_scan = Instant::now() + self.interval();
     }
 
+    /// A change that was seen already.
+    pub fn take(&mut self) -> Option<HomeEvent> {
+        self.pending.pop_front()
+    }
+
     /// The next change. Safe to cancel: nothing is lost.
     pub async fn next(&mut self) -> HomeEvent {
         loop {

@@ -19,6 +19,7 @@ use crate::cli::{Mode, WorkerArgs};
 use crate::load;
 use crate::logging::Logging;
 use crate::process::{self, Environment};
+use crate::store::Store;
 
 /// Threads for work that blocks (status files, name resolution): few, small, and gone after a moment.
 const BLOCKING_THREADS: usize = 4;
@@ -49,6 +50,10 @@ pub fn run(args: WorkerArgs) -> u8 {
             process::harden(true);
             load::print_routes(&name, &who.home)
         }
+        Mode::SettleIdentity => match Store::settle_identity(&who.home) {
+            Ok(()) => exit::OK,
+            Err(e) => refuse(&e),
+        },
         Mode::Supervised => {
             process::harden(true);
             let inherited = match process::take_inherited(&environment) {

@@ -27,4 +27,6 @@ pub enum Mode {
     },
     /// `--routes-for NAME`: prints, as JSON, the webhook routes of `profile`'s file that belong to NAME, and exits.
     RoutesFor(ProfileName),
+    /// `--settle-identity`: moves the sessions of a renamed home to its name, and exits.
+    SettleIdentity,
 }

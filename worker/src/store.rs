@@ -11,6 +11,7 @@
 //! **Compatible.** The schema is version 22 as 0.19.0 makes it, plus tables of ours named `hermes_*`, which 0.19.0 tolerates. What
 //! is missing is created, nothing is dropped, no version is ever lowered. A file that is no such database is left untouched.
 
+mod identity;
 mod owner;
 mod schema;
 mod writer;
@@ -117,6 +118,8 @@ impl Store {
     pub fn open(home: &ProfileHome, owner: Owner) -> Result<Self, StoreError> {
         let path = home.state_db();
         let db = schema::open(&path)?;
+        identity::settle(&db, home.path())
+            .map_err(|e| StoreError::Open { path: path.clone(), source: Arc::new(e) })?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         writer::start(db, jobs, path.clone(), Arc::clone(&commits))
@@ -130,6 +133,18 @@ impl Store {
             arrived: Notify::new(),
             accepts: AtomicU64::new(0),
         })))
+    }
+
+    /// Gives the home's sessions, where it has any, to the profile whose name it has now; see [`identity`].
+    pub fn settle_identity(home: &ProfileHome) -> Result<(), StoreError> {
+        let path = home.state_db();
+        if !path.exists() {
+            return Ok(());
+        }
+        let db = schema::open(&path)?;
+        db.busy_timeout(BUSY_PATIENCE)
+            .and_then(|()| identity::settle(&db, home.path()))
+            .map_err(|e| StoreError::Open { path, source: Arc::new(e) })
     }
 
     /// Runs `job` in a transaction shared with whatever else waits; returns after the commit.

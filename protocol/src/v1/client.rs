@@ -45,6 +45,24 @@ pub enum ClientRequest {
         /// Which.
         profile: ProfileName,
     },
+    /// Look at the homes now instead of when the watch does, and answer when that profile is ready, or gone.
+    Rescan {
+        /// Who is waited for.
+        profile: Option<ProfileName>,
+    },
+    /// Send nobody there, end its worker, and do not start another one for as long as this connection is open. One `Progress`
+    /// says that the worker is gone; the final frame never comes, the client hangs up.
+    Release {
+        /// Which; it need not exist.
+        profile: ProfileName,
+    },
+    /// A released profile's home has another name now: what was remembered of it holds for the new name. Then as `Rescan`.
+    Renamed {
+        /// The old name.
+        from: ProfileName,
+        /// The new name.
+        to: ProfileName,
+    },
 }
 
 /// One frame of the supervisor's answer.

@@ -69,7 +69,8 @@ impl Gateway {
         self.board.gateway(|view| view.problems = problems);
         let known: BTreeSet<ProfileName> =
             self.board.handles().into_iter().map(|handle| handle.name).collect();
-        let names: BTreeSet<ProfileName> = names.into_iter().collect();
+        let names: BTreeSet<ProfileName> =
+            names.into_iter().filter(|name| !self.released.contains_key(name)).collect();
         for name in known.difference(&names) {
             if *name != self.primary {
                 self.dismiss(name).await;
@@ -87,8 +88,8 @@ impl Gateway {
     /// First nobody is sent there any more, then the worker finishes.
     pub(super) async fn dismiss(&mut self, name: &ProfileName) {
         self.returning.remove(name);
-        if self.leaving.insert(name.clone())
-            && let Some(handle) = self.board.handle(name)
+        if let Some(handle) = self.board.handle(name)
+            && self.leaving.insert(name.clone())
         {
             self.publish().await;
             handle.send(Event::Leave).await;

@@ -1,11 +1,11 @@
 //! The gateway while it runs: one loop that takes whatever happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_protocol::endpoint::RuntimeDir;
-use hermes_protocol::latest::{GatewaySettings, Problem, Report};
+use hermes_protocol::latest::{ClientReply, GatewaySettings, Problem, Report};
 use hermes_protocol::{ProfileName, RootHome, exit};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,8 @@ pub(super) enum Happened {
     Request(Request),
     Signal(Interrupt),
     Home(HomeEvent),
+    /// A command that held a profile released is gone.
+    HungUp(ProfileName),
 }
 
 /// The gateway's own state. Everything here belongs to the main task.
@@ -66,6 +68,10 @@ pub(crate) struct Gateway {
     pub(super) leaving: BTreeSet<ProfileName>,
     /// Came back while they were leaving.
     pub(super) returning: BTreeSet<ProfileName>,
+    /// Out of service while these commands are connected.
+    pub(super) released: BTreeMap<ProfileName, Vec<mpsc::Sender<ClientReply>>>,
+    /// Where those commands' ends are told.
+    pub(super) hung_up: (mpsc::Sender<ProfileName>, mpsc::Receiver<ProfileName>),
     /// When the primary's generation is ready, the others must be told of what changed.
     renew_others: Option<u64>,
 }
@@ -187,6 +193,8 @@ impl Gateway {
             requests,
             leaving: BTreeSet::new(),
             returning: BTreeSet::new(),
+            released: BTreeMap::new(),
+            hung_up: mpsc::channel(16),
             renew_others: None,
         };
         Ok((gateway, requests_sender))
@@ -205,6 +213,7 @@ impl Gateway {
             interrupt = self.signals.next() => Happened::Signal(interrupt),
             Some(event) = self.fleet.recv() => Happened::Fleet(event),
             Some(request) = self.requests.recv() => Happened::Request(request),
+            Some(profile) = self.hung_up.1.recv() => Happened::HungUp(profile),
             event = home => Happened::Home(event),
         }
     }
@@ -236,6 +245,7 @@ impl Gateway {
                 Happened::Signal(Interrupt::Reload) => self.reload(None),
                 Happened::Fleet(event) => self.on_fleet(event).await,
                 Happened::Home(event) => self.on_home(event).await,
+                Happened::HungUp(profile) => self.end_release(&profile).await,
                 Happened::Request(request) => {
                     if self.on_request(request).await {
                         return "asked to";
@@ -263,6 +273,7 @@ impl Gateway {
             FleetEvent::Ended { profile } => {
                 self.leaving.remove(&profile);
                 self.board.remove(&profile);
+                self.tell_released(&profile).await;
                 if self.returning.remove(&profile) {
                     self.admit_to_fleet(&profile).await;
                     self.publish().await;
@@ -335,7 +346,7 @@ impl Gateway {
         Ok(())
     }
 
-    async fn on_home(&mut self, event: HomeEvent) {
+    pub(super) async fn on_home(&mut self, event: HomeEvent) {
         let multiplex = self.settings.as_ref().is_some_and(|settings| settings.multiplex);
         match event {
             HomeEvent::Changed(name) if name == self.primary || multiplex => {
@@ -347,6 +358,7 @@ impl Gateway {
             HomeEvent::Removed(name) if name != self.primary && multiplex => {
                 tracing::info!(profile = %name, "profile removed");
                 self.dismiss(&name).await;
+                self.forget(&name);
             }
             HomeEvent::Added(name) if multiplex => {
                 tracing::info!(profile = %name, "profile added");

@@ -19,7 +19,7 @@ use crate::supervise::state::{Event, Why};
 use crate::watch::HomeWatch;
 
 /// What a wait may take beyond the settings' own deadlines.
-const SLACK: Duration = Duration::from_secs(15);
+pub(super) const SLACK: Duration = Duration::from_secs(15);
 
 type Replies = mpsc::Sender<ClientReply>;
 
@@ -39,6 +39,9 @@ impl Gateway {
             }
             ClientRequest::Stop { profile } => self.stop_profile(&profile, waits, replies).await,
             ClientRequest::Detach { profile } => self.detach_profile(&profile, waits, replies).await,
+            ClientRequest::Rescan { profile } => self.rescan(profile, waits, replies).await,
+            ClientRequest::Release { profile } => self.release_profile(profile, replies).await,
+            ClientRequest::Renamed { from, to } => self.renamed(&from, to, waits, replies).await,
             ClientRequest::Reload => {
                 if let Some(watch) = &mut self.watch {
                     watch.rescan();
@@ -97,7 +100,7 @@ impl Gateway {
                 self.on_fleet_while_stopping(event);
                 false
             }
-            Happened::Signal(Interrupt::Reload) | Happened::Home(_) => false,
+            Happened::Signal(Interrupt::Reload) | Happened::Home(_) | Happened::HungUp(_) => false,
         }
     }
 
@@ -164,7 +167,7 @@ impl Gateway {
         false
     }
 
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         handle: Handle,
         event: Event,
@@ -269,11 +272,11 @@ fn outcome(handle: &Handle, wait: Wait, result: Option<Result<(), Why>>) -> Clie
     }
 }
 
-fn done(line: &str) -> ClientReply {
+pub(super) fn done(line: &str) -> ClientReply {
     ClientReply::Done(line.to_owned())
 }
 
-async fn answer(replies: &Replies, reply: ClientReply) {
+pub(super) async fn answer(replies: &Replies, reply: ClientReply) {
     // A client that went away needs no answer.
     let _ = replies.send(reply).await;
 }

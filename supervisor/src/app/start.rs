@@ -155,7 +155,7 @@ impl Gateway {
                         return Err(Abandoned::Asked("asked to"));
                     }
                 }
-                Happened::Signal(Interrupt::Reload) | Happened::Home(_) => {}
+                Happened::Signal(Interrupt::Reload) | Happened::Home(_) | Happened::HungUp(_) => {}
             }
         }
     }

@@ -391,7 +391,7 @@ pub(super) fn announce(
 }
 
 /// Waits without a runtime.
-pub(super) fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let timeout = nix::poll::PollTimeout::try_from(time).unwrap_or(nix::poll::PollTimeout::ZERO);
     let _ = nix::poll::poll(&mut [], timeout);
 }

@@ -2,19 +2,22 @@
 
 mod alias;
 mod create;
+mod delete;
 mod describe;
 mod look;
+mod rename;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand, ValueHint};
 use hermes_protocol::{ProfileName, RootHome, config};
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::{Call, not_built};
 use crate::disk;
 use crate::error::HermesError;
-use crate::home::Surroundings;
+use crate::home::{self, Surroundings};
 use crate::profile::error::ProfileError;
+use crate::profile::rename as rename_of;
 
 #[derive(Debug, Args)]
 pub(super) struct ProfileArgs {
@@ -168,6 +171,7 @@ struct CreateArgs {
 /// `hermes profile …`.
 pub(super) fn run(args: ProfileArgs, call: &Call) -> Result<u8, HermesError> {
     let out = Output::stdout();
+    finish_renames(call)?;
     match args.command {
         None => look::active(args.json, call, out),
         Some(ProfileCommand::Create(args)) => create::run(&args, call, out),
@@ -177,14 +181,23 @@ pub(super) fn run(args: ProfileArgs, call: &Call) -> Result<u8, HermesError> {
         Some(ProfileCommand::Alias { name, alias: as_name, remove }) => {
             alias::run(&name, as_name.as_deref(), remove, call, out)
         }
-        Some(ProfileCommand::Rename { .. }) => not_built("profile rename"),
-        Some(ProfileCommand::Delete { .. }) => not_built("profile delete"),
+        Some(ProfileCommand::Rename { old, new }) => rename::run(&old, &new, call, out),
+        Some(ProfileCommand::Delete { name, yes }) => delete::run(&name, yes, call, out),
         Some(ProfileCommand::Export { .. }) => not_built("profile export"),
         Some(ProfileCommand::Import { .. }) => not_built("profile import"),
         Some(ProfileCommand::Describe { name, text, json }) => {
             describe::run(name.as_deref(), text.as_deref(), json, call, out)
         }
     }
+}
+
+/// A rename whose command died is finished before anything else looks at the profiles.
+fn finish_renames(call: &Call) -> Result<(), HermesError> {
+    let root = home::root(&call.env)?;
+    for (old, new) in rename_of::finish(&root, &call.env, call.aliases().ok().as_ref()) {
+        output::warn(&format!("the rename of '{old}' to '{new}' had been interrupted and was finished"));
+    }
+    Ok(())
 }
 
 /// What somebody typed, as a profile that exists.

@@ -29,6 +29,23 @@ pub enum ProfileError {
         /// Where.
         path: Utf8PathBuf,
     },
+    /// The new name of a rename.
+    #[error("Profile '{0}' already exists.")]
+    Taken(ProfileName),
+    /// `rename default`.
+    #[error("Cannot rename the default profile.")]
+    RenameDefault,
+    /// `rename x default`.
+    #[error("Cannot rename to 'default' — it is reserved.")]
+    RenameToDefault,
+    /// `delete default`.
+    #[error(
+        "Cannot delete the default profile (~/.hermes).\nTo remove everything, remove that directory yourself."
+    )]
+    DeleteDefault,
+    /// Nobody can be asked.
+    #[error("deleting a profile needs a confirmation, and standard input has none")]
+    NoConfirmation,
     /// `create default`.
     #[error("Cannot create a profile named 'default' — it is the built-in profile (~/.hermes).")]
     CreateDefault,
@@ -93,13 +110,17 @@ impl ProfileError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::ChannelsWithoutClone => exit::USAGE,
+            Self::ChannelsWithoutClone | Self::NoConfirmation => exit::USAGE,
             Self::Interrupted => exit::INTERRUPTED,
             Self::Name(_)
             | Self::Missing(_)
             | Self::MissingToUse(_)
             | Self::Exists { .. }
             | Self::CreateDefault
+            | Self::Taken(_)
+            | Self::RenameDefault
+            | Self::RenameToDefault
+            | Self::DeleteDefault
             | Self::SourceMissing { .. }
             | Self::NoSkillsWithClone
             | Self::ChannelsInUse(_)
@@ -120,10 +141,15 @@ impl ProfileError {
             Self::Unreadable { .. } => Some("correct the file first; it was left as it is".to_owned()),
             Self::Copy(_) => Some("nothing was made; correct that entry and try again".to_owned()),
             Self::Io { .. } => Some("check owner, mode and free space".to_owned()),
+            Self::NoConfirmation => Some("add --yes".to_owned()),
             Self::Name(_)
             | Self::MissingToUse(_)
             | Self::Exists { .. }
             | Self::CreateDefault
+            | Self::Taken(_)
+            | Self::RenameDefault
+            | Self::RenameToDefault
+            | Self::DeleteDefault
             | Self::SourceMissing { .. }
             | Self::NoSkillsWithClone
             | Self::ChannelsWithoutClone

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use hermes_tests::Home;
-use hermes_tests::command::{run, transcript};
+use hermes_tests::command::{run, run_with_input, transcript};
 use serde_json::Value;
 
 fn mode(path: &camino::Utf8Path) -> u32 {
@@ -198,4 +198,115 @@ fn broken_files_never_break_the_list() {
     fs_err::create_dir(home.of("Upper")).unwrap();
     fs_err::write(home.root().join("profiles/file"), "x").unwrap();
     insta::assert_snapshot!(transcript(&home, &["profile list"]));
+}
+
+#[test]
+fn renames_and_deletions() {
+    let home = Home::new();
+    home.profile("coder").profile("taken");
+    run(&home, &["profile", "alias", "coder"]).ok();
+    run(&home, &["profile", "alias", "coder", "--name", "mycode"]).ok();
+    run(&home, &["profile", "use", "coder"]).ok();
+    let unit = home.user().join(".config/systemd/user/hermes-gateway-coder.service");
+    fs_err::create_dir_all(unit.parent().unwrap()).unwrap();
+    fs_err::write(
+        &unit,
+        format!(
+            "[Service]\nExecStart=/usr/bin/hermes -p coder gateway run\nEnvironment=HERMES_HOME={}\n",
+            home.of("coder")
+        ),
+    )
+    .unwrap();
+    insta::assert_snapshot!(transcript(
+        &home,
+        &[
+            "profile rename coder",
+            "profile rename coder bad.name",
+            "profile rename default x",
+            "profile rename coder default",
+            "profile rename nope x",
+            "profile rename coder taken",
+            "profile rename coder coder",
+            "profile rename coder Dev",
+            "profile list",
+            "profile delete default",
+            "profile delete nope",
+            "profile delete dev",
+            "profile delete dev -y",
+            "profile list",
+        ]
+    ));
+    assert!(!unit.exists() && !unit.with_file_name("hermes-gateway-dev.service").exists());
+    assert!(!home.user().join(".local/bin/mycode").exists() && !home.user().join(".local/bin/dev").exists());
+}
+
+#[test]
+fn a_rename_takes_its_unit_along() {
+    let home = Home::new();
+    home.profile("coder");
+    let units = home.user().join(".config/systemd/user");
+    fs_err::create_dir_all(&units).unwrap();
+    fs_err::write(
+        units.join("hermes-gateway-coder.service"),
+        format!(
+            "[Service]\nExecStart=/usr/bin/hermes -p coder gateway run\nEnvironment=HERMES_HOME={}\n",
+            home.of("coder")
+        ),
+    )
+    .unwrap();
+    run(&home, &["profile", "rename", "coder", "dev"]).ok();
+    let text = fs_err::read_to_string(units.join("hermes-gateway-dev.service")).unwrap();
+    assert_eq!(
+        text,
+        format!(
+            "[Service]\nExecStart=/usr/bin/hermes -p dev gateway run\nEnvironment=HERMES_HOME={}\n",
+            home.of("dev")
+        )
+    );
+    assert!(!units.join("hermes-gateway-coder.service").exists());
+}
+
+#[test]
+fn a_deletion_asks_and_takes_only_the_name_for_yes() {
+    let home = Home::new();
+    home.profile("coder");
+    for answer in ["no\n", "Coder\n", "\n"] {
+        let ran = run_with_input(&home, &["profile", "delete", "coder"], answer);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.out.ends_with("Cancelled.\n"), "{ran:?}");
+    }
+    let error = run(&home, &["profile", "delete", "coder"]).fails(2);
+    assert!(error.contains("add --yes"), "{error}");
+    assert!(home.of("coder").exists());
+    assert_eq!(run_with_input(&home, &["profile", "delete", "Coder"], " coder \n").code, Some(0));
+    assert!(!home.of("coder").exists());
+}
+
+#[test]
+fn a_linked_profile_loses_only_its_link() {
+    let home = Home::new();
+    home.profile("real");
+    std::os::unix::fs::symlink(home.of("real"), home.of("linked")).unwrap();
+    let said = run(&home, &["profile", "delete", "linked", "-y"]).ok();
+    assert!(said.contains("was not touched"), "{said}");
+    assert!(home.of("real").join("config.yaml").exists() && !home.of("linked").exists());
+}
+
+#[test]
+fn an_interrupted_rename_is_finished_by_the_next_command() {
+    let home = Home::new();
+    home.profile("coder");
+    run(&home, &["profile", "alias", "coder"]).ok();
+    run(&home, &["profile", "use", "coder"]).ok();
+    // As if the command had been killed right after the directory was renamed.
+    fs_err::write(home.root().join("profiles/.hermes-rename-coder"), "coder\ndev\n").unwrap();
+    fs_err::rename(home.of("coder"), home.of("dev")).unwrap();
+    let ran = run(&home, &["profile", "list"]);
+    assert!(
+        ran.err.contains("the rename of 'coder' to 'dev' had been interrupted and was finished"),
+        "{ran:?}"
+    );
+    assert!(ran.out.contains("◆dev"), "{ran:?}");
+    assert!(home.user().join(".local/bin/dev").exists() && !home.user().join(".local/bin/coder").exists());
+    assert!(!home.root().join("profiles/.hermes-rename-coder").exists());
 }

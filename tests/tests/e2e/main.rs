@@ -10,6 +10,7 @@ mod flag;
 mod inbox;
 mod isolation;
 mod lifecycle;
+mod profiles;
 mod routing;
 mod second_gateway;
 mod served;

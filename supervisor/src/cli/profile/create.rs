@@ -15,6 +15,7 @@ use crate::profile::alias::{AliasError, Created};
 use crate::profile::create::{self, Extent, Made, Plan};
 use crate::profile::error::ProfileError;
 use crate::profile::facts::Running;
+use crate::profile::live;
 
 /// Copies below this many bytes show no progress.
 const SHOW_FROM: u64 = 64 << 20;
@@ -76,6 +77,7 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
         call.aliases()
             .and_then(|dir| dir.create(root, &name, None, &alias_prefix(root)).map(|made| (dir, made)))
     });
+    let told = live::announce(root, &call.env, &name);
     if args.json {
         out.line(&format!(
             "{:#}",
@@ -122,6 +124,9 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
                  Or access via flag:     hermes -p {name} status\n"
             );
         }
+    }
+    if let Some(line) = told.line() {
+        let _ = writeln!(text, "{line}");
     }
     text += &next_steps(&command, &made, cloning, call);
     out.write(&text)?;

@@ -1,0 +1,56 @@
+//! `hermes profile rename`.
+
+use std::fmt::Write as _;
+
+use hermes_protocol::exit;
+
+use super::super::Call;
+use super::super::output::Output;
+use super::parse;
+use crate::error::HermesError;
+use crate::profile::error::ProfileError;
+use crate::profile::rename;
+
+pub(super) fn run(old: &str, new: &str, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    let selection = call.select_and_warn()?;
+    let root = &selection.root;
+    let (from, to) = (parse(old)?, parse(new)?);
+    if from.is_default() {
+        return Err(ProfileError::RenameDefault.into());
+    }
+    if to.is_default() {
+        return Err(ProfileError::RenameToDefault.into());
+    }
+    if !root.profile(&from).path().is_dir() {
+        return Err(ProfileError::Missing(from).into());
+    }
+    if fs_err::symlink_metadata(root.profile(&to).path()).is_ok() {
+        return Err(ProfileError::Taken(to).into());
+    }
+    let done = rename::rename(root, &call.env, call.aliases().ok().as_ref(), &from, &to)?;
+    let mut text = String::new();
+    let mut line = |line: String| {
+        let _ = writeln!(text, "{line}");
+    };
+    done.stopped.line().into_iter().for_each(&mut line);
+    line(format!("✓ Renamed {from} → {to}"));
+    if let Some(why) = &done.alias_refused {
+        line(format!("⚠ Cannot create alias '{to}' — {why}"));
+    }
+    for alias in &done.aliases {
+        line(format!("✓ Alias updated: {}", alias.name));
+    }
+    if let Some(unit) = &done.unit {
+        line(format!("✓ Service moved: {unit}"));
+    }
+    if done.sticky {
+        line(format!("✓ Active profile updated: {to}"));
+    }
+    done.told.line().into_iter().for_each(&mut line);
+    for warning in &done.warnings {
+        line(format!("⚠ {warning}"));
+    }
+    line(format!("\nProfile renamed: {old} → {new}\nPath: {}\n", done.home));
+    out.write(&text)?;
+    Ok(exit::OK)
+}
