@@ -171,7 +171,7 @@ macro_rules! named {
 named! {
     ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, Quiesce }
     FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded }
-    ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach }
+    ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed }
     ClientReply { Progress, Gateway, Profile, Done, Refused }
 }
 
