@@ -27,6 +27,7 @@ use crate::error::HermesError;
 use crate::home::{self, SelectionError, Surroundings};
 use crate::profile::alias::{AliasDir, AliasError};
 use crate::report::report;
+use completion::engine::At;
 pub(crate) use gateway::pause;
 use output::Output;
 
@@ -235,6 +236,18 @@ impl Call {
     }
 }
 
+/// The profile whose gateway is run. A sticky profile is not followed, and that is said.
+fn pinned(call: &Call) -> Result<home::Selection, HermesError> {
+    let selection = call.select()?;
+    if selection.chosen == home::Chosen::Sticky {
+        output::warn(&format!(
+            "the gateway runs for the root home; the sticky profile '{0}' is for other commands (`-p {0}` runs its own gateway)",
+            selection.profile
+        ));
+    }
+    Ok(selection.pinned())
+}
+
 /// Said by commands of the tree that are not carried out yet.
 fn not_built(what: &str) -> Result<u8, HermesError> {
     let message = format!("`hermes {what}` is not built yet");
@@ -290,12 +303,16 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         .first()
         .and_then(|arg| std::path::Path::new(arg).file_name())
         .is_some_and(|name| name == OsStr::new(WORKER_NAME));
-    let (rest, flag) = home::take_profile_flag(args)?;
+    let (rest, flag) = take_profile_flag(args)?;
     let cli = match Cli::try_parse_from(rest) {
         Ok(cli) => cli,
         Err(e) => return Ok(Next::Exit(explain(&e))),
     };
-    let flag = flag.or(cli.profile);
+    // What the parser found stood among other short options: `-vp coder`.
+    let flag = match cli.profile {
+        Some(second) => Some(home::one_of(flag, second)?),
+        None => flag,
+    };
     let out = Output::stdout();
     match cli.command {
         Command::Completion(args) => return completion::script(&args, out).map(Next::Exit),
@@ -307,12 +324,12 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
     let select = || home::select(flag.as_deref(), &env);
     let code = match cli.command {
         Command::Gateway(GatewayArgs { command, run }) => match command.unwrap_or(GatewayCommand::Run(run)) {
-            GatewayCommand::Run(run) => gateway::run(&run, &select()?.strict()?, &env),
+            GatewayCommand::Run(run) => gateway::run(&run, &pinned(&call)?, &env),
             GatewayCommand::Start => gateway::start(&select()?.strict()?, &env, out),
             GatewayCommand::Stop => gateway::stop(&select()?.strict()?, &env, out),
             GatewayCommand::Restart => gateway::restart(&select()?.strict()?, &env, out),
             GatewayCommand::Status(args) => status::run(&args, &select()?, &env, out),
-            GatewayCommand::Check { json } => gateway::check(json, &select()?.strict()?, out),
+            GatewayCommand::Check { json } => gateway::check(json, &pinned(&call)?, out),
         },
         Command::Status(args) => status::run(&args, &select()?, &env, out),
         Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
@@ -328,10 +345,27 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
     Ok(Next::Exit(code))
 }
 
+/// `-p` and `--profile`, wherever the command tree has no value there.
+fn take_profile_flag(args: Vec<OsString>) -> Result<(Vec<OsString>, Option<String>), SelectionError> {
+    let mut tree = Cli::command();
+    tree.build();
+    let mut at = At::start(&tree);
+    home::take_profile_flag(args, |word| at.read_value(&word.to_string_lossy()))
+}
+
 /// Prints help, the version, or what is wrong with the command line. A closed pipe is not a failure.
 fn explain(error: &clap::Error) -> u8 {
     let _ = error.print();
-    if error.use_stderr() { exit::USAGE } else { exit::OK }
+    if error.use_stderr() {
+        return exit::USAGE;
+    }
+    // Whoever asks for help may be looking for the way out of this.
+    if error.kind() == clap::error::ErrorKind::DisplayHelp
+        && let Ok(env) = Surroundings::from_process()
+    {
+        let _ = Call { env, flag: None }.select_and_warn();
+    }
+    exit::OK
 }
 
 fn worker(
@@ -375,7 +409,7 @@ mod tests {
     }
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        let (rest, _) = home::take_profile_flag(args.iter().map(OsString::from).collect()).unwrap();
+        let (rest, _) = take_profile_flag(args.iter().map(OsString::from).collect()).unwrap();
         Cli::try_parse_from(rest)
     }
 
@@ -399,7 +433,7 @@ mod tests {
     #[test]
     fn a_supervisor_starts_exactly_this() {
         let args = ["hermes-gateway", "worker", "--profile", "coder"].map(OsString::from).to_vec();
-        let (rest, flag) = home::take_profile_flag(args).unwrap();
+        let (rest, flag) = take_profile_flag(args).unwrap();
         let Command::Worker(args) = Cli::try_parse_from(rest).unwrap().command else { panic!("worker") };
         let env = Surroundings {
             hermes_home: Some("/h/profiles/coder".into()),
@@ -409,6 +443,8 @@ mod tests {
             current_dir: "/".into(),
             path: Vec::new(),
             uid: 1,
+            sudo_root: None,
+            supervised_slot: false,
             no_color: true,
         };
         let request = worker(&args, flag.as_deref(), true, &env).unwrap();

@@ -31,6 +31,10 @@ pub struct Surroundings {
     pub path: Vec<Utf8PathBuf>,
     /// Effective user id.
     pub uid: u32,
+    /// `~/.hermes` of the user who called `sudo`, for root.
+    pub sudo_root: Option<Utf8PathBuf>,
+    /// `HERMES_S6_SUPERVISED_CHILD`: the root home's own place in a container, which follows no sticky profile.
+    pub supervised_slot: bool,
     /// `NO_COLOR` is set, or the terminal is a dumb one.
     pub no_color: bool,
 }
@@ -62,6 +66,8 @@ impl Surroundings {
             current_dir,
             path: search_path(get("PATH")),
             uid: nix::unistd::geteuid().as_raw(),
+            sudo_root: sudo_root(nix::unistd::geteuid().is_root(), get("SUDO_USER")),
+            supervised_slot: get("HERMES_S6_SUPERVISED_CHILD").is_some_and(|value| !value.is_empty()),
             no_color,
         })
     }
@@ -85,6 +91,14 @@ fn search_path(value: Option<OsString>) -> Vec<Utf8PathBuf> {
         .filter_map(|dir| Utf8PathBuf::from_path_buf(dir).ok())
         .filter(|dir| dir.is_absolute())
         .collect()
+}
+
+/// Where the user who called `sudo` has his profiles.
+fn sudo_root(is_root: bool, user: Option<OsString>) -> Option<Utf8PathBuf> {
+    let user =
+        user.filter(|_| is_root)?.into_string().ok().filter(|user| !user.is_empty() && user != "root")?;
+    let home = nix::unistd::User::from_name(&user).ok()??.dir;
+    Some(Utf8PathBuf::from_path_buf(home).ok()?.join(".hermes"))
 }
 
 /// Who chose the profile.
@@ -133,6 +147,18 @@ impl Selection {
         self.chosen != Chosen::Nobody
     }
 
+    /// For the supervisor, which belongs to the root home: what `active_profile` says about later commands is nothing to it, so
+    /// that a service does not move into another profile at its next start.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.dangling = None;
+        if self.chosen == Chosen::Sticky {
+            self.profile = ProfileName::default_profile();
+            self.chosen = Chosen::Nobody;
+        }
+        self
+    }
+
     /// This selection, unless it rests on a sticky profile that is gone: commands that change something must not silently turn
     /// to another profile.
     pub fn strict(self) -> Result<Self, SelectionError> {
@@ -163,7 +189,7 @@ pub enum SelectionError {
         known: Vec<ProfileName>,
     },
     /// The sticky profile does not exist.
-    #[error("Profile '{}', selected by `{}`, does not exist", .0.name, .0.file)]
+    #[error("Profile '{name}' does not exist. Create it with: hermes profile create {name}", name = .0.name)]
     Dangling(Dangling),
     /// Neither `HERMES_HOME` nor `HOME`.
     #[error("neither HERMES_HOME nor HOME is set, so there is no home to work in")]
@@ -198,11 +224,12 @@ impl SelectionError {
             Self::Missing { known, home, .. } => {
                 let names: Vec<_> = known.iter().map(ProfileName::as_str).collect();
                 let names = names.join(", ");
-                Some(format!("profiles here: {names}; a directory `{home}` with a config.yaml becomes one"))
+                Some(format!("profiles here: {names}; `hermes profile create` makes another one at `{home}`"))
             }
-            Self::Dangling(d) => {
-                Some(format!("choose one with `-p NAME` (`-p default` always works), or remove `{}`", d.file))
-            }
+            Self::Dangling(d) => Some(format!(
+                "`{}` selects it; `hermes profile use default` forgets it, and `-p NAME` selects another one",
+                d.file
+            )),
             Self::NoHome => Some("set HERMES_HOME to the directory that holds your profiles".to_owned()),
             Self::Twice(..) => Some("give -p once".to_owned()),
             Self::Name(_) | Self::NotADirectory(_) | Self::NotUtf8 { .. } => None,
@@ -211,13 +238,21 @@ impl SelectionError {
 }
 
 /// Takes `-p NAME`, `-pNAME`, `-p=NAME`, `--profile NAME` and `--profile=NAME` out of a command line, wherever they stand
-/// before `--`. A flag without its value is left for the parser to complain about.
-pub fn take_profile_flag(args: Vec<OsString>) -> Result<(Vec<OsString>, Option<String>), SelectionError> {
+/// before `--`. `is_value` is shown every other word in turn and says whether that one is the value of an argument, whatever
+/// it looks like. A flag without its value is left for the parser to complain about.
+pub fn take_profile_flag(
+    args: Vec<OsString>,
+    mut is_value: impl FnMut(&OsStr) -> bool,
+) -> Result<(Vec<OsString>, Option<String>), SelectionError> {
     let mut rest = Vec::with_capacity(args.len());
     let mut found: Option<String> = None;
     let mut args = args.into_iter();
     rest.extend(args.next());
     while let Some(arg) = args.next() {
+        if is_value(&arg) {
+            rest.push(arg);
+            continue;
+        }
         if arg == "--" {
             rest.push(arg);
             rest.extend(args);
@@ -239,14 +274,19 @@ pub fn take_profile_flag(args: Vec<OsString>) -> Result<(Vec<OsString>, Option<S
             continue;
         };
         let value = value.into_string().map_err(|_| SelectionError::NotUtf8 { what: "-p" })?;
-        match &found {
-            Some(first) if !first.trim().eq_ignore_ascii_case(value.trim()) => {
-                return Err(SelectionError::Twice(first.clone(), value));
-            }
-            _ => found = Some(value),
-        }
+        found = Some(one_of(found, value)?);
     }
     Ok((rest, found))
+}
+
+/// Two flags that mean the same are one.
+pub(crate) fn one_of(first: Option<String>, second: String) -> Result<String, SelectionError> {
+    match first {
+        Some(first) if !first.trim().eq_ignore_ascii_case(second.trim()) => {
+            Err(SelectionError::Twice(first, second))
+        }
+        _ => Ok(second),
+    }
 }
 
 fn attached(arg: &OsStr) -> Option<&OsStr> {
@@ -266,6 +306,16 @@ pub fn select(flag: Option<&str>, env: &Surroundings) -> Result<Selection, Selec
     }
     if let Some(text) = flag {
         let profile = ProfileName::from_user_input(text).map_err(SelectionError::Name)?;
+        let root = match &env.sudo_root {
+            // `sudo hermes -p NAME`: the profile is the caller's.
+            Some(theirs)
+                if must_exist(&root, &profile).is_err()
+                    && theirs.join("profiles").join(profile.as_str()).is_dir() =>
+            {
+                RootHome::new(resolve(theirs, env))
+            }
+            _ => root,
+        };
         must_exist(&root, &profile)?;
         return Ok(Selection { root, profile, chosen: Chosen::Flag, dangling: None });
     }
@@ -279,7 +329,8 @@ pub fn select(flag: Option<&str>, env: &Surroundings) -> Result<Selection, Selec
         chosen: Chosen::Nobody,
         dangling,
     };
-    let Some(text) = sticky(&root) else { return Ok(nobody(root, None)) };
+    let sticky = if env.supervised_slot { None } else { sticky(&root) };
+    let Some(text) = sticky else { return Ok(nobody(root, None)) };
     match ProfileName::from_user_input(&text) {
         Ok(profile) if profile.is_default() => Ok(nobody(root, None)),
         Ok(profile) if root.profile(&profile).path().is_dir() => {

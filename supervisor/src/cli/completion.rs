@@ -17,7 +17,7 @@ use crate::home::{self, Surroundings};
 use crate::watch;
 use engine::{Answer, Candidate, Line, Names};
 
-mod engine;
+pub(super) mod engine;
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionArgs {

@@ -145,6 +145,8 @@ fn the_recorded_runtime_directory_is_the_second_place_to_look() {
         current_dir: path.clone(),
         path: Vec::new(),
         uid: 0,
+        sudo_root: None,
+        supervised_slot: false,
         no_color: true,
     };
     let profile = hermes_protocol::ProfileName::default_profile();

@@ -21,6 +21,8 @@ fn place() -> Place {
         current_dir: user,
         path: Vec::new(),
         uid: 1000,
+        sudo_root: None,
+        supervised_slot: false,
         no_color: true,
     };
     Place { _dir: dir, env }
@@ -38,7 +40,7 @@ impl Place {
 
 fn take(args: &[&str]) -> Result<(Vec<String>, Option<String>), SelectionError> {
     let args = args.iter().map(OsString::from).collect();
-    take_profile_flag(args)
+    take_profile_flag(args, |_| false)
         .map(|(rest, found)| (rest.into_iter().map(|a| a.into_string().unwrap()).collect(), found))
 }
 
@@ -89,7 +91,10 @@ fn errors_have_the_texts_and_codes_scripts_know() {
         "Profile 'nope' does not exist. Create it with: hermes profile create nope"
     );
     assert_eq!(missing.exit_code(), 1);
-    assert!(missing.hint().unwrap().contains("default, coder"));
+    assert!(
+        missing.hint().unwrap().contains("default, coder")
+            && missing.hint().unwrap().contains("profile create")
+    );
     let bad = select(Some("bad.name"), &place.env).unwrap_err();
     assert_eq!(bad.to_string(), "Invalid profile name 'bad.name'. Must match [a-z0-9][a-z0-9_-]{0,63}");
     assert_eq!(bad.exit_code(), 2);
@@ -139,4 +144,93 @@ fn the_sticky_profile_counts_unless_it_is_gone() {
         fs_err::write(&file, ignored).unwrap();
         assert!(select(None, &place.env).unwrap().strict().is_ok());
     }
+}
+
+/// All combinations of a flag, `HERMES_HOME` and the sticky file, against the rule as one reads it.
+#[test]
+fn precedence_is_flag_then_home_then_sticky_then_root() {
+    let place = place();
+    let root = place.root();
+    for name in ["ops", "web"] {
+        fs_err::create_dir_all(root.join("profiles").join(name)).unwrap();
+    }
+    let file = root.join("active_profile");
+    let flags = [None, Some("coder"), Some(" Coder"), Some("default"), Some("gone")];
+    let homes = [None, Some(root.clone()), Some(root.join("profiles/ops")), Some(root.join("profiles/lost"))];
+    let stickies =
+        [None, Some("web\n"), Some(" WEB "), Some("default"), Some(""), Some("gone"), Some("bad.name")];
+    for ((flag, home), sticky) in flags
+        .iter()
+        .flat_map(|f| homes.iter().map(move |h| (f, h)))
+        .flat_map(|p| stickies.iter().map(move |s| (p, s)))
+    {
+        match sticky {
+            Some(text) => fs_err::write(&file, text).unwrap(),
+            None => drop(fs_err::remove_file(&file)),
+        }
+        for slot in [false, true] {
+            let env = Surroundings { hermes_home: home.clone(), supervised_slot: slot, ..place.env.clone() };
+            let in_home =
+                home.as_ref().and_then(|h| h.as_str().split_once("/profiles/")).map(|(_, name)| name);
+            let in_file =
+                sticky.map(|t| t.trim().to_lowercase()).filter(|t| !t.is_empty() && t != "default" && !slot);
+            let named = flag.map(|f| f.trim().to_lowercase()).or(in_home.map(str::to_owned));
+            let expected = match named.or(in_file) {
+                Some(name) if name == "default" => Ok("default".to_owned()),
+                Some(name) if root.join("profiles").join(&name).is_dir() => Ok(name),
+                Some(name) => Err(name),
+                None => Ok("default".to_owned()),
+            };
+            let found = select(*flag, &env).and_then(Selection::strict);
+            let case = format!("{flag:?} {home:?} {sticky:?} {slot}");
+            match (expected, found) {
+                (Ok(name), Ok(selection)) => {
+                    assert_eq!(
+                        (selection.profile.as_str(), selection.root.path()),
+                        (name.as_str(), root.as_path()),
+                        "{case}"
+                    );
+                }
+                (Err(name), Err(error)) => {
+                    let text = format!(
+                        "Profile '{name}' does not exist. Create it with: hermes profile create {name}"
+                    );
+                    assert_eq!((error.to_string(), error.exit_code()), (text, 1), "{case}");
+                }
+                (expected, found) => panic!("{case}: {expected:?} {found:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn under_sudo_a_profile_of_the_caller_is_found() {
+    let place = place();
+    let theirs = place.env.user_home.clone().unwrap().join("caller/.hermes");
+    fs_err::create_dir_all(theirs.join("profiles/work")).unwrap();
+    let env = Surroundings { sudo_root: Some(theirs.clone()), ..place.env.clone() };
+    let found = select(Some("work"), &env).unwrap();
+    assert_eq!(found.home().path(), theirs.join("profiles/work"));
+    assert_eq!(select(Some("coder"), &env).unwrap().root.path(), place.root(), "one's own comes first");
+    assert!(select(Some("nope"), &env).unwrap_err().to_string().contains("'nope' does not exist"));
+    assert!(select(Some("work"), &place.env).is_err());
+    let user = |name: &str| Some(OsString::from(name));
+    assert_eq!(sudo_root(false, user("nobody")), None);
+    assert_eq!(sudo_root(true, user("root")), None);
+    assert!(sudo_root(true, user("nobody")).is_some());
+}
+
+#[test]
+fn a_supervisor_follows_no_sticky_profile() {
+    let place = place();
+    let file = place.root().join("active_profile");
+    for sticky in ["coder", "gone"] {
+        fs_err::write(&file, sticky).unwrap();
+        let pinned = select(None, &place.env).unwrap().pinned().strict().unwrap();
+        assert_eq!((pinned.profile.as_str(), pinned.chosen), ("default", Chosen::Nobody));
+    }
+    let named = select(Some("coder"), &place.env).unwrap().pinned();
+    assert_eq!(named.profile.as_str(), "coder");
+    let home = place.with_home(&place.root().join("profiles/coder"));
+    assert_eq!(select(None, &home).unwrap().pinned().profile.as_str(), "coder");
 }

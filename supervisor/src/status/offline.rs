@@ -195,6 +195,8 @@ mod tests {
             current_dir: path.clone(),
             path: Vec::new(),
             uid: 0,
+            sudo_root: None,
+            supervised_slot: false,
             no_color: true,
         };
         let root = RootHome::new(path.join("root"));

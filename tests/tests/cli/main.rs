@@ -7,3 +7,4 @@ mod completion;
 mod doctor;
 mod help;
 mod profile;
+mod selection;

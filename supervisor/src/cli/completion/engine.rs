@@ -99,7 +99,7 @@ impl Line {
 }
 
 /// Where the parser is.
-struct At<'t> {
+pub(in crate::cli) struct At<'t> {
     command: &'t Command,
     /// Names of the commands entered.
     path: Vec<&'t str>,
@@ -115,14 +115,7 @@ struct At<'t> {
 
 /// What can stand under the cursor. `tree` is built.
 pub(super) fn complete(tree: &Command, line: &Line, names: &dyn Names) -> Answer {
-    let mut at = At {
-        command: tree,
-        path: Vec::new(),
-        positionals: 0,
-        awaited: None,
-        escaped: false,
-        given: Vec::new(),
-    };
+    let mut at = At::start(tree);
     if line.profile_is_chosen {
         at.given.push("profile");
     }
@@ -137,6 +130,32 @@ pub(super) fn complete(tree: &Command, line: &Line, names: &dyn Names) -> Answer
 }
 
 impl<'t> At<'t> {
+    /// Behind the first word. `tree` is built.
+    pub(in crate::cli) fn start(tree: &'t Command) -> Self {
+        Self {
+            command: tree,
+            path: Vec::new(),
+            positionals: 0,
+            awaited: None,
+            escaped: false,
+            given: Vec::new(),
+        }
+    }
+
+    /// Reads the next word; whether the parser takes it as a value, whatever it looks like.
+    pub(in crate::cli) fn read_value(&mut self, word: &str) -> bool {
+        let hyphen = word.len() > 1 && word.starts_with('-');
+        let value = match self.awaited {
+            // An option that wants a value and gets an option: the parser complains.
+            Some(arg) => !hyphen || arg.is_allow_hyphen_values_set(),
+            None => hyphen && !self.escaped && self.hyphen_value_expected(),
+        };
+        self.read(word);
+        // Whoever asks takes the flag and its value out.
+        self.awaited = self.awaited.filter(|arg| value || arg.get_id() != "profile");
+        value
+    }
+
     fn read(&mut self, word: &str) {
         if self.awaited.take().is_some() {
             return;
