@@ -303,7 +303,9 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         .first()
         .and_then(|arg| std::path::Path::new(arg).file_name())
         .is_some_and(|name| name == OsStr::new(WORKER_NAME));
-    let (rest, flag) = take_profile_flag(args)?;
+    // A supervisor says nothing that could be taken for something else, and a hundred workers start at once.
+    let (rest, flag) =
+        if supervised { home::take_profile_flag(args, |_| false)? } else { take_profile_flag(args)? };
     let cli = match Cli::try_parse_from(rest) {
         Ok(cli) => cli,
         Err(e) => return Ok(Next::Exit(explain(&e))),
