@@ -148,7 +148,7 @@ impl<'t> At<'t> {
         let value = match self.awaited {
             // An option that wants a value and gets an option: the parser complains.
             Some(arg) => !hyphen || arg.is_allow_hyphen_values_set(),
-            None => hyphen && !self.escaped && self.hyphen_value_expected(),
+            None => hyphen && word != "--" && !self.escaped && self.hyphen_value_expected(),
         };
         self.read(word);
         // Whoever asks takes the flag and its value out.

@@ -130,3 +130,20 @@ fn what_wants_names_exists_in_the_tree() {
         assert!(command.get_arguments().any(|arg| arg.get_id() == id), "{commands:?} {id}");
     }
 }
+
+#[test]
+fn the_profile_flag_is_told_from_values() {
+    let tree = tree();
+    for (words, values) in [
+        (&["config", "set", "key", "-p", "x"][..], &["-p"][..]),
+        (&["config", "set", "key", "value", "-p"], &[]),
+        (&["profile", "describe", "coder", "--text", "-p"], &[]),
+        (&["__complete", "bash", "2", "--", "hermes"], &[]),
+        (&["-p", "status", "-p"], &[]),
+    ] {
+        let mut at = At::start(&tree);
+        let found: Vec<_> =
+            words.iter().filter(|word| at.read_value(word) && word.starts_with('-')).collect();
+        assert_eq!(found, values.iter().collect::<Vec<_>>(), "{words:?}");
+    }
+}
