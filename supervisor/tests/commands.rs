@@ -61,7 +61,7 @@ fn usage_goes_to_stderr_with_2_and_help_to_stdout_with_0() {
     assert_eq!((code, out), (0, format!("hermes {}\n", env!("CARGO_PKG_VERSION"))));
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, _) = place.run(&["completion", shell]);
-        assert!(code == 0 && out.contains("gateway"), "{shell}");
+        assert!(code == 0 && out.contains("hermes") && out.contains("__complete"), "{shell}: {out}");
     }
 }
 
@@ -104,7 +104,7 @@ fn a_dangling_sticky_profile_locks_nobody_out() {
     let (code, out, _) = place.run(&["status"]);
     assert!(code == 0 && out.contains("gone") && out.contains("active_profile"), "{out}");
     let (code, _, err) = place.run(&["gateway", "stop"]);
-    assert!(code == 1 && err.contains("-p default"), "{err}");
+    assert!(code == 1 && err.contains("hermes profile use default"), "{err}");
     assert_eq!(place.run(&["-p", "default", "gateway", "stop"]).0, 69);
 }
 

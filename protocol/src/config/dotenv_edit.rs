@@ -74,8 +74,9 @@ pub fn set(text: &str, name: &str, value: &str) -> Result<String, DotenvError> {
             Some((found, export)) if found == name => {
                 if !done {
                     done = true;
-                    let end = &raw[raw.trim_end_matches(['\r', '\n']).len()..];
-                    out += &format!("{}{line}{end}", if export { "export " } else { "" });
+                    out.push_str(if export { "export " } else { "" });
+                    out.push_str(&line);
+                    out.push_str(&raw[raw.trim_end_matches(['\r', '\n']).len()..]);
                 }
             }
             _ => out.push_str(raw),
@@ -85,7 +86,8 @@ pub fn set(text: &str, name: &str, value: &str) -> Result<String, DotenvError> {
         if !out.is_empty() && !out.ends_with('\n') && out != "\u{feff}" {
             out.push_str(newline);
         }
-        out += &format!("{line}{newline}");
+        out.push_str(&line);
+        out.push_str(newline);
     }
     let read = dotenv::parse(out.as_bytes());
     if read.env.raw(name) == Some(value.as_str()) {

@@ -70,7 +70,7 @@ pub fn set(text: &str, path: &[&str], value: &Value) -> Result<Edited, EditError
     let mut replaced = None;
     let new = splice_set(body, &layout, path, value, &mut replaced)?;
     let intended = tree::with(before, path, value).ok_or_else(|| entangled(path))?;
-    prove(&new, Some(&intended), path)?;
+    prove(&new, &intended, path)?;
     Ok(Edited { text: format!("{bom}{new}"), replaced })
 }
 
@@ -83,7 +83,7 @@ pub fn unset(text: &str, path: &[&str]) -> Result<Option<String>, EditError> {
     loop {
         let layout = Layout::read(&new).ok_or_else(|| entangled(path))?;
         new = splice_unset(&new, &layout, path).ok_or_else(|| entangled(path))?;
-        let proof = prove(&new, intended.as_ref(), path);
+        let proof = prove(&new, &intended, path);
         // A key that stands twice: the later one counted, and the earlier one would now.
         let again = proof.is_err() && read(&new)?.is_some_and(|tree| tree::without(tree, path).is_some());
         if !again || new.is_empty() {
@@ -109,10 +109,10 @@ fn entangled(path: &[&str]) -> EditError {
 }
 
 /// The new text says what was meant, and nothing else changed.
-fn prove(new: &str, intended: Option<&Tree>, path: &[&str]) -> Result<(), EditError> {
+fn prove(new: &str, intended: &Tree, path: &[&str]) -> Result<(), EditError> {
     let now = read(new).map_err(|_| entangled(path))?;
-    let empty = |tree: Option<&Tree>| tree.is_none_or(|t| matches!(t, Tree::Map(m) if m.is_empty()));
-    let same = now.as_ref() == intended || (empty(now.as_ref()) && empty(intended));
+    // A text without anything left in it is as good as an empty mapping.
+    let same = now.unwrap_or(Tree::Map(Vec::new())) == *intended;
     if same { Ok(()) } else { Err(entangled(path)) }
 }
 
@@ -208,7 +208,7 @@ fn entry_lines(path: &[&str], value: &Value, column: usize, newline: &str) -> St
         let indent = " ".repeat(column + depth * INDENT);
         let last = depth + 1 == path.len();
         let rest = if last { format!(" {}", value.render(None)) } else { String::new() };
-        lines += &format!("{indent}{}:{rest}{newline}", render::key(key));
+        lines.extend([indent.as_str(), &render::key(key), ":", &rest, newline]);
     }
     lines
 }

@@ -138,6 +138,7 @@ enum ProfileCommand {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct CreateArgs {
     /// Its name: lower-case letters, digits, `-` and `_`.
     #[arg(value_hint = ValueHint::Other)]

@@ -76,7 +76,7 @@ fn answering(
         if !problem.file.is_empty() {
             found = found.at(&problem.file);
         }
-        found.next = problem.fix.clone();
+        found.next.clone_from(&problem.fix);
         findings.push(found);
     }
     let bad = |p: &str| matches!(p, state::FAILED | state::CRASH_LOOP | state::BACKOFF | state::CONFLICT);

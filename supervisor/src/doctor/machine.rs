@@ -40,19 +40,19 @@ fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Find
 
 fn disk(patient: &Patient<'_>) -> Option<Finding> {
     let root = patient.root.path();
-    let stat = statvfs(root.as_std_path()).ok()?;
-    let free = stat.blocks_available() * stat.fragment_size();
-    let room = format!("{} free on the disk of {root}", size(free));
+    let disk = statvfs(root.as_std_path()).ok()?;
+    let free = disk.blocks_available() * disk.fragment_size();
+    let free_space = format!("{} free on the disk of {root}", size(free));
     let grade = match free {
         0..DISK_FAILURE => Grade::Failure,
         DISK_FAILURE..DISK_WARNING => Grade::Warning,
         _ => Grade::Good,
     };
-    let found = finding(grade, "disk_space", room);
+    let shown = finding(grade, "disk_space", free_space);
     Some(if grade == Grade::Good {
-        found
+        shown
     } else {
-        found.next(
+        shown.next(
             "free some room: with a full disk webhooks are answered with 503 and nothing new is accepted",
         )
     })

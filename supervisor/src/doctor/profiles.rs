@@ -73,7 +73,7 @@ fn read(
     let bytes = |path: &Utf8Path| disk::read_bounded(path, MAX_FILE_LEN + 1).ok();
     let (yaml, env) = (bytes(&home.config()), bytes(&home.env_file()));
     let multiplexed = settings.filter(|s| s.multiplex);
-    let listeners: Vec<BoundListener> = multiplexed.map(|s| listeners(s)).unwrap_or_default();
+    let listeners: Vec<BoundListener> = multiplexed.map(listeners).unwrap_or_default();
     let loaded = config::load(Input {
         profile: name,
         role: if multiplexed.is_some() { Role::Secondary } else { Role::Primary },

@@ -88,11 +88,6 @@ impl Running {
         Self { served }
     }
 
-    /// Whether a gateway of the root home answered.
-    pub(crate) fn gateway_answers(&self) -> bool {
-        self.served.is_some()
-    }
-
     /// Whether a process serves the profile: a worker, or a gateway of its own.
     pub(crate) fn is_running(&self, name: &ProfileName, home: &ProfileHome) -> bool {
         let served = self.served.iter().flatten().any(|served| served == name.as_str());

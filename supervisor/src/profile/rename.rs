@@ -117,7 +117,7 @@ fn follow(
         {
             Ok(path) => done.unit = Some(path),
             Err(e) => {
-                done.warnings.push(format!("the unit {} was not moved: {e}", standalone::unit_name(old)))
+                done.warnings.push(format!("the unit {} was not moved: {e}", standalone::unit_name(old)));
             }
         }
     }

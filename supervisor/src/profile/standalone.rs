@@ -143,9 +143,7 @@ fn rewritten(text: &str, old: &ProfileName, new: &ProfileName, homes: (&Utf8Path
         let mut after_flag = false;
         for word in line.split_inclusive(' ') {
             let bare = word.trim_end();
-            if after_flag && bare == old.as_str() {
-                out.push_str(&word.replacen(old.as_str(), new.as_str(), 1));
-            } else if bare == format!("--profile={old}") {
+            if (after_flag && bare == old.as_str()) || bare == format!("--profile={old}") {
                 out.push_str(&word.replacen(old.as_str(), new.as_str(), 1));
             } else {
                 out.push_str(word);

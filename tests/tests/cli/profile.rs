@@ -32,7 +32,7 @@ fn a_first_profile_from_nothing() {
     ));
     let coder = home.of("coder");
     assert_eq!(
-        (mode(&coder), mode(&coder.join(".env")), mode(&coder.parent().unwrap().to_owned())),
+        (mode(&coder), mode(&coder.join(".env")), mode(coder.parent().unwrap())),
         (0o700, 0o600, 0o755)
     );
     for dir in ["memories", "sessions", "skills", "skins", "logs", "plans", "workspace", "cron", "home"] {

@@ -86,7 +86,7 @@ impl Layout {
         }
         let mut reader = Reader { text, bytes, events: events.into_iter() };
         let root = match reader.events.next() {
-            Some((event, span)) => Some(reader.node(event, span, false)?),
+            Some((event, span)) => Some(reader.node(&event, span, false)?),
             None => None,
         };
         Some(Self { root: root.filter(|root| !root.is_null(text) || root.start < root.end) })
@@ -105,11 +105,11 @@ impl<'t> Reader<'t> {
         (self.byte(span.start.index()), self.byte(span.end.index()))
     }
 
-    fn node(&mut self, event: Event<'t>, span: Span, flow: bool) -> Option<Node> {
+    fn node(&mut self, event: &Event<'t>, span: Span, flow: bool) -> Option<Node> {
         let (start, end) = self.span(span);
         match event {
             Event::Alias(_) => Some(Node { start, end, kind: Kind::Alias }),
-            Event::Scalar(_, style, _, _) => Some(self.scalar(start, end, style, flow)),
+            Event::Scalar(_, style, _, _) => Some(self.scalar(start, end, *style, flow)),
             Event::SequenceStart(..) => {
                 let flow = self.text[start..].starts_with('[');
                 let mut items = Vec::new();
@@ -119,7 +119,7 @@ impl<'t> Reader<'t> {
                         let end = self.end_of(span, flow, items.last().map(|n: &Node| n.end), start);
                         return Some(Node { start, end, kind: Kind::Seq { flow, items } });
                     }
-                    items.push(self.node(event, span, flow)?);
+                    items.push(self.node(&event, span, flow)?);
                 }
             }
             Event::MappingStart(..) => {
@@ -152,7 +152,7 @@ impl<'t> Reader<'t> {
         }
         let colon = key_end + gap + 1;
         let (event, span_of_value) = self.events.next()?;
-        let mut value = self.node(event, span_of_value, flow)?;
+        let mut value = self.node(&event, span_of_value, flow)?;
         if matches!(value.kind, Kind::Scalar { quote: None, .. }) {
             // A block's indicator stands behind the colon, its text below.
             let behind = self.text[colon..].trim_start_matches([' ', '\t']);

@@ -81,12 +81,11 @@ fn is_plain(text: &str, flow: bool) -> bool {
         c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-' | '+' | ' ' | ':' | '@' | '=' | ',')
     };
     let reserved = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
-    text.starts_with(first)
-        && text.chars().all(inner)
-        && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !(flow && text.contains([',', ':']))
-        && !reserved.contains(&text.to_ascii_lowercase().as_str())
+    let ambiguous = text.ends_with([' ', ':'])
+        || text.contains(": ")
+        || (flow && text.contains([',', ':']))
+        || reserved.contains(&text.to_ascii_lowercase().as_str());
+    text.starts_with(first) && text.chars().all(inner) && !ambiguous
 }
 
 fn is_printable(text: &str) -> bool {

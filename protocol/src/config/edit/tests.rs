@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -157,14 +159,14 @@ fn document() -> impl Strategy<Value = String> {
             let level = level.min(depth);
             let indent = "  ".repeat(level);
             if value.is_empty() && level < 2 {
-                text += &format!("{indent}{key}{n}:{comment}\n");
+                writeln!(text, "{indent}{key}{n}:{comment}").unwrap();
                 depth = level + 1;
-                text += &format!("{indent}  inner: {n}\n");
+                writeln!(text, "{indent}  inner: {n}").unwrap();
             } else {
                 let block = value.starts_with(['|', '>']);
                 let space = if value.is_empty() { "" } else { " " };
                 let comment = if block { "" } else { comment };
-                text += &format!("{indent}{key}{n}:{space}{value}{comment}\n");
+                writeln!(text, "{indent}{key}{n}:{space}{value}{comment}").unwrap();
                 depth = level;
             }
         }

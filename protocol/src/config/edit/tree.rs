@@ -72,27 +72,28 @@ pub(super) fn with(tree: Option<Tree>, path: &[&str], value: &Value) -> Option<T
     }
 }
 
-/// The tree without one value and the mappings emptied by that. Outer `None`: it is not there; inner: nothing is left.
-pub(super) fn without(tree: Tree, path: &[&str]) -> Option<Option<Tree>> {
+/// The tree without one value and the mappings emptied by that; an emptied whole is an empty mapping. `None`: it is not there.
+pub(super) fn without(tree: Tree, path: &[&str]) -> Option<Tree> {
     let (first, rest) = path.split_first()?;
     match tree {
         Tree::Map(mut entries) => {
             let at = entries.iter().position(|(key, _)| key == first)?;
             let (key, old) = entries.remove(at);
-            if !rest.is_empty()
-                && let Some(left) = without(old, rest)?
-            {
-                entries.insert(at, (key, left));
+            if !rest.is_empty() {
+                let left = without(old, rest)?;
+                if left != Tree::Map(Vec::new()) {
+                    entries.insert(at, (key, left));
+                }
             }
-            Some((!entries.is_empty()).then_some(Tree::Map(entries)))
+            Some(Tree::Map(entries))
         }
         Tree::Seq(mut items) => {
             let at = first.parse::<usize>().ok().filter(|n| *n < items.len())?;
             let old = items.remove(at);
             if !rest.is_empty() {
-                items.insert(at, without(old, rest)?.unwrap_or(Tree::Map(Vec::new())));
+                items.insert(at, without(old, rest)?);
             }
-            Some(Some(Tree::Seq(items)))
+            Some(Tree::Seq(items))
         }
         _ => None,
     }

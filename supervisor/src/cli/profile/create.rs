@@ -11,7 +11,7 @@ use super::super::interrupt::Interrupt;
 use super::super::output::{self, Output};
 use super::{CreateArgs, alias_prefix, not_on_path, parse, tilde};
 use crate::error::HermesError;
-use crate::profile::alias::{AliasError, Created};
+use crate::profile::alias::{AliasDir, AliasError, Created};
 use crate::profile::create::{self, Extent, Made, Plan};
 use crate::profile::error::ProfileError;
 use crate::profile::facts::Running;
@@ -86,22 +86,48 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
         return Ok(exit::OK);
     }
     let mut text = format!("\nProfile '{}' created at {}\n", args.name, made.home.path());
-    if let Some((source, extent)) = plan.source {
-        text += &match extent {
-            Extent::Essentials => format!("Cloned config, .env, SOUL.md, and skills from {source}.\n"),
-            Extent::Everything => {
-                format!("Full copy from {source} (excluding session history, backups, and snapshots).\n")
-            }
-        };
+    text += &about_content(&plan, &made);
+    let (lines, command) = about_alias(alias, &name);
+    text += &lines;
+    if let Some(line) = told.line() {
+        let _ = writeln!(text, "{line}");
     }
-    if args.no_skills {
+    text += &next_steps(&command, &made, cloning, call);
+    out.write(&text)?;
+    Ok(exit::OK)
+}
+
+/// What is in it, and what is not.
+fn about_content(plan: &Plan<'_>, made: &Made) -> String {
+    let mut text = String::new();
+    match plan.source {
+        Some((source, Extent::Essentials)) => {
+            let _ = writeln!(text, "Cloned config, .env, SOUL.md, and skills from {source}.");
+        }
+        Some((source, Extent::Everything)) => {
+            let _ = writeln!(
+                text,
+                "Full copy from {source} (excluding session history, backups, and snapshots)."
+            );
+        }
+        None => {}
+    }
+    if plan.no_skills {
         text += "No bundled skills seeded (--no-skills). Delete .no-bundled-skills in the profile to opt back in.\n";
     }
-    text += &about_channels(&made, &name);
+    text += &about_channels(made, plan.name);
     for warning in &made.warnings {
         let _ = writeln!(text, "⚠ {warning}");
     }
-    // The command that the hints below name.
+    text
+}
+
+/// Says what became of the alias; with the command that further hints name.
+fn about_alias(
+    alias: Option<Result<(AliasDir, Created), AliasError>>,
+    name: &ProfileName,
+) -> (String, String) {
+    let mut text = String::new();
     let mut command = format!("hermes -p {name}");
     match alias {
         None => {}
@@ -111,7 +137,7 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
             }
             let _ = writeln!(text, "Wrapper created: {}", alias.path);
             if dir.is_on_path() {
-                command.clone_from(&alias.name);
+                command = alias.name;
             } else {
                 let _ = write!(text, "\n{}", not_on_path(dir.path()));
             }
@@ -125,12 +151,7 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
             );
         }
     }
-    if let Some(line) = told.line() {
-        let _ = writeln!(text, "{line}");
-    }
-    text += &next_steps(&command, &made, cloning, call);
-    out.write(&text)?;
-    Ok(exit::OK)
+    (text, command)
 }
 
 fn must_be_there(root: &RootHome, source: &ProfileName) -> Result<(), ProfileError> {
@@ -173,9 +194,9 @@ fn next_steps(command: &str, made: &Made, cloned: bool, call: &Call) -> String {
     }
     text.push('\n');
     if !made.has_keys {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "  ⚠ This profile has no API keys yet. Run '{command} setup' first; its agent cannot answer without one.\n"
+            "  ⚠ This profile has no API keys yet. Run '{command} setup' first; its agent cannot answer without one."
         );
     }
     if cloned {

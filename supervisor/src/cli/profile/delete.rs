@@ -104,7 +104,7 @@ fn report(name: &ProfileName, done: &Deleted) -> String {
     }
     match &done.link_to {
         Some(target) => {
-            line(format!("✓ Removed the link {} (what it leads to, {target}, was not touched)", done.home))
+            line(format!("✓ Removed the link {} (what it leads to, {target}, was not touched)", done.home));
         }
         None => line(format!("✓ Removed {}", done.home)),
     }
