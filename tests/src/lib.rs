@@ -12,6 +12,7 @@ pub mod http;
 pub mod process;
 pub mod provider;
 pub mod sign;
+pub mod steps;
 pub mod terminal;
 pub mod tools;
 pub mod wait;

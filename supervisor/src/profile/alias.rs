@@ -14,6 +14,7 @@
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::profile::{RESERVED, is_grammatical};
@@ -30,6 +31,10 @@ use wrapper::Wrapper;
 
 /// How much of a file is looked at; what is longer is no wrapper.
 const LOOK: u64 = 8192;
+/// How temporary files begin and end.
+const TEMPORARY: (&str, &str) = (".hermes-alias-", ".tmp");
+/// A temporary file that nothing happened to for this long belongs to no command any more.
+const ABANDONED: Duration = Duration::from_secs(60);
 /// Names that 0.19.0's command has or had, besides those of the command tree.
 const COMMANDS: [&str; 34] = [
     "chat",
@@ -324,12 +329,38 @@ impl AliasDir {
         }
     }
 
+    /// A file of ours in the directory, not yet under its name. What a killed command left of such files goes first.
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        self.sweep(ABANDONED);
+        tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(&self.dir)
+    }
+
+    /// Removes temporary files that nothing happened to for `age`: empty ones and wrappers. Anything else may be a user's file
+    /// that a killed command had put aside.
+    fn sweep(&self, age: Duration) {
+        use std::os::unix::fs::MetadataExt as _;
+        let now = jiff::Timestamp::now().as_second();
+        for entry in self.dir.read_dir_utf8().into_iter().flatten().filter_map(Result::ok) {
+            let name = entry.file_name();
+            if !name.starts_with(TEMPORARY.0) || !name.ends_with(TEMPORARY.1) {
+                continue;
+            }
+            let old = entry.metadata().is_ok_and(|meta| {
+                u64::try_from(now - meta.ctime()).is_ok_and(|seconds| seconds >= age.as_secs())
+                    && (meta.len() == 0 || wrapper_at(entry.path()).is_some())
+            });
+            if old {
+                // What cannot be removed now is tried again by the next command.
+                let _ = fs_err::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Writes a wrapper; `AlreadyExists` where there is something else.
     fn put(&self, path: &Utf8Path, text: &str) -> io::Result<()> {
         use std::io::Write as _;
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.dir)?;
-        let mut file =
-            tempfile::Builder::new().prefix(".hermes-alias-").suffix(".tmp").tempfile_in(&self.dir)?;
+        let mut file = self.temporary()?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
         file.as_file().sync_all()?;
@@ -368,9 +399,7 @@ impl AliasDir {
 
     /// Removes one wrapper, if it is still that one.
     fn take_away(&self, alias: &Alias) -> io::Result<bool> {
-        let aside =
-            tempfile::Builder::new().prefix(".hermes-alias-").suffix(".tmp").tempfile_in(&self.dir)?;
-        let aside = aside.into_temp_path();
+        let aside = self.temporary()?.into_temp_path();
         let path = Utf8Path::from_path(&aside).ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
         fs_err::rename(&alias.path, path)?;
         if wrapper_at(path).is_some_and(|wrapper| wrapper.profile == alias.profile) {

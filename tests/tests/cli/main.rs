@@ -6,5 +6,6 @@ mod alias;
 mod completion;
 mod doctor;
 mod help;
+mod interrupted;
 mod profile;
 mod selection;

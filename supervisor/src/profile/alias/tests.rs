@@ -151,3 +151,25 @@ fn modes_are_those_of_a_command() {
     assert_eq!(fs_err::metadata(&made.path).unwrap().permissions().mode() & 0o777, 0o755);
     assert!(!place.aliases.is_on_path());
 }
+
+#[test]
+fn what_killed_commands_left_is_swept_and_nothing_else() {
+    let place = place("hermes");
+    place.aliases.create(&place.root, &name("coder"), None, "").unwrap();
+    let dir = &place.aliases.dir;
+    let wrapper = fs_err::read_to_string(dir.join("coder")).unwrap();
+    for (name, text) in [
+        (".hermes-alias-a.tmp", ""),
+        (".hermes-alias-b.tmp", wrapper.as_str()),
+        (".hermes-alias-c.tmp", "mine"),
+        ("other.tmp", ""),
+    ] {
+        fs_err::write(dir.join(name), text).unwrap();
+    }
+    place.aliases.sweep(Duration::from_secs(3600));
+    assert!(dir.join(".hermes-alias-a.tmp").exists(), "it may be in use");
+    place.aliases.sweep(Duration::ZERO);
+    let mut left: Vec<_> = dir.read_dir_utf8().unwrap().map(|e| e.unwrap().file_name().to_owned()).collect();
+    left.sort();
+    assert_eq!(left, [".hermes-alias-c.tmp", "coder", "other.tmp"]);
+}
