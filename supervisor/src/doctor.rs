@@ -21,6 +21,7 @@ use camino::Utf8PathBuf;
 use hermes_protocol::{ProfileName, RootHome};
 
 use crate::home::{Selection, Surroundings};
+use crate::profile::alias::{Alias, AliasDir};
 use crate::watch;
 
 pub(crate) use render::{json, text};
@@ -132,6 +133,8 @@ struct Patient<'a> {
     /// Only one profile was asked for: what concerns all is left out.
     only: bool,
     homes: watch::Homes,
+    /// Commands that stand for profiles of this root home.
+    aliases: Vec<Alias>,
     /// Answered by the gateway, or the reason why nobody answers.
     status: Result<hermes_protocol::contract::gateway_status::GatewayStatus, crate::client::ClientError>,
 }
@@ -154,7 +157,9 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings) -> Vec<Finding>
     let status = crate::client::Client::connect(root.path(), env)
         .and_then(|client| client.status(&request))
         .and_then(|answer| answer.map_err(|_| crate::client::ClientError::CutShort));
-    let patient = Patient { root, env, profiles, only, homes, status };
+    // What `hermes NAME` means is of no interest to aliases that are there already.
+    let aliases = AliasDir::of(env, Vec::new()).map(|dir| dir.all()).unwrap_or_default();
+    let patient = Patient { root, env, profiles, only, homes, aliases, status };
     let mut findings = machine::check(&patient);
     findings.extend(gateway::check(&patient));
     let (of_profiles, loaded) = profiles::check(&patient, selection);

@@ -118,7 +118,9 @@ fn stale(patient: &Patient<'_>) -> Vec<Finding> {
                 let next =
                     "nothing to do: `hermes status` does not believe it, and the next start writes it anew";
                 let found = finding(Grade::Warning, "stale_status", message).of(name);
-                findings.push(found.at(home.runtime_status()).next(next));
+                let file =
+                    if home.runtime_status().exists() { home.runtime_status() } else { home.gateway_state() };
+                findings.push(found.at(file).next(next));
             }
         }
     }

@@ -57,9 +57,7 @@ fn abandoned(patient: &Patient<'_>) -> Option<Finding> {
 }
 
 fn aliases(patient: &Patient<'_>) -> Vec<Finding> {
-    // What `hermes NAME` means is of no interest to aliases that are there already.
-    let Ok(dir) = AliasDir::of(patient.env, Vec::new()) else { return Vec::new() };
-    let about = |alias: Alias| {
+    let about = |alias: &Alias| {
         let message = format!("Orphan alias: {} → profile '{}' no longer exists", alias.name, alias.profile);
         let next = match alias.profile.parse::<ProfileName>() {
             Ok(profile) => format!("`hermes profile alias {profile} --remove`"),
@@ -67,7 +65,7 @@ fn aliases(patient: &Patient<'_>) -> Vec<Finding> {
         };
         finding(Grade::Warning, "orphan_alias", message).at(&alias.path).next(next)
     };
-    dir.orphans(&patient.root).into_iter().map(about).collect()
+    AliasDir::orphans(&patient.aliases, &patient.root).into_iter().map(about).collect()
 }
 
 /// A unit of the service manager that names a gateway.

@@ -121,6 +121,9 @@ fn summary(
     if !home.env_file().exists() {
         parts.push("no .env".to_owned());
     }
+    if !name.is_default() && !patient.aliases.iter().any(|alias| alias.profile == name.as_str()) {
+        parts.push("no alias".to_owned());
+    }
     if parts.is_empty() {
         parts.push("configured".to_owned());
     }

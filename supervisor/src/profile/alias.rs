@@ -223,13 +223,13 @@ impl AliasDir {
         Some(Alias { name, path: path.to_owned(), profile: wrapper.profile, root })
     }
 
-    /// Wrappers whose profile does not exist.
-    pub(crate) fn orphans(&self, root: &RootHome) -> Vec<Alias> {
+    /// Those of `all` whose profile does not exist.
+    pub(crate) fn orphans<'a>(all: &'a [Alias], root: &RootHome) -> Vec<&'a Alias> {
         let exists = |text: &str| {
             text.parse::<ProfileName>()
                 .is_ok_and(|name| name.is_default() || root.profile(&name).path().is_dir())
         };
-        self.all().into_iter().filter(|alias| !exists(&alias.profile)).collect()
+        all.iter().filter(|alias| !exists(&alias.profile)).collect()
     }
 
     /// The wrapper to show for a profile: one with a name of its own wins, the last one if there are several.

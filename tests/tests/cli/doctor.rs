@@ -58,7 +58,7 @@ fn a_healthy_home_is_said_to_be_one() {
     let ran = run(&home, &["doctor", "--json"]);
     assert_eq!((ran.code, found(&ran)), (Some(0), vec![]), "{ran:#?}");
     let text = run(&home, &["doctor"]).ok();
-    assert!(text.contains("✓   coder: configured") && text.ends_with("✓ All is well\n"), "{text}");
+    assert!(text.contains("✓   coder: no alias") && text.ends_with("✓ All is well\n"), "{text}");
 }
 
 #[test]
