@@ -80,6 +80,9 @@ enum ProfileCommand {
         /// Its new name.
         #[arg(value_hint = ValueHint::Other)]
         new: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Delete a profile and everything in its home.
     Delete {
@@ -89,6 +92,9 @@ enum ProfileCommand {
         /// Do not ask.
         #[arg(short, long)]
         yes: bool,
+        /// For programs; asks nobody, so it needs --yes.
+        #[arg(long, requires = "yes")]
+        json: bool,
     },
     /// Write a profile, without credentials, to an archive.
     Export {
@@ -182,8 +188,8 @@ pub(super) fn run(args: ProfileArgs, call: &Call) -> Result<u8, HermesError> {
         Some(ProfileCommand::Alias { name, alias: as_name, remove }) => {
             alias::run(&name, as_name.as_deref(), remove, call, out)
         }
-        Some(ProfileCommand::Rename { old, new }) => rename::run(&old, &new, call, out),
-        Some(ProfileCommand::Delete { name, yes }) => delete::run(&name, yes, call, out),
+        Some(ProfileCommand::Rename { old, new, json }) => rename::run(&old, &new, json, call, out),
+        Some(ProfileCommand::Delete { name, yes, json }) => delete::run(&name, yes, json, call, out),
         Some(ProfileCommand::Export { .. }) => not_built("profile export"),
         Some(ProfileCommand::Import { .. }) => not_built("profile import"),
         Some(ProfileCommand::Describe { name, text, json }) => {

@@ -24,6 +24,15 @@ pub(crate) enum Told {
 }
 
 impl Told {
+    /// For programs: whether a gateway was told, and what it said.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Nobody => serde_json::Value::Null,
+            Self::Done(line) => serde_json::json!({ "done": true, "message": line }),
+            Self::Failed(why) => serde_json::json!({ "done": false, "message": why }),
+        }
+    }
+
     /// The line to print, if there is anything to say.
     pub(crate) fn line(&self) -> Option<String> {
         match self {

@@ -32,6 +32,14 @@ pub(crate) enum Stopped {
 }
 
 impl Stopped {
+    /// The process that was ended.
+    pub(crate) fn pid(self) -> Option<u32> {
+        match self {
+            Self::NotRunning => None,
+            Self::Asked(pid) | Self::Killed(pid) => Some(pid),
+        }
+    }
+
     /// 0.19.0's line.
     pub(crate) fn line(self) -> Option<String> {
         match self {

@@ -186,6 +186,15 @@ fn json_for_scripts() {
     );
     let shown: Value = serde_json::from_str(&run(&home, &["profile", "show", "new", "--json"]).ok()).unwrap();
     assert_eq!((shown["env"].as_bool(), shown["skills"].is_u64()), (Some(true), true));
+    let parsed = |args: &[&str]| serde_json::from_str::<Value>(&run(&home, args).ok()).unwrap();
+    let renamed = parsed(&["profile", "rename", "new", "newer", "--json"]);
+    assert_eq!(
+        (&renamed["to"], &renamed["aliases"][0], &renamed["gateway"]),
+        (&"newer".into(), &"newer".into(), &Value::Null)
+    );
+    run(&home, &["profile", "delete", "newer", "--json"]).fails(2);
+    let deleted = parsed(&["profile", "delete", "newer", "--yes", "--json"]);
+    assert_eq!((&deleted["name"], &deleted["aliases"][0]), (&"newer".into(), &"newer".into()));
 }
 
 #[test]

@@ -79,10 +79,9 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
     });
     let told = live::announce(root, &call.env, &name);
     if args.json {
-        out.line(&format!(
-            "{:#}",
-            json(&name, &made, &plan, alias.as_ref().map(|a| a.as_ref().map(|(_, c)| c)))
-        ))?;
+        let mut value = json(&name, &made, &plan, alias.as_ref().map(|a| a.as_ref().map(|(_, c)| c)));
+        value["gateway"] = told.json();
+        out.line(&format!("{value:#}"))?;
         return Ok(exit::OK);
     }
     let mut text = format!("\nProfile '{}' created at {}\n", args.name, made.home.path());

@@ -17,18 +17,30 @@ use crate::profile::facts::{self, Running};
 /// Longest answer that is read, in bytes.
 const ANSWER: u64 = 1024;
 
-pub(super) fn run(typed: &str, yes: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+pub(super) fn run(
+    typed: &str,
+    yes: bool,
+    json: bool,
+    call: &Call,
+    mut out: Output,
+) -> Result<u8, HermesError> {
     let selection = call.select_and_warn()?;
     let name = existing(typed, &selection.root)?;
     if name.is_default() {
         return Err(ProfileError::DeleteDefault.into());
     }
-    out.write(&preview(&name, &selection, call))?;
+    if !json {
+        out.write(&preview(&name, &selection, call))?;
+    }
     if !yes && !confirmed(&name, &mut out)? {
         return Ok(exit::FAILURE);
     }
     let done = delete::delete(&selection.root, &call.env, call.aliases().ok().as_ref(), &name)?;
-    out.write(&report(&name, &done))?;
+    if json {
+        out.line(&format!("{:#}", value(&name, &done)))?;
+    } else {
+        out.write(&report(&name, &done))?;
+    }
     Ok(if done.remains.is_some() { exit::FAILURE } else { exit::OK })
 }
 
@@ -118,4 +130,25 @@ fn report(name: &ProfileName, done: &Deleted) -> String {
     }
     line(format!("\nProfile '{name}' deleted."));
     text
+}
+
+fn value(name: &ProfileName, done: &Deleted) -> serde_json::Value {
+    let (unit, unit_error) = match &done.unit {
+        Some(Ok(unit)) => (Some(unit), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
+    };
+    serde_json::json!({
+        "schema": 1,
+        "name": name,
+        "home": done.home,
+        "stopped_pid": done.stopped.pid(),
+        "unit": unit,
+        "unit_error": unit_error,
+        "unrouted": done.unrouted,
+        "aliases": done.aliases.iter().map(|alias| &alias.name).collect::<Vec<_>>(),
+        "link_to": done.link_to,
+        "sticky_reset": done.sticky,
+        "remains": done.remains.as_ref().map(|(path, _)| path),
+    })
 }

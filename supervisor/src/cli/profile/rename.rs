@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::exit;
+use hermes_protocol::{ProfileName, exit};
 
 use super::super::Call;
 use super::super::output::Output;
 use super::parse;
 use crate::error::HermesError;
 use crate::profile::error::ProfileError;
-use crate::profile::rename;
+use crate::profile::rename::{self, Renamed};
 
-pub(super) fn run(old: &str, new: &str, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+pub(super) fn run(old: &str, new: &str, json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let selection = call.select_and_warn()?;
     let root = &selection.root;
     let (from, to) = (parse(old)?, parse(new)?);
@@ -28,6 +28,10 @@ pub(super) fn run(old: &str, new: &str, call: &Call, mut out: Output) -> Result<
         return Err(ProfileError::Taken(to).into());
     }
     let done = rename::rename(root, &call.env, call.aliases().ok().as_ref(), &from, &to)?;
+    if json {
+        out.line(&format!("{:#}", value(&from, &to, &done)))?;
+        return Ok(exit::OK);
+    }
     let mut text = String::new();
     let mut line = |line: String| {
         let _ = writeln!(text, "{line}");
@@ -53,4 +57,20 @@ pub(super) fn run(old: &str, new: &str, call: &Call, mut out: Output) -> Result<
     line(format!("\nProfile renamed: {old} → {new}\nPath: {}\n", done.home));
     out.write(&text)?;
     Ok(exit::OK)
+}
+
+fn value(from: &ProfileName, to: &ProfileName, done: &Renamed) -> serde_json::Value {
+    serde_json::json!({
+        "schema": 1,
+        "from": from,
+        "to": to,
+        "home": done.home,
+        "stopped_pid": done.stopped.pid(),
+        "aliases": done.aliases.iter().map(|alias| &alias.name).collect::<Vec<_>>(),
+        "alias_refused": done.alias_refused.as_ref().map(ToString::to_string),
+        "unit": done.unit,
+        "sticky": done.sticky,
+        "gateway": done.told.json(),
+        "warnings": done.warnings,
+    })
 }
