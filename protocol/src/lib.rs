@@ -44,6 +44,7 @@ pub mod home;
 pub mod http;
 pub mod latest;
 pub mod profile;
+pub mod providers;
 pub mod session_key;
 pub mod v1;
 pub mod version;

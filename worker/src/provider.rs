@@ -18,18 +18,17 @@
 //! as well and are reached that way. Any other wire is a [`ProviderError`] that says what to do.
 
 mod host;
-mod table;
 
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::config::{ProfileConfig, Provider, Secret};
+use hermes_protocol::providers::{self, Row, TABLE, Wire};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
 pub(crate) use host::is_loopback;
-use table::{Row, TABLE, Wire};
 
 /// What a local server without a key is sent.
 pub const NO_KEY: &str = "no-key-required";
@@ -193,16 +192,16 @@ impl Resolver<'_> {
         if name == "custom" {
             return self.custom(rule);
         }
-        if let Some(row) = table::by_id(name) {
+        if let Some(row) = providers::by_id(name) {
             return self.built_in(row, rule);
         }
         if let Some(provider) = declared(name) {
             return self.declared(provider, rule);
         }
-        match table::alias(name) {
+        match providers::alias(name) {
             Some("custom") => self.custom(rule),
             Some(id) => {
-                table::by_id(id).map_or_else(|| Err(self.unknown(name)), |row| self.built_in(row, rule))
+                providers::by_id(id).map_or_else(|| Err(self.unknown(name)), |row| self.built_in(row, rule))
             }
             None => Err(self.unknown(name)),
         }

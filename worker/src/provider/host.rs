@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use hermes_protocol::providers::TABLE;
 use reqwest::Url;
-
-use super::table::TABLE;
 
 /// Keys that belong to one vendor, and the hosts they may go to. No address that merely looks alike gets them.
 const GATED: [(&str, &[&str]); 3] = [

@@ -88,6 +88,7 @@ fn an_address_alone_is_enough() {
 
 #[test]
 fn every_chat_provider_of_the_table_resolves_by_name_key_and_address() {
+    assert!(TABLE.iter().all(|row| row.base_url.is_empty() || Url::parse(row.base_url).is_ok()));
     for row in TABLE.iter().filter(|row| row.wire == Wire::Chat) {
         let key = row.keys[row.keys.len() - 1];
         if row.base_url.is_empty() {
