@@ -18,15 +18,21 @@
 
 mod api_server;
 mod catalog;
+pub mod coerce;
+pub mod document;
 mod dotenv;
 pub mod dotenv_edit;
 pub mod edit;
 mod gateway;
 mod glance;
 mod keys;
+pub mod mask;
+pub mod path;
 mod platforms;
 mod problem;
 mod reader;
+pub mod route;
+pub mod schema;
 mod secret;
 mod sections;
 mod types;

@@ -97,6 +97,8 @@ impl ProfileHome {
         gateway_lock => "gateway.lock",
         /// PID record of a standalone gateway of this profile.
         gateway_pid => "gateway.pid",
+        /// Put there by a package manager that owns the configuration.
+        managed_marker => ".managed",
     }
 
     /// Files whose presence makes a directory a profile; a bare directory is not served.

@@ -1,6 +1,7 @@
 //! Programs that a command runs and waits for: the service manager, this same executable, an installer.
 //!
-//! Each gets a cleared environment with what such programs need, no standard input, and a time limit after which it is killed.
+//! Each gets a cleared environment with what such programs need, no standard input, and a time limit after which it is killed;
+//! only the editor of the user is his own, with everything that he has.
 
 use std::io;
 use std::process::{Command, Output, Stdio};
@@ -70,4 +71,10 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> io::Result<Output> {
         crate::cli::pause(Duration::from_millis(10));
     }
     child.wait_with_output()
+}
+
+/// A program that talks to the user: it has his terminal, and his environment as it is.
+#[expect(clippy::disallowed_methods, reason = "the one place of one-shot children")]
+pub(crate) fn interactive(program: &str) -> Command {
+    Command::new(program)
 }

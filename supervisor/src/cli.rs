@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod gateway;
 mod interrupt;
+mod json;
 mod output;
 mod profile;
 mod setup;
@@ -448,6 +449,9 @@ mod tests {
             sudo_root: None,
             supervised_slot: false,
             no_color: true,
+            managed: None,
+            managed_dir: "/nowhere".into(),
+            editor: None,
         };
         let request = worker(&args, flag.as_deref(), true, &env).unwrap();
         assert_eq!(

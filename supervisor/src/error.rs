@@ -11,6 +11,7 @@ use crate::client::ClientError;
 use crate::home::SelectionError;
 use crate::instance::InstanceError;
 use crate::profile::error::ProfileError;
+use crate::settings::SettingsError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum HermesError {
     /// A profile could not be made, found, changed or removed.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A setting was not read or changed.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// A gateway runs for this home already.
     #[error("{}", already_running(*.pid))]
     AlreadyRunning {
@@ -137,6 +141,7 @@ impl HermesError {
         match self {
             Self::Selection(e) => e.exit_code(),
             Self::Profile(e) => e.exit_code(),
+            Self::Settings(e) => e.exit_code(),
             Self::AlreadyRunning { .. } | Self::Output(_) | Self::NotReached { .. } => exit::FAILURE,
             Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => {
                 exit::CONFIG
@@ -152,6 +157,7 @@ impl HermesError {
         match self {
             Self::Selection(e) => e.hint(),
             Self::Profile(e) => e.hint(),
+            Self::Settings(e) => e.hint(),
             Self::AlreadyRunning { .. } | Self::Served { .. } | Self::Output(_) | Self::System { .. } => None,
             Self::Instance(e) => Some(match e {
                 InstanceError::Foreign { .. } => "move that file away if nothing else needs it".to_owned(),
@@ -170,6 +176,7 @@ impl HermesError {
     pub(crate) fn prefix(&self) -> &'static str {
         match self {
             Self::AlreadyRunning { .. } | Self::Served { .. } => "",
+            Self::Settings(e) if e.is_known_text() => "",
             Self::Selection(_) | Self::Profile(_) | Self::Known { .. } => "Error: ",
             _ => "error: ",
         }

@@ -37,6 +37,12 @@ pub struct Surroundings {
     pub supervised_slot: bool,
     /// `NO_COLOR` is set, or the terminal is a dumb one.
     pub no_color: bool,
+    /// `HERMES_MANAGED`, unless it says no: a package manager owns the configuration.
+    pub managed: Option<String>,
+    /// Where an administrator's files are: `HERMES_MANAGED_DIR`, else `/etc/hermes`.
+    pub managed_dir: Utf8PathBuf,
+    /// `EDITOR`, else `VISUAL`: a command line.
+    pub editor: Option<String>,
 }
 
 impl Surroundings {
@@ -69,6 +75,9 @@ impl Surroundings {
             sudo_root: sudo_root(nix::unistd::geteuid().is_root(), get("SUDO_USER")),
             supervised_slot: get("HERMES_S6_SUPERVISED_CHILD").is_some_and(|value| !value.is_empty()),
             no_color,
+            managed: managed(get("HERMES_MANAGED")),
+            managed_dir: path("HERMES_MANAGED_DIR")?.unwrap_or_else(|| "/etc/hermes".into()),
+            editor: ["EDITOR", "VISUAL"].into_iter().find_map(|name| words(get(name))),
         })
     }
 
@@ -91,6 +100,17 @@ fn search_path(value: Option<OsString>) -> Vec<Utf8PathBuf> {
         .filter_map(|dir| Utf8PathBuf::from_path_buf(dir).ok())
         .filter(|dir| dir.is_absolute())
         .collect()
+}
+
+/// A variable that holds words.
+fn words(value: Option<OsString>) -> Option<String> {
+    let text = value?.into_string().ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Who manages this installation, where somebody does.
+fn managed(value: Option<OsString>) -> Option<String> {
+    words(value).filter(|word| !["0", "false", "no", "off"].contains(&word.to_ascii_lowercase().as_str()))
 }
 
 /// Where the user who called `sudo` has his profiles.

@@ -63,6 +63,7 @@ mod profile;
 pub mod proxy;
 pub mod report;
 mod server;
+mod settings;
 mod shutdown;
 mod signal;
 pub mod status;

@@ -3,6 +3,7 @@
 //! The new line reads back as exactly the value, here and in 0.19.0; that is checked before the text is handed out.
 
 use super::dotenv;
+use super::secret::Env;
 
 /// Why a variable was not written. No text carries the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +110,11 @@ pub fn unset(text: &str, name: &str) -> Option<String> {
         })
         .collect();
     found.then_some(kept)
+}
+
+/// The variables of a file.
+pub fn read(bytes: &[u8]) -> Env {
+    dotenv::parse(bytes).env
 }
 
 /// The value of `name`, an empty one included.

@@ -14,7 +14,7 @@ mod layout;
 mod render;
 mod tree;
 
-pub use render::Value;
+pub use render::{Value, block};
 
 use layout::{Kind, Layout, Node};
 use tree::Tree;

@@ -50,7 +50,7 @@ fn bad_address(reader: &mut Reader<'_>, at: &At) {
 }
 
 /// `host:port`, `[v6]:port`, `*:port` or `:port`.
-fn address(text: &str) -> Option<(Option<String>, u16)> {
+pub(super) fn address(text: &str) -> Option<(Option<String>, u16)> {
     let (host, port) = text.trim().rsplit_once(':')?;
     let port = port.parse().ok()?;
     let bare = match host.strip_prefix('[') {

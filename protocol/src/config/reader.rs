@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::MAX_FILE_LEN;
 use super::dotenv::Dotenv;
 use super::problem::{Place, Problems};
-use super::secret::Secret;
+use super::secret::{Env, Secret};
 use super::yaml::{Entry, Node, Value, shorten};
 use crate::latest::Severity;
 use crate::{ProfileHome, ProfileName};
@@ -190,37 +190,19 @@ impl Reader<'_> {
         Some(self.expand(&text, at))
     }
 
-    /// Replaces `${NAME}` from `.env`; a name that is not there stays as written.
+    /// Replaces `${NAME}` from `.env`; a name that is not there stays as written, and is warned about.
     fn expand(&mut self, text: &str, at: &At) -> String {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(start) = rest.find("${") {
-            let (before, from) = rest.split_at(start);
-            out.push_str(before);
-            let Some(end) = from.find('}') else {
-                rest = from;
-                break;
-            };
-            let name = &from[2..end];
-            if let Some(value) = self.dotenv.env.raw(name) {
-                out.push_str(value);
-            } else {
-                out.push_str(&from[..=end]);
-                if is_variable_name(name) {
-                    let message =
-                        format!("`{}` refers to `{name}`, which is not in this profile's .env", at.path);
-                    let fix = format!("Add {name} to {}.", self.env_file);
-                    self.warn("unresolved_variable", self.place(at), message, &fix);
-                }
-            }
-            rest = &from[end + 1..];
-            if out.len() > MAX_FILE_LEN {
-                self.wrong_type(at, "shorter text: what it refers to makes it longer than 4 MiB");
-                return String::new();
-            }
+        let mut missing = Vec::new();
+        let expanded = expand(text, &self.dotenv.env, |name| missing.push(name.to_owned()));
+        for name in missing {
+            let message = format!("`{}` refers to `{name}`, which is not in this profile's .env", at.path);
+            let fix = format!("Add {name} to {}.", self.env_file);
+            self.warn("unresolved_variable", self.place(at), message, &fix);
         }
-        out.push_str(rest);
-        out
+        expanded.unwrap_or_else(|| {
+            self.wrong_type(at, "shorter text: what it refers to makes it longer than 4 MiB");
+            String::new()
+        })
     }
 
     /// Any scalar as text, white space around it dropped; empty counts as absent.
@@ -323,12 +305,41 @@ impl Reader<'_> {
     }
 }
 
+/// Replaces `${NAME}` from `.env`; a name that is not there stays as written. `None`: it would be longer than any file.
+pub(super) fn expand(text: &str, env: &Env, mut missing: impl FnMut(&str)) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let Some(end) = from.find('}') else {
+            rest = from;
+            break;
+        };
+        let name = &from[2..end];
+        if let Some(value) = env.raw(name) {
+            out.push_str(value);
+        } else {
+            out.push_str(&from[..=end]);
+            if is_variable_name(name) {
+                missing(name);
+            }
+        }
+        rest = &from[end + 1..];
+        if out.len() > MAX_FILE_LEN {
+            return None;
+        }
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
 fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// A whole number as YAML writes them: `_` between digits, `.0` at the end.
-fn whole(text: &str) -> Option<i64> {
+pub(super) fn whole(text: &str) -> Option<i64> {
     let text = text.trim().replace('_', "");
     text.strip_suffix(".0").unwrap_or(&text).parse().ok()
 }

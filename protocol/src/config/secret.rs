@@ -62,6 +62,14 @@ impl Env {
         self.0.iter().map(|(name, value)| (name.as_str(), value.expose()))
     }
 
+    /// These variables, with those of `over` laid over them.
+    #[must_use]
+    pub fn under(&self, over: &Self) -> Self {
+        let mut all = self.0.clone();
+        all.extend(over.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self(all)
+    }
+
     /// Number of variables.
     pub fn len(&self) -> usize {
         self.0.len()

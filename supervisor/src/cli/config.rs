@@ -1,9 +1,29 @@
 //! `hermes config`: what can be typed, and what is printed.
 
-use clap::{Args, Subcommand};
+mod check;
+mod edit;
+mod secret;
+mod show;
 
-use super::{Call, not_built};
+use std::io::{IsTerminal as _, Read as _};
+
+use clap::{Args, Subcommand, ValueHint};
+use hermes_protocol::config::edit::block;
+use hermes_protocol::config::schema;
+use hermes_protocol::exit;
+use serde_json::Value as Json;
+
+use super::output::Output;
+use super::{Call, json};
 use crate::error::HermesError;
+use crate::home::Selection;
+use crate::instance::{self, Liveness};
+use crate::settings::{As, Change, Draft, SettingsError};
+
+/// How often a change is tried again when another command was faster.
+const TRIES: usize = 50;
+/// Longest value that is read from standard input, in bytes.
+const MAX_INPUT: u64 = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
@@ -23,23 +43,32 @@ enum ConfigCommand {
     Path,
     /// Print the path of .env.
     EnvPath,
-    /// Print one value.
+    /// Print one value, secrets as they are.
+    #[command(after_help = "Exit codes: 0, 1 if nobody sets it and it has no default.\n\n\
+        Examples:\n  hermes config get model.default\n  hermes config get gateway --json\n  \
+        hermes config get 'platforms.discord.channel_prompts.\"1.5\"'")]
     Get {
         /// Such as `model.default`.
+        #[arg(value_hint = ValueHint::Other)]
         key: String,
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Set one value; keys and tokens go to .env.
-    #[command(after_help = "Examples:\n  hermes config set model.default anthropic/claude-sonnet-4\n  \
-        hermes config set gateway.multiplex_profiles true\n  hermes config set openrouter_api_key sk-...")]
+    #[command(after_help = "The rest of the file stays as it is, comments and order included. \
+        A name with a dot in it stands in quotes: 'a.\"b.c\".d'.\n\n\
+        Examples:\n  hermes config set model.default anthropic/claude-sonnet-4\n  \
+        hermes config set gateway.multiplex_profiles true\n  \
+        hermes config set gateway.shared_env --json '[\"OPENAI_API_KEY\"]'\n  \
+        hermes config set openrouter_api_key -      read it from standard input")]
     Set {
         /// Such as `model.default`.
+        #[arg(value_hint = ValueHint::Other)]
         key: String,
-        /// The value; `-` reads it from standard input.
-        #[arg(allow_hyphen_values = true)]
-        value: String,
+        /// The value; `-` reads it from standard input. Without one it is asked for, unseen.
+        #[arg(allow_hyphen_values = true, value_hint = ValueHint::Other)]
+        value: Option<String>,
         /// The value is JSON.
         #[arg(long, conflicts_with = "string")]
         json: bool,
@@ -51,11 +80,15 @@ enum ConfigCommand {
         force: bool,
     },
     /// Remove one value.
+    #[command(after_help = "Example:\n  hermes config unset model.base_url")]
     Unset {
         /// Such as `model.default`.
+        #[arg(value_hint = ValueHint::Other)]
         key: String,
     },
-    /// Open config.yaml in your editor, and check it afterwards.
+    /// Open config.yaml in your editor, and check it before it is used.
+    #[command(after_help = "The editor is $EDITOR, else $VISUAL, else nano, vim, vi or code. \
+        You edit a copy; what does not parse is never put in place, and never lost.")]
     Edit,
     /// Say everything that is wrong with the configuration (exit 78 if something is).
     Check {
@@ -64,10 +97,149 @@ enum ConfigCommand {
         json: bool,
     },
     /// Print the JSON Schema of config.yaml, for editors.
+    #[command(after_help = "Example:\n  hermes config schema > ~/.hermes/config.schema.json\n  \
+        and as the first line of config.yaml:\n  # yaml-language-server: $schema=config.schema.json")]
     Schema,
+    /// Print the page about configuration.
+    #[command(hide = true)]
+    Docs,
 }
 
 /// `hermes config …`.
-pub(super) fn run(_args: ConfigArgs, _call: &Call) -> Result<u8, HermesError> {
-    not_built("config")
+pub(super) fn run(args: ConfigArgs, call: &Call) -> Result<u8, HermesError> {
+    let mut out = Output::stdout();
+    match args.command.unwrap_or(ConfigCommand::Show { json: false }) {
+        ConfigCommand::Show { json } => show::run(json, call, out),
+        ConfigCommand::Path => {
+            out.line(call.select_strict()?.home().config().as_str())?;
+            Ok(exit::OK)
+        }
+        ConfigCommand::EnvPath => {
+            out.line(call.select_strict()?.home().env_file().as_str())?;
+            Ok(exit::OK)
+        }
+        ConfigCommand::Get { key, json } => get(&key, json, call, out),
+        ConfigCommand::Set { key, value, json, string, force } => {
+            let how = match (json, string) {
+                (true, _) => As::Json,
+                (_, true) => As::Text,
+                _ => As::Schema,
+            };
+            set(&key, value, how, force, call, out)
+        }
+        ConfigCommand::Unset { key } => {
+            let selection = call.select_strict()?;
+            let change = change(&selection, call, |draft| draft.unset(&key))?;
+            out.line(&change.farewell())?;
+            say(&change, false, &selection, &mut out)
+        }
+        ConfigCommand::Edit => edit::run(call, out),
+        ConfigCommand::Check { json } => check::run(json, call, out),
+        ConfigCommand::Schema => {
+            out.line(&format!("{:#}", schema::json::schema()))?;
+            Ok(exit::OK)
+        }
+        ConfigCommand::Docs => {
+            out.write(&schema::docs::page())?;
+            Ok(exit::OK)
+        }
+    }
+}
+
+fn open(selection: &Selection, call: &Call) -> Result<Draft, SettingsError> {
+    Draft::open(&selection.root, &selection.profile, &call.env)
+}
+
+fn get(key: &str, as_json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    let draft = open(&call.select_strict()?, call)?;
+    let Some(settled) = draft.get(key)? else { return Err(SettingsError::NotSet(key.to_owned()).into()) };
+    let text = match settled.value {
+        value if as_json => format!("{}\n", json::compact(&value)),
+        Json::String(text) => format!("{text}\n"),
+        value => block(&value),
+    };
+    out.write(&text)?;
+    Ok(exit::OK)
+}
+
+fn set(
+    key: &str,
+    value: Option<String>,
+    how: As,
+    force: bool,
+    call: &Call,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    let selection = call.select_strict()?;
+    // Whether the key may be set at all is said before anybody is asked for a value.
+    open(&selection, call)?.may_change()?;
+    let value = match value {
+        Some(value) if value == "-" => from_stdin(key)?,
+        Some(value) => value,
+        None => secret::ask(key)?,
+    };
+    let change = change(&selection, call, |draft| draft.set(key, &value, how))?;
+    out.line(&change.echo())?;
+    say(&change, force, &selection, &mut out)
+}
+
+/// Makes one change and writes it. It depends on nothing but the files, so it is simply made again when they changed meanwhile.
+fn change(
+    selection: &Selection,
+    call: &Call,
+    make: impl Fn(&mut Draft) -> Result<Change, SettingsError>,
+) -> Result<Change, SettingsError> {
+    let mut tries = 0;
+    loop {
+        let mut draft = open(selection, call)?;
+        let change = make(&mut draft)?;
+        match draft.commit() {
+            Ok(_) => return Ok(change),
+            Err(SettingsError::Changed(_)) if tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What else there is to know about a change.
+fn say(change: &Change, force: bool, selection: &Selection, out: &mut Output) -> Result<u8, HermesError> {
+    for note in change.notes.iter().filter(|note| !(force && note.is_about_an_unknown_key())) {
+        out.line(&note.to_string())?;
+    }
+    let home = selection.home();
+    let homes = [selection.root.path(), home.path()];
+    if homes.iter().any(|home| matches!(instance::probe(home), Liveness::Running { .. })) {
+        out.line(if change.key == "gateway.admin" {
+            "Note: the running gateway takes it over when it is restarted."
+        } else {
+            "Note: the running gateway takes it over by itself; `hermes status` shows it."
+        })?;
+    }
+    Ok(exit::OK)
+}
+
+/// The whole of standard input, one line end at its end dropped.
+fn from_stdin(key: &str) -> Result<String, HermesError> {
+    let refused = |message: String| HermesError::Refused { code: exit::USAGE, message, hint: None };
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        return secret::ask(key);
+    }
+    let mut bytes = Vec::new();
+    let read = input.lock().take(MAX_INPUT + 1).read_to_end(&mut bytes);
+    read.map_err(|source| HermesError::System {
+        doing: "read",
+        object: "standard input".to_owned(),
+        source,
+    })?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(SettingsError::TooLong(key.to_owned()).into());
+    }
+    // What should have printed the value has failed.
+    if bytes.is_empty() {
+        return Err(refused(format!("standard input held no value for '{key}'")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refused(format!("the value of '{key}' is not UTF-8")))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }

@@ -148,6 +148,9 @@ fn the_recorded_runtime_directory_is_the_second_place_to_look() {
         sudo_root: None,
         supervised_slot: false,
         no_color: true,
+        managed: None,
+        managed_dir: "/nowhere".into(),
+        editor: None,
     };
     let profile = hermes_protocol::ProfileName::default_profile();
     let instance = instance::Instance::acquire(&home, &profile, Vec::new(), &elsewhere).unwrap();

@@ -10,6 +10,7 @@ use hermes_protocol::{ProfileHome, ProfileName};
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::disk;
 use crate::home::Selection;
+use crate::settings::judge::listeners;
 
 /// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
 const MODEL: usize = 30;
@@ -84,15 +85,6 @@ fn read(
         env: env.as_deref(),
     });
     (loaded.config, loaded.problems)
-}
-
-fn listeners(settings: &GatewaySettings) -> Vec<BoundListener> {
-    let bound = |setting: &hermes_protocol::latest::ListenerSetting| BoundListener {
-        address: format!("{}:{}", setting.host.as_deref().unwrap_or("0.0.0.0"), setting.port),
-        host: setting.host.clone(),
-        platforms: vec![setting.platform.clone()],
-    };
-    settings.listeners.iter().map(bound).collect()
 }
 
 /// The line of 0.19.0: what runs, which model, what is missing.

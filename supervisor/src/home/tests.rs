@@ -24,6 +24,9 @@ fn place() -> Place {
         sudo_root: None,
         supervised_slot: false,
         no_color: true,
+        managed: None,
+        managed_dir: "/nowhere".into(),
+        editor: None,
     };
     Place { _dir: dir, env }
 }

@@ -198,6 +198,9 @@ mod tests {
             sudo_root: None,
             supervised_slot: false,
             no_color: true,
+            managed: None,
+            managed_dir: "/nowhere".into(),
+            editor: None,
         };
         let root = RootHome::new(path.join("root"));
         let coder = root.profile(&"coder".parse().unwrap());

@@ -59,6 +59,61 @@ fn render(json: &Json, flow: bool) -> String {
     }
 }
 
+/// A value as block text, as `hermes config get` prints it: mappings and lists one entry a line.
+pub fn block(json: &Json) -> String {
+    let mut out = String::new();
+    match json {
+        Json::Object(_) | Json::Array(_) => lines(json, 0, &mut out),
+        other => {
+            out.push_str(&render(other, false));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn lines(json: &Json, indent: usize, out: &mut String) {
+    let pad = " ".repeat(indent);
+    match json {
+        Json::Object(map) if !map.is_empty() => {
+            for (name, value) in map {
+                out.extend([pad.as_str(), &key(name), ":"]);
+                // A list stands as deep as its key, a mapping deeper.
+                beside(value, if value.is_array() { indent } else { indent + 2 }, out);
+            }
+        }
+        Json::Array(items) if !items.is_empty() => {
+            for item in items {
+                out.extend([pad.as_str(), "-"]);
+                match item {
+                    Json::Object(map) if !map.is_empty() => {
+                        let mut entry = String::new();
+                        lines(item, indent + 2, &mut entry);
+                        out.extend([" ", entry.trim_start()]);
+                    }
+                    _ => beside(item, indent + 2, out),
+                }
+            }
+        }
+        other => out.extend([pad.as_str(), &render(other, false), "\n"]),
+    }
+}
+
+/// Behind `key:` or `-`.
+fn beside(value: &Json, indent: usize, out: &mut String) {
+    let nested = match value {
+        Json::Object(map) => !map.is_empty(),
+        Json::Array(items) => !items.is_empty(),
+        _ => false,
+    };
+    if nested {
+        out.push('\n');
+        lines(value, indent, out);
+    } else {
+        out.extend([" ", &render(value, false), "\n"]);
+    }
+}
+
 /// A key.
 pub(super) fn key(text: &str) -> String {
     scalar(text, true)
@@ -114,4 +169,29 @@ fn double(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn blocks_read_back() {
+        let value = json!({
+            "a": {"b": 1, "c": [], "d": {}}, "list": ["x", "on", {"k": [1, {"z": null}], "l": "m\nn"}, [true, [2]]], "e": "it's: x",
+        });
+        let text = block(&value);
+        assert_eq!(
+            text,
+            "a:\n  b: 1\n  c: []\n  d: {}\nlist:\n- x\n- 'on'\n- k:\n  - 1\n  - z: null\n  l: \"m\\nn\"\n-\n  - true\n  -\n    - 2\ne: 'it''s: x'\n"
+        );
+        let path = |text: &str| crate::config::path::KeyPath::parse(text).unwrap();
+        let read = crate::config::document::Document::parse(text.as_bytes()).unwrap();
+        for key in ["a", "list", "e"] {
+            assert_eq!(read.get(&path(key), &crate::config::Env::default()).unwrap(), value[key]);
+        }
+        assert_eq!((block(&json!("x")), block(&json!(null))), ("x\n".to_owned(), "null\n".to_owned()));
+    }
 }

@@ -1,0 +1,247 @@
+//! A `config.yaml` as values: what stands at a path, typed by the table of keys, `${NAME}` replaced, and what holds in the end
+//! when defaults, `.env` and an administrator's file are taken together.
+//!
+//! [`super::load`] answers "what will the program do"; this answers "what does `hermes config get` print". Both read the same
+//! tree, and the table of keys keeps them together.
+
+mod settled;
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value as Json};
+
+pub use settled::{Layers, Origin, Settled, places};
+
+use super::path::{KeyPath, Segment};
+use super::reader::{boolean, expand, whole};
+use super::schema::{Cursor, Kind};
+use super::secret::Env;
+use super::yaml::{self, Node, Value};
+
+/// A text that was parsed.
+#[derive(Debug, Clone, Default)]
+pub struct Document(Option<Rc<Node>>);
+
+/// Why a text is no document. The message quotes no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct Unreadable {
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Nothing, or null.
+    Absent,
+    /// A text, number or boolean.
+    Scalar,
+    /// A list.
+    List,
+    /// A mapping.
+    Mapping,
+}
+
+impl Document {
+    /// Parses a file. It must be a mapping, or empty.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let (node, flaws) = yaml::parse(bytes);
+        if let Some(flaw) = flaws.into_iter().find(|flaw| flaw.fatal) {
+            return Err(Unreadable { line: flaw.line, column: flaw.column, message: flaw.message });
+        }
+        match node {
+            Some(node) if !matches!(node.value, Value::Map(_)) => {
+                let message = "the file must be a mapping of keys to values".to_owned();
+                Err(Unreadable { line: node.line, column: node.column, message })
+            }
+            node => Ok(Self(node)),
+        }
+    }
+
+    fn node(&self, path: &KeyPath) -> Option<Rc<Node>> {
+        let mut node = self.0.clone()?;
+        for segment in path.segments() {
+            let below = match &node.value {
+                Value::Map(_) => Rc::clone(&node.get(&segment.text)?.value),
+                Value::Seq(items) if segment.is_index() => {
+                    Rc::clone(items.get(segment.text.parse::<usize>().ok()?)?)
+                }
+                _ => return None,
+            };
+            node = below;
+        }
+        Some(node)
+    }
+
+    /// What stands at `path`.
+    pub fn shape(&self, path: &KeyPath) -> Shape {
+        match self.node(path) {
+            None => Shape::Absent,
+            Some(node) if node.is_null() => Shape::Absent,
+            Some(node) => match node.value {
+                Value::Scalar { .. } => Shape::Scalar,
+                Value::Seq(_) => Shape::List,
+                Value::Map(_) => Shape::Mapping,
+            },
+        }
+    }
+
+    /// Whether the key is there, even without a value.
+    pub fn holds(&self, path: &KeyPath) -> bool {
+        self.node(path).is_some()
+    }
+
+    /// The value at `path`, `${NAME}` replaced from `env`.
+    pub fn get(&self, path: &KeyPath, env: &Env) -> Option<Json> {
+        let node = self.node(path)?;
+        let mut cursor = Some(Cursor::root());
+        for segment in path.segments() {
+            cursor = cursor.and_then(|cursor| cursor.child(&segment.text));
+        }
+        Some(typed(&node, cursor.as_ref(), env))
+    }
+
+    /// Every value that is no mapping, with its path; of lists the whole.
+    pub fn leaves(&self) -> Vec<KeyPath> {
+        let mut all = Vec::new();
+        if let Some(root) = &self.0 {
+            collect(root, &KeyPath::of([]), &mut all, false);
+        }
+        all.into_iter().map(|(path, _)| path).collect()
+    }
+
+    /// Every text, within lists too, as written.
+    pub(super) fn texts(&self) -> Vec<(KeyPath, String)> {
+        let mut all = Vec::new();
+        if let Some(root) = &self.0 {
+            collect(root, &KeyPath::of([]), &mut all, true);
+        }
+        all
+    }
+
+    /// The keys whose value is this secret, written out, among those that providers are called with: to be changed together
+    /// with the variable that holds it.
+    pub fn copies_of(&self, secret: &str) -> Vec<KeyPath> {
+        let among =
+            ["model", "auxiliary", "providers", "custom_providers", "fallback_providers", "fallback_model"];
+        let holds = |path: &KeyPath| {
+            path.segments().first().is_some_and(|first| among.contains(&first.text.as_str()))
+                && super::mask::is_secret(path.last())
+        };
+        let texts = self.texts().into_iter().filter(|(path, text)| text == secret && holds(path));
+        if secret.is_empty() { Vec::new() } else { texts.map(|(path, _)| path).collect() }
+    }
+}
+
+fn collect(node: &Node, at: &KeyPath, all: &mut Vec<(KeyPath, String)>, items: bool) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                collect(&entry.value, &at.below(Segment::key(entry.key.as_str())), all, items);
+            }
+        }
+        Value::Seq(list) if items => {
+            for (item, n) in list.iter().zip(0usize..) {
+                collect(item, &at.below(Segment::plain(n.to_string())), all, items);
+            }
+        }
+        Value::Seq(_) => all.push((at.clone(), String::new())),
+        Value::Scalar { text, .. } => all.push((at.clone(), text.clone())),
+    }
+}
+
+/// A node as the table of keys types it.
+fn typed(node: &Node, cursor: Option<&Cursor>, env: &Env) -> Json {
+    match &node.value {
+        _ if node.is_null() => Json::Null,
+        Value::Scalar { text, plain } => {
+            let kind = cursor.and_then(Cursor::key).map(|key| key.kind);
+            // Longer than any file: what is written is shown.
+            let expanded = expand(text, env, |_| ()).unwrap_or_else(|| text.clone());
+            scalar(expanded, *plain, kind)
+        }
+        Value::Seq(items) => {
+            let below = cursor.filter(|cursor| cursor.has_free_names());
+            let item = |(item, n): (&Rc<Node>, usize)| {
+                typed(item, below.and_then(|cursor| cursor.child(&n.to_string())).as_ref(), env)
+            };
+            // The items of a list of texts are texts.
+            if cursor.and_then(Cursor::key).is_some_and(|key| key.kind == Kind::List) {
+                return items.iter().map(|item| text_of(item, env)).collect();
+            }
+            items.iter().zip(0usize..).map(item).collect()
+        }
+        Value::Map(entries) => entries
+            .iter()
+            .map(|entry| {
+                let below = cursor.and_then(|cursor| cursor.child(&entry.key));
+                (entry.key.clone(), typed(&entry.value, below.as_ref(), env))
+            })
+            .collect::<Map<_, _>>()
+            .into(),
+    }
+}
+
+fn text_of(node: &Node, env: &Env) -> Json {
+    match &node.value {
+        Value::Scalar { text, .. } if !node.is_null() => {
+            expand(text, env, |_| ()).unwrap_or_else(|| text.clone()).into()
+        }
+        _ => typed(node, None, env),
+    }
+}
+
+/// A text as a value of this kind; where it is none, as YAML 1.1 reads it, as 0.19.0 does.
+fn scalar(text: String, plain: bool, kind: Option<Kind>) -> Json {
+    let as_kind = match kind {
+        Some(Kind::Text | Kind::Choice(_) | Kind::Address | Kind::List) => return text.into(),
+        Some(Kind::Bool) => boolean(&text).map(Json::from),
+        Some(Kind::Int(..) | Kind::Count(_)) => whole(&text).map(Json::from),
+        Some(Kind::Seconds(_) | Kind::Number) => float(text.trim()),
+        Some(Kind::Section | Kind::Any) | None => None,
+    };
+    as_kind
+        .unwrap_or_else(|| if plain { by_looks(&text).unwrap_or_else(|| text.into()) } else { text.into() })
+}
+
+/// A node without a type.
+pub(super) fn plain(node: &Node) -> Json {
+    text_of(node, &Env::default())
+}
+
+fn by_looks(text: &str) -> Option<Json> {
+    match text {
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Some(true.into()),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            return Some(false.into());
+        }
+        _ => {}
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let starts = digits.starts_with(|c: char| c.is_ascii_digit())
+        || digits.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    // A zero before another digit is no decimal number in YAML 1.1, and without a dot `1e5` is a text there.
+    let octal = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
+    if !starts || octal || (digits.contains(['e', 'E']) && !digits.contains('.')) {
+        return None;
+    }
+    float(text)
+}
+
+fn float(text: &str) -> Option<Json> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if !text.contains(['.', 'e', 'E']) {
+        let whole = text.replace('_', "");
+        return whole.parse::<i64>().map(Json::from).or_else(|_| whole.parse::<u64>().map(Json::from)).ok();
+    }
+    text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Json::Number)
+}
+
+#[cfg(test)]
+#[path = "document/tests.rs"]
+mod tests;

@@ -1,0 +1,308 @@
+//! The one table of keys: what may stand in `config.yaml`, as what, by whom, and what it means.
+//!
+//! Warnings about unknown keys, the coercion of `hermes config set`, the values of `config get` and `config show`,
+//! `docs/configuration.md` and the JSON Schema for editors all come from here. A test proves that the table and the readers of
+//! [`super::load`] agree on every type and every default.
+//!
+//! A row names its key by a pattern of segments: `agent.max_turns`, or `providers.*.api_key` where `*` is any name or any item
+//! of a list. Other places where the same key is read (`gateway.max_concurrent_sessions`) stand in the row; the four places of
+//! platforms, and `extra` within them, are the same for all of them and are known to [`Cursor`].
+
+pub mod docs;
+pub mod json;
+mod kept;
+mod read;
+
+use serde_json::Value as Json;
+
+use super::catalog;
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`; YAML 1.1's words for them too.
+    Bool,
+    /// A whole number in a range.
+    Int(i64, i64),
+    /// A whole number up to a limit; a negative one counts as zero.
+    Count(i64),
+    /// Seconds, fractions allowed, up to a limit; a negative number counts as zero.
+    Seconds(u32),
+    /// Any number.
+    Number,
+    /// Text, whatever it looks like.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `host:port`.
+    Address,
+    /// A list of texts.
+    List,
+    /// A mapping with the keys of other rows and no others.
+    Section,
+    /// Anything: a mapping of free names, or something this program does not look into.
+    Any,
+}
+
+/// What holds where nothing is set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    None,
+    /// A boolean.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Another number.
+    Number(f64),
+    /// A text.
+    Text(&'static str),
+    /// An empty list.
+    NoItems,
+}
+
+impl Value {
+    /// As a value of a file.
+    pub fn json(self) -> Option<Json> {
+        Some(match self {
+            Self::None => return None,
+            Self::Bool(flag) => flag.into(),
+            Self::Int(number) => number.into(),
+            Self::Number(number) => number.into(),
+            Self::Text(text) => text.into(),
+            Self::NoItems => Json::Array(Vec::new()),
+        })
+    }
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Key {
+    /// Its pattern, as documented.
+    pub path: &'static str,
+    /// Other places where it is read.
+    pub also: &'static [&'static str],
+    /// What its value is.
+    pub kind: Kind,
+    /// What holds without it.
+    pub default: Value,
+    /// What it does; empty for keys that are only kept for 0.19.0.
+    pub about: &'static str,
+    /// The variable of `.env` that beats it; empty = none.
+    pub env: &'static str,
+    /// Whether only the default profile's file decides it.
+    pub primary: bool,
+    /// Whether it must not be seen.
+    pub secret: bool,
+}
+
+impl Key {
+    /// Whether this program reads it; others are kept for 0.19.0.
+    pub fn is_read(&self) -> bool {
+        !self.about.is_empty()
+    }
+}
+
+/// A group of keys, as documented.
+#[derive(Debug)]
+pub struct Group {
+    /// Heading.
+    pub title: &'static str,
+    /// What stands before the table.
+    pub intro: &'static str,
+    /// What stands behind it.
+    pub outro: &'static str,
+    /// The keys.
+    pub keys: &'static [Key],
+}
+
+/// The keys this program reads, in the order of the documentation.
+pub fn groups() -> &'static [Group] {
+    read::GROUPS
+}
+
+/// Keys of 0.19.0 that nothing here reads yet.
+pub fn kept() -> &'static [Key] {
+    kept::KEPT
+}
+
+/// Every key.
+pub fn all() -> impl Iterator<Item = &'static Key> {
+    groups().iter().flat_map(|group| group.keys).chain(kept())
+}
+
+/// A variable of `.env` that this program reads by name, with the key it beats.
+pub fn variables() -> impl Iterator<Item = (&'static str, &'static Key)> {
+    all().filter(|key| !key.env.is_empty()).map(|key| (key.env, key))
+}
+
+/// A place in the table: the rows that may apply to a key, and what is left of their patterns.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    rows: Vec<(&'static Key, &'static str)>,
+    place: Place,
+    open: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    Gateway,
+    /// The mapping of platforms.
+    Platforms,
+    /// One platform; not yet within its `extra`.
+    Platform,
+    Elsewhere,
+}
+
+impl Cursor {
+    /// The document.
+    pub fn root() -> Self {
+        let spelled = |key: &'static Key| [key.path].into_iter().chain(key.also.iter().copied());
+        let rows = all().flat_map(|key| spelled(key).map(move |path| (key, path))).collect();
+        Self { rows, place: Place::Root, open: false }
+    }
+
+    /// Below `name`, a key or the index of an item; `None`: nobody knows it here.
+    pub fn child(&self, name: &str) -> Option<Self> {
+        if self.place == Place::Platform && name == "extra" {
+            return Some(Self { place: Place::Elsewhere, ..self.clone() });
+        }
+        let mut rows = Vec::new();
+        let mut exact = false;
+        for (key, rest) in &self.rows {
+            let (first, rest) = rest.split_once('.').unwrap_or((rest, ""));
+            if !first.is_empty() && (first == name || first == "*") {
+                exact |= first == name;
+                rows.push((*key, rest, first == name));
+            }
+        }
+        let above = matches!(self.place, Place::Root | Place::Gateway);
+        if above && !exact && catalog::is_platform(name) {
+            return Self::root().child("platforms")?.child(name);
+        }
+        if self.place == Place::Gateway && name == "platforms" {
+            return Self::root().child("platforms");
+        }
+        if rows.is_empty() {
+            return self.open.then(|| Self { rows: Vec::new(), place: Place::Elsewhere, open: true });
+        }
+        let place = match (self.place, name) {
+            (Place::Root, "gateway") => Place::Gateway,
+            (Place::Root, "platforms") => Place::Platforms,
+            (Place::Platforms, _) => Place::Platform,
+            _ => Place::Elsewhere,
+        };
+        // A row for this very name says more than one for any name.
+        let ends: Vec<_> = rows.iter().filter(|(_, rest, _)| rest.is_empty()).collect();
+        let own = ends.iter().find(|(.., exact)| *exact).or_else(|| ends.first());
+        let open = own.is_some_and(|(key, ..)| key.kind == Kind::Any);
+        let own = own.map(|(key, ..)| *key);
+        let mut left: Vec<_> =
+            rows.iter().filter(|(_, rest, _)| !rest.is_empty()).map(|(key, rest, _)| (*key, *rest)).collect();
+        left.extend(own.map(|key| (key, "")));
+        Some(Self { rows: left, place, open })
+    }
+
+    /// The row of this very place.
+    pub fn key(&self) -> Option<&'static Key> {
+        self.rows.iter().find(|(_, rest)| rest.is_empty()).map(|(key, _)| *key)
+    }
+
+    /// Whether any name may follow.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether rows for named keys, or for any name, follow.
+    pub fn has_children(&self) -> bool {
+        self.open || self.rows.iter().any(|(_, rest)| !rest.is_empty())
+    }
+
+    /// Whether free names or items follow.
+    pub fn has_free_names(&self) -> bool {
+        self.open || self.rows.iter().any(|(_, rest)| *rest == "*" || rest.starts_with("*."))
+    }
+
+    /// The names that may follow.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let first = |rest: &'static str| rest.split('.').next().unwrap_or_default();
+        self.rows.iter().map(move |(_, rest)| first(rest)).filter(|name| !matches!(*name, "" | "*"))
+    }
+}
+
+/// The row of a path of keys; `Ok(None)`: known, and nothing is said about it. The error is the nearest known spelling of the
+/// whole path, where there is one.
+pub fn find<'p>(path: impl IntoIterator<Item = &'p str>) -> Result<Option<&'static Key>, Option<String>> {
+    let mut at = Cursor::root();
+    let mut walked: Vec<&str> = Vec::new();
+    let mut path = path.into_iter();
+    while let Some(name) = path.next() {
+        let Some(below) = at.child(name) else {
+            let Some(close) = closest(name, at.names()) else { return Err(anywhere(&walked, name)) };
+            walked.push(close);
+            walked.extend(path);
+            return Err(Some(as_documented(&walked)));
+        };
+        at = below;
+        walked.push(name);
+    }
+    Ok(at.key())
+}
+
+/// A path, as the documentation spells it where that is one path.
+fn as_documented(walked: &[&str]) -> String {
+    match find(walked.iter().copied()) {
+        Ok(Some(key)) if !key.path.contains('*') => key.path.to_owned(),
+        _ => walked.join("."),
+    }
+}
+
+/// A key of that last name somewhere else: `max_turn` is `agent.max_turns`.
+fn anywhere(walked: &[&str], name: &str) -> Option<String> {
+    if !walked.is_empty() {
+        return None;
+    }
+    let last = |key: &'static Key| key.path.rsplit('.').next().unwrap_or_default();
+    let plain = |key: &&'static Key| !key.path.contains('*') && key.is_read();
+    let close = closest(name, all().filter(plain).map(last))?;
+    all().filter(plain).find(|key| last(key) == close).map(|key| key.path.to_owned())
+}
+
+/// The known name a person most likely meant.
+pub(super) fn closest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if key.len() > 64 {
+        return None;
+    }
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let limit = match key.len() {
+        0..=2 => 0,
+        3..=5 => 1,
+        _ => 2,
+    };
+    let known = known.filter(|name| name.len().abs_diff(key.len()) <= limit);
+    known.map(|name| (distance(&key, name), name)).filter(|(d, _)| *d <= limit).min().map(|(_, name)| name)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two short texts.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut now = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let same = usize::from(a[i - 1] != b[j - 1]);
+            now[j] = (last[j] + 1).min(now[j - 1] + 1).min(last[j - 1] + same);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                now[j] = now[j].min(before[j - 2] + 1);
+            }
+        }
+        before = std::mem::replace(&mut last, now);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+#[path = "schema/tests.rs"]
+mod tests;

@@ -1,0 +1,499 @@
+//! One profile's two files as a draft: read, changed in memory, judged, and written back together or not at all.
+//!
+//! # Theory of operation
+//!
+//! [`Draft::open`] reads `config.yaml` and `.env`, and whatever an administrator pinned; a file that does not parse is refused
+//! with its line and column, and nothing is ever written to it. [`Draft::set`] and [`Draft::unset`] decide which file a key
+//! belongs to, give the value the type of the table of keys, and change the text in place, comments and order kept. What is odd
+//! but allowed becomes a [`Note`]; what would lose something is an error. [`Draft::commit`] takes a lock that other commands
+//! respect, makes sure that both files are still what was read, and writes what changed, each file whole: `.env` first, so that
+//! a setting never names a key that is not there yet.
+//!
+//! A draft that is dropped has changed nothing.
+
+mod admin;
+mod change;
+mod error;
+mod file;
+pub(crate) mod judge;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::DirBuilderExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::config::coerce::{self, Coerced};
+use hermes_protocol::config::document::{Document, Layers, Origin, Settled, Shape, places};
+use hermes_protocol::config::dotenv_edit::{self, DotenvError};
+use hermes_protocol::config::edit::{self, EditError};
+use hermes_protocol::config::path::{KeyPath, Segment};
+use hermes_protocol::config::schema::{self, Key};
+use hermes_protocol::config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, mask, route};
+use hermes_protocol::latest::Problem;
+use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use serde_json::Value as Json;
+
+use crate::disk;
+use crate::home::{Selection, Surroundings};
+use admin::Administrator;
+pub(crate) use change::{Change, Note};
+pub(crate) use error::SettingsError;
+use file::Source;
+pub(crate) use file::bytes;
+use judge::Part;
+
+/// Longest value, in bytes.
+const MAX_VALUE: usize = 1024 * 1024;
+
+/// How a value is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum As {
+    /// By the key's type, else by its looks.
+    Schema,
+    /// It is JSON.
+    Json,
+    /// It is text.
+    Text,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    profile: ProfileName,
+    home: ProfileHome,
+    part: Part,
+    admin: Administrator,
+    /// What is said instead of changing anything.
+    package_manager: Option<String>,
+    yaml: Source,
+    env: Source,
+    document: Document,
+}
+
+impl Draft {
+    /// Reads the files of a profile below `root`.
+    pub(crate) fn open(
+        root: &RootHome,
+        profile: &ProfileName,
+        surroundings: &Surroundings,
+    ) -> Result<Self, SettingsError> {
+        let home = root.profile(profile);
+        let (yaml, env) = (Source::open(home.config())?, Source::open(home.env_file())?);
+        let document = parse(&yaml)?;
+        Ok(Self {
+            profile: profile.clone(),
+            part: Part::of(root, profile),
+            admin: Administrator::read(&surroundings.managed_dir)?,
+            package_manager: admin::package_manager(&home, surroundings),
+            home,
+            yaml,
+            env,
+            document,
+        })
+    }
+
+    /// `config.yaml`.
+    pub(crate) fn config_file(&self) -> &Utf8Path {
+        &self.yaml.path
+    }
+
+    /// `.env`.
+    pub(crate) fn env_file(&self) -> &Utf8Path {
+        &self.env.path
+    }
+
+    /// Refuses where a package manager owns the files.
+    pub(crate) fn may_change(&self) -> Result<(), SettingsError> {
+        self.package_manager.clone().map_or(Ok(()), |text| Err(SettingsError::PackageManaged(text)))
+    }
+
+    /// Sets a value. The draft is as it was where this fails.
+    pub(crate) fn set(&mut self, typed: &str, text: &str, how: As) -> Result<Change, SettingsError> {
+        self.may_change()?;
+        let path = parse_key(typed)?;
+        if text.len() > MAX_VALUE {
+            return Err(SettingsError::TooLong(typed.to_owned()));
+        }
+        match route::variable(&path) {
+            Some(name) => self.set_variable(typed, &name, text),
+            None => self.set_key(typed, &path, text, how),
+        }
+    }
+
+    fn set_variable(&mut self, typed: &str, name: &str, text: &str) -> Result<Change, SettingsError> {
+        self.admin.allows_variable("set", typed, name)?;
+        let mut notes = Vec::new();
+        if text.contains(['\r', '\n']) {
+            notes.push(Note::LineEnds);
+        }
+        let value: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+        let before = self.variables().get(name).map(str::to_owned);
+        let problems = self.problems();
+        let env = set_in_env(&self.env.text, name, &value)?;
+        let mut yaml = self.yaml.text.clone();
+        let old = before.filter(|old| *old != value && mask::is_secret(name)).unwrap_or_default();
+        let mut rotated = Vec::new();
+        for copy in self.document.copies_of(&old) {
+            let shown = copy.to_string();
+            if self.admin.allows("set", &shown, &copy).is_ok() {
+                // A copy that cannot be changed in place is said by name and stays.
+                match edit::set(&yaml, &copy.texts(), &edit::Value::from(value.as_str())) {
+                    Ok(edited) => {
+                        yaml = edited.text;
+                        rotated.push(shown);
+                    }
+                    Err(_) => notes.push(Note::StillSet {
+                        key: typed.to_owned(),
+                        by: shown,
+                        file: self.yaml.path.clone(),
+                    }),
+                }
+            }
+        }
+        self.env.text = env;
+        self.take(yaml)?;
+        if !rotated.is_empty() {
+            notes.push(Note::Rotated { keys: rotated });
+        }
+        if let Some(mode) = self.env.loose_mode() {
+            notes.push(Note::Loose { file: self.env.path.clone(), mode });
+        }
+        notes.extend(self.new_problems(&problems, &[name]));
+        Ok(Change { key: typed.to_owned(), file: self.env.path.clone(), value: None, notes })
+    }
+
+    fn set_key(&mut self, typed: &str, path: &KeyPath, text: &str, how: As) -> Result<Change, SettingsError> {
+        let mut notes = Vec::new();
+        let stored = self.stored_as(path, how);
+        if stored != *path {
+            notes.push(Note::StoredAs { typed: typed.to_owned(), stored: stored.to_string() });
+        }
+        let path = stored;
+        let shown = path.to_string();
+        self.admin.allows("set", &shown, &path)?;
+        let (key, unknown) = match schema::find(path.texts()) {
+            Ok(key) => (key, None),
+            Err(close) => (None, Some(Note::Unknown { key: shown.clone(), close })),
+        };
+        let Coerced { value, wanted } = value_of(typed, key, text, how)?;
+        self.expect_place(&shown, &path)?;
+        if self.document.shape(&path) == Shape::Mapping && !value.is_object() && !value.is_null() {
+            return Err(SettingsError::MappingInTheWay { key: shown });
+        }
+        let problems = self.problems();
+        let edited = edit::set(&self.yaml.text, &path.texts(), &edit::Value::from(value.clone()))
+            .map_err(|e| self.edit_error(&shown, e))?;
+        if edited.text.len() > MAX_FILE_LEN {
+            return Err(SettingsError::TooLong(typed.to_owned()));
+        }
+        if let Some(variable) =
+            route::mirror(&path).filter(|name| self.admin.allows_variable("set", typed, name).is_ok())
+        {
+            self.env.text = set_in_env(&self.env.text, variable, &plain(&value))?;
+            notes.push(Note::Mirrored { variable });
+        }
+        self.take(edited.text)?;
+        notes.extend(edited.replaced.map(|key| Note::Replaced { key }));
+        notes.extend(unknown);
+        notes.extend(wanted.map(|wanted| Note::Mismatch { key: shown.clone(), wanted }));
+        notes.extend(self.beaten(&shown, &path));
+        if mask::is_secret(path.last())
+            && let Some(mode) = self.yaml.loose_mode()
+        {
+            notes.push(Note::Loose { file: self.yaml.path.clone(), mode });
+        }
+        notes.extend(self.new_problems(&problems, &[&shown]));
+        Ok(Change { key: shown, file: self.yaml.path.clone(), value: Some(value), notes })
+    }
+
+    /// Removes a value, and mappings that are empty without it.
+    pub(crate) fn unset(&mut self, typed: &str) -> Result<Change, SettingsError> {
+        self.may_change()?;
+        let path = parse_key(typed)?;
+        let not_set = || SettingsError::NotSet(typed.to_owned());
+        if let Some(name) = route::variable(&path) {
+            self.admin.allows_variable("unset", typed, &name)?;
+            self.env.text = dotenv_edit::unset(&self.env.text, &name).ok_or_else(not_set)?;
+            return Ok(Change {
+                key: typed.to_owned(),
+                file: self.env.path.clone(),
+                value: None,
+                notes: Vec::new(),
+            });
+        }
+        let shown = path.to_string();
+        self.admin.allows("unset", &shown, &path)?;
+        if !self.document.holds(&path) {
+            return Err(not_set());
+        }
+        let problems = self.problems();
+        let text = edit::unset(&self.yaml.text, &path.texts()).map_err(|e| self.edit_error(&shown, e))?;
+        let mut notes = Vec::new();
+        if let Some(variable) = route::mirror(&path)
+            && let Some(env) = dotenv_edit::unset(&self.env.text, variable)
+        {
+            self.env.text = env;
+            notes.push(Note::Mirrored { variable });
+        }
+        self.take(text.ok_or_else(not_set)?)?;
+        if let Some(Settled { origin, .. }) = self.layers(&self.variables()).get(&path) {
+            let by = match origin {
+                Origin::Variable(name) => Some((name.to_owned(), self.env.path.clone())),
+                Origin::File(place) if place.texts() != path.texts() => {
+                    Some((place.to_string(), self.yaml.path.clone()))
+                }
+                _ => None,
+            };
+            notes.extend(by.map(|(by, file)| Note::StillSet { key: shown.clone(), by, file }));
+        }
+        notes.extend(self.new_problems(&problems, &[]));
+        Ok(Change { key: shown, file: self.yaml.path.clone(), value: None, notes })
+    }
+
+    /// What holds for a key: an administrator's value, else `.env`, else `config.yaml`, else the default.
+    pub(crate) fn get(&self, typed: &str) -> Result<Option<Settled>, SettingsError> {
+        let path = parse_key(typed)?;
+        let env = self.variables();
+        if let Some(name) = route::variable(&path) {
+            let value = env.iter().find(|(found, _)| *found == name).map(|(_, value)| Json::from(value));
+            let pinned = self.admin.env.iter().any(|(found, _)| found == name);
+            let origin = if pinned { Origin::Administrator } else { Origin::File(path) };
+            return Ok(value.map(|value| Settled { value, origin }));
+        }
+        Ok(self.layers(&env).get(&path))
+    }
+
+    /// What holds at a path of `config.yaml`, for summaries.
+    pub(crate) fn at(&self, path: &str) -> Option<Settled> {
+        KeyPath::parse(path).ok().and_then(|path| self.layers(&self.variables()).get(&path))
+    }
+
+    /// The variables that hold, an administrator's over `.env`.
+    pub(crate) fn variables(&self) -> Env {
+        dotenv_edit::read(self.env.text.as_bytes()).under(&self.admin.env)
+    }
+
+    /// The keys that `config.yaml` and an administrator's set, lists as a whole.
+    pub(crate) fn own_keys(&self) -> Vec<String> {
+        let both = [&self.document, &self.admin.document];
+        both.iter().flat_map(|document| document.leaves()).map(|path| path.to_string()).collect()
+    }
+
+    /// The platforms that the files turn on.
+    pub(crate) fn platforms(&self) -> Vec<ConfiguredPlatform> {
+        self.judge().config.map(|config| config.platforms).unwrap_or_default()
+    }
+
+    /// What a start would say about the draft as it is.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        self.judge().problems
+    }
+
+    fn judge(&self) -> Loaded {
+        let (yaml, env) = (self.yaml.text.as_bytes(), self.env.text.as_bytes());
+        self.part.load(&self.profile, &self.home, Some(yaml), Some(env))
+    }
+
+    /// Whether there is anything to write.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.yaml.is_changed() || self.env.is_changed()
+    }
+
+    /// Writes what changed; returns the files that were.
+    pub(crate) fn commit(self) -> Result<Vec<Utf8PathBuf>, SettingsError> {
+        if !self.is_changed() {
+            return Ok(Vec::new());
+        }
+        self.may_change()?;
+        make_home(&self.profile, &self.home)?;
+        let _lock = file::lock(self.home.path())?;
+        self.env.expect_unchanged()?;
+        self.yaml.expect_unchanged()?;
+        let mut written = Vec::new();
+        for file in [&self.env, &self.yaml].into_iter().filter(|file| file.is_changed()) {
+            file.write()?;
+            written.push(file.path.clone());
+        }
+        Ok(written)
+    }
+
+    fn layers<'a>(&'a self, env: &'a Env) -> Layers<'a> {
+        Layers { file: &self.document, env, admin: &self.admin.document }
+    }
+
+    /// A new text of `config.yaml`.
+    fn take(&mut self, text: String) -> Result<(), SettingsError> {
+        let before = std::mem::replace(&mut self.yaml.text, text);
+        match parse(&self.yaml) {
+            Ok(document) => {
+                self.document = document;
+                Ok(())
+            }
+            Err(error) => {
+                self.yaml.text = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where a key is really kept: `model.api_base` is `model.base_url`, and `model` is `model.default` where `model` has other
+    /// keys too.
+    fn stored_as(&self, path: &KeyPath, how: As) -> KeyPath {
+        let model = |key: &str| KeyPath::of(["model", key].map(Segment::plain));
+        match path.texts().as_slice() {
+            ["model", "api_base"] => model("base_url"),
+            ["model"] if how != As::Json && self.document.shape(path) == Shape::Mapping => model("default"),
+            _ => path.clone(),
+        }
+    }
+
+    /// An index needs the list it is an index of.
+    fn expect_place(&self, shown: &str, path: &KeyPath) -> Result<(), SettingsError> {
+        for (n, segment) in path.segments().iter().enumerate() {
+            let above = path.up_to(n);
+            let (shape, upto) = (self.document.shape(&above), path.up_to(n + 1));
+            let fits = match shape {
+                Shape::List => segment.is_index() && self.document.holds(&upto),
+                Shape::Mapping => true,
+                Shape::Absent | Shape::Scalar => !segment.is_index() || n == 0,
+            };
+            if !fits {
+                let key = KeyPath::of(
+                    upto.segments()
+                        .iter()
+                        .cloned()
+                        .map(|s| Segment { quoted: s.is_index() || s.quoted, ..s }),
+                );
+                return Err(SettingsError::NoSuchItem {
+                    key: if shape == Shape::List { upto.to_string() } else { shown.to_owned() },
+                    file: self.yaml.path.clone(),
+                    quoted: key.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn edit_error(&self, key: &str, error: EditError) -> SettingsError {
+        let (key, file) = (key.to_owned(), self.yaml.path.clone());
+        match error {
+            EditError::Syntax { .. } => SettingsError::Unreadable { file, why: error.to_string() },
+            EditError::NoSuchItem { path } => {
+                SettingsError::NoSuchItem { quoted: format!("\"{path}\""), key: path, file }
+            }
+            EditError::Entangled { .. } => SettingsError::Entangled { key, file },
+        }
+    }
+
+    /// What wins over the key that was just written.
+    fn beaten(&self, shown: &str, path: &KeyPath) -> Option<Note> {
+        let key = schema::find(path.texts()).ok().flatten()?;
+        if places(path, Some(key)).iter().all(|place| place != path) {
+            return None;
+        }
+        let (by, file) = match self.layers(&self.variables()).get(path)?.origin {
+            Origin::Variable(name) => (name.to_owned(), self.env.path.clone()),
+            Origin::File(place) if place.texts() != path.texts() => {
+                (place.to_string(), self.yaml.path.clone())
+            }
+            Origin::File(_) | Origin::Administrator | Origin::Default => return None,
+        };
+        Some(Note::Beaten { key: shown.to_owned(), by, file })
+    }
+
+    /// Problems that were not there before, without those a note says already.
+    fn new_problems(&self, before: &[Problem], said: &[&str]) -> Vec<Note> {
+        let known = |problem: &Problem| {
+            before.iter().any(|old| {
+                (&old.code, &old.key, &old.message) == (&problem.code, &problem.key, &problem.message)
+            })
+        };
+        let said = |problem: &Problem| {
+            problem.code == "unknown_key"
+                || (problem.code == "wrong_type"
+                    && problem.key.as_deref().is_some_and(|key| said.contains(&key)))
+        };
+        let new = self.problems().into_iter().filter(|problem| !known(problem) && !said(problem));
+        new.map(|problem| Note::Problem(Box::new(problem))).collect()
+    }
+}
+
+/// Only the root home may be missing: a named profile's was found, or it could not have been selected.
+fn make_home(profile: &ProfileName, home: &ProfileHome) -> Result<(), SettingsError> {
+    let path = home.path();
+    if !profile.is_default() || path.exists() {
+        return Ok(());
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(SettingsError::io("make", path))
+}
+
+/// Refuses where a package manager owns the files of a home.
+pub(crate) fn may_change(home: &ProfileHome, surroundings: &Surroundings) -> Result<(), SettingsError> {
+    admin::package_manager(home, surroundings).map_or(Ok(()), |text| Err(SettingsError::PackageManaged(text)))
+}
+
+/// Makes a `config.yaml` that says nothing yet: every key as a comment.
+pub(crate) fn create(root: &RootHome, profile: &ProfileName) -> Result<(), SettingsError> {
+    let home = root.profile(profile);
+    make_home(profile, &home)?;
+    let _lock = file::lock(home.path())?;
+    let mut file = Source::open(home.config())?;
+    if file.exists() {
+        return Ok(());
+    }
+    file.text = schema::docs::template(profile.is_default());
+    file.write()
+}
+
+/// Puts a whole new text in the place of `config.yaml`, if it is still what it was.
+pub(crate) fn replace_config(selection: &Selection, text: &[u8], before: &[u8]) -> Result<(), SettingsError> {
+    let home = selection.home();
+    let _lock = file::lock(home.path())?;
+    let file = home.config();
+    if file::bytes(&file)?.unwrap_or_default() != before {
+        return Err(SettingsError::Changed(file));
+    }
+    disk::replace(&file, text).map_err(SettingsError::io("write", file))
+}
+
+fn parse(yaml: &Source) -> Result<Document, SettingsError> {
+    Document::parse(yaml.text.as_bytes())
+        .map_err(|e| SettingsError::Unreadable { file: yaml.path.clone(), why: e.to_string() })
+}
+
+fn parse_key(typed: &str) -> Result<KeyPath, SettingsError> {
+    KeyPath::parse(typed).map_err(|why| {
+        let typed = typed.chars().filter(|c| !c.is_control()).take(80).collect();
+        SettingsError::Key { typed, why }
+    })
+}
+
+fn value_of(typed: &str, key: Option<&Key>, text: &str, how: As) -> Result<Coerced, SettingsError> {
+    Ok(match how {
+        As::Schema => coerce::coerce(key, text),
+        As::Text => coerce::checked_json(key, text.into()),
+        As::Json => {
+            let value = serde_json::from_str(text).map_err(|e| {
+                let why = format!("line {}, column {}", e.line(), e.column());
+                SettingsError::Json { key: typed.to_owned(), why }
+            })?;
+            coerce::checked_json(key, value)
+        }
+    })
+}
+
+fn set_in_env(text: &str, name: &str, value: &str) -> Result<String, SettingsError> {
+    let edited = dotenv_edit::set(text, name, value)
+        .map_err(|e: DotenvError| SettingsError::Variable { why: e.to_string() })?;
+    if edited.len() > MAX_FILE_LEN { Err(SettingsError::TooLong(name.to_owned())) } else { Ok(edited) }
+}
+
+/// A value as programs that read variables want it.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Null => String::new(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,100 @@
+//! Whoever else decides: a package manager that owns the whole installation, or an administrator who pins single keys.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::ProfileHome;
+use hermes_protocol::config::document::{Document, places};
+use hermes_protocol::config::path::KeyPath;
+use hermes_protocol::config::{Env, dotenv_edit, schema};
+
+use super::error::SettingsError;
+use super::file::Source;
+use crate::home::Surroundings;
+
+/// An administrator's two files; empty where there are none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Administrator {
+    yaml: Utf8PathBuf,
+    env_file: Utf8PathBuf,
+    pub(super) document: Document,
+    pub(super) env: Env,
+    /// The keys that are pinned, as the program reads them.
+    pinned: Vec<KeyPath>,
+}
+
+impl Administrator {
+    /// Reads the files. What an administrator pinned and nobody can read must not be guessed, so that is an error.
+    pub(super) fn read(dir: &Utf8Path) -> Result<Self, SettingsError> {
+        let (yaml, env_file) = (Source::open(dir.join("config.yaml"))?, Source::open(dir.join(".env"))?);
+        let document = Document::parse(yaml.text.as_bytes())
+            .map_err(|e| SettingsError::Unreadable { file: yaml.path.clone(), why: e.to_string() })?;
+        let pinned = document.leaves();
+        let env = dotenv_edit::read(env_file.text.as_bytes());
+        Ok(Self { yaml: yaml.path, env_file: env_file.path, document, env, pinned })
+    }
+
+    /// Refuses a key that is pinned, is above one that is, or below one.
+    pub(super) fn allows(
+        &self,
+        doing: &'static str,
+        typed: &str,
+        path: &KeyPath,
+    ) -> Result<(), SettingsError> {
+        let key = schema::find(path.texts()).ok().flatten();
+        let spelled = places(path, key);
+        if self.pinned.iter().any(|pinned| pinned.meets(path) || spelled.iter().any(|place| place == pinned))
+        {
+            return Err(SettingsError::Administrator {
+                doing,
+                key: typed.to_owned(),
+                file: self.yaml.clone(),
+            });
+        }
+        // A variable that is pinned beats whatever would be written.
+        match key.filter(|key| self.env.get(key.env).is_some()) {
+            Some(_) => Err(SettingsError::Administrator {
+                doing,
+                key: typed.to_owned(),
+                file: self.env_file.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a variable that is pinned.
+    pub(super) fn allows_variable(
+        &self,
+        doing: &'static str,
+        typed: &str,
+        name: &str,
+    ) -> Result<(), SettingsError> {
+        if self.env.iter().any(|(pinned, _)| pinned == name) {
+            return Err(SettingsError::Administrator {
+                doing,
+                key: typed.to_owned(),
+                file: self.env_file.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What is said where a package manager owns the installation: 0.19.0's text.
+pub(super) fn package_manager(home: &ProfileHome, env: &Surroundings) -> Option<String> {
+    let marked = || home.managed_marker().exists().then(|| "true".to_owned());
+    let word = env.managed.clone().or_else(marked)?;
+    let (system, advice) = match word.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "nix" | "nixos" => (
+            "NixOS".to_owned(),
+            "Edit services.hermes-agent.settings in your configuration.nix and run:\n  sudo nixos-rebuild switch",
+        ),
+        "brew" | "homebrew" => {
+            ("Homebrew".to_owned(), "Change the configuration where the package manager keeps it.")
+        }
+        _ => (word.clone(), "Change the configuration where the package manager keeps it."),
+    };
+    let shown: String = word.chars().filter(|c| !c.is_control()).take(40).collect();
+    let system: String = system.chars().filter(|c| !c.is_control()).take(40).collect();
+    Some(format!(
+        "Cannot set configuration values: this Hermes installation is managed by {system} (HERMES_MANAGED={shown}).\n{advice}"
+    ))
+}

@@ -1,0 +1,156 @@
+//! Why a setting was not read or changed. No text carries a value.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+use hermes_protocol::config::path::PathError;
+use hermes_protocol::exit;
+
+/// See the variants.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Not a key.
+    #[error("'{typed}' is not a key: {why}")]
+    Key {
+        /// As typed.
+        typed: String,
+        /// Why not.
+        why: PathError,
+    },
+    /// Nobody says anything about it.
+    #[error("Config key not set: {0}")]
+    NotSet(String),
+    /// A package manager owns the files.
+    #[error("{0}")]
+    PackageManaged(String),
+    /// An administrator does.
+    #[error(
+        "Cannot {doing} '{key}': it is managed by your administrator ({file}) and cannot be changed. Contact your administrator to modify it."
+    )]
+    Administrator {
+        /// `set` or `unset`.
+        doing: &'static str,
+        /// As typed.
+        key: String,
+        /// The administrator's file.
+        file: Utf8PathBuf,
+    },
+    /// A file that is not what it should be; it was not touched.
+    #[error("cannot read `{file}`: {why}")]
+    Unreadable {
+        /// The file.
+        file: Utf8PathBuf,
+        /// Why, with line and column where there are some.
+        why: String,
+    },
+    /// The value is not JSON.
+    #[error("the value of '{key}' is not JSON: {why}")]
+    Json {
+        /// As typed.
+        key: String,
+        /// Where and what; quotes no value.
+        why: String,
+    },
+    /// More than anybody means.
+    #[error("the value of '{0}' is too long")]
+    TooLong(String),
+    /// A whole section would be lost.
+    #[error("'{key}' holds a mapping, which the value would replace")]
+    MappingInTheWay {
+        /// As typed.
+        key: String,
+    },
+    /// An index where there is no such item.
+    #[error("'{key}' is not an item of an existing list in `{file}`")]
+    NoSuchItem {
+        /// As far as the item.
+        key: String,
+        /// The file.
+        file: Utf8PathBuf,
+        /// The same with the number as a key.
+        quoted: String,
+    },
+    /// The text has a form that cannot be changed in place.
+    #[error(
+        "'{key}' cannot be changed in `{file}` without changing something else (an alias, an anchor or a merge key)"
+    )]
+    Entangled {
+        /// As typed.
+        key: String,
+        /// The file.
+        file: Utf8PathBuf,
+    },
+    /// A variable that may not be written.
+    #[error("{why}")]
+    Variable {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody else changed the file meanwhile; nothing was written.
+    #[error("`{0}` was changed by somebody else meanwhile; nothing was written")]
+    Changed(Utf8PathBuf),
+    /// The system refused.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl SettingsError {
+    pub(crate) fn io(doing: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// 2 for what cannot be a key or value, else 1, as 0.19.0 does.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Key { .. } | Self::Json { .. } => exit::USAGE,
+            Self::NotSet(_)
+            | Self::PackageManaged(_)
+            | Self::Administrator { .. }
+            | Self::Unreadable { .. }
+            | Self::TooLong(_)
+            | Self::MappingInTheWay { .. }
+            | Self::NoSuchItem { .. }
+            | Self::Entangled { .. }
+            | Self::Variable { .. }
+            | Self::Changed(_)
+            | Self::Io { .. } => exit::FAILURE,
+        }
+    }
+
+    /// Whether the text is 0.19.0's and stands alone.
+    pub fn is_known_text(&self) -> bool {
+        matches!(self, Self::NotSet(_) | Self::PackageManaged(_) | Self::Administrator { .. })
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key { .. } => Some("keys are names with dots between them: `model.default`; a name with a dot in it stands in quotes: 'a.\"b.c\".d'".to_owned()),
+            Self::Unreadable { .. } => Some("the file was not touched; correct it (`hermes config edit`) and try again".to_owned()),
+            Self::Json { .. } => Some("quote it for your shell: '[\"a\", \"b\"]'; a text needs its own quotes: '\"a\"'".to_owned()),
+            Self::MappingInTheWay { key } => Some(format!(
+                "name one of its keys, or remove it first: `hermes config unset {key}`"
+            )),
+            Self::NoSuchItem { quoted, .. } => Some(format!(
+                "set the whole list with --json, or quote the number to make it a key: '{quoted}'"
+            )),
+            Self::Entangled { .. } => Some("change it by hand: `hermes config edit`".to_owned()),
+            Self::Changed(_) => Some("try again".to_owned()),
+            Self::Io { .. } => Some("check the directory's owner, mode and free space".to_owned()),
+            Self::NotSet(_)
+            | Self::PackageManaged(_)
+            | Self::Administrator { .. }
+            | Self::TooLong(_)
+            | Self::Variable { .. } => None,
+        }
+    }
+}

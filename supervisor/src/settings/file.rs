@@ -1,0 +1,95 @@
+//! One of the two files: read once, changed in memory, written back only when it is still what was read.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::config::MAX_FILE_LEN;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::SettingsError;
+use crate::disk;
+
+/// Time another command has to finish writing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A file and what shall stand in it.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) path: Utf8PathBuf,
+    /// What was read; `None`: there is no such file.
+    read: Option<Vec<u8>>,
+    pub(super) text: String,
+}
+
+impl Source {
+    pub(super) fn open(path: Utf8PathBuf) -> Result<Self, SettingsError> {
+        let read = bytes(&path)?;
+        let text = String::from_utf8(read.clone().unwrap_or_default()).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.split(|b| *b == b'\n').count();
+            SettingsError::Unreadable {
+                file: path.clone(),
+                why: format!("line {line}: the text is not UTF-8"),
+            }
+        })?;
+        Ok(Self { path, read, text })
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.read.is_some()
+    }
+
+    pub(super) fn is_changed(&self) -> bool {
+        self.text.as_bytes() != self.read.as_deref().unwrap_or_default()
+    }
+
+    /// Refuses where the file is not what was read any more.
+    pub(super) fn expect_unchanged(&self) -> Result<(), SettingsError> {
+        if bytes(&self.path)? == self.read { Ok(()) } else { Err(SettingsError::Changed(self.path.clone())) }
+    }
+
+    pub(super) fn write(&self) -> Result<(), SettingsError> {
+        disk::replace(&self.path, self.text.as_bytes()).map_err(SettingsError::io("write", self.path.clone()))
+    }
+
+    /// The mode, where others than the owner may read the file.
+    pub(super) fn loose_mode(&self) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = fs_err::metadata(&self.path).ok()?.mode() & 0o777;
+        (mode & 0o077 != 0).then_some(mode)
+    }
+}
+
+/// What stands in a file; `None`: there is no such file.
+pub(crate) fn bytes(path: &Utf8Path) -> Result<Option<Vec<u8>>, SettingsError> {
+    match disk::read_bounded(path, MAX_FILE_LEN) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // A link that leads nowhere would be replaced by a file, and whoever put it there would not notice.
+            if fs_err::symlink_metadata(path).is_ok() {
+                let why = "it is a link to a file that does not exist".to_owned();
+                return Err(SettingsError::Unreadable { file: path.to_owned(), why });
+            }
+            Ok(None)
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
+            Err(SettingsError::Unreadable { file: path.to_owned(), why: e.to_string() })
+        }
+        Err(e) => Err(SettingsError::io("read", path)(e)),
+    }
+}
+
+/// Keeps other commands from writing to the files of a home. The home directory itself is locked, so nothing is left behind.
+pub(super) fn lock(home: &Utf8Path) -> Result<Flock<std::fs::File>, SettingsError> {
+    let begun = Instant::now();
+    let mut dir = fs_err::File::open(home).map_err(SettingsError::io("open", home))?.into_parts().0;
+    loop {
+        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < PATIENCE => dir = back,
+            Err((_, errno)) => return Err(SettingsError::io("lock", home)(errno.into())),
+        }
+        crate::cli::pause(Duration::from_millis(5));
+    }
+}

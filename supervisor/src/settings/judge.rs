@@ -1,0 +1,60 @@
+//! What a start would say about a profile's two files, without starting anything.
+
+use hermes_protocol::config::{self, Input, Loaded, MAX_FILE_LEN};
+use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
+use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+
+use crate::disk;
+
+/// The part a profile plays: with multiplexing, one beside the default profile.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    role: Role,
+    listeners: Vec<BoundListener>,
+}
+
+impl Part {
+    /// As the default profile's files have it now.
+    pub(crate) fn of(root: &RootHome, profile: &ProfileName) -> Self {
+        let alone = Self { role: Role::Primary, listeners: Vec::new() };
+        if profile.is_default() {
+            return alone;
+        }
+        let name = ProfileName::default_profile();
+        let home = root.profile(&name);
+        let bytes = |path| disk::read_bounded(path, MAX_FILE_LEN + 1).ok();
+        let (yaml, env) = (bytes(&home.config()), bytes(&home.env_file()));
+        let loaded = alone.load(&name, &home, yaml.as_deref(), env.as_deref());
+        let settings = loaded.config.and_then(|config| config.gateway).filter(|settings| settings.multiplex);
+        settings.map_or(alone, |settings| Self { role: Role::Secondary, listeners: listeners(&settings) })
+    }
+
+    /// What a start would make of these bytes.
+    pub(crate) fn load(
+        &self,
+        profile: &ProfileName,
+        home: &ProfileHome,
+        yaml: Option<&[u8]>,
+        env: Option<&[u8]>,
+    ) -> Loaded {
+        config::load(Input {
+            profile,
+            role: self.role,
+            multiplex: None,
+            listeners: &self.listeners,
+            home,
+            yaml,
+            env,
+        })
+    }
+}
+
+/// The listeners a gateway with these settings would have.
+pub(crate) fn listeners(settings: &GatewaySettings) -> Vec<BoundListener> {
+    let bound = |setting: &ListenerSetting| BoundListener {
+        address: format!("{}:{}", setting.host.as_deref().unwrap_or("0.0.0.0"), setting.port),
+        host: setting.host.clone(),
+        platforms: vec![setting.platform.clone()],
+    };
+    settings.listeners.iter().map(bound).collect()
+}
