@@ -20,6 +20,16 @@ pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::
     Ok(())
 }
 
+/// Writes a new file (mode 0600), durable; `AlreadyExists` where something is there.
+pub(crate) fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|e| e.error)?;
+    fs_err::File::open(dir)?.sync_all()
+}
+
 /// [`write_atomic`], durable, for a file that everybody may read (mode 0644).
 pub(crate) fn write_public(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -64,6 +64,7 @@ pub mod proxy;
 pub mod report;
 mod server;
 mod settings;
+mod setup;
 mod shutdown;
 mod signal;
 pub mod status;

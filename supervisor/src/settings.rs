@@ -28,7 +28,7 @@ use hermes_protocol::config::dotenv_edit::{self, DotenvError};
 use hermes_protocol::config::edit::{self, EditError};
 use hermes_protocol::config::path::{KeyPath, Segment};
 use hermes_protocol::config::schema::{self, Key};
-use hermes_protocol::config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, mask, route};
+use hermes_protocol::config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, ProfileConfig, mask, route};
 use hermes_protocol::latest::Problem;
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 use serde_json::Value as Json;
@@ -79,6 +79,28 @@ impl Draft {
     ) -> Result<Self, SettingsError> {
         let home = root.profile(profile);
         let (yaml, env) = (Source::open(home.config())?, Source::open(home.env_file())?);
+        Self::of(root, profile, surroundings, yaml, env)
+    }
+
+    /// The same with an empty `config.yaml`; the one there is need not even be text.
+    pub(crate) fn open_blank(
+        root: &RootHome,
+        profile: &ProfileName,
+        surroundings: &Surroundings,
+    ) -> Result<Self, SettingsError> {
+        let home = root.profile(profile);
+        let (yaml, env) = (Source::open_blank(home.config())?, Source::open(home.env_file())?);
+        Self::of(root, profile, surroundings, yaml, env)
+    }
+
+    fn of(
+        root: &RootHome,
+        profile: &ProfileName,
+        surroundings: &Surroundings,
+        yaml: Source,
+        env: Source,
+    ) -> Result<Self, SettingsError> {
+        let home = root.profile(profile);
         let document = parse(&yaml)?;
         Ok(Self {
             profile: profile.clone(),
@@ -120,7 +142,13 @@ impl Draft {
         }
     }
 
-    fn set_variable(&mut self, typed: &str, name: &str, text: &str) -> Result<Change, SettingsError> {
+    /// Sets a variable of `.env`, whatever its name looks like. `typed`: what the user knows it as.
+    pub(crate) fn set_variable(
+        &mut self,
+        typed: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<Change, SettingsError> {
         self.admin.allows_variable("set", typed, name)?;
         let mut notes = Vec::new();
         if text.contains(['\r', '\n']) {
@@ -287,6 +315,26 @@ impl Draft {
     /// What a start would say about the draft as it is.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.judge().problems
+    }
+
+    /// The settings a start would take from the draft as it is; `None` where it would refuse it.
+    pub(crate) fn config(&self) -> Option<ProfileConfig> {
+        self.judge().config
+    }
+
+    /// Whether the profile has listeners of its own, instead of being served below the default profile's.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.part.is_primary()
+    }
+
+    /// Whether both drafts would write the same.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        (&self.yaml.text, &self.env.text) == (&other.yaml.text, &other.env.text)
+    }
+
+    /// Writes what `config.yaml` was when it was read to a new file beside it, if there was anything and it changes. Its path.
+    pub(crate) fn keep_old_config(&self, stamp: &str) -> Result<Option<Utf8PathBuf>, SettingsError> {
+        if self.yaml.is_changed() { self.yaml.keep(&format!("bak.{stamp}")) } else { Ok(None) }
     }
 
     fn judge(&self) -> Loaded {

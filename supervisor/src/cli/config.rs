@@ -219,7 +219,7 @@ fn say(change: &Change, force: bool, selection: &Selection, out: &mut Output) ->
 }
 
 /// The whole of standard input, one line end at its end dropped.
-fn from_stdin(key: &str) -> Result<String, HermesError> {
+pub(super) fn from_stdin(key: &str) -> Result<String, HermesError> {
     let refused = |message: String| HermesError::Refused { code: exit::USAGE, message, hint: None };
     let input = std::io::stdin();
     if input.is_terminal() {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
-use hermes_protocol::config::{self, EngineKind, Input, MAX_FILE_LEN, ProfileConfig};
+use hermes_protocol::config::{self, Input, MAX_FILE_LEN, ProfileConfig};
 use hermes_protocol::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
 use hermes_protocol::{ProfileHome, ProfileName};
 
@@ -11,6 +11,7 @@ use super::{Finding, Grade, Patient, Repair, Section};
 use crate::disk;
 use crate::home::Selection;
 use crate::settings::judge::listeners;
+use crate::setup::{self, Lack};
 
 /// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
 const MODEL: usize = 30;
@@ -176,31 +177,12 @@ fn files(name: &ProfileName, home: &ProfileHome) -> Vec<Finding> {
 
 /// Whether anything can answer.
 fn engine(name: &ProfileName, home: &ProfileHome, config: Option<&ProfileConfig>) -> Option<Finding> {
-    let config = config.filter(|c| c.agent.engine == EngineKind::Native)?;
-    if config.model.default.is_empty() {
-        return Some(
-            finding(Grade::Warning, "no_model", "no model is configured: its agent cannot answer")
-                .of(name)
-                .at(home.config())
-                .next(format!("`hermes -p {name} setup`")),
-        );
-    }
-    let in_file = config.model.api_key.is_some() || config.providers.iter().any(|p| p.api_key.is_some());
-    let in_env = config
-        .env
-        .iter()
-        .any(|(key, value)| key.ends_with("_API_KEY") && key != "API_SERVER_KEY" && !value.is_empty());
-    let local = config
-        .model
-        .base_url
-        .as_deref()
-        .is_some_and(|url| url.contains("127.0.0.1") || url.contains("localhost"));
-    (!in_file && !in_env && !local).then(|| {
-        finding(Grade::Warning, "no_key", "no provider key is configured: its agent cannot answer")
-            .of(name)
-            .at(home.env_file())
-            .next(format!("`hermes -p {name} setup`"))
-    })
+    let (code, message, place) = match setup::lack(config?)? {
+        Lack::Model => ("no_model", "no model is configured: its agent cannot answer", home.config()),
+        Lack::Key => ("no_key", "no provider key is configured: its agent cannot answer", home.env_file()),
+    };
+    let found = finding(Grade::Warning, code, message).of(name).at(place);
+    Some(found.next(format!("`hermes -p {name} setup`")))
 }
 
 /// A database that cannot be read stops its profile.

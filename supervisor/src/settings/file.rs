@@ -13,6 +13,9 @@ use crate::disk;
 /// Time another command has to finish writing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Copies of a file that are made within one second.
+const MOST_COPIES: u32 = 100;
+
 /// A file and what shall stand in it.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -34,6 +37,29 @@ impl Source {
             }
         })?;
         Ok(Self { path, read, text })
+    }
+
+    /// To be written anew, whatever is in it.
+    pub(super) fn open_blank(path: Utf8PathBuf) -> Result<Self, SettingsError> {
+        let read = bytes(&path)?;
+        Ok(Self { path, read, text: String::new() })
+    }
+
+    /// Writes what was read to a new private file, whose name goes on with `suffix`; an older copy is never overwritten.
+    pub(super) fn keep(&self, suffix: &str) -> Result<Option<Utf8PathBuf>, SettingsError> {
+        let Some(bytes) = self.read.as_ref().filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
+        let mut path = Utf8PathBuf::from(format!("{}.{suffix}", self.path));
+        let mut again = 1;
+        loop {
+            match disk::write_new(&path, bytes) {
+                Ok(()) => return Ok(Some(path)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && again < MOST_COPIES => {
+                    again += 1;
+                    path = Utf8PathBuf::from(format!("{}.{suffix}_{again}", self.path));
+                }
+                Err(e) => return Err(SettingsError::io("write", path)(e)),
+            }
+        }
     }
 
     pub(super) fn exists(&self) -> bool {

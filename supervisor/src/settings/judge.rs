@@ -14,6 +14,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Whether it is the gateway's own, with listeners.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.role == Role::Primary
+    }
+
     /// As the default profile's files have it now.
     pub(crate) fn of(root: &RootHome, profile: &ProfileName) -> Self {
         let alone = Self { role: Role::Primary, listeners: Vec::new() };

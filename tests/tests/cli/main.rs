@@ -9,3 +9,4 @@ mod help;
 mod interrupted;
 mod profile;
 mod selection;
+mod setup;

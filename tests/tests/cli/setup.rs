@@ -1,0 +1,216 @@
+//! `hermes setup`: the wizard on a real terminal, its form without questions, and that no file is ever half written.
+
+use hermes_tests::Home;
+use hermes_tests::command::{masked, run, run_with_input, transcript};
+use hermes_tests::steps::killed_at_every_step;
+use hermes_tests::terminal::Terminal;
+
+const ENTER: &str = "\r";
+const CTRL_C: &str = "\u{3}";
+/// Typed as a key; must be seen nowhere.
+const KEY: &str = "sk-never-shown-0123456789";
+
+/// The questions of the whole wizard for `default`, and an answer to each.
+const TALK: [(&str, &str); 8] = [
+    ("Who answers?", "custom"),
+    ("Its address?", "https://models.example/v1"),
+    ("The key (CUSTOM_API_KEY)?", KEY),
+    ("The model, as the provider calls it?", "best-model"),
+    ("Reach 'default' through an OpenAI-compatible API?", "y"),
+    ("Its port?", ""),
+    ("Let webhooks wake 'default'?", "n"),
+    ("Serve every profile by this one gateway, under /p/<name>/?", "y"),
+];
+const LAST: &str = "Write it?";
+
+/// Answers the first `count` questions.
+fn talk(terminal: &mut Terminal, count: usize) {
+    for (question, answer) in &TALK[..count] {
+        terminal.wait_for(question, 1);
+        terminal.keys(answer);
+        if !answer.is_empty() {
+            // Shown, or its stars: then it was taken in before Enter is.
+            let echo = if *answer == KEY { "*".repeat(KEY.len()) } else { (*answer).to_owned() };
+            terminal.wait_for(&echo, 1);
+        }
+        terminal.keys(ENTER);
+    }
+}
+
+fn start(home: &Home, args: &str) -> Terminal {
+    Terminal::run(home, &format!("hermes setup {args}; echo code=$?"))
+}
+
+#[test]
+fn the_wizard_asks_shows_and_writes() {
+    let home = Home::empty();
+    let mut terminal = start(&home, "");
+    talk(&mut terminal, TALK.len());
+    terminal.wait_for(LAST, 1);
+    assert!(!home.root().join("config.yaml").exists(), "nothing is written before the last answer");
+    terminal.keys(ENTER);
+    terminal.wait_for("code=0", 1);
+    let screen = terminal.screen();
+    assert!(!screen.contains(KEY), "{screen}");
+    assert!(
+        screen.contains("model.provider = custom") && screen.contains("CUSTOM_API_KEY (not shown)"),
+        "{screen}"
+    );
+    assert_eq!(
+        home.read("default", "config.yaml").unwrap(),
+        "model:\n  provider: custom\n  default: best-model\n  base_url: https://models.example/v1\n  api_key: '${CUSTOM_API_KEY}'\n\
+         platforms:\n  api_server:\n    enabled: true\n    extra:\n      port: 8642\ngateway:\n  multiplex_profiles: true\n"
+    );
+    let env = home.read("default", ".env").unwrap();
+    assert!(env.contains(&format!("CUSTOM_API_KEY={KEY}\n")), "{env}");
+    let api_key = env.lines().find_map(|line| line.strip_prefix("API_SERVER_KEY=")).unwrap();
+    assert!(api_key.len() == 64 && !screen.contains(api_key), "{screen}");
+    // What it wrote is what a start accepts, with nothing left to do.
+    run(&home, &["gateway", "check"]).ok();
+    run(&home, &["setup"]).ok();
+
+    // A second time it knows everything; only what changes is written, and the old file is kept.
+    let mut terminal = start(&home, "model");
+    terminal.wait_for("Who answers?", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("Its address?", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("CUSTOM_API_KEY is set. Keep it?", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("The model", 1);
+    terminal.keys("other-model");
+    terminal.wait_for("other-model", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for(LAST, 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("code=0", 1);
+    assert!(home.read("default", "config.yaml").unwrap().contains("  default: other-model\n"));
+    assert_eq!(home.read("default", ".env").unwrap(), env);
+    let kept: Vec<_> = home
+        .root()
+        .read_dir_utf8()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_owned())
+        .filter(|name| name.starts_with("config.yaml.bak."))
+        .collect();
+    assert!(kept.len() == 1 && home.read("default", &kept[0]).unwrap().contains("best-model"), "{kept:?}");
+}
+
+#[test]
+fn leaving_at_any_question_changes_nothing() {
+    let home = Home::empty();
+    home.write("default", "config.yaml", "# mine\n");
+    std::thread::scope(|scope| {
+        for count in 0..=TALK.len() {
+            let home = &home;
+            scope.spawn(move || {
+                let mut terminal = start(home, "");
+                talk(&mut terminal, count);
+                terminal.wait_for(TALK.get(count).map_or(LAST, |(question, _)| question), 1);
+                terminal.keys(CTRL_C);
+                terminal.wait_for("Nothing was changed.", 1);
+                terminal.wait_for("code=130", 1);
+            });
+        }
+    });
+    assert_eq!(home.read("default", "config.yaml").unwrap(), "# mine\n");
+    assert_eq!(home.root().read_dir_utf8().unwrap().count(), 1);
+}
+
+#[test]
+fn answers_that_cannot_be_are_asked_for_again() {
+    let home = Home::new();
+    home.profile("coder");
+    let before = home.read("coder", "config.yaml");
+    let mut terminal = start(&home, "-p coder model");
+    talk(&mut terminal, 1);
+    terminal.wait_for("Its address?", 1);
+    terminal.keys("nowhere\r");
+    terminal.wait_for("an address begins with http:// or https:// and a host", 1);
+    terminal.keys(CTRL_C);
+    terminal.wait_for("code=130", 1);
+    assert_eq!(home.read("coder", "config.yaml"), before);
+}
+
+#[test]
+fn a_served_profile_gets_keys_and_no_listeners() {
+    let home = Home::new();
+    home.profile_with("coder", "# mine\nagent: {engine: echo} # for now\n", "");
+    let mut terminal = start(&home, "-p coder gateway");
+    terminal.wait_for("Reach 'coder' through an OpenAI-compatible API?", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("Let webhooks wake 'coder'?", 1);
+    terminal.keys("y");
+    terminal.keys(ENTER);
+    terminal.wait_for(LAST, 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("code=0", 1);
+    let (yaml, env) = (home.read("coder", "config.yaml").unwrap(), home.read("coder", ".env").unwrap());
+    assert!(yaml.starts_with("# mine\nagent: {engine: echo} # for now\n"), "{yaml}");
+    assert!(yaml.contains("inbox:") && !yaml.contains("enabled") && !yaml.contains("port"), "{yaml}");
+    assert!(env.contains("API_SERVER_KEY=") && env.contains("WEBHOOK_SECRET="), "{env}");
+    run(&home, &["gateway", "check"]).ok();
+}
+
+#[test]
+fn without_a_terminal() {
+    let home = Home::empty();
+    let said = transcript(
+        &home,
+        &[
+            "setup",
+            "setup --set model.default=m --set model.provider=openrouter",
+            "setup --set openrouter_api_key=k --set timezone=UTC",
+            "setup --set agent.max_turns=none --set timezone=Europe/Berlin",
+            "setup --set agent.max_trns=5",
+            "setup --set nothing",
+            "setup --set =x",
+            "setup nonsense",
+            "setup",
+        ],
+    );
+    insta::assert_snapshot!(said);
+    assert_eq!(home.read("default", ".env").unwrap(), "OPENROUTER_API_KEY=k\n");
+    let piped = run_with_input(&home, &["setup", "--set", "openrouter_api_key=-"], &format!("{KEY}\n"));
+    assert!(!masked(&home, &format!("{}{}", piped.out, piped.err)).contains(KEY));
+    assert_eq!(piped.code, Some(0));
+    assert_eq!(home.read("default", ".env").unwrap(), format!("OPENROUTER_API_KEY={KEY}\n"));
+    let twice = ["setup", "--set", "a_token=-", "--set", "b_token=-"];
+    assert!(run_with_input(&home, &twice, "x").fails(2).contains("only one value"));
+}
+
+#[test]
+fn a_reset_keeps_the_old_file_even_one_that_cannot_be_read() {
+    let home = Home::empty();
+    home.write("default", "config.yaml", "model: [\n");
+    home.write("default", ".env", "OPENROUTER_API_KEY=k\n");
+    run(&home, &["setup", "--set", "timezone=UTC"]).fails(1);
+    assert_eq!(home.read("default", "config.yaml").unwrap(), "model: [\n");
+    let said = run(&home, &["setup", "--reset", "--set", "model.default=m"]).ok();
+    assert!(said.contains("the old one: "), "{said}");
+    assert_eq!(home.read("default", "config.yaml").unwrap(), "model:\n  default: m\n");
+    let ran = run(&home, &["setup", "--reset"]);
+    assert!(ran.out.contains("✓ Configuration reset to defaults.") && ran.code == Some(1), "{ran:?}");
+    assert_eq!(home.read("default", "config.yaml").unwrap(), "");
+}
+
+#[test]
+fn no_file_is_ever_half_written() {
+    let old = ("# mine\nmodel: {default: old, provider: openrouter}\n", "# keys\nOPENROUTER_API_KEY=old\n");
+    let new = ("# mine\nmodel: {default: new, provider: openrouter}\n", "# keys\nOPENROUTER_API_KEY=new\n");
+    let args = ["setup", "--set", "model.default=new", "--set", "openrouter_api_key=new"];
+    let prepare = || {
+        let home = Home::empty();
+        home.write("default", "config.yaml", old.0).write("default", ".env", old.1);
+        home
+    };
+    let killed = killed_at_every_step(&args, prepare, |home, when| {
+        let (yaml, env) =
+            (home.read("default", "config.yaml").unwrap(), home.read("default", ".env").unwrap());
+        assert!(yaml == old.0 || yaml == new.0, "{when}: {yaml}");
+        assert!(env == old.1 || env == new.1, "{when}: {env}");
+        // A setting never names a key that is not there yet.
+        assert!(!(yaml == new.0 && env == old.1), "{when}");
+    });
+    assert!(killed > 5, "{killed}");
+}
