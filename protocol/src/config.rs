@@ -40,7 +40,7 @@ mod webhook;
 mod yaml;
 
 pub use gateway::is_loopback;
-pub use glance::{Glance, channel_variables, glance, platform_of_variable, text_at};
+pub use glance::{Glance, channel_variables, glance, list_at, platform_of_variable, text_at};
 pub use secret::{Env, Secret};
 pub use types::{
     Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,

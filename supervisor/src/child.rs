@@ -4,7 +4,8 @@
 //! only the editor of the user is his own, with everything that he has.
 
 use std::io;
-use std::process::{Command, Output, Stdio};
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Variables that pass; nothing that could hold a key.
@@ -32,11 +33,16 @@ const PASSED: [&str; 20] = [
 ];
 
 /// A command of `program`, not yet started.
-#[expect(clippy::disallowed_methods, reason = "the one place of one-shot children")]
 pub(crate) fn command(program: &str) -> Command {
+    command_passing(program, &[])
+}
+
+/// The same, with more variables that pass where they are set.
+#[expect(clippy::disallowed_methods, reason = "the one place of one-shot children")]
+pub(crate) fn command_passing(program: &str, more: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null());
-    for name in PASSED {
+    for name in PASSED.iter().chain(more) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -57,9 +63,25 @@ pub(crate) fn own() -> Command {
 /// Runs it to its end, or kills it after `limit`.
 pub(crate) fn run(mut command: Command, limit: Duration) -> io::Result<Output> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let deadline = Instant::now() + limit;
     // What it prints is little; pipes do not fill before it ends.
-    while child.try_wait()?.is_none() {
+    wait(&mut child, limit)?;
+    child.wait_with_output()
+}
+
+/// The same, with what it prints shown as it comes: on both outputs, or with `quiet` all of it on standard error.
+pub(crate) fn run_shown(mut command: Command, limit: Duration, quiet: bool) -> io::Result<ExitStatus> {
+    if quiet {
+        command.stdout(io::stderr().as_fd().try_clone_to_owned()?);
+    }
+    wait(&mut command.spawn()?, limit)
+}
+
+fn wait(child: &mut Child, limit: Duration) -> io::Result<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
@@ -70,7 +92,6 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> io::Result<Output> {
         }
         crate::cli::pause(Duration::from_millis(10));
     }
-    child.wait_with_output()
 }
 
 /// A program that talks to the user: it has his terminal, and his environment as it is.

@@ -340,8 +340,8 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         Command::Profile(args) => profile::run(args, &call),
         Command::Config(args) => config::run(args, &call),
         Command::Setup(args) => setup::run(&args, &call),
-        Command::Skills(args) => skills::run(args, &call),
-        Command::Update(args) => update::run(args, &call),
+        Command::Skills(args) => skills::run(&args, &call),
+        Command::Update(args) => update::run(&args, &call),
         Command::Doctor(args) => doctor::run(&args, &call),
         Command::Completion(_) | Command::Complete(_) => Ok(exit::OK),
     }?;

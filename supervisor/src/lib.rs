@@ -67,6 +67,8 @@ mod settings;
 mod setup;
 mod shutdown;
 mod signal;
+mod skills;
 pub mod status;
 pub mod supervise;
+mod update;
 pub mod watch;

@@ -69,7 +69,10 @@ pub fn glance(bytes: &[u8]) -> Glance {
 }
 
 fn text(node: &Node, key: &str) -> Option<String> {
-    let node = &node.get(key)?.value;
+    scalar(&node.get(key)?.value)
+}
+
+fn scalar(node: &Node) -> Option<String> {
     match &node.value {
         Value::Scalar { text, .. } if !node.is_null() => {
             Some(text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -91,6 +94,24 @@ pub fn text_at(bytes: &[u8], path: &[&str]) -> Option<String> {
         node = next;
     }
     text(&node, last)
+}
+
+/// The texts of a list at a path of keys; one text alone is a list of one. What is no text is left out.
+pub fn list_at(bytes: &[u8], path: &[&str]) -> Vec<String> {
+    let (node, flaws) = yaml::parse(bytes);
+    if flaws.iter().any(|flaw| flaw.fatal) {
+        return Vec::new();
+    }
+    let Some(mut node) = node else { return Vec::new() };
+    for key in path {
+        let Some(entry) = node.get(key) else { return Vec::new() };
+        let next = std::rc::Rc::clone(&entry.value);
+        node = next;
+    }
+    match &node.value {
+        Value::Seq(items) => items.iter().filter_map(|item| scalar(item)).collect(),
+        _ => scalar(&node).into_iter().collect(),
+    }
 }
 
 /// The platform that a variable of `.env` belongs to, by its name.
@@ -134,6 +155,17 @@ mod tests {
         assert_eq!(glance(b"model: a/b\n").model.as_deref(), Some("a/b"));
         assert!(glance(b"model: [\n").invalid && glance(b"- 1\n").invalid);
         assert_eq!(glance(b""), Glance::default());
+    }
+
+    #[test]
+    fn lists_of_texts() {
+        let file = b"skills: {disabled: [a, 'b c', 1, ~, [x]], one: z, none: }\n";
+        assert_eq!(list_at(file, &["skills", "disabled"]), ["a", "b c", "1"]);
+        assert_eq!(list_at(file, &["skills", "one"]), ["z"]);
+        for path in [&["skills", "none"][..], &["skills"], &["nothing", "at"], &["skills", "one", "x"]] {
+            assert!(list_at(file, path).is_empty(), "{path:?}");
+        }
+        assert!(list_at(b"skills: [", &["skills"]).is_empty());
     }
 
     #[test]

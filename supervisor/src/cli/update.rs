@@ -1,11 +1,24 @@
 //! `hermes update`: a new release, and the skills that come with this one.
 
-use clap::Args;
+mod program;
+mod skills;
 
-use super::{Call, not_built};
+use clap::Args;
+use hermes_protocol::{ProfileName, RootHome, exit};
+
+use super::Call;
+use super::output::Output;
 use crate::error::HermesError;
+use crate::watch;
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The program is updated where `cargo install` put it there; otherwise the way to do it is named. \
+    Skills that you changed or removed stay as they are. A running gateway goes on with the release it was started with \
+    until it is restarted.\n\n\
+    Exit codes: 0 done, 1 something could not be done.\n\n\
+    Examples:\n  hermes update --check\n  hermes update\n  hermes update --skills-only"
+)]
 pub(super) struct UpdateArgs {
     /// Only bring the bundled skills of every profile up to date.
     #[arg(long)]
@@ -13,9 +26,40 @@ pub(super) struct UpdateArgs {
     /// Only say what would be done.
     #[arg(long)]
     check: bool,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
 }
 
 /// `hermes update`.
-pub(super) fn run(_args: UpdateArgs, _call: &Call) -> Result<u8, HermesError> {
-    not_built("update")
+pub(super) fn run(args: &UpdateArgs, call: &Call) -> Result<u8, HermesError> {
+    let out = Output::stdout();
+    // Every profile is meant, so that a sticky one that is gone does not matter.
+    let selection = call.select_and_warn()?;
+    let all = Profiles { names: names(&selection.root), root: selection.root };
+    match (args.skills_only, args.check) {
+        (true, check) => skills::run(&all, check, args.json, out),
+        (false, true) => program::check(&all, &call.env, args.json, out),
+        (false, false) => program::update(&all, &call.env, args.json, out),
+    }
+}
+
+/// All profiles of a root home.
+#[derive(Debug)]
+struct Profiles {
+    root: RootHome,
+    names: Vec<ProfileName>,
+}
+
+/// `default` first, then by name; none where there is no home yet.
+fn names(root: &RootHome) -> Vec<ProfileName> {
+    if !root.path().is_dir() {
+        return Vec::new();
+    }
+    watch::scan(root).names().cloned().collect()
+}
+
+/// The exit code of something that was done as far as it could be.
+fn code(good: bool) -> u8 {
+    if good { exit::OK } else { exit::FAILURE }
 }

@@ -17,14 +17,14 @@ use super::error::ProfileError;
 use super::staging::Staging;
 use super::{describe, skeleton};
 use crate::disk;
+use crate::skills::bundle;
+use crate::skills::sync::{self, Synced};
 
 /// Files and directories of `--clone`.
 const CLONED: [&str; 6] =
     ["config.yaml", ".env", "SOUL.md", "skills", "memories/MEMORY.md", "memories/USER.md"];
 /// Files that a copy never shares through a link.
 const MATERIALISED: [&str; 4] = ["config.yaml", ".env", "SOUL.md", "auth.json"];
-/// Marks a profile that wants no bundled skills.
-const NO_SKILLS: &str = ".no-bundled-skills";
 const NO_SKILLS_TEXT: &str = "\
 Made by `hermes profile create --no-skills`: no bundled skills are brought into this profile.
 Delete this file to have them with the next `hermes update --skills-only`.
@@ -64,6 +64,8 @@ pub(crate) struct Made {
     pub(crate) warnings: Vec<String>,
     /// Whether `.env` assigns anything.
     pub(crate) has_keys: bool,
+    /// How the bundled skills were brought, where they were to be.
+    pub(crate) skills: Option<Synced>,
 }
 
 /// Makes it. `progress` is told the bytes copied so far and answers whether to go on.
@@ -78,14 +80,18 @@ pub(crate) fn create(plan: &Plan<'_>, progress: &mut dyn FnMut(u64) -> bool) -> 
         shared: Vec::new(),
         warnings: Vec::new(),
         has_keys: false,
+        skills: None,
     };
     if let Some((source, extent)) = plan.source {
         copy(plan, source, extent, &new, &mut made, progress)?;
     }
     skeleton::seed(&new).map_err(ProfileError::io("write", target.path()))?;
     if plan.no_skills {
-        skeleton::seed_file(&new.join(NO_SKILLS), NO_SKILLS_TEXT, 0o644)
+        skeleton::seed_file(&new.join(sync::OPT_OUT), NO_SKILLS_TEXT, 0o644)
             .map_err(ProfileError::io("write", target.path()))?;
+    } else if plan.source.is_none() {
+        // A copy has the skills of its source, and not those that were removed there.
+        made.skills = Some(sync::seed(&new, bundle::all()));
     }
     if let Some(text) = plan.description.map(str::trim).filter(|text| !text.is_empty()) {
         describe::write(&new, text)?;

@@ -10,3 +10,4 @@ mod interrupted;
 mod profile;
 mod selection;
 mod setup;
+mod skills;

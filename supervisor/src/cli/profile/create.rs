@@ -16,6 +16,7 @@ use crate::profile::create::{self, Extent, Made, Plan};
 use crate::profile::error::ProfileError;
 use crate::profile::facts::Running;
 use crate::profile::live;
+use crate::skills::sync::Synced;
 
 /// Copies below this many bytes show no progress.
 const SHOW_FROM: u64 = 64 << 20;
@@ -85,8 +86,8 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
         return Ok(exit::OK);
     }
     let mut text = format!("\nProfile '{}' created at {}\n", args.name, made.home.path());
-    text += &about_content(&plan, &made);
     let (lines, command) = about_alias(alias, &name);
+    text += &about_content(&plan, &made, &command);
     text += &lines;
     if let Some(line) = told.line() {
         let _ = writeln!(text, "{line}");
@@ -97,7 +98,7 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
 }
 
 /// What is in it, and what is not.
-fn about_content(plan: &Plan<'_>, made: &Made) -> String {
+fn about_content(plan: &Plan<'_>, made: &Made, command: &str) -> String {
     let mut text = String::new();
     match plan.source {
         Some((source, Extent::Essentials)) => {
@@ -108,6 +109,15 @@ fn about_content(plan: &Plan<'_>, made: &Made) -> String {
                 text,
                 "Full copy from {source} (excluding session history, backups, and snapshots)."
             );
+        }
+        None => {}
+    }
+    match made.skills.as_ref() {
+        Some(Synced::Done(outcome)) if outcome.errors.is_empty() => {
+            let _ = writeln!(text, "{} bundled skills synced.", outcome.new.len());
+        }
+        Some(_) => {
+            let _ = writeln!(text, "⚠ Skills could not be seeded. Run `{command} update` to retry.");
         }
         None => {}
     }
@@ -234,6 +244,7 @@ fn json(
         "channels_left_behind": made.left_behind,
         "channels_shared": shared,
         "has_keys": made.has_keys,
+        "skills": made.skills.as_ref().map(Synced::words),
         "warnings": made.warnings,
     })
 }

@@ -1,0 +1,329 @@
+//! `hermes update` and `--check`: the program itself, then its skills, then what still runs the old one.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::exit;
+use serde_json::{Value, json};
+
+use super::super::output::Output;
+use super::{Profiles, code, skills};
+use crate::child;
+use crate::error::HermesError;
+use crate::home::Surroundings;
+use crate::skills::sync::LIMIT;
+use crate::update::cargo::{self, Package, Source};
+use crate::update::origin::{self, Origin};
+use crate::update::running::{self, Running};
+
+/// Time cargo has.
+const BUILD: Duration = Duration::from_secs(2 * 3600);
+/// Time the new program has to say its version.
+const ANSWER: Duration = Duration::from_secs(10);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// This executable, and how it came here.
+struct Program {
+    exe: Utf8PathBuf,
+    origin: Origin,
+}
+
+impl Program {
+    fn find(all: &Profiles) -> Result<Self, HermesError> {
+        let system = |source| HermesError::System {
+            doing: "find out which file is",
+            object: "hermes".to_owned(),
+            source,
+        };
+        let exe = std::env::current_exe().map_err(system)?;
+        let exe = Utf8PathBuf::from_path_buf(exe)
+            .map_err(|path| system(std::io::Error::other(format!("{} is not UTF-8", path.display()))))?;
+        Ok(Self { origin: origin::of(&exe, managed(all).as_deref()), exe })
+    }
+}
+
+/// Whether a package manager says that it looks after this installation: by a variable, or by a file in the home.
+fn managed(all: &Profiles) -> Option<String> {
+    let marked = || all.root.path().join(".managed").exists().then(|| "nixos".to_owned());
+    std::env::var_os("HERMES_MANAGED").map(|v| v.to_string_lossy().into_owned()).or_else(marked)
+}
+
+/// `hermes update --check`.
+pub(super) fn check(
+    all: &Profiles,
+    env: &Surroundings,
+    as_json: bool,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    let program = Program::find(all)?;
+    let gateways = running::gateways(&all.root, &all.names, &program.exe);
+    if as_json {
+        let report = skills::sync_all(all, true, |_, _| Ok(()))?;
+        let mut value = program.json(env);
+        value["check"] = true.into();
+        value["gateways"] = gateways.iter().map(gateway_json).collect();
+        value["skills"] = report.json();
+        out.line(&format!("{value:#}"))?;
+        return Ok(exit::OK);
+    }
+    let mut text = program.explain();
+    let _ = writeln!(text, "  to update     {}", program.next(env));
+    for gateway in &gateways {
+        text += &about_gateway(gateway);
+    }
+    out.write(&text)?;
+    skills::run(all, true, false, out)?;
+    Ok(exit::OK)
+}
+
+/// `hermes update`.
+pub(super) fn update(
+    all: &Profiles,
+    env: &Surroundings,
+    as_json: bool,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    let program = Program::find(all)?;
+    let (root, package) = match &program.origin {
+        Origin::Cargo { root, package } => (root, package),
+        Origin::Managed { by, next } => {
+            return Err(known(
+                format!("Cannot update hermes: this installation is managed by {by}."),
+                format!("{next}; then `hermes update --skills-only` brings the new skills"),
+            ));
+        }
+        Origin::Checkout { .. } | Origin::Unknown => return by_hand(&program, all, env, as_json, out),
+    };
+    let (cargo_program, arguments) = program.command(root, package, env)?;
+    let before = identity(&program.exe);
+    if !as_json {
+        out.line(&format!("→ Updating hermes {VERSION}: {}", cargo::shown(&arguments)))?;
+    }
+    install(&cargo_program, &arguments, as_json)?;
+    let changed = identity(&program.exe) != before;
+    let version = version_of(&program.exe)?;
+    if !as_json {
+        out.line(&about_change(changed, &version))?;
+    }
+    // With the new program: it is the one that brings the new skills.
+    let (good, report) = skills_of(&program.exe, all, as_json)?;
+    let gateways = running::gateways(&all.root, &all.names, &program.exe);
+    if as_json {
+        let mut value = program.json(env);
+        value["check"] = false.into();
+        value["updated"] = changed.into();
+        value["new_version"] = version.into();
+        value["gateways"] = gateways.iter().map(gateway_json).collect();
+        value["skills"] = report;
+        out.line(&format!("{value:#}"))?;
+    } else {
+        for gateway in gateways.iter().filter(|gateway| gateway.is_current != Some(true)) {
+            out.write(&about_gateway(gateway))?;
+        }
+    }
+    Ok(code(good))
+}
+
+/// Where only a person can update the program, its skills are still synced, and the exit code says that something is left.
+fn by_hand(
+    program: &Program,
+    all: &Profiles,
+    env: &Surroundings,
+    as_json: bool,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    if as_json {
+        let report = skills::sync_all(all, false, |_, _| Ok(()))?;
+        let mut value = program.json(env);
+        value["check"] = false.into();
+        value["updated"] = false.into();
+        value["skills"] = report.json();
+        out.line(&format!("{value:#}"))?;
+        return Ok(exit::FAILURE);
+    }
+    out.write(&program.explain())?;
+    skills::run(all, false, false, out)?;
+    let next = program.next(env);
+    Err(known("The program itself was not updated: cargo did not install this file.".to_owned(), next))
+}
+
+fn known(message: String, hint: String) -> HermesError {
+    HermesError::Known { code: exit::FAILURE, message, hint: Some(hint) }
+}
+
+/// Runs cargo, with what it prints shown.
+fn install(program: &Utf8Path, arguments: &[String], as_json: bool) -> Result<(), HermesError> {
+    let command = cargo::command(program, arguments);
+    let failed = |why: String| {
+        known(
+            format!("cargo install did not succeed ({why}); nothing was changed"),
+            format!("its messages are above; the command was: {}", cargo::shown(arguments)),
+        )
+    };
+    match child::run_shown(command, BUILD, as_json) {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            Err(failed(status.code().map_or_else(|| "ended by a signal".to_owned(), |n| format!("exit {n}"))))
+        }
+        Err(e) => Err(failed(e.to_string())),
+    }
+}
+
+/// Tells one file from another that took its name.
+fn identity(exe: &Utf8Path) -> Option<(u64, u64, i64, i64, u64)> {
+    let meta = fs_err::metadata(exe).ok()?;
+    Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))
+}
+
+/// What the program on disk says it is.
+fn version_of(exe: &Utf8Path) -> Result<String, HermesError> {
+    let mut command = child::command(exe.as_str());
+    command.arg("--version");
+    let broken = |why: String| {
+        known(
+            format!("the installed program `{exe}` does not say its version ({why})"),
+            format!("run `{exe} --version` to see why; skills and gateways were left alone"),
+        )
+    };
+    let output = child::run(command, ANSWER).map_err(|e| broken(e.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.trim().strip_prefix("hermes ").filter(|_| output.status.success());
+    let short = |version: &str| version.lines().next().unwrap_or_default().chars().take(64).collect();
+    version.map(short).ok_or_else(|| broken(output.status.to_string()))
+}
+
+fn about_change(changed: bool, version: &str) -> String {
+    match (changed, version == VERSION) {
+        (false, _) => format!("✓ hermes {version} is what its source has"),
+        (true, true) => format!("✓ hermes {version} was installed anew"),
+        (true, false) => format!("✓ hermes {VERSION} → {version}"),
+    }
+}
+
+/// Lets the program on disk sync the skills. What it reports is passed on.
+fn skills_of(exe: &Utf8Path, all: &Profiles, as_json: bool) -> Result<(bool, Value), HermesError> {
+    let mut command = child::command(exe.as_str());
+    command.args(["update", "--skills-only"]).env("HERMES_HOME", all.root.path().as_str());
+    let homes = u32::try_from(all.names.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let limit = LIMIT.saturating_mul(homes);
+    let failed = |source| HermesError::System { doing: "run", object: exe.to_string(), source };
+    if !as_json {
+        let status = child::run_shown(command, limit, false).map_err(failed)?;
+        return Ok((status.success(), Value::Null));
+    }
+    command.arg("--json");
+    let output = child::run(command, limit).map_err(failed)?;
+    Ok((output.status.success(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)))
+}
+
+impl Program {
+    /// cargo, and what to call it with.
+    fn command(
+        &self,
+        root: &Utf8Path,
+        package: &Package,
+        env: &Surroundings,
+    ) -> Result<(Utf8PathBuf, Vec<String>), HermesError> {
+        let arguments = cargo::arguments(package, root);
+        if let Source::Path(path) = &package.source
+            && !path.is_dir()
+        {
+            return Err(known(
+                format!(
+                    "cargo installed hermes from the directory {path}, which is gone; nothing was changed"
+                ),
+                "put the source there again, or install from another place with `cargo install`".to_owned(),
+            ));
+        }
+        let program = cargo::program(&self.exe, env).ok_or_else(|| {
+            known(
+                "cargo, which installed hermes, is not on the PATH; nothing was changed".to_owned(),
+                format!("where it is: {}", cargo::shown(&arguments)),
+            )
+        })?;
+        Ok((program, arguments))
+    }
+
+    /// What it is and who put it there, for people.
+    fn explain(&self) -> String {
+        let by = match &self.origin {
+            Origin::Cargo { package, .. } => {
+                let Package { name, version, source, .. } = package;
+                format!("cargo install, {name} {version} from {}", source.words())
+            }
+            Origin::Checkout { directory, .. } => format!("a build in the checkout {directory}"),
+            Origin::Managed { by, .. } => by.clone(),
+            Origin::Unknown => {
+                "nobody that can be told: not cargo, no build directory, no package".to_owned()
+            }
+        };
+        format!("hermes {VERSION} at {}\n  installed by  {by}\n", self.exe)
+    }
+
+    /// What updates it.
+    fn next(&self, env: &Surroundings) -> String {
+        match &self.origin {
+            Origin::Cargo { root, package } => match self.command(root, package, env) {
+                Ok((_, arguments)) => format!("`hermes update` runs: {}", cargo::shown(&arguments)),
+                Err(why) => why.to_string(),
+            },
+            Origin::Checkout { directory, release } => {
+                let profile = if *release { " --release" } else { "" };
+                format!(
+                    "git -C {directory} pull && cargo build{profile} --locked --manifest-path {directory}/Cargo.toml"
+                )
+            }
+            Origin::Managed { next, .. } => next.clone(),
+            Origin::Unknown => {
+                format!("replace {} by the new release, the way it came here", self.exe)
+            }
+        }
+    }
+
+    fn json(&self, env: &Surroundings) -> Value {
+        let (command, problem) = match &self.origin {
+            Origin::Cargo { root, package } => match self.command(root, package, env) {
+                Ok((_, arguments)) => (Some(cargo::shown(&arguments)), None),
+                Err(why) => (None, Some(why.to_string())),
+            },
+            _ => (None, None),
+        };
+        json!({
+            "schema": 1,
+            "version": VERSION,
+            "executable": self.exe,
+            "installed_by": self.origin.word(),
+            "command": command,
+            "problem": problem,
+            "next": self.next(env),
+        })
+    }
+}
+
+fn about_gateway(gateway: &Running) -> String {
+    let Running { profile, pid, is_current, restart } = gateway;
+    let whose =
+        if profile.is_default() { "The gateway".to_owned() } else { format!("The gateway of {profile}") };
+    let mut text = String::new();
+    if *is_current == Some(true) {
+        let _ = writeln!(text, "✓ {whose} (PID {pid}) runs this program");
+    } else {
+        let _ = write!(
+            text,
+            "⚠ {whose} (PID {pid}) still runs another build, and starts its workers from that one.\n  \
+             Restart it: {restart}\n"
+        );
+    }
+    text
+}
+
+fn gateway_json(gateway: &Running) -> Value {
+    json!({
+        "profile": gateway.profile,
+        "pid": gateway.pid,
+        "runs_this_program": gateway.is_current,
+        "restart": gateway.restart,
+    })
+}

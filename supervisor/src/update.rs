@@ -1,0 +1,13 @@
+//! How this executable was installed, and bringing it up to date the same way.
+//!
+//! What installed it is read from what installers leave behind (`origin`): cargo's own list of installed crates, the cache tag of
+//! a build directory, the place in the file system. Nothing is guessed beyond that: a file nobody can account for is said to be
+//! one. Only `cargo install` is carried out (`cargo`), with the source, the features and the root that it was called with
+//! before; cargo replaces the executable as its last step, so a failed build leaves the old one.
+//!
+//! A gateway that runs is not touched: its supervisor starts every worker from the image it runs itself, so replacing workers
+//! would bring none of the new release. It has to be restarted, and the command for that is named.
+
+pub(crate) mod cargo;
+pub(crate) mod origin;
+pub(crate) mod running;
