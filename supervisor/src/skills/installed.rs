@@ -72,12 +72,12 @@ pub(crate) fn list(home: &ProfileHome, bundle: &[Bundled]) -> (Vec<Skill>, Optio
             let source =
                 if is_external { Source::External } else { source(&name, &path, &skills, &manifest, bundle) };
             all.push(Skill {
-                category: category(root, &path),
+                category: category(root, &path).map(|text| clean(&text)),
                 description: front.description,
                 disabled: disabled.contains(&name),
                 problem: front.problem.map(str::to_owned),
                 source,
-                name,
+                name: clean(&name),
                 path,
             });
         }
@@ -126,6 +126,11 @@ fn front_matter(dir: &Utf8Path) -> FrontMatter {
 
 fn name_of(front: &FrontMatter, path: &Utf8Path) -> String {
     front.name.clone().or_else(|| path.file_name().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Names of directories may hold anything.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The directories between the root and the skill.

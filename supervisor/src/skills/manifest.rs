@@ -78,9 +78,11 @@ fn read(path: &Utf8Path) -> io::Result<String> {
     }
 }
 
-/// The same error with the file in its text.
+/// The same error with the file in its text, unless it is there already.
 pub(crate) fn named(e: &io::Error, path: &Utf8Path) -> io::Error {
-    io::Error::new(e.kind(), format!("`{path}`: {e}"))
+    let text = e.to_string();
+    let text = if text.contains(path.as_str()) { text } else { format!("`{path}`: {text}") };
+    io::Error::new(e.kind(), text)
 }
 
 #[cfg(test)]

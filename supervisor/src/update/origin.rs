@@ -35,9 +35,9 @@ impl Origin {
     }
 }
 
-/// Finds out about `exe`. `managed` is the variable `HERMES_MANAGED`, or stands for the file `.managed` of the home.
-pub(crate) fn of(exe: &Utf8Path, managed: Option<&str>) -> Origin {
-    if let Some((by, next)) = managed.and_then(manager).or_else(|| place(exe)) {
+/// Finds out about `exe`. `managed` is what the variable `HERMES_MANAGED` says, and what the file `.managed` of a home stands for.
+pub(crate) fn of(exe: &Utf8Path, managed: &[String]) -> Origin {
+    if let Some((by, next)) = managed.iter().find_map(|value| manager(value)).or_else(|| place(exe)) {
         return Origin::Managed { by: by.to_owned(), next };
     }
     if let Some((root, package)) = installed(exe) {
@@ -104,7 +104,10 @@ mod tests {
 
     #[test]
     fn managers_are_known_by_variable_and_by_place() {
-        let by = |exe: &str, managed: Option<&str>| match of(exe.into(), managed) {
+        let by = |exe: &str, managed: Option<&str>| match of(
+            exe.into(),
+            &managed.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+        ) {
             Origin::Managed { by, .. } => by,
             other => other.word().to_owned(),
         };
@@ -125,8 +128,8 @@ mod tests {
         let exe = dir.join("target/x86_64-unknown-linux-gnu/release/hermes");
         fs_err::create_dir_all(exe.parent().unwrap()).unwrap();
         fs_err::write(dir.join("Cargo.toml"), "").unwrap();
-        assert_eq!(of(&exe, None), Origin::Unknown);
+        assert_eq!(of(&exe, &[]), Origin::Unknown);
         fs_err::write(dir.join("target/CACHEDIR.TAG"), "Signature: x\n# created by cargo\n").unwrap();
-        assert_eq!(of(&exe, None), Origin::Checkout { directory: dir.to_owned(), release: true });
+        assert_eq!(of(&exe, &[]), Origin::Checkout { directory: dir.to_owned(), release: true });
     }
 }

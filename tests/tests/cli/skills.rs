@@ -133,6 +133,21 @@ fn every_profile_is_synced_and_none_is_stopped_by_another() {
 }
 
 #[test]
+fn whoever_stops_reading_does_not_stop_the_work() {
+    let home = Home::new();
+    for name in ["a", "b", "c"] {
+        home.profile(name);
+    }
+    let mut command = gateway::hermes(&home, &["update", "--skills-only"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    for name in ["default", "a", "b", "c"] {
+        assert!(home.of(name).join(SKILL).exists(), "{name}");
+    }
+}
+
+#[test]
 fn nothing_is_made_where_there_is_no_home() {
     let home = Home::empty();
     fs_err::remove_dir(home.root()).unwrap();

@@ -40,14 +40,15 @@ impl Program {
         let exe = std::env::current_exe().map_err(system)?;
         let exe = Utf8PathBuf::from_path_buf(exe)
             .map_err(|path| system(std::io::Error::other(format!("{} is not UTF-8", path.display()))))?;
-        Ok(Self { origin: origin::of(&exe, managed(all).as_deref()), exe })
+        Ok(Self { origin: origin::of(&exe, &managed(all)), exe })
     }
 }
 
-/// Whether a package manager says that it looks after this installation: by a variable, or by a file in the home.
-fn managed(all: &Profiles) -> Option<String> {
-    let marked = || all.root.path().join(".managed").exists().then(|| "nixos".to_owned());
-    std::env::var_os("HERMES_MANAGED").map(|v| v.to_string_lossy().into_owned()).or_else(marked)
+/// What a package manager says about this installation: by a variable, and by a file in the home.
+fn managed(all: &Profiles) -> Vec<String> {
+    let variable = std::env::var_os("HERMES_MANAGED").map(|value| value.to_string_lossy().into_owned());
+    let marked = all.root.path().join(".managed").exists().then(|| "nixos".to_owned());
+    variable.into_iter().chain(marked).collect()
 }
 
 /// `hermes update --check`.
@@ -60,7 +61,7 @@ pub(super) fn check(
     let program = Program::find(all)?;
     let gateways = running::gateways(&all.root, &all.names, &program.exe);
     if as_json {
-        let report = skills::sync_all(all, true, |_, _| Ok(()))?;
+        let report = skills::sync_all(all, true, |_, _| {});
         let mut value = program.json(env);
         value["check"] = true.into();
         value["gateways"] = gateways.iter().map(gateway_json).collect();
@@ -135,7 +136,7 @@ fn by_hand(
     mut out: Output,
 ) -> Result<u8, HermesError> {
     if as_json {
-        let report = skills::sync_all(all, false, |_, _| Ok(()))?;
+        let report = skills::sync_all(all, false, |_, _| {});
         let mut value = program.json(env);
         value["check"] = false.into();
         value["updated"] = false.into();
@@ -304,19 +305,13 @@ impl Program {
 
 fn about_gateway(gateway: &Running) -> String {
     let Running { profile, pid, is_current, restart } = gateway;
-    let whose =
-        if profile.is_default() { "The gateway".to_owned() } else { format!("The gateway of {profile}") };
-    let mut text = String::new();
-    if *is_current == Some(true) {
-        let _ = writeln!(text, "✓ {whose} (PID {pid}) runs this program");
-    } else {
-        let _ = write!(
-            text,
-            "⚠ {whose} (PID {pid}) still runs another build, and starts its workers from that one.\n  \
-             Restart it: {restart}\n"
-        );
-    }
-    text
+    let of = if profile.is_default() { String::new() } else { format!(" of {profile}") };
+    let what = match is_current {
+        Some(true) => return format!("✓ The gateway{of} (PID {pid}) runs this program\n"),
+        Some(false) => "still runs another build, and starts its workers from that one",
+        None => "runs a program that cannot be seen from here",
+    };
+    format!("⚠ The gateway{of} (PID {pid}) {what}.\n  Restart it: {restart}\n")
 }
 
 fn gateway_json(gateway: &Running) -> Value {

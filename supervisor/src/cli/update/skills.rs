@@ -26,7 +26,7 @@ pub(super) struct Report {
 
 pub(super) fn run(all: &Profiles, check: bool, as_json: bool, mut out: Output) -> Result<u8, HermesError> {
     if as_json {
-        let report = sync_all(all, check, |_, _| Ok(()))?;
+        let report = sync_all(all, check, |_, _| {});
         out.line(&format!("{:#}", report.json()))?;
         return Ok(code(report.is_good()));
     }
@@ -39,12 +39,17 @@ pub(super) fn run(all: &Profiles, check: bool, as_json: bool, mut out: Output) -
     } else {
         "→ Syncing bundled skills to all profiles..."
     };
-    out.line(head)?;
-    // A home that hangs is named before it is waited for.
-    let report = sync_all(all, check, |name, synced| match synced {
-        None => out.write(&format!("  {name}: ")),
-        Some(synced) => out.line(&synced.words()),
-    })?;
+    // A home that hangs is named before it is waited for. Whoever stops reading does not stop the work.
+    let mut printed = out.line(head);
+    let report = sync_all(all, check, |name, synced| {
+        if printed.is_ok() {
+            printed = match synced {
+                None => out.write(&format!("  {name}: ")),
+                Some(synced) => out.line(&synced.words()),
+            };
+        }
+    });
+    printed?;
     out.write(&report.about_env())?;
     report.warn();
     Ok(code(report.is_good()))
@@ -54,15 +59,15 @@ pub(super) fn run(all: &Profiles, check: bool, as_json: bool, mut out: Output) -
 pub(super) fn sync_all(
     all: &Profiles,
     check: bool,
-    mut say: impl FnMut(&ProfileName, Option<&Synced>) -> io::Result<()>,
-) -> Result<Report, HermesError> {
+    mut say: impl FnMut(&ProfileName, Option<&Synced>),
+) -> Report {
     let mut report = Report { check, profiles: Vec::new(), seeded: Vec::new(), unseeded: Vec::new() };
     for name in &all.names {
-        say(name, None)?;
+        say(name, None);
         let home = all.root.profile(name);
         let synced =
             if check { sync::preview(&home, bundle::all()) } else { sync::sync(&home, bundle::all()) };
-        say(name, Some(&synced))?;
+        say(name, Some(&synced));
         report.profiles.push((name.clone(), synced));
     }
     for name in all.names.iter().filter(|name| lacks_env(&all.root, name)) {
@@ -72,7 +77,7 @@ pub(super) fn sync_all(
             Err(e) => report.unseeded.push((name.clone(), e)),
         }
     }
-    Ok(report)
+    report
 }
 
 /// The root home may do without: there the shell's variables are meant to count.
