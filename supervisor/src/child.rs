@@ -5,8 +5,17 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// Time between two looks at whether it has ended.
+const LOOK: Duration = Duration::from_millis(10);
+/// Time that it has to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Variables that pass; nothing that could hold a key.
 const PASSED: [&str; 20] = [
@@ -68,12 +77,56 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> io::Result<Output> {
     child.wait_with_output()
 }
 
-/// The same, with what it prints shown as it comes: on both outputs, or with `quiet` all of it on standard error.
-pub(crate) fn run_shown(mut command: Command, limit: Duration, quiet: bool) -> io::Result<ExitStatus> {
+/// The same, with what it prints shown as it comes: on both outputs, or with `quiet` all of it on standard error. When
+/// `interrupted`, which is asked again and again and may take that long, it is ended with everything that it started.
+pub(crate) fn run_shown(
+    mut command: Command,
+    limit: Duration,
+    quiet: bool,
+    interrupted: impl Fn(Duration) -> bool,
+) -> io::Result<ExitStatus> {
     if quiet {
         command.stdout(io::stderr().as_fd().try_clone_to_owned()?);
     }
-    wait(&mut command.spawn()?, limit)
+    // A group of its own, so that nothing of it is left when it has to end.
+    let mut child = command.process_group(0).spawn()?;
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupted(LOOK) {
+            end(&mut child)?;
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if Instant::now() >= deadline {
+            end(&mut child)?;
+            return Err(late(limit));
+        }
+    }
+}
+
+/// Ends a child and its group: asked, then killed.
+fn end(child: &mut Child) -> io::Result<()> {
+    let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    for (signal, time) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, GRACE)] {
+        // Gone already is what is wanted.
+        let _ = killpg(group, signal);
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            if child.try_wait()?.is_some() {
+                // What it had started may not have listened.
+                let _ = killpg(group, Signal::SIGKILL);
+                return Ok(());
+            }
+            crate::cli::pause(LOOK);
+        }
+    }
+    Ok(())
+}
+
+fn late(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {} s", limit.as_secs()))
 }
 
 fn wait(child: &mut Child, limit: Duration) -> io::Result<ExitStatus> {
@@ -85,12 +138,9 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<ExitStatus> {
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("it did not end within {} s", limit.as_secs()),
-            ));
+            return Err(late(limit));
         }
-        crate::cli::pause(Duration::from_millis(10));
+        crate::cli::pause(LOOK);
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_tests::command::{Ran, masked, run, transcript};
-use hermes_tests::{Gateway, Home, gateway, tools};
+use hermes_tests::{Gateway, Home, gateway, process, tools, wait};
 use md5::{Digest as _, Md5};
 use serde_json::Value;
 
@@ -360,8 +360,12 @@ impl Cargo {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the program under test, from where it was installed")]
     fn run(&self, home: &Home, args: &[&str]) -> Ran {
+        self.command(home, args).output().unwrap().into()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the program under test, from where it was installed")]
+    fn command(&self, home: &Home, args: &[&str]) -> Command {
         let plain = gateway::hermes(home, args);
         let mut command = Command::new(self.hermes());
         command.args(args).env_clear();
@@ -370,7 +374,8 @@ impl Cargo {
             .env("PATH", Self::path())
             .env("CARGO_HOME", self.at("cargo"))
             .env("CARGO_NET_OFFLINE", "true");
-        command.stdin(Stdio::null()).output().unwrap().into()
+        command.stdin(Stdio::null());
+        command
     }
 
     fn masked(&self, home: &Home, text: &str) -> String {
@@ -433,6 +438,33 @@ fn a_build_that_fails_changes_nothing() {
     cargo.source("fn main() { std::process::exit(3) }");
     let error = cargo.run(&home, &["update"]).fails(1);
     assert!(error.contains("does not say its version"), "{error}");
+}
+
+#[test]
+fn an_interrupted_build_changes_nothing_and_leaves_no_process() {
+    let home = Home::new();
+    let cargo = Cargo::new();
+    cargo.source("fn main() {}");
+    cargo.install();
+    let marker = cargo.at("building");
+    let build = format!(
+        "fn main() {{ std::fs::write({:?}, std::process::id().to_string()).unwrap(); \
+         std::thread::sleep(std::time::Duration::from_secs(600)) }}",
+        marker.as_str()
+    );
+    fs_err::write(cargo.at("source/build.rs"), build).unwrap();
+    let mut child =
+        cargo.command(&home, &["update"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let builder = wait::until("the build to begin", || {
+        let text = fs_err::read_to_string(&marker).ok()?;
+        text.parse::<u32>().ok()
+    });
+    process::signal(child.id(), nix::sys::signal::Signal::SIGINT);
+    let code = wait::until("the command to end", || child.try_wait().unwrap()).code();
+    let ran = Ran { code, ..Ran::from(child.wait_with_output().unwrap()) };
+    assert!(ran.clone().fails(130).contains("Error: interrupted; nothing was changed"), "{ran:?}");
+    wait::until_true("the build to be gone", || !Utf8Path::new(&format!("/proc/{builder}/exe")).exists());
+    assert!(cargo.run(&home, &["--version"]).ok().starts_with("hermes 0."));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::exit;
 use serde_json::{Value, json};
 
+use super::super::interrupt::Interrupt;
 use super::super::output::Output;
 use super::{Profiles, code, skills};
 use crate::child;
@@ -102,14 +103,15 @@ pub(super) fn update(
     if !as_json {
         out.line(&format!("→ Updating hermes {VERSION}: {}", cargo::shown(&arguments)))?;
     }
-    install(&cargo_program, &arguments, as_json)?;
+    let interrupt = Interrupt::new();
+    install(&cargo_program, &arguments, as_json, &interrupt, &|| identity(&program.exe) == before)?;
     let changed = identity(&program.exe) != before;
     let version = version_of(&program.exe)?;
     if !as_json {
         out.line(&about_change(changed, &version))?;
     }
     // With the new program: it is the one that brings the new skills.
-    let (good, report) = skills_of(&program.exe, all, as_json)?;
+    let (good, report) = skills_of(&program.exe, all, as_json, &interrupt)?;
     let gateways = running::gateways(&all.root, &all.names, &program.exe);
     if as_json {
         let mut value = program.json(env);
@@ -154,20 +156,32 @@ fn known(message: String, hint: String) -> HermesError {
     HermesError::Known { code: exit::FAILURE, message, hint: Some(hint) }
 }
 
-/// Runs cargo, with what it prints shown.
-fn install(program: &Utf8Path, arguments: &[String], as_json: bool) -> Result<(), HermesError> {
+/// Runs cargo, with what it prints shown. `untouched` says whether the program is still the one before.
+fn install(
+    program: &Utf8Path,
+    arguments: &[String],
+    as_json: bool,
+    interrupt: &Interrupt,
+    untouched: &dyn Fn() -> bool,
+) -> Result<(), HermesError> {
     let command = cargo::command(program, arguments);
+    let state = || if untouched() { "nothing was changed" } else { "the program had been replaced already" };
     let failed = |why: String| {
         known(
-            format!("cargo install did not succeed ({why}); nothing was changed"),
+            format!("cargo install did not succeed ({why}); {}", state()),
             format!("its messages are above; the command was: {}", cargo::shown(arguments)),
         )
     };
-    match child::run_shown(command, BUILD, as_json) {
+    match child::run_shown(command, BUILD, as_json, |time| interrupt.came_within(time)) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
             Err(failed(status.code().map_or_else(|| "ended by a signal".to_owned(), |n| format!("exit {n}"))))
         }
+        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(HermesError::Known {
+            code: exit::INTERRUPTED,
+            message: format!("interrupted; {}", state()),
+            hint: None,
+        }),
         Err(e) => Err(failed(e.to_string())),
     }
 }
@@ -204,14 +218,20 @@ fn about_change(changed: bool, version: &str) -> String {
 }
 
 /// Lets the program on disk sync the skills. What it reports is passed on.
-fn skills_of(exe: &Utf8Path, all: &Profiles, as_json: bool) -> Result<(bool, Value), HermesError> {
+fn skills_of(
+    exe: &Utf8Path,
+    all: &Profiles,
+    as_json: bool,
+    interrupt: &Interrupt,
+) -> Result<(bool, Value), HermesError> {
     let mut command = child::command(exe.as_str());
     command.args(["update", "--skills-only"]).env("HERMES_HOME", all.root.path().as_str());
     let homes = u32::try_from(all.names.len()).unwrap_or(u32::MAX).saturating_add(1);
     let limit = LIMIT.saturating_mul(homes);
     let failed = |source| HermesError::System { doing: "run", object: exe.to_string(), source };
     if !as_json {
-        let status = child::run_shown(command, limit, false).map_err(failed)?;
+        let ended = child::run_shown(command, limit, false, |time| interrupt.came_within(time));
+        let status = ended.map_err(failed)?;
         return Ok((status.success(), Value::Null));
     }
     command.arg("--json");
