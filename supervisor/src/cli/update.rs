@@ -16,7 +16,7 @@ use crate::watch;
     after_help = "The program is updated where `cargo install` put it there; otherwise the way to do it is named. \
     Skills that you changed or removed stay as they are. A running gateway goes on with the release it was started with \
     until it is restarted.\n\n\
-    Exit codes: 0 done, 1 something could not be done.\n\n\
+    Exit codes: 0 done, 1 something could not be done, 130 interrupted.\n\n\
     Examples:\n  hermes update --check\n  hermes update\n  hermes update --skills-only"
 )]
 pub(super) struct UpdateArgs {
