@@ -186,7 +186,7 @@ impl Draft {
         if let Some(mode) = self.env.loose_mode() {
             notes.push(Note::Loose { file: self.env.path.clone(), mode });
         }
-        notes.extend(self.new_problems(&problems, &[name]));
+        notes.extend(self.new_problems(&problems).into_iter().map(Note::from));
         Ok(Change { key: typed.to_owned(), file: self.env.path.clone(), value: None, notes })
     }
 
@@ -209,7 +209,8 @@ impl Draft {
             return Err(SettingsError::MappingInTheWay { key: shown });
         }
         let problems = self.problems();
-        let edited = edit::set(&self.yaml.text, &path.texts(), &edit::Value::from(value.clone()))
+        let text = self.written_out(&path, &mut notes).map_err(|e| self.edit_error(&shown, e))?;
+        let edited = edit::set(&text, &path.texts(), &edit::Value::from(value.clone()))
             .map_err(|e| self.edit_error(&shown, e))?;
         if edited.text.len() > MAX_FILE_LEN {
             return Err(SettingsError::TooLong(typed.to_owned()));
@@ -223,14 +224,17 @@ impl Draft {
         self.take(edited.text)?;
         notes.extend(edited.replaced.map(|key| Note::Replaced { key }));
         notes.extend(unknown);
-        notes.extend(wanted.map(|wanted| Note::Mismatch { key: shown.clone(), wanted }));
         notes.extend(self.beaten(&shown, &path));
         if mask::is_secret(path.last())
             && let Some(mode) = self.yaml.loose_mode()
         {
             notes.push(Note::Loose { file: self.yaml.path.clone(), mode });
         }
-        notes.extend(self.new_problems(&problems, &[&shown]));
+        let problems = self.new_problems(&problems);
+        // What a start says of the value says more.
+        let said = problems.iter().any(|problem| problem.key.as_deref() == Some(&shown));
+        notes.extend(wanted.filter(|_| !said).map(|wanted| Note::Mismatch { key: shown.clone(), wanted }));
+        notes.extend(problems.into_iter().map(Note::from));
         Ok(Change { key: shown, file: self.yaml.path.clone(), value: Some(value), notes })
     }
 
@@ -274,7 +278,7 @@ impl Draft {
             };
             notes.extend(by.map(|(by, file)| Note::StillSet { key: shown.clone(), by, file }));
         }
-        notes.extend(self.new_problems(&problems, &[]));
+        notes.extend(self.new_problems(&problems).into_iter().map(Note::from));
         Ok(Change { key: shown, file: self.yaml.path.clone(), value: None, notes })
     }
 
@@ -395,6 +399,20 @@ impl Draft {
         }
     }
 
+    /// `model: vendor/name` is short for `model.default`, which is not lost when another key of `model` is set.
+    fn written_out(&self, path: &KeyPath, notes: &mut Vec<Note>) -> Result<String, EditError> {
+        let text = &self.yaml.text;
+        let [first, _] = path.segments() else { return Ok(text.clone()) };
+        let model = path.up_to(1);
+        if first.text != "model" || self.document.shape(&model) != Shape::Scalar {
+            return Ok(text.clone());
+        }
+        // As it is written, references included.
+        let name = self.document.get(&model, &Env::default()).unwrap_or_default();
+        notes.push(Note::StoredAs { typed: "model".to_owned(), stored: "model.default".to_owned() });
+        Ok(edit::set(text, &["model", "default"], &edit::Value::from(name))?.text)
+    }
+
     /// An index needs the list it is an index of.
     fn expect_place(&self, shown: &str, path: &KeyPath) -> Result<(), SettingsError> {
         for (n, segment) in path.segments().iter().enumerate() {
@@ -406,17 +424,9 @@ impl Draft {
                 Shape::Absent | Shape::Scalar => !segment.is_index() || n == 0,
             };
             if !fits {
-                let key = KeyPath::of(
-                    upto.segments()
-                        .iter()
-                        .cloned()
-                        .map(|s| Segment { quoted: s.is_index() || s.quoted, ..s }),
-                );
-                return Err(SettingsError::NoSuchItem {
-                    key: if shape == Shape::List { upto.to_string() } else { shown.to_owned() },
-                    file: self.yaml.path.clone(),
-                    quoted: key.to_string(),
-                });
+                let key = if shape == Shape::List { upto.to_string() } else { shown.to_owned() };
+                let advice = advice(path, &above, shape, segment);
+                return Err(SettingsError::NoSuchItem { key, file: self.yaml.path.clone(), advice });
             }
         }
         Ok(())
@@ -426,8 +436,9 @@ impl Draft {
         let (key, file) = (key.to_owned(), self.yaml.path.clone());
         match error {
             EditError::Syntax { .. } => SettingsError::Unreadable { file, why: error.to_string() },
-            EditError::NoSuchItem { path } => {
-                SettingsError::NoSuchItem { quoted: format!("\"{path}\""), key: path, file }
+            EditError::NoSuchItem { path: key } => {
+                let advice = "change it by hand: `hermes config edit`".to_owned();
+                SettingsError::NoSuchItem { key, file, advice }
             }
             EditError::Entangled { .. } => SettingsError::Entangled { key, file },
         }
@@ -449,20 +460,12 @@ impl Draft {
         Some(Note::Beaten { key: shown.to_owned(), by, file })
     }
 
-    /// Problems that were not there before, without those a note says already.
-    fn new_problems(&self, before: &[Problem], said: &[&str]) -> Vec<Note> {
-        let known = |problem: &Problem| {
-            before.iter().any(|old| {
-                (&old.code, &old.key, &old.message) == (&problem.code, &problem.key, &problem.message)
-            })
-        };
-        let said = |problem: &Problem| {
-            problem.code == "unknown_key"
-                || (problem.code == "wrong_type"
-                    && problem.key.as_deref().is_some_and(|key| said.contains(&key)))
-        };
-        let new = self.problems().into_iter().filter(|problem| !known(problem) && !said(problem));
-        new.map(|problem| Note::Problem(Box::new(problem))).collect()
+    /// Problems that were not there before. An unknown key has a note of its own.
+    fn new_problems(&self, before: &[Problem]) -> Vec<Problem> {
+        let same = |a: &Problem, b: &Problem| (&a.code, &a.key, &a.message) == (&b.code, &b.key, &b.message);
+        let new =
+            |problem: &Problem| problem.code != "unknown_key" && !before.iter().any(|old| same(old, problem));
+        self.problems().into_iter().filter(new).collect()
     }
 }
 
@@ -503,6 +506,21 @@ pub(crate) fn replace_config(selection: &Selection, text: &[u8], before: &[u8]) 
         return Err(SettingsError::Changed(file));
     }
     disk::replace(&file, text).map_err(SettingsError::io("write", file))
+}
+
+/// What to do where an index does not fit.
+fn advice(path: &KeyPath, above: &KeyPath, shape: Shape, segment: &Segment) -> String {
+    let as_key = |s: Segment| Segment { quoted: s.is_index() || s.quoted, ..s };
+    match shape {
+        Shape::List if segment.is_index() => {
+            format!("set the whole list: `hermes config set {above} --json '[...]'`")
+        }
+        Shape::List => format!("'{above}' is a list, whose items are numbered: {above}.0"),
+        _ => format!(
+            "set the whole list (--json), or quote the number to make it a key: '{}'",
+            KeyPath::of(path.segments().iter().cloned().map(as_key))
+        ),
+    }
 }
 
 fn parse(yaml: &Source) -> Result<Document, SettingsError> {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 
 pub use settled::{Layers, Origin, Settled, places};
 
-use super::path::{KeyPath, Segment};
+use super::path::{KeyPath, Segment, index};
 use super::reader::{boolean, expand, whole};
 use super::schema::{Cursor, Kind};
 use super::secret::Env;
@@ -68,9 +68,7 @@ impl Document {
         for segment in path.segments() {
             let below = match &node.value {
                 Value::Map(_) => Rc::clone(&node.get(&segment.text)?.value),
-                Value::Seq(items) if segment.is_index() => {
-                    Rc::clone(items.get(segment.text.parse::<usize>().ok()?)?)
-                }
+                Value::Seq(items) if segment.is_index() => Rc::clone(items.get(index(&segment.text)?)?),
                 _ => return None,
             };
             node = below;

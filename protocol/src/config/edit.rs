@@ -19,6 +19,7 @@ pub use render::{Value, block};
 use layout::{Kind, Layout, Node};
 use tree::Tree;
 
+use super::path::index;
 use super::yaml;
 
 /// Spaces by which nested keys are indented where the file shows no other habit.
@@ -163,7 +164,7 @@ fn splice_set(
                 None => return Ok(insert(text, node, *flow, entries, &path[depth..], value)),
             },
             Kind::Seq { items, .. } => {
-                let item = segment.parse::<usize>().ok().and_then(|n| items.get(n));
+                let item = index(segment).and_then(|n| items.get(n));
                 let item = item.ok_or_else(|| EditError::NoSuchItem { path: here() })?;
                 (node, colon) = (item, None);
             }
@@ -186,18 +187,21 @@ fn splice_set(
 
 /// Replaces a value; a collection and an absent one too.
 fn put(text: &str, node: &Node, colon: Option<usize>, new: &str) -> String {
+    // `key:` or `-` with nothing behind it.
+    if matches!(node.kind, Kind::Scalar { .. }) && node.start == node.end {
+        let at = colon.unwrap_or(node.start);
+        return splice(text, at, at, &format!(" {new}"));
+    }
+    // A block that keeps the line ends behind it takes them along.
+    let end = if text[..node.end].ends_with('\n') { newline(text) } else { "" };
     match (colon, &node.kind) {
-        // `key:` with nothing behind it.
-        (Some(colon), Kind::Scalar { .. }) if node.start == node.end => {
-            splice(text, colon, colon, &format!(" {new}"))
-        }
         // A block below its key moves up beside it.
         (Some(colon), Kind::Map { flow: false, .. } | Kind::Seq { flow: false, .. })
             if node.start > colon =>
         {
-            splice(text, colon, node.end, &format!(" {new}"))
+            splice(text, colon, node.end, &format!(" {new}{end}"))
         }
-        _ => splice(text, node.start, node.end, new),
+        _ => splice(text, node.start, node.end, &format!("{new}{end}")),
     }
 }
 
@@ -280,10 +284,7 @@ fn nest(
     let Kind::Scalar { flow, .. } = node.kind else { return None };
     let Some(colon) = colon.filter(|_| !flow) else {
         let new = format!("{{{}}}", entry_flow(path, value));
-        return Some(match colon {
-            Some(colon) if node.start == node.end => splice(text, colon, colon, &format!(" {new}")),
-            _ => splice(text, node.start, node.end, &new),
-        });
+        return Some(put(text, node, colon, &new));
     };
     // Without the scalar; a comment behind it stays in its line.
     let bare = if node.start == node.end { text.to_owned() } else { splice(text, colon, node.end, "") };
@@ -292,22 +293,28 @@ fn nest(
 
 fn splice_unset(text: &str, layout: &Layout, path: &[&str]) -> Option<String> {
     let mut node = layout.root.as_ref()?;
+    let mut colon = None;
     // The outermost entry that holds nothing but the way to the value.
     let mut removed: Option<(&Node, usize)> = None;
+    // It is an item of a list, which keeps its items: an emptied mapping in it stays as one.
+    let mut in_list = false;
     for (depth, segment) in path.iter().enumerate() {
         match &node.kind {
             Kind::Map { entries, .. } => {
                 let at = entries.iter().rposition(|e| e.key == *segment)?;
                 if entries.len() > 1 || removed.is_none() || depth == 0 {
+                    in_list = removed.is_none() && depth > 0;
                     removed = Some((node, at));
                 }
-                node = &entries[at].value;
+                (node, colon) = (&entries[at].value, Some(entries[at].colon));
             }
-            Kind::Seq { items, .. } => {
-                let at = segment.parse::<usize>().ok().filter(|n| *n < items.len())?;
-                // A list keeps its items: an emptied mapping in it stays as one.
+            Kind::Seq { items, flow } => {
+                let at = index(segment).filter(|n| *n < items.len())?;
+                if depth + 1 == path.len() && items.len() == 1 && !flow {
+                    return Some(put(text, node, colon, "[]"));
+                }
                 removed = (depth + 1 == path.len()).then_some((node, at));
-                node = &items[at];
+                (node, colon) = (&items[at], None);
             }
             Kind::Alias | Kind::Scalar { .. } => return None,
         }
@@ -324,21 +331,36 @@ fn splice_unset(text: &str, layout: &Layout, path: &[&str]) -> Option<String> {
         }
         Kind::Map { flow: false, entries } => {
             let entry = &entries[at];
+            if in_list && entries.len() == 1 {
+                return Some(put(text, holder, None, "{}"));
+            }
             let end = entry.value.end.max(entry.colon);
-            remove_block(
-                text,
-                entry.start,
-                end,
-                entries.get(at + 1).map(|e| e.start),
-                entries.len() == 1 && holder.start > 0,
-            )
+            remove_block(text, entry.start, end, entries.get(at + 1).map(|e| e.start))
         }
         Kind::Seq { flow: false, items } => {
-            let dash = text[..items[at].start].rfind('-')?;
-            remove_block(text, dash, items[at].end, None, false)
+            let dash = dash_before(text, items[at].start)?;
+            remove_block(
+                text,
+                dash,
+                items[at].end,
+                items.get(at + 1).and_then(|next| dash_before(text, next.start)),
+            )
         }
         Kind::Alias | Kind::Scalar { .. } => return None,
     })
+}
+
+/// The dash of a list's item; comments may stand between the two.
+fn dash_before(text: &str, item: usize) -> Option<usize> {
+    let mut end = item;
+    loop {
+        let line = line_start(text, end);
+        let code = text[line..end].split('#').next().unwrap_or_default();
+        if let Some(dash) = code.rfind('-') {
+            return Some(line + dash);
+        }
+        end = line.checked_sub(1)?;
+    }
 }
 
 /// Out of `{}` or `[]`, with one comma.
@@ -347,12 +369,17 @@ fn remove_flow(text: &str, spans: &[(usize, usize)], at: usize) -> String {
     match (spans.get(at + 1), at.checked_sub(1).map(|n| spans[n])) {
         (Some((next, _)), _) => splice(text, start, *next, ""),
         (None, Some((_, before))) => splice(text, before, end, ""),
-        (None, None) => splice(text, start, end, ""),
+        (None, None) => {
+            // A comma may stand behind the last one; alone it is not allowed.
+            let behind = text[end..].trim_start();
+            let comma = behind.starts_with(',');
+            splice(text, start, if comma { text.len() - behind.len() + 1 } else { end }, "")
+        }
     }
 }
 
 /// Whole lines, or the part of one behind a `- `.
-fn remove_block(text: &str, start: usize, end: usize, next: Option<usize>, only: bool) -> String {
+fn remove_block(text: &str, start: usize, end: usize, next: Option<usize>) -> String {
     let line = line_start(text, start);
     let alone = text[line..start].trim().is_empty();
     if alone {
@@ -365,11 +392,14 @@ fn remove_block(text: &str, start: usize, end: usize, next: Option<usize>, only:
         return rest;
     }
     match next {
-        Some(next) if !only => splice(text, start, next, ""),
+        Some(next) => splice(text, start, next, ""),
         _ => splice(text, start, line_end(text, end), "{}"),
     }
 }
 
+#[cfg(test)]
+#[path = "edit/stress.rs"]
+mod stress;
 #[cfg(test)]
 #[path = "edit/tests.rs"]
 mod tests;

@@ -57,7 +57,7 @@ impl Segment {
 
     /// Whether it may be the index of an item.
     pub fn is_index(&self) -> bool {
-        !self.quoted && !self.text.is_empty() && self.text.bytes().all(|b| b.is_ascii_digit())
+        !self.quoted && index(&self.text).is_some()
     }
 }
 
@@ -133,6 +133,12 @@ impl KeyPath {
     pub fn meets(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a.text == b.text)
     }
+}
+
+/// A text as the index of an item: digits, without a zero before them.
+pub(super) fn index(text: &str) -> Option<usize> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
 }
 
 /// Whether a key would be read as something else without quotes.
@@ -218,7 +224,14 @@ mod tests {
     #[test]
     fn a_quoted_number_is_a_key() {
         let index = |text: &str| KeyPath::parse(text).unwrap().0[1].is_index();
-        assert!(index("a.0") && !index("a.\"0\"") && !index("a.0x"));
+        assert!(
+            index("a.0")
+                && index("a.10")
+                && !index("a.\"0\"")
+                && !index("a.0x")
+                && !index("a.01")
+                && !index("a.+1")
+        );
     }
 
     proptest! {

@@ -304,5 +304,8 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
+#[path = "schema/agreement.rs"]
+mod agreement;
+#[cfg(test)]
 #[path = "schema/tests.rs"]
 mod tests;

@@ -109,6 +109,12 @@ impl Change {
     }
 }
 
+impl From<Problem> for Note {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
 impl Note {
     /// Whether it is the one that `--force` silences.
     pub(crate) fn is_about_an_unknown_key(&self) -> bool {
@@ -153,10 +159,7 @@ impl fmt::Display for Note {
                 f.write_str("\n  Use --force to skip this check.")
             }
             Self::Mismatch { key, wanted } => {
-                write!(
-                    f,
-                    "⚠ '{key}' must be {wanted}. It was saved as it is; `hermes config check` says what a start makes of it."
-                )
+                write!(f, "⚠ '{key}' must be {wanted}, which this is not; it was saved as it is.")
             }
             Self::Replaced { key } => {
                 write!(f, "⚠ '{key}' had a value of its own, which gave way to a mapping.")

@@ -67,8 +67,8 @@ pub enum SettingsError {
         key: String,
         /// The file.
         file: Utf8PathBuf,
-        /// The same with the number as a key.
-        quoted: String,
+        /// What to do instead.
+        advice: String,
     },
     /// The text has a form that cannot be changed in place.
     #[error(
@@ -133,24 +133,33 @@ impl SettingsError {
 
     /// The next step.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Key { .. } => Some("keys are names with dots between them: `model.default`; a name with a dot in it stands in quotes: 'a.\"b.c\".d'".to_owned()),
-            Self::Unreadable { .. } => Some("the file was not touched; correct it (`hermes config edit`) and try again".to_owned()),
-            Self::Json { .. } => Some("quote it for your shell: '[\"a\", \"b\"]'; a text needs its own quotes: '\"a\"'".to_owned()),
-            Self::MappingInTheWay { key } => Some(format!(
-                "name one of its keys, or remove it first: `hermes config unset {key}`"
-            )),
-            Self::NoSuchItem { quoted, .. } => Some(format!(
-                "set the whole list with --json, or quote the number to make it a key: '{quoted}'"
-            )),
-            Self::Entangled { .. } => Some("change it by hand: `hermes config edit`".to_owned()),
-            Self::Changed(_) => Some("try again".to_owned()),
-            Self::Io { .. } => Some("check the directory's owner, mode and free space".to_owned()),
+        let text = match self {
+            Self::Key { .. } => {
+                "keys are names with dots between them: `model.default`; a name with a dot in it stands in quotes: \
+                 'a.\"b.c\".d'"
+            }
+            Self::Unreadable { why, .. } if why.contains("column") => {
+                "the file was not touched; correct it (`hermes config edit`) and try again"
+            }
+            Self::Unreadable { .. } => "the file was not touched; correct it and try again",
+            Self::Json { .. } => {
+                "quote it for your shell: '[\"a\", \"b\"]'; a text needs its own quotes: '\"a\"'"
+            }
+            Self::MappingInTheWay { key } => {
+                return Some(format!(
+                    "name one of its keys, or remove it first: `hermes config unset {key}`"
+                ));
+            }
+            Self::NoSuchItem { advice, .. } => return Some(advice.clone()),
+            Self::Entangled { .. } => "change it by hand: `hermes config edit`",
+            Self::Changed(_) => "try again",
+            Self::Io { .. } => "check the directory's owner, mode and free space",
             Self::NotSet(_)
             | Self::PackageManaged(_)
             | Self::Administrator { .. }
             | Self::TooLong(_)
-            | Self::Variable { .. } => None,
-        }
+            | Self::Variable { .. } => return None,
+        };
+        Some(text.to_owned())
     }
 }

@@ -4,6 +4,7 @@
 
 mod alias;
 mod completion;
+mod config;
 mod doctor;
 mod help;
 mod interrupted;

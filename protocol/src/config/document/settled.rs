@@ -71,7 +71,10 @@ impl Layers<'_> {
             return settled(coerce(Some(key), text).value, Origin::Variable(key.env));
         }
         for place in &places {
-            if self.file.shape(place) != Shape::Absent {
+            // As a whole, the top-level section wins.
+            let hidden = place.texts().starts_with(&["gateway", "session_reset"])
+                && self.file.holds(&KeyPath::of([Segment::plain("session_reset")]));
+            if self.file.shape(place) != Shape::Absent && !hidden {
                 return settled(self.file.get(place, self.env)?, Origin::File(place.clone()));
             }
         }

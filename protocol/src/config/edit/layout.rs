@@ -111,25 +111,33 @@ impl<'t> Reader<'t> {
             Event::Alias(_) => Some(Node { start, end, kind: Kind::Alias }),
             Event::Scalar(_, style, _, _) => Some(self.scalar(start, end, *style, flow)),
             Event::SequenceStart(..) => {
-                let flow = self.text[start..].starts_with('[');
+                let flow = self.text[start..end].ends_with('[');
                 let mut items = Vec::new();
                 loop {
                     let (event, span) = self.events.next()?;
                     if matches!(event, Event::SequenceEnd) {
-                        let end = self.end_of(span, flow, items.last().map(|n: &Node| n.end), start);
+                        let end = self.end_of(flow, items.last().map(|n: &Node| n.end), start)?;
                         return Some(Node { start, end, kind: Kind::Seq { flow, items } });
                     }
-                    items.push(self.node(&event, span, flow)?);
+                    let mut item = self.node(&event, span, flow)?;
+                    if !flow && item.start == item.end {
+                        // The parser's place is the end of the line.
+                        let line = self.text[..item.start].rfind('\n').map_or(0, |n| n + 1);
+                        let before = self.text[line..item.start].split('#').next().unwrap_or_default();
+                        let dash = line + before.rfind('-')? + 1;
+                        (item.start, item.end) = (dash, dash);
+                    }
+                    items.push(item);
                 }
             }
             Event::MappingStart(..) => {
-                let flow = self.text[start..].starts_with('{');
+                let flow = self.text[start..end].ends_with('{');
                 let mut entries: Vec<Entry> = Vec::new();
                 loop {
                     let (event, span) = self.events.next()?;
                     if matches!(event, Event::MappingEnd) {
                         let last = entries.last().map(|e| e.value.end.max(e.colon));
-                        let end = self.end_of(span, flow, last, start);
+                        let end = self.end_of(flow, last, start)?;
                         let start = entries.first().map_or(start, |e| if flow { start } else { e.start });
                         return Some(Node { start, end, kind: Kind::Map { flow, entries } });
                     }
@@ -143,14 +151,16 @@ impl<'t> Reader<'t> {
     fn entry(&mut self, event: Event<'t>, span: Span, flow: bool) -> Option<Entry> {
         let Event::Scalar(key, ..) = event else { return None };
         let (start, key_end) = self.span(span);
-        // Only white space may stand between a simple key and its colon.
-        let gap = self.text[key_end..].find(':')?;
-        if !self.text[key_end..key_end + gap].trim().is_empty()
-            || self.text[..start].trim_end().ends_with('?')
-        {
+        if self.text[..start].trim_end().ends_with('?') {
             return None;
         }
-        let colon = key_end + gap + 1;
+        // Only white space may stand between a simple key and its colon; in `{a, b}` there is none.
+        let behind = self.text[key_end..].trim_start();
+        let colon = match behind.starts_with(':') {
+            true => self.text.len() - behind.len() + 1,
+            false if flow && behind.starts_with([',', '}']) => key_end,
+            false => return None,
+        };
         let (event, span_of_value) = self.events.next()?;
         let mut value = self.node(&event, span_of_value, flow)?;
         if matches!(value.kind, Kind::Scalar { quote: None, .. }) {
@@ -176,16 +186,55 @@ impl<'t> Reader<'t> {
         let indicator = if block { self.text[..start].rfind(['|', '>']) } else { None };
         let start = indicator.unwrap_or(start);
         let text = &self.text[start..end];
-        let end = match style {
+        // The parser's place may be behind a comment; the quotes say where the text ends.
+        let quoted = quote.and_then(|quote| closing(text, quote));
+        // `|+` and `>+` keep the empty lines behind them.
+        let keeps = block
+            && text.lines().next().is_some_and(|header| header.split('#').next().unwrap_or("").contains('+'));
+        let end = match quoted {
+            Some(len) => start + len,
+            // Not the indentation of what follows.
+            None if keeps => start + text.trim_end_matches([' ', '\t']).len(),
             // Up to the line end of its last line: what follows belongs to the next key.
-            ScalarStyle::Literal | ScalarStyle::Folded => start + text.trim_end().len(),
-            _ => start + text.trim_end_matches([' ', '\t', '\n', '\r']).len(),
+            None if block => start + text.trim_end().len(),
+            None => start + text.trim_end_matches([' ', '\t', '\n', '\r']).len(),
         };
         Node { start, end, kind: Kind::Scalar { quote, flow } }
     }
 
     /// Behind the closing bracket, or behind the last value of a block.
-    fn end_of(&self, span: Span, flow: bool, last: Option<usize>, start: usize) -> usize {
-        if flow { self.span(span).1 } else { last.unwrap_or(start) }
+    fn end_of(&self, flow: bool, last: Option<usize>, start: usize) -> Option<usize> {
+        if !flow {
+            return Some(last.unwrap_or(start));
+        }
+        // With a comma at the end the parser's own place is that of the comma.
+        let mut at = last.unwrap_or(start + 1);
+        loop {
+            let rest = &self.text[at..];
+            match rest.chars().next()? {
+                '}' | ']' => return Some(at + 1),
+                '#' => at += rest.find('\n')?,
+                c if c == ',' || c.is_whitespace() => at += c.len_utf8(),
+                _ => return None,
+            }
+        }
     }
+}
+
+/// The length of a quoted text, quotes included.
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if quote == '"' => {
+                chars.next();
+            }
+            c if c == quote && quote == '\'' && chars.peek().is_some_and(|(_, next)| *next == quote) => {
+                chars.next();
+            }
+            c if c == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }

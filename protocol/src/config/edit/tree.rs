@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use super::super::path::index;
 use super::super::yaml::{self, Node};
 use super::render::Value;
 
@@ -63,7 +64,7 @@ pub(super) fn with(tree: Option<Tree>, path: &[&str], value: &Value) -> Option<T
             Some(Tree::Map(entries))
         }
         Some(Tree::Seq(mut items)) => {
-            let at = first.parse::<usize>().ok().filter(|n| *n < items.len())?;
+            let at = index(first).filter(|n| *n < items.len())?;
             let old = std::mem::replace(&mut items[at], Tree::Seq(Vec::new()));
             items[at] = with(Some(old), rest, value)?;
             Some(Tree::Seq(items))
@@ -88,7 +89,7 @@ pub(super) fn without(tree: Tree, path: &[&str]) -> Option<Tree> {
             Some(Tree::Map(entries))
         }
         Tree::Seq(mut items) => {
-            let at = first.parse::<usize>().ok().filter(|n| *n < items.len())?;
+            let at = index(first).filter(|n| *n < items.len())?;
             let old = items.remove(at);
             if !rest.is_empty() {
                 items.insert(at, without(old, rest)?);

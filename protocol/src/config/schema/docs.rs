@@ -9,8 +9,6 @@ use crate::config::edit::block;
 
 /// What stands before the tables.
 const HEAD: &str = include_str!("docs/head.md");
-/// What stands behind them.
-const TAIL: &str = include_str!("docs/tail.md");
 
 /// `docs/configuration.md`.
 pub fn page() -> String {
@@ -44,7 +42,6 @@ pub fn page() -> String {
             let _ = writeln!(out, "- `{above}`: {}", below.join(", "));
         }
     }
-    out.push_str(TAIL);
     out
 }
 
@@ -52,11 +49,17 @@ fn table(group: &Group) -> String {
     let mut out = "| Key | Value | Default | Meaning |\n|---|---|---|---|\n".to_owned();
     for key in group.keys.iter().filter(|key| key.kind != Kind::Section) {
         let mut about = key.about.to_owned();
+        if key.primary && group.title != "The gateway" {
+            about.push_str(" (default profile only)");
+        }
         if !key.env.is_empty() {
             let _ = write!(about, ". `{}` in `.env` beats it", key.env);
         }
-        if !key.also.is_empty() {
-            let also: Vec<_> = key.also.iter().map(|path| format!("`{}`", named(path))).collect();
+        // The same key of a section that is read elsewhere too is said once, above the table.
+        let last = key.path.rsplit('.').next();
+        let other = |path: &&&str| !(path.contains('*') && path.rsplit('.').next() == last);
+        let also: Vec<_> = key.also.iter().filter(other).map(|path| format!("`{}`", named(path))).collect();
+        if !also.is_empty() {
             let _ = write!(about, ". Also read at {}", also.join(", "));
         }
         let _ = writeln!(

@@ -343,4 +343,5 @@ pub(super) static KEPT: &[Key] = &[
     kept("platforms.api_server.direct_model_requests", Bool),
     kept("custom_providers.*", Any),
     kept("providers.*", Any),
+    kept("providers.*.name", Text),
 ];

@@ -184,7 +184,6 @@ const PROVIDERS: Group = Group {
             list of the same, each item with a `name`.",
     outro: "",
     keys: &[
-        key("providers.*.name", Text, "shown instead of its key").also(&["custom_providers.*.name"]),
         key("providers.*.base_url", Text, "address of its API").also(&[
             "providers.*.url",
             "providers.*.api",
@@ -216,7 +215,8 @@ const PROVIDERS: Group = Group {
         key("providers.*.enabled", Bool, "whether it may be used")
             .yes()
             .also(&["custom_providers.*.enabled"]),
-        key("custom_providers.*.provider_key", Text, "its name, before `name`"),
+        key("custom_providers.*.name", Text, "in the older list: its name")
+            .also(&["custom_providers.*.provider_key"]),
     ],
 };
 
@@ -258,15 +258,21 @@ const AGENT: Group = Group {
         .int(900),
         key("agent.environment_probe", Bool, "tell the model about the machine it works on").yes(),
         key("context_file_max_chars", TOKENS, "most characters of a context file in the prompt"),
-        key("platform_hints.*", Any, "text added to what the model is told about a platform, or a mapping"),
-        key("platform_hints.*.append", Text, "the same"),
+        key(
+            "platform_hints.*",
+            Any,
+            "text added to what the model is told about that platform, or a mapping",
+        ),
+        key("platform_hints.*.append", Text, "the text that is added"),
         key("platform_hints.*.replace", Text, "text that stands instead of it"),
     ],
 };
 
 const SESSIONS: Group = Group {
     title: "Sessions",
-    intro: "",
+    intro: "`reset_by_platform.<name>` and `reset_by_type.<name>` (`dm`, `group`, `thread`) have the keys of `session_reset`, for one \
+            platform or kind of chat; the platform wins. All three may also stand below `gateway`; as a whole, the top level \
+            wins.",
     outro: "",
     keys: &[
         key("max_concurrent_sessions", Int(1, 10_000), "turns at once in this profile")
@@ -292,27 +298,22 @@ const SESSIONS: Group = Group {
         key("session_reset.notify", Bool, "say so in the conversation")
             .yes()
             .also(&["gateway.session_reset.notify"]),
-        key(
-            "reset_by_platform.*.mode",
-            RESET_MODE,
-            "the same for one platform; `reset_by_type` for `dm`, `group`, `thread`",
-        )
-        .also(&[
+        key("reset_by_platform.*.mode", RESET_MODE, "when a session begins anew by itself, there").also(&[
             "gateway.reset_by_platform.*.mode",
             "reset_by_type.*.mode",
             "gateway.reset_by_type.*.mode",
         ]),
-        key("reset_by_platform.*.at_hour", Int(0, 23), "the same").also(&[
+        key("reset_by_platform.*.at_hour", Int(0, 23), "the hour, there").also(&[
             "gateway.reset_by_platform.*.at_hour",
             "reset_by_type.*.at_hour",
             "gateway.reset_by_type.*.at_hour",
         ]),
-        key("reset_by_platform.*.idle_minutes", MINUTES, "the same").also(&[
+        key("reset_by_platform.*.idle_minutes", MINUTES, "the silence, there").also(&[
             "gateway.reset_by_platform.*.idle_minutes",
             "reset_by_type.*.idle_minutes",
             "gateway.reset_by_type.*.idle_minutes",
         ]),
-        key("reset_by_platform.*.notify", Bool, "the same").also(&[
+        key("reset_by_platform.*.notify", Bool, "say so, there").also(&[
             "gateway.reset_by_platform.*.notify",
             "reset_by_type.*.notify",
             "gateway.reset_by_type.*.notify",
@@ -374,13 +375,13 @@ const WEBHOOK: Group = Group {
             "a file below `scripts/` that changes the payload or drops it",
         ),
         key("platforms.webhook.routes.*.prompt", Text, "the message, with `{fields}` of the payload"),
-        key("platforms.webhook.routes.*.skills", List, "skills to load with it"),
         key(
-            "platforms.webhook.routes.*.deliver",
-            Text,
-            "where the answer goes: `log`, `github_comment` or a platform",
-        )
-        .text("log"),
+            "platforms.webhook.routes.*.skills",
+            List,
+            "skills to load with it; this version says that it does not",
+        ),
+        key("platforms.webhook.routes.*.deliver", Text, "where the answer goes: `log`, `github_comment`")
+            .text("log"),
         key("platforms.webhook.routes.*.deliver_extra", Any, "what the delivery needs, with `{fields}` too"),
         key("platforms.webhook.routes.*.deliver_only", Bool, "deliver the message itself, without a turn")
             .no(),

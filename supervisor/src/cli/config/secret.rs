@@ -52,10 +52,10 @@ pub(super) fn ask(key: &str) -> Result<String, HermesError> {
         message: "nothing was changed".to_owned(),
         hint: None,
     };
-    let _ = write!(io::stderr().lock(), "Value of {key} (not shown): ");
-    // Without a terminal that can be quiet, a secret would be seen: nothing is read then.
     let interrupt = Interrupt::new();
+    // Without a terminal that can be quiet, a secret would be seen: nothing is read then.
     let silent = Silent::begin().ok_or_else(cancelled)?;
+    let _ = write!(io::stderr().lock(), "Value of {key} (not shown): ");
     loop {
         if interrupt.came_within(Duration::ZERO) {
             drop(silent);

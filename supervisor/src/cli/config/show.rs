@@ -86,7 +86,7 @@ fn summary(draft: &Draft, selection: &Selection) -> String {
         "Model",
         vec![
             row("Model", "model.default", "(not set)"),
-            row("Provider", "model.provider", "(found out)"),
+            row("Provider", "model.provider", "(follows from the keys)"),
             row("Base URL", "model.base_url", "(the provider's)"),
             row("Engine", "agent.engine", ""),
             row("Max turns", "agent.max_turns", ""),
