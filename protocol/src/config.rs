@@ -28,6 +28,7 @@ mod glance;
 mod keys;
 pub mod mask;
 pub mod path;
+mod pins;
 mod platforms;
 mod problem;
 mod reader;
@@ -41,6 +42,7 @@ mod yaml;
 
 pub use gateway::is_loopback;
 pub use glance::{Glance, channel_variables, glance, list_at, platform_of_variable, text_at};
+pub use pins::Pins;
 pub use secret::{Env, Secret};
 pub use types::{
     Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,
@@ -60,12 +62,18 @@ pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
 
 /// Reads one profile's files. See [`Input`] and [`Loaded`].
 pub fn load(input: Input<'_>) -> Loaded {
+    load_pinned(input, None)
+}
+
+/// The same, with what an administrator pinned laid over them.
+pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
     let (mut reader, root) = open(
         input.profile,
         input.home,
         (&files.0, input.yaml.unwrap_or_default()),
         (&files.1, input.env.unwrap_or_default()),
+        pins,
     );
     let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
     let mut config = ProfileConfig::new(input.profile.clone());
@@ -113,7 +121,7 @@ pub fn routes_for(
     env: (&Utf8Path, &[u8]),
 ) -> (Vec<(String, Route)>, Vec<Problem>) {
     let home = ProfileHome::new(yaml.0.parent().unwrap_or(Utf8Path::new("/")));
-    let (mut reader, root) = open(profile, &home, yaml, env);
+    let (mut reader, root) = open(profile, &home, yaml, env, None);
     let Some(root) = root else { return (Vec::new(), reader.problems.finish()) };
     // The file's other flaws are its own profile's.
     reader.problems = Problems::default();
@@ -127,6 +135,7 @@ fn open<'a>(
     home: &'a ProfileHome,
     yaml: (&Utf8Path, &[u8]),
     env: (&Utf8Path, &[u8]),
+    pins: Option<Pins<'_>>,
 ) -> (Reader<'a>, Option<At>) {
     let (yaml_file, env_file) = (yaml.0.to_string(), env.0.to_string());
     let mut problems = Problems::default();
@@ -146,8 +155,12 @@ fn open<'a>(
         let place = Place { file: yaml_file.clone(), line, column, key: None };
         problems.add(severity, flaw.code, place, flaw.message, fix);
     }
+    let (node, pins) = match pins {
+        Some(pins) => pins::apply(pins, node, &mut dotenv, &mut problems),
+        None => (node, pins::Files::default()),
+    };
     let usable = !problems.any(Severity::Profile);
-    let reader = Reader { profile, home, yaml_file, env_file, dotenv, problems };
+    let reader = Reader { profile, home, yaml_file, env_file, dotenv, problems, pins };
     (reader, usable.then(|| At::root(node)))
 }
 

@@ -3,7 +3,7 @@
 //! A forgotten variable must fail closed, so the list says what passes and never what is removed.
 
 /// Variables that pass by exact name.
-pub const ALLOWED: [&str; 22] = [
+pub const ALLOWED: [&str; 23] = [
     "PATH",
     "HOME",
     "USER",
@@ -26,6 +26,7 @@ pub const ALLOWED: [&str; 22] = [
     "RUST_LOG",
     "RUST_BACKTRACE",
     "LANGUAGE",
+    MANAGED_DIR,
 ];
 
 /// Variables that pass by prefix.
@@ -40,6 +41,10 @@ pub const HERMES_PROFILE: &str = "HERMES_PROFILE";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 /// Names of the inherited descriptors, colon separated: `data:control`.
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+/// Where an administrator's `config.yaml` and `.env` are, which win over every profile's.
+pub const MANAGED_DIR: &str = "HERMES_MANAGED_DIR";
+/// The same where the variable is not set.
+pub const DEFAULT_MANAGED_DIR: &str = "/etc/hermes";
 /// Overrides `gateway.multiplex_profiles`; read by the supervisor from its own environment, and from `.env` by `default`.
 pub const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
 

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::endpoint::RuntimeDir;
 use hermes_protocol::home::IDENTITY_FILES;
 use hermes_protocol::profile::NameError;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome, exit};
+use hermes_protocol::{ProfileHome, ProfileName, RootHome, env, exit};
 
 use crate::disk;
 
@@ -76,7 +76,7 @@ impl Surroundings {
             supervised_slot: get("HERMES_S6_SUPERVISED_CHILD").is_some_and(|value| !value.is_empty()),
             no_color,
             managed: managed(get("HERMES_MANAGED")),
-            managed_dir: path("HERMES_MANAGED_DIR")?.unwrap_or_else(|| "/etc/hermes".into()),
+            managed_dir: path(env::MANAGED_DIR)?.unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.into()),
             editor: ["EDITOR", "VISUAL"].into_iter().find_map(|name| words(get(name))),
         })
     }

@@ -40,7 +40,7 @@ pub(crate) use change::{Change, Note};
 pub(crate) use error::SettingsError;
 use file::Source;
 pub(crate) use file::bytes;
-use judge::Part;
+use judge::{Part, Pinned};
 
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 1024 * 1024;
@@ -104,7 +104,7 @@ impl Draft {
         let document = parse(&yaml)?;
         Ok(Self {
             profile: profile.clone(),
-            part: Part::of(root, profile),
+            part: Part::of(root, profile, Pinned::read(&surroundings.managed_dir)?),
             admin: Administrator::read(&surroundings.managed_dir)?,
             package_manager: admin::package_manager(&home, surroundings),
             home,

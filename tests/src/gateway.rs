@@ -27,6 +27,8 @@ pub fn hermes(home: &Home, args: &[&str]) -> Command {
         .env("HOME", home.user())
         .env("HERMES_HOME", home.root())
         .env("XDG_RUNTIME_DIR", home.runtime())
+        // Not the machine's own.
+        .env("HERMES_MANAGED_DIR", home.user().join("etc"))
         .stdin(Stdio::null());
     command
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use hermes_protocol::config::{self, Input, MAX_FILE_LEN, ProfileConfig, RawClaim};
+use hermes_protocol::config::{self, Input, MAX_FILE_LEN, Pins, ProfileConfig, RawClaim};
 use hermes_protocol::latest::{Claim, Prepare, Problem, Report, Role, Severity};
 use hermes_protocol::{ProfileHome, ProfileName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -44,9 +44,19 @@ pub(crate) async fn load(
     if env.as_ref().is_ok_and(Option::is_some) {
         check_mode(&home.env_file(), &mut problems);
     }
-    let unusable = yaml.is_err() || env.is_err() || !is_writable(home, &mut problems);
+    // What is pinned and cannot be read must not be guessed.
+    let dir = &environment.managed_dir;
+    let pinned = (read(&dir.join("config.yaml"), &mut problems), read(&dir.join(".env"), &mut problems));
+    let files = [&yaml, &env, &pinned.0, &pinned.1];
+    let unusable = files.iter().any(|file| file.is_err()) || !is_writable(home, &mut problems);
     let (yaml, env) = (yaml.unwrap_or_default(), env.unwrap_or_default());
-    let loaded = config::load(Input {
+    let pinned = (pinned.0.unwrap_or_default(), pinned.1.unwrap_or_default());
+    let pins = (pinned.0.is_some() || pinned.1.is_some()).then(|| Pins {
+        dir,
+        yaml: pinned.0.as_ref().map(|b| b.as_slice()),
+        env: pinned.1.as_ref().map(|b| b.as_slice()),
+    });
+    let input = Input {
         profile: name,
         role: prepare.role,
         multiplex: prepare.multiplex,
@@ -54,7 +64,8 @@ pub(crate) async fn load(
         home,
         yaml: yaml.as_ref().map(|b| b.as_slice()),
         env: env.as_ref().map(|b| b.as_slice()),
-    });
+    };
+    let loaded = config::load_pinned(input, pins);
     problems.extend(loaded.problems);
     let mut config = if unusable { None } else { loaded.config };
     if let Some(webhook) = config.as_mut().and_then(|c| c.webhook.as_mut())

@@ -43,6 +43,8 @@ pub(crate) struct Environment {
     pub(crate) log: Option<String>,
     /// `GATEWAY_MULTIPLEX_PROFILES`, for a worker that runs without a supervisor.
     pub(crate) multiplex: Option<String>,
+    /// Where an administrator's files are.
+    pub(crate) managed_dir: camino::Utf8PathBuf,
     /// Everything that may be passed on to children: the allow-list of `protocol::env`.
     pub(crate) base: Vec<(String, String)>,
 }
@@ -59,6 +61,10 @@ impl Environment {
             listen_fdnames: get(env::LISTEN_FDNAMES),
             log: get("RUST_LOG"),
             multiplex: get(env::MULTIPLEX),
+            managed_dir: get(env::MANAGED_DIR)
+                .filter(|dir| !dir.trim().is_empty())
+                .unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.to_owned())
+                .into(),
             base: all.into_iter().filter(|(name, _)| env::is_allowed(name)).collect(),
         }
     }

@@ -63,6 +63,10 @@ impl Document {
         }
     }
 
+    pub(super) fn into_root(self) -> Option<Rc<Node>> {
+        self.0
+    }
+
     fn node(&self, path: &KeyPath) -> Option<Rc<Node>> {
         let mut node = self.0.clone()?;
         for segment in path.segments() {

@@ -90,7 +90,8 @@ impl Reader<'_> {
         for set in spec.credentials {
             let found: Vec<_> = set.iter().filter_map(|field| self.setting(blocks, *field)).collect();
             // What opens a port is not turned on by a YAML leftover.
-            let counts = |found: &Found| spec.binds == Binds::No || found.place.file == self.env_file;
+            let variable = |file: &str| file == self.env_file || self.pins.is_env_file(file);
+            let counts = |found: &Found| spec.binds == Binds::No || variable(&found.place.file);
             if found.len() == set.len() && found.iter().all(counts) {
                 return found.into_iter().next_back().map_or(State::Unset, |last| State::On(last.place));
             }

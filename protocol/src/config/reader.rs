@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::MAX_FILE_LEN;
 use super::dotenv::Dotenv;
+use super::pins;
 use super::problem::{Place, Problems};
 use super::secret::{Env, Secret};
 use super::yaml::{Entry, Node, Value, shorten};
@@ -21,19 +22,21 @@ pub(super) struct At {
     /// Of the key; of the node where there is no key.
     line: u32,
     column: u32,
+    /// It stands in an administrator's file.
+    pinned: bool,
 }
 
 impl At {
     /// The document itself.
     pub(super) fn root(node: Option<Rc<Node>>) -> Self {
-        Self { path: String::new(), node, line: 1, column: 1 }
+        Self { path: String::new(), node, line: 1, column: 1, pinned: false }
     }
 
     /// Below `key`, `a.b` going two levels down.
     pub(super) fn key(&self, path: &str) -> Self {
         path.split('.').fold(self.clone(), |at, key| match at.node.as_ref().and_then(|node| node.get(key)) {
             Some(entry) => at.entry(entry),
-            None => Self { path: join(&at.path, key), node: None, line: at.line, column: at.column },
+            None => Self { path: join(&at.path, key), node: None, ..at },
         })
     }
 
@@ -43,6 +46,7 @@ impl At {
             node: Some(Rc::clone(&entry.value)),
             line: entry.line,
             column: entry.column,
+            pinned: entry.pinned,
         }
     }
 
@@ -78,6 +82,7 @@ impl At {
                     node: Some(Rc::clone(node)),
                     line: node.line,
                     column: node.column,
+                    pinned: self.pinned,
                 })
                 .collect(),
             _ => Vec::new(),
@@ -106,6 +111,8 @@ pub(super) struct Reader<'a> {
     pub(super) env_file: String,
     pub(super) dotenv: Dotenv,
     pub(super) problems: Problems,
+    /// Where pinned values are said to stand.
+    pub(super) pins: pins::Files,
 }
 
 /// What a text may mean as a boolean; YAML 1.1's spellings, quoted or not.
@@ -121,13 +128,15 @@ impl Reader<'_> {
     /// The place of `at`, for problems.
     pub(super) fn place(&self, at: &At) -> Place {
         let key = Some(at.path.clone()).filter(|path| !path.is_empty());
-        Place { file: self.yaml_file.clone(), line: Some(at.line), column: Some(at.column), key }
+        let file = if at.pinned { &self.pins.yaml } else { &self.yaml_file };
+        Place { file: file.clone(), line: Some(at.line), column: Some(at.column), key }
     }
 
     /// The place of a variable, for problems.
     pub(super) fn env_place(&self, name: &str) -> Place {
         let line = self.dotenv.lines.get(name).copied();
-        Place { file: self.env_file.clone(), line, column: None, key: Some(name.to_owned()) }
+        let file = self.pins.of_variable(name).unwrap_or(&self.env_file);
+        Place { file: file.to_owned(), line, column: None, key: Some(name.to_owned()) }
     }
 
     pub(super) fn warn(&mut self, code: &str, place: Place, message: String, fix: &str) {

@@ -70,6 +70,13 @@ impl Env {
         Self(all)
     }
 
+    /// These variables without one.
+    #[must_use]
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     /// Number of variables.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -45,9 +45,16 @@ pub(super) struct Entry {
     pub(super) line: u32,
     pub(super) column: u32,
     pub(super) value: Rc<Node>,
+    /// It stands in an administrator's file.
+    pub(super) pinned: bool,
 }
 
 impl Node {
+    /// Another value in this place.
+    pub(super) fn with(&self, value: Value) -> Self {
+        Self { value, line: self.line, column: self.column, size: self.size, depth: self.depth }
+    }
+
     /// The value under `key`, for a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         match &self.value {
@@ -290,7 +297,7 @@ impl Builder {
                     merges.extend(maps);
                 }
                 Some(Key { text, line, column, .. }) => {
-                    let entry = Entry { key: text, line, column, value: node };
+                    let entry = Entry { key: text, line, column, value: node, pinned: false };
                     if let Some(&at) = index.get(&entry.key) {
                         let first = entries[at].line;
                         let message = format!(

@@ -10,7 +10,7 @@ use hermes_protocol::{ProfileHome, ProfileName};
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::disk;
 use crate::home::Selection;
-use crate::settings::judge::listeners;
+use crate::settings::judge::{Pinned, listeners};
 use crate::setup::{self, Lack};
 
 /// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
@@ -76,7 +76,9 @@ fn read(
     let (yaml, env) = (bytes(&home.config()), bytes(&home.env_file()));
     let multiplexed = settings.filter(|s| s.multiplex);
     let listeners: Vec<BoundListener> = multiplexed.map(listeners).unwrap_or_default();
-    let loaded = config::load(Input {
+    // Files of an administrator that cannot be read are the worker's to complain about.
+    let pinned = Pinned::read(&patient.env.managed_dir).unwrap_or_default();
+    let input = Input {
         profile: name,
         role: if multiplexed.is_some() { Role::Secondary } else { Role::Primary },
         multiplex: None,
@@ -84,7 +86,8 @@ fn read(
         home: &home,
         yaml: yaml.as_deref(),
         env: env.as_deref(),
-    });
+    };
+    let loaded = config::load_pinned(input, pinned.pins());
     (loaded.config, loaded.problems)
 }
 

@@ -67,14 +67,23 @@ impl Administrator {
         typed: &str,
         name: &str,
     ) -> Result<(), SettingsError> {
+        let refused = |file: &Utf8PathBuf| SettingsError::Administrator {
+            doing,
+            key: typed.to_owned(),
+            file: file.clone(),
+        };
         if self.env.iter().any(|(pinned, _)| pinned == name) {
-            return Err(SettingsError::Administrator {
-                doing,
-                key: typed.to_owned(),
-                file: self.env_file.clone(),
-            });
+            return Err(refused(&self.env_file));
         }
-        Ok(())
+        // A pinned key wins over the variable that would beat it.
+        let key = schema::variables().find(|(variable, _)| *variable == name).map(|(_, key)| key);
+        let path = key.and_then(|key| KeyPath::parse(key.path).ok());
+        let beaten = path.is_some_and(|path| {
+            places(&path, key)
+                .iter()
+                .any(|place| self.pinned.iter().any(|pinned| pinned.texts() == place.texts()))
+        });
+        if beaten { Err(refused(&self.yaml)) } else { Ok(()) }
     }
 }
 

@@ -6,6 +6,7 @@
 mod auth;
 mod canary;
 mod chaos;
+mod config;
 mod flag;
 mod inbox;
 mod isolation;

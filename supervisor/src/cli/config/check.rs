@@ -11,13 +11,13 @@ use super::super::output::Output;
 use crate::disk;
 use crate::error::HermesError;
 use crate::home::Selection;
-use crate::settings::judge::Part;
+use crate::settings::judge::{Part, Pinned};
 use crate::status::render;
 
 pub(super) fn run(json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let selection = call.select_strict()?;
     let home = selection.home();
-    let problems = judge(&selection, &home)?;
+    let problems = judge(&selection, &home, call)?;
     let errors = problems.iter().filter(|problem| is_error(problem)).count();
     if json {
         let value = serde_json::json!({
@@ -43,14 +43,15 @@ pub(super) fn run(json: bool, call: &Call, mut out: Output) -> Result<u8, Hermes
 }
 
 /// What a start would say about both files; one that cannot be read at all is an error of its own.
-fn judge(selection: &Selection, home: &ProfileHome) -> Result<Vec<Problem>, HermesError> {
+fn judge(selection: &Selection, home: &ProfileHome, call: &Call) -> Result<Vec<Problem>, HermesError> {
     let bytes = |path: camino::Utf8PathBuf| match disk::read_bounded(&path, MAX_FILE_LEN + 1) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(HermesError::System { doing: "read", object: path.to_string(), source }),
     };
     let (yaml, env) = (bytes(home.config())?, bytes(home.env_file())?);
-    let part = Part::of(&selection.root, &selection.profile);
+    let pinned = Pinned::read(&call.env.managed_dir)?;
+    let part = Part::of(&selection.root, &selection.profile, pinned);
     Ok(part.load(&selection.profile, home, yaml.as_deref(), env.as_deref()).problems)
 }
 

@@ -42,7 +42,8 @@ fn an_administrator_pins_keys_and_variables() {
     let home = home_with("model: {default: mine}\n", "X_TOKEN=mine\n");
     let dir = home.user().join("etc");
     fs_err::create_dir(&dir).unwrap();
-    fs_err::write(dir.join("config.yaml"), "model: {default: pinned}\nmax_turns: 3\n").unwrap();
+    fs_err::write(dir.join("config.yaml"), "model: {default: pinned}\nmax_turns: 3\nwebhook: {port: 1}\n")
+        .unwrap();
     fs_err::write(dir.join(".env"), "X_TOKEN=theirs\nAPI_SERVER_PORT=1\n").unwrap();
     let env = [("HERMES_MANAGED_DIR", dir.as_str())];
     let mut text = String::new();
@@ -52,6 +53,7 @@ fn an_administrator_pins_keys_and_variables() {
         &["set", "agent.max_turns", "5"],
         &["set", "x_token", "x"],
         &["set", "platforms.api_server.port", "5"],
+        &["set", "webhook_port", "5"],
         &["unset", "model.default"],
         &["unset", "X_TOKEN"],
     ] {
