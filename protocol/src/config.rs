@@ -32,6 +32,7 @@ mod pins;
 mod platforms;
 mod problem;
 mod reader;
+pub mod redact;
 pub mod route;
 pub mod schema;
 mod secret;
@@ -41,7 +42,7 @@ mod webhook;
 mod yaml;
 
 pub use gateway::is_loopback;
-pub use glance::{Glance, channel_variables, glance, list_at, platform_of_variable, text_at};
+pub use glance::{Glance, channel_variables, glance, list_at, mcp_commands, platform_of_variable, text_at};
 pub use pins::Pins;
 pub use secret::{Env, Secret};
 pub use types::{

@@ -249,12 +249,6 @@ fn pinned(call: &Call) -> Result<home::Selection, HermesError> {
     Ok(selection.pinned())
 }
 
-/// Said by commands of the tree that are not carried out yet.
-fn not_built(what: &str) -> Result<u8, HermesError> {
-    let message = format!("`hermes {what}` is not built yet");
-    Err(HermesError::Refused { code: exit::UNAVAILABLE, message, hint: None })
-}
-
 /// A worker that this process shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerRequest {

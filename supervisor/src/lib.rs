@@ -47,6 +47,7 @@
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
 
 pub mod app;
+pub mod archive;
 mod child;
 pub mod cli;
 pub mod client;

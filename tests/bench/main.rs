@@ -11,6 +11,7 @@
 
 mod density;
 mod load;
+mod profiles;
 mod proxy;
 mod recovery;
 mod table;
@@ -20,7 +21,7 @@ use table::Table;
 
 type Section = (&'static str, fn(&mut Table));
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("proxy", proxy::keep_alive),
     ("bodies", proxy::bodies),
     ("webhooks", webhooks::burst),
@@ -28,6 +29,7 @@ const SECTIONS: [Section; 7] = [
     ("start", density::start),
     ("recovery", recovery::kill_and_swap),
     ("status", density::status),
+    ("profiles", profiles::run),
 ];
 
 fn main() {

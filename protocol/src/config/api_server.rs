@@ -33,7 +33,9 @@ const PLACEHOLDERS: [&str; 12] = [
 /// Whether a key may guard an API.
 pub(super) fn is_strong(key: &str) -> bool {
     let key = key.trim();
-    key.chars().count() >= MIN_KEY_LEN && !PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str())
+    !super::redact::is_unresolved(key)
+        && key.chars().count() >= MIN_KEY_LEN
+        && !PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str())
 }
 
 /// The settings. `bound` is the gateway's listener, for a secondary: without a key it is reachable by nobody, which is fine.

@@ -114,6 +114,15 @@ pub fn list_at(bytes: &[u8], path: &[&str]) -> Vec<String> {
     }
 }
 
+/// The names of the tool servers that are commands: what a profile starts by itself.
+pub fn mcp_commands(bytes: &[u8]) -> Vec<String> {
+    let (node, flaws) = yaml::parse(bytes);
+    let servers = node.filter(|_| flaws.iter().all(|flaw| !flaw.fatal));
+    let servers = servers.as_ref().and_then(|root| root.get("mcp_servers"));
+    let Some(Value::Map(servers)) = servers.map(|entry| &entry.value.value) else { return Vec::new() };
+    servers.iter().filter(|s| s.value.get("command").is_some()).map(|s| s.key.clone()).collect()
+}
+
 /// The platform that a variable of `.env` belongs to, by its name.
 pub fn platform_of_variable(name: &str) -> Option<&'static str> {
     let listed = |spec: &&catalog::Spec| {
@@ -155,6 +164,9 @@ mod tests {
         assert_eq!(glance(b"model: a/b\n").model.as_deref(), Some("a/b"));
         assert!(glance(b"model: [\n").invalid && glance(b"- 1\n").invalid);
         assert_eq!(glance(b""), Glance::default());
+        let servers = b"mcp_servers: {a: {command: npx}, b: {url: 'https://x'}}\n";
+        assert_eq!(mcp_commands(servers), ["a"]);
+        assert_eq!(mcp_commands(b"mcp_servers: [\n"), Vec::<String>::new());
     }
 
     #[test]

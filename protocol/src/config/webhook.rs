@@ -26,6 +26,13 @@ impl Route {
                  auth, set secret to 'INSECURE_NO_AUTH'."
             ));
         };
+        // What a placeholder says is known to whoever knows the file: an imported profile's route waits for its own secret.
+        if super::redact::is_unresolved(secret.expose()) {
+            return Some(format!(
+                "[webhook] Route '{name}' has a secret that names a variable which is not in this profile's .env. Set the \
+                 variable, or the secret."
+            ));
+        }
         if secret.expose() == NO_AUTH && !host.is_some_and(is_loopback) {
             let host = host.unwrap_or("0.0.0.0");
             return Some(format!(

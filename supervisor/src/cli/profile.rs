@@ -4,15 +4,18 @@ mod alias;
 mod create;
 mod delete;
 mod describe;
+mod export;
+mod import;
 mod look;
+mod progress;
 mod rename;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand, ValueHint};
 use hermes_protocol::{ProfileName, RootHome, config};
 
+use super::Call;
 use super::output::{self, Output};
-use super::{Call, not_built};
 use crate::disk;
 use crate::error::HermesError;
 use crate::home::{self, Surroundings};
@@ -121,7 +124,7 @@ enum ProfileCommand {
         archive: Utf8PathBuf,
         /// Its name here [default: the name in the archive].
         #[arg(value_name = "PROFILE", conflicts_with = "name", value_hint = ValueHint::Other)]
-        profile: Option<String>,
+        here: Option<String>,
         /// Its name here [default: the name in the archive].
         #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
         name: Option<String>,
@@ -190,8 +193,13 @@ pub(super) fn run(args: ProfileArgs, call: &Call) -> Result<u8, HermesError> {
         }
         Some(ProfileCommand::Rename { old, new, json }) => rename::run(&old, &new, json, call, out),
         Some(ProfileCommand::Delete { name, yes, json }) => delete::run(&name, yes, json, call, out),
-        Some(ProfileCommand::Export { .. }) => not_built("profile export"),
-        Some(ProfileCommand::Import { .. }) => not_built("profile import"),
+        Some(ProfileCommand::Export { name, archive, output: to, history, json }) => {
+            let asked = export::Asked { name: &name, output: to.or(archive), history, json };
+            export::run(&asked, call, out)
+        }
+        Some(ProfileCommand::Import { archive, here, name, json }) => {
+            import::run(&archive, name.or(here).as_deref(), json, call, out)
+        }
         Some(ProfileCommand::Describe { name, text, json }) => {
             describe::run(name.as_deref(), text.as_deref(), json, call, out)
         }

@@ -2,7 +2,7 @@
 //! importing share.
 //!
 //! Names are those of 0.19.0's homes and of ours. A name decides where it stands at the top of a home, so that a skill may bring
-//! a `Cargo.lock` or a `bin/` of its own; only what no process ever wants kept (`*.sock`, `*.tmp`, compiled Python) is known
+//! a `Cargo.lock` or a `bin/` of its own; only what no process ever wants kept (`*.sock`, `*.tmp`, hidden locks, compiled Python) is known
 //! by its name alone at any depth.
 
 use camino::Utf8Path;
@@ -42,9 +42,10 @@ const PROCESS: [&str; 11] = [
     "state",
 ];
 
-const HISTORY: [&str; 5] = ["sessions", "backups", "state-snapshots", "checkpoints", ".hermes_history"];
+const HISTORY: [&str; 6] =
+    ["sessions", "backups", "state-snapshots", "checkpoints", ".hermes_history", "kanban"];
 
-const CACHE: [&str; 13] = [
+const CACHE: [&str; 14] = [
     "logs",
     "errors.log",
     "image_cache",
@@ -56,6 +57,7 @@ const CACHE: [&str; 13] = [
     "channel_directory.json",
     "provider_models_cache.json",
     ".skills_prompt_snapshot.json",
+    ".scratch_tip_shown",
     ".update_check",
     ".tirith-install-failed",
 ];
@@ -73,7 +75,83 @@ const INFRASTRUCTURE: [&str; 10] = [
     ".managed",
 ];
 
-const CREDENTIAL: [&str; 4] = ["auth.json", "pairing", "platforms", "webhook_subscriptions.json"];
+const CREDENTIAL: [&str; 3] = ["auth.json", ".op.env", "webhook_subscriptions.json"];
+const CREDENTIAL_DIRECTORIES: [&str; 2] = ["pairing", "platforms"];
+
+/// Where tools keep what they sign in with, below `home/`, which is the home directory of the tools an agent runs.
+const OF_TOOLS: [&str; 22] = [
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".netrc",
+    ".git-credentials",
+    ".npmrc",
+    ".pypirc",
+    ".pgpass",
+    ".my.cnf",
+    ".password-store",
+    ".cache",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/hub",
+    ".config/git/credentials",
+    ".config/op",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".local/share/keyrings",
+];
+
+/// Files that an archive may bring although none is ever written into one: somebody put them there on purpose.
+pub(crate) const BROUGHT: [&str; 2] = [".env", "auth.json"];
+
+/// Whether the entry at `path` goes into an archive; with `history`, sessions and databases do too.
+pub(crate) fn is_exported(path: &Utf8Path, history: bool) -> bool {
+    match class_of(path) {
+        Class::Content => !is_of_tools(path),
+        Class::Identity => is_job(path, history),
+        Class::Database => history && !is_sidecar(path.as_str()),
+        Class::History => history && path.starts_with("sessions"),
+        Class::Process | Class::Cache | Class::Infrastructure | Class::Credential => false,
+    }
+}
+
+/// Whether the entry at `path` is taken out of an archive.
+pub(crate) fn is_imported(path: &Utf8Path, history: bool) -> bool {
+    is_exported(path, history) || BROUGHT.contains(&path.as_str())
+}
+
+fn is_of_tools(path: &Utf8Path) -> bool {
+    let Ok(below) = path.strip_prefix("home") else { return false };
+    below.as_str().starts_with(".env") || OF_TOOLS.iter().any(|place| below.starts_with(place))
+}
+
+/// Scheduled jobs and what belongs to them: not the locks of their scheduler, and what they did only with the history.
+fn is_job(path: &Utf8Path, history: bool) -> bool {
+    let Ok(below) = path.strip_prefix("cron") else { return false };
+    let name = below.components().next().map(|c| c.as_str()).unwrap_or_default();
+    if is_database(name) {
+        return history && !is_sidecar(name);
+    }
+    match name {
+        "output" => history,
+        _ => {
+            !name.starts_with('.')
+                && !name.starts_with("ticker_")
+                && !has_ending(Utf8Path::new(name), &["lock", "pid"])
+        }
+    }
+}
+
+/// A part of a database that means nothing without the moment it was written in.
+pub(crate) fn is_sidecar(name: &str) -> bool {
+    SIDECARS.iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// Ends of the names of such parts.
+pub(crate) const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// What the entry at `path`, relative to a home, is. An entry below one that is not content is what that one is.
 pub(crate) fn class_of(path: &Utf8Path) -> Class {
@@ -82,13 +160,19 @@ pub(crate) fn class_of(path: &Utf8Path) -> Class {
     if path.components().any(|c| c.as_str() == "__pycache__") || has_ending(path, &["pyc", "pyo"]) {
         return Class::Cache;
     }
-    if has_ending(path, &["sock", "tmp"]) {
+    let name = path.file_name().unwrap_or_default();
+    let lock = path.extension() == Some("lock") && (name.starts_with('.') || top == "memories");
+    if has_ending(path, &["sock", "tmp"]) || lock {
         return Class::Process;
     }
     if PROCESS.contains(&top) || top.starts_with(super::staging::PREFIX) {
         return Class::Process;
     }
-    if HISTORY.contains(&top) || top.starts_with("config.yaml.bak") {
+    // Copies that editors and people leave beside a file hold what it holds.
+    if CREDENTIAL.iter().any(|name| top.contains(name)) || top.contains(".env") {
+        return Class::Credential;
+    }
+    if HISTORY.contains(&top) || (top.contains("config.yaml") && top != "config.yaml") {
         return Class::History;
     }
     if CACHE.contains(&top) {
@@ -97,7 +181,7 @@ pub(crate) fn class_of(path: &Utf8Path) -> Class {
     if INFRASTRUCTURE.contains(&top) {
         return Class::Infrastructure;
     }
-    if CREDENTIAL.contains(&top) || top == ".env" || top.starts_with(".env.") || top == ".op.env" {
+    if CREDENTIAL_DIRECTORIES.contains(&top) {
         return Class::Credential;
     }
     if top == "cron" && parts.next().is_some() {
@@ -117,8 +201,7 @@ pub(crate) fn class_of(path: &Utf8Path) -> Class {
 }
 
 fn is_database(name: &str) -> bool {
-    let stem =
-        ["-wal", "-shm", "-journal"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    let stem = SIDECARS.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     [".db", ".sqlite", ".sqlite3"].iter().any(|ending| stem.ends_with(ending))
 }
 
@@ -139,7 +222,7 @@ mod tests {
         for (class_, names) in [
             (
                 Class::Process,
-                "gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x gateway_desired.json",
+                "gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json",
             ),
             (
                 Class::Database,
@@ -147,7 +230,7 @@ mod tests {
             ),
             (
                 Class::History,
-                "sessions sessions/sessions.json backups state-snapshots checkpoints .hermes_history config.yaml.bak.20260101_000000",
+                "sessions sessions/sessions.json backups state-snapshots checkpoints kanban/logs/x .hermes_history config.yaml.bak.20260101_000000 config.yaml~ .config.yaml.swp #config.yaml#",
             ),
             (
                 Class::Cache,
@@ -159,7 +242,7 @@ mod tests {
             ),
             (
                 Class::Credential,
-                ".env .env.bak .op.env auth.json pairing pairing/telegram.json platforms webhook_subscriptions.json tls.pem ssh.key",
+                ".env .env.bak .env~ .env-old env.env.save .op.env auth.json auth.json.old webhook_subscriptions.json.bak pairing pairing/telegram.json platforms webhook_subscriptions.json tls.pem ssh.key",
             ),
             (Class::Identity, "cron/jobs.json cron/output/x"),
             (
@@ -172,5 +255,42 @@ mod tests {
             }
         }
         assert_eq!(class_of(Utf8Path::new("")), Class::Content);
+    }
+
+    #[test]
+    fn what_goes_into_an_archive() {
+        let exported = |path: &str, history| is_exported(Utf8Path::new(path), history);
+        for path in [
+            "config.yaml",
+            "skills/x/.env",
+            "cron",
+            "cron/jobs.json",
+            "cron/scripts/x",
+            "home/notes",
+            "home/.config/x",
+        ] {
+            assert!(exported(path, false), "{path}");
+        }
+        for path in ["state.db", "sessions/x", "cron/output/x", "cron/executions.db"] {
+            assert!(!exported(path, false) && exported(path, true), "{path}");
+        }
+        for path in [
+            ".env",
+            "auth.json",
+            "state.db-wal",
+            "cron/.jobs.lock",
+            "cron/ticker_heartbeat",
+            "cron/executions.db-wal",
+            "home/.ssh/id_rsa",
+            "home/.ssh",
+            "home/.env",
+            "home/.config/gh/hosts.yml",
+            "logs/x",
+            "backups/x",
+            "pairing",
+        ] {
+            assert!(!exported(path, true), "{path}");
+        }
+        assert!(is_imported(Utf8Path::new(".env"), false) && !is_imported(Utf8Path::new(".env.bak"), false));
     }
 }

@@ -8,6 +8,7 @@ use hermes_protocol::{ProfileName, exit};
 
 use super::alias::AliasError;
 use super::copy::CopyError;
+use crate::archive::ArchiveError;
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,43 @@ pub enum ProfileError {
     /// An entry could not be copied; nothing was made.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// `import` of nothing.
+    #[error("Archive not found: {0}")]
+    ArchiveMissing(Utf8PathBuf),
+    /// `import` of something else, or of what is damaged.
+    #[error("not a gzip tar archive: {path}")]
+    NotAnArchive {
+        /// As typed.
+        path: Utf8PathBuf,
+        /// What it is instead.
+        #[source]
+        source: ArchiveError,
+    },
+    /// A member that is refused, or a limit.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// No top directory, or several, and no name.
+    #[error(
+        "Cannot determine profile name from archive. Specify it explicitly: hermes profile import <archive> --name <name>"
+    )]
+    NoName,
+    /// No top directory, or several, for one name.
+    #[error("Profile archive must contain exactly one top-level directory.")]
+    ManyRoots,
+    /// `import` as `default`.
+    #[error(
+        "Cannot import as 'default' — that is the built-in root profile (~/.hermes). Specify a different name: hermes profile import <archive> --name <name>"
+    )]
+    ImportDefault,
+    /// An entry could not be put into an archive; none was made.
+    #[error("cannot export `{path}`")]
+    Export {
+        /// The entry.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Ctrl-C, or the like; nothing was made.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -127,6 +165,13 @@ impl ProfileError {
             | Self::Unreadable { .. }
             | Self::Alias(_)
             | Self::Copy(_)
+            | Self::ArchiveMissing(_)
+            | Self::NotAnArchive { .. }
+            | Self::Archive(_)
+            | Self::NoName
+            | Self::ManyRoots
+            | Self::ImportDefault
+            | Self::Export { .. }
             | Self::Io { .. } => exit::FAILURE,
         }
     }
@@ -139,6 +184,16 @@ impl ProfileError {
                 Some(format!("leave out --clone-channels, or stop it first: hermes gateway stop -p {name}"))
             }
             Self::Unreadable { .. } => Some("correct the file first; it was left as it is".to_owned()),
+            Self::NotAnArchive { .. } => {
+                Some("gzip, zstd and plain tar are read; nothing was imported".to_owned())
+            }
+            Self::Archive(ArchiveError::UnsupportedType { what, .. }) => {
+                Some(format!("it is {what}; nothing was imported"))
+            }
+            Self::Archive(_) => Some("nothing was imported".to_owned()),
+            Self::Export { .. } => {
+                Some("no archive was written; correct that entry and try again".to_owned())
+            }
             Self::Copy(_) => Some("nothing was made; correct that entry and try again".to_owned()),
             Self::Io { .. } => Some("check owner, mode and free space".to_owned()),
             Self::NoConfirmation => Some("add --yes".to_owned()),
@@ -154,6 +209,10 @@ impl ProfileError {
             | Self::NoSkillsWithClone
             | Self::ChannelsWithoutClone
             | Self::Alias(_)
+            | Self::ArchiveMissing(_)
+            | Self::NoName
+            | Self::ManyRoots
+            | Self::ImportDefault
             | Self::Interrupted => None,
         }
     }

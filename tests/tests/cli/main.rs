@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod alias;
+mod archive;
+mod archive_hostile;
 mod completion;
 mod config;
 mod doctor;
 mod help;
 mod interrupted;
+mod kill;
 mod profile;
 mod selection;
 mod setup;

@@ -1,14 +1,12 @@
 //! `hermes profile create`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::time::Duration;
 
 use hermes_protocol::{ProfileName, RootHome, exit};
 
 use super::super::Call;
-use super::super::interrupt::Interrupt;
-use super::super::output::{self, Output};
+use super::super::output::Output;
+use super::progress::Progress;
 use super::{CreateArgs, alias_prefix, not_on_path, parse, tilde};
 use crate::error::HermesError;
 use crate::profile::alias::{AliasDir, AliasError, Created};
@@ -17,9 +15,6 @@ use crate::profile::error::ProfileError;
 use crate::profile::facts::Running;
 use crate::profile::live;
 use crate::skills::sync::Synced;
-
-/// Copies below this many bytes show no progress.
-const SHOW_FROM: u64 = 64 << 20;
 
 pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let cloning = args.clone || args.clone_all || args.clone_from.is_some();
@@ -60,24 +55,11 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
         no_skills: args.no_skills,
         description: args.description.as_deref(),
     };
-    let interrupt = Interrupt::new();
-    let show = cloning && output::stderr_is_terminal();
-    let mut shown = 0;
-    let made = create::create(&plan, &mut |bytes| {
-        if show && bytes != u64::MAX && bytes >= shown + SHOW_FROM {
-            shown = bytes;
-            let _ = write!(std::io::stderr().lock(), "\r  {} MB copied", bytes >> 20);
-        }
-        !interrupt.came_within(Duration::ZERO)
-    });
-    if shown > 0 {
-        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
-    }
+    let mut progress = Progress::new("copied", cloning);
+    let made = create::create(&plan, &mut |bytes| progress.at(bytes));
+    drop(progress);
     let made = made?;
-    let alias = (!args.no_alias).then(|| {
-        call.aliases()
-            .and_then(|dir| dir.create(root, &name, None, &alias_prefix(root)).map(|made| (dir, made)))
-    });
+    let alias = (!args.no_alias).then(|| make_alias(root, &name, call));
     let told = live::announce(root, &call.env, &name);
     if args.json {
         let mut value = json(&name, &made, &plan, alias.as_ref().map(|a| a.as_ref().map(|(_, c)| c)));
@@ -129,6 +111,15 @@ fn about_content(plan: &Plan<'_>, made: &Made, command: &str) -> String {
         let _ = writeln!(text, "⚠ {warning}");
     }
     text
+}
+
+/// Makes the alias of a profile that has just been made.
+pub(super) fn make_alias(
+    root: &RootHome,
+    name: &ProfileName,
+    call: &Call,
+) -> Result<(AliasDir, Created), AliasError> {
+    call.aliases().and_then(|dir| dir.create(root, name, None, &alias_prefix(root)).map(|made| (dir, made)))
 }
 
 /// Says what became of the alias; with the command that further hints name.
