@@ -113,6 +113,31 @@ fn a_profile_that_appears_or_vanishes_without_a_command_is_seen_too() {
     wait::until_true("it is no longer served", || gateway.get("/p/byhand/health", "").status == 404);
 }
 
+#[test]
+fn an_imported_profile_is_served_when_the_command_ends_and_its_routes_wait_for_a_secret_of_their_own() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let coder = gateway.worker("coder");
+    let archive = home.user().join("coder.tar.gz");
+    run(&home, &["profile", "export", "coder", archive.as_str(), "--history"]).ok();
+    let begun = Instant::now();
+    let said = run(&home, &["profile", "import", archive.as_str(), "--name", "new"]).ok();
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    assert!(said.contains("✓ Gateway: profile 'new' is"), "{said}");
+    assert_eq!(gateway.get("/p/new/health", "").status, 200);
+    // The placeholder is no secret: whoever knows the archive would know it.
+    let placeholder = "${PLATFORMS_WEBHOOK_EXTRA_SECRET}";
+    assert!(said.contains("PLATFORMS_WEBHOOK_EXTRA_SECRET"), "{said}");
+    let refused = gateway.hook("/p/new/webhooks/hook", placeholder, "1", r#"{"text":"x"}"#).status;
+    assert!(refused >= 400, "{refused}");
+    home.write("new", ".env", "API_SERVER_KEY=new-api-key-0123456789\nPLATFORMS_WEBHOOK_EXTRA_SECRET=of-its-own\n");
+    wait::until_true("the route works with its own secret", || {
+        gateway.hook("/p/new/webhooks/hook", "of-its-own", "2", r#"{"text":"x"}"#).status == 202
+    });
+    assert_eq!(gateway.worker("coder"), coder, "nobody else was touched");
+}
+
 fn keys(home: &Home, profile: &str) -> Vec<String> {
     let Ok(db) = rusqlite::Connection::open(home.of(profile).join("state.db")) else { return Vec::new() };
     let Ok(mut select) =

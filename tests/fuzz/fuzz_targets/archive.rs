@@ -1,0 +1,42 @@
+//! Archives: any bytes, as they are and as the content of a gzip file, give members or an error, within limits of memory and
+//! time; every member is safe to place and has the content it was said to have. So do configuration texts whose secrets are removed.
+#![no_main]
+
+use std::io::Read as _;
+
+use hermes_supervisor::archive::{self, ArchiveError, Kind, Limits};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: Limits = Limits { members: 1000, total: 4 << 20, ratio: 100, free: 1 << 20 };
+
+fn read(bytes: &[u8]) {
+    let Ok(decoded) = archive::decode(bytes, LIMITS) else { return };
+    let _ = archive::read::<ArchiveError>(decoded, LIMITS, &mut |member, _, content| {
+        assert_eq!(archive::member_path(member.path.as_str().as_bytes()).as_ref(), Some(&member.path));
+        assert!(!member.path.as_str().is_empty() && member.mode <= 0o777 && member.size <= LIMITS.total);
+        if let Kind::Link(target) = &member.kind {
+            assert!(archive::link_stays_inside(&member.path, target.as_str().as_bytes()).is_some());
+        }
+        let mut all = Vec::new();
+        content.read_to_end(&mut all)?;
+        assert_eq!(all.len() as u64, member.size);
+        Ok(())
+    });
+}
+
+fuzz_target!(|data: &[u8]| {
+    read(data);
+    // The checksum of a header is not what keeps anybody out.
+    let mut signed = data.to_vec();
+    for block in signed.chunks_exact_mut(512) {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    signed.extend_from_slice(&[0; 1024]);
+    read(&signed);
+    let packed = archive::compress::<_, (), std::io::Error>(Vec::new(), 1, |to| to.write_all(&signed));
+    read(&packed.expect("memory takes everything").0);
+    let _ = hermes_protocol::config::redact::yaml(data);
+    let _ = hermes_protocol::config::redact::json(data);
+});
