@@ -82,7 +82,7 @@ pub(crate) fn import(
     let Unpacking { into: Some((name, staging, _)), entries, dropped, progress, .. } = unpacking else {
         return Err(if plan.name.is_some() { ProfileError::ManyRoots } else { ProfileError::NoName });
     };
-    let mut settled = settle::settle(staging.path())?;
+    let mut settled = settle::settle(plan.root, &name, staging.path())?;
     skeleton::seed(staging.path()).map_err(ProfileError::io("write", staging.path()))?;
     settled.look(staging.path());
     if !progress(u64::MAX) {

@@ -131,11 +131,31 @@ fn an_imported_profile_is_served_when_the_command_ends_and_its_routes_wait_for_a
     assert!(said.contains("PLATFORMS_WEBHOOK_EXTRA_SECRET"), "{said}");
     let refused = gateway.hook("/p/new/webhooks/hook", placeholder, "1", r#"{"text":"x"}"#).status;
     assert!(refused >= 400, "{refused}");
-    home.write("new", ".env", "API_SERVER_KEY=new-api-key-0123456789\nPLATFORMS_WEBHOOK_EXTRA_SECRET=of-its-own\n");
+    home.write(
+        "new",
+        ".env",
+        "API_SERVER_KEY=new-api-key-0123456789\nPLATFORMS_WEBHOOK_EXTRA_SECRET=of-its-own\n",
+    );
     wait::until_true("the route works with its own secret", || {
         gateway.hook("/p/new/webhooks/hook", "of-its-own", "2", r#"{"text":"x"}"#).status == 202
     });
     assert_eq!(gateway.worker("coder"), coder, "nobody else was touched");
+}
+
+#[test]
+fn an_archive_of_a_default_profile_keeps_no_gateway_from_starting() {
+    let home = Home::new();
+    let archive = home.user().join("default.tar.gz");
+    run(&home, &["profile", "export", "default", "-o", archive.as_str()]).ok();
+    let said = run(&home, &["profile", "import", archive.as_str(), "--name", "twin"]).ok();
+    assert!(
+        said.contains("Removed settings of ports") && said.contains("platforms.webhook.enabled"),
+        "{said}"
+    );
+    let config = home.read("twin", "config.yaml").unwrap();
+    assert!(config.contains("prompt: 'say {text}'") && !config.contains("port: 0"), "{config}");
+    let gateway = Gateway::start(&home);
+    assert_eq!(gateway.get("/p/twin/health", "").status, 200);
 }
 
 fn keys(home: &Home, profile: &str) -> Vec<String> {

@@ -100,6 +100,13 @@ fn about(made: &Imported) -> String {
             made.settled.credentials.join(", ")
         );
     }
+    if !made.settled.ports.is_empty() {
+        let _ = writeln!(
+            text,
+            "  Removed settings of ports, which the default profile opens for all: {}",
+            made.settled.ports.join(", ")
+        );
+    }
     text += &about_code(made);
     if !made.settled.unset.is_empty() {
         let _ = writeln!(
@@ -163,6 +170,7 @@ fn as_json(made: &Imported, alias: Option<&str>, told: &Told) -> serde_json::Val
         "hooks": runs.hooks,
         "scripts": runs.scripts,
         "mcp_servers": runs.servers,
+        "removed_settings": made.settled.ports,
         "unset_variables": made.settled.unset,
         "gateway": told.line(),
         "warnings": made.settled.warnings,

@@ -2,7 +2,9 @@
 //! of everything in it that will run.
 
 use camino::Utf8Path;
-use hermes_protocol::config::{MAX_FILE_LEN, dotenv_edit, redact};
+use hermes_protocol::config::{self, Input, MAX_FILE_LEN, dotenv_edit, edit, redact};
+use hermes_protocol::latest::Role;
+use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -45,14 +47,20 @@ pub(crate) struct Settled {
     pub(crate) unset: Vec<String>,
     /// Messages and answers that waited in the original.
     pub(crate) forgotten: usize,
+    /// Settings that were removed because the gateway's listeners belong to the default profile.
+    pub(crate) ports: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
 
+/// Most settings about ports that are removed.
+const PORTS: usize = 64;
+
 /// Changes what must not stay as it came.
-pub(super) fn settle(home: &Utf8Path) -> Result<Settled, ProfileError> {
+pub(super) fn settle(root: &RootHome, name: &ProfileName, home: &Utf8Path) -> Result<Settled, ProfileError> {
     let credentials = super::BROUGHT.into_iter().filter(|name| home.join(name).exists()).collect();
     let mut settled = Settled { credentials, ..Settled::default() };
     pause_jobs(home, &mut settled)?;
+    give_up_ports(root, name, home, &mut settled)?;
     forget_waiting(home, &mut settled);
     Ok(settled)
 }
@@ -83,6 +91,52 @@ fn names_in(dir: &Utf8Path) -> Vec<String> {
     names.sort_unstable();
     names.truncate(LISTED);
     names
+}
+
+/// Where one gateway serves all profiles, a profile that opens a port of its own would keep the whole gateway from starting. What
+/// says so is removed, by the rule that the gateway itself checks.
+fn give_up_ports(
+    root: &RootHome,
+    name: &ProfileName,
+    home: &Utf8Path,
+    settled: &mut Settled,
+) -> Result<(), ProfileError> {
+    let read = |path: &Utf8Path| disk::read_bounded(path, MAX_FILE_LEN).unwrap_or_default();
+    if !config::glance(&read(&root.profile(&ProfileName::default_profile()).config())).multiplex {
+        return Ok(());
+    }
+    let staged = ProfileHome::new(home);
+    for _ in 0..PORTS {
+        let (yaml, env) = (read(&staged.config()), read(&staged.env_file()));
+        let loaded = config::load(Input {
+            profile: name,
+            home: &staged,
+            role: Role::Secondary,
+            multiplex: Some(true),
+            listeners: &[],
+            yaml: Some(&yaml),
+            env: Some(&env),
+        });
+        let problem = loaded.problems.into_iter().find(|problem| problem.code == "port_binding");
+        let Some(problem) = problem else { return Ok(()) };
+        let key = problem.key.unwrap_or_default();
+        let in_env = problem.file == staged.env_file();
+        let (path, bytes) = if in_env { (staged.env_file(), env) } else { (staged.config(), yaml) };
+        let text = String::from_utf8_lossy(&bytes);
+        let keys: Vec<&str> = key.split('.').collect();
+        let edited =
+            if in_env { dotenv_edit::unset(&text, &key) } else { edit::unset(&text, &keys).ok().flatten() };
+        let Some(edited) = edited else {
+            let file = path.file_name().unwrap_or_default();
+            settled.warnings.push(format!(
+                "`{key}` in {file} opens a port, and a gateway for all profiles will not start with it; remove it"
+            ));
+            return Ok(());
+        };
+        disk::replace(&path, edited.as_bytes()).map_err(ProfileError::io("write", &path))?;
+        settled.ports.push(key);
+    }
+    Ok(())
 }
 
 /// Pauses every job as `hermes cron pause` of 0.19.0 does. A file that cannot be read as jobs is removed: it could not be paused.
