@@ -86,7 +86,8 @@ pub fn yaml(bytes: &[u8]) -> Result<Redacted, RedactError> {
         search(node, &mut Vec::new(), false, &mut found)?;
     }
     let mut replaced = Vec::new();
-    let mut taken = BTreeSet::new();
+    // A name that the text uses already stands for something else.
+    let mut taken: BTreeSet<String> = unresolved(&text, &|_| false).into_iter().collect();
     for secret in &found {
         let path: Vec<&str> = secret.path.iter().map(String::as_str).collect();
         let variable = variable(&secret.path, &mut taken);

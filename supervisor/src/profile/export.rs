@@ -13,6 +13,7 @@ use hermes_protocol::config::{MAX_FILE_LEN, redact};
 use hermes_protocol::{ProfileName, RootHome};
 
 use self::collect::{Collector, Item, What};
+use super::entries::{Class, class_of};
 use super::error::ProfileError;
 use super::staging::sync_directory;
 use crate::archive::{self, Limits};
@@ -48,6 +49,8 @@ pub(crate) struct Exported {
     pub(crate) comments: Vec<Utf8PathBuf>,
     /// Databases.
     pub(crate) databases: Vec<Utf8PathBuf>,
+    /// Files that begin like databases and are none.
+    pub(crate) as_they_are: Vec<Utf8PathBuf>,
     /// Entries that stayed out although they are the profile's own, with the reason.
     pub(crate) left_out: Vec<(String, String)>,
     /// Why an import with the limits there are would refuse it.
@@ -188,11 +191,19 @@ impl Packing<'_> {
         self.buffer.clear();
         (&file).take(AT_ONCE).read_to_end(&mut self.buffer).map_err(failed)?;
         if snapshot::begins_like_one(&self.buffer) {
-            let (snapshot, size) = self.snapshot(item, &place)?;
-            self.done.databases.push(item.path.clone());
-            self.done.bytes += size;
-            tar.file(path, item.mode, item.mtime, size, snapshot)?;
-            return Ok(true);
+            match self.snapshot(&place) {
+                Ok((snapshot, size)) => {
+                    self.done.databases.push(item.path.clone());
+                    self.done.bytes += size;
+                    tar.file(path, item.mode, item.mtime, size, snapshot)?;
+                    return Ok(true);
+                }
+                // Somebody's file that only begins like a database is content like any other.
+                Err(ProfileError::Export { .. }) if class_of(&item.path) == Class::Content => {
+                    self.done.as_they_are.push(item.path.clone());
+                }
+                Err(e) => return Err(e.into()),
+            }
         }
         let size =
             if (self.buffer.len() as u64) < AT_ONCE { self.buffer.len() as u64 } else { size.max(AT_ONCE) };
@@ -242,7 +253,7 @@ impl Packing<'_> {
         }
     }
 
-    fn snapshot(&mut self, item: &Item, place: &Utf8Path) -> Result<(std::fs::File, u64), ProfileError> {
+    fn snapshot(&mut self, place: &Utf8Path) -> Result<(std::fs::File, u64), ProfileError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::Interrupted => ProfileError::Interrupted,
             _ => ProfileError::Export { path: place.to_owned(), source },
@@ -255,12 +266,13 @@ impl Packing<'_> {
         let scratch = self.scratch.as_ref().and_then(|dir| Utf8Path::from_path(dir.path()));
         let Some(scratch) = scratch else { return Err(failed(io::Error::other("the path is not UTF-8"))) };
         let copy = scratch.join("snapshot");
+        // Of an attempt that failed.
+        let _ = fs_err::remove_file(&copy);
         let bytes = self.done.bytes;
         snapshot::take(place, &copy, &mut || (self.progress)(bytes)).map_err(failed)?;
         let file = open(&copy).map_err(failed)?;
         fs_err::remove_file(&copy).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        tracing::debug!(path = %item.path, size, "snapshot taken");
         Ok((file, size))
     }
 }

@@ -337,6 +337,17 @@ fn history_is_one_instant_while_somebody_writes() {
     );
 }
 
+#[test]
+fn what_only_begins_like_a_database_is_content() {
+    let home = Home::new();
+    home.profile("coder");
+    home.write("coder", "workspace/fixture.db", "SQLite format 3\0 and then none");
+    let said = there(&home, &["profile", "export", "coder"]).ok();
+    assert!(said.contains("workspace/fixture.db is no whole database; it was copied as it is"), "{said}");
+    there(&home, &["profile", "import", "coder.tar.gz", "new"]).ok();
+    assert_eq!(home.read("new", "workspace/fixture.db").unwrap(), "SQLite format 3\0 and then none");
+}
+
 /// As 0.19.0 makes it: everything but `.env` and `auth.json`, live files and all.
 #[test]
 fn an_archive_of_0_19_0_is_taken() {

@@ -26,6 +26,12 @@ fn secrets_become_placeholders_and_nothing_else_changes() {
 }
 
 #[test]
+fn names_that_are_taken_are_not_given_again() {
+    let (text, _) = clean("a: ${A_TOKEN}\na_token: hunter22\nA: {token: hunter33}\n");
+    assert_eq!(text, "a: ${A_TOKEN}\na_token: '${A_TOKEN_2}'\nA: {token: '${A_TOKEN_3}'}\n");
+}
+
+#[test]
 fn values_are_known_by_their_looks_wherever_they_stand() {
     for value in [
         "sk-proj-abcDEF123456789",

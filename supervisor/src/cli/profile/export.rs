@@ -88,6 +88,10 @@ fn text(typed: &str, plan: &Plan<'_>, done: &Exported) -> String {
         let _ = writeln!(text, "  Removed keys from comments in {file}");
     }
     list(&mut text, done.left_out.iter().map(|(path, why)| format!("⚠ left out {path}: {why}")));
+    list(
+        &mut text,
+        done.as_they_are.iter().map(|path| format!("⚠ {path} is no whole database; it was copied as it is")),
+    );
     if let Some(why) = &done.too_large {
         let _ = writeln!(text, "⚠ `hermes profile import` will not take this archive: {why}");
     }
@@ -130,6 +134,7 @@ fn json(plan: &Plan<'_>, done: &Exported) -> serde_json::Value {
         "packed_bytes": done.packed,
         "history": plan.history,
         "databases": done.databases,
+        "copied_as_they_are": done.as_they_are,
         "replaced": replaced,
         "comments_cleaned": done.comments,
         "left_out": left_out,
