@@ -1,45 +1,78 @@
-//! A command killed at every step it takes: before each system call that changes something on disk.
+//! Commands with a fault at every step they take: killed, or refused by the system, as they make a call that changes something on disk.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
 use crate::Home;
 use crate::command::Ran;
-use crate::gateway::{binary, hermes};
+use crate::gateway::hermes;
 use crate::tools;
 
-/// The calls by which a command changes what is on disk. `strace` counts each for itself.
-const CALLS: [&str; 13] = [
-    "mkdir",
-    "write",
-    "copy_file_range",
-    "fchmod",
-    "chmod",
-    "fsync",
-    "syncfs",
-    "rename",
-    "renameat2",
-    "link",
-    "symlink",
-    "unlink",
-    "rmdir",
+/// Calls that change a file system, or come between two such changes, as `strace` names them. It counts each for itself.
+pub const CHANGES: [&str; 13] = [
+    "/^mkdir(at)?$",
+    "/^openat$",
+    "/^p?write(64)?$",
+    "/^(copy_file_range|sendfile)$",
+    "/^(sym)?link(at)?$",
+    "/^f?chmod(at)?$",
+    "/^utimensat$",
+    "/^rename(at)?$",
+    "/^renameat2$",
+    "/^unlink(at)?$",
+    "/^rmdir$",
+    "/^fsync$",
+    "/^syncfs$",
 ];
 /// More calls of one kind than any command under test makes.
-const MOST: u32 = 400;
+const MOST: usize = 1000;
 
-/// Runs `hermes` with `args` again and again, each time in a home that `prepare` makes, killed with SIGKILL one step later than the
-/// time before, until it gets through; `check` sees every home afterwards. `skip` calls of `openat` at the start are those that load
-/// the program. Returns how often it was killed.
-pub fn killed_at_every_step(args: &[&str], prepare: impl Fn() -> Home, check: impl Fn(&Home, &str)) -> u32 {
+/// Whose calls are counted, each thread's for itself: the same number may be reached in another thread first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The main thread's alone.
+    Main,
+    /// Every thread's and child's.
+    All,
+}
+
+/// Runs `hermes` with `what` (`signal=KILL:when=3`, `error=ENOSPC:when=3`) injected into `calls`.
+#[expect(clippy::disallowed_methods, reason = "the harness starts the program under a tracer")]
+pub fn traced(home: &Home, args: &[&str], whose: Whose, calls: &str, what: &str) -> Ran {
     tools::need("strace");
+    let plain = hermes(home, args);
+    let mut command = Command::new("strace");
+    command.args((whose == Whose::All).then_some("-f"));
+    command.args(["-qqq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
+    command.arg("-e").arg(format!("inject={calls}:{what}")).arg(plain.get_program()).args(args);
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).output().unwrap().into()
+}
+
+/// A kind of step.
+pub type Step = (Whose, &'static str);
+
+/// Every kind of step a command may take.
+pub fn steps() -> impl Iterator<Item = Step> {
+    [Whose::Main, Whose::All].into_iter().flat_map(|whose| CHANGES.map(|calls| (whose, calls)))
+}
+
+/// The same, killed as it makes its `n`th of `calls`; `None` where it was.
+pub fn killed_at(home: &Home, args: &[&str], (whose, calls): Step, n: usize) -> Option<Ran> {
+    assert!(n < MOST, "{args:?} makes {calls} without end");
+    let ran = traced(home, args, whose, calls, &format!("signal=KILL:when={n}"));
+    ran.code.is_some().then_some(ran)
+}
+
+/// Runs `hermes` with `args` again and again, each time in a home that `prepare` makes, killed one step later than the time before,
+/// until it gets through; `check` sees every home afterwards and is told what happened. Returns how often it was killed.
+pub fn killed_at_every_step(args: &[&str], prepare: impl Fn() -> Home, check: impl Fn(&Home, &str)) -> u32 {
     let mut killed = 0;
-    for call in CALLS {
-        for step in 1..=MOST {
-            assert!(step < MOST, "{args:?} still calls {call} after {step} times");
+    for step in steps() {
+        for n in 1.. {
             let home = prepare();
-            let Some(ran) = run_until(&home, args, call, step) else {
+            let Some(ran) = killed_at(&home, args, step, n) else {
                 killed += 1;
-                check(&home, &format!("killed before {call} number {step}"));
+                check(&home, &format!("killed at {step:?} number {n}"));
                 continue;
             };
             assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -48,17 +81,4 @@ pub fn killed_at_every_step(args: &[&str], prepare: impl Fn() -> Home, check: im
         }
     }
     killed
-}
-
-#[expect(clippy::disallowed_methods, reason = "the harness starts the program under a tracer")]
-/// `None`: it was killed before its `step`th `call`.
-fn run_until(home: &Home, args: &[&str], call: &str, step: u32) -> Option<Ran> {
-    let plain = hermes(home, args);
-    let mut command = Command::new("strace");
-    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-    command.args(["-e", &format!("inject={call}:signal=SIGKILL:when={step}")]);
-    command.arg(binary()).args(args);
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    if output.status.signal() == Some(9) { None } else { Some(output.into()) }
 }

@@ -2,8 +2,6 @@
 //! time; every member is safe to place and has the content it was said to have. So do configuration texts whose secrets are removed.
 #![no_main]
 
-use std::io::Read as _;
-
 use hermes_supervisor::archive::{self, ArchiveError, Kind, Limits};
 use libfuzzer_sys::fuzz_target;
 

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_tests::command::{Ran, masked, run, transcript};
-use hermes_tests::{Gateway, Home, gateway, process, tools, wait};
+use hermes_tests::steps::{CHANGES, Whose, traced};
+use hermes_tests::{Gateway, Home, gateway, process, wait};
 use md5::{Digest as _, Md5};
 use serde_json::Value;
 
@@ -170,7 +171,7 @@ fn clones_keep_their_sources_skills_and_a_blank_profile_says_when_it_has_none() 
     assert_eq!(made["skills"], "+6 new");
     // The list of what is about to be done cannot be put into its place.
     let args = ["profile", "create", "bare", "--no-alias"];
-    let ran = traced(&home, &args, "/^rename(at)?$", "error=EIO:when=1");
+    let ran = traced(&home, &args, Whose::All, "/^rename(at)?$", "error=EIO:when=1");
     assert!(
         ran.out.contains("⚠ Skills could not be seeded. Run `hermes -p bare update` to retry."),
         "{ran:?}"
@@ -178,31 +179,6 @@ fn clones_keep_their_sources_skills_and_a_blank_profile_says_when_it_has_none() 
     assert!(home.of("bare").join("SOUL.md").exists() && !home.of("bare").join(SKILL).exists());
     assert!(run(&home, &["update", "--skills-only"]).ok().contains("  bare: +6 new\n"));
 }
-
-/// Runs `hermes` with a fault injected into its system calls.
-#[expect(clippy::disallowed_methods, reason = "the program under test, under strace")]
-fn traced(home: &Home, args: &[&str], calls: &str, what: &str) -> Ran {
-    tools::need("strace");
-    let plain = gateway::hermes(home, args);
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qqq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}"));
-    command.arg("-e").arg(format!("inject={calls}:{what}")).arg(plain.get_program()).args(args);
-    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.stdin(Stdio::null()).output().unwrap().into()
-}
-
-/// Calls that change a file system, those that only sync it included. `strace` counts each for itself.
-const CHANGES: [&str; 9] = [
-    "/^mkdir(at)?$",
-    "/^write$",
-    "/^rename(at)?$",
-    "/^renameat2$",
-    "/^unlink(at)?$",
-    "/^rmdir$",
-    "/^fsync$",
-    "/^syncfs$",
-    "/^fchmod$",
-];
 
 /// A home before a sync that installs, replaces and leaves something.
 fn before() -> Home {
@@ -255,7 +231,7 @@ fn at_every_step(
     for call in calls {
         for n in 1.. {
             let home = before();
-            let ran = traced(&home, &["update", "--skills-only"], call, &fault(n));
+            let ran = traced(&home, &["update", "--skills-only"], Whose::All, call, &fault(n));
             if !hit(call, &home, &ran) {
                 break;
             }
@@ -277,8 +253,8 @@ fn a_crash_at_any_step_loses_no_skill() {
 #[test]
 fn a_full_disk_at_any_step_loses_no_skill() {
     // A report that cannot be printed is another failure, and a directory that stays is none.
-    let calls: Vec<&str> =
-        CHANGES.into_iter().filter(|call| !call.contains("write") && !call.contains("rmdir")).collect();
+    let counts = |call: &&str| !["write", "rmdir", "openat"].iter().any(|other| call.contains(other));
+    let calls: Vec<&str> = CHANGES.into_iter().filter(counts).collect();
     let fault = |n| format!("error=ENOSPC:when={n}");
     let failed = at_every_step(&calls, fault, |call, _, ran| {
         let said = ran.out.contains("error (") && ran.out.contains("(os error 28)");
