@@ -242,10 +242,10 @@ impl Draft {
     pub(crate) fn unset(&mut self, typed: &str) -> Result<Change, SettingsError> {
         self.may_change()?;
         let path = parse_key(typed)?;
-        let not_set = || SettingsError::NotSet(typed.to_owned());
+        let not_set = |instead| SettingsError::NotSet { key: typed.to_owned(), instead };
         if let Some(name) = route::variable(&path) {
             self.admin.allows_variable("unset", typed, &name)?;
-            self.env.text = dotenv_edit::unset(&self.env.text, &name).ok_or_else(not_set)?;
+            self.env.text = dotenv_edit::unset(&self.env.text, &name).ok_or_else(|| not_set(None))?;
             return Ok(Change {
                 key: typed.to_owned(),
                 file: self.env.path.clone(),
@@ -256,7 +256,12 @@ impl Draft {
         let shown = path.to_string();
         self.admin.allows("unset", &shown, &path)?;
         if !self.document.holds(&path) {
-            return Err(not_set());
+            let elsewhere = self.layers(&self.variables()).get(&path).map(|settled| settled.origin);
+            return Err(not_set(match elsewhere {
+                Some(Origin::Variable(name)) => Some(name.to_owned()),
+                Some(Origin::File(place)) => Some(place.to_string()),
+                Some(Origin::Administrator | Origin::Default) | None => None,
+            }));
         }
         let problems = self.problems();
         let text = edit::unset(&self.yaml.text, &path.texts()).map_err(|e| self.edit_error(&shown, e))?;
@@ -267,7 +272,7 @@ impl Draft {
             self.env.text = env;
             notes.push(Note::Mirrored { variable });
         }
-        self.take(text.ok_or_else(not_set)?)?;
+        self.take(text.ok_or_else(|| not_set(None))?)?;
         if let Some(Settled { origin, .. }) = self.layers(&self.variables()).get(&path) {
             let by = match origin {
                 Origin::Variable(name) => Some((name.to_owned(), self.env.path.clone())),

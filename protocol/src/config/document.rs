@@ -191,8 +191,10 @@ fn typed(node: &Node, cursor: Option<&Cursor>, env: &Env) -> Json {
 
 fn text_of(node: &Node, env: &Env) -> Json {
     match &node.value {
-        Value::Scalar { text, .. } if !node.is_null() => {
-            expand(text, env, |_| ()).unwrap_or_else(|| text.clone()).into()
+        Value::Scalar { text, plain } if !node.is_null() => {
+            // Numbers look like numbers; `on` is a text here.
+            let number = if *plain { by_looks(text).filter(Json::is_number) } else { None };
+            number.unwrap_or_else(|| expand(text, env, |_| ()).unwrap_or_else(|| text.clone()).into())
         }
         _ => typed(node, None, env),
     }

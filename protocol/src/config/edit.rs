@@ -86,7 +86,8 @@ pub fn unset(text: &str, path: &[&str]) -> Result<Option<String>, EditError> {
         new = splice_unset(&new, &layout, path).ok_or_else(|| entangled(path))?;
         let proof = prove(&new, &intended, path);
         // A key that stands twice: the later one counted, and the earlier one would now.
-        let again = proof.is_err() && read(&new)?.is_some_and(|tree| tree::without(tree, path).is_some());
+        let again = proof.is_err()
+            && read(&new).ok().flatten().is_some_and(|tree| tree::without(tree, path).is_some());
         if !again || new.is_empty() {
             return proof.map(|()| Some(format!("{bom}{new}")));
         }

@@ -152,7 +152,9 @@ fn open(selection: &Selection, call: &Call) -> Result<Draft, SettingsError> {
 
 fn get(key: &str, as_json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let draft = open(&call.select_strict()?, call)?;
-    let Some(settled) = draft.get(key)? else { return Err(SettingsError::NotSet(key.to_owned()).into()) };
+    let Some(settled) = draft.get(key)? else {
+        return Err(SettingsError::NotSet { key: key.to_owned(), instead: None }.into());
+    };
     let text = match settled.value {
         value if as_json => format!("{}\n", json::compact(&value)),
         Json::String(text) => format!("{text}\n"),

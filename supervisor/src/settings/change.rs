@@ -7,6 +7,9 @@ use hermes_protocol::config::mask;
 use hermes_protocol::latest::Problem;
 use serde_json::Value as Json;
 
+/// Most characters of a value that are printed.
+const SHOWN: usize = 200;
+
 /// A value that was set or removed in a draft.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
@@ -97,6 +100,10 @@ impl Change {
             Some(value) => {
                 let last = self.key.rsplit('.').next().unwrap_or(&self.key);
                 let value = literal(&mask::masked(last.trim_matches(['"', '\'']), value), true);
+                let value = match value.char_indices().nth(SHOWN) {
+                    Some((end, _)) => format!("{}…", &value[..end]),
+                    None => value,
+                };
                 format!("✓ Set {} = {value} in {}", self.key, self.file)
             }
             None => format!("✓ Set {} in {}", self.key, self.file),

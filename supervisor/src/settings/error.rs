@@ -18,8 +18,13 @@ pub enum SettingsError {
         why: PathError,
     },
     /// Nobody says anything about it.
-    #[error("Config key not set: {0}")]
-    NotSet(String),
+    #[error("Config key not set: {key}")]
+    NotSet {
+        /// As typed.
+        key: String,
+        /// The key or variable that says the same.
+        instead: Option<String>,
+    },
     /// A package manager owns the files.
     #[error("{0}")]
     PackageManaged(String),
@@ -112,7 +117,7 @@ impl SettingsError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Key { .. } | Self::Json { .. } => exit::USAGE,
-            Self::NotSet(_)
+            Self::NotSet { .. }
             | Self::PackageManaged(_)
             | Self::Administrator { .. }
             | Self::Unreadable { .. }
@@ -128,7 +133,7 @@ impl SettingsError {
 
     /// Whether the text is 0.19.0's and stands alone.
     pub fn is_known_text(&self) -> bool {
-        matches!(self, Self::NotSet(_) | Self::PackageManaged(_) | Self::Administrator { .. })
+        matches!(self, Self::NotSet { .. } | Self::PackageManaged(_) | Self::Administrator { .. })
     }
 
     /// The next step.
@@ -154,8 +159,10 @@ impl SettingsError {
             Self::Entangled { .. } => "change it by hand: `hermes config edit`",
             Self::Changed(_) => "try again",
             Self::Io { .. } => "check the directory's owner, mode and free space",
-            Self::NotSet(_)
-            | Self::PackageManaged(_)
+            Self::NotSet { instead, .. } => {
+                return instead.as_ref().map(|by| format!("'{by}' says the same"));
+            }
+            Self::PackageManaged(_)
             | Self::Administrator { .. }
             | Self::TooLong(_)
             | Self::Variable { .. } => return None,

@@ -2,7 +2,7 @@
 //! `.env`.
 #![no_main]
 
-use hermes_protocol::config::{self, Input};
+use hermes_protocol::config::{self, Input, Loaded, Pins};
 use hermes_protocol::latest::Role;
 use hermes_protocol::{ProfileName, RootHome};
 use libfuzzer_sys::fuzz_target;
@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     for (name, role) in [("default", Role::Primary), ("coder", Role::Secondary)] {
         let name: ProfileName = name.parse().expect("a valid name");
         let home = root.profile(&name);
-        let loaded = config::load(Input {
+        let input = Input {
             profile: &name,
             home: &home,
             role,
@@ -23,8 +23,16 @@ fuzz_target!(|data: &[u8]| {
             listeners: &[],
             yaml: Some(yaml),
             env: Some(env),
-        });
-        for problem in &loaded.problems {
+        };
+        // An administrator's files are as hostile as anybody's.
+        let pins = Pins { dir: "/p".into(), yaml: Some(env), env: Some(yaml) };
+        let same = Pins { dir: "/p".into(), yaml: Some(yaml), env: Some(env) };
+        let loads = [None, Some(pins), Some(same)].map(|pins| config::load_pinned(input, pins));
+        // The same once more changes no setting.
+        if let [Loaded { config: Some(alone), .. }, _, Loaded { config: Some(pinned), .. }] = &loads {
+            assert_eq!((&alone.agent, &alone.env), (&pinned.agent, &pinned.env));
+        }
+        for problem in loads.iter().flat_map(|loaded| &loaded.problems) {
             assert!(!problem.message.is_empty() && !problem.file.is_empty());
         }
         let _ = config::routes_for(&name, ("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));

@@ -152,6 +152,7 @@ fn everything_that_is_refused() {
         "config set 1X_API_KEY 1",
         "config set a --json --string 1",
         "config unset agent.nope",
+        "config unset max_turns",
         "config get a..b",
         "config set a -",
     ];

@@ -20,7 +20,7 @@ fn settled(file: &str, env: &str, admin: &str, path: &str) -> Option<(Json, Orig
 fn values_have_the_types_of_their_keys() {
     let file = doc(
         "a: yes\nb: 'yes'\nc: 010\nd: 1e5\ne: 1.5\nf: ~\ng: [1, two, null]\nh: 12345678901234567890\ni: -4\nj: 1_000\n\
-         model: {default: 007, max_tokens: '5'}\ngateway: {multiplex_profiles: on, shared_env: [1, x]}\napprovals: {mode: off}\n",
+         model: {default: 007, max_tokens: '5'}\ngateway: {multiplex_profiles: on, shared_env: [1, on, '2']}\napprovals: {mode: off}\n",
     );
     let get = |path: &str| file.get(&key(path), &Env::default()).unwrap();
     for (path, value) in [
@@ -38,7 +38,7 @@ fn values_have_the_types_of_their_keys() {
         ("model.default", json!("007")),
         ("model.max_tokens", json!(5)),
         ("gateway.multiplex_profiles", json!(true)),
-        ("gateway.shared_env", json!(["1", "x"])),
+        ("gateway.shared_env", json!([1, "on", "2"])),
         ("approvals.mode", json!("off")),
     ] {
         assert_eq!(get(path), value, "{path}");

@@ -109,6 +109,10 @@ impl<'t> Reader<'t> {
         let (start, end) = self.span(span);
         match event {
             Event::Alias(_) => Some(Node { start, end, kind: Kind::Alias }),
+            // Nothing at all; the parser's place is that of whatever follows.
+            Event::Scalar(text, ScalarStyle::Plain, _, _) if text.is_empty() => {
+                Some(Node { start, end: start, kind: Kind::Scalar { quote: None, flow } })
+            }
             Event::Scalar(_, style, _, _) => Some(self.scalar(start, end, *style, flow)),
             Event::SequenceStart(..) => {
                 let flow = self.text[start..end].ends_with('[');

@@ -80,6 +80,14 @@ fn every_way_to_write_a_value() {
         ),
         ("a:\n    b: 1\n", "a.c.d", json!([1, "x"]), "a:\n    b: 1\n    c:\n      d: [1, x]\n"),
         ("a: 1\n...\n", "b", json!(2), "a: 1\nb: 2\n...\n"),
+        ("a:\n  o: {x: 1, }\n  y: one\n   two\n", "a.o", json!(7), "a:\n  o: 7\n  y: one\n   two\n"),
+        ("a: {x: , y: 1}\n", "a.x", json!(2), "a: {x: 2 , y: 1}\n"),
+        ("a: {x: 1, y}\nb: 1\n", "b", json!(2), "a: {x: 1, y}\nb: 2\n"),
+        ("a:\n- []\n- {}\n", "a.1.k", json!(7), "a:\n- []\n- {k: 7}\n"),
+        ("a:\n- # none\n- 1\n", "a.0", json!(7), "a:\n- 7 # none\n- 1\n"),
+        ("a: \"x # y\" # why\n", "a", json!("z"), "a: \"z\" # why\n"),
+        ("a: >+\n  t\n\nb: 1\n", "a", json!(1), "a: 1\nb: 1\n"),
+        ("b:\n  a: >+\n    t\n\n", "b.c", json!(1), "b:\n  a: >+\n    t\n\n  c: 1\n"),
     ] {
         assert_eq!(set_json(before, path, value).as_deref(), Ok(after), "{before:?} {path}");
     }
@@ -99,6 +107,8 @@ fn what_cannot_be_done_is_refused() {
     }
     assert!(matches!(set_json("a: [1]\n", "a.1", json!(2)), Err(EditError::NoSuchItem { .. })));
     assert!(matches!(set_json("a: [1]\n", "a.x", json!(2)), Err(EditError::NoSuchItem { .. })));
+    let anchored = unset("a: &x 1\nb: *x\n", &["a"]);
+    assert!(matches!(anchored, Err(EditError::Entangled { .. })), "{anchored:?}");
     let broken = set_json("a: 1\nb: [\n", "a", json!(2)).unwrap_err();
     assert!(matches!(broken, EditError::Syntax { line: 2.., .. }), "{broken:?}");
 }
@@ -120,6 +130,10 @@ fn removal_takes_the_lines_and_empty_parents() {
         ("a: 1\na: 2\nb: 1\n", "a", "b: 1\n"),
         ("a: 1\n", "a", ""),
         ("a:\nb: 1\n", "a", "b: 1\n"),
+        ("a: {x: 1, }\nb: 1\n", "a.x", "b: 1\n"),
+        ("a:\n- 1\nb: 1\n", "a.0", "a: []\nb: 1\n"),
+        ("a:\n-\n  # a-b\n  x: 1\nb: 1\n", "a.0.x", "a:\n-\n  # a-b\n  {}\nb: 1\n"),
+        ("a:\n-\n  # a-b\n  x: 1\n- 2\n", "a.0", "a:\n- 2\n"),
     ] {
         assert_eq!(removed(before, path), after, "{before:?} {path}");
     }

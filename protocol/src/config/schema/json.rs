@@ -153,7 +153,7 @@ fn of_kind(kind: Kind) -> Json {
             json!({ "enum": words })
         }
         Kind::List => json!({
-            "type": ["array", "string", "null"], "items": { "type": ["string", "number", "boolean"] },
+            "type": ["array", "string", "number", "null"], "items": { "type": ["string", "number", "boolean"] },
         }),
         Kind::Section => json!({ "type": ["object", "null"] }),
         Kind::Any => json!({}),
