@@ -16,31 +16,31 @@ mod change;
 mod error;
 mod file;
 pub(crate) mod judge;
+mod place;
 #[cfg(test)]
 mod tests;
-
-use std::os::unix::fs::DirBuilderExt as _;
+mod whole;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::config::coerce::{self, Coerced};
 use hermes_protocol::config::document::{Document, Layers, Origin, Settled, Shape, places};
 use hermes_protocol::config::dotenv_edit::{self, DotenvError};
 use hermes_protocol::config::edit::{self, EditError};
-use hermes_protocol::config::path::{KeyPath, Segment};
+use hermes_protocol::config::path::KeyPath;
 use hermes_protocol::config::schema::{self, Key};
 use hermes_protocol::config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, ProfileConfig, mask, route};
 use hermes_protocol::latest::Problem;
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 use serde_json::Value as Json;
 
-use crate::disk;
-use crate::home::{Selection, Surroundings};
+use crate::home::Surroundings;
 use admin::Administrator;
 pub(crate) use change::{Change, Note};
 pub(crate) use error::SettingsError;
 use file::Source;
 pub(crate) use file::bytes;
 use judge::{Part, Pinned};
+pub(crate) use whole::{create, may_change, replace_config};
 
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 1024 * 1024;
@@ -178,8 +178,8 @@ impl Draft {
                 }
             }
         }
-        self.env.text = env;
         self.take(yaml)?;
+        self.env.text = env;
         if !rotated.is_empty() {
             notes.push(Note::Rotated { keys: rotated });
         }
@@ -215,13 +215,14 @@ impl Draft {
         if edited.text.len() > MAX_FILE_LEN {
             return Err(SettingsError::TooLong(typed.to_owned()));
         }
-        if let Some(variable) =
-            route::mirror(&path).filter(|name| self.admin.allows_variable("set", typed, name).is_ok())
-        {
-            self.env.text = set_in_env(&self.env.text, variable, &plain(&value))?;
+        let mirror =
+            route::mirror(&path).filter(|name| self.admin.allows_variable("set", typed, name).is_ok());
+        let env = mirror.map(|name| set_in_env(&self.env.text, name, &plain(&value))).transpose()?;
+        self.take(edited.text)?;
+        if let (Some(variable), Some(env)) = (mirror, env) {
+            self.env.text = env;
             notes.push(Note::Mirrored { variable });
         }
-        self.take(edited.text)?;
         notes.extend(edited.replaced.map(|key| Note::Replaced { key }));
         notes.extend(unknown);
         notes.extend(self.beaten(&shown, &path));
@@ -362,7 +363,7 @@ impl Draft {
             return Ok(Vec::new());
         }
         self.may_change()?;
-        make_home(&self.profile, &self.home)?;
+        whole::make_home(&self.profile, &self.home)?;
         let _lock = file::lock(self.home.path())?;
         self.env.expect_unchanged()?;
         self.yaml.expect_unchanged()?;
@@ -391,50 +392,6 @@ impl Draft {
                 Err(error)
             }
         }
-    }
-
-    /// Where a key is really kept: `model.api_base` is `model.base_url`, and `model` is `model.default` where `model` has other
-    /// keys too.
-    fn stored_as(&self, path: &KeyPath, how: As) -> KeyPath {
-        let model = |key: &str| KeyPath::of(["model", key].map(Segment::plain));
-        match path.texts().as_slice() {
-            ["model", "api_base"] => model("base_url"),
-            ["model"] if how != As::Json && self.document.shape(path) == Shape::Mapping => model("default"),
-            _ => path.clone(),
-        }
-    }
-
-    /// `model: vendor/name` is short for `model.default`, which is not lost when another key of `model` is set.
-    fn written_out(&self, path: &KeyPath, notes: &mut Vec<Note>) -> Result<String, EditError> {
-        let text = &self.yaml.text;
-        let [first, _] = path.segments() else { return Ok(text.clone()) };
-        let model = path.up_to(1);
-        if first.text != "model" || self.document.shape(&model) != Shape::Scalar {
-            return Ok(text.clone());
-        }
-        // As it is written, references included.
-        let name = self.document.get(&model, &Env::default()).unwrap_or_default();
-        notes.push(Note::StoredAs { typed: "model".to_owned(), stored: "model.default".to_owned() });
-        Ok(edit::set(text, &["model", "default"], &edit::Value::from(name))?.text)
-    }
-
-    /// An index needs the list it is an index of.
-    fn expect_place(&self, shown: &str, path: &KeyPath) -> Result<(), SettingsError> {
-        for (n, segment) in path.segments().iter().enumerate() {
-            let above = path.up_to(n);
-            let (shape, upto) = (self.document.shape(&above), path.up_to(n + 1));
-            let fits = match shape {
-                Shape::List => segment.is_index() && self.document.holds(&upto),
-                Shape::Mapping => true,
-                Shape::Absent | Shape::Scalar => !segment.is_index() || n == 0,
-            };
-            if !fits {
-                let key = if shape == Shape::List { upto.to_string() } else { shown.to_owned() };
-                let advice = advice(path, &above, shape, segment);
-                return Err(SettingsError::NoSuchItem { key, file: self.yaml.path.clone(), advice });
-            }
-        }
-        Ok(())
     }
 
     fn edit_error(&self, key: &str, error: EditError) -> SettingsError {
@@ -471,60 +428,6 @@ impl Draft {
         let new =
             |problem: &Problem| problem.code != "unknown_key" && !before.iter().any(|old| same(old, problem));
         self.problems().into_iter().filter(new).collect()
-    }
-}
-
-/// Only the root home may be missing: a named profile's was found, or it could not have been selected.
-fn make_home(profile: &ProfileName, home: &ProfileHome) -> Result<(), SettingsError> {
-    let path = home.path();
-    if !profile.is_default() || path.exists() {
-        return Ok(());
-    }
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(SettingsError::io("make", path))
-}
-
-/// Refuses where a package manager owns the files of a home.
-pub(crate) fn may_change(home: &ProfileHome, surroundings: &Surroundings) -> Result<(), SettingsError> {
-    admin::package_manager(home, surroundings).map_or(Ok(()), |text| Err(SettingsError::PackageManaged(text)))
-}
-
-/// Makes a `config.yaml` that says nothing yet: every key as a comment.
-pub(crate) fn create(root: &RootHome, profile: &ProfileName) -> Result<(), SettingsError> {
-    let home = root.profile(profile);
-    make_home(profile, &home)?;
-    let _lock = file::lock(home.path())?;
-    let mut file = Source::open(home.config())?;
-    if file.exists() {
-        return Ok(());
-    }
-    file.text = schema::docs::template(profile.is_default());
-    file.write()
-}
-
-/// Puts a whole new text in the place of `config.yaml`, if it is still what it was.
-pub(crate) fn replace_config(selection: &Selection, text: &[u8], before: &[u8]) -> Result<(), SettingsError> {
-    let home = selection.home();
-    let _lock = file::lock(home.path())?;
-    let file = home.config();
-    if file::bytes(&file)?.unwrap_or_default() != before {
-        return Err(SettingsError::Changed(file));
-    }
-    disk::replace(&file, text).map_err(SettingsError::io("write", file))
-}
-
-/// What to do where an index does not fit.
-fn advice(path: &KeyPath, above: &KeyPath, shape: Shape, segment: &Segment) -> String {
-    let as_key = |s: Segment| Segment { quoted: s.is_index() || s.quoted, ..s };
-    match shape {
-        Shape::List if segment.is_index() => {
-            format!("set the whole list: `hermes config set {above} --json '[...]'`")
-        }
-        Shape::List => format!("'{above}' is a list, whose items are numbered: {above}.0"),
-        _ => format!(
-            "set the whole list (--json), or quote the number to make it a key: '{}'",
-            KeyPath::of(path.segments().iter().cloned().map(as_key))
-        ),
     }
 }
 

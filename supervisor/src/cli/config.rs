@@ -17,7 +17,7 @@ use super::output::Output;
 use super::{Call, json};
 use crate::error::HermesError;
 use crate::home::Selection;
-use crate::instance::{self, Liveness};
+use crate::profile::facts::Running;
 use crate::settings::{As, Change, Draft, SettingsError};
 
 /// How often a change is tried again when another command was faster.
@@ -131,7 +131,7 @@ pub(super) fn run(args: ConfigArgs, call: &Call) -> Result<u8, HermesError> {
             let selection = call.select_strict()?;
             let change = change(&selection, call, |draft| draft.unset(&key))?;
             out.line(&change.farewell())?;
-            say(&change, false, &selection, &mut out)
+            say(&change, false, &selection, call, &mut out)
         }
         ConfigCommand::Edit => edit::run(call, out),
         ConfigCommand::Check { json } => check::run(json, call, out),
@@ -182,7 +182,7 @@ fn set(
     };
     let change = change(&selection, call, |draft| draft.set(key, &value, how))?;
     out.line(&change.echo())?;
-    say(&change, force, &selection, &mut out)
+    say(&change, force, &selection, call, &mut out)
 }
 
 /// Makes one change and writes it. It depends on nothing but the files, so it is simply made again when they changed meanwhile.
@@ -204,13 +204,18 @@ fn change(
 }
 
 /// What else there is to know about a change.
-fn say(change: &Change, force: bool, selection: &Selection, out: &mut Output) -> Result<u8, HermesError> {
+fn say(
+    change: &Change,
+    force: bool,
+    selection: &Selection,
+    call: &Call,
+    out: &mut Output,
+) -> Result<u8, HermesError> {
     for note in change.notes.iter().filter(|note| !(force && note.is_about_an_unknown_key())) {
         out.line(&note.to_string())?;
     }
-    let home = selection.home();
-    let homes = [selection.root.path(), home.path()];
-    if homes.iter().any(|home| matches!(instance::probe(home), Liveness::Running { .. })) {
+    // Asked, not guessed: a gateway may run and not serve this profile.
+    if Running::ask(&selection.root, &call.env).is_running(&selection.profile, &selection.home()) {
         out.line(if change.key == "gateway.admin" {
             "Note: the running gateway takes it over when it is restarted."
         } else {

@@ -21,6 +21,16 @@ fn a_change_is_taken_over_by_the_running_gateway() {
 }
 
 #[test]
+fn a_gateway_that_does_not_serve_the_profile_is_not_promised_to_notice() {
+    let home = Home::with_config(&Home::config("false", ""));
+    home.profile("coder");
+    let _gateway = Gateway::start(&home);
+    let said = |profile: &str| run(&home, &["-p", profile, "config", "set", "timezone", "UTC"]).ok();
+    assert!(!said("coder").contains("running gateway"));
+    assert!(said("default").contains("the running gateway takes it over by itself"));
+}
+
+#[test]
 fn what_an_administrator_pins_holds_in_every_worker() {
     let home = Home::new();
     home.profile("coder");
