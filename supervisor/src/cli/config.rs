@@ -213,6 +213,9 @@ fn say(
 ) -> Result<u8, HermesError> {
     for note in change.notes.iter().filter(|note| !(force && note.is_about_an_unknown_key())) {
         out.line(&note.to_string())?;
+        if note.is_about_an_unknown_key() {
+            out.line("  Use --force to skip this check.")?;
+        }
     }
     // Asked, not guessed: a gateway may run and not serve this profile.
     if Running::ask(&selection.root, &call.env).is_running(&selection.profile, &selection.home()) {

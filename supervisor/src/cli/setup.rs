@@ -199,7 +199,7 @@ fn apply(draft: &mut Draft, changes: &[Change]) -> Result<Vec<String>, HermesErr
             Change::Set(key, value) => draft.set(key, value, As::Schema)?,
             Change::Unset(key) => match draft.unset(key) {
                 Ok(done) => done,
-                Err(SettingsError::NotSet(_)) => continue,
+                Err(SettingsError::NotSet { .. }) => continue,
                 Err(error) => return Err(error.into()),
             },
         };

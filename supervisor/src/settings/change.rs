@@ -163,7 +163,7 @@ impl fmt::Display for Note {
                 if let Some(close) = close {
                     write!(f, "\n  Did you mean: {close}")?;
                 }
-                f.write_str("\n  Use --force to skip this check.")
+                Ok(())
             }
             Self::Mismatch { key, wanted } => {
                 write!(f, "⚠ '{key}' must be {wanted}, which this is not; it was saved as it is.")
