@@ -170,11 +170,14 @@ impl Cursor {
         }
         let mut rows = Vec::new();
         let mut exact = false;
+        // A name with a dot in it is no pattern of two segments.
+        let whole = !name.is_empty() && !name.contains('.');
         for (key, rest) in &self.rows {
-            let (first, rest) = rest.split_once('.').unwrap_or((rest, ""));
-            if !first.is_empty() && (first == name || first == "*") {
-                exact |= first == name;
-                rows.push((*key, rest, first == name));
+            if let Some(rest) = behind(rest, name).filter(|_| whole) {
+                exact = true;
+                rows.push((*key, rest, true));
+            } else if let Some(rest) = behind(rest, "*") {
+                rows.push((*key, rest, false));
             }
         }
         let above = matches!(self.place, Place::Root | Place::Gateway);
@@ -229,6 +232,12 @@ impl Cursor {
         let first = |rest: &'static str| rest.split('.').next().unwrap_or_default();
         self.rows.iter().map(move |(_, rest)| first(rest)).filter(|name| !matches!(*name, "" | "*"))
     }
+}
+
+/// What is left of a pattern behind its first segment, where that is `first`.
+fn behind(pattern: &'static str, first: &str) -> Option<&'static str> {
+    let rest = pattern.strip_prefix(first)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
 }
 
 /// The row of a path of keys; `Ok(None)`: known, and nothing is said about it. The error is the nearest known spelling of the

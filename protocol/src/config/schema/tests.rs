@@ -59,6 +59,8 @@ fn what_nobody_knows_is_unknown_and_near_ones_are_named() {
     ] {
         assert_eq!(path(typed), Err(close.map(str::to_owned)), "{typed}");
     }
+    // One key with a dot in its name is not two.
+    assert_eq!(find(["agent.max_turns"]), Err(None));
 }
 
 /// Two rows for one place would make the later one dead.

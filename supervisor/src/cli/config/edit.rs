@@ -4,6 +4,7 @@
 //! one. A copy that is not taken over is kept, and its path is said.
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::config::MAX_FILE_LEN;
@@ -98,6 +99,10 @@ fn editor(env: &Surroundings) -> Result<Vec<String>, HermesError> {
         let words = shlex::split(line).filter(|words| words.first().is_some_and(|word| !word.is_empty()));
         return words.ok_or_else(|| refused(format!("the editor `{line}` is not a command")));
     }
+    // Whoever names an editor knows what it needs; one that is found would wait for keys that nobody presses.
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("there is no terminal for an editor".to_owned()));
+    }
     let on_path = |name: &&&str| env.path.iter().any(|dir| dir.join(name).is_file());
     match EDITORS.iter().find(on_path) {
         Some(&"code") => Ok(WAITING.map(str::to_owned).to_vec()),
@@ -155,7 +160,11 @@ impl Copy {
     fn make(home: &Utf8Path, bytes: &[u8]) -> Result<Self, HermesError> {
         let failed =
             |source| HermesError::System { doing: "make a copy in", object: home.to_string(), source };
-        let dir = tempfile::Builder::new().prefix(".edit-").tempdir_in(home).map_err(failed)?;
+        let dir = tempfile::Builder::new()
+            .prefix(".edit-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in(home)
+            .map_err(failed)?;
         let dir = Utf8PathBuf::from_path_buf(dir.keep())
             .unwrap_or_else(|path| path.to_string_lossy().into_owned().into());
         let file = dir.join("config.yaml");

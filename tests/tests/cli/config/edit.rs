@@ -63,6 +63,8 @@ fn what_cannot_be_read_is_kept_and_never_put_in_place() {
     let error = edit(&home, "EDITOR", &format!("'{script}'")).fails(1);
     let kept = copies(&home);
     assert_eq!(kept.len(), 1);
+    let mode = fs_err::metadata(home.root().join(&kept[0])).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "editors leave copies beside it");
     let copy = home.root().join(&kept[0]).join("config.yaml");
     assert!(error.contains(&format!("{copy}:3:")) && error.contains("is as it was"), "{error}");
     assert_eq!(fs_err::read_to_string(&copy).unwrap(), "a: 1\nb: [\n");
@@ -84,6 +86,14 @@ fn an_editor_that_fails_changes_nothing_and_loses_nothing() {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(home.read("default", "config.yaml").unwrap(), "a: 1\n");
+}
+
+#[test]
+fn without_an_editor_and_a_terminal_nothing_is_opened() {
+    let home = home_with("a: 1\n", "");
+    let ran: Ran = hermes(&home, &["config", "edit"]).output().unwrap().into();
+    assert!(ran.fails(1).contains("there is no terminal for an editor"));
+    assert_eq!(copies(&home), Vec::<String>::new());
 }
 
 #[test]
