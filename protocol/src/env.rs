@@ -45,6 +45,8 @@ pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 pub const MANAGED_DIR: &str = "HERMES_MANAGED_DIR";
 /// The same where the variable is not set.
 pub const DEFAULT_MANAGED_DIR: &str = "/etc/hermes";
+/// Listening sockets that a gateway hands to the program it becomes: its process id, then `descriptor=address` for each.
+pub const LISTENERS: &str = "HERMES_LISTENERS";
 /// Overrides `gateway.multiplex_profiles`; read by the supervisor from its own environment, and from `.env` by `default`.
 pub const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
 
@@ -59,7 +61,8 @@ pub fn may_be_shared(name: &str) -> bool {
     let valid = !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    let reserved = matches!(name, HERMES_HOME | HERMES_PROFILE | LISTEN_FDS | LISTEN_FDNAMES | "LISTEN_PID");
+    let reserved =
+        matches!(name, HERMES_HOME | HERMES_PROFILE | LISTEN_FDS | LISTEN_FDNAMES | LISTENERS | "LISTEN_PID");
     valid
         && !reserved
         && !name.ends_with("_BOT_TOKEN")
@@ -83,7 +86,16 @@ mod tests {
     #[test]
     fn identities_of_one_profile_cannot_be_shared() {
         assert!(may_be_shared("OPENAI_API_KEY"));
-        for no in ["TELEGRAM_BOT_TOKEN", "API_SERVER_KEY", "WEBHOOK_SECRET", "A=B", "", "1X", "HERMES_HOME"] {
+        for no in [
+            "TELEGRAM_BOT_TOKEN",
+            "API_SERVER_KEY",
+            "WEBHOOK_SECRET",
+            "A=B",
+            "",
+            "1X",
+            "HERMES_HOME",
+            LISTENERS,
+        ] {
             assert!(!may_be_shared(no), "{no}");
         }
     }

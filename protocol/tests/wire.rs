@@ -140,6 +140,7 @@ fn requests() -> Vec<ClientRequest> {
         ClientRequest::Rescan { profile: Some(coder()) },
         ClientRequest::Release { profile: coder() },
         ClientRequest::Renamed { from: coder(), to: coder() },
+        ClientRequest::Renew,
     ]
 }
 
@@ -171,7 +172,7 @@ macro_rules! named {
 named! {
     ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, Quiesce }
     FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded }
-    ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed }
+    ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed, Renew }
     ClientReply { Progress, Gateway, Profile, Done, Refused }
 }
 

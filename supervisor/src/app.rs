@@ -2,8 +2,8 @@
 //!
 //! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
 //! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `start` the order at start,
-//! `fleet` who is served, `claims` and `served` the rules, `requests` what the command line may ask, `board` what status surfaces
-//! see.
+//! `fleet` who is served, `claims` and `served` the rules, `requests` what the command line may ask, `renew` how this process becomes
+//! the next release, `board` what status surfaces see.
 
 use std::fmt;
 use std::io;
@@ -20,18 +20,20 @@ use crate::error::HermesError;
 use crate::home::Surroundings;
 use crate::instance::{self, Instance, Liveness};
 use crate::metrics::AdminError;
-use crate::proxy::{BindError, StartError};
+use crate::proxy::{BindError, Inherited, StartError};
 
 mod board;
 mod claims;
 mod fleet;
 mod gateway;
 mod release;
+mod renew;
 mod requests;
 mod served;
 mod start;
 
 pub(crate) use board::Board;
+use gateway::Ended;
 pub(crate) use gateway::Gateway;
 
 /// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.
@@ -192,6 +194,8 @@ fn setup(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Error
 
 /// Runs the gateway until it is told to stop, in a runtime of its own; the result is the exit code.
 pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
+    // First of all: so far no socket of ours can have the number of one that was handed over.
+    let inherited = Inherited::take(std::env::var_os(hermes_protocol::env::LISTENERS).as_deref());
     let surroundings = Surroundings::from_process()?;
     let home = options.root.profile(&options.profile);
     let path = home.path();
@@ -207,9 +211,12 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
     let argv = std::env::args().collect();
     let instance = Instance::acquire(path, &options.profile, argv, runtime_dir.path())?;
     raise_descriptor_limit();
-    let result = within_runtime(gateway::run(options, runtime_dir));
+    let result = within_runtime(gateway::run(options, runtime_dir, inherited));
     instance.release();
-    Ok(result?)
+    Ok(match result? {
+        Ended::Stopped(code) => code,
+        Ended::Renewing(renewal) => renew::execute(&renewal),
+    })
 }
 
 /// Does what a start does as far as the decision about admission, and starts nothing.

@@ -132,7 +132,9 @@ enum GatewayCommand {
     Stop,
     /// Replace one profile's worker without a gap, or without -p every worker, one after the other.
     #[command(
-        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78).\n\n\
+        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78). Where \
+        the program on disk is another one than the one that runs, that one checks everything, \
+        and the gateway takes it up in place: turns finish, connections wait, process id and ports stay.\n\n\
         Examples:\n  hermes gateway restart -p coder\n  hermes gateway restart"
     )]
     Restart,

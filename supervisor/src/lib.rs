@@ -44,6 +44,10 @@
 //! **Order at stop.** Quiesce (readiness off, listeners closed) → drain requests → drain workers → SIGTERM → SIGKILL → release;
 //! each phase has a deadline; a second signal jumps to SIGTERM, a third to SIGKILL. The lock is released last.
 //!
+//! **Becoming the next release.** As a stop, but the listening sockets stay open, and last of all this process executes the
+//! program that is on disk. What connects meanwhile waits in the backlog; the new program finds the sockets by a variable and
+//! starts as always. A stop signal on the way makes it a stop.
+//!
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
 
 pub mod app;
@@ -61,6 +65,7 @@ mod link;
 pub mod logging;
 pub mod metrics;
 mod profile;
+mod program;
 pub mod proxy;
 pub mod report;
 mod server;

@@ -34,7 +34,8 @@
 //!
 //! **End.** [`Proxy::quiesce`] closes the listeners; [`Proxy::drain`] lets requests finish, answers new ones on kept
 //! connections with 503 and `Connection: close`; [`Proxy::stop`] drops the rest and joins the threads. Dropping a [`Proxy`] is
-//! the same as stopping it without waiting.
+//! the same as stopping it without waiting. [`Proxy::keep_listeners`] before all of that leaves the sockets open for the program
+//! that this process becomes.
 
 mod answer;
 mod body;
@@ -44,6 +45,7 @@ mod counters;
 mod decide;
 mod exchange;
 mod head;
+mod inherit;
 mod listener;
 mod pool;
 mod request;
@@ -60,6 +62,7 @@ use std::time::Duration;
 use hermes_protocol::latest::GatewaySettings;
 
 pub use counters::{LATENCY_BOUNDS_MS, Totals};
+pub use inherit::Inherited;
 pub use listener::{BindError, BindFailure, Bound};
 pub use route::{Availability, Publisher, Reader, Route, Table};
 pub use server::{DrainReport, Proxy, StartError};

@@ -2,10 +2,19 @@
 //!
 //! SIGTERM, SIGINT and SIGHUP are a planned stop; each further one makes it more urgent. SIGUSR1 replaces every worker, one
 //! after the other.
+//!
+//! Before this process becomes another program, [`Signals::give_back`] leaves the stop signals to the system again: one that
+//! comes while nobody can listen ends the process instead of being lost.
 
 use std::io;
+use std::time::Duration;
 
+use nix::sys::signal::SigHandler;
+use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long a signal that was caught may take to be told.
+const TOLD: Duration = Duration::from_millis(10);
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +52,37 @@ impl Signals {
             _ = self.user1.recv() => Interrupt::Reload,
         }
     }
+
+    /// From now on a stop signal ends this process. One that came before is the result.
+    pub(crate) async fn give_back(&mut self) -> Option<&'static str> {
+        use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            if let Err(error) = default_action(signal) {
+                tracing::warn!(%signal, %error, "a signal keeps its handler");
+            }
+        }
+        let stop = async {
+            loop {
+                if let Interrupt::Stop(name) = self.next().await {
+                    return name;
+                }
+            }
+        };
+        tokio::time::timeout(TOLD, stop).await.ok()
+    }
+}
+
+#[expect(unsafe_code, reason = "`sigaction` takes any handler")]
+fn default_action(signal: nix::sys::signal::Signal) -> nix::Result<SigHandler> {
+    // SAFETY: the default action runs no code of this process.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }
+}
+
+/// What a service manager is told when the program replaces itself: its next word is the new one's `READY=1`.
+pub(crate) fn reloading() -> String {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    let stamp = now.map(|now| format!("\nMONOTONIC_USEC={}", now.as_micros())).unwrap_or_default();
+    format!("RELOADING=1{stamp}")
 }
 
 /// Tells a service manager how far we are (`sd_notify`); nothing happens without one.

@@ -5,9 +5,11 @@
 //! one. Only `cargo install` is carried out (`cargo`), with the source, the features and the root that it was called with
 //! before; cargo replaces the executable as its last step, so a failed build leaves the old one.
 //!
-//! A gateway that runs is not touched: its supervisor starts every worker from the image it runs itself, so replacing workers
-//! would bring none of the new release. It has to be restarted, and the command for that is named.
+//! A supervisor starts every worker from the image it runs itself, so replacing workers would bring none of a new release. A
+//! gateway that runs (`running`) is asked to take the new program up in place (`renew`); where it cannot, the command that
+//! restarts it is named.
 
 pub(crate) mod cargo;
 pub(crate) mod origin;
+pub(crate) mod renew;
 pub(crate) mod running;

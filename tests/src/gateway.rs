@@ -17,9 +17,14 @@ pub fn binary() -> std::path::PathBuf {
 }
 
 /// A command of `hermes` with only this home's environment.
-#[expect(clippy::disallowed_methods, reason = "the harness starts the program under test")]
 pub fn hermes(home: &Home, args: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    hermes_at(&binary(), home, args)
+}
+
+/// The same of a program in another place.
+#[expect(clippy::disallowed_methods, reason = "the harness starts the program under test")]
+pub fn hermes_at(program: &std::path::Path, home: &Home, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(args)
         .env_clear()
@@ -58,15 +63,27 @@ impl<'a> Gateway<'a> {
         gateway
     }
 
+    /// [`Self::start`] of a program in another place.
+    pub fn start_at(program: &std::path::Path, home: &'a Home) -> Self {
+        let mut gateway = Self::spawn_at(program, home, &[], &[]);
+        gateway.wait_settled();
+        gateway
+    }
+
     /// Starts `hermes [args] gateway run` with more environment and does not wait.
     pub fn spawn(home: &'a Home, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn_at(&binary(), home, args, env)
+    }
+
+    /// [`Self::spawn`] of a program in another place.
+    pub fn spawn_at(program: &std::path::Path, home: &'a Home, args: &[&str], env: &[(&str, &str)]) -> Self {
         let log = fs_err::OpenOptions::new()
             .create(true)
             .append(true)
             .open(home.user().join("gateway.out"))
             .unwrap();
         let (log, _) = log.into_parts();
-        let mut command = hermes(home, args);
+        let mut command = hermes_at(program, home, args);
         command.args(["gateway", "run", "-v"]).envs(env.iter().copied());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Self { home, child: command.spawn().unwrap() }

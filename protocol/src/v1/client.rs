@@ -63,6 +63,10 @@ pub enum ClientRequest {
         /// The new name.
         to: ProfileName,
     },
+    /// Become the program that is on disk now: drain, end every worker, execute it in the same process with the listening
+    /// sockets open, start the workers of that one. `Done` comes before any of it; a `Progress` before that says that the
+    /// request came from inside a worker, whose end its sender must not wait for.
+    Renew,
 }
 
 /// One frame of the supervisor's answer.

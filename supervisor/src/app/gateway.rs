@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::claims::{self, Claims};
+use super::renew::Renewal;
 use super::start::Abandoned;
 use super::{AppError, Board, CheckOptions, CheckReport, GatewayOptions, setup};
 use crate::desired::Desired;
-use crate::proxy::{Proxy, Publisher};
+use crate::proxy::{Inherited, Proxy, Publisher};
 use crate::server::{self, Request};
 use crate::shutdown;
-use crate::signal::{Interrupt, Signals, notify_manager};
+use crate::signal::{self, Interrupt, Signals, notify_manager};
 use crate::supervise::GatewayView;
 use crate::supervise::actor::{self, Common, Decision, FleetEvent, Terms};
 use crate::supervise::env::{Environment, multiplex_override};
@@ -74,12 +75,29 @@ pub(crate) struct Gateway {
     pub(super) hung_up: (mpsc::Sender<ProfileName>, mpsc::Receiver<ProfileName>),
     /// When the primary's generation is ready, the others must be told of what changed.
     renew_others: Option<u64>,
+    /// Listening sockets from before this process became this program.
+    pub(super) inherited: Inherited,
+    /// Everything is taken down in order to become another program.
+    pub(super) renewal: Option<Renewal>,
+}
+
+/// How the life of a gateway ended.
+pub(super) enum Ended {
+    /// With this exit code.
+    Stopped(u8),
+    /// As another program.
+    Renewing(Renewal),
 }
 
 /// The whole life of a gateway that holds its lock.
-pub(super) async fn run(options: GatewayOptions, runtime: RuntimeDir) -> Result<u8, AppError> {
+pub(super) async fn run(
+    options: GatewayOptions,
+    runtime: RuntimeDir,
+    inherited: Inherited,
+) -> Result<Ended, AppError> {
     let manager = std::env::var_os("NOTIFY_SOCKET");
     let (mut gateway, requests) = Gateway::new(options.root, options.profile, runtime)?;
+    gateway.inherited = inherited;
     let path = gateway.runtime.supervisor_socket()?;
     let listener = server::listen(&path).map_err(setup("listen on", &path))?;
     let tracker = gateway.common.tracker.clone();
@@ -94,18 +112,21 @@ pub(super) async fn run(options: GatewayOptions, runtime: RuntimeDir) -> Result<
         Ok(()) => {
             notify_manager(manager.as_deref(), "READY=1");
             let cause = gateway.serve().await;
-            notify_manager(manager.as_deref(), "STOPPING=1");
-            tracing::info!("stopping: {cause}");
-            Ok(exit::OK)
+            let renews = gateway.renewal.is_some();
+            let word = if renews { signal::reloading() } else { "STOPPING=1".to_owned() };
+            notify_manager(manager.as_deref(), &word);
+            tracing::info!("{}: {cause}", if renews { "taking up the program on disk" } else { "stopping" });
+            gateway.keep_listeners().await;
+            Ok(())
         }
         Err(Abandoned::Asked(cause)) => {
             tracing::info!("stopping before the start was complete: {cause}");
-            Ok(exit::OK)
+            Ok(())
         }
         Err(Abandoned::Failed(error)) => Err(error),
     };
     let drain = match (&result, &gateway.settings) {
-        (Ok(_), Some(settings)) => Duration::from_millis(settings.drain_ms),
+        (Ok(()), Some(settings)) => Duration::from_millis(settings.drain_ms),
         _ => Duration::ZERO,
     };
     shutdown::run(&mut gateway, drain).await;
@@ -114,7 +135,13 @@ pub(super) async fn run(options: GatewayOptions, runtime: RuntimeDir) -> Result<
         tracing::warn!(%error, "the command socket cannot be removed");
     }
     let _ = fs_err::remove_dir(gateway.runtime.path());
-    result
+    result?;
+    if gateway.renewal.is_some()
+        && let Some(name) = gateway.signals.give_back().await
+    {
+        gateway.stop_instead(name);
+    }
+    Ok(gateway.renewal.take().map_or(Ended::Stopped(exit::OK), Ended::Renewing))
 }
 
 /// What a start would meet; nobody is admitted.
@@ -196,6 +223,8 @@ impl Gateway {
             released: BTreeMap::new(),
             hung_up: mpsc::channel(16),
             renew_others: None,
+            inherited: Inherited::default(),
+            renewal: None,
         };
         Ok((gateway, requests_sender))
     }

@@ -24,7 +24,7 @@ pub(super) const SLACK: Duration = Duration::from_secs(15);
 type Replies = mpsc::Sender<ClientReply>;
 
 impl Gateway {
-    /// Carries out a request. True: stop the gateway.
+    /// Carries out a request. True: take the gateway down, to stop or to become another program.
     pub(super) async fn on_request(&mut self, request: Request) -> bool {
         let Request { what, pid, replies } = request;
         let waits = !self.is_inside(pid);
@@ -67,6 +67,7 @@ impl Gateway {
                     .await;
                 return true;
             }
+            ClientRequest::Renew => return self.renew(waits, &replies).await,
         }
         false
     }
@@ -81,19 +82,29 @@ impl Gateway {
         false
     }
 
-    /// While stopping, nothing is possible. True: stop harder.
+    /// While stopping, nothing is possible, but to stop for good where that was not meant. True: stop harder.
     pub(crate) async fn next_while_stopping(&mut self) -> bool {
         match self.next().await {
             Happened::Signal(Interrupt::Stop(name)) => {
+                if self.stop_instead(name) {
+                    return false;
+                }
                 tracing::warn!("{name} again: stopping harder");
                 true
             }
             Happened::Request(Request { what: ClientRequest::Shutdown, replies, .. }) => {
+                self.stop_instead("asked to");
                 answer(&replies, done("the gateway is stopping")).await;
                 false
             }
             Happened::Request(request) => {
-                answer(&request.replies, refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
+                let reply = if self.renewal.is_some() {
+                    let hint = Some("try again in a moment".to_owned());
+                    refused(exit::RESTART, "the gateway is taking up its new program", hint)
+                } else {
+                    refused(exit::UNAVAILABLE, "the gateway is stopping", None)
+                };
+                answer(&request.replies, reply).await;
                 false
             }
             Happened::Fleet(event) => {

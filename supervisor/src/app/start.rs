@@ -49,7 +49,8 @@ impl Gateway {
     pub(super) async fn start(&mut self) -> Result<(), Abandoned> {
         let primary = self.first_report().await?;
         let settings = self.accept_settings(&primary).await?;
-        let bound = Bound::bind(&settings).map_err(AppError::Bind)?;
+        let inherited = std::mem::take(&mut self.inherited);
+        let bound = Bound::bind_with(&settings, inherited).map_err(AppError::Bind)?;
         let admin = match &settings.admin {
             Some(address) => Some(Admin::bind(address).await?),
             None => None,

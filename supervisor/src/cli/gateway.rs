@@ -9,7 +9,9 @@ use hermes_protocol::latest::{ClientRequest, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome, exit};
 
 use super::RunArgs;
+use super::interrupt::Interrupt;
 use super::output::Output;
+use super::update::gateways::{self, take_up};
 use crate::app::{self, CheckOptions, CheckReport, GatewayOptions};
 use crate::client::{Client, ClientError, Outcome};
 use crate::error::HermesError;
@@ -17,6 +19,8 @@ use crate::home::{Selection, Surroundings};
 use crate::instance::{self, Liveness};
 use crate::logging::{self, Verbosity};
 use crate::status::render;
+use crate::update::renew::Renewal;
+use crate::update::running::Running;
 
 /// Time a worker has to start, drain and be replaced, before the command gives up waiting (the gateway goes on).
 const ONE: Duration = Duration::from_secs(180);
@@ -242,8 +246,14 @@ fn shutdown(client: Client, home: &camino::Utf8Path, mut out: Output) -> Result<
 /// `hermes gateway restart`.
 pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
     let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    let is_own = home == *selection.home().path() && !name.is_default();
+    if (!selection.is_named() || is_own)
+        && let Some(code) = renew(selection, is_own, env, &mut out)?
+    {
+        return Ok(code);
+    }
     if selection.is_named() {
-        let name = &selection.profile;
         let request = ClientRequest::Restart { profile: name.clone() };
         return ask(client, &request, ONE, &format!("✓ Restarted profile {name}"), out);
     }
@@ -262,6 +272,38 @@ pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output
     drop(client);
     let Some(client) = connect(&home, env)? else { return Err(not_running(&home)) };
     ask(client, &ClientRequest::Reload, ALL, "✓ Restarted every profile", out)
+}
+
+/// Brings a gateway to the program that has taken the place of its own; `None` where it runs what is on disk.
+fn renew(
+    selection: &Selection,
+    is_own: bool,
+    env: &Surroundings,
+    out: &mut Output,
+) -> Result<Option<u8>, HermesError> {
+    let whose = if is_own { selection.profile.clone() } else { ProfileName::default_profile() };
+    let Some(running) = Running::find(&selection.root, &whose) else { return Ok(None) };
+    let Some(program) = running.replaced_by() else { return Ok(None) };
+    let interrupt = Interrupt::new();
+    let wait = |time| interrupt.came_within(time);
+    match take_up(&running, &selection.root, program, env, &wait)? {
+        Renewal::Done(facts) => {
+            out.write(&gateways::done(&running, &facts))?;
+            Ok(Some(if facts.missing.is_empty() { exit::OK } else { exit::FAILURE }))
+        }
+        Renewal::Accepted(line) => {
+            out.line(&format!("✓ {line}"))?;
+            Ok(Some(exit::OK))
+        }
+        Renewal::TooOld => Err(HermesError::Known {
+            code: exit::FAILURE,
+            message: format!(
+                "the gateway (PID {}) is of a release that cannot take up the program on disk by itself",
+                running.pid
+            ),
+            hint: Some(format!("restart it: {}", running.restart)),
+        }),
+    }
 }
 
 fn ask(

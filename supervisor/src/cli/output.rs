@@ -7,6 +7,11 @@ pub(super) fn warn(text: &str) {
     let _ = writeln!(io::stderr().lock(), "warning: {text}");
 }
 
+/// What is being done, on standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "  {text}");
+}
+
 /// Whether somebody watches standard error, so that progress can be shown.
 pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()

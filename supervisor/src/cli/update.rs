@@ -1,5 +1,6 @@
 //! `hermes update`: a new release, and the skills that come with this one.
 
+pub(super) mod gateways;
 mod program;
 mod skills;
 
@@ -14,8 +15,8 @@ use crate::watch;
 #[derive(Debug, Args)]
 #[command(
     after_help = "The program is updated where `cargo install` put it there; otherwise the way to do it is named. \
-    Skills that you changed or removed stay as they are. A running gateway goes on with the release it was started with \
-    until it is restarted.\n\n\
+    Skills that you changed or removed stay as they are. A running gateway takes the new release up in place: turns finish, \
+    connections wait, process id and ports stay. Where it cannot, the command that restarts it is named.\n\n\
     Exit codes: 0 done, 1 something could not be done, 130 interrupted.\n\n\
     Examples:\n  hermes update --check\n  hermes update\n  hermes update --skills-only"
 )]

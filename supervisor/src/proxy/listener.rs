@@ -3,6 +3,9 @@
 //! One listener per distinct address, however many platforms name it; each serves only the platforms that were configured on
 //! it. Binding happens before anything else depends on it and reports every address that cannot be had at once. A
 //! listener's platforms may change while it stays open; its connections see the change with their next request.
+//!
+//! An address that a socket listens on already, because this process was another program before, is not bound again: that
+//! socket is used. [`Bound::keep`] is the other end of that: it takes the sockets out, so that closing does not shut them down.
 
 use std::fmt;
 use std::io;
@@ -15,6 +18,8 @@ use hermes_protocol::http::Family;
 use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio_util::sync::CancellationToken;
+
+use super::inherit::Inherited;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -142,8 +147,13 @@ pub struct Bound {
 impl Bound {
     /// Binds every address the settings ask for, or says all that stands against it.
     pub fn bind(settings: &GatewaySettings) -> Result<Self, BindError> {
+        Self::bind_with(settings, Inherited::default())
+    }
+
+    /// As [`Self::bind`], with sockets that listen already; those that the settings do not ask for are closed.
+    pub fn bind_with(settings: &GatewaySettings, mut inherited: Inherited) -> Result<Self, BindError> {
         let mut bound = Self { listeners: Vec::new() };
-        bound.adjust(settings)?;
+        bound.adjust(settings, &mut inherited)?;
         Ok(bound)
     }
 
@@ -154,7 +164,11 @@ impl Bound {
 
     /// Makes this what `settings` ask for: listeners whose address stays are not touched, new ones are bound, others closed.
     /// The result has the indices of the new ones. With an error everything is as before.
-    pub(super) fn adjust(&mut self, settings: &GatewaySettings) -> Result<Vec<usize>, BindError> {
+    pub(super) fn adjust(
+        &mut self,
+        settings: &GatewaySettings,
+        inherited: &mut Inherited,
+    ) -> Result<Vec<usize>, BindError> {
         let wanted = merge(&settings.listeners);
         let mut failures = Vec::new();
         let mut fresh = Vec::new();
@@ -162,7 +176,7 @@ impl Bound {
             if self.listeners.iter().any(|l| l.key == *key) {
                 continue;
             }
-            let mut sockets = bind_all(key);
+            let mut sockets = bind_all(key, inherited);
             if sockets.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse) {
                 // Perhaps it is one of ours, on its way out.
                 for old in &self.listeners {
@@ -170,7 +184,8 @@ impl Bound {
                         old.stop_listening();
                     }
                 }
-                sockets = bind_all(key);
+                inherited.free(key.port);
+                sockets = bind_all(key, inherited);
             }
             match sockets {
                 Ok(sockets) => match Listener::new(key.clone(), platforms.clone(), sockets) {
@@ -204,6 +219,19 @@ impl Bound {
         let first = self.listeners.len();
         self.listeners.extend(fresh);
         Ok((first..self.listeners.len()).collect())
+    }
+
+    /// Takes the sockets out, still listening: what connects from now on waits, and closing leaves them alone. Connections that
+    /// exist end with their next answer.
+    pub(super) fn keep(&mut self) -> Inherited {
+        let mut kept = Inherited::default();
+        for listener in &mut self.listeners {
+            for socket in std::mem::take(&mut listener.sockets) {
+                kept.add(socket, listener.key.platform.as_deref());
+            }
+            listener.gate.close();
+        }
+        kept
     }
 
     /// Closes all of them, at once and for good.
@@ -286,9 +314,13 @@ fn merge(settings: &[ListenerSetting]) -> Vec<(Key, Vec<String>, &ListenerSettin
     merged
 }
 
-fn bind_all(key: &Key) -> io::Result<Vec<TcpListener>> {
+fn bind_all(key: &Key, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>> {
+    let mut one = |address, dual_stack| match inherited.claim(address, dual_stack, key.platform.as_deref()) {
+        Some(listener) => Ok(listener),
+        None => bind_one(address, dual_stack),
+    };
     let Some(host) = &key.host else {
-        let any = |ip: IpAddr| bind_one(SocketAddr::new(ip, key.port), true);
+        let mut any = |ip: IpAddr| one(SocketAddr::new(ip, key.port), true);
         return any(Ipv6Addr::UNSPECIFIED.into())
             .or_else(|error| match error.kind() {
                 io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
@@ -298,7 +330,7 @@ fn bind_all(key: &Key) -> io::Result<Vec<TcpListener>> {
             .map(|socket| vec![socket]);
     };
     if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![bind_one(SocketAddr::new(ip, key.port), false)?]);
+        return Ok(vec![one(SocketAddr::new(ip, key.port), false)?]);
     }
     let mut sockets: Vec<TcpListener> = Vec::new();
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
@@ -306,7 +338,7 @@ fn bind_all(key: &Key) -> io::Result<Vec<TcpListener>> {
         if let Some(first) = sockets.first() {
             address.set_port(first.local_addr()?.port());
         }
-        match bind_one(address, false) {
+        match one(address, false) {
             Ok(socket) => sockets.push(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last = error,

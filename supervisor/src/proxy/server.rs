@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::counters::MAX_THREADS;
+use super::inherit::Inherited;
 use super::listener::{BindError, Bound, Listener};
 use super::route::Reader;
 use super::thread::{self, Command};
@@ -124,7 +125,7 @@ impl Proxy {
     /// Puts new settings into force: listeners whose address stays keep their connections, new ones are bound, others closed.
     /// With an error nothing changes.
     pub fn rebind(&mut self, settings: &GatewaySettings) -> Result<Vec<BoundListener>, BindError> {
-        let fresh = self.bound.adjust(settings)?;
+        let fresh = self.bound.adjust(settings, &mut Inherited::default())?;
         self.set_limits(Limits::from(settings));
         self.accept_on(&fresh);
         Ok(self.listeners())
@@ -135,6 +136,12 @@ impl Proxy {
         for inbox in &self.shared.inboxes {
             send(inbox, Command::Limits(limits));
         }
+    }
+
+    /// Accepts no more connections; those that come wait in the sockets that are returned, which go on listening. Requests
+    /// that have come are answered.
+    pub fn keep_listeners(&mut self) -> Inherited {
+        self.bound.keep()
     }
 
     /// Closes the listeners. `/ready` on kept connections says no from now on.

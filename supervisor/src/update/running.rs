@@ -1,12 +1,10 @@
-//! Gateways of a root home that run another program than the one on disk now, and how each is restarted.
+//! Gateways of a root home, the program that each runs, and how each is restarted.
 
-use std::os::unix::fs::MetadataExt as _;
-
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::{ProfileName, RootHome};
 
-use crate::disk;
 use crate::instance::{self, Liveness};
+use crate::{disk, program};
 
 /// Largest `/proc/<pid>/cgroup` that is read, in bytes.
 const CGROUP: u64 = 64 * 1024;
@@ -16,39 +14,56 @@ const CGROUP: u64 = 64 * 1024;
 pub(crate) struct Running {
     pub(crate) profile: ProfileName,
     pub(crate) pid: u32,
-    /// It runs the file that is asked about. `None` where that cannot be seen.
-    pub(crate) is_current: Option<bool>,
+    /// The file that it was started from, where that can be seen.
+    pub(crate) program: Option<Utf8PathBuf>,
     /// What restarts it.
     pub(crate) restart: String,
 }
 
-/// The root home's gateway and those that profiles have of their own.
-pub(crate) fn gateways(root: &RootHome, profiles: &[ProfileName], exe: &Utf8Path) -> Vec<Running> {
-    let look = |name: &ProfileName| {
-        let Liveness::Running { record } = instance::probe(root.profile(name).path()) else { return None };
+impl Running {
+    /// Looks for the gateway of one home.
+    pub(crate) fn find(root: &RootHome, profile: &ProfileName) -> Option<Self> {
+        let Liveness::Running { record } = instance::probe(root.profile(profile).path()) else { return None };
         let pid = record.filter(|record| instance::is_alive(record))?.pid;
-        let process = format!("/proc/{pid}");
-        let group = disk::read_start(Utf8Path::new(&format!("{process}/cgroup")), CGROUP).unwrap_or_default();
-        Some(Running {
-            profile: name.clone(),
+        let group = disk::read_start(Utf8Path::new(&format!("/proc/{pid}/cgroup")), CGROUP);
+        Some(Self {
+            profile: profile.clone(),
             pid,
-            is_current: same_file(Utf8Path::new(&format!("{process}/exe")), exe),
-            restart: restart(name, &String::from_utf8_lossy(&group)),
+            program: program::path_of(pid).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok()),
+            restart: restart(profile, &String::from_utf8_lossy(&group.unwrap_or_default())),
         })
-    };
-    profiles.iter().filter_map(look).collect()
+    }
+
+    /// Whether it runs the file `exe`. `None` where that cannot be seen.
+    pub(crate) fn runs(&self, exe: &Utf8Path) -> Option<bool> {
+        program::is_same(program::image_of(self.pid), exe)
+    }
+
+    /// The file that it was started from, where there is another program in its place now.
+    pub(crate) fn replaced_by(&self) -> Option<&Utf8Path> {
+        self.program.as_deref().filter(|path| self.runs(path) == Some(false))
+    }
+
+    /// What makes a command one about this gateway.
+    pub(crate) fn flag(&self) -> String {
+        flag(&self.profile)
+    }
 }
 
-fn same_file(a: &Utf8Path, b: &Utf8Path) -> Option<bool> {
-    let id = |path| fs_err::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    Some(id(a)? == id(b)?)
+/// The root home's gateway and those that profiles have of their own.
+pub(crate) fn gateways(root: &RootHome, profiles: &[ProfileName]) -> Vec<Running> {
+    profiles.iter().filter_map(|name| Running::find(root, name)).collect()
+}
+
+fn flag(profile: &ProfileName) -> String {
+    if profile.is_default() { String::new() } else { format!(" -p {profile}") }
 }
 
 /// The command that restarts a gateway, by the control group it runs in: a service manager's unit is restarted by that.
 fn restart(profile: &ProfileName, cgroup: &str) -> String {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let unit = path.rsplit('/').next().filter(|unit| unit.ends_with(".service"));
-    let flag = if profile.is_default() { String::new() } else { format!(" -p {profile}") };
+    let flag = flag(profile);
     // The user's own manager is a service too; what a terminal or a cron job starts stands in its scopes or in other units.
     match unit.filter(|unit| unit.contains("hermes")) {
         Some(unit) if path.contains("/user@") => format!("systemctl --user restart {unit}"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_supervisor::proxy::{Bound, Table};
+use hermes_supervisor::proxy::{Bound, Inherited, Limits, Publisher, Route, Table};
 use tokio::net::TcpStream;
 
 use crate::rig::{Client, rig, rig_with, settings, status};
@@ -89,6 +89,64 @@ async fn listeners_change_without_touching_those_that_stay() {
     let mut client = Client::connect(&address).await;
     client.get("/health").await;
     assert_eq!(client.response().await.1, r#"{"status": "ok", "platform": "webhook"}"#);
+}
+
+#[tokio::test]
+async fn kept_listeners_let_connections_wait_for_whoever_comes_next() {
+    let mut rig = rig();
+    let mut busy = rig.client().await;
+    busy.get("/p/coder/v1/x").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    let kept = rig.proxy().keep_listeners();
+    // The accept loops end on their own threads.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (mut api, mut webhook) = (rig.client().await, Client::connect(&rig.webhook).await);
+    api.get("/health").await;
+    webhook.get("/health").await;
+    rig.proxy().quiesce();
+    worker.ok("done").await;
+    let text = busy.rest().await;
+    assert!(text.contains("connection: close\r\n") && text.ends_with("done"), "{text}");
+    rig.proxy.take().unwrap().stop();
+
+    // With port 0 too, each platform finds its own, whatever the order.
+    let mut settings = settings();
+    settings.listeners.reverse();
+    let next = Bound::bind_with(&settings, kept).unwrap();
+    let addresses: Vec<String> = next.listeners().into_iter().map(|l| l.address).collect();
+    assert_eq!(addresses, [rig.webhook.clone(), rig.api.clone()]);
+    let (_publisher, reader) = Publisher::new(Table::new(true, Arc::clone(&rig.primary.route)));
+    let proxy = next.start(reader, Limits::from(&settings)).unwrap();
+    assert_eq!(webhook.response().await.1, r#"{"status": "ok", "platform": "webhook"}"#);
+    assert!(api.response().await.1.contains("hermes-agent"));
+    proxy.stop();
+    assert!(TcpStream::connect(&rig.api).await.is_err());
+}
+
+#[tokio::test]
+async fn a_kept_listener_never_stands_in_the_way_of_another_address() {
+    let mut first = settings();
+    first.listeners.truncate(1);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    first.listeners[0].port = port;
+    // The same port on one address, on all, on the IPv4 ones, by name, and back.
+    let mut kept = Inherited::default();
+    for host in [Some("127.0.0.1"), None, Some("0.0.0.0"), Some("localhost"), None, Some("127.0.0.1")] {
+        first.listeners[0].host = host.map(str::to_owned);
+        let bound = Bound::bind_with(&first, kept).unwrap();
+        assert_eq!(bound.listeners().len(), 1, "{host:?}");
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_ok(), "{host:?}");
+        let primary = Route::new("default".parse().unwrap(), "/nowhere".into());
+        let (_publisher, reader) = Publisher::new(Table::new(true, primary));
+        let mut proxy = bound.start_on(1, reader, Limits::from(&first)).unwrap();
+        kept = proxy.keep_listeners();
+        proxy.stop();
+    }
+    // And what the configuration does not name any more is closed.
+    first.listeners.clear();
+    Bound::bind_with(&first, kept).unwrap();
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
 #[tokio::test]

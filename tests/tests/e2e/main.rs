@@ -12,6 +12,7 @@ mod inbox;
 mod isolation;
 mod lifecycle;
 mod profiles;
+mod renewal;
 mod routing;
 mod second_gateway;
 mod served;

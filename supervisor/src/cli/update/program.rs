@@ -1,4 +1,4 @@
-//! `hermes update` and `--check`: the program itself, then its skills, then what still runs the old one.
+//! `hermes update` and `--check`: the program itself, then its skills, then the gateways that run the one before.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::super::interrupt::Interrupt;
 use super::super::output::Output;
-use super::{Profiles, code, skills};
+use super::{Profiles, code, gateways, skills};
 use crate::child;
 use crate::error::HermesError;
 use crate::home::Surroundings;
 use crate::skills::sync::LIMIT;
 use crate::update::cargo::{self, Package, Source};
 use crate::update::origin::{self, Origin};
-use crate::update::running::{self, Running};
+use crate::update::running;
 
 /// Time cargo has.
 const BUILD: Duration = Duration::from_secs(2 * 3600);
@@ -60,20 +60,20 @@ pub(super) fn check(
     mut out: Output,
 ) -> Result<u8, HermesError> {
     let program = Program::find(all)?;
-    let gateways = running::gateways(&all.root, &all.names, &program.exe);
+    let running = running::gateways(&all.root, &all.names);
     if as_json {
         let report = skills::sync_all(all, true, |_, _| {});
         let mut value = program.json(env);
         value["check"] = true.into();
-        value["gateways"] = gateways.iter().map(gateway_json).collect();
+        value["gateways"] = running.iter().map(|gateway| gateways::json(gateway, &program.exe)).collect();
         value["skills"] = report.json();
         out.line(&format!("{value:#}"))?;
         return Ok(exit::OK);
     }
     let mut text = program.explain();
     let _ = writeln!(text, "  to update     {}", program.next(env));
-    for gateway in &gateways {
-        text += &about_gateway(gateway);
+    for gateway in &running {
+        text += &gateways::about(gateway, &program.exe);
     }
     out.write(&text)?;
     skills::run(all, true, false, out)?;
@@ -112,21 +112,18 @@ pub(super) fn update(
     }
     // With the new program: it is the one that brings the new skills.
     let (good, report) = skills_of(&program.exe, all, as_json, &interrupt)?;
-    let gateways = running::gateways(&all.root, &all.names, &program.exe);
+    let wait = |time| interrupt.came_within(time);
+    let renewed = gateways::renew_all(all, &program.exe, env, &wait, as_json, &mut out)?;
     if as_json {
         let mut value = program.json(env);
         value["check"] = false.into();
         value["updated"] = changed.into();
         value["new_version"] = version.into();
-        value["gateways"] = gateways.iter().map(gateway_json).collect();
+        value["gateways"] = renewed.json.into();
         value["skills"] = report;
         out.line(&format!("{value:#}"))?;
-    } else {
-        for gateway in gateways.iter().filter(|gateway| gateway.is_current != Some(true)) {
-            out.write(&about_gateway(gateway))?;
-        }
     }
-    Ok(code(good))
+    Ok(code(good && renewed.good))
 }
 
 /// Where only a person can update the program, its skills are still synced, and the exit code says that something is left.
@@ -321,24 +318,4 @@ impl Program {
             "next": self.next(env),
         })
     }
-}
-
-fn about_gateway(gateway: &Running) -> String {
-    let Running { profile, pid, is_current, restart } = gateway;
-    let of = if profile.is_default() { String::new() } else { format!(" of {profile}") };
-    let what = match is_current {
-        Some(true) => return format!("✓ The gateway{of} (PID {pid}) runs this program\n"),
-        Some(false) => "still runs another build, and starts its workers from that one",
-        None => "runs a program that cannot be seen from here",
-    };
-    format!("⚠ The gateway{of} (PID {pid}) {what}.\n  Restart it: {restart}\n")
-}
-
-fn gateway_json(gateway: &Running) -> Value {
-    json!({
-        "profile": gateway.profile,
-        "pid": gateway.pid,
-        "runs_this_program": gateway.is_current,
-        "restart": gateway.restart,
-    })
 }

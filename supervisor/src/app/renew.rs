@@ -1,0 +1,128 @@
+//! The gateway becomes the program that is on disk now: the same process, the same listening sockets, another image.
+//!
+//! Order: the program on disk is looked at, the request is answered, no more connections are accepted (they wait in the
+//! listeners' backlog), everything is taken down as at a stop, the lock is released, the image is replaced. The new program
+//! finds the sockets by a variable and starts as always. A stop that is asked for on the way is a stop. Should the program on
+//! disk turn out not to be executable at the last moment, the running image is executed again and serves on.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hermes_protocol::latest::ClientReply;
+use hermes_protocol::{env, exit};
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use tokio::sync::mpsc;
+
+use super::gateway::Gateway;
+use super::requests::{answer, done};
+use crate::program;
+use crate::proxy::Inherited;
+use crate::server::refused;
+
+/// For requests on connections that were accepted in the last moment.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
+/// The running image, whatever became of its file.
+const RUNNING: &str = "/proc/self/exe";
+
+/// What this process is about to become.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    program: PathBuf,
+    listeners: Inherited,
+}
+
+impl Gateway {
+    /// Remembers that this process shall become the program on disk, if there is one. True: begin.
+    pub(super) async fn renew(&mut self, waits: bool, replies: &mpsc::Sender<ClientReply>) -> bool {
+        if let Some(profile) = self.released.keys().next() {
+            let message = format!("a command is moving or removing profile '{profile}'");
+            answer(replies, refused(exit::RESTART, &message, Some("try again in a moment".to_owned()))).await;
+            return false;
+        }
+        let program = match program_on_disk() {
+            Ok(program) => program,
+            Err((message, hint)) => {
+                answer(replies, refused(exit::FAILURE, &message, Some(hint.to_owned()))).await;
+                return false;
+            }
+        };
+        if !waits {
+            let line = "accepted; it is carried out without waiting for this turn";
+            answer(replies, ClientReply::Progress(line.to_owned())).await;
+        }
+        let line = format!("the gateway (PID {}) takes up {}", std::process::id(), program.display());
+        answer(replies, done(&line)).await;
+        self.renewal = Some(Renewal { program, listeners: Inherited::default() });
+        true
+    }
+
+    /// Lets connections wait from now on, before anything is taken down.
+    pub(super) async fn keep_listeners(&mut self) {
+        if let (Some(proxy), Some(renewal)) = (&mut self.proxy, &mut self.renewal) {
+            renewal.listeners = proxy.keep_listeners();
+            tokio::time::sleep(LAST_REQUESTS).await;
+        }
+    }
+
+    /// Somebody wants a stop instead. True: the process was about to go on as another program.
+    pub(super) fn stop_instead(&mut self, who: &str) -> bool {
+        let was = self.renewal.take().is_some();
+        if was {
+            tracing::warn!("{who}: stopping, instead of taking up the program on disk");
+        }
+        was
+    }
+}
+
+/// The file that this process was started from, as it is now.
+fn program_on_disk() -> Result<PathBuf, (String, &'static str)> {
+    const HINT: &str =
+        "install it again; the running gateway goes on with the program that it was started from";
+    let program = program::own_path().map_err(|error| {
+        (format!("the file of the running program cannot be found ({error})"), "restart the gateway")
+    })?;
+    let is_file = fs_err::metadata(&program).map(|found| found.is_file());
+    let why = match (is_file, access(&program, AccessFlags::X_OK)) {
+        (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => "is gone".to_owned(),
+        (Err(error), _) => format!("cannot be looked at ({error})"),
+        (Ok(false), _) => "is not a file".to_owned(),
+        (Ok(true), Err(errno)) => format!("cannot be executed ({})", errno.desc()),
+        (Ok(true), Ok(())) => return Ok(program),
+    };
+    Err((format!("the program `{}` {why}; nothing was changed", program.display()), HINT))
+}
+
+/// Becomes that program, with the command line and the environment of this one. Call from the main thread, when nothing is left
+/// that would have to end in order. Returns, with the exit code, only where no program can be executed.
+pub(super) fn execute(renewal: &Renewal) -> u8 {
+    let listeners = match renewal.listeners.publish() {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            tracing::error!(%error, "the listeners cannot be handed over; connections are refused for a moment");
+            std::process::id().to_string()
+        }
+    };
+    for image in [&renewal.program, Path::new(RUNNING)] {
+        tracing::info!("becoming {}", image.display());
+        let Err(error) = replace_image(image, &listeners);
+        tracing::error!(program = %image.display(), %error, "the program cannot be executed");
+    }
+    exit::RESTART
+}
+
+fn replace_image(image: &Path, listeners: &str) -> Result<Infallible, Errno> {
+    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| Errno::EINVAL);
+    let arguments = std::env::args_os().map(|word| text(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
+    let others = std::env::vars_os().filter(|(name, _)| name != env::LISTENERS);
+    let variables = others
+        .chain([(env::LISTENERS.into(), OsString::from(listeners))])
+        .map(|(name, value)| text([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let image = text(image.as_os_str().as_bytes().to_vec())?;
+    // Not by `execvp`, which lets a shell read what is no program.
+    nix::unistd::execve(&image, &arguments, &variables)
+}

@@ -1,0 +1,55 @@
+//! The file that a process was started from, as it is on disk now.
+
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// What the kernel appends to the name of a file that was removed or replaced.
+const GONE: &[u8] = b" (deleted)";
+
+/// The path of this process's program. Whatever is there now may be another program than the one that runs.
+pub(crate) fn own_path() -> io::Result<PathBuf> {
+    std::env::current_exe().map(without_mark)
+}
+
+/// The same of another process.
+pub(crate) fn path_of(pid: u32) -> io::Result<PathBuf> {
+    fs_err::read_link(image_of(pid)).map(without_mark)
+}
+
+/// The image that a process runs, whatever became of its file.
+pub(crate) fn image_of(pid: u32) -> String {
+    format!("/proc/{pid}/exe")
+}
+
+/// Whether both are one file; `None` where that cannot be seen.
+pub(crate) fn is_same(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Option<bool> {
+    let id = |path: &Path| fs_err::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    Some(id(a.as_ref())? == id(b.as_ref())?)
+}
+
+fn without_mark(link: PathBuf) -> PathBuf {
+    match link.as_os_str().as_bytes().strip_suffix(GONE) {
+        // A file may really be called that.
+        Some(name) if !link.exists() => std::ffi::OsString::from_vec(name.to_vec()).into(),
+        _ => link,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_the_kernel_is_not_part_of_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let marked = dir.path().join("hermes (deleted)");
+        assert_eq!(without_mark(marked.clone()), dir.path().join("hermes"));
+        fs_err::write(&marked, "").unwrap();
+        assert_eq!(without_mark(marked.clone()), marked);
+        assert_eq!(is_same(&marked, dir.path().join(".").join("hermes (deleted)")), Some(true));
+        assert_eq!((is_same(&marked, dir.path()), is_same(&marked, "/nowhere")), (Some(false), None));
+        assert_eq!(path_of(std::process::id()).unwrap(), own_path().unwrap());
+    }
+}

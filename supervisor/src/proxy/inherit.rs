@@ -1,0 +1,260 @@
+//! Listening sockets that outlive the program which opened them: a gateway becomes its next release, and connections wait in
+//! their backlog meanwhile.
+//!
+//! They are named in one variable ([`env::LISTENERS`]): the process they belong to, then `descriptor=address` for each, with
+//! `/platform` where the configuration leaves the port open. A variable of another process is ignored, and so is every
+//! descriptor that is not a listening TCP socket of the address it is said to have. What nobody asks for is closed.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use hermes_protocol::env;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::SockRef;
+
+/// Most sockets that are taken over.
+const MAX: usize = 256;
+
+/// Sockets that listen already, until somebody asks for their address.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<Open>);
+
+/// One of them.
+#[derive(Debug)]
+struct Open {
+    listener: TcpListener,
+    address: SocketAddr,
+    /// Whose it is, where the configuration names no port.
+    platform: Option<String>,
+}
+
+/// What the variable says of one.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    fd: RawFd,
+    address: SocketAddr,
+    platform: Option<String>,
+}
+
+impl Inherited {
+    /// Takes over what the variable names. Call once, before this process opens a TCP socket of its own.
+    pub fn take(variable: Option<&OsStr>) -> Self {
+        let Some(text) = variable else { return Self::default() };
+        let entries = match text.to_str().ok_or("it is not UTF-8".to_owned()).and_then(parse) {
+            Ok((pid, entries)) if pid == std::process::id() => entries,
+            // Set for a gateway that has started this process; its sockets are not here.
+            Ok(_) => return Self::default(),
+            Err(why) => {
+                tracing::warn!("{} is ignored: {why}", env::LISTENERS);
+                return Self::default();
+            }
+        };
+        let open = entries.into_iter().filter_map(|entry| {
+            let Entry { fd, address, platform } = entry;
+            match own(fd, address) {
+                Ok(listener) => Some(Open { listener, address, platform }),
+                Err(error) => {
+                    tracing::warn!(fd, %address, %error, "an inherited listener is ignored");
+                    None
+                }
+            }
+        });
+        Self(open.collect())
+    }
+
+    pub(super) fn add(&mut self, listener: TcpListener, platform: Option<&str>) {
+        match listener.local_addr() {
+            Ok(address) => self.0.push(Open { listener, address, platform: platform.map(str::to_owned) }),
+            Err(error) => tracing::error!(%error, "a listener without an address cannot be handed over"),
+        }
+    }
+
+    /// Lets them survive an `exec`; the value of the variable for the program that is executed. From here on no child may be
+    /// started.
+    pub fn publish(&self) -> io::Result<String> {
+        let mut text = std::process::id().to_string();
+        for Open { listener, address, platform } in &self.0 {
+            fcntl(listener.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
+            let _ = write!(text, " {}={address}", listener.as_raw_fd());
+            if let Some(platform) = platform {
+                let _ = write!(text, "/{platform}");
+            }
+        }
+        Ok(text)
+    }
+
+    /// The one that listens on `address`, or for a port that is left open the one of that platform.
+    pub(super) fn claim(
+        &mut self,
+        address: SocketAddr,
+        dual_stack: bool,
+        platform: Option<&str>,
+    ) -> Option<TcpListener> {
+        let at = self.0.iter().position(|open| {
+            let port = open.address.port() == address.port()
+                || (address.port() == 0 && platform.is_some() && open.platform.as_deref() == platform);
+            let stack = address.is_ipv4()
+                || SockRef::from(&open.listener).only_v6().is_ok_and(|only| only != dual_stack);
+            open.address.ip() == address.ip() && port && stack
+        })?;
+        Some(self.0.swap_remove(at).listener)
+    }
+
+    /// Closes those that stand in the way of a port.
+    pub(super) fn free(&mut self, port: u16) {
+        self.0.retain(|open| open.address.port() != port);
+    }
+}
+
+/// The variable's parts: the process, and what it hands over.
+fn parse(text: &str) -> Result<(u32, Vec<Entry>), String> {
+    let mut words = text.split(' ');
+    let pid = words.next().and_then(|word| word.parse().ok()).ok_or("it names no process")?;
+    let mut entries: Vec<Entry> = Vec::new();
+    for word in words {
+        let entry = entry(word).ok_or_else(|| format!("`{}` is no listener", word.escape_default()))?;
+        if entries.iter().any(|other| other.fd == entry.fd) {
+            return Err(format!("descriptor {} is named twice", entry.fd));
+        }
+        if entries.len() == MAX {
+            return Err(format!("it names more than {MAX} listeners"));
+        }
+        entries.push(entry);
+    }
+    Ok((pid, entries))
+}
+
+fn entry(word: &str) -> Option<Entry> {
+    let (fd, rest) = word.split_once('=')?;
+    let (address, platform) =
+        rest.split_once('/').map_or((rest, None), |(address, platform)| (address, Some(platform)));
+    // The first three are standard input and outputs.
+    let fd = fd.parse().ok().filter(|fd| *fd > 2)?;
+    Some(Entry { fd, address: address.parse().ok()?, platform: platform.map(str::to_owned) })
+}
+
+/// Makes a descriptor ours, if it is what it should be.
+fn own(fd: RawFd, address: SocketAddr) -> io::Result<TcpListener> {
+    // SAFETY: only borrowed for calls that report a descriptor which is not open as an error.
+    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let other = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
+    if !getsockopt(&borrowed, sockopt::AcceptConn)? {
+        return Err(other("it does not listen"));
+    }
+    let bound = SockRef::from(&borrowed).local_addr()?.as_socket();
+    if bound != Some(address) {
+        return Err(other("it has another address"));
+    }
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: open (the calls above succeeded), listening although this process has made no TCP socket yet, so handed over to
+    // it, and named once: nothing else in this process knows its number.
+    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
+    let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_a_whole_variable_is_understood() {
+        let entry = |fd, address: &str, platform: Option<&str>| Entry {
+            fd,
+            address: address.parse().unwrap(),
+            platform: platform.map(str::to_owned),
+        };
+        assert_eq!(parse("7"), Ok((7, vec![])));
+        assert_eq!(
+            parse("7 10=127.0.0.1:8644 11=[::1]:0/webhook"),
+            Ok((7, vec![entry(10, "127.0.0.1:8644", None), entry(11, "[::1]:0", Some("webhook"))]))
+        );
+        for bad in [
+            "",
+            " ",
+            "x",
+            "-1",
+            "7 ",
+            "7 10",
+            "7 10=",
+            "7 10=host:80",
+            "7 2=127.0.0.1:80",
+            "7 -3=127.0.0.1:80",
+            "7 99999999999=127.0.0.1:80",
+            "7 10=127.0.0.1:80  11=127.0.0.1:81",
+            "7 10=127.0.0.1:99999",
+            "7 10=127.0.0.1:80 10=127.0.0.1:81",
+            "7\n10=127.0.0.1:80",
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        let many: String = (3..300).fold("7".to_owned(), |text, fd| format!("{text} {fd}=127.0.0.1:80"));
+        assert!(parse(&many).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC*") {
+            let _ = parse(&text);
+        }
+    }
+
+    /// A descriptor that nothing else in this process knows.
+    fn listening() -> (RawFd, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener.into_raw_fd(), address)
+    }
+
+    fn taken(text: &str) -> Inherited {
+        Inherited::take(Some(OsStr::new(text)))
+    }
+
+    #[test]
+    fn what_is_handed_over_is_found_by_its_address() {
+        let own = std::process::id();
+        let ((a, first), (b, second)) = (listening(), listening());
+        assert!(taken(&format!("{} {a}={first}", own + 1)).0.is_empty(), "another process");
+        assert!(taken(&format!("{own} {a}={second}")).0.is_empty(), "another address");
+        let mut inherited = taken(&format!("{own} {a}={first} {b}={second}/webhook"));
+        assert_eq!(inherited.publish().unwrap(), format!("{own} {a}={first} {b}={second}/webhook"));
+        let open: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        assert!(inherited.claim(open, false, None).is_none());
+        assert!(inherited.claim(open, false, Some("api_server")).is_none());
+        assert!(inherited.claim("127.0.0.2:0".parse().unwrap(), false, Some("webhook")).is_none());
+        let found = inherited.claim(open, false, Some("webhook")).unwrap();
+        assert_eq!((found.local_addr().unwrap(), found.as_raw_fd()), (second, b));
+        assert!(inherited.claim(first, false, Some("x")).is_some());
+        assert!(inherited.claim(first, false, None).is_none(), "once");
+    }
+
+    #[test]
+    fn nothing_else_is_taken() {
+        let own = std::process::id();
+        let file = fs_err::File::open("/dev/null").unwrap();
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (fd, address) = listening();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        for (fd, address) in [
+            (file.as_raw_fd(), address),
+            (datagram.as_raw_fd(), datagram.local_addr().unwrap()),
+            (client.as_raw_fd(), client.local_addr().unwrap()),
+            (1_000_000, address),
+        ] {
+            assert!(taken(&format!("{own} {fd}={address}")).0.is_empty(), "{fd}");
+        }
+        let mut rest = taken(&format!("{own} {fd}={address}"));
+        rest.free(address.port());
+        assert!(rest.0.is_empty() && std::net::TcpStream::connect(address).is_err());
+    }
+}

@@ -1,0 +1,529 @@
+//! A running gateway takes up the program on disk in place.
+
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use hermes_protocol::handshake::{ANSWER_HEAD, Answer, Offer};
+use hermes_protocol::latest::{ClientReply, ClientRequest};
+use hermes_protocol::{codec, frame};
+use hermes_tests::gateway::{self, both, hermes_at};
+use hermes_tests::{Gateway, Home, home, http, process, sign, wait};
+use nix::sys::signal::Signal;
+
+/// An installed program, which can be replaced as installers do it.
+struct Installed {
+    dir: tempfile::TempDir,
+}
+
+impl Installed {
+    fn new() -> Self {
+        let installed = Self { dir: tempfile::tempdir().unwrap() };
+        fs_err::create_dir(installed.dir.path().join("bin")).unwrap();
+        // A name for the same file where that can be; it is large.
+        if fs_err::hard_link(gateway::binary(), installed.program()).is_err() {
+            fs_err::copy(gateway::binary(), installed.program()).unwrap();
+        }
+        installed
+    }
+
+    fn program(&self) -> PathBuf {
+        self.dir.path().join("bin/hermes")
+    }
+
+    /// Another release: the same program in another file.
+    fn replace(&self) {
+        let next = self.dir.path().join("next");
+        fs_err::copy(gateway::binary(), &next).unwrap();
+        fs_err::OpenOptions::new().append(true).open(&next).unwrap().write_all(b"\n").unwrap();
+        fs_err::rename(next, self.program()).unwrap();
+    }
+
+    /// Something else in its place.
+    fn replace_by(&self, text: &str, mode: u32) {
+        let next = self.dir.path().join("next");
+        fs_err::write(&next, text).unwrap();
+        fs_err::set_permissions(&next, std::fs::Permissions::from_mode(mode)).unwrap();
+        fs_err::rename(next, self.program()).unwrap();
+    }
+
+    fn run(&self, home: &Home, args: &[&str]) -> Output {
+        hermes_at(&self.program(), home, args).output().unwrap()
+    }
+}
+
+/// The file of an image that runs.
+fn image(pid: u32) -> (u64, u64) {
+    let found = fs_err::metadata(format!("/proc/{pid}/exe")).unwrap();
+    (found.dev(), found.ino())
+}
+
+fn file(path: &Path) -> (u64, u64) {
+    let found = fs_err::metadata(path).unwrap();
+    (found.dev(), found.ino())
+}
+
+/// What descriptors of a process stand for, numbers of sockets and pipes left out.
+fn descriptors(pid: u32) -> Vec<String> {
+    let entries = fs_err::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let names = entries.filter_map(|entry| fs_err::read_link(entry.unwrap().path()).ok());
+    let mut names: Vec<String> =
+        names.map(|name| name.to_string_lossy().split('[').next().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Sends one request to the supervisor as the command line does; the final answer, `None` where it hangs up.
+fn ask(gateway: &Gateway<'_>, request: &ClientRequest) -> Option<ClientReply> {
+    use std::io::Read as _;
+    let socket = format!("{}/supervisor.sock", gateway.status().gateway.runtime_dir.unwrap());
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(&Offer::ours().encode()).unwrap();
+    let mut head = [0; ANSWER_HEAD];
+    stream.read_exact(&mut head).unwrap();
+    let mut rest = vec![0; Answer::text_len(&head).unwrap()];
+    stream.read_exact(&mut rest).unwrap();
+    let payload = codec::encode(request).unwrap();
+    stream.write_all(&[&frame::head(payload.len()).unwrap(), payload.as_slice()].concat()).unwrap();
+    loop {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).ok()?;
+        let mut payload = vec![0; frame::payload_len(head).unwrap()];
+        stream.read_exact(&mut payload).unwrap();
+        match codec::decode(&payload).unwrap() {
+            ClientReply::Progress(_) => {}
+            last => return Some(last),
+        }
+    }
+}
+
+fn answers(home: &Home, profile: &str) -> i64 {
+    let db = rusqlite::Connection::open(home.of(profile).join("state.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db.query_row("select count(*) from messages where role = 'assistant'", [], |row| row.get(0)).unwrap()
+}
+
+/// What clients meet while the gateway is renewed.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    answered: AtomicUsize,
+    accepted: AtomicUsize,
+}
+
+/// Whether a request was served. One that comes late, on a connection from before, may be told to come again.
+fn is_served(response: &http::Response) -> bool {
+    if response.status < 300 {
+        return true;
+    }
+    let told = (response.status, response.header("connection"), response.header("x-hermes-error"));
+    assert_eq!(told, (503, Some("close"), Some("draining")), "{response:?}");
+    false
+}
+
+impl Load {
+    /// Connections for one request each: none is refused, every one is answered.
+    fn connect(&self, address: &str) {
+        while !self.stop.load(SeqCst) {
+            let response = http::request(address, "GET", "/p/coder/health", &[], b"").unwrap();
+            self.answered.fetch_add(usize::from(is_served(&response)), SeqCst);
+        }
+    }
+
+    /// One connection for as long as it is kept.
+    fn keep(&self, address: &str) {
+        let mut open: Option<http::Connection> = None;
+        while !self.stop.load(SeqCst) {
+            let mut connection = open.take().unwrap_or_else(|| http::Connection::open(address).unwrap());
+            // An idle connection may be closed at any time.
+            let Ok(response) = connection.request("GET", "/p/ops/health", &[], b"") else { continue };
+            is_served(&response);
+            open = Some(connection).filter(|_| response.header("connection") != Some("close"));
+        }
+    }
+
+    /// Webhooks, each with an identity of its own and repeated until it is accepted.
+    fn post(&self, address: &str) {
+        let secret = format!("{}-coder", home::SECRET);
+        for n in 0.. {
+            if self.stop.load(SeqCst) {
+                return;
+            }
+            let body = br#"{"text": "x"}"#;
+            let id = format!("renewal-{n}");
+            let signature = sign::github(&secret, body);
+            let headers = [
+                ("X-Hub-Signature-256", signature.as_str()),
+                ("X-GitHub-Delivery", id.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            let post = || http::request(address, "POST", "/p/coder/webhooks/hook", &headers, body).unwrap();
+            while !is_served(&post()) {}
+            self.accepted.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+#[test]
+fn a_new_program_is_taken_up_and_no_client_is_refused() {
+    let home = Home::new();
+    home.profile("coder").profile("ops");
+    let installed = Installed::new();
+    let mut gateway = Gateway::start_at(&installed.program(), &home);
+    let pid = gateway.pid();
+    let (api, hooks) = (gateway.address("api_server"), gateway.address("webhook"));
+    let record = home.read("default", "gateway.pid").unwrap();
+    let load = Load::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| load.connect(&api));
+        scope.spawn(|| load.connect(&api));
+        scope.spawn(|| load.keep(&api));
+        scope.spawn(|| load.post(&hooks));
+        // Whatever fails here, the clients end.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..2 {
+                wait::until_true("clients to be answered", || load.answered.load(SeqCst) > 20);
+                let old: Vec<u32> = process::children(pid);
+                installed.replace();
+                let output = installed.run(&home, &["gateway", "restart"]);
+                let text = both(&output);
+                assert_eq!(output.status.code(), Some(0), "{text}");
+                assert_eq!(
+                    text,
+                    format!(
+                        "✓ The gateway (PID {pid}) runs hermes {} now: 3 of 3 profiles ready\n",
+                        env!("CARGO_PKG_VERSION")
+                    )
+                );
+                assert_eq!(image(pid), file(&installed.program()));
+                let workers: Vec<u32> = ["default", "coder", "ops"].map(|name| gateway.worker(name)).to_vec();
+                for worker in &workers {
+                    assert_eq!((image(*worker), process::parent(*worker)), (image(pid), Some(pid)));
+                    let environment = process::environment(*worker).unwrap();
+                    assert!(!process::contains(&environment, b"HERMES_LISTENERS"));
+                    assert!(!old.contains(worker));
+                }
+                assert_eq!(process::children(pid).len(), 3, "nobody else is left");
+                assert_eq!(
+                    (gateway.address("api_server"), gateway.address("webhook")),
+                    (api.clone(), hooks.clone())
+                );
+                load.answered.store(0, SeqCst);
+            }
+            wait::until_true("clients to be answered", || load.answered.load(SeqCst) > 20);
+        }));
+        load.stop.store(true, SeqCst);
+        done.unwrap_or_else(|why| std::panic::resume_unwind(why));
+    });
+    let accepted = i64::try_from(load.accepted.load(SeqCst)).unwrap();
+    assert!(accepted > 0);
+    wait::until_true("every webhook to be answered", || answers(&home, "coder") >= accepted);
+    assert_eq!(answers(&home, "coder"), accepted, "each once");
+    assert_eq!(home.read("default", "gateway.pid").unwrap(), record, "the same process");
+    let second = installed.run(&home, &["gateway", "run"]);
+    assert_eq!(second.status.code(), Some(1), "{}", both(&second));
+    assert!(both(&second).contains(&format!("already running (PID {pid})")), "{}", both(&second));
+    // With the program that runs, a restart replaces workers as it always did.
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert!(both(&output).contains("✓ every worker was replaced"), "{}", both(&output));
+    assert_eq!(gateway.stop(), Some(0));
+    gateway.assert_nothing_left();
+}
+
+#[test]
+fn a_turn_in_flight_is_finished_first() {
+    let home = Home::new();
+    home.profile_with(
+        "coder",
+        "agent: {engine: echo, echo_delay_ms: 100}\n",
+        "API_SERVER_KEY=coder-api-key-0123456789\n",
+    );
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let api = gateway.address("api_server");
+    let mut connection = http::Connection::open(&api).unwrap();
+    let body =
+        serde_json::json!({"stream": true, "messages": [{"role": "user", "content": "a b c d e f g h i j"}]})
+            .to_string();
+    connection
+        .send(&http::encode(
+            "POST",
+            "/p/coder/v1/chat/completions",
+            &[("Authorization", "Bearer coder-api-key-0123456789")],
+            body.as_bytes(),
+        ))
+        .unwrap();
+    assert_eq!(connection.head().unwrap().status, 200);
+    installed.replace();
+    let mut command = hermes_at(&installed.program(), &home, &["gateway", "restart"]);
+    let restart = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while connection.fill().unwrap_or(false) {}
+    let text = String::from_utf8_lossy(connection.buffered()).into_owned();
+    assert!(text.contains("[DONE]"), "the answer was cut: {text}");
+    let output = restart.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert_eq!(image(gateway.pid()), file(&installed.program()));
+    assert_eq!(http::request(&api, "GET", "/p/coder/health", &[], b"").unwrap().status, 200);
+}
+
+#[test]
+fn a_turn_that_does_not_end_is_cut_in_time_and_resumed_by_the_new_program() {
+    let provider = hermes_tests::provider::Provider::start();
+    provider.script([hermes_tests::provider::Reply::Hang, hermes_tests::provider::Reply::text("at last")]);
+    let config = Home::config("true", "")
+        .replace("engine: echo, restart_drain_timeout: 5", "restart_drain_timeout: 1");
+    let home = Home::with_config(&format!("{config}{}", provider.model_config()));
+    home.write("default", ".env", "CUSTOM_API_KEY=k\nAPI_SERVER_KEY=default-api-key-0123456789\n");
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
+    wait::until_true("the turn to start", || provider.open() == 1);
+    installed.replace();
+    let started = Instant::now();
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    wait::until_true("the turn to be resumed", || answers(&home, "default") == 1);
+    assert_eq!(image(gateway.pid()), file(&installed.program()));
+}
+
+#[test]
+fn a_program_that_is_gone_or_no_program_is_refused() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let (pid, worker) = (gateway.pid(), gateway.worker("default"));
+    let runs = image(pid);
+    fs_err::remove_file(installed.program()).unwrap();
+    let refusal = |part: &str| {
+        let Some(ClientReply::Refused { code: 1, message, hint: Some(_) }) =
+            ask(&gateway, &ClientRequest::Renew)
+        else {
+            panic!("it must be refused")
+        };
+        assert!(
+            message.starts_with(&format!("the program `{}` {part}", installed.program().display())),
+            "{message}"
+        );
+    };
+    refusal("is gone; nothing was changed");
+    installed.replace_by("#!/bin/sh\n", 0o644);
+    refusal("cannot be executed (Permission denied)");
+    let output = gateway::run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    assert!(both(&output).contains("would not start the gateway"), "{}", both(&output));
+    fs_err::remove_file(installed.program()).unwrap();
+    fs_err::create_dir(installed.program()).unwrap();
+    refusal("is not a file");
+    assert_eq!((image(pid), gateway.worker("default")), (runs, worker), "nothing was changed");
+}
+
+#[test]
+fn a_program_that_would_not_start_changes_nothing() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let (pid, worker) = (gateway.pid(), gateway.worker("default"));
+    let runs = image(pid);
+    installed.replace_by("#!/bin/sh\necho \"$*: no such key\" >&2\nexit 1\n", 0o755);
+    let output = gateway::run(&home, &["gateway", "restart"]);
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("which goes on with the one before (exit status: 1\n  gateway check: no such key)"),
+        "{text}"
+    );
+    assert!(text.contains("hint: "), "{text}");
+    // The real one does not, with files that would be refused.
+    installed.replace();
+    let config = home.read("default", "config.yaml").unwrap();
+    home.profile_with("bad", "platforms:\n  webhook:\n    enabled: true\n", "");
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(78), "{}", both(&output));
+    assert!(both(&output).contains("Profile 'bad' enables the port-binding platform"), "{}", both(&output));
+    assert_eq!((image(pid), gateway.worker("default")), (runs, worker), "nothing was changed");
+    assert_eq!(home.read("default", "config.yaml").unwrap(), config);
+}
+
+#[test]
+fn where_the_new_program_cannot_be_executed_the_one_before_goes_on() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let (pid, api, runs) = (gateway.pid(), gateway.address("api_server"), image(gateway.pid()));
+    let worker = gateway.worker("default");
+    let before = wait::until("the descriptors to settle", || {
+        let now = descriptors(pid);
+        wait::pass(Duration::from_millis(200));
+        (now == descriptors(pid)).then_some(now)
+    });
+    let as_before = || {
+        let mut now = Vec::new();
+        for _ in 0..100 {
+            now = descriptors(pid);
+            if now == before {
+                return;
+            }
+            wait::pass(Duration::from_millis(50));
+        }
+        assert_eq!(now, before, "descriptors are left over");
+    };
+    // No header that the system knows: it looks like a program until it is executed. A shell must not read it either.
+    installed.replace_by("touch should-not-be\n", 0o755);
+    assert!(matches!(ask(&gateway, &ClientRequest::Renew), Some(ClientReply::Done(_))));
+    wait::until_true("another worker", || {
+        let now = gateway.status();
+        !now.gateway.stale && now.profiles.iter().any(|p| p.ready && p.pid != Some(worker))
+    });
+    assert_eq!((image(pid), gateway.address("api_server")), (runs, api.clone()));
+    assert!(gateway.output().contains("the program cannot be executed"), "{}", gateway.output());
+    assert_eq!(http::request(&api, "GET", "/health", &[], b"").unwrap().status, 200);
+    as_before();
+    installed.replace();
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert_eq!((image(pid), gateway.address("api_server")), (file(&installed.program()), api));
+    as_before();
+}
+
+#[test]
+fn listeners_that_are_not_wanted_any_more_are_closed() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let (pid, api, hooks) = (gateway.pid(), gateway.address("api_server"), gateway.address("webhook"));
+    installed.replace();
+    let config = home.read("default", "config.yaml").unwrap();
+    assert!(config.contains("extra: {host: 127.0.0.1, port: 0}"));
+    home.write(
+        "default",
+        "config.yaml",
+        &config.replace("extra: {host: 127.0.0.1, port: 0}", "extra: {host: 127.0.0.2, port: 0}"),
+    );
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert_eq!(image(pid), file(&installed.program()));
+    let moved = gateway.address("api_server");
+    assert!(moved.starts_with("127.0.0.2:"), "{moved}");
+    assert_eq!(gateway.address("webhook"), hooks);
+    assert_eq!(gateway.get("/v1/models", home::DEFAULT_KEY).status, 200);
+    assert!(http::Connection::open(&api).is_err(), "nobody may listen there any more");
+}
+
+#[test]
+fn a_stop_in_the_middle_is_a_stop() {
+    let provider = hermes_tests::provider::Provider::start();
+    provider.script([hermes_tests::provider::Reply::Hang]);
+    let config = Home::config("true", "")
+        .replace("engine: echo, restart_drain_timeout: 5", "restart_drain_timeout: 2");
+    let home = Home::with_config(&format!("{config}{}", provider.model_config()));
+    home.write("default", ".env", "CUSTOM_API_KEY=k\nAPI_SERVER_KEY=default-api-key-0123456789\n");
+    let installed = Installed::new();
+    let mut gateway = Gateway::start_at(&installed.program(), &home);
+    let api = gateway.address("api_server");
+    assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
+    wait::until_true("the turn to start", || provider.open() == 1);
+    installed.replace();
+    assert!(matches!(ask(&gateway, &ClientRequest::Renew), Some(ClientReply::Done(_))));
+    wait::until_true("the drain to begin", || gateway.status().gateway.state == "draining");
+    let Some(ClientReply::Refused { code: 75, .. }) = ask(&gateway, &ClientRequest::Renew) else {
+        panic!("one at a time")
+    };
+    // It still listens: whoever connects waits.
+    let waiting = http::Connection::open(&api).unwrap();
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.wait(), Some(0));
+    gateway.assert_nothing_left();
+    drop(waiting);
+    assert!(http::Connection::open(&api).is_err());
+    assert!(!home.root().join("gateway.pid").exists());
+}
+
+#[test]
+fn an_update_brings_the_gateway_to_the_new_program() {
+    let home = Home::new();
+    home.profile("coder");
+    let installed = Installed::new();
+    let root = installed.dir.path();
+    // What cargo leaves behind, and a cargo that installs without building for minutes.
+    let list = format!(
+        r#"{{"installs": {{"hermes-supervisor 0.1.0 (path+file://{})": {{"bins": ["hermes"]}}}}}}"#,
+        root.display()
+    );
+    fs_err::write(root.join(".crates2.json"), list).unwrap();
+    let cargo = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncp ORIGIN next\necho >> next\nmv next hermes\n"
+        .replace("ORIGIN", gateway::binary().to_str().unwrap());
+    fs_err::write(root.join("bin/cargo"), cargo).unwrap();
+    fs_err::set_permissions(root.join("bin/cargo"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let (pid, api) = (gateway.pid(), gateway.address("api_server"));
+    let update = |args: &[&str]| {
+        let path = format!("{}:/usr/bin:/bin", root.join("bin").display());
+        hermes_at(&installed.program(), &home, args).env("PATH", path).output().unwrap()
+    };
+    let output = update(&["update"]);
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let (now, version) = (image(pid), env!("CARGO_PKG_VERSION"));
+    let end_of_it = format!(
+        "→ Bringing the gateway (PID {pid}) to the new program\n\
+         ✓ The gateway (PID {pid}) runs hermes {version} now: 2 of 2 profiles ready\n"
+    );
+    assert!(text.ends_with(&end_of_it), "{text}");
+    assert_eq!((now, gateway.address("api_server")), (file(&installed.program()), api));
+    let output = update(&["update", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = &report["gateways"][0];
+    assert_eq!(
+        (&said["pid"], &said["renewed"], &said["runs_this_program"], &said["profiles_ready"]),
+        (&pid.into(), &true.into(), &true.into(), &2.into())
+    );
+    assert_ne!(image(pid), now, "once more");
+    // A release that does not start is not taken up, and that is the result of the update.
+    let broken = "#!/bin/sh\ncase \"$*\" in\n--version) echo hermes 9.9.9;;\nupdate*) ;;\n*) echo broken; exit 1;;\nesac\n";
+    let cargo = format!(
+        "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncat > next <<'END'\n{broken}END\nchmod 755 next\nmv next hermes\n"
+    );
+    fs_err::write(root.join("bin/cargo"), cargo).unwrap();
+    let (now, worker) = (image(pid), gateway.worker("coder"));
+    let output = update(&["update"]);
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("(PID {pid}), which goes on with the one before")), "{text}");
+    assert_eq!((image(pid), gateway.worker("coder")), (now, worker));
+}
+
+#[test]
+fn a_service_manager_sees_a_reload() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let path = home.runtime().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    let told = || {
+        let mut bytes = [0; 256];
+        let len = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..len].to_vec()).unwrap()
+    };
+    let mut gateway =
+        Gateway::spawn_at(&installed.program(), &home, &[], &[("NOTIFY_SOCKET", path.as_str())]);
+    assert_eq!(told(), "READY=1");
+    gateway.wait_settled();
+    installed.replace();
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let reloading = told();
+    let since =
+        reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap_or_else(|| panic!("{reloading}"));
+    let uptime = fs_err::read_to_string("/proc/uptime").unwrap();
+    let now: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    let since = since.parse::<f64>().unwrap() / 1e6;
+    assert!((0.0..60.0).contains(&(now - since)), "{since} of {now}");
+    assert_eq!(told(), "READY=1");
+    assert_eq!(gateway.stop(), Some(0));
+    assert_eq!(told(), "STOPPING=1");
+}
