@@ -53,6 +53,8 @@ pub struct GatewayOptions {
     pub profile: ProfileName,
     /// Take over from a gateway that already runs for this home.
     pub replace: bool,
+    /// The command line of this process, executed again, is this gateway again.
+    pub repeatable: bool,
 }
 
 /// What `hermes gateway check` was asked to do.

@@ -77,6 +77,8 @@ pub(crate) struct Gateway {
     renew_others: Option<u64>,
     /// Listening sockets from before this process became this program.
     pub(super) inherited: Inherited,
+    /// The command line, executed again, is this gateway again.
+    pub(super) repeatable: bool,
     /// Everything is taken down in order to become another program.
     pub(super) renewal: Option<Renewal>,
 }
@@ -98,6 +100,7 @@ pub(super) async fn run(
     let manager = std::env::var_os("NOTIFY_SOCKET");
     let (mut gateway, requests) = Gateway::new(options.root, options.profile, runtime)?;
     gateway.inherited = inherited;
+    gateway.repeatable = options.repeatable;
     let path = gateway.runtime.supervisor_socket()?;
     let listener = server::listen(&path).map_err(setup("listen on", &path))?;
     let tracker = gateway.common.tracker.clone();
@@ -224,6 +227,7 @@ impl Gateway {
             hung_up: mpsc::channel(16),
             renew_others: None,
             inherited: Inherited::default(),
+            repeatable: false,
             renewal: None,
         };
         Ok((gateway, requests_sender))

@@ -38,6 +38,12 @@ pub(crate) struct Renewal {
 impl Gateway {
     /// Remembers that this process shall become the program on disk, if there is one. True: begin.
     pub(super) async fn renew(&mut self, waits: bool, replies: &mpsc::Sender<ClientReply>) -> bool {
+        if !self.repeatable {
+            let message = "a gateway of `hermes demo` cannot take up another program";
+            let hint = Some("end it and start it again".to_owned());
+            answer(replies, refused(exit::FAILURE, message, hint)).await;
+            return false;
+        }
         if let Some(profile) = self.released.keys().next() {
             let message = format!("a command is moving or removing profile '{profile}'");
             answer(replies, refused(exit::RESTART, &message, Some("try again in a moment".to_owned()))).await;

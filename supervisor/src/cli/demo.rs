@@ -49,7 +49,7 @@ pub(super) fn run(verbose: u8, env: &Surroundings, mut out: Output) -> Result<u8
         gateway::announce(root.path().to_owned(), profile.clone(), env.clone(), move |status| {
             instructions(&home, &program, status)
         });
-    let result = app::run(GatewayOptions { root, profile, replace: false });
+    let result = app::run(GatewayOptions { root, profile, replace: false, repeatable: false });
     announcement.cancel();
     let path = dir.path().to_owned();
     drop(dir);

@@ -56,6 +56,7 @@ pub(super) fn run(args: &RunArgs, selection: &Selection, env: &Surroundings) -> 
         root: selection.root.clone(),
         profile: selection.profile.clone(),
         replace: args.replace,
+        repeatable: true,
     });
     banner.cancel();
     result

@@ -498,6 +498,29 @@ fn an_update_brings_the_gateway_to_the_new_program() {
 }
 
 #[test]
+fn who_replaced_the_program_by_hand_is_told_what_is_left() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    installed.replace();
+    let line = format!(
+        "⚠ The gateway (PID {}) still runs the program that was here before.\n  \
+         Bring it to this one: hermes gateway restart\n",
+        gateway.pid()
+    );
+    for (args, code) in [(&["update", "--check"][..], 0), (&["update"], 1)] {
+        let output = installed.run(&home, args);
+        assert_eq!(output.status.code(), Some(code), "{}", both(&output));
+        assert!(both(&output).contains(&line), "{}", both(&output));
+    }
+    // A program in another place cannot be taken up by it; the command that restarts it is named.
+    let other = Installed::new();
+    other.replace();
+    let output = other.run(&home, &["update", "--check"]);
+    assert!(both(&output).contains("Restart it: hermes gateway run --replace\n"), "{}", both(&output));
+}
+
+#[test]
 fn a_service_manager_sees_a_reload() {
     let home = Home::new();
     let installed = Installed::new();

@@ -110,8 +110,18 @@ fn capital(name: &str) -> String {
     name.replacen('t', "T", 1)
 }
 
+/// What a gateway runs, and how one that runs something else is brought to `exe`.
+pub(super) fn to_do(gateway: &Running, exe: &Utf8Path) -> String {
+    if gateway.replaced_by() != Some(exe) {
+        return about(gateway, exe);
+    }
+    let who = capital(&name(gateway));
+    let command = format!("hermes gateway restart{}", gateway.flag());
+    format!("⚠ {who} still runs the program that was here before.\n  Bring it to this one: {command}\n")
+}
+
 /// What a gateway runs, and what restarts one that runs something else.
-pub(in crate::cli) fn about(gateway: &Running, exe: &Utf8Path) -> String {
+fn about(gateway: &Running, exe: &Utf8Path) -> String {
     let who = capital(&name(gateway));
     let what = match gateway.runs(exe) {
         Some(true) => return format!("✓ {who} runs this program\n"),

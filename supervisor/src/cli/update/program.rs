@@ -73,7 +73,7 @@ pub(super) fn check(
     let mut text = program.explain();
     let _ = writeln!(text, "  to update     {}", program.next(env));
     for gateway in &running {
-        text += &gateways::about(gateway, &program.exe);
+        text += &gateways::to_do(gateway, &program.exe);
     }
     out.write(&text)?;
     skills::run(all, true, false, out)?;
@@ -134,17 +134,22 @@ fn by_hand(
     as_json: bool,
     mut out: Output,
 ) -> Result<u8, HermesError> {
+    let running = running::gateways(&all.root, &all.names);
     if as_json {
         let report = skills::sync_all(all, false, |_, _| {});
         let mut value = program.json(env);
         value["check"] = false.into();
         value["updated"] = false.into();
+        value["gateways"] = running.iter().map(|gateway| gateways::json(gateway, &program.exe)).collect();
         value["skills"] = report.json();
         out.line(&format!("{value:#}"))?;
         return Ok(exit::FAILURE);
     }
     out.write(&program.explain())?;
-    skills::run(all, false, false, out)?;
+    skills::run(all, false, false, Output::stdout())?;
+    for gateway in running.iter().filter(|gateway| gateway.runs(&program.exe) != Some(true)) {
+        out.write(&gateways::to_do(gateway, &program.exe))?;
+    }
     let next = program.next(env);
     Err(known("The program itself was not updated: cargo did not install this file.".to_owned(), next))
 }
