@@ -145,6 +145,9 @@ enum GatewayCommand {
         /// For programs.
         #[arg(long)]
         json: bool,
+        /// Also say whether this program can take a gateway's listeners over: one that does not know this option cannot.
+        #[arg(long, hide = true)]
+        renewal: bool,
     },
 }
 
@@ -328,7 +331,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
             GatewayCommand::Stop => gateway::stop(&select()?.strict()?, &env, out),
             GatewayCommand::Restart => gateway::restart(&select()?.strict()?, &env, out),
             GatewayCommand::Status(args) => status::run(&args, &select()?, &env, out),
-            GatewayCommand::Check { json } => gateway::check(json, &pinned(&call)?, out),
+            GatewayCommand::Check { json, .. } => gateway::check(json, &pinned(&call)?, out),
         },
         Command::Status(args) => status::run(&args, &select()?, &env, out),
         Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),

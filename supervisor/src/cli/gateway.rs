@@ -299,7 +299,7 @@ fn renew(
         Renewal::TooOld => Err(HermesError::Known {
             code: exit::FAILURE,
             message: format!(
-                "the gateway (PID {}) is of a release that cannot take up the program on disk by itself",
+                "the gateway (PID {}) cannot take up the program on disk in place: one of the two is of an older release",
                 running.pid
             ),
             hint: Some(format!("restart it: {}", running.restart)),

@@ -35,7 +35,7 @@ pub(crate) enum Renewal {
     Done(Facts),
     /// It will, when the turn that asks for it is over.
     Accepted(String),
-    /// It is of a release that does not know the request.
+    /// The gateway, or the program on disk, is of a release that cannot do this.
     TooOld,
 }
 
@@ -65,7 +65,9 @@ pub(crate) fn renew(
     env: &Surroundings,
     watcher: &mut Watcher<'_>,
 ) -> Result<Renewal, HermesError> {
-    check(gateway, root, program, watcher)?;
+    if !check(gateway, root, program, watcher)? {
+        return Ok(Renewal::TooOld);
+    }
     let home = root.profile(&gateway.profile);
     let before = status(home.path(), env)?;
     let mut inside = None;
@@ -88,21 +90,22 @@ pub(crate) fn renew(
     ready(gateway, home.path(), &before, after, env, watcher)
 }
 
-/// Lets the new program say whether it would start.
+/// Lets the new program say whether it would start. False: it is not one that could take the listeners over.
 fn check(
     gateway: &Running,
     root: &RootHome,
     program: &Utf8Path,
     watcher: &mut Watcher<'_>,
-) -> Result<(), HermesError> {
+) -> Result<bool, HermesError> {
     (watcher.progress)("the new program checks the files of every profile");
     let mut command = child::command_passing(program.as_str(), &[hermes_protocol::env::MULTIPLEX]);
-    command.args(["gateway", "check"]).env("HERMES_HOME", root.path().as_str());
+    command.args(["gateway", "check", "--renewal"]).env("HERMES_HOME", root.path().as_str());
     if !gateway.profile.is_default() {
         command.args(["-p", gateway.profile.as_str()]);
     }
     let (code, said) = match child::run(command, CHECK) {
-        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) if output.status.success() => return Ok(true),
+        Ok(output) if output.status.code() == Some(exit::USAGE.into()) => return Ok(false),
         Ok(output) => {
             let refused = output.status.code() == Some(exit::CONFIG.into());
             let code = if refused { exit::CONFIG } else { exit::FAILURE };

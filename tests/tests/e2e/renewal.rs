@@ -333,10 +333,17 @@ fn a_program_that_would_not_start_changes_nothing() {
     let text = both(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        text.contains("which goes on with the one before (exit status: 1\n  gateway check: no such key)"),
+        text.contains(
+            "which goes on with the one before (exit status: 1\n  gateway check --renewal: no such key)"
+        ),
         "{text}"
     );
     assert!(text.contains("hint: "), "{text}");
+    // One of a release that cannot take listeners over.
+    installed.replace_by("#!/bin/sh\necho 'unexpected argument' >&2\nexit 2\n", 0o755);
+    let output = gateway::run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    assert!(both(&output).contains("hint: restart it: hermes gateway run --replace"), "{}", both(&output));
     // The real one does not, with files that would be refused.
     installed.replace();
     let config = home.read("default", "config.yaml").unwrap();
