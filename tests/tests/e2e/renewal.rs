@@ -528,6 +528,37 @@ fn who_replaced_the_program_by_hand_is_told_what_is_left() {
 }
 
 #[test]
+fn what_asks_from_inside_a_worker_does_not_wait_for_its_own_end() {
+    let config =
+        Home::config("true", "").replace("prompt: 'say {text}'", "prompt: 'say {text}', script: again.sh");
+    let home = Home::with_config(&config);
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let said = home.user().join("said");
+    home.write(
+        "default",
+        "scripts/again.sh",
+        &format!(
+            "export HERMES_HOME='{}' XDG_RUNTIME_DIR='{}'\n'{}' gateway restart > '{said}' 2>&1\necho \"code $?\" >> '{said}'\ncat\n",
+            home.root(),
+            home.runtime(),
+            installed.program().display()
+        ),
+    );
+    installed.replace();
+    let started = Instant::now();
+    assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(
+        fs_err::read_to_string(&said).unwrap(),
+        "✓ accepted; it is carried out without waiting for this turn\ncode 0\n"
+    );
+    wait::until_true("the new program", || image(gateway.pid()) == file(&installed.program()));
+    gateway.wait_ready("default");
+    wait::until_true("the message to be answered", || answers(&home, "default") == 1);
+}
+
+#[test]
 fn a_service_manager_sees_a_reload() {
     let home = Home::new();
     let installed = Installed::new();
