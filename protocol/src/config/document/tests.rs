@@ -1,3 +1,5 @@
+//! Values of whole documents: defaults, places, variables, what an administrator pins.
+
 use serde_json::json;
 
 use super::super::dotenv_edit;

@@ -1,3 +1,5 @@
+//! Edits by example, by property and by hostile text: the intended value, every other byte as it was.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;

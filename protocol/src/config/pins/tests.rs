@@ -1,3 +1,5 @@
+//! What an administrator pins wins, and nothing else changes.
+
 use super::super::{Input, Loaded, ProfileConfig, load_pinned};
 use super::*;
 use crate::latest::{Problem, Role};

@@ -1,3 +1,5 @@
+//! No secret stays in a text, and everything else does.
+
 use super::*;
 
 fn clean(text: &str) -> (String, Vec<String>) {

@@ -1,3 +1,5 @@
+//! The table of keys and the readers say the same.
+
 use super::*;
 
 fn path(text: &str) -> Result<Option<&'static str>, Option<String>> {

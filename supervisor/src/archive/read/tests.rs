@@ -1,3 +1,5 @@
+//! Members as they should be, and every way in which they should not.
+
 use proptest::prelude::*;
 use tar::Header;
 
