@@ -18,8 +18,9 @@ use super::Call;
 use super::output::Output;
 use crate::error::HermesError;
 use crate::home::Selection;
-use crate::settings::{As, Draft, SettingsError};
+use crate::settings::{self, As, Draft, Note, SettingsError};
 use crate::setup::{self, Change, Lack, Platforms};
+use crate::status::render;
 use interview::{Answers, Known};
 
 #[derive(Debug, Args)]
@@ -97,9 +98,10 @@ fn batch(
         };
         let change = draft.set(key, value.expose(), As::Schema)?;
         lines.push(change.echo());
-        lines.extend(change.notes.iter().map(ToString::to_string));
+        lines.extend(said(&change));
     }
     refuse_what_cannot_run(&before, &draft)?;
+    lines.extend(new_problems(&before, &draft));
     let lack = draft.config().as_ref().and_then(setup::lack);
     // Edits lose nothing; only what a reset throws away is kept.
     let stamp = reset.then(now);
@@ -168,8 +170,9 @@ fn wizard(
     let before = draft.problems();
     let mut changes: Vec<Change> = engine.iter().flat_map(setup::engine_changes).collect();
     changes.extend(platforms.iter().flat_map(|p| setup::platform_changes(p, known.listeners)));
-    let lines = apply(&mut draft, &changes)?;
+    let mut lines = apply(&mut draft, &changes)?;
     refuse_what_cannot_run(&before, &draft)?;
+    lines.extend(new_problems(&before, &draft));
     if !draft.is_changed() {
         out.line("\nNothing changes: it is all set up like that already.")?;
         return Ok(exit::OK);
@@ -212,9 +215,23 @@ fn apply(draft: &mut Draft, changes: &[Change]) -> Result<Vec<String>, HermesErr
             Change::Env(..) => format!("{file:<12} {} (not shown)", done.key),
             Change::Set(_, value) => format!("{file:<12} {} = {value}", done.key),
         });
-        lines.extend(done.notes.iter().map(ToString::to_string));
+        lines.extend(said(&done));
     }
     Ok(lines)
+}
+
+/// What there is to say about one change of several. What a start would say is asked after the last one: another may mend it.
+fn said(change: &settings::Change) -> impl Iterator<Item = String> {
+    change.notes.iter().filter(|note| !matches!(note, Note::Problem(_))).map(ToString::to_string)
+}
+
+/// What a start would say and would not have said before.
+fn new_problems(before: &[Problem], draft: &Draft) -> Vec<String> {
+    let known = |problem: &Problem| before.iter().any(|b| (&b.code, &b.key) == (&problem.code, &problem.key));
+    // Said with its change already.
+    let unknown_key = |problem: &Problem| problem.code == "unknown_key";
+    let new = draft.problems().into_iter().filter(|problem| !known(problem) && !unknown_key(problem));
+    new.map(|problem| render::problem(None, &problem).trim_end().to_owned()).collect()
 }
 
 /// Nothing is written that a start would refuse, unless it would have before, for the same reason.

@@ -237,8 +237,9 @@ impl Bound {
     /// Closes all of them, at once and for good.
     pub(super) fn close(&mut self) {
         for listener in self.listeners.drain(..) {
-            listener.stop_listening();
+            // In this order: a thread whose socket is shut down knows why.
             listener.gate.stop.cancel();
+            listener.stop_listening();
         }
     }
 }

@@ -162,6 +162,8 @@ fn without_a_terminal() {
             "setup --set model.default=m --set model.provider=openrouter",
             "setup --set openrouter_api_key=k --set timezone=UTC",
             "setup --set agent.max_turns=none --set timezone=Europe/Berlin",
+            "setup --set platforms.api_server.enabled=true",
+            "setup --set platforms.api_server.enabled=true --set api_server_key=0123456789abcdef0123",
             "setup --set agent.max_trns=5",
             "setup --set nothing",
             "setup --set =x",
@@ -170,11 +172,12 @@ fn without_a_terminal() {
         ],
     );
     insta::assert_snapshot!(said);
-    assert_eq!(home.read("default", ".env").unwrap(), "OPENROUTER_API_KEY=k\n");
+    let env = home.read("default", ".env").unwrap();
+    assert_eq!(env, "OPENROUTER_API_KEY=k\nAPI_SERVER_KEY=0123456789abcdef0123\n");
     let piped = run_with_input(&home, &["setup", "--set", "openrouter_api_key=-"], &format!("{KEY}\n"));
     assert!(!masked(&home, &format!("{}{}", piped.out, piped.err)).contains(KEY));
     assert_eq!(piped.code, Some(0));
-    assert_eq!(home.read("default", ".env").unwrap(), format!("OPENROUTER_API_KEY={KEY}\n"));
+    assert_eq!(home.read("default", ".env").unwrap(), env.replacen("=k", &format!("={KEY}"), 1));
     let twice = ["setup", "--set", "a_token=-", "--set", "b_token=-"];
     assert!(run_with_input(&home, &twice, "x").fails(2).contains("only one value"));
 }
