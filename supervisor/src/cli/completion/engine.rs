@@ -6,6 +6,7 @@
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, ValueHint};
+use hermes_protocol::config::schema;
 
 /// Longest description that is shown.
 const HELP: usize = 72;
@@ -246,6 +247,7 @@ impl<'t> At<'t> {
         let listed = match kind(&self.path, arg.get_id().as_str()) {
             Some(Kind::Profile) => Some(names.profiles()),
             Some(Kind::Alias) => Some(names.aliases()),
+            Some(Kind::Key) => return Answer::These(keys(current)),
             None => None,
         };
         let these = if let Some(listed) = listed {
@@ -300,6 +302,17 @@ impl<'t> At<'t> {
     }
 }
 
+/// Keys that this program reads, by the table of keys; those with a free name in them cannot be listed.
+fn keys(current: &str) -> Vec<Candidate> {
+    let all = schema::groups().iter().flat_map(|group| group.keys);
+    let listed = all.filter(|key| {
+        key.path.starts_with(current) && !key.path.contains('*') && key.kind != schema::Kind::Section
+    });
+    listed
+        .map(|key| Candidate { value: key.path.to_owned(), help: key.about.lines().next().map(short) })
+        .collect()
+}
+
 fn takes_value(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|range| range.min_values() > 0)
 }
@@ -326,10 +339,12 @@ fn attached(prefix: &str, answer: Answer) -> Answer {
 enum Kind {
     Profile,
     Alias,
+    /// A key of `config.yaml`.
+    Key,
 }
 
 /// Which arguments want names, by the commands before them.
-const WANTED: [(&[&str], &str, Kind); 10] = [
+const WANTED: [(&[&str], &str, Kind); 13] = [
     (&[], "profile", Kind::Profile),
     (&["profile", "create"], "clone_from", Kind::Profile),
     (&["profile", "show"], "name", Kind::Profile),
@@ -340,6 +355,9 @@ const WANTED: [(&[&str], &str, Kind); 10] = [
     (&["profile", "delete"], "name", Kind::Profile),
     (&["profile", "export"], "name", Kind::Profile),
     (&["profile", "describe"], "name", Kind::Profile),
+    (&["config", "get"], "key", Kind::Key),
+    (&["config", "set"], "key", Kind::Key),
+    (&["config", "unset"], "key", Kind::Key),
 ];
 
 fn kind(path: &[&str], id: &str) -> Option<Kind> {

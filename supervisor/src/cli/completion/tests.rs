@@ -147,3 +147,13 @@ fn the_profile_flag_is_told_from_values() {
         assert_eq!(found, values.iter().collect::<Vec<_>>(), "{words:?}");
     }
 }
+
+#[test]
+fn keys_of_the_configuration_come_from_their_table() {
+    assert_eq!(at("hermes config set model.d"), ["model.default"]);
+    assert_eq!(at("hermes -p coder config get gateway.multiplex_profiles"), ["gateway.multiplex_profiles"]);
+    let all = at("hermes config unset ");
+    assert!(all.len() > 30 && all.iter().all(|key| !key.contains('*')), "{all:?}");
+    // The value is the user's.
+    assert!(!at("hermes config set model.default ").iter().any(|c| c.starts_with("model.")));
+}
