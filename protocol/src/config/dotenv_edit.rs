@@ -3,6 +3,7 @@
 //! The new line reads back as exactly the value, here and in 0.19.0; that is checked before the text is handed out.
 
 use super::dotenv;
+use super::edit::split_bom;
 use super::secret::Env;
 
 /// Why a variable was not written. No text carries the value.
@@ -68,9 +69,11 @@ pub fn set(text: &str, name: &str, value: &str) -> Result<String, DotenvError> {
     let value: String = value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let line = format!("{name}={}", quoted(&value));
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let (bom, body) = split_bom(text);
     let mut out = String::with_capacity(text.len() + line.len() + 2);
+    out.push_str(bom);
     let mut done = false;
-    for raw in text.split_inclusive('\n') {
+    for raw in body.split_inclusive('\n') {
         match assignment(raw) {
             Some((found, export)) if found == name => {
                 if !done {
@@ -84,7 +87,7 @@ pub fn set(text: &str, name: &str, value: &str) -> Result<String, DotenvError> {
         }
     }
     if !done {
-        if !out.is_empty() && !out.ends_with('\n') && out != "\u{feff}" {
+        if !body.is_empty() && !out.ends_with('\n') {
             out.push_str(newline);
         }
         out.push_str(&line);
@@ -101,7 +104,8 @@ pub fn set(text: &str, name: &str, value: &str) -> Result<String, DotenvError> {
 /// Removes every line that sets `name`; `None` where there is none.
 pub fn unset(text: &str, name: &str) -> Option<String> {
     let mut found = false;
-    let kept: String = text
+    let (bom, body) = split_bom(text);
+    let kept: String = body
         .split_inclusive('\n')
         .filter(|raw| {
             let ours = assignment(raw).is_some_and(|(n, _)| n == name);
@@ -109,7 +113,7 @@ pub fn unset(text: &str, name: &str) -> Option<String> {
             !ours
         })
         .collect();
-    found.then_some(kept)
+    found.then(|| format!("{bom}{kept}"))
 }
 
 /// The variables of a file.
@@ -134,7 +138,7 @@ pub fn names(bytes: &[u8]) -> Vec<String> {
 
 /// The variable a line sets, and whether `export` stands before it.
 fn assignment(raw: &str) -> Option<(&str, bool)> {
-    let line = raw.trim_start_matches('\u{feff}').trim();
+    let line = raw.trim();
     if line.starts_with('#') {
         return None;
     }
@@ -166,6 +170,9 @@ mod tests {
         assert_eq!(unset(text, "B").unwrap(), "# keys\nA=1\n\nC=3\n");
         assert_eq!(unset(text, "X"), None);
         assert_eq!(set("# A=1\n", "A", "2").unwrap(), "# A=1\nA=2\n");
+        assert_eq!(set("\u{feff}", "A", "#").unwrap(), "\u{feff}A=\"#\"\n");
+        assert_eq!(set("\u{feff}A=1\n", "A", "2").unwrap(), "\u{feff}A=2\n");
+        assert_eq!(unset("\u{feff}A=1\nB=2\n", "A").unwrap(), "\u{feff}B=2\n");
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub fn unset(text: &str, path: &[&str]) -> Result<Option<String>, EditError> {
     }
 }
 
-fn split_bom(text: &str) -> (&str, &str) {
+pub(super) fn split_bom(text: &str) -> (&str, &str) {
     text.strip_prefix('\u{feff}').map_or(("", text), |rest| ("\u{feff}", rest))
 }
 
