@@ -3,7 +3,7 @@
 //! The new line reads back as exactly the value, here and in 0.19.0; that is checked before the text is handed out.
 
 use super::dotenv;
-use super::edit::split_bom;
+use super::edit::{BOM, split_bom};
 use super::secret::Env;
 
 /// Why a variable was not written. No text carries the value.
@@ -113,7 +113,9 @@ pub fn unset(text: &str, name: &str) -> Option<String> {
             !ours
         })
         .collect();
-    found.then(|| format!("{bom}{kept}"))
+    // A mark in the middle is part of a broken line; at the start it would be none, and that line would count.
+    let gap = if bom.is_empty() && kept.starts_with(BOM) { "\n" } else { "" };
+    found.then(|| format!("{bom}{gap}{kept}"))
 }
 
 /// The variables of a file.
@@ -173,6 +175,7 @@ mod tests {
         assert_eq!(set("\u{feff}", "A", "#").unwrap(), "\u{feff}A=\"#\"\n");
         assert_eq!(set("\u{feff}A=1\n", "A", "2").unwrap(), "\u{feff}A=2\n");
         assert_eq!(unset("\u{feff}A=1\nB=2\n", "A").unwrap(), "\u{feff}B=2\n");
+        assert_eq!(unset("A=1\n\u{feff}B=2\n", "A").unwrap(), "\n\u{feff}B=2\n");
     }
 
     #[test]

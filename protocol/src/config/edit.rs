@@ -94,8 +94,12 @@ pub fn unset(text: &str, path: &[&str]) -> Result<Option<String>, EditError> {
     }
 }
 
+/// A byte order mark.
+pub(super) const BOM: &str = "\u{feff}";
+
+/// The mark at the start of a text, if there is one, and the text.
 pub(super) fn split_bom(text: &str) -> (&str, &str) {
-    text.strip_prefix('\u{feff}').map_or(("", text), |rest| ("\u{feff}", rest))
+    text.strip_prefix(BOM).map_or(("", text), |rest| (BOM, rest))
 }
 
 fn read(text: &str) -> Result<Option<Tree>, EditError> {
