@@ -216,3 +216,22 @@ fn generated_files_are_up_to_date() {
         0
     );
 }
+
+/// What the README says to write would start.
+#[test]
+fn the_files_of_the_readme_are_accepted() {
+    let readme = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let files: Vec<&str> =
+        readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [default, coder] = files[..] else { panic!("{files:?}") };
+    let home = Home::empty();
+    home.write("default", "config.yaml", default).write("coder", "config.yaml", coder);
+    home.write(
+        "default",
+        ".env",
+        "CUSTOM_API_KEY=k\nDEPLOY_SECRET=a-secret-of-deployments\nAPI_SERVER_KEY=0123456789abcdef0123\n",
+    );
+    home.write("coder", ".env", "ISSUES_SECRET=a-secret-of-issues\n");
+    let said = run(&home, &["gateway", "check"]).ok();
+    assert!(said.contains("profiles: default, coder") && said.contains("problems: 0"), "{said}");
+}
