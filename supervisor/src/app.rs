@@ -55,6 +55,8 @@ pub struct GatewayOptions {
     pub replace: bool,
     /// The command line of this process, executed again, is this gateway again.
     pub repeatable: bool,
+    /// Gives back the memory that only a start needed.
+    pub settle: fn(),
 }
 
 /// What `hermes gateway check` was asked to do.

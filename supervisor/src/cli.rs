@@ -290,15 +290,16 @@ pub enum Next {
     Worker(WorkerRequest),
 }
 
-/// Does what the command line says, except for being a worker, which this crate cannot.
-pub fn run(args: Vec<OsString>) -> Next {
-    match dispatch(args) {
+/// Does what the command line says, except for being a worker, which this crate cannot. `settle` gives back the memory that only
+/// a start needed; a gateway calls it once, when it has settled.
+pub fn run(args: Vec<OsString>, settle: fn()) -> Next {
+    match dispatch(args, settle) {
         Ok(next) => next,
         Err(error) => Next::Exit(report(&error)),
     }
 }
 
-fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
+fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
     let supervised = args
         .first()
         .and_then(|arg| std::path::Path::new(arg).file_name())
@@ -326,7 +327,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
     let select = || home::select(flag.as_deref(), &env);
     let code = match cli.command {
         Command::Gateway(GatewayArgs { command, run }) => match command.unwrap_or(GatewayCommand::Run(run)) {
-            GatewayCommand::Run(run) => gateway::run(&run, &pinned(&call)?, &env),
+            GatewayCommand::Run(run) => gateway::run(&run, &pinned(&call)?, &env, settle),
             GatewayCommand::Start => gateway::start(&select()?.strict()?, &env, out),
             GatewayCommand::Stop => gateway::stop(&select()?.strict()?, &env, out),
             GatewayCommand::Restart => gateway::restart(&select()?.strict()?, &env, out),
@@ -335,7 +336,7 @@ fn dispatch(args: Vec<OsString>) -> Result<Next, HermesError> {
         },
         Command::Status(args) => status::run(&args, &select()?, &env, out),
         Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
-        Command::Demo(args) => demo::run(args.verbose, &env, out),
+        Command::Demo(args) => demo::run(args.verbose, &env, settle, out),
         Command::Profile(args) => profile::run(args, &call),
         Command::Config(args) => config::run(args, &call),
         Command::Setup(args) => setup::run(&args, &call),

@@ -6,7 +6,7 @@ use hermes_supervisor::cli::{Next, WorkerMode, WorkerRequest};
 use hermes_worker::{Mode, WorkerArgs};
 
 fn main() -> ExitCode {
-    let code = match hermes_supervisor::cli::run(std::env::args_os().collect()) {
+    let code = match hermes_supervisor::cli::run(std::env::args_os().collect(), hermes_worker::settle) {
         Next::Exit(code) => code,
         Next::Worker(request) => hermes_worker::run(worker(request)),
     };

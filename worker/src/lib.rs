@@ -54,3 +54,4 @@ pub mod turn;
 
 pub use app::run;
 pub use cli::{Mode, WorkerArgs};
+pub use process::settle;

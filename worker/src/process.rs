@@ -168,7 +168,7 @@ fn tune_allocator() {}
 /// lies in the heap's gaps, and the code it ran stays mapped, which counts as resident in every worker although the pages are
 /// those of one file. Both go; code that is needed again is mapped again from the page cache, without reading the disk.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn settle() {
+pub fn settle() {
     // SAFETY: releases free pages of the heap only.
     #[expect(unsafe_code, reason = "malloc_trim has no safe form")]
     unsafe {
@@ -188,7 +188,7 @@ pub(crate) fn settle() {
 
 /// Elsewhere the system does as it likes.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn settle() {}
+pub fn settle() {}
 
 /// Start and length of a line of `/proc/self/maps`, if it maps code or constants of a file that nothing ever changes in memory:
 /// what the dynamic linker relocates has an offset behind them.

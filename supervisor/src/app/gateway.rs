@@ -83,6 +83,9 @@ pub(crate) struct Gateway {
     pub(super) renewal: Option<Renewal>,
 }
 
+/// After the start, until the process has settled.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// How the life of a gateway ended.
 pub(super) enum Ended {
     /// With this exit code.
@@ -114,6 +117,13 @@ pub(super) async fn run(
     let result = match gateway.start().await {
         Ok(()) => {
             notify_manager(manager.as_deref(), "READY=1");
+            let (stop, settle) = (gateway.stop.clone(), options.settle);
+            gateway.common.tracker.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(SETTLED) => settle(),
+                }
+            });
             let cause = gateway.serve().await;
             let renews = gateway.renewal.is_some();
             let word = if renews { signal::reloading() } else { "STOPPING=1".to_owned() };

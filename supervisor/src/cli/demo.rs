@@ -24,7 +24,7 @@ const ROUTE: &str = "hello";
 const EVENT: &str = r#"{"name":"world"}"#;
 
 /// `hermes demo`.
-pub(super) fn run(verbose: u8, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+pub(super) fn run(verbose: u8, env: &Surroundings, settle: fn(), mut out: Output) -> Result<u8, HermesError> {
     let place = |source: io::Error| HermesError::System {
         doing: "make a throw-away home in",
         object: env.temp_dir.to_string(),
@@ -49,7 +49,7 @@ pub(super) fn run(verbose: u8, env: &Surroundings, mut out: Output) -> Result<u8
         gateway::announce(root.path().to_owned(), profile.clone(), env.clone(), move |status| {
             instructions(&home, &program, status)
         });
-    let result = app::run(GatewayOptions { root, profile, replace: false, repeatable: false });
+    let result = app::run(GatewayOptions { root, profile, replace: false, repeatable: false, settle });
     announcement.cancel();
     let path = dir.path().to_owned();
     drop(dir);

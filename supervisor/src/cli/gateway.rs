@@ -34,7 +34,12 @@ const ANNOUNCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(25);
 
 /// `hermes gateway run`.
-pub(super) fn run(args: &RunArgs, selection: &Selection, env: &Surroundings) -> Result<u8, HermesError> {
+pub(super) fn run(
+    args: &RunArgs,
+    selection: &Selection,
+    env: &Surroundings,
+    settle: fn(),
+) -> Result<u8, HermesError> {
     let root_home = selection.root.path();
     // A first start on a fresh machine; a named profile's home was found, or it could not have been selected.
     if !root_home.exists() {
@@ -57,6 +62,7 @@ pub(super) fn run(args: &RunArgs, selection: &Selection, env: &Surroundings) -> 
         profile: selection.profile.clone(),
         replace: args.replace,
         repeatable: true,
+        settle,
     });
     banner.cancel();
     result
