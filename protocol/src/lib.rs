@@ -46,6 +46,7 @@ pub mod latest;
 pub mod profile;
 pub mod providers;
 pub mod session_key;
+pub mod spaced;
 pub mod v1;
 pub mod version;
 

@@ -438,21 +438,7 @@ mod tests {
         let args = ["hermes-gateway", "worker", "--profile", "coder"].map(OsString::from).to_vec();
         let (rest, flag) = take_profile_flag(args).unwrap();
         let Command::Worker(args) = Cli::try_parse_from(rest).unwrap().command else { panic!("worker") };
-        let env = Surroundings {
-            hermes_home: Some("/h/profiles/coder".into()),
-            user_home: None,
-            xdg_runtime_dir: None,
-            temp_dir: "/tmp".into(),
-            current_dir: "/".into(),
-            path: Vec::new(),
-            uid: 1,
-            sudo_root: None,
-            supervised_slot: false,
-            no_color: true,
-            managed: None,
-            managed_dir: "/nowhere".into(),
-            editor: None,
-        };
+        let env = Surroundings { hermes_home: Some("/h/profiles/coder".into()), ..Surroundings::bare() };
         let request = worker(&args, flag.as_deref(), true, &env).unwrap();
         assert_eq!(
             (request.profile.as_str(), request.home.path().as_str(), request.mode),

@@ -86,6 +86,26 @@ impl Surroundings {
         !self.no_color && std::io::stdout().is_terminal()
     }
 
+    /// What a process without any environment has.
+    #[cfg(test)]
+    pub(crate) fn bare() -> Self {
+        Self {
+            hermes_home: None,
+            user_home: None,
+            xdg_runtime_dir: None,
+            temp_dir: "/tmp".into(),
+            current_dir: "/".into(),
+            path: Vec::new(),
+            uid: 1,
+            sudo_root: None,
+            supervised_slot: false,
+            no_color: true,
+            managed: None,
+            managed_dir: "/nowhere".into(),
+            editor: None,
+        }
+    }
+
     /// The runtime directory of a gateway whose instance home is `home`.
     pub fn runtime_dir(&self, home: &Utf8Path) -> RuntimeDir {
         let home = home.canonicalize_utf8().unwrap_or_else(|_| home.to_owned());

@@ -178,6 +178,13 @@ impl Connection {
     }
 }
 
+/// A request to coder's chat completions, with the key of [`crate::Home::key`].
+pub fn chat(stream: bool, content: &str) -> Vec<u8> {
+    let body = serde_json::json!({"stream": stream, "messages": [{"role": "user", "content": content}]});
+    let key = format!("Bearer {}", crate::Home::key("coder"));
+    encode("POST", "/p/coder/v1/chat/completions", &[("Authorization", &key)], body.to_string().as_bytes())
+}
+
 /// Bytes of a request with `Host` and, where there is a body, `Content-Length`.
 pub fn encode(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     use std::fmt::Write as _;

@@ -1,10 +1,9 @@
 //! JSON on one line, as 0.19.0 prints it: a blank behind commas and colons, letters as they are.
 
-use std::io;
-
+use hermes_protocol::spaced::Spaced;
 use serde::Serialize as _;
 use serde_json::Value;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::ser::Serializer;
 
 /// The value on one line.
 pub(super) fn compact(value: &Value) -> String {
@@ -12,22 +11,6 @@ pub(super) fn compact(value: &Value) -> String {
     let written = value.serialize(&mut Serializer::with_formatter(&mut bytes, Spaced));
     // Writing to memory does not fail, and a value holds nothing that JSON cannot.
     written.ok().and_then(|()| String::from_utf8(bytes).ok()).unwrap_or_else(|| value.to_string())
-}
-
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 #[cfg(test)]

@@ -225,19 +225,22 @@ fn said(change: &settings::Change) -> impl Iterator<Item = String> {
     change.notes.iter().filter(|note| !matches!(note, Note::Problem(_))).map(ToString::to_string)
 }
 
+fn is_among(before: &[Problem], problem: &Problem) -> bool {
+    before.iter().any(|old| (&old.code, &old.key) == (&problem.code, &problem.key))
+}
+
 /// What a start would say and would not have said before.
 fn new_problems(before: &[Problem], draft: &Draft) -> Vec<String> {
-    let known = |problem: &Problem| before.iter().any(|b| (&b.code, &b.key) == (&problem.code, &problem.key));
     // Said with its change already.
     let unknown_key = |problem: &Problem| problem.code == "unknown_key";
-    let new = draft.problems().into_iter().filter(|problem| !known(problem) && !unknown_key(problem));
+    let new =
+        draft.problems().into_iter().filter(|problem| !is_among(before, problem) && !unknown_key(problem));
     new.map(|problem| render::problem(None, &problem).trim_end().to_owned()).collect()
 }
 
 /// Nothing is written that a start would refuse, unless it would have before, for the same reason.
 fn refuse_what_cannot_run(before: &[Problem], draft: &Draft) -> Result<(), HermesError> {
-    let known = |problem: &Problem| before.iter().any(|b| (&b.code, &b.key) == (&problem.code, &problem.key));
-    let bad = |problem: &&Problem| problem.severity != Severity::Warning && !known(problem);
+    let bad = |problem: &&Problem| problem.severity != Severity::Warning && !is_among(before, problem);
     let problems = draft.problems();
     let Some(problem) = problems.iter().find(bad) else { return Ok(()) };
     let place = problem.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();

@@ -1,3 +1,5 @@
+//! Drafts: what is set and unset, refused and said, and that nothing is written by halves.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -19,21 +21,7 @@ impl Place {
         }
         yaml.inspect(|text| fs_err::write(home.config(), text).unwrap());
         env.inspect(|text| fs_err::write(home.env_file(), text).unwrap());
-        let surroundings = Surroundings {
-            hermes_home: None,
-            user_home: None,
-            xdg_runtime_dir: None,
-            temp_dir: "/tmp".into(),
-            current_dir: "/".into(),
-            path: Vec::new(),
-            uid: 1,
-            sudo_root: None,
-            supervised_slot: false,
-            no_color: true,
-            managed: None,
-            managed_dir: path.join("etc"),
-            editor: None,
-        };
+        let surroundings = Surroundings { managed_dir: path.join("etc"), ..Surroundings::bare() };
         Self { _dir: dir, root, env: surroundings }
     }
 

@@ -53,17 +53,7 @@ fn c91_a_graceful_stop_drains_and_exits_0() {
     let mut gateway = Gateway::start(&home);
     let address = gateway.address("api_server");
     let mut connection = http::Connection::open(&address).unwrap();
-    let body =
-        serde_json::json!({"stream": true, "messages": [{"role": "user", "content": "a b c d e f g h i j"}]})
-            .to_string();
-    connection
-        .send(&http::encode(
-            "POST",
-            "/p/coder/v1/chat/completions",
-            &[("Authorization", "Bearer coder-api-key-0123456789")],
-            body.as_bytes(),
-        ))
-        .unwrap();
+    connection.send(&http::chat(true, "a b c d e f g h i j")).unwrap();
     assert_eq!(connection.head().unwrap().status, 200);
     gateway.signal(Signal::SIGTERM);
     while connection.fill().unwrap_or(false) {}

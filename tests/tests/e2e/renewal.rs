@@ -245,17 +245,7 @@ fn a_turn_in_flight_is_finished_first() {
     let gateway = Gateway::start_at(&installed.program(), &home);
     let api = gateway.address("api_server");
     let mut connection = http::Connection::open(&api).unwrap();
-    let body =
-        serde_json::json!({"stream": true, "messages": [{"role": "user", "content": "a b c d e f g h i j"}]})
-            .to_string();
-    connection
-        .send(&http::encode(
-            "POST",
-            "/p/coder/v1/chat/completions",
-            &[("Authorization", "Bearer coder-api-key-0123456789")],
-            body.as_bytes(),
-        ))
-        .unwrap();
+    connection.send(&http::chat(true, "a b c d e f g h i j")).unwrap();
     assert_eq!(connection.head().unwrap().status, 200);
     installed.replace();
     let mut command = hermes_at(&installed.program(), &home, &["gateway", "restart"]);

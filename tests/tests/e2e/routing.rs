@@ -183,16 +183,7 @@ fn c48_killed_mid_response_is_a_broken_stream_and_the_next_request_works() {
     let worker = gateway.worker("coder");
     let mut connection = http::Connection::open(&gateway.address("api_server")).unwrap();
     let words = "word ".repeat(400);
-    let body =
-        serde_json::json!({"stream": true, "messages": [{"role": "user", "content": words}]}).to_string();
-    connection
-        .send(&http::encode(
-            "POST",
-            "/p/coder/v1/chat/completions",
-            &[("Authorization", "Bearer coder-api-key-0123456789")],
-            body.as_bytes(),
-        ))
-        .unwrap();
+    connection.send(&http::chat(true, &words)).unwrap();
     let head = connection.head().unwrap();
     assert_eq!(head.status, 200);
     process::signal(worker, Signal::SIGKILL);

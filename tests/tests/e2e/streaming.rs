@@ -15,15 +15,7 @@ fn c46_events_arrive_as_produced() {
     );
     let gateway = Gateway::start(&home);
     let mut connection = http::Connection::open(&gateway.address("api_server")).unwrap();
-    let body = serde_json::json!({"stream": true, "messages": [{"role": "user", "content": "one two three four five six seven eight nine ten"}]}).to_string();
-    connection
-        .send(&http::encode(
-            "POST",
-            "/p/coder/v1/chat/completions",
-            &[("Authorization", "Bearer coder-api-key-0123456789")],
-            body.as_bytes(),
-        ))
-        .unwrap();
+    connection.send(&http::chat(true, "one two three four five six seven eight nine ten")).unwrap();
     assert_eq!(connection.head().unwrap().status, 200);
     // Ten pieces, 100 ms apart: seen one by one, not at the end.
     let started = Instant::now();
@@ -54,16 +46,7 @@ fn c46_a_client_that_leaves_reaches_the_provider_within_a_second() {
     let gateway = Gateway::start(&home);
     for stream in [true, false] {
         let mut connection = http::Connection::open(&gateway.address("api_server")).unwrap();
-        let body = serde_json::json!({"stream": stream, "messages": [{"role": "user", "content": "hi"}]})
-            .to_string();
-        connection
-            .send(&http::encode(
-                "POST",
-                "/p/coder/v1/chat/completions",
-                &[("Authorization", "Bearer coder-api-key-0123456789")],
-                body.as_bytes(),
-            ))
-            .unwrap();
+        connection.send(&http::chat(stream, "hi")).unwrap();
         wait::until_true("the provider to be called", || provider.open() == 1);
         drop(connection);
         let left = Instant::now();

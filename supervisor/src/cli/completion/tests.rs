@@ -1,3 +1,5 @@
+//! What is offered at which place of a command line.
+
 use clap::CommandFactory as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Aliases on a real file system: made, taken away, and nobody else's file touched.
+
 use super::*;
 
 struct Place {
