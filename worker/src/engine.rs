@@ -9,11 +9,14 @@ pub mod native;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hermes_protocol::ProfileHome;
 use hermes_protocol::config::{EngineKind, ProfileConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::provider::Fault;
 
 /// One message of the history an engine sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,13 +107,28 @@ pub enum EngineError {
     /// The provider refused or failed for good.
     #[error("{message}")]
     Provider {
+        /// What it says about the provider.
+        fault: Fault,
         /// HTTP status, where there was one.
         status: Option<u16>,
+        /// When the provider asked to be called again.
+        retry_after: Option<Duration>,
         /// What it said, shortened and redacted.
         message: String,
         /// Calls made.
         calls: u32,
     },
+}
+
+impl EngineError {
+    /// What it says about the provider; `None` for what says nothing about it.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Interrupted => None,
+            Self::Config(_) => Some(Fault::Setup),
+            Self::Provider { fault, .. } => Some(*fault),
+        }
+    }
 }
 
 /// Where events go: bounded, so that a slow reader slows the engine down.

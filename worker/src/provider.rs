@@ -17,6 +17,7 @@
 //! Chat completions only, for now. OpenAI and x.ai, which 0.19.0 talks to through the Responses API, serve chat completions
 //! as well and are reached that way. Any other wire is a [`ProviderError`] that says what to do.
 
+pub(crate) mod fault;
 mod host;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use hermes_protocol::providers::{self, Row, TABLE, Wire};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
+pub use fault::Fault;
 pub(crate) use host::is_loopback;
 
 /// What a local server without a key is sent.

@@ -29,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 pub use retry::RetryPolicy;
 
 use super::{Engine, EngineError, EngineFuture, EventSink, ModelId, Outcome, Prompt, Usage};
-use crate::provider::{self, Endpoint, NO_KEY, ProviderError};
+use crate::provider::fault::Again;
+use crate::provider::{self, Endpoint, Fault, NO_KEY, ProviderError};
 use chat::{Answer, Audience, Shape};
-use retry::{Class, Failure};
+use retry::Failure;
 
 /// Most of an error body that is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -133,7 +134,13 @@ impl Native {
                 Err(failure) => failure,
             };
             failure.message = shown(&failure.message, endpoint);
-            let failed = |message: String| EngineError::Provider { status: failure.status, message, calls };
+            let failed = |message: String| EngineError::Provider {
+                fault: failure.fault,
+                status: failure.status,
+                retry_after: failure.retry_after,
+                message,
+                calls,
+            };
             if audience.heard {
                 return Err(failed(format!("the answer broke off: {}", failure.message)));
             }
@@ -146,7 +153,7 @@ impl Native {
                 self.learn(shape);
                 continue;
             }
-            if failure.class == Class::Fatal {
+            if failure.fault.again() == Again::Never {
                 return Err(failed(failure.message.clone()));
             }
             if attempt >= self.policy.attempts {
@@ -211,22 +218,22 @@ fn unsent(error: &reqwest::Error, endpoint: &Endpoint) -> Failure {
     let whom = endpoint.shown_url();
     if error.is_connect() && error.is_timeout() {
         return Failure::new(
-            Class::Transient,
+            Fault::Unreachable,
             format!("connecting to `{whom}` took longer than {} s", client::CONNECT_TIMEOUT.as_secs()),
         );
     }
     if error.is_timeout() {
-        return Failure::new(Class::Transient, format!("`{whom}` said nothing for too long"));
+        return Failure::new(Fault::Unreachable, format!("`{whom}` said nothing for too long"));
     }
     if let Some(tls) = client::tls_error(error) {
         // Anything else may be a connection that was cut during the handshake.
         let final_word = matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::General(_));
-        let class = if final_word { Class::Fatal } else { Class::Transient };
-        return Failure::new(class, format!("no secure connection to `{whom}`: {tls}"));
+        let fault = if final_word { Fault::Setup } else { Fault::Unreachable };
+        return Failure::new(fault, format!("no secure connection to `{whom}`: {tls}"));
     }
     let what = if error.is_connect() { "cannot connect to" } else { "cannot send a request to" };
-    let class = if error.is_builder() { Class::Fatal } else { Class::Transient };
-    Failure::new(class, format!("{what} `{whom}`: {}", client::innermost(error)))
+    let fault = if error.is_builder() { Fault::Setup } else { Fault::Unreachable };
+    Failure::new(fault, format!("{what} `{whom}`: {}", client::innermost(error)))
 }
 
 /// A request that was answered with an error status.
@@ -235,28 +242,26 @@ async fn refused(response: Response) -> Failure {
     let header =
         |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let retry_after = header(RETRY_AFTER).and_then(|v| retry::retry_after(&v, jiff::Timestamp::now()));
+    let mut word = String::new();
     let said = if status.is_redirection() {
         "the address redirects elsewhere, which is never followed; set model.base_url to the final address"
             .to_owned()
     } else {
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(response)).await.unwrap_or_default();
         let json = serde_json::from_slice::<serde_json::Value>(&body).ok();
+        word = json.as_ref().map_or_else(String::new, |json| chat::code_of(json).to_owned());
         json.as_ref()
             .and_then(chat::message_of)
             .unwrap_or_else(|| String::from_utf8_lossy(&body).trim().to_owned())
     };
+    let code = status.as_u16();
+    let fault = Fault::of_answer(code, &word, &said);
     let said = if said.is_empty() {
         status.canonical_reason().unwrap_or("no reason given").to_owned()
     } else {
         said
     };
-    let code = status.as_u16();
-    Failure {
-        class: retry::class_of(code),
-        status: Some(code),
-        message: format!("HTTP {code}: {said}"),
-        retry_after,
-    }
+    Failure { fault, status: Some(code), message: format!("HTTP {code}: {said}"), retry_after }
 }
 
 async fn error_body(mut response: Response) -> BytesMut {

@@ -21,6 +21,7 @@ use super::*;
 use crate::engine::{EngineFuture, Event, EventSink, ModelId, Outcome, Prompt, Role, Usage};
 use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::{Inbox, KeyPolicy};
+use crate::provider::Fault;
 use crate::store::Owner;
 
 /// No such process.
@@ -78,8 +79,10 @@ impl Engine for Scripted {
             }
             if self.fails {
                 return Err(EngineError::Provider {
-                    status: Some(401),
-                    message: "Invalid key".to_owned(),
+                    fault: Fault::Request,
+                    status: Some(400),
+                    retry_after: None,
+                    message: "Invalid request".to_owned(),
                     calls: 2,
                 });
             }

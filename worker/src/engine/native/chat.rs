@@ -9,10 +9,10 @@ use eventsource_stream::EventStreamError;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 
-use super::retry::{Class, Failure, class_of};
+use super::retry::Failure;
 use super::sse::{self, StreamError};
 use crate::engine::{Event, EventSink, Prompt, Role, Usage};
-use crate::provider::Endpoint;
+use crate::provider::{Endpoint, Fault};
 
 /// Longest answer, in bytes of text.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
@@ -157,9 +157,9 @@ impl Answer {
         let first = head.iter().find(|b| !b.is_ascii_whitespace()).copied();
         let bytes = stream::iter([Ok(head)]).chain(rest);
         match first {
-            None => Err(Failure::new(Class::Invalid, "the provider answered with nothing")),
+            None => Err(Failure::new(Fault::Garbled, "the provider answered with nothing")),
             Some(b'<') => Err(Failure::new(
-                Class::Invalid,
+                Fault::Garbled,
                 "the provider answered with a web page; check model.base_url",
             )),
             Some(b'{' | b'[') => {
@@ -218,7 +218,7 @@ impl Answer {
         if let Some(text) = &text {
             if self.text.len() + text.len() > MAX_TEXT {
                 return Err(Failure::new(
-                    Class::Fatal,
+                    Fault::Request,
                     format!("the answer is longer than {MAX_TEXT} bytes"),
                 ));
             }
@@ -232,7 +232,7 @@ impl Answer {
         let reason = self.finish_reason.as_deref();
         if reason.is_none() && !self.done {
             return Err(Failure::new(
-                Class::Transient,
+                Fault::Unreachable,
                 "the provider's stream ended in the middle of the answer",
             ));
         }
@@ -241,14 +241,14 @@ impl Answer {
         }
         Err(match reason {
             Some("content_filter") => {
-                Failure::new(Class::Fatal, "the provider's content filter withheld the answer")
+                Failure::new(Fault::Request, "the provider's content filter withheld the answer")
             }
             Some("length") => Failure::new(
-                Class::Fatal,
+                Fault::Request,
                 "the model used up its output limit before it answered; raise model.max_tokens",
             ),
-            _ if self.reasoned => Failure::new(Class::Invalid, "the model reasoned but did not answer"),
-            _ => Failure::new(Class::Invalid, "the model's answer is empty"),
+            _ if self.reasoned => Failure::new(Fault::Empty, "the model reasoned but did not answer"),
+            _ => Failure::new(Fault::Empty, "the model's answer is empty"),
         })
     }
 }
@@ -277,7 +277,7 @@ where
     let mut whole = BytesMut::new();
     while let Some(chunk) = bytes.try_next().await.map_err(|e| broken(&e))? {
         if whole.len() + chunk.len() > MAX_JSON {
-            return Err(Failure::new(Class::Fatal, format!("the answer is larger than {MAX_JSON} bytes")));
+            return Err(Failure::new(Fault::Request, format!("the answer is larger than {MAX_JSON} bytes")));
         }
         whole.extend_from_slice(&chunk);
     }
@@ -286,7 +286,7 @@ where
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::new(
-        Class::Transient,
+        Fault::Unreachable,
         format!("reading the provider's answer failed: {}", super::client::innermost(error)),
     )
 }
@@ -295,16 +295,16 @@ fn unreadable<E: std::error::Error + 'static>(error: EventStreamError<StreamErro
     match error {
         EventStreamError::Transport(StreamError::Transport(error)) => broken(&error),
         EventStreamError::Transport(too_large @ StreamError::TooLarge(..)) => {
-            Failure::new(Class::Fatal, too_large.to_string())
+            Failure::new(Fault::Request, too_large.to_string())
         }
         EventStreamError::Utf8(_) | EventStreamError::Parser(_) => {
-            Failure::new(Class::Invalid, "the provider's stream makes no sense")
+            Failure::new(Fault::Garbled, "the provider's stream makes no sense")
         }
     }
 }
 
 fn not_json() -> Failure {
-    Failure::new(Class::Invalid, "the provider's answer is not JSON")
+    Failure::new(Fault::Garbled, "the provider's answer is not JSON")
 }
 
 fn in_stream_error(error: &Value) -> Failure {
@@ -315,10 +315,24 @@ fn in_stream_error(error: &Value) -> Failure {
         .and_then(|n| u16::try_from(n).ok())
         .filter(|n| (400..600).contains(n));
     let said = message_of(error).unwrap_or_else(|| error.to_string());
-    match status {
-        Some(code) => Failure { status, ..Failure::new(class_of(code), format!("HTTP {code}: {said}")) },
-        None => Failure::new(Class::Transient, format!("the provider reported an error: {said}")),
-    }
+    let Some(number) = status else {
+        // Where there is no number, a word may still tell that it is about money or the key.
+        let fault = match Fault::of_answer(400, code_of(error), &said) {
+            Fault::Request => Fault::Overloaded,
+            named => named,
+        };
+        return Failure::new(fault, format!("the provider reported an error: {said}"));
+    };
+    let fault = Fault::of_answer(number, code_of(error), &said);
+    Failure { status, ..Failure::new(fault, format!("HTTP {number}: {said}")) }
+}
+
+/// What an error body calls itself.
+pub(super) fn code_of(error: &Value) -> &str {
+    let first = if let Value::Array(all) = error { all.first() } else { Some(error) };
+    let inner = first.map(|first| first.get("error").filter(|inner| inner.is_object()).unwrap_or(first));
+    let word = |key: &str| inner?.get(key)?.as_str();
+    ["code", "type", "status"].iter().find_map(|key| word(key)).unwrap_or_default()
 }
 
 /// The sentence in an error body: providers agree on little more than that there is one.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::provider::fault::{Again, Fault};
+
 /// How often and how patiently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -35,22 +37,11 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What a failure means for the next call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// The next call would fail the same way.
-    Fatal,
-    /// The provider is busy, broken or out of reach for now.
-    Transient,
-    /// The call went through and the answer was useless.
-    Invalid,
-}
-
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     /// What it means.
-    pub(super) class: Class,
+    pub(super) fault: Fault,
     /// HTTP status, where there was one.
     pub(super) status: Option<u16>,
     /// For people; shortened, without the key.
@@ -61,17 +52,8 @@ pub(super) struct Failure {
 
 impl Failure {
     /// A failure without a status.
-    pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, status: None, message: message.into(), retry_after: None }
-    }
-}
-
-/// The meaning of a status.
-pub(super) fn class_of(status: u16) -> Class {
-    match status {
-        501 | 505 => Class::Fatal,
-        408 | 425 | 429 | 500.. => Class::Transient,
-        _ => Class::Fatal,
+    pub(super) fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, status: None, message: message.into(), retry_after: None }
     }
 }
 
@@ -81,9 +63,9 @@ impl RetryPolicy {
         if let Some(asked) = failure.retry_after {
             return asked.min(self.retry_after_cap);
         }
-        let (base, cap) = match failure.class {
-            Class::Invalid => (self.invalid_base, self.invalid_cap),
-            Class::Fatal | Class::Transient => (self.base, self.cap),
+        let (base, cap) = match failure.fault.again() {
+            Again::Later => (self.invalid_base, self.invalid_cap),
+            Again::Soon | Again::Never => (self.base, self.cap),
         };
         let doubled = base.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
         doubled.min(cap).mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0)
@@ -113,8 +95,8 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_cap_with_up_to_half_on_top() {
         let policy = RetryPolicy::default();
-        let busy = Failure::new(Class::Transient, "");
-        let empty = Failure::new(Class::Invalid, "");
+        let busy = Failure::new(Fault::Overloaded, "");
+        let empty = Failure::new(Fault::Empty, "");
         let millis = |n, f: &Failure, jitter| policy.delay(n, f, jitter).as_millis();
         assert_eq!([1, 2, 3, 6, 40].map(|n| millis(n, &busy, 0.0)), [2_000, 4_000, 8_000, 60_000, 60_000]);
         assert_eq!(
@@ -136,17 +118,7 @@ mod tests {
         for bad in ["", "soon", "-1", "NaN", "1e400"] {
             assert_eq!(retry_after(bad, now), None, "{bad}");
         }
-        let asked = Failure { retry_after: Some(secs(86_400)), ..Failure::new(Class::Transient, "") };
+        let asked = Failure { retry_after: Some(secs(86_400)), ..Failure::new(Fault::Overloaded, "") };
         assert_eq!(RetryPolicy::default().delay(1, &asked, 1.0), secs(300));
-    }
-
-    #[test]
-    fn statuses() {
-        for transient in [429, 500, 502, 503, 504, 529, 408] {
-            assert_eq!(class_of(transient), Class::Transient, "{transient}");
-        }
-        for fatal in [301, 400, 401, 402, 403, 404, 413, 422, 501] {
-            assert_eq!(class_of(fatal), Class::Fatal, "{fatal}");
-        }
     }
 }

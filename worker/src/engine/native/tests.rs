@@ -166,7 +166,10 @@ async fn the_last_attempt_says_how_often_it_was_tried() {
     let fake = Fake::start((0..3).map(|_| error(429, "quota"))).await;
     let (result, _) = run(&native(&fake.base_url)).await;
     let expected = "API call failed after 3 retries: HTTP 429: quota".to_owned();
-    assert_eq!(result.unwrap_err(), EngineError::Provider { status: Some(429), message: expected, calls: 3 });
+    let error = result.unwrap_err();
+    assert_eq!(error.fault(), Some(Fault::Limited));
+    let EngineError::Provider { status, message, calls, .. } = error else { panic!("{error}") };
+    assert_eq!((status, message, calls), (Some(429), expected, 3));
 }
 
 #[tokio::test]

@@ -176,7 +176,13 @@ mod tests {
         assert_eq!(status(TurnError::Draining), 503);
         assert_eq!(status(TurnError::Engine(EngineError::Interrupted)), 503);
         assert_eq!(status(TurnError::Engine(EngineError::Config("no key".to_owned()))), 502);
-        let provider = EngineError::Provider { status: Some(401), message: "bad key".to_owned(), calls: 1 };
+        let provider = EngineError::Provider {
+            fault: crate::provider::Fault::Key,
+            status: Some(401),
+            retry_after: None,
+            message: "bad key".to_owned(),
+            calls: 1,
+        };
         assert_eq!(status(TurnError::Engine(provider)), 502);
         assert_eq!(status(TurnError::Panicked), 500);
     }

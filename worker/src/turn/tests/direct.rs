@@ -108,7 +108,7 @@ async fn an_engines_failure_reaches_the_client() {
     let process = home.start(Owner::current(), Scripted::failing());
     let running = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "one")).await.unwrap();
     let error = answer(running).await.unwrap_err();
-    assert!(matches!(error, TurnError::Engine(EngineError::Provider { status: Some(401), .. })), "{error:?}");
+    assert!(matches!(error, TurnError::Engine(EngineError::Provider { status: Some(400), .. })), "{error:?}");
     assert_eq!(home.messages(), [pair("user", "one")]);
     process.turns.set_quiesced(true);
     let refused = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "two")).await;

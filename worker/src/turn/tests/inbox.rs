@@ -123,7 +123,8 @@ async fn a_failed_turn_is_kept_with_its_reason_and_has_no_answer() {
     let mut one_shot = event("c", "1", "question");
     one_shot.end_session = Some("webhook_complete".to_owned());
     accept(&process, one_shot).await;
-    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed' AND error = 'Invalid key')").await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed' AND error = 'Invalid request')")
+        .await;
     assert_eq!(home.messages(), [pair("user", "question")]);
     assert_eq!(
         home.count(

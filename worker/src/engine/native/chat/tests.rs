@@ -20,9 +20,9 @@ fn events(chunks: &[Value]) -> Vec<u8> {
     chunks.iter().map(|c| format!("data: {c}\n\n")).collect::<String>().into_bytes()
 }
 
-fn failure(bytes: &[u8]) -> (Class, String) {
+fn failure(bytes: &[u8]) -> (Fault, String) {
     let failure = read(bytes).0.unwrap_err();
-    (failure.class, failure.message)
+    (failure.fault, failure.message)
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn the_many_ways_to_say_something() {
 #[test]
 fn a_missing_end_marker_is_forgiven_but_a_missing_end_is_not() {
     let hi = json!({"choices": [{"delta": {"content": "hi"}}]});
-    assert_eq!(failure(&events(std::slice::from_ref(&hi))).0, Class::Transient);
+    assert_eq!(failure(&events(std::slice::from_ref(&hi))).0, Fault::Unreachable);
     let reason = json!({"choices": [{"delta": {}, "finish_reason": "length"}]});
     let (result, answer) = read(&events(&[hi.clone(), reason]));
     assert_eq!((result, answer.finish_reason.as_deref()), (Ok(()), Some("length")));
@@ -57,22 +57,23 @@ fn no_answer_says_why() {
     let ended = |delta: Value, reason: &str| {
         events(&[json!({"choices": [{"delta": delta, "finish_reason": reason}]})])
     };
-    assert_eq!(failure(&ended(json!({}), "content_filter")).0, Class::Fatal);
-    assert_eq!(failure(&ended(json!({"reasoning": "hm"}), "length")).0, Class::Fatal);
-    let (class, text) = failure(&ended(json!({"reasoning_content": "hm"}), "stop"));
-    assert_eq!((class, text.contains("reasoned")), (Class::Invalid, true));
-    assert_eq!(failure(&ended(json!({"content": "  \n"}), "stop")).0, Class::Invalid);
-    assert_eq!(failure(b"").0, Class::Invalid);
+    assert_eq!(failure(&ended(json!({}), "content_filter")).0, Fault::Request);
+    assert_eq!(failure(&ended(json!({"reasoning": "hm"}), "length")).0, Fault::Request);
+    let (fault, text) = failure(&ended(json!({"reasoning_content": "hm"}), "stop"));
+    assert_eq!((fault, text.contains("reasoned")), (Fault::Empty, true));
+    assert_eq!(failure(&ended(json!({"content": "  \n"}), "stop")).0, Fault::Empty);
+    assert_eq!(failure(b"").0, Fault::Garbled);
 }
 
 #[test]
 fn errors_inside_a_stream_mean_what_their_code_says() {
     let error = |value: Value| failure(&events(&[json!({"error": value})]));
-    assert_eq!(error(json!({"code": 401, "message": "no"})), (Class::Fatal, "HTTP 401: no".to_owned()));
-    assert_eq!(error(json!({"code": "429", "message": "busy"})).0, Class::Transient);
+    assert_eq!(error(json!({"code": 401, "message": "no"})), (Fault::Key, "HTTP 401: no".to_owned()));
+    assert_eq!(error(json!({"code": "429", "message": "busy"})).0, Fault::Limited);
+    assert_eq!(error(json!({"code": "insufficient_quota", "message": "pay"})).0, Fault::Quota);
     assert_eq!(
         error(json!("broken")),
-        (Class::Transient, "the provider reported an error: broken".to_owned())
+        (Fault::Overloaded, "the provider reported an error: broken".to_owned())
     );
 }
 
@@ -94,8 +95,8 @@ fn messages_are_found_where_providers_hide_them() {
 #[test]
 fn text_is_bounded() {
     let large = json!({"choices": [{"delta": {"content": "x".repeat(600_000)}}]});
-    let (class, text) = failure(&events(&vec![large; 8]));
-    assert_eq!((class, text.contains("longer than 4194304 bytes")), (Class::Fatal, true), "{text}");
+    let (fault, text) = failure(&events(&vec![large; 8]));
+    assert_eq!((fault, text.contains("longer than 4194304 bytes")), (Fault::Request, true), "{text}");
 }
 
 #[test]
