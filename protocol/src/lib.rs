@@ -43,6 +43,7 @@ pub mod handshake;
 pub mod home;
 pub mod http;
 pub mod latest;
+pub mod mark;
 pub mod profile;
 pub mod providers;
 pub mod session_key;

@@ -1,4 +1,4 @@
-//! The file that a process was started from, as it is on disk now.
+//! A process as the system shows it: the file that it was started from, as it is on disk now, and its parent.
 
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -29,6 +29,12 @@ pub(crate) fn is_same(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Option<bool> 
     Some(id(a.as_ref())? == id(b.as_ref())?)
 }
 
+/// The parent of a process.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 fn without_mark(link: PathBuf) -> PathBuf {
     match link.as_os_str().as_bytes().strip_suffix(GONE) {
         // A file may really be called that.
@@ -40,6 +46,13 @@ fn without_mark(link: PathBuf) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parents_are_read_past_odd_command_names() {
+        let own = std::process::id();
+        assert_eq!(parent(own), Some(nix::unistd::getppid().as_raw().unsigned_abs()));
+        assert_eq!(parent(u32::MAX), None);
+    }
 
     #[test]
     fn the_mark_of_the_kernel_is_not_part_of_a_name() {

@@ -15,6 +15,7 @@ use hermes_protocol::latest::{Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName, exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::children;
 use crate::cli::{Mode, WorkerArgs};
 use crate::load;
 use crate::logging::Logging;
@@ -88,7 +89,7 @@ fn within(logging: &Logging, life: impl Future<Output = Ended>) -> u8 {
         .build();
     let code = match runtime {
         Ok(runtime) => {
-            let Ended(code) = runtime.block_on(life);
+            let Ended(code) = runtime.block_on(with_children(life));
             runtime.shutdown_timeout(LAST_WAIT);
             code
         }
@@ -96,6 +97,20 @@ fn within(logging: &Logging, life: impl Future<Output = Ended>) -> u8 {
     };
     logging.flush();
     code
+}
+
+/// Collects what was left behind to us for as long as `life` lasts.
+async fn with_children(life: impl Future<Output = Ended>) -> Ended {
+    let collected = async {
+        let Err(error) = children::collect().await;
+        tracing::warn!(%error, "what programs of this profile leave behind is not collected");
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        ended = life => ended,
+        ended = collected => ended,
+    }
 }
 
 /// Before there is a log, standard error is all there is.

@@ -34,6 +34,7 @@
 //! End of file on the control socket does the same with a short deadline.
 
 mod app;
+mod children;
 pub mod cli;
 mod control;
 pub mod delivery;

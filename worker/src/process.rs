@@ -142,7 +142,9 @@ pub(crate) fn harden(supervised: bool) {
         }
         tune_allocator();
     }
-    let _ = supervised;
+    if supervised {
+        crate::children::adopt();
+    }
 }
 
 /// glibc gives every thread that allocates an arena of its own, which keeps what was freed in it. A worker computes on one

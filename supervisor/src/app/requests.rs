@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::fleet::conflict;
 use super::gateway::{Gateway, Happened};
+use crate::program;
 use crate::server::{Request, refused, unknown};
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Command, Handle, Wait};
@@ -246,18 +247,13 @@ impl Gateway {
             if workers.contains(&pid) {
                 return true;
             }
-            match parent(pid) {
+            match program::parent(pid) {
                 Some(up) if up > 1 && up != std::process::id() => pid = up,
                 _ => return false,
             }
         }
         false
     }
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// What is said about the observed result.
@@ -290,16 +286,4 @@ pub(super) fn done(line: &str) -> ClientReply {
 pub(super) async fn answer(replies: &Replies, reply: ClientReply) {
     // A client that went away needs no answer.
     let _ = replies.send(reply).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parents_are_read_past_odd_command_names() {
-        let own = std::process::id();
-        assert_eq!(parent(own), Some(nix::unistd::getppid().as_raw().unsigned_abs()));
-        assert_eq!(parent(u32::MAX), None);
-    }
 }

@@ -2,11 +2,14 @@
 //!
 //! Every child is ours to collect: workers, and what they left behind, which the kernel hands to us because we are a subreaper
 //! (or process 1 of a container). A worker's process group is killed while its leader is still a zombie, so its number cannot
-//! have been given to anybody else; nothing that a worker started outlives it.
+//! have been given to anybody else. What a worker started outside its group is handed to us when the worker dies, not before:
+//! every worker is the subreaper of its own descendants. It carries the worker's [mark](hermes_protocol::mark), by which it is
+//! told from whatever else may become our child; so nothing that a worker started outlives it, and nobody else is touched.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hermes_protocol::mark;
 use nix::errno::Errno;
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -21,14 +24,26 @@ use super::state::Exit;
 #[derive(Clone)]
 pub(crate) struct Children {
     workers: Arc<Mutex<HashMap<Pid, oneshot::Sender<Exit>>>>,
-    /// Children from before we were what we are (a shell that became us may have had some), and whatever comes as process 1.
-    not_ours: Arc<HashSet<Pid>>,
+    origin: Arc<Origin>,
+}
+
+/// How a child of ours that is no worker is told from what a dead worker left behind.
+enum Origin {
+    /// By the mark of the worker it descends from; what carries ours as well is older than we are.
+    Marks { own: Option<Pid> },
+    /// Where marks cannot be set: whatever came after us was left behind, as long as we are not process 1.
+    Arrival { earlier: HashSet<Pid> },
 }
 
 impl Children {
     /// Takes note of the children that exist already.
     pub(crate) fn new() -> Self {
-        Self { workers: Arc::default(), not_ours: Arc::new(children_of_this_process().collect()) }
+        let origin = if marks_work() {
+            Origin::Marks { own: worker_of(nix::unistd::getpid()) }
+        } else {
+            Origin::Arrival { earlier: children_of_this_process().into_iter().collect() }
+        };
+        Self { workers: Arc::default(), origin: Arc::new(origin) }
     }
 
     /// From now on the end of `pid` is told to the receiver. Call before anything is awaited after the spawn.
@@ -55,21 +70,16 @@ impl Children {
 
     /// Collects everything that has ended.
     pub(crate) fn collect(&self) {
-        let ended = self.collect_all();
-        if ended {
+        if self.collect_all() {
             self.sweep();
         }
     }
 
-    /// Ends what dead workers left behind outside their process groups; it is our child now. As process 1 we cannot tell that
-    /// from what others left, and only collect.
+    /// Ends what dead workers left behind outside their process groups.
     fn sweep(&self) {
-        if std::process::id() == 1 {
-            return;
-        }
         let workers = self.lock();
         for pid in children_of_this_process() {
-            if !workers.contains_key(&pid) && !self.not_ours.contains(&pid) {
+            if !workers.contains_key(&pid) && self.origin.is_left_behind(pid, &workers) {
                 tracing::debug!(pid = pid.as_raw(), "ending a process that a worker had left behind");
                 // It may have ended by itself just now.
                 let _ = signal::kill(pid, Signal::SIGKILL);
@@ -77,7 +87,7 @@ impl Children {
         }
     }
 
-    /// Whether a worker was among them.
+    /// Whether there were any: a worker, or what one had left behind and has left something behind in turn.
     fn collect_all(&self) -> bool {
         let mut ended = false;
         loop {
@@ -92,8 +102,8 @@ impl Children {
             if worker.is_some() {
                 // No such group is the usual answer: nothing was left.
                 let _ = signal::killpg(pid, Signal::SIGKILL);
-                ended = true;
             }
+            ended = true;
             let status = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             let exit = match status {
                 Ok(WaitStatus::Exited(_, code)) => Exit::Code(code),
@@ -136,15 +146,53 @@ pub(crate) fn reaper(
     })
 }
 
+impl Origin {
+    fn is_left_behind<T>(&self, pid: Pid, workers: &HashMap<Pid, T>) -> bool {
+        match self {
+            Self::Marks { own } => {
+                worker_of(pid).is_some_and(|worker| Some(worker) != *own && !workers.contains_key(&worker))
+            }
+            Self::Arrival { earlier } => std::process::id() != 1 && !earlier.contains(&pid),
+        }
+    }
+}
+
+/// The worker whose mark a process carries.
+fn worker_of(pid: Pid) -> Option<Pid> {
+    let limits = fs_err::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    mark::worker_of(&limits).and_then(|worker| i32::try_from(worker).ok()).map(Pid::from_raw)
+}
+
+/// Whether workers can mark what they start: they inherit our limits, and a limit that somebody lowered cannot be raised again.
+#[cfg(target_os = "linux")]
+fn marks_work() -> bool {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_RTTIME).is_ok_and(|(_, hard)| hard >= mark::value(u32::MAX))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn marks_work() -> bool {
+    false
+}
+
 /// Our children; empty where the system does not tell.
-fn children_of_this_process() -> impl Iterator<Item = Pid> {
-    let threads = fs_err::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok);
-    let lists = threads.filter_map(|thread| fs_err::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| {
-        let pids: Vec<Pid> =
-            list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
-        pids
-    })
+fn children_of_this_process() -> Vec<Pid> {
+    let mut pids = Vec::new();
+    for thread in fs_err::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok) {
+        // A kernel may be built without this file; then every process is looked at.
+        let Ok(list) = fs_err::read_to_string(thread.path().join("children")) else {
+            return children_by_parent(std::process::id());
+        };
+        pids.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
+    }
+    pids
+}
+
+fn children_by_parent(parent: u32) -> Vec<Pid> {
+    let all = fs_err::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let ours = pids.filter(|pid| crate::program::parent(*pid) == Some(parent));
+    ours.filter_map(|pid| i32::try_from(pid).ok()).map(Pid::from_raw).collect()
 }
 
 /// Asks the kernel to hand us what dead workers leave behind.

@@ -8,6 +8,7 @@ mod canary;
 mod chaos;
 mod config;
 mod flag;
+mod fleet;
 mod inbox;
 mod isolation;
 mod lifecycle;

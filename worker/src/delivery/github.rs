@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::DeliveryError;
+use crate::children;
 
 /// Time for one comment.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,6 +70,7 @@ async fn run(mut command: Command) -> Result<(), DeliveryError> {
             DeliveryError::Temporary(format!("cannot run gh: {error}"))
         }
     })?;
+    let _own = children::own(child.id());
     let output = tokio::time::timeout(TIMEOUT, child.wait_with_output())
         .await
         .map_err(|_| DeliveryError::Temporary(format!("gh timed out after {} s", TIMEOUT.as_secs())))?

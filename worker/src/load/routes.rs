@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
 use super::{problem, read_bounded};
+use crate::children::{self, Owned};
 use crate::process::Environment;
 
 /// Largest answer of the child, in bytes.
@@ -99,7 +100,9 @@ fn may_concern(bytes: &[u8], name: &ProfileName) -> bool {
 }
 
 async fn ask(name: &ProfileName, root: &Utf8Path, environment: &Environment) -> Result<Answer, ChildError> {
-    let mut child = Reaped(spawn(name, root, environment).map_err(ChildError::Start)?);
+    let child = spawn(name, root, environment).map_err(ChildError::Start)?;
+    let own = children::own(Some(child.id()));
+    let mut child = Reaped(child, own);
     let stdout = child.0.stdout.take().ok_or(ChildError::Answer)?;
     let pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(stdout.into()).map_err(ChildError::Start)?;
     let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
@@ -111,7 +114,7 @@ async fn ask(name: &ProfileName, root: &Utf8Path, environment: &Environment) -> 
 }
 
 /// Never outlives its owner, never stays a zombie.
-struct Reaped(Child);
+struct Reaped(Child, #[expect(dead_code, reason = "lives as long as the child")] Owned);
 
 impl Drop for Reaped {
     fn drop(&mut self) {

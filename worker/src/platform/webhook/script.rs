@@ -16,6 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 
+use crate::children::{self, Owned};
+
 /// Scripts of one profile that run at the same time.
 const MAX_RUNNING: usize = 8;
 /// Longest output that is read.
@@ -96,20 +98,20 @@ impl Runner {
             Some("sh" | "bash") => "bash",
             _ => "python3",
         };
-        let mut group = Group(
-            Command::new(interpreter)
-                .arg(path.as_str())
-                .env_clear()
-                .envs(self.env.iter().map(|(name, value)| (name, value)))
-                .current_dir(path.parent().unwrap_or(&self.dir))
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .process_group(0)
-                .kill_on_drop(true)
-                .spawn()
-                .map_err(|error| format!("`{interpreter}` cannot be started: {error}"))?,
-        );
+        let child = Command::new(interpreter)
+            .arg(path.as_str())
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(path.parent().unwrap_or(&self.dir))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("`{interpreter}` cannot be started: {error}"))?;
+        let own = children::own(child.id());
+        let mut group = Group(child, own);
         let child = &mut group.0;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async move {
@@ -138,7 +140,7 @@ async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Option<Vec<u8>
 }
 
 /// A child that leads its own process group; dropping it before it ended kills the group.
-struct Group(Child);
+struct Group(Child, #[expect(dead_code, reason = "lives as long as the child")] Owned);
 
 impl Drop for Group {
     fn drop(&mut self) {

@@ -1,0 +1,96 @@
+//! What this worker started, and what that left behind.
+//!
+//! A supervised worker is the subreaper of everything below it: what a script leaves running, in whatever session, becomes a
+//! child of this worker and of nobody else, and carries its [mark](hermes_protocol::mark). So the supervisor never meets a
+//! descendant of a worker that lives, and knows those of one that died. [`collect`] takes in what was adopted and has ended.
+//!
+//! The end of a program that was started here belongs to whoever waits for it. [`own`] says so, in the same turn of the
+//! worker's one thread as the start, so that no look at ended children can come in between.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Time until the next look while one of our own has ended and nobody has asked for it yet: it hides those behind it.
+const AGAIN: Duration = Duration::from_secs(1);
+
+static OWN: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
+
+/// For as long as it lives, the end of that child is left to its owner.
+#[derive(Debug)]
+pub(crate) struct Owned(Option<Pid>);
+
+/// Says that a child that was just started has an owner. `None`: it has ended and was waited for already.
+pub(crate) fn own(child: Option<u32>) -> Owned {
+    let pid = child.and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    lock().extend(pid);
+    Owned(pid)
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            lock().remove(&pid);
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, BTreeSet<Pid>> {
+    // A set of numbers is whole whatever happened to its last user.
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Becomes the one that inherits what our descendants leave behind, and marks them all. Call before anything is started.
+#[cfg(target_os = "linux")]
+pub(crate) fn adopt() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    // Neither can fail on a kernel that runs this program, short of a filter on system calls; then the supervisor adopts.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let mark = hermes_protocol::mark::value(std::process::id());
+    let _ = getrlimit(Resource::RLIMIT_RTTIME)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_RTTIME, mark.min(hard), hard));
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn adopt() {}
+
+/// Collects what was adopted and ended, for ever.
+pub(crate) async fn collect() -> std::io::Result<Infallible> {
+    let mut ended = signal(SignalKind::child())?;
+    loop {
+        if collect_all() {
+            // One of our own has ended; its owner's turn comes, but no signal with it.
+            tokio::select! {
+                _ = ended.recv() => {}
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        } else {
+            ended.recv().await;
+        }
+    }
+}
+
+/// Whether it stopped at one that has an owner.
+fn collect_all() -> bool {
+    loop {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let pid = match waitid(Id::All, peek) {
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
+            Err(Errno::EINTR) => continue,
+            Ok(_) | Err(_) => return false,
+        };
+        if lock().contains(&pid) {
+            return true;
+        }
+        if let Err(error) = waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            tracing::debug!(pid = pid.as_raw(), %error, "an ended process could not be collected");
+            return false;
+        }
+    }
+}
