@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use camino::Utf8Path;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// Writes `bytes` to `path` by a temporary file (mode 0600) in the same directory and a rename. With `durable`, contents and
 /// name survive a power loss as well.
@@ -40,6 +41,47 @@ pub(crate) fn write_public(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     fs_err::File::open(dir)?.sync_all()
+}
+
+/// Renames without ever replacing what is at `to`.
+pub(crate) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+    match rename_with(from, to, RenameFlags::NOREPLACE) {
+        // A file system that cannot: checked by hand; our own makers do not race for one name without being told.
+        Err(error) if knows_no_such_rename(&error) => match fs_err::symlink_metadata(to) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => fs_err::rename(from, to),
+            Err(error) => Err(error),
+        },
+        other => other,
+    }
+}
+
+/// Swaps two files or directories in one step. Not every file system can: [`knows_no_such_rename`].
+pub(crate) fn exchange(a: &Utf8Path, b: &Utf8Path) -> io::Result<()> {
+    rename_with(a, b, RenameFlags::EXCHANGE)
+}
+
+/// The file system has neither an exchange nor a rename that refuses to replace.
+pub(crate) fn knows_no_such_rename(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::ENOSYS | nix::libc::ENOTSUP))
+}
+
+fn rename_with(from: &Utf8Path, to: &Utf8Path, flags: RenameFlags) -> io::Result<()> {
+    renameat_with(CWD, from.as_std_path(), CWD, to.as_std_path(), flags).map_err(io::Error::from)
+}
+
+/// Makes everything on the file system of the directory `path` survive a power loss: one call is cheaper than one a file.
+pub(crate) fn sync_file_system(path: &Utf8Path) -> io::Result<()> {
+    let dir = fs_err::File::open(path)?;
+    #[cfg(target_os = "linux")]
+    nix::unistd::syncfs(dir.file())?;
+    #[cfg(not(target_os = "linux"))]
+    {
+        // There is no call for one file system; this one asks for all of them.
+        nix::unistd::sync();
+        dir.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Reads at most `limit` bytes of a regular file; more is an error. A FIFO or device is refused instead of waited for.

@@ -1,12 +1,17 @@
 //! Signals to the supervisor, as requests.
 //!
 //! SIGTERM, SIGINT and SIGHUP are a planned stop; each further one makes it more urgent. SIGUSR1 replaces every worker, one
-//! after the other.
+//! after the other. A SIGHUP or SIGINT that was ignored when the program started (`nohup`, a background job of a shell without job
+//! control) stays ignored.
 //!
 //! Before this process becomes another program, [`Signals::give_back`] leaves the stop signals to the system again: one that
 //! comes while nobody can listen ends the process instead of being lost.
 
+use std::ffi::OsStr;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use nix::sys::signal::SigHandler;
@@ -28,8 +33,8 @@ pub(crate) enum Interrupt {
 /// The signals that are listened to, from construction on.
 pub(crate) struct Signals {
     terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
     user1: Signal,
 }
 
@@ -37,8 +42,8 @@ impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
         })
     }
@@ -47,8 +52,8 @@ impl Signals {
     pub(crate) async fn next(&mut self) -> Interrupt {
         tokio::select! {
             _ = self.terminate.recv() => Interrupt::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Interrupt::Stop("SIGINT"),
-            _ = self.hangup.recv() => Interrupt::Stop("SIGHUP"),
+            () = came(&mut self.interrupt) => Interrupt::Stop("SIGINT"),
+            () = came(&mut self.hangup) => Interrupt::Stop("SIGHUP"),
             _ = self.user1.recv() => Interrupt::Reload,
         }
     }
@@ -56,7 +61,8 @@ impl Signals {
     /// From now on a stop signal ends this process. One that came before is the result.
     pub(crate) async fn give_back(&mut self) -> Option<&'static str> {
         use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
+        let ours = [(SIGTERM, true), (SIGINT, self.interrupt.is_some()), (SIGHUP, self.hangup.is_some())];
+        for (signal, _) in ours.into_iter().filter(|(_, heard)| *heard) {
             if let Err(error) = default_action(signal) {
                 tracing::warn!(%signal, %error, "a signal keeps its handler");
             }
@@ -69,6 +75,32 @@ impl Signals {
             }
         };
         tokio::time::timeout(TOLD, stop).await.ok()
+    }
+}
+
+/// Listens, unless whoever started this program had it ignored.
+fn unless_ignored(kind: SignalKind) -> io::Result<Option<Signal>> {
+    if is_ignored(kind.as_raw_value())? { Ok(None) } else { signal(kind).map(Some) }
+}
+
+#[expect(unsafe_code, reason = "no wrapper asks for an action without changing it")]
+fn is_ignored(signal: i32) -> io::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<nix::libc::sigaction>::uninit();
+    // SAFETY: no new action is given, so nothing changes; where the call succeeds it has filled `action`.
+    let action = unsafe {
+        if nix::libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        action.assume_init()
+    };
+    Ok(action.sa_sigaction == nix::libc::SIG_IGN)
+}
+
+/// A signal that is not listened to never comes.
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -86,18 +118,19 @@ pub(crate) fn reloading() -> String {
 }
 
 /// Tells a service manager how far we are (`sd_notify`); nothing happens without one.
-pub(crate) fn notify_manager(socket: Option<&std::ffi::OsStr>, state: &str) {
-    use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::ffi::OsStrExt as _;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-
+pub(crate) fn notify_manager(socket: Option<&OsStr>, state: &str) {
     let Some(socket) = socket else { return };
-    let address = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(socket),
-    };
-    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    let sent = manager_address(socket)
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
     if let Err(error) = sent {
         tracing::warn!(%error, "the service manager cannot be told");
     }
+}
+
+fn manager_address(socket: &OsStr) -> io::Result<SocketAddr> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
+        return <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(socket)
 }

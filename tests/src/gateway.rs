@@ -10,9 +10,14 @@ use crate::{Home, process, sign, wait};
 
 /// The binary under test: beside this test's own executable.
 pub fn binary() -> std::path::PathBuf {
+    build_directory().join("hermes")
+}
+
+/// Where cargo put the programs of this build.
+pub(crate) fn build_directory() -> std::path::PathBuf {
     let exe = std::env::current_exe().unwrap();
     let dir = exe.ancestors().find(|d| d.join("hermes").is_file());
-    dir.map(|d| d.join("hermes"))
+    dir.map(std::path::Path::to_owned)
         .expect("no `hermes` beside the tests: build the workspace first (`cargo build`)")
 }
 

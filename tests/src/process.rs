@@ -44,6 +44,13 @@ pub fn using(home: &Utf8Path) -> Vec<u32> {
         .collect()
 }
 
+/// The signals that a process ignores, as a mask: bit 0 is signal 1.
+pub fn ignored_signals(pid: u32) -> u64 {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
 /// Raw environment of a process.
 pub fn environment(pid: u32) -> Option<Vec<u8>> {
     fs_err::read(format!("/proc/{pid}/environ")).ok()

@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 use crate::Home;
 use crate::command::Ran;
 use crate::gateway::hermes;
-use crate::tools;
 
 /// Calls that change a file system, or come between two such changes, as `strace` names them. It counts each for itself.
 pub const CHANGES: [&str; 13] = [
@@ -35,10 +34,10 @@ pub enum Whose {
     All,
 }
 
-/// Runs `hermes` with `what` (`signal=KILL:when=3`, `error=ENOSPC:when=3`) injected into `calls`.
+/// Runs `hermes` with `what` (`signal=KILL:when=3`, `error=ENOSPC:when=3`) injected into `calls`. Needs `strace`, which every test that comes
+/// here asked [`crate::tools::have`] for.
 #[expect(clippy::disallowed_methods, reason = "the harness starts the program under a tracer")]
 pub fn traced(home: &Home, args: &[&str], whose: Whose, calls: &str, what: &str) -> Ran {
-    tools::need("strace");
     let plain = hermes(home, args);
     let mut command = Command::new("strace");
     command.args((whose == Whose::All).then_some("-f"));

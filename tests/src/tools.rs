@@ -1,24 +1,30 @@
-//! Programs from the distribution that a test drives.
+//! Programs from the distribution that a test drives. `tests/install-tools` installs them; a test installs nothing by itself.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::OnceLock;
 
-/// Makes sure that `tool` (`zsh`, `fish`, `strace`, `bash-completion`) is there: `tests/install-tools` is run once if it is not.
-/// Panics with what to do when it is still missing afterwards; a test is never skipped silently.
-#[track_caller]
-#[expect(clippy::disallowed_methods, reason = "the harness runs its own script")]
-pub fn need(tool: &str) {
-    static SAID: OnceLock<String> = OnceLock::new();
-    if is_there(tool) {
-        return;
+use crate::gateway::build_directory;
+
+/// Where a skipped test leaves its name: one line each, beside the programs under test. Whoever wants none skipped (`.ci/run`)
+/// removes the file first and looks afterwards.
+const SKIPPED: &str = "skipped-tests";
+
+/// Whether `tool` (`zsh`, `fish`, `strace`, `bash-completion`) is there. If not, the test that asks is to return: what it needs was
+/// said on the terminal and written down.
+#[must_use = "the test returns where this is false"]
+pub fn have(tool: &str) -> bool {
+    let there = is_there(tool);
+    if !there {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        let line = format!("skipped {test}: it needs `{tool}`; tests/install-tools installs it\n");
+        // Past the harness, which shows what a test prints only when it fails.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        let record = build_directory().join(SKIPPED);
+        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(record).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install-tools");
-    let said = SAID.get_or_init(|| {
-        let output = std::process::Command::new(&script).stdin(Stdio::null()).output().unwrap();
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    });
-    assert!(is_there(tool), "this test needs `{tool}`: {said}");
+    there
 }
 
 fn is_there(tool: &str) -> bool {

@@ -159,16 +159,17 @@ fn describe(problem: &Problem) -> String {
 /// The signals a worker reacts to. Installing them keeps each from its default, which would be a death without a drain.
 struct Signals {
     terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    /// `None` where whoever started this process had it ignored (`nohup`): so it stays.
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn install() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
         })
     }
 
@@ -177,8 +178,8 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => {}
-                _ = self.hangup.recv() => {}
+                () = came(&mut self.interrupt) => {}
+                () = came(&mut self.hangup) => {}
             }
         }
     }
@@ -187,9 +188,20 @@ impl Signals {
     async fn any(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
+            () = came(&mut self.interrupt) => "SIGINT",
+            () = came(&mut self.hangup) => "SIGHUP",
         }
+    }
+}
+
+fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
+    if process::ignores(kind.as_raw_value())? { Ok(None) } else { signal(kind).map(Some) }
+}
+
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -12,8 +12,6 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,7 +75,10 @@ pub(crate) async fn collect() -> std::io::Result<Infallible> {
 }
 
 /// Whether it stopped at one that has an owner.
+#[cfg(target_os = "linux")]
 fn collect_all() -> bool {
+    use nix::errno::Errno;
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
     loop {
         let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let pid = match waitid(Id::All, peek) {
@@ -93,4 +94,10 @@ fn collect_all() -> bool {
             return false;
         }
     }
+}
+
+/// Nobody is adopted here.
+#[cfg(not(target_os = "linux"))]
+fn collect_all() -> bool {
+    false
 }

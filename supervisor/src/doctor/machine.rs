@@ -41,7 +41,7 @@ fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Find
 fn disk(patient: &Patient<'_>) -> Option<Finding> {
     let root = patient.root.path();
     let disk = statvfs(root.as_std_path()).ok()?;
-    let free = disk.blocks_available() * disk.fragment_size();
+    let free = number(disk.blocks_available()) * number(disk.fragment_size());
     let free_space = format!("{} free on the disk of {root}", size(free));
     let grade = match free {
         0..DISK_FAILURE => Grade::Failure,
@@ -56,6 +56,11 @@ fn disk(patient: &Patient<'_>) -> Option<Finding> {
             "free some room: with a full disk webhooks are answered with 503 and nothing new is accepted",
         )
     })
+}
+
+/// What `statvfs` counts in is narrower on some systems.
+fn number(n: impl Into<u64>) -> u64 {
+    n.into()
 }
 
 /// A number of bytes for people.

@@ -19,9 +19,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::profile::{RESERVED, is_grammatical};
 use hermes_protocol::{ProfileName, RootHome};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::staging;
 use crate::disk;
 use crate::home::{self, Surroundings};
 
@@ -370,21 +368,21 @@ impl AliasDir {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             // A file system without links.
-            Err(_) if fs_err::symlink_metadata(path).is_err() => return staging::rename_new(new, path),
+            Err(_) if fs_err::symlink_metadata(path).is_err() => return disk::rename_new(new, path),
             Err(e) => return Err(e),
         }
         if wrapper_at(path).is_none() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        match exchange(new, path) {
+        match disk::exchange(new, path) {
             // What was there is now the temporary file, and goes unless it was not ours.
             Ok(()) if wrapper_at(new).is_some() => Ok(()),
             Ok(()) => {
-                exchange(new, path)?;
+                disk::exchange(new, path)?;
                 Err(io::ErrorKind::AlreadyExists.into())
             }
             // A file system that cannot exchange.
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => fs_err::rename(new, path),
+            Err(e) if disk::knows_no_such_rename(&e) => fs_err::rename(new, path),
             Err(e) => Err(e),
         }
     }
@@ -405,7 +403,7 @@ impl AliasDir {
         if wrapper_at(path).is_some_and(|wrapper| wrapper.profile == alias.profile) {
             return Ok(true);
         }
-        let back = staging::rename_new(path, &alias.path);
+        let back = disk::rename_new(path, &alias.path);
         // Not ours to lose, even where its place was taken meanwhile.
         let _ = aside.keep();
         back.map(|()| false)
@@ -457,12 +455,6 @@ fn program(path: &[Utf8PathBuf]) -> String {
         _ => "hermes".into(),
     }
     .into_string()
-}
-
-/// Swaps two files in one step.
-fn exchange(a: &Utf8Path, b: &Utf8Path) -> io::Result<()> {
-    let flags = RenameFlags::RENAME_EXCHANGE;
-    renameat2(AT_FDCWD, a.as_std_path(), AT_FDCWD, b.as_std_path(), flags).map_err(io::Error::from)
 }
 
 fn same_directory(a: &Utf8Path, b: &Utf8Path) -> bool {

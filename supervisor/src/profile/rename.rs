@@ -58,7 +58,7 @@ pub(crate) fn rename(
     let unit = standalone::unit(old, env);
     let stopped = standalone::stop(&from).map_err(ProfileError::io("stop the gateway of", from.path()))?;
     settle(root, old).map_err(ProfileError::io("record the owner of", from.state_db()))?;
-    match staging::rename_new(from.path(), to.path()) {
+    match disk::rename_new(from.path(), to.path()) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             note.remove();
             return Err(ProfileError::Taken(new.clone()));

@@ -7,7 +7,9 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::disk::{rename_new, sync_file_system};
 
 /// How hidden directories under construction, and homes on their way out, begin.
 pub(crate) const PREFIX: &str = ".hermes-";
@@ -75,28 +77,9 @@ impl Drop for Staging {
     }
 }
 
-/// Renames without ever replacing what is at `to`.
-pub(crate) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
-    let flags = RenameFlags::RENAME_NOREPLACE;
-    match renameat2(AT_FDCWD, from.as_std_path(), AT_FDCWD, to.as_std_path(), flags) {
-        // A file system that cannot: checked by hand; our own makers do not race for one name without being told.
-        Err(nix::Error::EINVAL | nix::Error::ENOSYS) if fs_err::symlink_metadata(to).is_err() => {
-            fs_err::rename(from, to)
-        }
-        Err(nix::Error::EINVAL | nix::Error::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
-        other => other.map_err(io::Error::from),
-    }
-}
-
 /// Makes names in a directory survive a power loss.
 pub(crate) fn sync_directory(dir: &Utf8Path) -> io::Result<()> {
     fs_err::File::open(dir)?.sync_all()
-}
-
-/// Makes everything below `path` survive a power loss: one call for the whole file system is cheaper than one a file.
-fn sync_file_system(path: &Utf8Path) -> io::Result<()> {
-    let dir = fs_err::File::open(path)?;
-    nix::unistd::syncfs(dir.file()).map_err(io::Error::from)
 }
 
 /// Removes hidden directories whose maker is gone; nothing while anybody makes something.

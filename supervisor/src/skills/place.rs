@@ -13,14 +13,13 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::bundle::Bundled;
 use super::manifest::{Manifest, named};
 use super::rule::Recorded;
 use super::tree::{self, Tree};
 use crate::disk;
-use crate::profile::staging::rename_new;
+use crate::disk::{exchange, knows_no_such_rename, rename_new, sync_file_system};
 
 /// Largest `pending` that is read, in bytes.
 const LIMIT: usize = 1024 * 1024;
@@ -78,8 +77,7 @@ impl Workplace {
 
     /// Makes everything staged or moved survive a power loss.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        let dir = fs_err::File::open(&self.dir)?;
-        nix::unistd::syncfs(dir.file()).map_err(io::Error::from)
+        sync_file_system(&self.dir)
     }
 
     /// Gives a staged one its name. `false`: something took it meanwhile, and was left alone.
@@ -112,7 +110,7 @@ impl Workplace {
     fn put(&self, name: &str, ready: &Utf8Path, place: &Utf8Path) -> io::Result<Utf8PathBuf> {
         if self.swap == Swap::Exchange {
             match exchange(ready, place) {
-                Err(e) if cannot(&e) => {}
+                Err(e) if knows_no_such_rename(&e) => {}
                 other => return other.map(|()| ready.to_owned()).map_err(|e| named(&e, place)),
             }
         }
@@ -130,7 +128,7 @@ impl Workplace {
         let old = self.free_old(name)?;
         if self.swap == Swap::Exchange {
             match exchange(former, place) {
-                Err(e) if cannot(&e) => {}
+                Err(e) if knows_no_such_rename(&e) => {}
                 Ok(()) => return fs_err::rename(former, old),
                 Err(e) => return Err(named(&e, place)),
             }
@@ -183,16 +181,6 @@ impl Workplace {
         let _ = fs_err::remove_dir(self.skills.join(ARCHIVE));
         Ok(kept)
     }
-}
-
-fn exchange(a: &Utf8Path, b: &Utf8Path) -> io::Result<()> {
-    let flags = RenameFlags::RENAME_EXCHANGE;
-    renameat2(AT_FDCWD, a.as_std_path(), AT_FDCWD, b.as_std_path(), flags).map_err(io::Error::from)
-}
-
-/// The file system knows no exchange.
-fn cannot(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::ENOSYS))
 }
 
 /// Finishes or undoes what a sync left, one that died or the one that is about to end; returns what could not be told apart and

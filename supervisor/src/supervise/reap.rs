@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hermes_protocol::mark;
 use nix::errno::Errno;
 use nix::sys::signal::{self, Signal};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal as listen};
 use tokio::sync::oneshot;
@@ -90,14 +90,8 @@ impl Children {
     /// Whether there were any: a worker, or what one had left behind and has left something behind in turn.
     fn collect_all(&self) -> bool {
         let mut ended = false;
-        loop {
-            // Look first, collect after: the zombie keeps its number reserved.
-            let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-            let pid = match waitid(Id::All, peek) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
-                Err(Errno::EINTR) => continue,
-                Ok(_) | Err(_) => return ended,
-            };
+        // Look first, collect after: the zombie keeps its number reserved.
+        while let Some(pid) = ended_child() {
             let worker = self.lock().remove(&pid);
             if worker.is_some() {
                 // No such group is the usual answer: nothing was left.
@@ -121,10 +115,45 @@ impl Children {
                 }
             }
         }
+        ended
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Pid, oneshot::Sender<Exit>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A child that has ended and was not collected.
+#[cfg(target_os = "linux")]
+fn ended_child() -> Option<Pid> {
+    use nix::sys::wait::{Id, waitid};
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    loop {
+        match waitid(Id::All, peek) {
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => return Some(pid),
+            Err(Errno::EINTR) => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// The same, by the call that nix has for Linux alone.
+#[cfg(not(target_os = "linux"))]
+#[expect(unsafe_code, reason = "nix has no `waitid` here")]
+fn ended_child() -> Option<Pid> {
+    use nix::libc::{P_ALL, WEXITED, WNOHANG, WNOWAIT, siginfo_t, waitid};
+    loop {
+        let mut info = std::mem::MaybeUninit::<siginfo_t>::zeroed();
+        // SAFETY: `info` is room for one record; zeroed it is valid, and it stays so where nothing has ended.
+        let (result, pid) = unsafe {
+            let result = waitid(P_ALL, 0, info.as_mut_ptr(), WEXITED | WNOHANG | WNOWAIT);
+            (result, info.assume_init().si_pid)
+        };
+        match Errno::result(result) {
+            Ok(_) => return (pid != 0).then(|| Pid::from_raw(pid)),
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
     }
 }
 

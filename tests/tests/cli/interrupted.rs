@@ -5,6 +5,7 @@ use camino::Utf8Path;
 use hermes_tests::Home;
 use hermes_tests::command::run;
 use hermes_tests::steps::killed_at_every_step;
+use hermes_tests::tools::have;
 
 /// A profile with something of every kind, an alias and the sticky name.
 fn prepared() -> Home {
@@ -50,6 +51,9 @@ fn names(home: &Home) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn a_rename_happens_or_does_not_and_is_finished_by_the_next_command() {
+    if !have("strace") {
+        return;
+    }
     let args = ["profile", "rename", "coder", "dev"];
     let before = files(&prepared().of("coder"));
     let killed = killed_at_every_step(&args, prepared, |home, when| {
@@ -75,6 +79,9 @@ fn a_rename_happens_or_does_not_and_is_finished_by_the_next_command() {
 
 #[test]
 fn a_deletion_leaves_the_whole_profile_or_none_of_it() {
+    if !have("strace") {
+        return;
+    }
     let args = ["profile", "delete", "coder", "--yes"];
     let before = files(&prepared().of("coder"));
     let killed = killed_at_every_step(&args, prepared, |home, when| {

@@ -8,6 +8,7 @@ use hermes_tests::Home;
 use hermes_tests::archive::Tar;
 use hermes_tests::command::run;
 use hermes_tests::steps::{killed_at, steps};
+use hermes_tests::tools::have;
 
 /// Every path below a directory, with what is in the files.
 fn tree(dir: &Utf8Path) -> Vec<(String, Vec<u8>)> {
@@ -90,11 +91,17 @@ fn words<'a>(home: &Home, args: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn create() {
+    if !have("strace") {
+        return;
+    }
     at_every_step(|_| {}, &["profile", "create", "new", "--description", "d", "--no-alias"]);
 }
 
 #[test]
 fn clone() {
+    if !have("strace") {
+        return;
+    }
     let prepare = |home: &Home| {
         home.profile("coder");
         home.write("coder", "skills/a/SKILL.md", "a").write("coder", "memories/MEMORY.md", "m");
@@ -108,6 +115,9 @@ fn clone() {
 
 #[test]
 fn import() {
+    if !have("strace") {
+        return;
+    }
     let prepare = |home: &Home| {
         let tar = Tar::default()
             .file("c/SOUL.md", "soul")
@@ -122,6 +132,9 @@ fn import() {
 /// What is killed while it writes an archive leaves the older archive as it was.
 #[test]
 fn export() {
+    if !have("strace") {
+        return;
+    }
     let home = Home::new();
     home.profile("coder");
     let out = home.user().join("a");

@@ -4,6 +4,7 @@ use hermes_tests::Home;
 use hermes_tests::command::{masked, run, run_with_input, transcript};
 use hermes_tests::steps::killed_at_every_step;
 use hermes_tests::terminal::Terminal;
+use hermes_tests::tools::have;
 
 const ENTER: &str = "\r";
 const CTRL_C: &str = "\u{3}";
@@ -199,6 +200,9 @@ fn a_reset_keeps_the_old_file_even_one_that_cannot_be_read() {
 
 #[test]
 fn no_file_is_ever_half_written() {
+    if !have("strace") {
+        return;
+    }
     let old = ("# mine\nmodel: {default: old, provider: openrouter}\n", "# keys\nOPENROUTER_API_KEY=old\n");
     let new = ("# mine\nmodel: {default: new, provider: openrouter}\n", "# keys\nOPENROUTER_API_KEY=new\n");
     let args = ["setup", "--set", "model.default=new", "--set", "openrouter_api_key=new"];

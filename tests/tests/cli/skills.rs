@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_tests::command::{Ran, masked, run, transcript};
 use hermes_tests::steps::{CHANGES, Whose, traced};
+use hermes_tests::tools::have;
 use hermes_tests::{Gateway, Home, gateway, process, wait};
 use md5::{Digest as _, Md5};
 use serde_json::Value;
@@ -169,6 +170,14 @@ fn clones_keep_their_sources_skills_and_a_blank_profile_says_when_it_has_none() 
     assert!(!home.of("twin").join("skills/gateway").exists(), "what was removed there stays removed");
     let made = json(run(&home, &["profile", "create", "third", "--no-alias", "--json"]));
     assert_eq!(made["skills"], "+6 new");
+}
+
+#[test]
+fn what_could_not_be_seeded_is_said_with_the_command_that_does_it() {
+    if !have("strace") {
+        return;
+    }
+    let home = Home::new();
     // The list of what is about to be done cannot be put into its place.
     let args = ["profile", "create", "bare", "--no-alias"];
     let ran = traced(&home, &args, Whose::All, "/^rename(at)?$", "error=EIO:when=1");
@@ -245,6 +254,9 @@ fn at_every_step(
 
 #[test]
 fn a_crash_at_any_step_loses_no_skill() {
+    if !have("strace") {
+        return;
+    }
     let fault = |n| format!("signal=KILL:when={n}");
     let died = at_every_step(&CHANGES, fault, |_, _, ran| ran.code != Some(0));
     assert!(died > 20, "only {died} steps were interrupted");
@@ -252,6 +264,9 @@ fn a_crash_at_any_step_loses_no_skill() {
 
 #[test]
 fn a_full_disk_at_any_step_loses_no_skill() {
+    if !have("strace") {
+        return;
+    }
     // A report that cannot be printed is another failure, and a directory that stays is none.
     let counts = |call: &&str| !["write", "rmdir", "openat"].iter().any(|other| call.contains(other));
     let calls: Vec<&str> = CHANGES.into_iter().filter(counts).collect();

@@ -1,6 +1,8 @@
 //! Crash loops, stuck workers, signals, drains.
 
-use hermes_tests::gateway::{both, run};
+use std::os::unix::fs::PermissionsExt as _;
+
+use hermes_tests::gateway::{binary, both, run};
 use hermes_tests::{Gateway, Home, home, http, process, wait};
 use nix::sys::signal::Signal;
 
@@ -193,4 +195,24 @@ fn no_zombies_after_many_deaths() {
         let children = process::children(gateway.pid());
         children.len() == 2 && children.iter().all(|c| process::is_alive(*c))
     });
+}
+
+/// 15: `nohup` and background jobs have a signal ignored before the program starts; so it stays.
+#[test]
+fn n15_signals_that_were_ignored_at_the_start_stay_ignored() {
+    let home = Home::new();
+    home.profile("coder");
+    let script = home.user().join("nohup");
+    fs_err::write(&script, format!("#!/bin/sh\ntrap '' HUP INT\nexec '{}' \"$@\"\n", binary().display()))
+        .unwrap();
+    fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut gateway = Gateway::start_at(script.as_std_path(), &home);
+    for signal in [Signal::SIGHUP, Signal::SIGINT] {
+        let ignored = process::ignored_signals(gateway.pid());
+        assert!(ignored & (1 << (signal as u64 - 1)) != 0, "{signal} is caught: {ignored:x}");
+        gateway.signal(signal);
+        assert_eq!(gateway.chat("/p/coder", "coder-api-key-0123456789", "x").status, 200);
+        assert_eq!(gateway.status().gateway.state, "running");
+    }
+    assert_eq!(gateway.stop(), Some(0), "SIGTERM still ends it");
 }

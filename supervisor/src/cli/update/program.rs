@@ -257,7 +257,8 @@ impl Program {
                 format!(
                     "cargo installed hermes from the directory {path}, which is gone; nothing was changed"
                 ),
-                "put the source there again, or install from another place with `cargo install`".to_owned(),
+                "put the source there again, or install from another place with `cargo install --locked`"
+                    .to_owned(),
             ));
         }
         let program = cargo::program(&self.exe, env).ok_or_else(|| {
