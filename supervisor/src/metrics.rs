@@ -222,7 +222,7 @@ impl Snapshot {
         for worker in workers {
             counter(&mut family, &[("profile", worker.name.as_str())], worker.restarts)?;
         }
-        let gauges: [Described; 4] = [
+        let gauges: [Described; 6] = [
             ("hermes_worker_desired", "1 for a profile that should run", |w| i64::from(w.desired_running)),
             ("hermes_worker_ready", "1 for a worker that takes requests", |w| i64::from(w.ready)),
             ("hermes_worker_active_turns", "Turns running, at the last heartbeat", |w| {
@@ -231,6 +231,10 @@ impl Snapshot {
             ("hermes_worker_inbox_waiting", "Inbox items waiting, at the last heartbeat", |w| {
                 as_i64(w.inbox_waiting)
             }),
+            ("hermes_worker_inbox_postponed", "Of those, put off because of the provider", |w| {
+                as_i64(w.inbox_postponed)
+            }),
+            ("hermes_worker_inbox_failed", "Inbox items given up within a week", |w| as_i64(w.inbox_failed)),
         ];
         for (name, help, value) in gauges {
             let mut family = describe(encoder, name, help, None, MetricType::Gauge)?;

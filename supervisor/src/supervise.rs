@@ -55,6 +55,12 @@ pub struct WorkerView {
     pub active_turns: u32,
     /// Inbox items not yet claimed, from the last heartbeat.
     pub inbox_waiting: u64,
+    /// Of those, put off because of the provider.
+    pub inbox_postponed: u64,
+    /// Inbox items given up.
+    pub inbox_failed: u64,
+    /// Why the last one was put off.
+    pub inbox_reason: Option<String>,
     /// Configured platforms that are not connected.
     pub degraded: Vec<String>,
     /// What the last report found.

@@ -50,6 +50,8 @@ struct Shared {
     script: Mutex<VecDeque<Reply>>,
     calls: Mutex<Vec<Call>>,
     open: AtomicUsize,
+    /// Calls whose body holds this are never answered.
+    deaf_to: Mutex<Option<String>>,
     stop: AtomicBool,
 }
 
@@ -62,7 +64,12 @@ pub struct Provider {
 impl Provider {
     /// Starts one. Without a script it answers `pong` to everything.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0")
+    }
+
+    /// Starts one at an address, for a provider that was away.
+    pub fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
@@ -102,6 +109,11 @@ impl Provider {
         lock(&self.shared.script).extend(replies);
     }
 
+    /// From now on calls whose body holds `text` get no answer, and cost no reply.
+    pub fn never_answer(&self, text: &str) {
+        *lock(&self.shared.deaf_to) = Some(text.to_owned());
+    }
+
     /// Calls so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).clone()
@@ -128,8 +140,11 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         let Some((head, body)) = read_request(&mut stream, &mut buffer)? else { return Ok(()) };
+        let text = String::from_utf8_lossy(&body).into_owned();
         lock(&shared.calls).push(Call { head, body: serde_json::from_slice(&body).unwrap_or_default() });
-        let reply = lock(&shared.script).pop_front().unwrap_or_else(|| Reply::text("pong"));
+        let deaf = lock(&shared.deaf_to).as_ref().is_some_and(|word| text.contains(word.as_str()));
+        let reply = if deaf { Some(Reply::Hang) } else { lock(&shared.script).pop_front() };
+        let reply = reply.unwrap_or_else(|| Reply::text("pong"));
         match reply {
             Reply::Status(code, headers, body) => {
                 let extra: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();

@@ -3,15 +3,19 @@
 //! ```text
 //!            accept                claim                 finish
 //!   (none) ─────────▶ waiting ───────────────▶ claimed ─────────▶ done | failed
-//!             └─────▶ queued ──▲ promote  ▲       │
-//!                                         └───────┘ release (drain), recover (its process died)
+//!             └─────▶ queued ──▲ promote  ▲       │                       └──▶ waiting | queued: sent again
+//!                                         ├───────┤ release (drain), recover (its process died)
+//!                                   wake  └── postponed (its provider was away, busy, unpaid, set up wrong)
 //!   (none) ─────────▶ reserved ─────────▶ done      work that is no turn (`deliver_only`)
 //! ```
 //!
-//! Of a session's unfinished items exactly the oldest is waiting or claimed, the others are queued: so order within a session
-//! holds across processes, and finding the next item never walks over a backlog. Done rows keep their identity for
+//! Of a session's unfinished items exactly one, as a rule the oldest, is waiting, claimed or postponed, the others are queued: so
+//! order within a session holds across processes, and finding the next item never walks over a backlog. What failed is a dead
+//! letter: it is kept for a week, counted in the status, and runs again when its sender repeats it. Done rows keep their identity for
 //! [`REMEMBERED`] without their payload: a sender that repeats itself hours later is told `duplicate`.
 
+pub(crate) mod life;
+pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
 
@@ -53,6 +57,19 @@ impl KeyPolicy {
     }
 }
 
+/// How many items are where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Not yet begun, or put off.
+    pub waiting: u64,
+    /// Of those, put off because of their provider.
+    pub postponed: u64,
+    /// Given up; kept for a week.
+    pub failed: u64,
+    /// Why the last one was put off.
+    pub reason: Option<String>,
+}
+
 /// Answer to [`Inbox::reserve`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reservation {
@@ -90,7 +107,11 @@ impl Inbox {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN EXISTS
                         (SELECT 1 FROM hermes_inbox WHERE session_key = ?4 AND finished_at IS NULL)
                         THEN 'queued' ELSE 'waiting' END)
-                     ON CONFLICT DO NOTHING",
+                     ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
+                        session_key = excluded.session_key, payload = excluded.payload, received_at = excluded.received_at,
+                        state = excluded.state, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
+                        postponed = 0, postponed_at = NULL, due_at = NULL
+                     WHERE hermes_inbox.state = 'failed'",
                 )?
                 .execute(params![event.source.platform, scope, id, key, payload, epoch()])
             })
@@ -102,17 +123,36 @@ impl Inbox {
         Ok(Accepted::New)
     }
 
-    /// Items that no turn has begun yet.
-    pub async fn waiting(&self) -> Result<u64, StoreError> {
-        let sql =
-            "SELECT count(*) FROM hermes_inbox WHERE finished_at IS NULL AND state IN ('waiting', 'queued')";
+    /// What waits and what failed.
+    pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         self.store
-            .aside(move |db| db.query_row(sql, [], |row| row.get::<_, i64>(0)))
+            .aside(|db| {
+                let count = |sql: &str| -> rusqlite::Result<u64> {
+                    db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+                };
+                let postponed = count("SELECT count(*) FROM hermes_inbox WHERE state = 'postponed'")?;
+                let reason = db
+                    .prepare_cached(
+                        "SELECT error FROM hermes_inbox WHERE state = 'postponed' ORDER BY due_at DESC LIMIT 1",
+                    )?
+                    .query_row([], |row| row.get(0))
+                    .optional()?
+                    .flatten();
+                Ok(Backlog {
+                    waiting: postponed
+                        + count(
+                            "SELECT count(*) FROM hermes_inbox
+                             WHERE finished_at IS NULL AND state IN ('waiting', 'queued')",
+                        )?,
+                    postponed,
+                    failed: count("SELECT count(*) FROM hermes_inbox WHERE state = 'failed'")?,
+                    reason,
+                })
+            })
             .await
-            .map(i64::unsigned_abs)
     }
 
-    /// Whether `key` was accepted, reserved or done within the last day. [`accept`](Self::accept) finds that out by itself, in
+    /// Whether `key` was accepted, reserved or done within the last day; what failed may be sent again. [`accept`](Self::accept) finds that out by itself, in
     /// one trip; this is for an event that would otherwise be refused (rate limit).
     pub async fn is_known(&self, platform: &str, key: &DedupKey) -> Result<bool, StoreError> {
         let (platform, key) = (platform.to_owned(), key.clone());
@@ -120,7 +160,8 @@ impl Inbox {
             .aside(move |db| {
                 let found = db
                     .prepare_cached(
-                        "SELECT 1 FROM hermes_inbox WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3",
+                        "SELECT 1 FROM hermes_inbox
+                         WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3 AND state <> 'failed'",
                     )?
                     .query_row(params![platform, key.scope, key.id], |_| Ok(()))
                     .optional()?;
@@ -138,7 +179,12 @@ impl Inbox {
                 let inserted = db
                     .prepare_cached(
                         "INSERT INTO hermes_inbox(platform, scope, dedup_id, received_at, state, owner_pid, owner_start)
-                         VALUES (?1, ?2, ?3, ?4, 'reserved', ?5, ?6) ON CONFLICT DO NOTHING",
+                         VALUES (?1, ?2, ?3, ?4, 'reserved', ?5, ?6)
+                         ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
+                            state = 'reserved', session_key = '', payload = NULL, finished_at = NULL, error = NULL,
+                            received_at = excluded.received_at, owner_pid = excluded.owner_pid,
+                            owner_start = excluded.owner_start
+                         WHERE hermes_inbox.state = 'failed'",
                     )?
                     .execute(params![platform, key.scope, key.id, epoch(), me.pid, me.start_column()])?;
                 if inserted == 1 {

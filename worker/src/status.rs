@@ -9,11 +9,13 @@ mod files;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hermes_protocol::contract::runtime_status::{PlatformStatus, RuntimeStatus, SCHEMA};
+use hermes_protocol::contract::runtime_status::{InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
+
+use crate::inbox::Backlog;
 
 pub(crate) use files::Files;
 
@@ -105,6 +107,26 @@ impl Status {
             drop(record);
             self.0.changed.notify_one();
         }
+    }
+
+    /// What waits in the inbox, and why. A reason that comes or goes is written at once, counts are not.
+    pub(crate) fn set_backlog(&self, backlog: &Backlog) {
+        let inbox = InboxStatus {
+            waiting: backlog.waiting,
+            postponed: backlog.postponed,
+            failed: backlog.failed,
+            reason: backlog.reason.clone(),
+        };
+        let mut record = self.lock();
+        let before = record.status.inbox.clone().unwrap_or_default();
+        if before == inbox {
+            return;
+        }
+        record.urgent |= before.reason.is_some() != inbox.reason.is_some() || before.failed != inbox.failed;
+        record.dirty = true;
+        record.status.inbox = Some(inbox);
+        drop(record);
+        self.0.changed.notify_one();
     }
 
     /// Changes anything else of the record.
@@ -228,6 +250,7 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         supervisor_pid: None,
         restarts: None,
+        inbox: None,
     }
 }
 

@@ -28,9 +28,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::delivery::Deliveries;
 use crate::engine::{self, Engine, EngineError};
+use crate::inbox::life;
 use crate::session::routing::Scopes;
 use crate::session::{PromptBuilder, SessionContext};
-use crate::store::{Store, StoreError};
+use crate::store::{Owner, Store, StoreError};
 
 use dispatch::Dispatcher;
 
@@ -48,6 +49,10 @@ pub struct TurnSettings {
     pub max_concurrent_runs: usize,
     /// An inbox turn whose engine says nothing for so long is stopped and fails.
     pub inactivity_timeout: Option<Duration>,
+    /// An inbox turn whose provider is away, busy, unpaid or set up wrong is tried again for so long; zero = it fails at once.
+    pub postpone_timeout: Duration,
+    /// The process that ends this one when it ends itself.
+    pub supervisor: Option<Owner>,
     /// Keep `sessions/sessions.json` for 0.19.0 (`gateway.write_sessions_json`).
     pub write_sessions_json: bool,
     /// For session ids and dates.
@@ -158,6 +163,8 @@ struct Inner {
     leaving: AtomicBool,
     /// For good.
     draining: AtomicBool,
+    /// The end was planned, and is noted as such.
+    planned: AtomicBool,
     /// Rung when a lease of this process ends.
     lease_freed: Notify,
 }
@@ -193,6 +200,7 @@ impl Turns {
             quiesced: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            planned: AtomicBool::new(false),
             lease_freed: Notify::new(),
         }))
     }
@@ -227,12 +235,14 @@ impl Turns {
     /// their way here already.
     pub fn stop_claiming(&self) {
         self.0.leaving.store(true, Ordering::Relaxed);
+        self.0.plan_end();
     }
 
     /// Quiesces for good, waits for running turns, interrupts them when `now` is cancelled, and returns when nothing runs and
     /// nothing is left to write. Interrupted inbox turns are resumed by the next process.
     pub async fn drain(&self, now: CancellationToken) {
         self.0.draining.store(true, Ordering::Relaxed);
+        self.0.plan_end();
         self.set_quiesced(true);
         let mut active = self.0.active.subscribe();
         let all_ended = tokio::select! {
@@ -260,6 +270,19 @@ impl Turns {
 impl Inner {
     fn is_quiesced(&self) -> bool {
         self.quiesced.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the end of this process is nobody's fault. Nothing waits for it.
+    fn plan_end(self: &Arc<Self>) {
+        if self.planned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (store, me) = (self.store.clone(), self.store.owner());
+        self.tasks.spawn(async move {
+            if let Err(error) = store.write_one(move |db| life::plan_end(db, me)).await {
+                tracing::debug!(%error, "the planned end is not noted");
+            }
+        });
     }
 
     fn inbox_turns(&self) -> usize {

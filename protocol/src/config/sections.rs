@@ -140,6 +140,7 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
     let mut seconds = |key: &str, default| reader.seconds(&at.key(key), 365 * DAY).unwrap_or(default);
     let restart_drain_timeout = seconds("restart_drain_timeout", defaults.restart_drain_timeout).min(DAY);
     let gateway_timeout = seconds("gateway_timeout", defaults.gateway_timeout);
+    let postpone_timeout = seconds("postpone_timeout", defaults.postpone_timeout);
     let auto_continue_freshness =
         seconds("gateway_auto_continue_freshness", defaults.auto_continue_freshness);
     let stream_stale_timeout = seconds("local_stream_stale_timeout", defaults.stream_stale_timeout);
@@ -152,6 +153,7 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
         api_max_retries: attempts.map_or(defaults.api_max_retries, |n| narrow(n.max(1))),
         restart_drain_timeout,
         gateway_timeout,
+        postpone_timeout,
         auto_continue_freshness,
         stream_stale_timeout,
         echo_delay: echo_delay.unwrap_or(defaults.echo_delay),

@@ -167,6 +167,9 @@ pub struct Agent {
     pub restart_drain_timeout: Duration,
     /// `agent.gateway_timeout`: silence of a turn after which it is ended; zero = never. Default 1800 s.
     pub gateway_timeout: Duration,
+    /// `agent.postpone_timeout`: how long a message whose provider is away, limited, unpaid or set up wrong is tried again; zero =
+    /// it fails at once. Default one day.
+    pub postpone_timeout: Duration,
     /// `agent.gateway_auto_continue_freshness`: how old an interrupted turn may be to be continued; zero = any age.
     /// Default 3600 s.
     pub auto_continue_freshness: Duration,
@@ -184,6 +187,7 @@ impl Default for Agent {
             api_max_retries: 3,
             restart_drain_timeout: Duration::from_secs(20),
             gateway_timeout: Duration::from_mins(30),
+            postpone_timeout: Duration::from_hours(24),
             auto_continue_freshness: Duration::from_hours(1),
             stream_stale_timeout: Duration::from_mins(15),
             echo_delay: Duration::ZERO,

@@ -151,4 +151,13 @@ pub struct Profile {
     pub problems: Vec<Problem>,
     /// Where its HTTP is reached, for debugging.
     pub data_socket: Option<String>,
+    /// Of the inbox items waiting, those put off because of the provider.
+    #[serde(default)]
+    pub inbox_postponed: u64,
+    /// Dead letters: inbox items given up, kept for a week, run again when sent again.
+    #[serde(default)]
+    pub inbox_failed: u64,
+    /// Why the last one was put off.
+    #[serde(default)]
+    pub inbox_reason: Option<String>,
 }

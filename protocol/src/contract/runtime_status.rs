@@ -59,6 +59,26 @@ pub struct RuntimeStatus {
     /// Times the worker was replaced since the supervisor started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u64>,
+    /// What waits in the inbox; absent until something was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<InboxStatus>,
+}
+
+/// What waits in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InboxStatus {
+    /// Not yet begun, or put off.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Of those, put off because of the provider.
+    #[serde(default)]
+    pub postponed: u64,
+    /// Dead letters: given up, kept for a week, run again when sent again.
+    #[serde(default)]
+    pub failed: u64,
+    /// Why the last one was put off.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// One platform's state.

@@ -246,11 +246,17 @@ pub struct Heartbeat {
     pub active_turns: u32,
     /// Inbox items not yet claimed.
     pub inbox_waiting: u64,
-    /// Long-lived tasks and how far they are.
+    /// Vital tasks and how far they are.
     pub tasks: Vec<TaskProgress>,
+    /// Of the items not yet claimed, those put off because of the provider.
+    pub inbox_postponed: u64,
+    /// Items given up.
+    pub inbox_failed: u64,
+    /// Why the last one was put off.
+    pub inbox_reason: Option<String>,
 }
 
-/// Progress of one long-lived task.
+/// Progress of one task without which a worker is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskProgress {
     /// Task name.

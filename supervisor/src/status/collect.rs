@@ -141,6 +141,9 @@ fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile 
         updated_at,
         problems: worker.problems.clone(),
         data_socket: worker.data_socket.as_ref().map(Utf8PathBuf::to_string),
+        inbox_postponed: worker.inbox_postponed,
+        inbox_failed: worker.inbox_failed,
+        inbox_reason: worker.inbox_reason.clone(),
     }
 }
 
@@ -206,6 +209,9 @@ mod tests {
                     heartbeat_ms: 1000,
                     active_turns: 2,
                     inbox_waiting: 3,
+                    inbox_postponed: 1,
+                    inbox_failed: 0,
+                    inbox_reason: None,
                     degraded: Vec::new(),
                     problems: Vec::new(),
                     requests: 7,

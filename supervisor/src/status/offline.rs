@@ -146,6 +146,7 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
 fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Profile {
     let home = root.profile(name);
     let file = read_status(&home);
+    let inbox = file.as_ref().and_then(|f| f.inbox.clone()).unwrap_or_default();
     let (platforms, updated_at, reason) = match file {
         Some(f) => (f.platforms, f.updated_at, f.exit_reason),
         None => Default::default(),
@@ -167,7 +168,7 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
         next_attempt_ms: None,
         platforms,
         active_agents: 0,
-        inbox_waiting: 0,
+        inbox_waiting: inbox.waiting,
         requests: 0,
         requests_active: 0,
         rss_bytes: None,
@@ -177,6 +178,9 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
         updated_at,
         problems: Vec::new(),
         data_socket: None,
+        inbox_postponed: inbox.postponed,
+        inbox_failed: inbox.failed,
+        inbox_reason: inbox.reason,
     }
 }
 

@@ -162,6 +162,7 @@ fn problems(profiles: &[Profile]) -> String {
         profiles.iter().map(|p| p.problems.iter().filter(|p| p.severity == Severity::Warning).count()).sum();
     for profile in profiles {
         text += &reason(profile);
+        text += &inbox(profile);
         for p in profile.problems.iter().filter(|p| p.severity != Severity::Warning) {
             text += &problem(Some(&profile.name), p);
         }
@@ -182,6 +183,31 @@ fn problems(profiles: &[Profile]) -> String {
             let _ =
                 writeln!(text, "⚠ {name}: {n}; `hermes status -p {name}` lists them", name = profile.name);
         }
+    }
+    text
+}
+
+/// Messages that wait for their provider, and those that were given up.
+fn inbox(profile: &Profile) -> String {
+    let mut text = String::new();
+    if profile.inbox_postponed > 0 {
+        let n = usize::try_from(profile.inbox_postponed).unwrap_or(usize::MAX);
+        let (messages, verb) = (plural(n, "message"), if n == 1 { "waits" } else { "wait" });
+        let reason = profile.inbox_reason.as_deref().map(clean).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "⚠ {}: {messages} {verb} for the provider, tried again until it answers: {reason}",
+            profile.name
+        );
+    }
+    if profile.inbox_failed > 0 {
+        let n = usize::try_from(profile.inbox_failed).unwrap_or(usize::MAX);
+        let _ = writeln!(
+            text,
+            "⚠ {}: {} could not be answered; the log says why, and sending again runs it again",
+            profile.name,
+            plural(n, "message")
+        );
     }
     text
 }
@@ -266,7 +292,7 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         row("data socket", clean(socket));
     }
     row("log", format!("{}/logs/gateway.log", clean(&profile.home)));
-    let mut below = reason(profile);
+    let mut below = reason(profile) + &inbox(profile);
     let mut sorted: Vec<&Problem> = profile.problems.iter().collect();
     sorted.sort_by_key(|p| std::cmp::Reverse(p.severity));
     for p in sorted {

@@ -221,6 +221,9 @@ impl Actor {
                         view.heartbeat = Some(now);
                         view.active_turns = beat.active_turns;
                         view.inbox_waiting = beat.inbox_waiting;
+                        view.inbox_postponed = beat.inbox_postponed;
+                        view.inbox_failed = beat.inbox_failed;
+                        view.inbox_reason.clone_from(&beat.inbox_reason);
                     });
                     self.beat = Some((now, beat));
                 }
@@ -454,6 +457,9 @@ impl Actor {
             heartbeat_ms: self.common.terms().heartbeat_ms,
             active_turns: beat.map_or(0, |(_, beat)| beat.active_turns),
             inbox_waiting: beat.map_or(0, |(_, beat)| beat.inbox_waiting),
+            inbox_postponed: beat.map_or(0, |(_, beat)| beat.inbox_postponed),
+            inbox_failed: beat.map_or(0, |(_, beat)| beat.inbox_failed),
+            inbox_reason: beat.and_then(|(_, beat)| beat.inbox_reason.clone()),
             degraded: if serving { self.degraded.clone() } else { Vec::new() },
             problems: self.problems.clone(),
             requests: 0,

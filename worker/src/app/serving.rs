@@ -1,7 +1,7 @@
 //! What serves: the store, turns, platforms and HTTP of one profile, put together, and taken apart in order.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hermes_protocol::config::ProfileConfig;
@@ -16,9 +16,9 @@ use tracing::{info, warn};
 use super::platforms::{self, Degraded, Scope};
 use crate::delivery::Deliveries;
 use crate::http::{Listener, Responder, Server};
-use crate::inbox::{Inbox, KeyPolicy};
+use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Platform};
-use crate::process::Environment;
+use crate::process::{self, Environment};
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
 use crate::turn::{TurnParts, TurnSettings, Turns};
@@ -92,10 +92,10 @@ impl Reporter {
     }
 }
 
-/// How many inbox items wait, as of the last count. Counting is a query, so an idle worker never counts.
+/// What waits in the inbox, as of the last count. Counting is a query, so an idle worker never counts.
 #[derive(Debug, Default)]
-struct Backlog {
-    waiting: AtomicU64,
+struct Counted {
+    backlog: Mutex<Backlog>,
     /// Commits there were when it was counted.
     at: AtomicU64,
 }
@@ -107,7 +107,7 @@ pub(super) struct Serving {
     turns: Turns,
     platforms: Vec<Arc<dyn Platform>>,
     inbox: Inbox,
-    backlog: Arc<Backlog>,
+    counted: Arc<Counted>,
     status: Status,
     degraded: Arc<watch::Sender<Degraded>>,
     /// Ends background work of platforms.
@@ -129,7 +129,7 @@ impl Serving {
             engine: engine::from_config(&config, home),
             prompt: prompt_builder(&config, home),
             deliveries: deliveries.clone(),
-            settings: turn_settings(&config),
+            settings: turn_settings(&config, supervisor(&status)),
         });
         let keys = KeyPolicy {
             profile: config.name.clone(),
@@ -165,7 +165,7 @@ impl Serving {
             turns,
             platforms,
             inbox,
-            backlog: Arc::default(),
+            counted: Arc::default(),
             status,
             degraded: scope.degraded,
             stop: scope.stop,
@@ -191,27 +191,34 @@ impl Serving {
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let active_turns = self.turns.active();
         self.status.set_active(u64::from(active_turns));
+        let Backlog { waiting, postponed, failed, reason } = self.backlog();
         let progress = |task: &str, progress| TaskProgress { task: task.to_owned(), progress };
         Heartbeat {
             sequence: 0,
             active_turns,
-            inbox_waiting: self.backlog(),
+            inbox_waiting: waiting,
             tasks: vec![progress("http", self.server.requests()), progress("store", self.store.commits())],
+            inbox_postponed: postponed,
+            inbox_failed: failed,
+            inbox_reason: reason,
         }
     }
 
-    /// Items that wait, as of the last beat; counts again for the next one if anything was written meanwhile.
-    fn backlog(&self) -> u64 {
-        let commits = self.store.commits();
-        if self.backlog.at.swap(commits, Ordering::Relaxed) != commits {
-            let (inbox, backlog) = (self.inbox.clone(), Arc::clone(&self.backlog));
+    /// What waits, as of the last beat; counts again for the next one if anything was written meanwhile.
+    fn backlog(&self) -> Backlog {
+        // One more than there are, so that the first beat counts what an earlier process left.
+        let commits = self.store.commits() + 1;
+        if self.counted.at.swap(commits, Ordering::Relaxed) != commits {
+            let (inbox, counted, status) =
+                (self.inbox.clone(), Arc::clone(&self.counted), self.status.clone());
             self.tasks.spawn(async move {
-                if let Ok(waiting) = inbox.waiting().await {
-                    backlog.waiting.store(waiting, Ordering::Relaxed);
+                if let Ok(backlog) = inbox.backlog().await {
+                    status.set_backlog(&backlog);
+                    *counted.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
                 }
             });
         }
-        self.backlog.waiting.load(Ordering::Relaxed)
+        self.counted.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Refuses, or again admits, new turns.
@@ -293,13 +300,21 @@ fn delivery_env(config: &ProfileConfig, child_env: &[(String, String)]) -> Vec<(
     child_env.iter().cloned().chain(own).collect()
 }
 
-fn turn_settings(config: &ProfileConfig) -> TurnSettings {
+/// The process that started this one, told apart from a later one with its number.
+fn supervisor(status: &Status) -> Option<Owner> {
+    let pid = status.snapshot().supervisor_pid?;
+    Some(Owner { pid, start_time: process::start_time(pid).unwrap_or(0) })
+}
+
+fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSettings {
     let runs = config.api_server.as_ref().map_or(0, |server| server.max_concurrent_runs);
     TurnSettings {
         profile: config.name.clone(),
         max_concurrent_sessions: usize::try_from(config.max_concurrent_sessions).unwrap_or(usize::MAX),
         max_concurrent_runs: if runs == 0 { usize::MAX } else { usize::try_from(runs).unwrap_or(usize::MAX) },
         inactivity_timeout: Some(config.agent.gateway_timeout).filter(|timeout| !timeout.is_zero()),
+        postpone_timeout: config.agent.postpone_timeout,
+        supervisor,
         write_sessions_json: true,
         timezone: timezone(&config.timezone),
     }

@@ -27,6 +27,7 @@ use reqwest::{Client, Response};
 use tokio_util::sync::CancellationToken;
 
 pub use retry::RetryPolicy;
+pub(crate) use retry::jitter;
 
 use super::{Engine, EngineError, EngineFuture, EventSink, ModelId, Outcome, Prompt, Usage};
 use crate::provider::fault::Again;

@@ -1,36 +1,81 @@
-//! What a dead process held is free again.
+//! What a dead process held is free again, and which of its turns may have killed it.
+//!
+//! A turn that ran alone when its process died did it: after [`LIMIT`] the item is a dead letter. Of several that ran together
+//! nobody knows; they become suspects, without a count, and run one by one from then on (see `turn::begin`), so that the next
+//! death has one culprit. A suspect that dies in the company of turns that were not suspected counts half. An end that was
+//! planned, or that came with the supervisor's, counts nothing (see [`super::life`]).
 
 use rusqlite::{Connection, params};
 
+use super::life;
 use crate::session::epoch;
 use crate::store::Owner;
 
-/// An item whose turn ended its process this often is not tried again.
-const MAX_DEATHS: i64 = 3;
+/// Points of an item that is given up.
+const LIMIT: i64 = 6;
+/// Points of a death alone: three of them are the limit.
+const ALONE: i64 = 2;
+/// Points of a death as the only suspect in company.
+const SUSPECTED: i64 = 1;
 
 /// What became of foreign leases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Items that wait again; their user row exists, so their turn continues.
     pub(crate) resumed: usize,
+    /// Of those, items that may have killed the process.
+    pub(crate) suspected: usize,
     /// Items given up because their turn kept killing the process.
     pub(crate) given_up: usize,
     /// Another live process holds leases: look again soon.
     pub(crate) others_alive: bool,
 }
 
+/// An item that was claimed by a process when that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bereft {
+    id: i64,
+    /// Points so far.
+    points: i64,
+    suspect: bool,
+}
+
+/// What the death says about the items. `leases` counts everything that ran, turns of waiting clients included.
+fn judge(items: &mut [Bereft], leases: usize) {
+    let suspects = items.iter().filter(|item| item.suspect).count();
+    let (only, company) = (items.len() == 1, leases > 1);
+    for item in items {
+        if only && !company {
+            item.points += ALONE;
+        } else if item.suspect && suspects == 1 {
+            item.points += SUSPECTED;
+        }
+        item.suspect = true;
+    }
+}
+
 /// Frees leases and claims of processes that are gone.
 pub(crate) fn recover(db: &Connection, me: Owner) -> rusqlite::Result<Recovered> {
-    let owners: Vec<Owner> = db
+    let mut owners: Vec<Owner> = db
         .prepare_cached("SELECT DISTINCT owner_pid, owner_start FROM hermes_lease")?
         .query_map([], |row| Ok(Owner::from_columns(row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut recovered = Recovered::default();
-    for owner in owners.into_iter().filter(|owner| *owner != me) {
+    for life in life::all(db)? {
+        if owners.contains(&life) {
+            continue;
+        }
+        if life != me && !life.is_alive() {
+            life::forget(db, life)?;
+        }
+    }
+    owners.retain(|owner| *owner != me);
+    for owner in owners {
         if owner.is_alive() {
             recovered.others_alive = true;
         } else {
             release_all(db, owner, &mut recovered)?;
+            life::forget(db, owner)?;
         }
     }
     Ok(recovered)
@@ -42,22 +87,44 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
         .prepare_cached("SELECT session_key FROM hermes_lease WHERE owner_pid = ?1 AND owner_start = ?2")?
         .query_map(params![pid, start], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    for key in keys {
-        recovered.given_up += db
+    let mut items = Vec::new();
+    for key in &keys {
+        let claimed = db
             .prepare_cached(
-                "UPDATE hermes_inbox SET state = 'failed', finished_at = ?4, owner_pid = NULL, owner_start = NULL,
-                    attempts = attempts + 1, error = 'the worker died every time this was tried'
-                 WHERE session_key = ?1 AND finished_at IS NULL AND state = 'claimed' AND owner_pid = ?2
-                   AND owner_start = ?3 AND attempts >= ?5",
-            )?
-            .execute(params![key, pid, start, epoch(), MAX_DEATHS - 1])?;
-        recovered.resumed += db
-            .prepare_cached(
-                "UPDATE hermes_inbox SET state = 'waiting', owner_pid = NULL, owner_start = NULL, attempts = attempts + 1
+                "SELECT id, attempts, suspect FROM hermes_inbox
                  WHERE session_key = ?1 AND finished_at IS NULL AND state = 'claimed' AND owner_pid = ?2
                    AND owner_start = ?3",
             )?
-            .execute(params![key, pid, start])?;
+            .query_map(params![key, pid, start], |row| {
+                Ok(Bereft { id: row.get(0)?, points: row.get(1)?, suspect: row.get(2)? })
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        items.extend(claimed);
+    }
+    let blameless = life::was_taken_down(db, dead)?;
+    if !blameless {
+        judge(&mut items, keys.len());
+    }
+    for item in items {
+        if item.points >= LIMIT && !blameless {
+            recovered.given_up += db
+                .prepare_cached(
+                    "UPDATE hermes_inbox SET state = 'failed', finished_at = ?2, owner_pid = NULL, owner_start = NULL,
+                        attempts = ?3, suspect = 1, error = 'the worker died every time this was tried'
+                     WHERE id = ?1",
+                )?
+                .execute(params![item.id, epoch(), item.points])?;
+        } else {
+            recovered.suspected += usize::from(item.suspect);
+            recovered.resumed += db
+                .prepare_cached(
+                    "UPDATE hermes_inbox SET state = 'waiting', owner_pid = NULL, owner_start = NULL, attempts = ?2,
+                        suspect = ?3 WHERE id = ?1",
+                )?
+                .execute(params![item.id, item.points, item.suspect])?;
+        }
+    }
+    for key in keys {
         promote(db, &key)?;
     }
     db.prepare_cached("DELETE FROM hermes_lease WHERE owner_pid = ?1 AND owner_start = ?2")?
@@ -73,4 +140,40 @@ pub(crate) fn promote(db: &Connection, key: &str) -> rusqlite::Result<()> {
     )?
     .execute([key])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(points: &[(i64, bool)]) -> Vec<Bereft> {
+        points
+            .iter()
+            .zip(1..)
+            .map(|((points, suspect), id)| Bereft { id, points: *points, suspect: *suspect })
+            .collect()
+    }
+
+    fn judged(before: &[(i64, bool)], leases: usize) -> Vec<(i64, bool)> {
+        let mut items = items(before);
+        judge(&mut items, leases);
+        items.iter().map(|item| (item.points, item.suspect)).collect()
+    }
+
+    /// 25: who ran alone did it, who ran in company is watched.
+    #[test]
+    fn a_death_counts_against_the_one_that_ran_alone() {
+        assert_eq!(judged(&[(0, false)], 1), [(2, true)]);
+        assert_eq!(judged(&[(4, true)], 1), [(6, true)], "the third death alone is the limit");
+        assert_eq!(judged(&[(0, false), (0, false)], 2), [(0, true), (0, true)], "nobody knows");
+        assert_eq!(judged(&[(2, true), (0, true)], 2), [(2, true), (0, true)], "two suspects, nobody knows");
+        assert_eq!(judged(&[(0, false)], 2), [(0, true)], "a client's own turn ran beside it");
+        assert_eq!(
+            judged(&[(0, true), (0, false)], 2),
+            [(1, true), (0, true)],
+            "the suspect more likely than not"
+        );
+        assert_eq!(judged(&[(5, true)], 3), [(6, true)]);
+        assert_eq!(judged(&[], 2), []);
+    }
 }

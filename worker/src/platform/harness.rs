@@ -47,6 +47,8 @@ impl House {
             prompt: Arc::new(|_| "You are a test.".to_owned()),
             deliveries: deliveries.clone(),
             settings: TurnSettings {
+                postpone_timeout: Duration::ZERO,
+                supervisor: None,
                 profile: config.name.clone(),
                 max_concurrent_sessions: 4,
                 max_concurrent_runs: 2,

@@ -15,13 +15,31 @@ CREATE TABLE IF NOT EXISTS hermes_inbox (
     attempts INTEGER NOT NULL DEFAULT 0,
     session_id TEXT,
     finished_at REAL,
-    error TEXT
+    error TEXT,
+    suspect INTEGER NOT NULL DEFAULT 0,
+    postponed INTEGER NOT NULL DEFAULT 0,
+    postponed_at REAL,
+    due_at REAL,
+    fault TEXT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS hermes_inbox_dedup
     ON hermes_inbox(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS hermes_inbox_live ON hermes_inbox(session_key, id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_inbox_waiting ON hermes_inbox(id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS hermes_inbox_suspect ON hermes_inbox(id) WHERE suspect > 0 AND finished_at IS NULL;
+CREATE INDEX IF NOT EXISTS hermes_inbox_postponed ON hermes_inbox(due_at) WHERE state = 'postponed';
+CREATE INDEX IF NOT EXISTS hermes_inbox_failed ON hermes_inbox(finished_at) WHERE state = 'failed';
 CREATE INDEX IF NOT EXISTS hermes_inbox_finished ON hermes_inbox(finished_at) WHERE finished_at IS NOT NULL;
+
+-- Processes that run turns, and whether their end was planned; see `inbox/life.rs`.
+CREATE TABLE IF NOT EXISTS hermes_life (
+    pid INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    supervisor_pid INTEGER,
+    supervisor_start INTEGER,
+    planned INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (pid, start)
+) WITHOUT ROWID;
 
 -- Who runs a session's turn. Void when that process is gone.
 CREATE TABLE IF NOT EXISTS hermes_lease (

@@ -22,7 +22,15 @@ const VERSION: i64 = 22;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 1;
+const OURS_VERSION: i64 = 2;
+/// Columns of `hermes_inbox` that its first version did not have.
+const ADDED: [(&str, &str); 5] = [
+    ("suspect", "INTEGER NOT NULL DEFAULT 0"),
+    ("postponed", "INTEGER NOT NULL DEFAULT 0"),
+    ("postponed_at", "REAL"),
+    ("due_at", "REAL"),
+    ("fault", "TEXT"),
+];
 /// Key of that version in `state_meta`.
 const OURS_KEY: &str = "hermes_tables_version";
 /// Key of the schema cookie after the last check.
@@ -230,6 +238,12 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
         tx.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()?;
     if version.is_none() {
         tx.execute("INSERT INTO schema_version(version) VALUES (?1)", [VERSION])?;
+    }
+    if have.contains("hermes_inbox") {
+        let columns = columns(&tx, "hermes_inbox")?;
+        for (name, definition) in ADDED.iter().filter(|(name, _)| !columns.contains(*name)) {
+            tx.execute_batch(&format!("ALTER TABLE hermes_inbox ADD COLUMN {name} {definition}"))?;
+        }
     }
     tx.execute_batch(OURS)?;
     tx.execute(

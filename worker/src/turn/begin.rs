@@ -7,6 +7,7 @@ use super::finish::{InboxPart, attempt};
 use super::{DirectSession, DirectTurn};
 use crate::engine::{Message, Prompt, Role};
 use crate::inbound::{Inbound, Source};
+use crate::inbox::postpone::Postponed;
 use crate::inbox::recover;
 use crate::session::{self, NewSession, Now, SessionContext, history};
 use crate::store::Owner;
@@ -23,29 +24,42 @@ struct Waiting {
     id: i64,
     key: String,
     payload: Option<String>,
-    /// Set when an earlier process claimed it: its user row exists.
+    /// Set when it was claimed before: its user row exists.
     session_id: Option<String>,
+    postponed: Postponed,
 }
 
-/// Claims up to `room` items, oldest first, of sessions that nobody works on. `careful`: an item that cannot be claimed is set
-/// aside instead of failing all.
-pub(super) fn claim(
-    db: &Connection,
-    ctx: &SessionContext,
-    room: usize,
-    careful: bool,
-) -> rusqlite::Result<Vec<Claimed>> {
-    let waiting: Vec<Waiting> = db
-        .prepare_cached(
-            "SELECT id, session_key, payload, session_id FROM hermes_inbox AS i
-             WHERE state = 'waiting'
-               AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
-             ORDER BY id LIMIT ?1",
-        )?
-        .query_map([i64::try_from(room).unwrap_or(i64::MAX)], |row| {
-            Ok(Waiting { id: row.get(0)?, key: row.get(1)?, payload: row.get(2)?, session_id: row.get(3)? })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+/// What a look at the inbox brought.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    pub(super) claimed: Vec<Claimed>,
+    /// Others wait until the suspects have run.
+    pub(super) held: bool,
+}
+
+/// How a look at the inbox goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// Most items to claim.
+    pub(super) room: usize,
+    /// An item that cannot be claimed is set aside instead of failing all.
+    pub(super) careful: bool,
+    /// While a suspect is left nobody else runs.
+    pub(super) apart: bool,
+}
+
+/// Claims up to `room` items, oldest first, of sessions that nobody works on. Of items that are suspected of having killed a
+/// process one runs at a time, over all processes.
+pub(super) fn claim(db: &Connection, ctx: &SessionContext, look: Look) -> rusqlite::Result<Claims> {
+    let Look { room, careful, apart } = look;
+    let (mut waiting, held) = match suspects(db)? {
+        Suspects::None => (Vec::new(), false),
+        Suspects::Running => (Vec::new(), apart),
+        Suspects::Waiting => (select(db, SUSPECTED, 1)?, apart),
+    };
+    if !held {
+        waiting.append(&mut select(db, UNSUSPECTED, room.saturating_sub(waiting.len()))?);
+    }
     let now = Now::in_zone(&ctx.zone);
     let mut claimed = Vec::with_capacity(waiting.len());
     for row in waiting {
@@ -65,7 +79,54 @@ pub(super) fn claim(
             None => set_aside(db, &row, "unreadable payload", &now)?,
         }
     }
-    Ok(claimed)
+    Ok(Claims { claimed, held })
+}
+
+/// Items suspected of having killed a process.
+enum Suspects {
+    None,
+    Waiting,
+    Running,
+}
+
+fn suspects(db: &Connection) -> rusqlite::Result<Suspects> {
+    let (waiting, running): (bool, bool) = db
+        .prepare_cached(
+            "SELECT COALESCE(max(state = 'waiting'), 0), COALESCE(max(state = 'claimed'), 0) FROM hermes_inbox
+             WHERE suspect > 0 AND finished_at IS NULL",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match (waiting, running) {
+        (_, true) => Suspects::Running,
+        (true, false) => Suspects::Waiting,
+        (false, false) => Suspects::None,
+    })
+}
+
+const UNSUSPECTED: &str =
+    "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
+    WHERE state = 'waiting' AND suspect = 0
+      AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
+    ORDER BY id LIMIT ?1";
+
+const SUSPECTED: &str =
+    "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
+    WHERE suspect > 0 AND finished_at IS NULL AND state = 'waiting'
+      AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
+    ORDER BY id LIMIT ?1";
+
+fn select(db: &Connection, sql: &str, limit: usize) -> rusqlite::Result<Vec<Waiting>> {
+    db.prepare_cached(sql)?
+        .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            Ok(Waiting {
+                id: row.get(0)?,
+                key: row.get(1)?,
+                payload: row.get(2)?,
+                session_id: row.get(3)?,
+                postponed: Postponed { times: row.get(4)?, since: row.get(5)? },
+            })
+        })?
+        .collect()
 }
 
 /// Keeps an item that cannot run as failed.
@@ -90,7 +151,11 @@ fn claim_one(
         Some(id) => resume(db, ctx, id, &event.source, now)?,
         None => None,
     };
-    let (session_id, system, messages) = if let Some(resumed) = resumed {
+    let (session_id, system, messages) = if let Some(mut resumed) = resumed {
+        // While this one waited, somebody else may have had a turn in the session.
+        if resumed.2.last().is_none_or(|last| last.role != Role::User) {
+            resumed.2.push(user);
+        }
         resumed
     } else {
         let opened = session::open_for_key(db, ctx, &row.key, &event.source, now)?;
@@ -117,6 +182,7 @@ fn claim_one(
             delivery: event.delivery,
             platform: event.source.platform,
             chat_id: event.source.chat_id.unwrap_or_default(),
+            postponed: row.postponed,
         },
     })
 }

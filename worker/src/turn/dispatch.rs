@@ -15,12 +15,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::begin::{Claimed, claim};
+use super::begin::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, finish, finish_or_give_up};
 use super::{Inner, run};
 use crate::delivery::after_turn;
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
+use crate::inbox::{life, postpone};
 use crate::session::{epoch, history, mirror};
 use crate::store::StoreError;
 
@@ -32,6 +33,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const MIRROR: Duration = Duration::from_secs(5);
 /// Time between two rounds of forgetting.
 const PRUNE: Duration = Duration::from_mins(10);
+/// After a start, how long suspects of the last death have the inbox to themselves.
+const APART: Duration = Duration::from_secs(30);
 
 pub(super) struct Dispatcher {
     inner: Arc<Inner>,
@@ -47,6 +50,10 @@ pub(super) struct Dispatcher {
     prune_at: Instant,
     /// The last step failed over some item's data: the next one finds it and sets it aside.
     careful: bool,
+    /// Until then suspects run alone. Set by the first step, which also notes that this process runs turns.
+    apart_until: Option<Instant>,
+    /// When to look again without being asked: a postponed item is due, or the suspects had their time.
+    look_at: Option<Instant>,
 }
 
 /// Whether a burst is coming in. Its senders wait for an acknowledgement and give up after seconds; its turns are on disk and can
@@ -94,8 +101,10 @@ struct Mirror {
 
 /// What one step did.
 struct Step {
-    claimed: Vec<Claimed>,
+    claims: Claims,
     recovered: Recovered,
+    /// When the next postponed item is due, in seconds since the epoch.
+    due: Option<f64>,
 }
 
 impl Dispatcher {
@@ -117,6 +126,8 @@ impl Dispatcher {
             mirror: Mirror { path, dirty: false, next: now + MIRROR },
             prune_at: now + PRUNE,
             careful: false,
+            apart_until: None,
+            look_at: None,
             inner,
         }
     }
@@ -160,6 +171,7 @@ impl Dispatcher {
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
                 () = self.inner.store.arrived().notified(), if !held => self.look = true,
                 () = tokio::time::sleep(Burst::WINDOW), if held => self.look = true,
+                () = until(self.look_at) => (self.look, self.look_at) = (true, None),
                 () = self.inner.stop.cancelled(), if idle => {}
                 () = tokio::time::sleep(TICK) => self.tick().await,
             }
@@ -193,7 +205,10 @@ impl Dispatcher {
 
     async fn step(&self, ended: Arc<Vec<Finished>>, room: usize) -> Result<Step, StoreError> {
         let ctx = Arc::clone(&self.inner.session);
-        let (sweep, careful) = (self.sweep, self.careful);
+        let (sweep, careful, is_first) = (self.sweep, self.careful, self.apart_until.is_none());
+        let apart = self.apart_until.is_none_or(|until| Instant::now() < until);
+        let look = Look { room, careful, apart };
+        let supervisor = self.inner.settings.supervisor;
         self.inner
             .store
             .write(move |db| {
@@ -207,10 +222,15 @@ impl Dispatcher {
                 // A turn claimed below may be the next one of a session that just got its answer.
                 history::publish(db)?;
                 let recovered = if sweep { recover(db, ctx.owner)? } else { Recovered::default() };
-                let claimed = if room > 0 { claim(db, &ctx, room, careful)? } else { Vec::new() };
+                if is_first {
+                    life::begin(db, ctx.owner, supervisor)?;
+                    postpone::hurry(db, epoch())?;
+                }
+                let due = if room > 0 { postpone::wake(db, epoch())? } else { None };
+                let claims = if room > 0 { claim(db, &ctx, look)? } else { Claims::default() };
                 history::publish(db)?;
                 drop(ended);
-                Ok(Step { claimed, recovered })
+                Ok(Step { claims, recovered, due })
             })
             .await
     }
@@ -219,14 +239,25 @@ impl Dispatcher {
     fn took(&mut self, step: Step, ended: &[Finished], room: usize) {
         if self.sweep {
             self.sweep = step.recovered.others_alive;
-            let Recovered { resumed, given_up, .. } = step.recovered;
+            let Recovered { resumed, suspected, given_up, .. } = step.recovered;
             if resumed > 0 || given_up > 0 {
-                tracing::info!(resumed, given_up, "recovered turns of a process that died");
+                tracing::info!(resumed, suspected, given_up, "recovered turns of a process that died");
+            }
+            if given_up > 0 {
+                tracing::error!(
+                    given_up,
+                    "turns that killed the worker every time are given up; they are kept as dead letters and run again when sent again"
+                );
             }
         }
+        self.apart_until.get_or_insert_with(|| Instant::now() + APART);
+        if room > 0 {
+            self.look_at = self.next_look(&step);
+        }
+        let Step { claims: Claims { claimed, .. }, .. } = step;
         // A turn that ended may have let the next item of its session wait; a full room may hide more.
-        self.look = !ended.is_empty() || (room > 0 && step.claimed.len() == room) || (self.look && room == 0);
-        self.mirror.dirty |= !step.claimed.is_empty() || !ended.is_empty();
+        self.look = !ended.is_empty() || (room > 0 && claimed.len() == room) || (self.look && room == 0);
+        self.mirror.dirty |= !claimed.is_empty() || !ended.is_empty();
         let mut deliver = false;
         for turn in ended {
             deliver |= Self::announce(turn);
@@ -237,8 +268,8 @@ impl Dispatcher {
         if !ended.is_empty() {
             self.inner.lease_freed.notify_waiters();
         }
-        self.inner.count_inbox(step.claimed.len(), ended.len());
-        for claimed in step.claimed {
+        self.inner.count_inbox(claimed.len(), ended.len());
+        for claimed in claimed {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
             self.inner.tasks.spawn(async move {
                 let finished = turn(&inner, claimed).await;
@@ -253,6 +284,14 @@ impl Dispatcher {
         }
     }
 
+    /// When there will be something to claim without a sign of it.
+    fn next_look(&self, step: &Step) -> Option<Instant> {
+        let now = Instant::now();
+        let due = step.due.map(|at| now + Duration::from_secs_f64((at - epoch()).clamp(0.01, 3600.0)));
+        let apart = self.apart_until.filter(|_| step.claims.held).map(|until| until.max(now));
+        due.into_iter().chain(apart).min()
+    }
+
     /// Logs the end of a turn. Returns whether there is something to deliver.
     fn announce(turn: &Finished) -> bool {
         let Some(inbox) = &turn.inbox else { return false };
@@ -262,6 +301,17 @@ impl Dispatcher {
             }
             Ending::Failed { error, .. } => {
                 tracing::warn!(session = %turn.session_id, "[{}] No response for {}: {error}", inbox.platform, inbox.chat_id);
+                false
+            }
+            Ending::Postponed { fault, error, wait, .. } => {
+                let (fault, secs) = (fault.code(), wait.as_secs());
+                let text = format!("[{}] No response for {} yet: {error}", inbox.platform, inbox.chat_id);
+                // The first time is news; the others are many.
+                if inbox.postponed.times == 0 {
+                    tracing::warn!(session = %turn.session_id, fault, "{text}; trying again in {secs} s, for hours");
+                } else {
+                    tracing::info!(session = %turn.session_id, fault, "{text}; trying again in {secs} s");
+                }
                 false
             }
             Ending::Released => {
@@ -333,9 +383,20 @@ impl Dispatcher {
 /// One inbox turn.
 async fn turn(inner: &Inner, claimed: Claimed) -> Finished {
     let Claimed { prompt, inbox } = claimed;
-    let silence = inner.settings.inactivity_timeout;
-    let ending = run::run_unwatched(inner.engine.as_ref(), &prompt, silence, &inner.interrupt).await;
+    let patience = run::Patience {
+        silence: inner.settings.inactivity_timeout,
+        provider: inner.settings.postpone_timeout,
+        before: inbox.postponed,
+    };
+    let ending = run::run_unwatched(inner.engine.as_ref(), &prompt, patience, &inner.interrupt).await;
     Finished { session_id: prompt.session_id, lease: inbox.session_key.clone(), inbox: Some(inbox), ending }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Size and time of the write-ahead log: any process's commit changes them.

@@ -1,12 +1,16 @@
 //! Ending a turn: answer, counters, routing entry, inbox, ledger and lease, in one transaction.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use crate::delivery::ledger;
 use crate::engine::{Message, Outcome, Role};
 use crate::inbound::DeliveryTarget;
+use crate::inbox::postpone::Postponed;
 use crate::inbox::recover;
+use crate::provider::Fault;
 use crate::session::{Now, SessionContext, epoch, history, routing};
 use crate::store::Owner;
 
@@ -21,6 +25,8 @@ pub(super) struct InboxPart {
     pub(super) delivery: DeliveryTarget,
     pub(super) platform: String,
     pub(super) chat_id: String,
+    /// How long it has been put off already.
+    pub(super) postponed: Postponed,
 }
 
 /// How it ended.
@@ -30,6 +36,8 @@ pub(super) enum Ending {
     Answered(Outcome),
     /// Without one, for good.
     Failed { error: String, calls: u32 },
+    /// Without one for now, because of the provider: an inbox item is tried again after the wait.
+    Postponed { fault: Fault, error: String, calls: u32, wait: Duration },
     /// Interrupted: an inbox item waits again, a direct turn is over.
     Released,
 }
@@ -56,6 +64,10 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
                  WHERE id = ?1",
             )?
             .execute(params![turn.session_id, calls, end_reason, now.epoch])?;
+        }
+        Ending::Postponed { calls, .. } => {
+            db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
+                .execute(params![turn.session_id, calls])?;
         }
         Ending::Released => {}
     }
@@ -197,10 +209,20 @@ fn settle(db: &Connection, inbox: &InboxPart, ending: &Ending, now: f64) -> rusq
             .execute([inbox.id])?;
             return Ok(());
         }
+        Ending::Postponed { fault, error, wait, .. } => {
+            // It lived through its turn, so it killed nobody.
+            db.prepare_cached(
+                "UPDATE hermes_inbox SET state = 'postponed', owner_pid = NULL, owner_start = NULL, suspect = 0,
+                    postponed = postponed + 1, postponed_at = COALESCE(postponed_at, ?2), due_at = ?3, fault = ?4, error = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![inbox.id, now, now + wait.as_secs_f64(), fault.code(), error])?;
+            return Ok(());
+        }
         Ending::Answered(_) if inbox.remembers => {
             db.prepare_cached(
-                "UPDATE hermes_inbox SET state = 'done', payload = NULL, finished_at = ?2, owner_pid = NULL,
-                    owner_start = NULL WHERE id = ?1",
+                "UPDATE hermes_inbox SET state = 'done', payload = NULL, error = NULL, fault = NULL, finished_at = ?2,
+                    owner_pid = NULL, owner_start = NULL WHERE id = ?1",
             )?
             .execute(params![inbox.id, now])?;
         }

@@ -9,7 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::TurnError;
 use super::finish::Ending;
+use crate::engine::native::jitter;
 use crate::engine::{Engine, EngineError, EventSink, Outcome, Prompt};
+use crate::inbox::postpone::{self, Postponed};
+use crate::provider::Fault;
+use crate::session::epoch;
 
 /// An engine that ignores its cancellation for so long is dropped.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -41,13 +45,26 @@ pub(super) async fn run(
     }
 }
 
-/// A turn that nobody watches, stopped when the engine says nothing for `silence`. Interrupted by `cancel` it is released.
+/// How patient an inbox turn is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// The engine may say nothing for so long.
+    pub(super) silence: Option<Duration>,
+    /// A provider may be away for so long.
+    pub(super) provider: Duration,
+    /// How long it has been away already.
+    pub(super) before: Postponed,
+}
+
+/// A turn that nobody watches, stopped when the engine is silent for too long. Interrupted by `cancel` it is released; what the
+/// provider is to blame for is postponed.
 pub(super) async fn run_unwatched(
     engine: &dyn Engine,
     prompt: &Prompt,
-    silence: Option<Duration>,
+    patience: Patience,
     cancel: &CancellationToken,
 ) -> Ending {
+    let silence = patience.silence;
     let (events, mut pieces) = mpsc::channel(EVENTS);
     let too_quiet = async move {
         let Some(limit) = silence else {
@@ -67,13 +84,34 @@ pub(super) async fn run_unwatched(
         result = run(engine, prompt, events, cancel) => result,
         limit = too_quiet => {
             let error = format!("the engine said nothing for {} s", limit.as_secs());
-            return Ending::Failed { error, calls: 0 };
+            return unanswered(Fault::Unreachable, error, 0, None, patience);
         }
     };
     match result {
         Ok(outcome) => Ending::Answered(outcome),
         Err(TurnError::Engine(EngineError::Interrupted)) if cancel.is_cancelled() => Ending::Released,
+        Err(TurnError::Engine(EngineError::Provider { fault, message, calls, retry_after, .. })) => {
+            unanswered(fault, message, calls, retry_after, patience)
+        }
+        Err(TurnError::Engine(EngineError::Config(message))) => {
+            unanswered(Fault::Setup, message, 0, None, patience)
+        }
         Err(error) => failed(&error),
+    }
+}
+
+/// A turn without an answer: tried again later if the provider is to blame and patience lasts, else over.
+fn unanswered(
+    fault: Fault,
+    error: String,
+    calls: u32,
+    asked: Option<Duration>,
+    patience: Patience,
+) -> Ending {
+    let wait = postpone::wait(patience.before, epoch(), patience.provider, asked, jitter());
+    match wait.filter(|_| fault.is_providers()) {
+        Some(wait) => Ending::Postponed { fault, error, calls, wait },
+        None => Ending::Failed { error, calls },
     }
 }
 

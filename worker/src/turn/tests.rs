@@ -3,6 +3,7 @@
 
 mod direct;
 mod inbox;
+mod postpone;
 mod rate;
 mod recovery;
 
@@ -30,25 +31,42 @@ pub(super) const DEAD: Owner = Owner { pid: 4_194_999, start_time: 7 };
 /// Answers `echo: <last text>`; takes a permit first, so a test decides when a turn may end.
 pub(super) struct Scripted {
     pub(super) gate: Semaphore,
-    pub(super) fails: bool,
+    /// What every turn ends with, instead of an answer.
+    pub(super) fault: Mutex<Option<Fault>>,
     pub(super) seen: Mutex<Vec<Prompt>>,
+    /// Rung by a turn that says "poison": its process is to die.
+    pub(super) died: Notify,
 }
 
 impl Scripted {
     pub(super) fn open() -> Arc<Self> {
-        Self::with_permits(Semaphore::MAX_PERMITS, false)
+        Self::with_permits(Semaphore::MAX_PERMITS, None)
     }
 
     pub(super) fn closed() -> Arc<Self> {
-        Self::with_permits(0, false)
+        Self::with_permits(0, None)
     }
 
     pub(super) fn failing() -> Arc<Self> {
-        Self::with_permits(Semaphore::MAX_PERMITS, true)
+        Self::with_fault(Fault::Request)
     }
 
-    fn with_permits(permits: usize, fails: bool) -> Arc<Self> {
-        Arc::new(Self { gate: Semaphore::new(permits), fails, seen: Mutex::default() })
+    pub(super) fn with_fault(fault: Fault) -> Arc<Self> {
+        Self::with_permits(Semaphore::MAX_PERMITS, Some(fault))
+    }
+
+    /// From now on there are answers.
+    pub(super) fn mend(&self) {
+        *self.fault.lock().unwrap() = None;
+    }
+
+    fn with_permits(permits: usize, fault: Option<Fault>) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Semaphore::new(permits),
+            fault: Mutex::new(fault),
+            seen: Mutex::default(),
+            died: Notify::new(),
+        })
     }
 
     pub(super) fn prompts(&self) -> Vec<Prompt> {
@@ -77,14 +95,21 @@ impl Engine for Scripted {
                 permit = self.gate.acquire() => permit.unwrap().forget(),
                 () = cancel.cancelled() => return Err(EngineError::Interrupted),
             }
-            if self.fails {
+            let fault = *self.fault.lock().unwrap();
+            if let Some(fault) = fault {
+                let message =
+                    if fault == Fault::Unreachable { "cannot be reached" } else { "Invalid request" };
                 return Err(EngineError::Provider {
-                    fault: Fault::Request,
+                    fault,
                     status: Some(400),
                     retry_after: None,
-                    message: "Invalid request".to_owned(),
+                    message: message.to_owned(),
                     calls: 2,
                 });
+            }
+            if prompt.messages.last().is_some_and(|last| last.content == "poison") {
+                self.died.notify_one();
+                return std::future::pending().await;
             }
             let last = &prompt.messages.last().unwrap().content;
             let text = format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned));
@@ -145,6 +170,8 @@ impl Home {
                 max_concurrent_sessions: sessions,
                 max_concurrent_runs: 4,
                 inactivity_timeout: None,
+                postpone_timeout: Duration::from_hours(24),
+                supervisor: None,
                 write_sessions_json: true,
                 timezone: jiff::tz::TimeZone::UTC,
             },

@@ -245,6 +245,13 @@ const AGENT: Group = Group {
         key("agent.gateway_timeout", YEAR, "seconds of silence after which a turn is ended; 0: never")
             .int(1800),
         key(
+            "agent.postpone_timeout",
+            YEAR,
+            "seconds for which a message is tried again while the provider is away, limited, unpaid or refuses the key; \
+             0: it fails at once",
+        )
+        .int(86_400),
+        key(
             "agent.gateway_auto_continue_freshness",
             YEAR,
             "seconds after which an interrupted turn is not continued any more; 0: any age",

@@ -40,6 +40,9 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         updated_at: serving.then(|| "2026-11-21T00:31:02.000000+00:00".to_owned()),
         problems: Vec::new(),
         data_socket: serving.then(|| format!("/run/user/1000/hermes/0011223344556677/w-{name}.sock")),
+        inbox_postponed: 0,
+        inbox_failed: 0,
+        inbox_reason: None,
     }
 }
 

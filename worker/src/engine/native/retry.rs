@@ -73,7 +73,7 @@ impl RetryPolicy {
 }
 
 /// A number between 0 and 1, different on every call. Not for anything that must be unguessable.
-pub(super) fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
     f64::from(random) / f64::from(u32::MAX)
 }

@@ -199,8 +199,15 @@ async fn a_silent_engine_is_stopped() {
     let engine = Scripted::closed();
     let store = Store::open(&home.home, Owner::current()).unwrap();
     let prompt = Prompt { session_id: "s".into(), system: String::new(), messages: Vec::new() };
-    let silence = Some(Duration::from_millis(20));
-    let ending = run::run_unwatched(engine.as_ref(), &prompt, silence, &CancellationToken::new()).await;
+    let mut patience = run::Patience {
+        silence: Some(Duration::from_millis(20)),
+        provider: Duration::ZERO,
+        before: crate::inbox::postpone::Postponed::default(),
+    };
+    let ending = run::run_unwatched(engine.as_ref(), &prompt, patience, &CancellationToken::new()).await;
     assert!(matches!(ending, finish::Ending::Failed { .. }), "{ending:?}");
+    patience.provider = Duration::from_secs(60);
+    let ending = run::run_unwatched(engine.as_ref(), &prompt, patience, &CancellationToken::new()).await;
+    assert!(matches!(ending, finish::Ending::Postponed { fault: Fault::Unreachable, .. }), "{ending:?}");
     store.close().await;
 }

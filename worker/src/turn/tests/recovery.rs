@@ -58,7 +58,7 @@ async fn an_item_that_kills_every_process_is_given_up() {
     }
     let last = home.start(Owner::current(), Scripted::open());
     last.turns.serve_inbox();
-    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed' AND attempts = 3)").await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed' AND attempts = 6)").await;
     last.stop().await;
     assert_eq!(home.messages(), [pair("user", "poison")]);
 }
