@@ -12,8 +12,16 @@ pub const PROFILE: &str = "x-hermes-profile";
 /// Tells the worker which platforms the listener serves: `webhook`, `api_server` or `webhook,api_server`. A client's own copy
 /// is deleted.
 pub const LISTENER: &str = "x-hermes-listener";
+/// A worker's word that it read a request's body to its end, so that the connection may carry another request. Never passed on,
+/// from a client or to one.
+pub const TAKEN: &str = "x-hermes-taken";
 /// Machine-readable cause on every response the supervisor makes itself.
 pub const ERROR: &str = "x-hermes-error";
+
+/// Most header lines of a request, as a client sends it.
+pub const MAX_HEADERS: usize = 100;
+/// Most lines that the proxy adds to them on the way to a worker.
+pub const ADDED_HEADERS: usize = 8;
 
 /// Every response carries these, whoever made it. HSTS is left out: it is for whoever terminates TLS.
 pub const SECURITY_HEADERS: [(&str, &str); 6] = [

@@ -23,10 +23,14 @@
 //! chunks, any transfer coding but `chunked`, missing or repeated `Host`. Chunked bodies are parsed while they pass;
 //! extensions and trailers are removed. Otherwise paths, headers and bodies reach the worker byte for byte.
 //!
-//! **Which failures are hidden.** Before anything was sent: every failure to connect, within the hold time. After: a kept
-//! connection that turns out closed when it is written to, and, once, a lost connection where the request has no body and an
-//! idempotent method. Everything else is answered by `rescue`; once the answer has begun, the client's connection is cut, so
+//! **Which failures are hidden.** Before anything was sent: every failure to connect, within the hold time, and a kept
+//! connection that turns out closed when it is written to. After: once, a lost connection where the request has no body and an
+//! idempotent method; no request is sent more than twice. Everything else is answered by `rescue`; once the answer has begun, the client's connection is cut, so
 //! that half an answer never looks whole.
+//!
+//! **Whose connection is kept.** A worker's connection serves another request only when the answer was complete, nothing came
+//! behind it, and the request was taken whole: it had no body, or the worker says that it read all of it ([`TAKEN`]). That it
+//! was written is not enough: what the worker left of it would be read as the next request.
 //!
 //! **Who leaves.** A client that closes takes its upstream connection with it, at once. Closing only its sending side counts as
 //! leaving too (the two cannot be told apart), except in a tunnel, where a half-close is passed on. A worker's idle connections are dropped
@@ -36,10 +40,13 @@
 //! connections with 503 and `Connection: close`; [`Proxy::stop`] drops the rest and joins the threads. Dropping a [`Proxy`] is
 //! the same as stopping it without waiting. [`Proxy::keep_listeners`] before all of that leaves the sockets open for the program
 //! that this process becomes.
+//!
+//! [`TAKEN`]: hermes_protocol::http::TAKEN
 
 mod answer;
 mod body;
 mod chunked;
+mod client;
 mod conn;
 mod counters;
 mod decide;

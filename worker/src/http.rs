@@ -1,14 +1,15 @@
 //! HTTP on the data socket: accepts, keeps count, and hands requests to the platforms' routes.
 //!
 //! `GET /health` is answered before routing from prepared parts: it is what load balancers ask all day. Everything else goes to
-//! one router. Whatever answers, the response carries the security headers; a handler that panics costs its own request a 500
-//! and nobody anything else.
+//! one router. Whatever answers, the response carries the security headers, and says whether the request's body was read to its
+//! end, or the connection ends with it; a handler that panics costs its own request a 500 and nobody anything else.
 //!
 //! Stopping comes in two steps. [`Server::stop_accepting`] ends accepting and returns when it has ended: what waits in the
 //! backlog is for the next process. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
 //! closes its idle ones itself, so none is ever closed under a request.
 
 mod respond;
+mod rest;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hermes_protocol::http::{ADDED_HEADERS, MAX_HEADERS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -212,7 +214,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_BUFFER);
+    builder.max_buf_size(MAX_BUFFER).max_headers(MAX_HEADERS + ADDED_HEADERS);
     if closing.is_some() {
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     }
@@ -267,14 +269,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let go = Arc::new(Notify::new());
         let wait = Arc::clone(&go);
-        let router =
-            Router::new().route("/boom", get(async || -> &'static str { panic!("on purpose") })).route(
+        let router = Router::new()
+            .route("/boom", get(async || -> &'static str { panic!("on purpose") }))
+            .route(
                 "/slow",
                 get(async move || {
                     wait.notified().await;
                     "done"
                 }),
-            );
+            )
+            .route("/echo", axum::routing::post(async |body: String| body));
         let listener = UnixListener::bind(dir.path().join("s")).unwrap();
         let responder = Responder::new("coder".parse().unwrap(), router);
         Fixture { server: Server::start(Listener::Data(listener), responder), dir, go }
@@ -331,6 +335,78 @@ mod tests {
         send(&mut stream, "HEAD /health").await;
         let text = answer(&mut stream, "\r\n\r\n").await;
         assert!(text.contains("content-length: 65"), "{text}");
+    }
+
+    async fn post(stream: &mut UnixStream, path: &str, headers: &str, body: &[u8]) {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: w\r\n{headers}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A worker that does not want it may have closed.
+        let _ = stream.write_all(body).await;
+    }
+
+    /// 19: a body that nobody wanted is read where it is little, and the answer says so; another request finds a clean connection.
+    #[tokio::test]
+    async fn an_answer_before_the_body_was_read_keeps_the_connection_clean() {
+        let fixture = start();
+        let mut stream = fixture.connect().await;
+        let body = vec![b'x'; 40_000];
+        let chunked = [b"9c40\r\n".as_slice(), &body, b"\r\n0\r\n\r\n"].concat();
+        for round in 0..50 {
+            for (path, end) in
+                [("/nowhere", "404: Not Found"), ("/slow", "405: Method Not Allowed"), ("/health", "Allowed")]
+            {
+                let (headers, body) = match round % 2 {
+                    0 => ("content-length: 40000", &body),
+                    _ => ("transfer-encoding: chunked", &chunked),
+                };
+                post(&mut stream, path, headers, body).await;
+                let text = answer(&mut stream, end).await;
+                assert!(
+                    text.contains("x-hermes-taken: 1\r\n") && !text.contains("connection: close"),
+                    "{text}"
+                );
+            }
+        }
+        // Read by its handler: taken as well. Without a body there is nothing to take.
+        post(&mut stream, "/echo", "content-length: 5", b"hello").await;
+        assert!(answer(&mut stream, "hello").await.contains("x-hermes-taken: 1\r\n"));
+        send(&mut stream, "GET /health").await;
+        assert!(!answer(&mut stream, "}").await.contains("x-hermes-taken"));
+    }
+
+    /// 19: what is too much, too slow or only announced is not read; then the connection ends with the answer.
+    #[tokio::test]
+    async fn an_answer_before_a_long_or_slow_body_ends_the_connection() {
+        let fixture = start();
+        let long = vec![b'x'; 100_000];
+        let chunked = [b"186a0\r\n".as_slice(), &long, b"\r\n0\r\n\r\n"].concat();
+        for (headers, body) in [
+            ("content-length: 100000", long.as_slice()),
+            ("transfer-encoding: chunked", &chunked),
+            ("content-length: 40000", b"only the start"),
+            ("transfer-encoding: chunked", b"nonsense\r\n"),
+            ("expect: 100-continue\r\ncontent-length: 5", b""),
+        ] {
+            let mut stream = fixture.connect().await;
+            post(&mut stream, "/nowhere", headers, body).await;
+            let text = answer(&mut stream, "404: Not Found").await;
+            assert!(text.starts_with("HTTP/1.1 404 "), "{text}");
+            assert!(text.contains("connection: close\r\n") && !text.contains("x-hermes-taken"), "{text}");
+            let mut rest = Vec::new();
+            // The end, or a reset where bytes were left.
+            let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+            assert!(ended.is_ok() && rest.is_empty());
+        }
+    }
+
+    /// 22: 100 header lines of a client, and those of the proxy beside them.
+    #[tokio::test]
+    async fn as_many_headers_are_read_as_the_proxy_lets_pass() {
+        let fixture = start();
+        let mut stream = fixture.connect().await;
+        let lines = "a: b\r\n".repeat(MAX_HEADERS + ADDED_HEADERS - 1);
+        stream.write_all(format!("GET /health HTTP/1.1\r\nhost: w\r\n{lines}\r\n").as_bytes()).await.unwrap();
+        assert!(answer(&mut stream, "}").await.starts_with("HTTP/1.1 200 "));
     }
 
     #[tokio::test]

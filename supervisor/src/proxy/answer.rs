@@ -30,6 +30,37 @@ pub(super) struct Answer {
     pub(super) close: bool,
 }
 
+/// What an answer says about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// It ends.
+    Close,
+    /// It goes on, as HTTP/1.1 does without a word.
+    Silent,
+    /// It goes on, and a client of HTTP/1.0 has to be told.
+    Said,
+}
+
+impl Persistence {
+    /// Of a connection that goes on if `keep`, with a client that speaks HTTP/1.0 if `old`.
+    pub(super) fn of(keep: bool, old: bool) -> Self {
+        match (keep, old) {
+            (false, _) => Self::Close,
+            (true, false) => Self::Silent,
+            (true, true) => Self::Said,
+        }
+    }
+
+    /// The header line that says so.
+    pub(super) fn line(self) -> &'static [u8] {
+        match self {
+            Self::Close => b"connection: close\r\n",
+            Self::Silent => b"",
+            Self::Said => b"connection: keep-alive\r\n",
+        }
+    }
+}
+
 impl Answer {
     pub(super) fn new(status: u16, content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
         let body = body.into();
@@ -37,7 +68,7 @@ impl Answer {
     }
 
     /// Appends the response as sent.
-    pub(super) fn write(&self, head_only: bool, close: bool, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, head_only: bool, persistence: Persistence, out: &mut Vec<u8>) {
         let status =
             http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         // Writing into a `Vec` cannot fail.
@@ -61,9 +92,7 @@ impl Answer {
         if let Some(seconds) = self.retry_after {
             let _ = write!(out, "retry-after: {seconds}\r\n");
         }
-        if close {
-            out.extend_from_slice(b"connection: close\r\n");
-        }
+        out.extend_from_slice(persistence.line());
         out.extend_from_slice(b"\r\n");
         if !head_only {
             out.extend_from_slice(self.body.as_bytes());
@@ -151,7 +180,7 @@ mod tests {
     fn answers_carry_the_security_headers() {
         let mut out = Vec::new();
         let answer = Answer { error: Some("x"), allow: Some("GET"), ..Answer::new(405, TEXT, "no") };
-        answer.write(true, true, &mut out);
+        answer.write(true, Persistence::Close, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with(

@@ -22,6 +22,8 @@ pub(super) enum Keep {
 enum State {
     /// Digits of a size.
     Size,
+    /// Blanks behind a size: an extension must follow.
+    Blank,
     Extension,
     SizeLf,
     Data,
@@ -142,7 +144,8 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<bool, ChunkError> {
         let (next, plain) = match (self.state, byte) {
             (State::Size, b'\r') if self.digits > 0 => (State::SizeLf, true),
-            (State::Size, b';') if self.digits > 0 => return self.extra(State::Extension),
+            (State::Size | State::Blank, b';') if self.digits > 0 => return self.extra(State::Extension),
+            (State::Size | State::Blank, b' ' | b'\t') if self.digits > 0 => return self.extra(State::Blank),
             (State::Size, _) => return self.digit(byte),
             (State::Extension, b'\r') => (State::SizeLf, true),
             (State::Extension, b'\t' | b' '..=0x7e | 0x80..) => return self.extra(State::Extension),
@@ -248,6 +251,8 @@ mod tests {
             "-1\r\n",
             " 5\r\nhello",
             "5 \r\nhello",
+            "5 5\r\nhello",
+            " ;a\r\nhello",
             "5\nhello",
             "5\r\nhello\n",
             "5\r\nhelloX\r\n",
@@ -273,6 +278,15 @@ mod tests {
         assert_eq!(run(endless.as_bytes(), &[], Keep::Framed, 9).2, Err(ChunkError::Malformed));
     }
 
+    /// 22: blanks around the `;` of an extension are bad taste, not an error.
+    #[test]
+    fn extensions_may_stand_apart() {
+        let body = b"5 ;ext\r\nhello\r\n1 \t; a = \"b;c\"\r\n!\r\n0 ; last\r\n\r\n";
+        assert_eq!(run(body, &[], Keep::Framed, 9).0, b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n");
+        let endless = format!("1{}", " ".repeat(17 * 1024));
+        assert_eq!(run(endless.as_bytes(), &[], Keep::Framed, 9).2, Err(ChunkError::Malformed));
+    }
+
     #[test]
     fn counts_payload_over_all_chunks() {
         let body = b"4\r\nabcd\r\n4\r\nefgh\r\n0\r\n\r\n";
@@ -284,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn splits_do_not_matter(
-            chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), "(;[a-z=\"]{0,6})?"), 0..6),
+            chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), "([ \t]{0,2};[a-z=\"]{0,6})?"), 0..6),
             trailer in "([A-Z][a-z]{0,4}: [a-z]{0,5}\r\n){0,2}",
             noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..2),
             cuts in prop::collection::vec(any::<usize>(), 0..12),

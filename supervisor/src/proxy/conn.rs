@@ -12,9 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Persistence};
 use super::body::Body;
 use super::chunked::{ChunkError, Keep};
+use super::client::Client;
 use super::counters::Finished;
 use super::decide::{Decision, decide};
 use super::exchange::{End, Exchange};
@@ -38,7 +39,7 @@ const LINGER_BYTES: usize = 32 * 1024 * 1024;
 /// What one client connection is made of. An idle one owns no buffer.
 pub(super) struct Conn {
     pub(super) local: Rc<Local>,
-    pub(super) client: TcpStream,
+    pub(super) client: Client,
     pub(super) gate: Arc<Gate>,
     peer: IpAddr,
     /// Received and not used yet: the start of a head, or of what follows a request in progress.
@@ -52,6 +53,8 @@ pub(super) struct Conn {
 struct Begun {
     action: Action,
     head_only: bool,
+    /// The client speaks HTTP/1.0.
+    old: bool,
     /// Another request may follow, as far as this one is concerned.
     keep: bool,
 }
@@ -82,11 +85,12 @@ pub(super) async fn serve(
     _counted: Counted,
 ) {
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
+    let client = Client::new(client);
     let mut conn = Conn { local, client, gate, peer, carry: Vec::new(), seen: 0, deadline };
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
-        let Begun { action, head_only, keep } = begun;
+        let Begun { action, head_only, old, keep } = begun;
         let goes_on = match action {
-            Action::Answer(answer) => conn.answer(&answer, head_only, keep, Vec::new()).await,
+            Action::Answer(answer) => conn.answer(&answer, head_only, old, keep, Vec::new()).await,
             // Boxed, so that a connection that is idle does not hold the room a request needs.
             Action::Forward(forward) => Box::pin(conn.forward(*forward)).await,
         };
@@ -100,7 +104,7 @@ pub(super) async fn serve(
 /// Answers "too many connections" without waiting for a request.
 pub(super) fn refuse(stream: &TcpStream) {
     let mut out = Vec::new();
-    Answer::from(ProxyError::TooManyConnections).write(false, true, &mut out);
+    Answer::from(ProxyError::TooManyConnections).write(false, Persistence::Close, &mut out);
     // A courtesy: the connection is dropped either way.
     let _ = stream.try_write(&out);
 }
@@ -198,8 +202,14 @@ impl Conn {
                 Ok((route, path_rest, prefixed)) => {
                     match self.begin_forward(request, &route, (path_rest, prefixed), rest, lines) {
                         Ok(forward) => {
-                            let (head_only, keep) = (forward.context.head_only, request.keep_alive);
-                            return Begun { action: Action::Forward(Box::new(forward)), head_only, keep };
+                            let (head_only, old) = (forward.context.head_only, request.old);
+                            let keep = request.keep_alive;
+                            return Begun {
+                                action: Action::Forward(Box::new(forward)),
+                                head_only,
+                                old,
+                                keep,
+                            };
                         }
                         Err(error) => {
                             let status = error.status();
@@ -221,7 +231,8 @@ impl Conn {
             self.carry = rest[skip..].to_vec();
         }
         let keep = request.keep_alive && skip.is_some();
-        Begun { action: Action::Answer(answer), head_only: request.method == Method::Head, keep }
+        let head_only = request.method == Method::Head;
+        Begun { action: Action::Answer(answer), head_only, old: request.old, keep }
     }
 
     fn begin_forward(
@@ -263,6 +274,7 @@ impl Conn {
             repeatable: request.repeatable(),
             context: ResponseContext {
                 head_only: request.method == Method::Head,
+                body: request.framing != Framing::None,
                 old: request.old,
                 keep_alive,
                 upgrade: request.upgrade,
@@ -277,7 +289,7 @@ impl Conn {
         let local = Rc::clone(&self.local);
         let _in_flight = local.enter();
         let route = Arc::clone(&forward.admitted.route);
-        let head_only = forward.context.head_only;
+        let (head_only, old) = (forward.context.head_only, forward.context.old);
         let started = forward.started;
         let report = Exchange::new(self, forward).run().await;
         let status = match &report.end {
@@ -299,16 +311,23 @@ impl Conn {
             End::ClientGone | End::Cut => false,
             End::Failed(error) => {
                 tracing::debug!(profile = %route.name(), code = error.code(), "a request failed");
-                self.answer(&error.into(), head_only, report.keep, report.unsent).await
+                self.answer(&error.into(), head_only, old, report.keep, report.unsent).await
             }
         }
     }
 
     /// Sends an answer of ours behind `unsent`. Says whether the connection goes on.
-    async fn answer(&mut self, answer: &Answer, head_only: bool, keep: bool, unsent: Vec<u8>) -> bool {
+    async fn answer(
+        &mut self,
+        answer: &Answer,
+        head_only: bool,
+        old: bool,
+        keep: bool,
+        unsent: Vec<u8>,
+    ) -> bool {
         let close = !keep || answer.close || self.local.shared.is_draining() || self.gate.is_closed();
         let mut out = unsent;
-        answer.write(head_only, close, &mut out);
+        answer.write(head_only, Persistence::of(!close, old), &mut out);
         self.deadline.set(Instant::now() + SEND);
         let mut at = 0;
         let sent = poll_fn(|cx| {
@@ -360,7 +379,7 @@ impl Conn {
 impl Begun {
     /// Refuses a request that could not be read: nothing behind it can be trusted.
     fn refuse(error: ProxyError) -> Self {
-        Self { action: Action::Answer(error.into()), head_only: false, keep: false }
+        Self { action: Action::Answer(error.into()), head_only: false, old: false, keep: false }
     }
 }
 

@@ -38,6 +38,8 @@ use super::{Limits, tunnel};
 const PAUSE: Duration = Duration::from_millis(2);
 /// Most that is kept of what a client sends while its request is being answered.
 const MAX_CARRY: usize = MAX_HEAD;
+/// Most often a request is sent, the first time included.
+const MAX_SENDS: u8 = 2;
 /// Most interim responses to one request.
 const MAX_INTERIM: u8 = 16;
 
@@ -185,9 +187,10 @@ impl<'c> Exchange<'c> {
     /// Carries it out. Dropping the future closes the connection to the worker.
     pub(super) async fn run(mut self) -> Report {
         let hold_until = self.attempt + self.limits.hold;
-        let mut repeated = false;
+        // How often it was sent, whole or in part.
+        let mut sends = 0;
         let end = loop {
-            if let Err(end) = self.connect(self.attempt + self.limits.hold).await {
+            if let Err(end) = self.connect(self.attempt + self.limits.hold, sends == 0).await {
                 break end;
             }
             match self.attempt().await {
@@ -197,12 +200,11 @@ impl<'c> Exchange<'c> {
                 Turn::Lost => {
                     let was_used = self.upstream.take().is_some_and(|u| u.used);
                     let untouched = self.out_at == 0 && !self.begun;
-                    let again = if was_used {
-                        untouched || self.repeatable
-                    } else if untouched {
-                        Instant::now() < hold_until
+                    sends += u8::from(!untouched);
+                    let again = if untouched {
+                        was_used || Instant::now() < hold_until
                     } else {
-                        self.repeatable && !mem::replace(&mut repeated, true)
+                        self.repeatable && sends < MAX_SENDS
                     };
                     if self.phase != Phase::Head {
                         break End::Cut;
@@ -424,6 +426,11 @@ impl<'c> Exchange<'c> {
             &mut gathered[..]
         };
         loop {
+            // Empty lines before a status line are tolerated, as those before a request line are.
+            while bytes.starts_with(b"\r\n") {
+                bytes = &mut bytes[2..];
+                seen = seen.saturating_sub(2);
+            }
             let end = match find_end(bytes, mem::take(&mut seen)) {
                 Ok(Some(end)) if end <= MAX_HEAD => end,
                 Ok(None) if bytes.len() < MAX_HEAD => {
@@ -454,6 +461,9 @@ impl<'c> Exchange<'c> {
                     return Ok(());
                 }
                 continue;
+            }
+            if response.refusal {
+                return Err(End::Failed(ProxyError::Unreadable { status: response.status }));
             }
             self.status = response.status;
             self.upstream_keeps = response.upstream_keeps;
@@ -495,7 +505,8 @@ impl<'c> Exchange<'c> {
         End::Failed(ProxyError::MalformedAnswer)
     }
 
-    /// Whether the client has gone. What it sends instead is kept for later.
+    /// Whether the client has gone. What it sends instead is kept for later, as long as it is little; behind more only the end is
+    /// looked for.
     fn watch_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         while self.conn.carry.len() < MAX_CARRY {
             let most = MAX_CARRY - self.conn.carry.len();
@@ -508,7 +519,7 @@ impl<'c> Exchange<'c> {
                 Poll::Pending => return false,
             }
         }
-        false
+        self.conn.client.poll_gone(cx).is_ready()
     }
 
     /// The answer is out: keeps what can be kept.

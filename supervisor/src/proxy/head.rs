@@ -3,7 +3,7 @@
 /// Most bytes of a head.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
 /// Most header lines of a head.
-pub(super) const MAX_HEADERS: usize = 100;
+pub(super) const MAX_HEADERS: usize = hermes_protocol::http::MAX_HEADERS;
 
 /// A head holds a byte or a line end that may be read in two ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub(super) enum Special {
     Expect,
     ForwardedFor,
     Host,
+    /// [`hermes_protocol::http::TAKEN`].
+    Taken,
     TransferEncoding,
     Upgrade,
     /// Means something on this connection only, or is ours to say.
@@ -96,6 +98,7 @@ pub(super) fn classify(name: &str) -> Special {
         10 if is("connection") => Special::Connection,
         10 if is("keep-alive") => Special::Drop,
         14 if is("content-length") => Special::ContentLength,
+        14 if is(hermes_protocol::http::TAKEN) => Special::Taken,
         15 if is("x-forwarded-for") => Special::ForwardedFor,
         16 if is("proxy-connection") || is(hermes_protocol::http::PROFILE) => Special::Drop,
         17 if is("transfer-encoding") => Special::TransferEncoding,

@@ -37,7 +37,7 @@ pub(super) struct Request<'h> {
     pub(super) method_name: &'h str,
     /// Path and query, or `*`.
     pub(super) target: &'h str,
-    /// HTTP/1.0: no chunks, no interim responses, one request a connection.
+    /// HTTP/1.0: no chunks, no interim responses, one request a connection unless it asks for more.
     pub(super) old: bool,
     pub(super) keep_alive: bool,
     pub(super) framing: Framing,
@@ -99,13 +99,13 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
     let seen = Seen::of(parsed.headers, old)?;
     match (seen.host, authority) {
         (None, _) if !old => return Err(ProxyError::BadRequest("there is no Host header")),
-        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
+        (Some(host), Some(authority)) if !authority.is(host) => {
             return Err(ProxyError::BadRequest("the Host header contradicts the request line"));
         }
         _ => {}
     }
     let framing = seen.framing();
-    let upgrade = seen.upgrade && seen.wants_upgrade && !old && framing == Framing::None;
+    let upgrade = seen.upgrade && !seen.unseen && seen.wants_upgrade && !old && framing == Framing::None;
     let expects_continue = seen.expects_continue && framing != Framing::None && !old;
 
     out.kept.clear();
@@ -116,7 +116,7 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
             Special::Host | Special::ContentLength | Special::TransferEncoding => true,
             Special::Expect => expects_continue,
             Special::Upgrade => upgrade,
-            Special::Connection | Special::Drop => false,
+            Special::Connection | Special::Taken | Special::Drop => false,
             Special::ForwardedFor => {
                 if !out.forwarded_for.is_empty() {
                     out.forwarded_for.extend_from_slice(b", ");
@@ -132,7 +132,7 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
     if seen.host.is_none() {
         out.kept.extend_from_slice(b"host: localhost\r\n");
     }
-    let keep_alive = !old && !seen.close;
+    let keep_alive = !seen.close && (!old || seen.keep);
     Ok(Request { method, method_name, target, old, keep_alive, framing, upgrade })
 }
 
@@ -166,8 +166,25 @@ pub(super) fn write(
     let _ = write!(out, "{peer}\r\n\r\n");
 }
 
+/// Host and port of a target that is a URL.
+struct Authority<'h> {
+    text: &'h str,
+    default_port: &'static [u8],
+}
+
+impl Authority<'_> {
+    /// Whether `host` names the same; the scheme's own port may be left out on either side.
+    fn is(&self, host: &[u8]) -> bool {
+        self.bare(host).eq_ignore_ascii_case(self.bare(self.text.as_bytes()))
+    }
+
+    fn bare<'a>(&self, host: &'a [u8]) -> &'a [u8] {
+        host.strip_suffix(self.default_port).or_else(|| host.strip_suffix(b":")).unwrap_or(host)
+    }
+}
+
 /// Authority, where the target has one, and the target in origin form.
-fn target_of(raw: &str, method: Method) -> Result<(Option<&str>, &str), ProxyError> {
+fn target_of(raw: &str, method: Method) -> Result<(Option<Authority<'_>>, &str), ProxyError> {
     if !raw.bytes().all(|b| (b'!'..=b'~').contains(&b) && b != b'#') {
         return Err(ProxyError::BadRequest("the request target has a character that must be escaped"));
     }
@@ -176,15 +193,17 @@ fn target_of(raw: &str, method: Method) -> Result<(Option<&str>, &str), ProxyErr
     }
     let malformed = ProxyError::BadRequest("the request target is neither a path nor a URL");
     let Some((scheme, after)) = raw.split_once("://") else { return Err(malformed) };
-    if !(scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")) {
+    let default_port: &[u8] = match scheme {
+        s if s.eq_ignore_ascii_case("http") => b":80",
+        s if s.eq_ignore_ascii_case("https") => b":443",
+        _ => return Err(malformed),
+    };
+    // A URL may end with its authority; then the path is the root.
+    let (text, path) = after.find('/').map_or((after, "/"), |at| after.split_at(at));
+    if text.is_empty() || !is_host(text.as_bytes()) {
         return Err(malformed);
     }
-    let Some(at) = after.find('/') else { return Err(malformed) };
-    let (authority, path) = after.split_at(at);
-    if authority.is_empty() || !is_host(authority.as_bytes()) {
-        return Err(malformed);
-    }
-    Ok((Some(authority), path))
+    Ok((Some(Authority { text, default_port }), path))
 }
 
 /// What the headers say as a whole.
@@ -194,8 +213,14 @@ struct Seen<'h> {
     length: Option<u64>,
     chunked: bool,
     close: bool,
+    /// `Connection: keep-alive`.
+    keep: bool,
+    /// `Connection: upgrade`.
     wants_upgrade: bool,
+    /// There is an `Upgrade` header.
     upgrade: bool,
+    /// One of its values is a protocol behind which requests would no longer be seen.
+    unseen: bool,
     expects_continue: bool,
     /// `Connection` names headers of its own.
     lists_more: bool,
@@ -208,8 +233,10 @@ impl<'h> Seen<'h> {
             length: None,
             chunked: false,
             close: false,
+            keep: false,
             wants_upgrade: false,
             upgrade: false,
+            unseen: false,
             expects_continue: false,
             lists_more: false,
         };
@@ -243,20 +270,22 @@ impl<'h> Seen<'h> {
                         match token {
                             t if t.eq_ignore_ascii_case(b"close") => seen.close = true,
                             t if t.eq_ignore_ascii_case(b"upgrade") => seen.wants_upgrade = true,
-                            t if t.eq_ignore_ascii_case(b"keep-alive") => {}
+                            t if t.eq_ignore_ascii_case(b"keep-alive") => seen.keep = true,
                             _ => seen.lists_more = true,
                         }
                     }
                 }
-                // Cleartext HTTP/2 is not passed on: behind it requests would no longer be seen.
-                Special::Upgrade => seen.upgrade = !has_token(header.value, b"h2c"),
+                Special::Upgrade => {
+                    seen.upgrade = true;
+                    seen.unseen |= tokens(header.value).any(carries_requests);
+                }
                 Special::Expect => {
                     if !header.value.eq_ignore_ascii_case(b"100-continue") {
                         return Err(ProxyError::ExpectationFailed);
                     }
                     seen.expects_continue = true;
                 }
-                Special::ForwardedFor | Special::Drop | Special::None => {}
+                Special::ForwardedFor | Special::Taken | Special::Drop | Special::None => {}
             }
         }
         if seen.chunked && seen.length.is_some() {
@@ -272,6 +301,14 @@ impl<'h> Seen<'h> {
             Some(length) => Framing::Length(length),
         }
     }
+}
+
+/// Whether an upgrade to `protocol` would carry requests of its own past the proxy: another HTTP, or a tunnel for one.
+fn carries_requests(protocol: &[u8]) -> bool {
+    let name = protocol.split(|&b| b == b'/').next().unwrap_or_default().trim_ascii();
+    [&b"h2c"[..], b"h2", b"h3", b"http", b"https", b"tls"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn is_listed(headers: &[httparse::Header<'_>], name: &str) -> bool {
@@ -358,7 +395,11 @@ mod tests {
             "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET https://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n",
             "GET /\r\n\r\n",
         ] {
@@ -366,6 +407,7 @@ mod tests {
         }
     }
 
+    /// 22: `http://h:80/x` and `Host: h` are the same; the limit of header lines is 100.
     #[test]
     fn targets_methods_and_versions() {
         let start = |head: &str| forward(head).map(|h| h.split("\r\n").next().unwrap().to_owned());
@@ -376,6 +418,18 @@ mod tests {
         assert!(matches!(start("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::NotImplemented)));
         assert!(matches!(start("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::MethodNotAllowed(_))));
         assert!(matches!(start("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(ProxyError::VersionNotSupported)));
+        for (url, host) in [
+            ("http://a:80/x", "a"),
+            ("http://a/x", "A:80"),
+            ("http://a:/x", "a"),
+            ("https://a:443/x", "a"),
+            ("HTTP://[::1]:80/x", "[::1]"),
+        ] {
+            let head = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(start(&head).unwrap(), "GET /x HTTP/1.1", "{url}");
+        }
+        assert_eq!(start("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap(), "GET / HTTP/1.1");
+        assert!(start(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(99))).is_ok());
         let many = "A: b\r\n".repeat(100);
         assert!(matches!(
             start(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")),
@@ -383,6 +437,18 @@ mod tests {
         ));
     }
 
+    /// 22: HTTP/1.0 clients that ask for it are kept.
+    #[test]
+    fn old_clients_say_whether_the_connection_goes_on() {
+        let keeps = |headers: &str| {
+            let head = format!("GET / HTTP/1.0\r\nHost: a\r\n{headers}\r\n");
+            super::parse(head.as_bytes(), &mut Lines::default()).unwrap().keep_alive
+        };
+        assert!(keeps("Connection: Keep-Alive\r\n"));
+        assert!(!keeps("") && !keeps("Connection: keep-alive, close\r\n"));
+    }
+
+    /// 22: `Upgrade: h2c` beside `Upgrade: websocket`.
     #[test]
     fn persistence_expectations_and_upgrades() {
         let parse = |headers: &str| {
@@ -402,6 +468,17 @@ mod tests {
         let (flags, kept) =
             parse("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x").unwrap();
         assert!(!flags.1 && kept == "Host: a\r\n", "{kept}");
+        // Every value is judged, whatever stands last.
+        for lines in [
+            "Upgrade: h2c\r\nUpgrade: websocket",
+            "Upgrade: websocket\r\nUpgrade: H2C",
+            "Upgrade: websocket, h2c",
+            "Upgrade: HTTP/2.0, websocket",
+            "Upgrade: TLS/1.2\r\nUpgrade: websocket",
+        ] {
+            let (flags, kept) = parse(&format!("Connection: Upgrade\r\n{lines}")).unwrap();
+            assert!(!flags.1 && kept == "Host: a\r\n", "{lines}: {kept}");
+        }
         let (_, kept) = parse("Expect: 100-continue").unwrap();
         assert_eq!(kept, "Host: a\r\n");
         let (_, kept) = parse("Connection: host, content-length, te\r\nContent-Length: 1").unwrap();

@@ -44,15 +44,17 @@ pub(super) enum ProxyError {
     MalformedAnswer,
     #[error("the worker did not answer in time")]
     AnswerTimeout,
+    /// It passed here, but the worker's HTTP library refused it.
+    #[error("the worker cannot read this request")]
+    Unreadable { status: u16 },
 }
 
 impl ProxyError {
     /// For `x-hermes-error` and the body.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) => "bad_request",
             Self::RequestTimeout => "request_timeout",
-            Self::HeadTooLarge => "head_too_large",
+            Self::HeadTooLarge | Self::Unreadable { status: 431 } => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
             Self::ExpectationFailed => "expectation_failed",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -68,6 +70,7 @@ impl ProxyError {
             Self::ClosedEarly => "worker_closed_early",
             Self::MalformedAnswer => "worker_malformed_answer",
             Self::AnswerTimeout => "worker_timeout",
+            Self::BadRequest(_) | Self::Unreadable { .. } => "bad_request",
         }
     }
 
@@ -75,6 +78,7 @@ impl ProxyError {
     pub(super) fn status(&self) -> u16 {
         match self {
             Self::BadRequest(_) => 400,
+            Self::Unreadable { status } => *status,
             Self::NotFound | Self::UnknownProfile => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::RequestTimeout => 408,
@@ -104,6 +108,7 @@ impl ProxyError {
                 | Self::VersionNotSupported
                 | Self::Draining
                 | Self::TooManyConnections
+                | Self::Unreadable { .. }
         )
     }
 }

@@ -2,8 +2,12 @@
 
 use std::mem::MaybeUninit;
 
+use super::answer::Persistence;
 use super::head::{MAX_HEADERS, Special, classify, content_length, has_token, lines, tokens};
 use super::request::Framing;
+
+/// One of the headers that every answer of a worker carries.
+const SIGNATURE: &str = "x-content-type-options";
 
 /// What decides how a response is read and written.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +15,8 @@ use super::request::Framing;
 pub(super) struct Context {
     /// The request's method was HEAD: no body, whatever the headers say.
     pub(super) head_only: bool,
+    /// The request had a body.
+    pub(super) body: bool,
     /// The client speaks HTTP/1.0.
     pub(super) old: bool,
     /// The client's connection may serve another request.
@@ -24,10 +30,14 @@ pub(super) struct Context {
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) framing: Framing,
-    /// The worker keeps its connection.
+    /// The worker keeps its connection, and says that it took the whole request: bytes of a body that it left would be read as
+    /// the next request.
     pub(super) upstream_keeps: bool,
     /// The client's connection may serve another request; the head written says the same.
     pub(super) client_keeps: bool,
+    /// Made by the worker's HTTP library, which could not read the request: what the worker itself answers carries the security
+    /// headers.
+    pub(super) refusal: bool,
 }
 
 impl Response {
@@ -59,6 +69,7 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
     let mut chunked = false;
     let mut close = version == 0;
     let mut lists_more = false;
+    let (mut taken, mut signed) = (false, false);
     for header in parsed.headers.iter() {
         match classify(header.name) {
             Special::ContentLength => {
@@ -84,7 +95,8 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
                     }
                 }
             }
-            _ => {}
+            Special::Taken => taken = true,
+            _ => signed |= header.name.eq_ignore_ascii_case(SIGNATURE),
         }
     }
     if chunked && length.is_some() {
@@ -98,7 +110,9 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
         Some(0) => Framing::None,
         Some(length) => Framing::Length(length),
     };
-    let client_keeps = interim || (context.keep_alive && framing != Framing::Close);
+    // What has no end of its own ends with the connection; for HTTP/1.0 that is a chunked body too.
+    let endless = framing == Framing::Close || (context.old && framing == Framing::Chunked);
+    let client_keeps = interim || (context.keep_alive && !endless);
 
     out.extend_from_slice(b"HTTP/1.1");
     let status_line =
@@ -108,7 +122,7 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
     let no_framing = interim || status == 204;
     lines(head, parsed.headers, |header, line| {
         let keep = match classify(header.name) {
-            Special::Connection | Special::Drop => false,
+            Special::Connection | Special::Taken | Special::Drop => false,
             Special::Upgrade => status == 101,
             Special::ContentLength => !no_framing,
             // A client of HTTP/1.0 gets the payload alone.
@@ -126,18 +140,21 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
     });
     if status == 101 {
         out.extend_from_slice(b"connection: upgrade\r\n");
-    } else if !client_keeps {
-        out.extend_from_slice(b"connection: close\r\n");
+    } else if !interim {
+        out.extend_from_slice(Persistence::of(client_keeps, context.old).line());
     }
     out.extend_from_slice(b"\r\n");
-    Ok(Response { status, framing, upstream_keeps: !close && framing != Framing::Close, client_keeps })
+    let upstream_keeps = !close && framing != Framing::Close && (taken || !context.body);
+    let refusal = !signed && length == Some(0) && matches!(status, 400 | 414 | 431);
+    Ok(Response { status, framing, upstream_keeps, client_keeps, refusal })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLAIN: Context = Context { head_only: false, old: false, keep_alive: true, upgrade: false };
+    const PLAIN: Context =
+        Context { head_only: false, body: false, old: false, keep_alive: true, upgrade: false };
 
     fn run(head: &str, context: Context) -> Result<(Response, String), Malformed> {
         let mut out = Vec::new();
@@ -152,7 +169,13 @@ mod tests {
         assert_eq!(out, "HTTP/1.1 200 All  right\r\nX-A:  b \r\ncontent-length: 2\r\n\r\n");
         assert_eq!(
             response,
-            Response { status: 200, framing: Framing::Length(2), upstream_keeps: true, client_keeps: true }
+            Response {
+                status: 200,
+                framing: Framing::Length(2),
+                upstream_keeps: true,
+                client_keeps: true,
+                refusal: false
+            }
         );
     }
 

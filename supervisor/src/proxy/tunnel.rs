@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
+use super::client::Client;
 use super::thread::Local;
 
 /// One direction.
@@ -25,7 +26,7 @@ struct Way {
 /// Copies until the end. `early` is what the client sent behind its request. Returns the bytes received from and sent to it.
 pub(super) async fn run(
     local: &Rc<Local>,
-    client: &mut TcpStream,
+    client: &mut Client,
     upstream: &mut UnixStream,
     early: Vec<u8>,
 ) -> (u64, u64) {

@@ -130,6 +130,76 @@ async fn a_lost_request_is_repeated_once_if_that_is_safe() {
     }
 }
 
+/// 22: also where several kept connections turn out dead under it, a request is sent twice at most.
+#[tokio::test]
+async fn a_request_is_sent_at_most_twice_however_many_connections_are_kept() {
+    let rig = rig();
+    let (mut clients, mut kept) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        let mut client = rig.client().await;
+        client.get("/p/coder/v1/warm").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        clients.push(client);
+        kept.push(worker);
+    }
+    for (client, worker) in clients.iter_mut().zip(&mut kept) {
+        worker.ok("warm").await;
+        client.response().await;
+    }
+    // Each of them reads what it gets and ends without a word, as a worker that dies does.
+    let mut deaths = tokio::task::JoinSet::new();
+    for mut worker in kept {
+        deaths.spawn(async move {
+            let mut byte = [0];
+            tokio::io::AsyncReadExt::read(&mut worker.stream, &mut byte).await.unwrap_or(0)
+        });
+    }
+    let mut client = clients.pop().unwrap();
+    client.get("/p/coder/v1/x").await;
+    rig.coder.accept().await.head().await;
+    let (head, body) = client.response().await;
+    assert_eq!(status(&head), 502, "{body}");
+    assert!(rig.coder.is_left_alone().await, "it was sent a third time");
+    rig.coder.route.drop_idle();
+    let received: usize = deaths.join_all().await.into_iter().sum();
+    assert_eq!(received, 1, "one kept connection got the request");
+}
+
+/// 22: what the worker's HTTP library refuses by itself is answered like everything else that is refused.
+#[tokio::test]
+async fn a_bare_refusal_is_answered_as_ours() {
+    let rig = rig();
+    for (line, expected, code) in [
+        ("400 Bad Request", 400, "bad_request"),
+        ("414 URI Too Long", 414, "bad_request"),
+        ("431 Request Header Fields Too Large", 431, "head_too_large"),
+    ] {
+        let mut client = rig.client().await;
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        worker.send(format!("HTTP/1.1 {line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")).await;
+        let (head, body) = client.response().await;
+        assert_eq!(status(&head), expected, "{head}");
+        assert!(
+            head.contains(&format!("x-hermes-error: {code}\r\n"))
+                && head.contains("x-frame-options: DENY\r\n"),
+            "{head}"
+        );
+        assert!(body.contains(code), "{body}");
+    }
+    // The worker's own, which is signed, passes as it is.
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/x").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    worker
+        .send("HTTP/1.1 400 Bad Request\r\nx-content-type-options: nosniff\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    assert!(!client.response().await.0.contains("x-hermes-error"));
+}
+
 #[tokio::test]
 async fn half_an_answer_never_looks_whole() {
     let rig = rig();

@@ -20,7 +20,9 @@ async fn a_request_and_its_answer_pass_byte_for_byte() {
          x-forwarded-prefix: /p/coder\r\nx-hermes-listener: api_server\r\nx-forwarded-for: 127.0.0.1\r\n\r\n"
     );
     assert_eq!(worker.text(5).await, "hello");
-    worker.send("HTTP/1.1 201 Made\r\nX-A:  b \r\nKeep-Alive: 5\r\ncontent-length: 2\r\n\r\nok").await;
+    worker
+        .send("HTTP/1.1 201 Made\r\nX-A:  b \r\nX-Hermes-Taken: 1\r\nKeep-Alive: 5\r\ncontent-length: 2\r\n\r\nok")
+        .await;
     assert_eq!(client.head().await, "HTTP/1.1 201 Made\r\nX-A:  b \r\ncontent-length: 2\r\n\r\n");
     assert_eq!(client.text(2).await, "ok");
 
@@ -57,7 +59,7 @@ async fn pipelined_requests_are_answered_in_order() {
     worker.ok("1").await;
     assert_eq!(client.response().await.1, "1");
     assert!(worker.until("0\r\n\r\n").await.ends_with("\r\n\r\n2\r\nab\r\n0\r\n\r\n"));
-    worker.ok("2").await;
+    worker.taken("2").await;
     assert_eq!(client.response().await.1, "2");
     assert_eq!(client.response().await.1, "404: Not Found");
     assert!(worker.head().await.starts_with("GET /v1/4 "));
@@ -196,6 +198,85 @@ async fn old_clients_get_payload_until_the_end() {
     assert_eq!(client.rest().await, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello");
 }
 
+/// 22: HTTP/1.0 with `keep-alive`, as old load testers and scripts speak it.
+#[tokio::test]
+async fn old_clients_that_ask_for_it_are_kept() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    let request = "GET /p/coder/v1/x HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+    let mut worker = None;
+    for _ in 0..2 {
+        client.send(request).await;
+        let worker = match &mut worker {
+            Some(worker) => worker,
+            none => none.insert(rig.coder.accept().await),
+        };
+        worker.head().await;
+        worker.ok("ok").await;
+        let (head, body) = client.response().await;
+        assert!(head.contains("\r\nconnection: keep-alive\r\n") && body == "ok", "{head}");
+    }
+    client.send("GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    assert!(client.response().await.0.contains("\r\nconnection: keep-alive\r\n"));
+    // What only the end of the connection can delimit ends it.
+    client.send(request).await;
+    let mut worker = worker.unwrap();
+    worker.head().await;
+    worker.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n\r\n").await;
+    assert_eq!(client.rest().await, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhe");
+}
+
+/// 22: empty lines before a worker's status line.
+#[tokio::test]
+async fn empty_lines_before_an_answer_are_left_out() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    for pieces in [
+        &["\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"][..],
+        &["\r", "\n\r\nHTTP/1.1 200 OK\r\n", "content-length: 2\r\n\r\nok"],
+    ] {
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        for piece in pieces {
+            worker.send(piece).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(client.head().await, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n");
+        assert_eq!(client.text(2).await, "ok");
+        rig.coder.route.drop_idle();
+    }
+}
+
+/// 19: what a worker left of a request must not become the next one.
+#[tokio::test]
+async fn only_a_request_that_was_taken_whole_leaves_a_connection_to_keep() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    // Nothing is said, as by a worker that answers before it reads: whether it closes or takes the rest for a request, nobody
+    // is sent there any more.
+    for body in ["Content-Length: 4\r\n\r\nrest", "Transfer-Encoding: chunked\r\n\r\n4\r\nrest\r\n0\r\n\r\n"]
+    {
+        client.send(format!("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nX-Hermes-Taken: 1\r\n{body}")).await;
+        let mut worker = rig.coder.accept().await;
+        let head = worker.head().await;
+        assert!(!head.to_ascii_lowercase().contains("taken"), "{head}");
+        worker.ok("1").await;
+        assert_eq!(client.response().await.1, "1");
+        assert!(worker.rest().await.contains("rest"));
+    }
+    client.send("POST /p/coder/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nrest").await;
+    let mut worker = rig.coder.accept().await;
+    worker.until("rest").await;
+    worker.taken("2").await;
+    let (head, body) = client.response().await;
+    assert!(!head.contains("taken") && body == "2", "{head}");
+    client.get("/p/coder/v1/x").await;
+    assert!(worker.head().await.starts_with("GET "));
+    worker.ok("3").await;
+    assert_eq!(client.response().await.1, "3");
+}
+
 #[tokio::test]
 async fn a_body_without_length_ends_with_the_connection() {
     let rig = rig();
@@ -280,5 +361,46 @@ async fn a_client_that_leaves_takes_its_request_along() {
         drop(client);
         let gone = tokio::time::timeout(Duration::from_secs(1), worker.rest()).await;
         assert_eq!(gone.expect("the worker notices within a second"), "");
+    }
+}
+
+/// 22: also behind more than is read ahead of its turn.
+#[tokio::test]
+async fn a_client_that_leaves_behind_many_bytes_is_missed() {
+    let rig = rig();
+    let more = "GET /p/coder/v1/more HTTP/1.1\r\nHost: h\r\n\r\n".repeat(3_000);
+    for begun in [false, true] {
+        let mut client = rig.client().await;
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        client.send(&more).await;
+        if begun {
+            worker.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n").await;
+            client.until("hi").await;
+        }
+        drop(client);
+        assert_eq!(worker.rest().await, "");
+    }
+}
+
+/// 22: and one that stays has every request answered, however many wait.
+#[tokio::test]
+async fn requests_behind_many_bytes_are_answered() {
+    let rig = rig();
+    let mut client = rig.client().await;
+    let count = 3_000;
+    client.get("/p/coder/v1/x").await;
+    let mut worker = rig.coder.accept().await;
+    worker.head().await;
+    client.send("GET /p/coder/v1/more HTTP/1.1\r\nHost: h\r\n\r\n".repeat(count)).await;
+    // Long enough for the proxy to stop reading.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    worker.ok("first").await;
+    assert_eq!(client.response().await.1, "first");
+    for _ in 0..count {
+        worker.head().await;
+        worker.ok("more").await;
+        assert_eq!(client.response().await.1, "more");
     }
 }

@@ -203,6 +203,13 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Peer<S> {
         (head, body)
     }
 
+    /// Answers 200 with `body`, after a request whose body was read to its end.
+    pub(crate) async fn taken(&mut self, body: &str) {
+        let length = body.len();
+        self.send(format!("HTTP/1.1 200 OK\r\nx-hermes-taken: 1\r\ncontent-length: {length}\r\n\r\n{body}"))
+            .await;
+    }
+
     /// Answers 200 with `body`.
     pub(crate) async fn ok(&mut self, body: &str) {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;

@@ -7,6 +7,7 @@ mod auth;
 mod canary;
 mod chaos;
 mod config;
+mod edge;
 mod flag;
 mod fleet;
 mod inbox;

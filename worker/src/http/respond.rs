@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 use tracing::error;
 
+use super::rest::{self, Watched};
 use super::{InFlight, Load};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -56,6 +57,13 @@ impl Responder {
     /// Answers one request.
     pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         self.load.count();
+        let (request, rest) = rest::watch(request);
+        let mut response = self.answer(request).await;
+        rest.settle(&mut response).await;
+        response
+    }
+
+    async fn answer(&self, request: Request<Watched>) -> Response<ReplyBody> {
         if self.is_misdirected(request.headers()) {
             return self.fixed(
                 StatusCode::NOT_FOUND,
@@ -92,7 +100,7 @@ impl Responder {
         headers.get(contract::PROFILE).is_some_and(|name| name.as_bytes() != self.profile.as_str().as_bytes())
     }
 
-    fn health(&self, request: &Request<Incoming>) -> Response<ReplyBody> {
+    fn health(&self, request: &Request<Watched>) -> Response<ReplyBody> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return self.method_not_allowed(Some(HeaderValue::from_static("GET,HEAD")));
         }

@@ -19,9 +19,9 @@ const STALL: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Exchange<'_> {
-    /// Takes an idle connection or makes one, again and again until `until`.
-    pub(super) async fn connect(&mut self, until: Instant) -> Result<(), End> {
-        self.upstream = self.local.pools.take(&self.admitted.route);
+    /// Makes a connection, again and again until `until`; with `kept`, an idle one will do.
+    pub(super) async fn connect(&mut self, until: Instant, kept: bool) -> Result<(), End> {
+        self.upstream = if kept { self.local.pools.take(&self.admitted.route) } else { None };
         if self.upstream.is_some() {
             return Ok(());
         }

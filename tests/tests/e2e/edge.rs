@@ -1,0 +1,92 @@
+//! The edge between clients, proxy and workers: what one request leaves behind never reaches another.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hermes_tests::http::{Connection, Response, encode};
+use hermes_tests::{Gateway, Home};
+
+/// A client that keeps its connection for as long as it is let.
+struct Keeping<'a> {
+    address: &'a str,
+    open: Option<Connection>,
+}
+
+impl Keeping<'_> {
+    fn ask(&mut self, request: &[u8]) -> Response {
+        let connection = self.open.get_or_insert_with(|| Connection::open(self.address).unwrap());
+        // An answer that comes early may end the connection while the rest is still being sent.
+        let _ = connection.send(request);
+        let response = connection.response(false).unwrap();
+        if response.header("connection").is_some_and(|value| value.contains("close")) {
+            self.open = None;
+        }
+        response
+    }
+}
+
+/// 19: answers that come before the body is read cost nobody a request: not the one who sent it, and no other client.
+#[test]
+fn an_answer_before_the_body_leaves_no_trace() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let address = gateway.address("api_server");
+    let key = format!("Bearer {}", Home::key("coder"));
+    let body = vec![b'x'; 40_000];
+    let long = vec![b'x'; 200_000];
+    let refused = [
+        (404, encode("POST", "/p/coder/v1/nowhere", &[], &body)),
+        (401, encode("POST", "/p/coder/v1/chat/completions", &[("Authorization", "Bearer wrong")], &body)),
+        (405, encode("PUT", "/p/coder/v1/models", &[("Authorization", &key)], &body)),
+        (400, encode("POST", "/p/coder/v1/chat/completions", &[("Authorization", &key)], &body)),
+        (404, encode("POST", "/p/coder/v1/nowhere", &[], &long)),
+    ];
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut client = Keeping { address: &address, open: None };
+            let request = encode("GET", "/p/coder/v1/models", &[("Authorization", &key)], b"");
+            let mut answers = 0;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(client.ask(&request).status, 200, "after {answers} answers");
+                answers += 1;
+            }
+            answers
+        });
+        let mut client = Keeping { address: &address, open: None };
+        for round in 0..2_000 {
+            let (expected, request) = &refused[if round % 40 == 39 { 4 } else { round % 4 }];
+            let response = client.ask(request);
+            assert_eq!(response.status, *expected, "request {round}: {}", response.text());
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(others.join().unwrap() > 0);
+    });
+}
+
+/// 22: what the worker's HTTP library refuses carries what every answer carries, and 100 header lines pass.
+#[test]
+fn whoever_refuses_it_looks_the_same() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let address = gateway.address("api_server");
+    let key = format!("Authorization: Bearer {}\r\n", Home::key("coder"));
+    let ask = |path: &str, headers: &str| {
+        let mut connection = Connection::open(&address).unwrap();
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes()).unwrap();
+        connection.response(false).unwrap()
+    };
+    let full = format!("{key}{}", "A: b\r\n".repeat(98));
+    assert_eq!(ask("/p/coder/v1/models", &full).status, 200);
+    for (status, code, response) in [
+        (431, "head_too_large", ask("/p/coder/v1/models", &format!("{full}A: b\r\n"))),
+        (400, "bad_request", ask("/p/coder/v1/mod`els", &key)),
+        (400, "bad_request", ask("/p/coder/v1/<models>", &key)),
+        (400, "bad_request", ask("/p/coder/v1/models", "A b\r\n")),
+    ] {
+        assert_eq!((response.status, response.header("x-hermes-error")), (status, Some(code)));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{response:?}");
+        assert_eq!(response.json()["error"]["code"], code);
+    }
+}
