@@ -47,6 +47,9 @@ fn settings() -> GatewaySettings {
         start_timeout_ms: 30_000,
         stuck_after_ms: 10_000,
         heartbeat_ms: 1_000,
+        max_connections_per_address: 2048,
+        body_timeout_ms: 300_000,
+        min_body_rate: 500,
     }
 }
 

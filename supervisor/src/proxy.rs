@@ -32,6 +32,12 @@
 //! behind it, and the request was taken whole: it had no body, or the worker says that it read all of it ([`TAKEN`]). That it
 //! was written is not enough: what the worker left of it would be read as the next request.
 //!
+//! **Who waits for whom.** Whatever comes from a client has a deadline that counts from its first byte and that no later byte
+//! moves: a head, the rest of a body (with a least rate), what is thrown away behind an answer. A worker that has begun to
+//! answer has decided that it wants the rest, and waits for it as long as it likes. Places for connections, and those of one
+//! profile, are taken back from whoever has no complete request ([`places`]). No task takes more than [`TURN`] bytes before
+//! it lets others go first.
+//!
 //! **Who leaves.** A client that closes takes its upstream connection with it, at once. Closing only its sending side counts as
 //! leaving too (the two cannot be told apart), except in a tunnel, where a half-close is passed on. A worker's idle connections are dropped
 //! when its route says so ([`Route::drop_idle`]) or after a while.
@@ -54,6 +60,8 @@ mod exchange;
 mod head;
 mod inherit;
 mod listener;
+mod pace;
+mod places;
 mod pool;
 mod request;
 mod rescue;
@@ -74,30 +82,48 @@ pub use listener::{BindError, BindFailure, Bound};
 pub use route::{Availability, Publisher, Reader, Route, Table};
 pub use server::{DrainReport, Proxy, StartError};
 
+/// Most bytes that one task moves before it is somebody else's turn.
+const TURN: usize = 128 * 1024;
+
 /// What clients and workers are held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Open client connections, all listeners together.
     pub connections: u32,
+    /// Open client connections of one address; 0: no limit.
+    pub per_address: u32,
     /// Requests in flight for one profile.
     pub requests_per_profile: u32,
     /// Largest request body.
     pub body_bytes: u64,
     /// Time a client has for a request's head.
     pub header_timeout: Duration,
+    /// Time a client has for a request's body until the worker answers; zero: any.
+    pub body_timeout: Duration,
+    /// Bytes a second of such a body; 0: any.
+    pub body_rate: u64,
     /// How long a request waits for a worker that is starting.
     pub hold: Duration,
     /// Time a worker has until the response's head.
     pub response_timeout: Duration,
 }
 
+impl Limits {
+    fn pace(&self) -> pace::PaceLimits {
+        pace::PaceLimits { total: self.body_timeout, grace: self.header_timeout, rate: self.body_rate }
+    }
+}
+
 impl From<&GatewaySettings> for Limits {
     fn from(settings: &GatewaySettings) -> Self {
         Self {
             connections: settings.max_connections,
+            per_address: settings.max_connections_per_address,
             requests_per_profile: settings.max_requests_per_profile,
             body_bytes: settings.max_body_bytes,
             header_timeout: Duration::from_millis(settings.header_timeout_ms),
+            body_timeout: Duration::from_millis(settings.body_timeout_ms),
+            body_rate: settings.min_body_rate,
             hold: Duration::from_millis(settings.hold_ms),
             response_timeout: Duration::from_millis(settings.response_timeout_ms),
         }

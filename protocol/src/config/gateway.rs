@@ -13,15 +13,18 @@ pub(super) const WEBHOOK_PORT: u16 = 8644;
 pub(super) const API_PORT: u16 = 8642;
 
 /// Keys of `gateway` that a secondary's file cannot set.
-const PRIMARY_ONLY: [&str; 13] = [
+const PRIMARY_ONLY: [&str; 16] = [
     "on_profile_error",
     "shared_env",
     "listen",
     "admin",
     "max_connections",
+    "max_connections_per_address",
     "max_requests_per_profile",
     "max_body_bytes",
     "header_timeout_ms",
+    "body_timeout_ms",
+    "min_body_rate",
     "hold_ms",
     "response_timeout_ms",
     "start_timeout_ms",
@@ -136,9 +139,13 @@ pub(super) fn settings(
     let mut number =
         |key: &str, range, default: u64| reader.number(&gateway.key(key), range).unwrap_or(default);
     let max_connections = number("max_connections", 1..=1_000_000, 4096);
+    // Half, so that no address alone takes everything.
+    let per_address = number("max_connections_per_address", 0..=1_000_000, max_connections.div_ceil(2));
     let max_requests_per_profile = number("max_requests_per_profile", 1..=100_000, 256);
     let max_body_bytes = number("max_body_bytes", 1024..=1 << 40, 64 << 20);
     let header_timeout_ms = number("header_timeout_ms", 100..=600_000, 15_000);
+    let body_timeout_ms = number("body_timeout_ms", 0..=86_400_000, 300_000);
+    let min_body_rate = number("min_body_rate", 0..=1 << 30, 500);
     let hold_ms = number("hold_ms", 0..=600_000, 5_000);
     let response_timeout_ms = number("response_timeout_ms", 100..=86_400_000, 3_600_000);
     let start_timeout_ms = number("start_timeout_ms", 100..=600_000, 30_000);
@@ -167,6 +174,9 @@ pub(super) fn settings(
         start_timeout_ms,
         stuck_after_ms,
         heartbeat_ms,
+        max_connections_per_address: super::sections::narrow(per_address),
+        body_timeout_ms,
+        min_body_rate,
     }
 }
 

@@ -180,6 +180,12 @@ pub struct GatewaySettings {
     pub stuck_after_ms: u64,
     /// `gateway.heartbeat_ms`: time between two heartbeats.
     pub heartbeat_ms: u64,
+    /// `gateway.max_connections_per_address`: open client connections of one address; 0 = as many as there are.
+    pub max_connections_per_address: u32,
+    /// `gateway.body_timeout_ms`: time a client has for a request's body until the worker answers; 0 = any.
+    pub body_timeout_ms: u64,
+    /// `gateway.min_body_rate`: bytes a second a request's body must come with until the worker answers; 0 = any.
+    pub min_body_rate: u64,
 }
 
 /// One address a platform wants.
@@ -218,6 +224,7 @@ pub struct Admit {
 }
 
 /// Worker to supervisor.
+#[expect(clippy::large_enum_variant, reason = "one report a worker's life, taken apart where it arrives")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker {
     /// Answer to `Prepare`.

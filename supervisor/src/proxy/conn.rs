@@ -21,6 +21,7 @@ use super::decide::{Decision, decide};
 use super::exchange::{End, Exchange};
 use super::head::{MAX_HEAD, find_end};
 use super::listener::Gate;
+use super::places::{Place, Standing};
 use super::request::{self, Framing, Method, Request};
 use super::rescue::ProxyError;
 use super::response::Context as ResponseContext;
@@ -34,18 +35,30 @@ const IDLE: Duration = Duration::from_secs(75);
 const SEND: Duration = Duration::from_secs(10);
 /// After the last answer: how long, and how much, a client may go on sending before it is cut off.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 32 * 1024 * 1024;
+const LINGER_BYTES: usize = 2 * 1024 * 1024;
+/// The rest between two reads of what is thrown away, for each connection of a thread that does so: all of them together then
+/// take a share of the thread that nobody notices (32 MB a second), and each as much as is left for it.
+const LINGER_REST: Duration = Duration::from_millis(2);
+/// Bytes of empty lines that may come before a request.
+const MAX_EMPTY: usize = 64;
+/// So many requests that came together are answered before it is somebody else's turn.
+const BURST: u32 = 16;
 
 /// What one client connection is made of. An idle one owns no buffer.
 pub(super) struct Conn {
     pub(super) local: Rc<Local>,
     pub(super) client: Client,
     pub(super) gate: Arc<Gate>,
+    pub(super) place: Place,
     peer: IpAddr,
     /// Received and not used yet: the start of a head, or of what follows a request in progress.
     pub(super) carry: Vec<u8>,
     /// So many bytes of `carry` were searched for the end of a head.
     seen: usize,
+    /// The head's deadline is set. The first one's is from the start: it counts from accept.
+    begun: bool,
+    /// Bytes of empty lines before this head.
+    empty: usize,
     pub(super) deadline: Deadline,
 }
 
@@ -82,11 +95,19 @@ pub(super) async fn serve(
     client: TcpStream,
     gate: Arc<Gate>,
     peer: IpAddr,
+    place: Place,
     _counted: Counted,
 ) {
+    poll_fn(|cx| {
+        place.belongs_to(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
     let client = Client::new(client);
-    let mut conn = Conn { local, client, gate, peer, carry: Vec::new(), seen: 0, deadline };
+    let carry = Vec::new();
+    let mut conn = Conn { local, client, gate, place, peer, carry, seen: 0, begun: true, empty: 0, deadline };
+    let mut burst = 0;
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
         let Begun { action, head_only, old, keep } = begun;
         let goes_on = match action {
@@ -94,10 +115,18 @@ pub(super) async fn serve(
             // Boxed, so that a connection that is idle does not hold the room a request needs.
             Action::Forward(forward) => Box::pin(conn.forward(*forward)).await,
         };
-        if !goes_on {
+        if !goes_on || conn.place.is_needed() {
             return;
         }
-        conn.deadline.set(Instant::now() + IDLE);
+        let now = Instant::now();
+        conn.deadline.set(now + IDLE);
+        conn.place.stands(Standing::Idle, now);
+        (conn.begun, conn.empty) = (false, 0);
+        burst = if conn.carry.is_empty() { 0 } else { burst + 1 };
+        if burst == BURST {
+            burst = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -127,7 +156,9 @@ impl Conn {
                 Poll::Ready(Ok(())) => buf.filled().len(),
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => {
-                    ready!(self.deadline.poll(cx));
+                    if !self.place.is_needed() {
+                        ready!(self.deadline.poll(cx));
+                    }
                     if self.carry.is_empty() {
                         return Poll::Ready(None);
                     }
@@ -156,6 +187,10 @@ impl Conn {
         let mut bytes = bytes;
         while bytes.starts_with(b"\r\n") {
             bytes = &mut bytes[2..];
+            self.empty += 2;
+        }
+        if self.empty > MAX_EMPTY {
+            return Some(Begun::refuse(ProxyError::BadRequest("there is nothing but empty lines")));
         }
         let seen = std::mem::take(&mut self.seen).min(bytes.len());
         let end = match find_end(bytes, seen) {
@@ -166,8 +201,12 @@ impl Conn {
             }
             Ok(Some(end)) if end <= MAX_HEAD => end,
             Ok(None) if bytes.len() < MAX_HEAD => {
-                if seen == 0 && !bytes.is_empty() {
-                    self.deadline.set(Instant::now() + self.local.limits.get().header_timeout);
+                // Once a head: bytes that trickle, empty lines too, move nothing.
+                if !self.begun {
+                    self.begun = true;
+                    let now = Instant::now();
+                    self.deadline.set(now + self.local.limits.get().header_timeout);
+                    self.place.stands(Standing::Head, now);
                 }
                 self.seen = bytes.len();
                 self.carry = bytes.to_vec();
@@ -184,6 +223,7 @@ impl Conn {
     }
 
     fn decide(&mut self, request: &Request<'_>, rest: &mut [u8], lines: &request::Lines) -> Begun {
+        self.place.is_served();
         let local = Rc::clone(&self.local);
         let draining = local.shared.is_draining();
         let families = self.gate.families();
@@ -256,7 +296,8 @@ impl Conn {
         if let Some(error) = unavailable(route) {
             return Err(error);
         }
-        let admitted = route.enter(limits.requests_per_profile).ok_or(ProxyError::TooManyRequests)?;
+        let admitted =
+            route.enter(limits.requests_per_profile, self.place.all()).ok_or(ProxyError::TooManyRequests)?;
         let mut first = Vec::with_capacity(512 + request.target.len() + lines.len() + rest.len());
         // `rest` is the end of the path, and the path the start of the target.
         let target = &request.target[request.path().len() - path_rest.len()..];
@@ -336,7 +377,9 @@ impl Conn {
                     Poll::Ready(Ok(n)) if n > 0 => at += n,
                     Poll::Ready(_) => return Poll::Ready(false),
                     Poll::Pending => {
-                        ready!(self.deadline.poll(cx));
+                        if !self.place.is_needed() {
+                            ready!(self.deadline.poll(cx));
+                        }
                         return Poll::Ready(false);
                     }
                 }
@@ -344,7 +387,7 @@ impl Conn {
             Poll::Ready(true)
         })
         .await;
-        if sent && close {
+        if sent && close && !self.place.is_needed() {
             self.linger().await;
         }
         sent && !close
@@ -354,25 +397,38 @@ impl Conn {
     /// for a moment, because closing over unread bytes would reset the connection and take the answer along.
     async fn linger(&mut self) {
         self.carry = Vec::new();
-        self.deadline.set(Instant::now() + LINGER);
+        let until = Instant::now() + LINGER;
+        self.deadline.set(until);
+        self.place.stands(Standing::Closing, until);
+        let local = Rc::clone(&self.local);
+        let lingering = local.linger();
+        if poll_fn(|cx| Pin::new(&mut self.client).poll_shutdown(cx)).await.is_err() {
+            return;
+        }
         let mut left = LINGER_BYTES;
-        poll_fn(|cx| {
-            if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            let Scratch { read, .. } = &mut *self.local.scratch.borrow_mut();
-            loop {
-                let mut buf = ReadBuf::new(&mut read[..]);
+        while left > 0 && !self.place.is_needed() {
+            let read = poll_fn(|cx| {
+                let Scratch { read, .. } = &mut *local.scratch.borrow_mut();
+                let most = left.min(read.len());
+                let mut buf = ReadBuf::new(&mut read[..most]);
                 match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
-                    Poll::Ready(Ok(())) if !buf.filled().is_empty() && left > buf.filled().len() => {
-                        left -= buf.filled().len();
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.deadline.poll(cx),
+                    Poll::Ready(Ok(())) => Poll::Ready(buf.filled().len()),
+                    Poll::Ready(Err(_)) => Poll::Ready(0),
+                    Poll::Pending if self.place.is_needed() => Poll::Ready(0),
+                    Poll::Pending => self.deadline.poll(cx).map(|()| 0),
                 }
+            })
+            .await;
+            if read == 0 {
+                return;
             }
-        })
-        .await;
+            left -= read;
+            let rest = Instant::now() + LINGER_REST * lingering.count();
+            if rest >= until {
+                return;
+            }
+            tokio::time::sleep_until(rest).await;
+        }
     }
 }
 

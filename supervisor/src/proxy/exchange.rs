@@ -27,12 +27,14 @@ use super::body::Body;
 use super::chunked::Keep;
 use super::conn::{Conn, Forward, body_error, unavailable};
 use super::head::{MAX_HEAD, find_end};
+use super::pace::Pace;
+use super::places::Standing;
 use super::pool::{self, Upstream};
 use super::rescue::ProxyError;
 use super::response;
 use super::route::Admitted;
 use super::thread::{Local, Scratch};
-use super::{Limits, tunnel};
+use super::{Limits, TURN, tunnel};
 
 /// First pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -140,6 +142,10 @@ pub(super) struct Exchange<'c> {
 
     received: u64,
     sent: u64,
+    /// Bytes moved in this turn.
+    turn: usize,
+    /// How the request's body comes.
+    pace: Pace,
     /// When this attempt began.
     attempt: Instant,
     /// When to look next whether waiting for a head still makes sense.
@@ -153,6 +159,9 @@ impl<'c> Exchange<'c> {
         let local = Rc::clone(&conn.local);
         let limits = local.limits.get();
         let now = forward.started;
+        if !forward.upload.is_done() {
+            conn.place.awaits_body(forward.admitted.route.id(), now);
+        }
         Self {
             conn,
             local,
@@ -178,6 +187,8 @@ impl<'c> Exchange<'c> {
             client_keeps: false,
             received: forward.body_bytes,
             sent: 0,
+            turn: 0,
+            pace: Pace::new(now),
             attempt: now,
             check: now + limits.hold.min(limits.response_timeout),
             moved: now,
@@ -265,6 +276,7 @@ impl<'c> Exchange<'c> {
         let local = Rc::clone(&self.local);
         let scratch = &mut *local.scratch.borrow_mut();
         let Some(mut upstream) = self.upstream.take() else { return Poll::Ready(Turn::Lost) };
+        self.turn = 0;
         let turn = self
             .poll_upload(cx, &mut upstream, scratch)
             .or_else(|| self.poll_download(cx, &mut upstream, scratch))
@@ -274,6 +286,9 @@ impl<'c> Exchange<'c> {
             })
             .or_else(|| self.poll_deadline(cx));
         self.upstream = Some(upstream);
+        if turn.is_none() && self.turn >= TURN {
+            others_first(cx);
+        }
         turn.map_or(Poll::Pending, Poll::Ready)
     }
 
@@ -284,14 +299,17 @@ impl<'c> Exchange<'c> {
         upstream: &mut Upstream,
         scratch: &mut Scratch,
     ) -> Option<Turn> {
-        while !self.upload_lost {
+        while !self.upload_lost && self.turn < TURN {
             if self.out_at < self.out.len() {
                 match Pin::new(&mut upstream.stream).poll_write(cx, &self.out[self.out_at..]) {
                     Poll::Ready(Ok(n)) if n > 0 => self.out_at += n,
                     // Nothing was asked on this connection, so nothing on it is an answer.
                     Poll::Ready(_) if self.out_at == 0 && !self.begun => return Some(Turn::Lost),
                     Poll::Ready(_) => self.upload_lost = true,
-                    Poll::Pending => return None,
+                    Poll::Pending => {
+                        self.pace.hold(Instant::now());
+                        return None;
+                    }
                 }
                 continue;
             }
@@ -325,7 +343,14 @@ impl<'c> Exchange<'c> {
                 Err(_) => return Some(Turn::End(End::Cut)),
             };
             self.received += step.used as u64;
+            self.turn += step.used;
             self.moved = Instant::now();
+            self.pace.came(step.used, self.moved);
+            if self.upload.is_done() {
+                self.conn.place.is_served();
+            } else {
+                self.conn.place.stands(Standing::Body, self.pace.merit(self.limits.pace()));
+            }
             self.attempt = self.moved;
             self.check = self.moved + self.limits.hold.min(self.limits.response_timeout);
             self.conn.carry = bytes[step.used..].to_vec();
@@ -354,7 +379,7 @@ impl<'c> Exchange<'c> {
         upstream: &mut Upstream,
         scratch: &mut Scratch,
     ) -> Option<Turn> {
-        loop {
+        while self.turn < TURN {
             while self.pending_at < self.pending.len() {
                 match Pin::new(&mut self.conn.client).poll_write(cx, &self.pending[self.pending_at..]) {
                     Poll::Ready(Ok(n)) if n > 0 => self.pending_at += n,
@@ -381,6 +406,7 @@ impl<'c> Exchange<'c> {
                 }
                 return Some(Turn::Lost);
             }
+            self.turn += arrived;
             let Scratch { read, out, .. } = scratch;
             let bytes = &mut read[..arrived];
             let taken = if self.phase == Phase::Head {
@@ -412,6 +438,7 @@ impl<'c> Exchange<'c> {
             }
             self.pending_at = 0;
         }
+        None
     }
 
     /// Reads response heads (interim ones may come first) and what of the body came with them; leaves in `out` what the client
@@ -544,4 +571,10 @@ impl<'c> Exchange<'c> {
         }
         End::Complete { keep: false, unread: false }
     }
+}
+
+/// Goes on when everybody else who can has had a turn.
+pub(super) fn others_first(cx: &mut Context<'_>) {
+    // The first poll does nothing but ask for that.
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }

@@ -69,6 +69,11 @@ impl Gate {
         Families(self.families.load(Ordering::Relaxed))
     }
 
+    /// Tells listeners apart that live at the same time.
+    pub(super) fn id(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }

@@ -13,6 +13,7 @@ use hermes_protocol::http::{FORWARDED_PREFIX, PROFILE};
 use tokio::sync::watch;
 
 use super::counters::{Counters, Totals};
+use super::places::Places;
 use super::server::Shared;
 
 /// Whether requests for a profile are passed on.
@@ -136,6 +137,11 @@ impl Route {
         self.counters.totals()
     }
 
+    /// Tells routes apart that live at the same time.
+    pub(super) fn id(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -160,9 +166,9 @@ impl Route {
         self.epoch.subscribe()
     }
 
-    /// Takes one of `limit` places for a request. `None`: all are taken.
-    pub(super) fn enter(self: &Arc<Self>, limit: u32) -> Option<Admitted> {
-        if self.active.fetch_add(1, Ordering::Relaxed) >= limit {
+    /// Takes one of `limit` places for a request, or one that another gives up. `None`: all are taken by complete requests.
+    pub(super) fn enter(self: &Arc<Self>, limit: u32, places: &Places) -> Option<Admitted> {
+        if self.active.fetch_add(1, Ordering::Relaxed) >= limit && !places.make_room_at(self.id()) {
             self.active.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -293,11 +299,12 @@ mod tests {
     #[test]
     fn places_are_bounded_and_given_back() {
         let route = Route::new("coder".parse().unwrap(), "/nowhere".into());
-        let first = route.enter(1).unwrap();
-        assert!(route.enter(1).is_none());
+        let nobody = Places::default();
+        let first = route.enter(1, &nobody).unwrap();
+        assert!(route.enter(1, &nobody).is_none());
         assert_eq!(route.active(), 1);
         drop(first);
-        assert!(route.enter(1).is_some());
+        assert!(route.enter(1, &nobody).is_some());
         assert_eq!(route.active(), 0);
     }
 

@@ -13,6 +13,7 @@ use super::Limits;
 use super::counters::MAX_THREADS;
 use super::inherit::Inherited;
 use super::listener::{BindError, Bound, Listener};
+use super::places::Places;
 use super::route::Reader;
 use super::thread::{self, Command};
 
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) draining: AtomicBool,
     pub(super) stop: CancellationToken,
     pub(super) load: [Load; MAX_THREADS],
+    pub(super) places: Arc<Places>,
     /// One of the threads has no request in flight any more, while draining.
     pub(super) idle: Notify,
     pub(super) inboxes: Vec<mpsc::Sender<Command>>,
@@ -94,9 +96,11 @@ impl Bound {
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             load: Default::default(),
+            places: Arc::default(),
             idle: Notify::new(),
             inboxes,
         });
+        shared.places.limit(limits.connections, limits.per_address);
         reader.attach(&shared);
         let mut proxy = Proxy { shared: Arc::clone(&shared), bound: self, threads: Vec::new(), next: 0 };
         let readers = std::iter::repeat_n(reader, threads);
@@ -133,6 +137,7 @@ impl Proxy {
 
     /// Requests from now on are held to `limits`.
     pub fn set_limits(&self, limits: Limits) {
+        self.shared.places.limit(limits.connections, limits.per_address);
         for inbox in &self.shared.inboxes {
             send(inbox, Command::Limits(limits));
         }
@@ -179,6 +184,7 @@ impl Proxy {
     }
 
     fn accept_on(&mut self, listeners: &[usize]) {
+        self.shared.places.listeners(self.bound.listeners.iter().map(|l| l.gate.id()).collect());
         for &at in listeners {
             let listener: &Listener = &self.bound.listeners[at];
             let sockets = match listener.sockets() {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::listener::Gate;
+use super::places::Place;
 use super::pool::Pools;
 use super::request::Lines;
 use super::route::{Reader, Table};
@@ -50,6 +51,8 @@ pub(super) enum Command {
         gate: Arc<Gate>,
         /// Who it is.
         peer: IpAddr,
+        /// Its place.
+        place: Place,
     },
     /// New limits.
     Limits(Limits),
@@ -82,6 +85,7 @@ pub(super) struct Local {
     pub(super) pools: Pools,
     reader: RefCell<Reader>,
     table: RefCell<Arc<Table>>,
+    lingering: Cell<u32>,
     /// The owner of every task on this thread.
     pub(super) tasks: TaskTracker,
 }
@@ -96,10 +100,32 @@ impl Local {
         use_it(&self.table.borrow())
     }
 
+    /// Counts a connection that is read from only so that it can take its answer.
+    pub(super) fn linger(self: &Rc<Self>) -> Lingering {
+        self.lingering.set(self.lingering.get() + 1);
+        Lingering(Rc::clone(self))
+    }
+
     /// Counts a request in flight on this thread.
     pub(super) fn enter(self: &Rc<Self>) -> InFlight {
         self.shared.load[self.index].requests.fetch_add(1, Ordering::Relaxed);
         InFlight(Rc::clone(self))
+    }
+}
+
+/// A connection that lingers; drop when it ends.
+pub(super) struct Lingering(Rc<Local>);
+
+impl Lingering {
+    /// How many there are on this thread.
+    pub(super) fn count(&self) -> u32 {
+        self.0.lingering.get()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.lingering.set(self.count() - 1);
     }
 }
 
@@ -152,6 +178,7 @@ async fn run(start: Start) {
         pools: Pools::default(),
         reader: RefCell::new(reader),
         table: RefCell::new(table),
+        lingering: Cell::new(0),
         tasks: TaskTracker::new(),
         shared,
     });
@@ -164,8 +191,8 @@ async fn run(start: Start) {
         match command {
             None => break,
             Some(Command::Limits(limits)) => local.limits.set(limits),
-            Some(Command::Serve { socket, gate, peer }) => match TcpStream::from_std(socket) {
-                Ok(stream) => serve(&local, stream, gate, peer),
+            Some(Command::Serve { socket, gate, peer, place }) => match TcpStream::from_std(socket) {
+                Ok(stream) => serve(&local, stream, gate, peer, place),
                 Err(error) => {
                     drop(Counted(Rc::clone(&local)));
                     tracing::warn!(%error, "a connection could not be registered");
@@ -182,9 +209,9 @@ async fn run(start: Start) {
 }
 
 /// Serves a connection that was already counted as this thread's.
-fn serve(local: &Rc<Local>, stream: TcpStream, gate: Arc<Gate>, peer: IpAddr) {
+fn serve(local: &Rc<Local>, stream: TcpStream, gate: Arc<Gate>, peer: IpAddr, place: Place) {
     let counted = Counted(Rc::clone(local));
-    local.tasks.spawn_local(conn::serve(Rc::clone(local), stream, gate, peer, counted));
+    local.tasks.spawn_local(conn::serve(Rc::clone(local), stream, gate, peer, place, counted));
 }
 
 async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
@@ -198,16 +225,21 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if local.shared.connections() >= local.limits.get().connections as usize => {
-                if crowded.speak() {
-                    tracing::warn!(
-                        limit = local.limits.get().connections,
-                        "too many connections; new ones are refused"
-                    );
+            Ok((stream, address)) => {
+                let peer = address.ip().to_canonical();
+                if let Some(place) = local.shared.places.enter(gate.id(), peer) {
+                    hand_over(&local, stream, &gate, peer, place);
+                } else {
+                    if crowded.speak() {
+                        tracing::warn!(
+                            limit = local.limits.get().connections,
+                            address = %peer,
+                            "too many connections with requests that are being answered; new ones are refused"
+                        );
+                    }
+                    conn::refuse(&stream);
                 }
-                conn::refuse(&stream);
             }
-            Ok((stream, peer)) => place(&local, stream, &gate, peer),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 // No descriptors, no memory, or the socket was shut down a moment before its gate is closed.
@@ -228,25 +260,24 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
 }
 
 /// Gives the connection to the thread that has fewest.
-fn place(local: &Rc<Local>, stream: TcpStream, gate: &Arc<Gate>, peer: SocketAddr) {
+fn hand_over(local: &Rc<Local>, stream: TcpStream, gate: &Arc<Gate>, peer: IpAddr, place: Place) {
     #[cfg(not(target_os = "linux"))]
     if let Err(error) = super::listener::configure(&socket2::SockRef::from(&stream)) {
         tracing::debug!(%error, "a connection has no keep-alive");
     }
-    let peer = peer.ip().to_canonical();
     let shared = &local.shared;
     let count = |thread: usize| shared.load[thread].connections.load(Ordering::Relaxed);
     let target =
         (0..shared.inboxes.len()).min_by_key(|&t| (count(t), t != local.index)).unwrap_or(local.index);
     shared.load[target].connections.fetch_add(1, Ordering::Relaxed);
     if target == local.index {
-        return serve(local, stream, Arc::clone(gate), peer);
+        return serve(local, stream, Arc::clone(gate), peer, place);
     }
     let uncount = || shared.load[target].connections.fetch_sub(1, Ordering::Relaxed);
     match stream.into_std() {
         Ok(socket) => {
             if shared.inboxes[target]
-                .try_send(Command::Serve { socket, gate: Arc::clone(gate), peer })
+                .try_send(Command::Serve { socket, gate: Arc::clone(gate), peer, place })
                 .is_err()
             {
                 uncount();

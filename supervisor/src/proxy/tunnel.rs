@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
+use super::TURN;
 use super::client::Client;
+use super::exchange::others_first;
 use super::thread::Local;
 
 /// One direction.
@@ -21,6 +23,8 @@ struct Way {
     ended: bool,
     shut: bool,
     bytes: u64,
+    /// Bytes read in this turn.
+    turn: usize,
 }
 
 /// Copies until the end. `early` is what the client sent behind its request. Returns the bytes received from and sent to it.
@@ -34,9 +38,12 @@ pub(super) async fn run(
     let mut down = Way::default();
     poll_fn(|cx| {
         let scratch = &mut local.scratch.borrow_mut().read;
-        let up = up.poll(cx, client, upstream, scratch);
-        let down = down.poll(cx, upstream, client, scratch);
-        match (up, down) {
+        (up.turn, down.turn) = (0, 0);
+        let (ups, downs) = (up.poll(cx, client, upstream, scratch), down.poll(cx, upstream, client, scratch));
+        if up.turn.max(down.turn) >= TURN {
+            others_first(cx);
+        }
+        match (ups, downs) {
             // An error in one direction ends both.
             (Poll::Ready(Err(_)), _)
             | (_, Poll::Ready(Err(_)))
@@ -76,9 +83,13 @@ impl Way {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if self.turn >= TURN {
+                return Poll::Pending;
+            }
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *from).poll_read(cx, &mut buf))?;
             let bytes = buf.filled();
+            self.turn += bytes.len();
             if bytes.is_empty() {
                 self.ended = true;
                 continue;

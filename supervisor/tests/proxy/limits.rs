@@ -111,12 +111,13 @@ async fn connections_beyond_the_limit_are_told_so() {
     let mut settings = settings();
     settings.max_connections = 2;
     let rig = rig_with(&settings);
-    let mut kept = Vec::new();
+    let mut served = Vec::new();
     for _ in 0..2 {
         let mut client = rig.client().await;
-        client.get("/health").await;
-        client.response().await;
-        kept.push(client);
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        served.push((client, worker));
     }
     let mut client = Client::connect(&rig.webhook).await;
     let text = client.rest().await;

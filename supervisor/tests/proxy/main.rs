@@ -4,6 +4,7 @@
 
 mod admin;
 mod failures;
+mod flood;
 mod forwarding;
 mod life;
 mod limits;

@@ -36,6 +36,9 @@ pub(crate) fn settings() -> GatewaySettings {
         start_timeout_ms: 1_000,
         stuck_after_ms: 1_000,
         heartbeat_ms: 1_000,
+        max_connections_per_address: 0,
+        body_timeout_ms: 10_000,
+        min_body_rate: 0,
     }
 }
 

@@ -108,14 +108,24 @@ const GATEWAY: Group = Group {
         key(
             "gateway.max_connections",
             Int(1, 1_000_000),
-            "open client connections, all listeners together",
+            "open client connections, all listeners together; half of them are divided among the listeners, so that one cannot \
+             starve the others. Fewer where the limit of open files asks for it: `hermes status` says so. At the limit the oldest \
+             connection without a complete request makes room, idle ones first",
         )
         .int(4096)
         .primary(),
         key(
+            "gateway.max_connections_per_address",
+            Int(0, 1_000_000),
+            "open client connections of one address (of one /64 network, for IPv6); half of `gateway.max_connections` without it. \
+             `0`, for a gateway behind a reverse proxy, where all clients have the proxy's address: no such limit",
+        )
+        .primary(),
+        key(
             "gateway.max_requests_per_profile",
             Int(1, 100_000),
-            "requests in flight for one profile; more get 503",
+            "requests in flight for one profile; at the limit the slowest whose body has not come makes room, and if there is \
+             none, more get 503",
         )
         .int(256)
         .primary(),
@@ -126,9 +136,28 @@ const GATEWAY: Group = Group {
         )
         .int(64 << 20)
         .primary(),
-        key("gateway.header_timeout_ms", Int(100, 600_000), "time a client has for a request's head")
-            .int(15_000)
-            .primary(),
+        key(
+            "gateway.header_timeout_ms",
+            Int(100, 600_000),
+            "time a client has for a request's head, from the connection or the head's first byte",
+        )
+        .int(15_000)
+        .primary(),
+        key(
+            "gateway.body_timeout_ms",
+            Int(0, 86_400_000),
+            "time a client has for a request's body, until the profile begins to answer; `0`: any",
+        )
+        .int(300_000)
+        .primary(),
+        key(
+            "gateway.min_body_rate",
+            Int(0, 1 << 30),
+            "bytes a second a request's body must come with, after the time that a head may take and until the profile begins to \
+             answer; `0`: any",
+        )
+        .int(500)
+        .primary(),
         key("gateway.hold_ms", Int(0, 600_000), "time a request waits for a worker that is starting")
             .int(5000)
             .primary(),

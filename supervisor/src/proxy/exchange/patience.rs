@@ -46,6 +46,7 @@ impl Exchange<'_> {
                     self.not_ready()
                 }));
             }
+            self.pace.hold(Instant::now());
             let gone = tokio::select! {
                 () = tokio::time::sleep(pause) => false,
                 () = poll_fn(|cx| {
@@ -56,6 +57,9 @@ impl Exchange<'_> {
             };
             if gone {
                 return Err(End::ClientGone);
+            }
+            if !self.upload.is_done() && self.conn.place.is_needed() {
+                return Err(End::Failed(ProxyError::RequestTimeout));
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -77,8 +81,23 @@ impl Exchange<'_> {
                 && !self.upload.is_done()
                 && !self.upload_lost
                 && self.out_at >= self.out.len();
-            let at = if slow_reader || slow_writer {
+            if slow_writer {
+                let now = Instant::now();
+                // What is sent while nobody takes it yet costs the client no time.
+                if self.admitted.route.is_ready() {
+                    self.pace.wanted(now)
+                } else {
+                    self.pace.hold(now)
+                }
+                if self.conn.place.is_needed() {
+                    return Some(Turn::End(End::Failed(ProxyError::RequestTimeout)));
+                }
+            }
+            let at = if slow_reader {
                 self.moved + STALL
+            } else if slow_writer {
+                let stalls = self.moved + STALL;
+                self.pace.deadline(self.limits.pace()).map_or(stalls, |at| at.min(stalls))
             } else if self.phase == Phase::Head {
                 self.check
             } else {
