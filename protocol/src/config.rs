@@ -25,6 +25,7 @@ pub mod dotenv_edit;
 pub mod edit;
 mod gateway;
 mod glance;
+pub mod judge;
 mod keys;
 pub mod mask;
 pub mod path;

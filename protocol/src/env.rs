@@ -47,6 +47,8 @@ pub const MANAGED_DIR: &str = "HERMES_MANAGED_DIR";
 pub const DEFAULT_MANAGED_DIR: &str = "/etc/hermes";
 /// Listening sockets that a gateway hands to the program it becomes: its process id, then `descriptor=address` for each.
 pub const LISTENERS: &str = "HERMES_LISTENERS";
+/// Set in a worker that only reports what it finds and is ended then: it writes nothing into its home.
+pub const EXAMINED: &str = "HERMES_EXAMINED";
 /// Overrides `gateway.multiplex_profiles`; read by the supervisor from its own environment, and from `.env` by `default`.
 pub const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
 
@@ -61,8 +63,10 @@ pub fn may_be_shared(name: &str) -> bool {
     let valid = !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    let reserved =
-        matches!(name, HERMES_HOME | HERMES_PROFILE | LISTEN_FDS | LISTEN_FDNAMES | LISTENERS | "LISTEN_PID");
+    let reserved = matches!(
+        name,
+        HERMES_HOME | HERMES_PROFILE | LISTEN_FDS | LISTEN_FDNAMES | LISTENERS | EXAMINED | "LISTEN_PID"
+    );
     valid
         && !reserved
         && !name.ends_with("_BOT_TOKEN")

@@ -85,8 +85,8 @@ impl ProfileHome {
         logs => "logs",
         /// The worker's log.
         gateway_log => "logs/gateway.log",
-        /// Captured standard output and error of the worker and its children.
-        stderr_log => "logs/gateway.stderr.log",
+        /// Warnings and errors of the worker's log again, and what it and its children print.
+        error_log => "logs/gateway.error.log",
         /// Mirror of the routing index for 0.19.0.
         sessions_json => "sessions/sessions.json",
         /// Webhook routes made by command.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use hermes_protocol::endpoint::{PathTooLong, RuntimeDir};
-use hermes_protocol::latest::{ClientRequest, Problem, Severity};
+use hermes_protocol::latest::{ClientRequest, OnProfileError, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -19,11 +19,15 @@ use crate::client::Client;
 use crate::error::HermesError;
 use crate::home::Surroundings;
 use crate::instance::{self, Instance, Liveness};
+use crate::logging;
 use crate::metrics::AdminError;
+use crate::predecessor::{Predecessor, Purpose};
+use crate::premises::Premises;
 use crate::proxy::{BindError, Inherited, StartError};
+use crate::supervise::actor::Chain;
 
 mod board;
-mod claims;
+pub(crate) mod claims;
 mod fleet;
 mod gateway;
 mod release;
@@ -34,6 +38,7 @@ mod start;
 
 pub(crate) use board::Board;
 use gateway::Ended;
+use gateway::Examined;
 pub(crate) use gateway::Gateway;
 
 /// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.
@@ -77,6 +82,36 @@ pub struct CheckReport {
     pub problems: Vec<(Option<ProfileName>, Problem)>,
     /// Whether a start would be refused: then the exit code is 78.
     pub refused: bool,
+    /// How many problems refuse it.
+    pub stopping: usize,
+    /// Profiles that a start would leave out.
+    pub left_out: Vec<ProfileName>,
+    /// Profiles that would be served without one of their platforms.
+    pub degraded: Vec<ProfileName>,
+}
+
+impl CheckReport {
+    /// The verdict, from what was found: the same rules as a start's.
+    fn conclude(&mut self, primary: &ProfileName, strict: bool) {
+        self.problems.sort_by_key(|(_, problem)| std::cmp::Reverse(problem.severity));
+        let stops = |(profile, problem): &&(Option<ProfileName>, Problem)| match profile {
+            Some(profile) if profile != primary => strict && problem.severity == Severity::Gateway,
+            _ => problem.severity.stops_profile(),
+        };
+        self.stopping = self.problems.iter().filter(stops).count();
+        self.refused = self.stopping > 0;
+        let having = |wanted: fn(Severity) -> bool| -> Vec<ProfileName> {
+            let has = |name: &&ProfileName| {
+                let own = |(whose, _): &&(Option<ProfileName>, Problem)| whose.as_ref() == Some(*name);
+                self.problems.iter().filter(own).any(|(_, problem)| wanted(problem.severity))
+            };
+            self.served.iter().filter(has).cloned().collect()
+        };
+        let (left_out, degraded) = (having(Severity::stops_profile), having(|s| s == Severity::Platform));
+        self.served.retain(|name| !left_out.contains(name));
+        self.degraded = degraded.into_iter().filter(|name| !left_out.contains(name)).collect();
+        self.left_out = left_out;
+    }
 }
 
 /// Why the gateway could not start, or did not end in order.
@@ -104,8 +139,13 @@ pub enum AppError {
     #[error(transparent)]
     Path(#[from] PathTooLong),
     /// Profiles break the contract, or the primary's configuration cannot be used.
-    #[error("{}", Refusal(.0))]
-    Refused(Vec<(ProfileName, Problem)>),
+    #[error("{}", Refusal(.problems))]
+    Refused {
+        /// The profile whose settings are the gateway's.
+        primary: ProfileName,
+        /// All of them.
+        problems: Vec<(ProfileName, Problem)>,
+    },
     /// The primary's worker did not get as far as its report.
     #[error("the worker of profile `{profile}`, whose settings are the gateway's, does not start: {reason}")]
     Primary {
@@ -115,14 +155,25 @@ pub enum AppError {
         reason: String,
     },
     /// An address is not to be had.
-    #[error("{0}")]
-    Bind(BindError),
+    #[error("{error}")]
+    Bind {
+        /// Which.
+        error: BindError,
+        /// The commands that choose others.
+        remedies: Vec<String>,
+    },
     /// The admin address is not to be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// No threads.
     #[error(transparent)]
     Proxy(#[from] StartError),
+    /// Somebody asked for the end before there was a result.
+    #[error("interrupted by {name}")]
+    Interrupted {
+        /// The signal.
+        name: &'static str,
+    },
     /// The gateway that is to be replaced does not go.
     #[error("the running gateway (PID {pid}) does not stop")]
     Replace {
@@ -137,12 +188,12 @@ impl AppError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Home { .. } | Self::Refused(_) | Self::Bind(_) | Self::Admin(_) | Self::Path(_) => {
+            Self::Home { .. } | Self::Refused { .. } | Self::Bind { .. } | Self::Admin(_) | Self::Path(_) => {
                 exit::CONFIG
             }
-            Self::Setup { .. } | Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => {
-                exit::FAILURE
-            }
+            Self::Setup { source, .. } => lasting(source.kind()),
+            Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => exit::FAILURE,
+            Self::Interrupted { .. } => exit::INTERRUPTED,
         }
     }
 
@@ -150,17 +201,41 @@ impl AppError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Home { .. } => "create it, or point HERMES_HOME at the right one".to_owned(),
-            Self::Refused(_) => {
-                "`hermes gateway check` lists these again; `gateway.on_profile_error: skip` starts without the offenders"
-                    .to_owned()
+            Self::Refused { primary, problems } => {
+                let flag = if primary.is_default() { String::new() } else { format!(" -p {primary}") };
+                let mut hint = format!("`hermes gateway check{flag}` lists these again");
+                // Without the profile whose settings are the gateway's there is no gateway.
+                if problems.iter().all(|(profile, _)| profile != primary) {
+                    hint += "; `gateway.on_profile_error: skip` starts without the offenders";
+                }
+                hint
             }
             Self::Primary { profile, .. } => {
-                format!("its log is `logs/gateway.log` in its home; `hermes worker -p {profile}` runs it alone")
+                format!(
+                    "its log is `logs/gateway.log` in its home; `hermes worker -p {profile}` runs it alone"
+                )
             }
             Self::Setup { .. } => "check owner, mode and free space, and the limit of open files".to_owned(),
-            Self::Bind(_) | Self::Admin(_) | Self::Path(_) | Self::Proxy(_) => return None,
+            Self::Bind { remedies, .. } if !remedies.is_empty() => {
+                let all: Vec<_> = remedies.iter().map(|command| format!("`{command}`")).collect();
+                format!("{} chooses another port; then start again", all.join(", "))
+            }
+            Self::Bind { .. }
+            | Self::Admin(_)
+            | Self::Path(_)
+            | Self::Proxy(_)
+            | Self::Interrupted { .. } => return None,
             Self::Replace { pid, .. } => format!("end process {pid} yourself, then start again"),
         })
+    }
+}
+
+/// What belongs to somebody else, or may not be touched, does so at the next attempt too.
+fn lasting(kind: io::ErrorKind) -> u8 {
+    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    match kind {
+        AlreadyExists | NotADirectory | PermissionDenied | ReadOnlyFilesystem => exit::CONFIG,
+        _ => exit::FAILURE,
     }
 }
 
@@ -215,7 +290,17 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
     let argv = std::env::args().collect();
     let instance = Instance::acquire(path, &options.profile, argv, runtime_dir.path())?;
     raise_descriptor_limit();
-    let result = within_runtime(gateway::run(options, runtime_dir, inherited));
+    let (root, profile) = (options.root.clone(), options.profile.clone());
+    let mut result = within_runtime(gateway::run(options, runtime_dir, inherited));
+    if let Err(AppError::Bind { error, remedies }) = &mut result {
+        let premises = Premises { root: &root, profile: &profile, env: &surroundings };
+        premises.name_holders(error);
+        *remedies = error.0.iter().filter_map(|failure| premises.remedy(failure)).collect();
+    }
+    if let Err(error) = &result {
+        // The terminal is told by the command itself.
+        tracing::error!(target: logging::FILE_ONLY, "the gateway does not start: {}", Chain(error));
+    }
     instance.release();
     Ok(match result? {
         Ended::Stopped(code) => code,
@@ -225,6 +310,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
 
 /// Does what a start does as far as the decision about admission, and starts nothing.
 pub fn check(options: CheckOptions) -> Result<CheckReport, HermesError> {
+    let CheckOptions { root, profile } = options;
     let surroundings = Surroundings::from_process()?;
     // Sockets of its own, so that it can run beside the gateway.
     let directory = tempfile::Builder::new()
@@ -237,10 +323,20 @@ pub fn check(options: CheckOptions) -> Result<CheckReport, HermesError> {
         source: io::Error::from(io::ErrorKind::InvalidFilename),
     })?;
     raise_descriptor_limit();
-    let runtime_dir = RuntimeDir::new(&options.root, Some(&base), &base, surroundings.uid);
-    let mut report = within_runtime(gateway::check(options, runtime_dir))?;
-    report.problems.sort_by_key(|(_, problem)| std::cmp::Reverse(problem.severity));
-    report.refused |= report.problems.iter().any(|(_, problem)| problem.severity == Severity::Gateway);
+    let runtime_dir = RuntimeDir::new(&root, Some(&base), &base, surroundings.uid);
+    let premises = Premises { root: &root, profile: &profile, env: &surroundings };
+    let place = premises.problems();
+    let Examined { mut report, settings } = within_runtime(gateway::check(
+        CheckOptions { root: root.clone(), profile: profile.clone() },
+        runtime_dir,
+    ))?;
+    report.problems.extend(place.into_iter().map(|problem| (None, problem)));
+    let mut strict = true;
+    if let Some(settings) = settings {
+        strict = settings.on_profile_error == OnProfileError::Fail;
+        report.problems.extend(premises.addresses(&settings).into_iter().map(|problem| (None, problem)));
+    }
+    report.conclude(&profile, strict);
     Ok(report)
 }
 
@@ -270,6 +366,11 @@ fn raise_descriptor_limit() {
 /// Ends the gateway that runs for `home`, if one does: asks it, and if it does not answer sends signals to the very process that
 /// holds the lock.
 fn replace(home: &camino::Utf8Path, surroundings: &Surroundings) -> Result<(), AppError> {
+    if let Some(predecessor) = Predecessor::find(home) {
+        tracing::info!("taking over from {predecessor}");
+        let pid = predecessor.pid;
+        return predecessor.end(Purpose::TakeOver).map_err(|source| AppError::Replace { pid, source });
+    }
     let Liveness::Running { record } = instance::probe(home) else { return Ok(()) };
     let asked = Client::connect(home, surroundings)
         .and_then(|client| client.ask(&ClientRequest::Shutdown, REPLACE_TIME, |_| {}));

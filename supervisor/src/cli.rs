@@ -15,6 +15,7 @@ mod profile;
 mod setup;
 mod skills;
 mod status;
+mod target;
 mod update;
 
 use std::ffi::{OsStr, OsString};
@@ -53,7 +54,7 @@ const STYLES: Styles = Styles::styled()
         hermes demo                         try it: three profiles, no keys, removed afterwards\n  \
         hermes gateway run                  run the gateway in the foreground\n  \
         hermes status                       who runs, since when, why not\n  \
-        hermes gateway restart -p coder     replace one profile's worker without a gap\n\n\
+        hermes gateway restart coder        replace one profile's worker without a gap\n\n\
         Homes: HERMES_HOME, else ~/.hermes; a profile lives in <root>/profiles/<name>."
 )]
 pub struct Cli {
@@ -108,12 +109,46 @@ enum Command {
     Complete(completion::CompleteArgs),
 }
 
+/// A profile, where a command is about all of them unless one is named.
+#[derive(Debug, Args)]
+struct OneOfAll {
+    /// Only this profile [default: all].
+    #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
+    name: Option<String>,
+    /// The same.
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
+/// A profile, where a command is about a gateway as a whole unless one is named.
+#[derive(Debug, Args)]
+struct OneOrWhole {
+    /// This profile [default: the whole gateway where it serves all profiles, else the profile in `active_profile`, else
+    /// `default`].
+    #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
+    name: Option<String>,
+    /// The same.
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
+/// No profile: such a command is about none, or about all.
+#[derive(Debug, Args)]
+struct NotOne {
+    #[arg(short, long, global = true, hide = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
 #[derive(Debug, Args)]
 struct GatewayArgs {
     #[command(subcommand)]
     command: Option<GatewayCommand>,
     #[command(flatten)]
     run: RunArgs,
+    /// The profile whose gateway this is [default: the root home's where that serves all profiles, else the one in
+    /// `active_profile`, else `default`].
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,25 +158,38 @@ enum GatewayCommand {
         after_help = "The first Ctrl-C or SIGTERM drains and ends, a second one ends at once, a third kills.\n\n\
         Exit codes: 0 stopped as asked, 1 already running, 75 start me again, 78 configuration (a retry does not help)."
     )]
-    Run(RunArgs),
+    Run {
+        #[command(flatten)]
+        run: RunArgs,
+        /// The profile whose gateway this is [default: the root home's where that serves all profiles, else the one in
+        /// `active_profile`, else `default`].
+        #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
+        name: Option<String>,
+    },
     /// Start a profile that was stopped.
-    #[command(after_help = "Example:\n  hermes gateway start -p coder")]
-    Start,
-    /// Stop one profile and remember that, or without -p the whole gateway.
-    #[command(after_help = "Examples:\n  hermes gateway stop -p coder\n  hermes gateway stop")]
-    Stop,
+    #[command(
+        after_help = "What runs already is left alone (exit 0). Where no gateway runs, what starts one is said (exit 69).\n\n\
+        Example:\n  hermes gateway start coder"
+    )]
+    Start(OneOrWhole),
+    /// Stop one profile and remember that, or the whole gateway.
+    #[command(after_help = "What does not run is left alone (exit 0).\n\n\
+        Examples:\n  hermes gateway stop coder\n  hermes gateway stop")]
+    Stop(OneOrWhole),
     /// Replace one profile's worker without a gap, or without -p every worker, one after the other.
     #[command(
         after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78). Where \
         the program on disk is another one than the one that runs, that one checks everything, \
         and the gateway takes it up in place: turns finish, connections wait, process id and ports stay.\n\n\
-        Examples:\n  hermes gateway restart -p coder\n  hermes gateway restart"
+        Examples:\n  hermes gateway restart coder\n  hermes gateway restart"
     )]
-    Restart,
+    Restart(OneOrWhole),
     /// Show what runs: the same as `hermes status`.
     Status(StatusArgs),
     /// Say everything that a start would refuse, and start nothing (exit 78 if there is something).
     Check {
+        #[command(flatten)]
+        whose: OneOrWhole,
         /// For programs.
         #[arg(long)]
         json: bool,
@@ -170,9 +218,13 @@ struct RunArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0; with --exit-code 0 all well, 3 stopped, 4 something is not ready.\n\n\
-    Examples:\n  hermes status\n  hermes status -p coder\n  hermes status --json | jq '.profiles[] | select(.ready | not)'"
+    Examples:\n  hermes status\n  hermes status coder\n  hermes status --json | jq '.profiles[] | select(.ready | not)'\n  \
+    caffeinate -w \"$(hermes gateway status --pid)\""
 )]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct StatusArgs {
+    #[command(flatten)]
+    whose: OneOfAll,
     /// For programs: everything, in a form that only ever gains fields.
     #[arg(long)]
     json: bool,
@@ -182,6 +234,9 @@ struct StatusArgs {
     /// Say with the exit code whether all is well.
     #[arg(long)]
     exit_code: bool,
+    /// Print the process id of the gateway and nothing else (exit 3 where none runs).
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    pid: bool,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +254,8 @@ struct WorkerArgs {
 
 #[derive(Debug, Args)]
 struct DemoArgs {
+    #[command(flatten)]
+    _whose: NotOne,
     /// Show what happens inside.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -236,22 +293,19 @@ impl Call {
         AliasDir::of(&self.env, commands)
     }
 
+    /// The same call about the profile that was also named as an argument; two that differ are an error.
+    fn about(&self, name: Option<String>) -> Result<Self, SelectionError> {
+        let flag = match name {
+            Some(name) => Some(home::one_of(self.flag.clone(), name)?),
+            None => self.flag.clone(),
+        };
+        Ok(Self { env: self.env.clone(), flag })
+    }
+
     /// The home and the profile; a sticky profile that is gone is in `dangling`.
     fn select(&self) -> Result<home::Selection, HermesError> {
         Ok(home::select(self.flag.as_deref(), &self.env)?)
     }
-}
-
-/// The profile whose gateway is run. A sticky profile is not followed, and that is said.
-fn pinned(call: &Call) -> Result<home::Selection, HermesError> {
-    let selection = call.select()?;
-    if selection.chosen == home::Chosen::Sticky {
-        output::warn(&format!(
-            "the gateway runs for the root home; the sticky profile '{0}' is for other commands (`-p {0}` runs its own gateway)",
-            selection.profile
-        ));
-    }
-    Ok(selection.pinned())
 }
 
 /// A worker that this process shall be.
@@ -324,17 +378,30 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
     }
     let env = Surroundings::from_process()?;
     let call = Call { env: env.clone(), flag: flag.clone() };
-    let select = || home::select(flag.as_deref(), &env);
     let code = match cli.command {
-        Command::Gateway(GatewayArgs { command, run }) => match command.unwrap_or(GatewayCommand::Run(run)) {
-            GatewayCommand::Run(run) => gateway::run(&run, &pinned(&call)?, &env, settle),
-            GatewayCommand::Start => gateway::start(&select()?.strict()?, &env, out),
-            GatewayCommand::Stop => gateway::stop(&select()?.strict()?, &env, out),
-            GatewayCommand::Restart => gateway::restart(&select()?.strict()?, &env, out),
-            GatewayCommand::Status(args) => status::run(&args, &select()?, &env, out),
-            GatewayCommand::Check { json, .. } => gateway::check(json, &pinned(&call)?, out),
-        },
-        Command::Status(args) => status::run(&args, &select()?, &env, out),
+        Command::Gateway(GatewayArgs { command, run, .. }) => {
+            match command.unwrap_or(GatewayCommand::Run { run, name: None }) {
+                GatewayCommand::Run { run, name } => {
+                    gateway::run(&run, &target::of(&call.about(name)?)?, &env, settle)
+                }
+                GatewayCommand::Start(whose) => {
+                    gateway::start(&target::of(&call.about(whose.name)?)?, &env, out)
+                }
+                GatewayCommand::Stop(whose) => {
+                    gateway::stop(&target::of(&call.about(whose.name)?)?, &env, out)
+                }
+                GatewayCommand::Restart(whose) => {
+                    gateway::restart(&target::of(&call.about(whose.name)?)?, &env, out)
+                }
+                GatewayCommand::Status(args) => {
+                    status::run(&args, &call.about(args.whose.name.clone())?, out)
+                }
+                GatewayCommand::Check { whose, json, .. } => {
+                    gateway::check(json, &target::of(&call.about(whose.name)?)?, out)
+                }
+            }
+        }
+        Command::Status(args) => status::run(&args, &call.about(args.whose.name.clone())?, out),
         Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
         Command::Demo(args) => demo::run(args.verbose, &env, settle, out),
         Command::Profile(args) => profile::run(args, &call),
@@ -342,7 +409,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Setup(args) => setup::run(&args, &call),
         Command::Skills(args) => skills::run(&args, &call),
         Command::Update(args) => update::run(&args, &call),
-        Command::Doctor(args) => doctor::run(&args, &call),
+        Command::Doctor(args) => doctor::run(&args, &call.about(args.whose.name.clone())?),
         Command::Completion(_) | Command::Complete(_) => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
@@ -423,7 +490,7 @@ mod tests {
         {
             let Command::Gateway(gateway) = parse(args).unwrap().command else { panic!("{args:?}") };
             let run = match gateway.command {
-                Some(GatewayCommand::Run(run)) => run,
+                Some(GatewayCommand::Run { run, .. }) => run,
                 None => gateway.run,
                 other => panic!("{other:?}"),
             };

@@ -138,6 +138,19 @@ pub(crate) fn replace(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     fs_err::File::open(dir)?.sync_all()
 }
 
+/// Whether a directory that is not there could be made, with everything above it that is missing.
+pub(crate) fn could_make(path: &Utf8Path) -> io::Result<()> {
+    use nix::unistd::{AccessFlags, access};
+    let above = path.ancestors().skip(1).find(|above| !above.as_str().is_empty() && above.exists());
+    let Some(above) = above else { return Err(io::ErrorKind::NotFound.into()) };
+    if !above.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("`{above}` is not a directory")));
+    }
+    access(above.as_std_path(), AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
+        io::Error::new(io::Error::from(error).kind(), format!("`{above}`: {}", error.desc()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -165,7 +165,7 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings) -> Vec<Finding>
     let (of_profiles, loaded) = profiles::check(&patient, selection);
     findings.extend(of_profiles);
     findings.extend(duplicates::check(&loaded));
-    findings.extend(gateway::ports(&patient, &loaded));
+    findings.extend(gateway::premises(&patient, &loaded));
     findings.extend(leftovers::check(&patient, selection));
     // Stable: within a section and a profile, checks stay in their order.
     findings.sort_by_key(|f| f.section);

@@ -10,6 +10,7 @@ use crate::app::AppError;
 use crate::client::ClientError;
 use crate::home::SelectionError;
 use crate::instance::InstanceError;
+use crate::predecessor::Predecessor;
 use crate::profile::error::ProfileError;
 use crate::settings::SettingsError;
 
@@ -30,6 +31,19 @@ pub enum HermesError {
     AlreadyRunning {
         /// The holder of the lock, where it is known.
         pid: Option<u32>,
+    },
+    /// The Python program's gateway runs for this home.
+    #[error("{}", succeeds(.0))]
+    Predecessor(Box<Predecessor>),
+    /// A gateway holds the lock and does not answer.
+    #[error("the gateway of `{home}`{} holds its lock and does not answer", .pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default())]
+    Silent {
+        /// Its home.
+        home: String,
+        /// Its process, where it is known.
+        pid: Option<u32>,
+        /// What else belongs to the command that takes over.
+        flag: String,
     },
     /// The instance lock could not be taken.
     #[error("cannot take the instance lock")]
@@ -115,6 +129,20 @@ fn already_running(pid: Option<u32>) -> String {
     )
 }
 
+/// The first line is 0.19.0's; what takes over is the only way on.
+fn succeeds(predecessor: &Predecessor) -> String {
+    let Predecessor { pid, command, .. } = predecessor;
+    let unit = predecessor.unit().map_or_else(String::new, |(unit, command)| {
+        format!("\n  It belongs to {unit}, which may start it again; this ends that: {command}")
+    });
+    format!(
+        "✗ Another gateway instance is already running (PID {pid}).\n  \
+           It is the Python program's: {command}\n  \
+           Take over from it with '{}'.{unit}",
+        predecessor.take_over()
+    )
+}
+
 /// The first line is 0.19.0's, byte for byte; the commands below it are those that work here.
 fn served(profile: &ProfileName) -> String {
     format!(
@@ -142,12 +170,15 @@ impl HermesError {
             Self::Selection(e) => e.exit_code(),
             Self::Profile(e) => e.exit_code(),
             Self::Settings(e) => e.exit_code(),
-            Self::AlreadyRunning { .. } | Self::Output(_) | Self::NotReached { .. } => exit::FAILURE,
+            Self::AlreadyRunning { .. }
+            | Self::Predecessor(_)
+            | Self::Output(_)
+            | Self::NotReached { .. } => exit::FAILURE,
             Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => {
                 exit::CONFIG
             }
             Self::Gateway(e) => e.exit_code(),
-            Self::Client(_) | Self::NotRunning { .. } => exit::UNAVAILABLE,
+            Self::Client(_) | Self::NotRunning { .. } | Self::Silent { .. } => exit::UNAVAILABLE,
             Self::Refused { code, .. } | Self::Known { code, .. } => *code,
         }
     }
@@ -158,7 +189,14 @@ impl HermesError {
             Self::Selection(e) => e.hint(),
             Self::Profile(e) => e.hint(),
             Self::Settings(e) => e.hint(),
-            Self::AlreadyRunning { .. } | Self::Served { .. } | Self::Output(_) | Self::System { .. } => None,
+            Self::AlreadyRunning { .. }
+            | Self::Predecessor(_)
+            | Self::Served { .. }
+            | Self::Output(_)
+            | Self::System { .. } => None,
+            Self::Silent { flag, .. } => Some(format!(
+                "`hermes gateway run --replace{flag}` takes over; its log is logs/supervisor.log in that home"
+            )),
             Self::Instance(e) => Some(match e {
                 InstanceError::Foreign { .. } => "move that file away if nothing else needs it".to_owned(),
                 InstanceError::AlreadyRunning { .. } => "`hermes status` shows who holds it".to_owned(),
@@ -175,7 +213,7 @@ impl HermesError {
     /// How the first line begins: texts that scripts know come as they are.
     pub(crate) fn prefix(&self) -> &'static str {
         match self {
-            Self::AlreadyRunning { .. } | Self::Served { .. } => "",
+            Self::AlreadyRunning { .. } | Self::Predecessor(_) | Self::Served { .. } => "",
             Self::Settings(e) if e.is_known_text() => "",
             Self::Selection(_) | Self::Profile(_) | Self::Known { .. } => "Error: ",
             _ => "error: ",

@@ -13,6 +13,7 @@ use hermes_protocol::profile::NameError;
 use hermes_protocol::{ProfileHome, ProfileName, RootHome, env, exit};
 
 use crate::disk;
+use crate::supervise::env::multiplex_override;
 
 /// What a command takes from its environment.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct Surroundings {
     pub managed_dir: Utf8PathBuf,
     /// `EDITOR`, else `VISUAL`: a command line.
     pub editor: Option<String>,
+    /// `GATEWAY_MULTIPLEX_PROFILES`, where it says something: overrides the configuration.
+    pub multiplex: Option<bool>,
 }
 
 impl Surroundings {
@@ -78,6 +81,7 @@ impl Surroundings {
             managed: managed(get("HERMES_MANAGED")),
             managed_dir: path(env::MANAGED_DIR)?.unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.into()),
             editor: ["EDITOR", "VISUAL"].into_iter().find_map(|name| words(get(name))),
+            multiplex: multiplex_override(get(env::MULTIPLEX).as_deref()).unwrap_or_default(),
         })
     }
 
@@ -103,6 +107,7 @@ impl Surroundings {
             managed: None,
             managed_dir: "/nowhere".into(),
             editor: None,
+            multiplex: None,
         }
     }
 

@@ -167,6 +167,22 @@ pub fn probe(home: &Utf8Path) -> Liveness {
     }
 }
 
+/// What keeps a start from taking the lock of `home`, other than a gateway that lives. Never creates or changes a file.
+pub fn obstacle(home: &Utf8Path) -> Option<InstanceError> {
+    let path = lock_path(home);
+    match open_lock(&path, false) {
+        Err(InstanceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(error),
+        Ok(_) => {}
+    }
+    match probe(home) {
+        Liveness::Running { record } if !record.as_deref().is_some_and(is_alive) => {
+            Some(InstanceError::AlreadyRunning { pid: None, lock: path })
+        }
+        _ => None,
+    }
+}
+
 /// The record in `home`, whoever wrote it and whether or not that process lives.
 pub fn record(home: &Utf8Path) -> Option<PidRecord> {
     read_record(&pid_path(home)).or_else(|| read_record(&lock_path(home)))
@@ -177,9 +193,13 @@ pub fn start_time(pid: u32) -> Option<u64> {
     pid_record::start_time_from_stat(&fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether the very process a record was written by still lives.
+/// Whether the very process a record was written by still lives. One that only waits to be collected does not.
 pub fn is_alive(record: &PidRecord) -> bool {
-    match (start_time(record.pid), record.start_time) {
+    let stat = fs_err::read_to_string(format!("/proc/{}/stat", record.pid)).unwrap_or_default();
+    if stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])) {
+        return false;
+    }
+    match (pid_record::start_time_from_stat(&stat), record.start_time) {
         (Some(now), Some(then)) => now == then,
         (Some(_), None) => true,
         (None, _) => false,
@@ -202,7 +222,7 @@ fn io_error(doing: &'static str, path: &Utf8Path, source: io::Error) -> Instance
 fn lock_file(path: &Utf8Path) -> Result<Flock<std::fs::File>, InstanceError> {
     let mut attempt = 0;
     loop {
-        let file = open_lock(path)?;
+        let file = open_lock(path, true)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) if is_still_named(&lock, path) => return Ok(lock),
             // A reader of 0.19.0 unlinked the file between open and lock.
@@ -229,12 +249,12 @@ fn pause() {
     let _ = nix::poll::poll(&mut [], timeout);
 }
 
-fn open_lock(path: &Utf8Path) -> Result<std::fs::File, InstanceError> {
+fn open_lock(path: &Utf8Path, create: bool) -> Result<std::fs::File, InstanceError> {
     // Not `fs_err`, whose errors have lost the system's code.
     let opened = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(create)
         .truncate(false)
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)

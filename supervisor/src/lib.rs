@@ -64,6 +64,8 @@ pub mod instance;
 mod link;
 pub mod logging;
 pub mod metrics;
+mod predecessor;
+mod premises;
 mod profile;
 mod program;
 pub mod proxy;

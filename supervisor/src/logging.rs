@@ -17,6 +17,9 @@ use tracing::{Event, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
+/// Target of events that are for the file alone: the terminal is told in another way.
+pub(crate) const FILE_ONLY: &str = "hermes_supervisor::gateway";
+
 /// Size at which the file is rotated.
 const MAX_SIZE: u64 = 5 * 1024 * 1024;
 /// Rotated files kept: `.1` is the newest.
@@ -109,7 +112,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let level = *event.metadata().level();
-        let (to_file, to_stderr) = (level <= self.file_level, level <= self.stderr_level);
+        let to_stderr = level <= self.stderr_level && event.metadata().target() != FILE_ONLY;
+        let to_file = level <= self.file_level;
         if !to_file && !to_stderr {
             return;
         }

@@ -14,6 +14,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hermes_protocol::http::{JSON, SECURITY_HEADERS};
+use hermes_protocol::latest::Severity;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -59,17 +60,24 @@ pub struct Admin {
 impl Admin {
     /// Binds `address` (`127.0.0.1:9464`, `[::1]:0`, `localhost:9464`).
     pub async fn bind(address: &str) -> Result<Self, AdminError> {
-        let literal = address
-            .strip_prefix("localhost:")
-            .map_or_else(|| address.to_owned(), |p| format!("127.0.0.1:{p}"));
-        let wanted: SocketAddr = literal.parse().map_err(|_| AdminError::Address(address.to_owned()))?;
-        if !wanted.ip().to_canonical().is_loopback() {
-            return Err(AdminError::NotLoopback(wanted));
-        }
+        let wanted = Self::parse(address)?;
         let bind = |source| AdminError::Bind { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         Ok(Self { listener, address })
+    }
+
+    /// The address that is meant, if it may be listened on.
+    pub fn parse(address: &str) -> Result<SocketAddr, AdminError> {
+        let literal = address
+            .strip_prefix("localhost:")
+            .map_or_else(|| address.to_owned(), |p| format!("127.0.0.1:{p}"));
+        let wanted: SocketAddr = literal.parse().map_err(|_| AdminError::Address(address.to_owned()))?;
+        if wanted.ip().to_canonical().is_loopback() {
+            Ok(wanted)
+        } else {
+            Err(AdminError::NotLoopback(wanted))
+        }
     }
 
     /// The address as bound.
@@ -135,13 +143,21 @@ async fn metrics(State(source): State<Source>) -> Response {
 async fn ready(State(source): State<Source>) -> Response {
     let table = source.reader.table();
     let missing = table.not_ready();
-    if missing.is_empty() && !source.reader.is_draining() {
+    let workers = (source.facts)();
+    // What its files keep from starting does not come back by waiting: such a profile is not able to what it was asked for.
+    let impaired = workers.workers.iter().filter(|worker| {
+        worker.desired_running && worker.problems.iter().any(|problem| problem.severity == Severity::Platform)
+    });
+    let impaired: Vec<_> = impaired.map(|worker| worker.name.to_string()).collect();
+    let list = |names: Vec<String>| names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
+    if missing.is_empty() && impaired.is_empty() && !source.reader.is_draining() {
         return json(StatusCode::OK, r#"{"status": "ready"}"#.to_owned());
     }
-    let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
+    let missing = list(missing.iter().map(ToString::to_string).collect());
+    let degraded = list(impaired);
     json(
         StatusCode::SERVICE_UNAVAILABLE,
-        format!(r#"{{"status": "not_ready", "not_ready": [{}]}}"#, names.join(", ")),
+        format!(r#"{{"status": "not_ready", "not_ready": [{missing}], "degraded": [{degraded}]}}"#),
     )
 }
 

@@ -78,7 +78,7 @@ use hermes_protocol::latest::GatewaySettings;
 
 pub use counters::{LATENCY_BOUNDS_MS, Totals};
 pub use inherit::Inherited;
-pub use listener::{BindError, BindFailure, Bound};
+pub use listener::{BindError, BindFailure, Bound, Trial};
 pub use route::{Availability, Publisher, Reader, Route, Table};
 pub use server::{DrainReport, Proxy, StartError};
 

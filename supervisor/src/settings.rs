@@ -39,7 +39,7 @@ pub(crate) use change::{Change, Note};
 pub(crate) use error::SettingsError;
 use file::Source;
 pub(crate) use file::bytes;
-use judge::{Part, Pinned};
+use judge::Part;
 pub(crate) use whole::{create, may_change, replace_config};
 
 /// Longest value, in bytes.
@@ -104,7 +104,7 @@ impl Draft {
         let document = parse(&yaml)?;
         Ok(Self {
             profile: profile.clone(),
-            part: Part::of(root, profile, Pinned::read(&surroundings.managed_dir)?),
+            part: Part::of(root, profile, surroundings),
             admin: Administrator::read(&surroundings.managed_dir)?,
             package_manager: admin::package_manager(&home, surroundings),
             home,
@@ -348,8 +348,7 @@ impl Draft {
     }
 
     fn judge(&self) -> Loaded {
-        let (yaml, env) = (self.yaml.text.as_bytes(), self.env.text.as_bytes());
-        self.part.load(&self.profile, &self.home, Some(yaml), Some(env))
+        self.part.load(&self.profile, &self.home, &self.yaml.text, &self.env.text)
     }
 
     /// Whether there is anything to write.

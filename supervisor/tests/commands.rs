@@ -87,13 +87,20 @@ fn status_without_a_gateway_tells_and_changes_nothing() {
 fn commands_that_need_a_gateway_say_so_with_69() {
     let place = Place::new();
     for args in [
-        &["gateway", "stop"][..],
+        &["gateway", "start"][..],
+        &["gateway", "start", "coder"],
         &["gateway", "start", "-p", "coder"],
         &["-p", "coder", "gateway", "restart"],
     ] {
         let (code, out, err) = place.run(args);
         assert_eq!((code, out.as_str()), (69, ""), "{args:?}");
-        assert!(err.contains("no gateway is running") && err.contains("hint: "), "{err}");
+        assert!(err.contains("no gateway is running") && err.contains("`hermes gateway run"), "{err}");
+    }
+    // 6: what does not run is stopped.
+    for args in [&["gateway", "stop"][..], &["gateway", "stop", "coder"]] {
+        let (code, out, err) = place.run(args);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        assert!(out.starts_with("✓ Nothing to stop: no gateway runs"), "{out}");
     }
 }
 
@@ -105,7 +112,7 @@ fn a_dangling_sticky_profile_locks_nobody_out() {
     assert!(code == 0 && out.contains("gone") && out.contains("active_profile"), "{out}");
     let (code, _, err) = place.run(&["gateway", "stop"]);
     assert!(code == 1 && err.contains("hermes profile use default"), "{err}");
-    assert_eq!(place.run(&["-p", "default", "gateway", "stop"]).0, 69);
+    assert_eq!(place.run(&["-p", "default", "gateway", "stop"]).0, 0);
 }
 
 #[test]

@@ -80,8 +80,23 @@ impl<'a> Gateway<'a> {
         Self::spawn_at(&binary(), home, args, env)
     }
 
+    /// Starts `hermes gateway run --replace` and does not wait.
+    pub fn spawn_replacing(home: &'a Home) -> Self {
+        Self::spawn_with(&binary(), home, &[], &[], &["--replace"])
+    }
+
     /// [`Self::spawn`] of a program in another place.
     pub fn spawn_at(program: &std::path::Path, home: &'a Home, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn_with(program, home, args, env, &[])
+    }
+
+    fn spawn_with(
+        program: &std::path::Path,
+        home: &'a Home,
+        args: &[&str],
+        env: &[(&str, &str)],
+        after: &[&str],
+    ) -> Self {
         let log = fs_err::OpenOptions::new()
             .create(true)
             .append(true)
@@ -89,7 +104,7 @@ impl<'a> Gateway<'a> {
             .unwrap();
         let (log, _) = log.into_parts();
         let mut command = hermes_at(program, home, args);
-        command.args(["gateway", "run", "-v"]).envs(env.iter().copied());
+        command.args(["gateway", "run", "-v"]).args(after).envs(env.iter().copied());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Self { home, child: command.spawn().unwrap() }
     }

@@ -188,7 +188,8 @@ pub fn chat(stream: bool, content: &str) -> Vec<u8> {
 /// Bytes of a request with `Host` and, where there is a body, `Content-Length`.
 pub fn encode(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     use std::fmt::Write as _;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+    let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let mut head = format!("{method} {path} HTTP/1.1\r\n{}", if named { "" } else { "Host: test\r\n" });
     for (name, value) in headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }

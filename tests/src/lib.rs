@@ -10,6 +10,7 @@ pub mod command;
 pub mod gateway;
 pub mod home;
 pub mod http;
+pub mod predecessor;
 pub mod process;
 pub mod provider;
 pub mod sign;

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::children;
 use crate::cli::{Mode, WorkerArgs};
 use crate::load;
-use crate::logging::Logging;
+use crate::logging::{Logging, Output};
 use crate::process::{self, Environment};
 use crate::store::Store;
 
@@ -61,7 +61,12 @@ pub fn run(args: WorkerArgs) -> u8 {
                 Ok(inherited) => inherited,
                 Err(e) => return refuse(&e),
             };
-            let code = match Logging::start(&who.profile, &who.home, true, environment.log.clone()) {
+            let logging = if environment.examined {
+                Ok(Logging::silent())
+            } else {
+                Logging::start(&who.profile, &who.home, Output::Captured, environment.log.clone())
+            };
+            let code = match logging {
                 Ok(logging) => within(&logging, supervised::run(&who, &environment, &logging, inherited)),
                 Err(e) => refuse(&e),
             };
@@ -70,7 +75,7 @@ pub fn run(args: WorkerArgs) -> u8 {
         }
         Mode::Standalone { http } => {
             process::harden(false);
-            match Logging::start(&who.profile, &who.home, false, environment.log.clone()) {
+            match Logging::start(&who.profile, &who.home, Output::Mirrored, environment.log.clone()) {
                 Ok(logging) => within(&logging, standalone::run(&who, &environment, &logging, http)),
                 Err(e) => refuse(&e),
             }

@@ -9,10 +9,11 @@ mod routes;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use hermes_protocol::config::{self, Input, MAX_FILE_LEN, Pins, ProfileConfig, RawClaim};
-use hermes_protocol::latest::{Claim, Prepare, Problem, Report, Role, Severity};
+use hermes_protocol::config::judge::{Case, Files, Found, judge};
+use hermes_protocol::config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim};
+use hermes_protocol::latest::{Claim, Prepare, Report, Role};
 use hermes_protocol::{ProfileHome, ProfileName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -38,36 +39,14 @@ pub(crate) async fn load(
     prepare: &Prepare,
     environment: &Environment,
 ) -> Profile {
-    let mut problems = Vec::new();
-    let yaml = read(&home.config(), &mut problems);
-    let env = read(&home.env_file(), &mut problems);
-    if env.as_ref().is_ok_and(Option::is_some) {
-        check_mode(&home.env_file(), &mut problems);
-    }
-    // What is pinned and cannot be read must not be guessed.
-    let dir = &environment.managed_dir;
-    let pinned = (read(&dir.join("config.yaml"), &mut problems), read(&dir.join(".env"), &mut problems));
-    let files = [&yaml, &env, &pinned.0, &pinned.1];
-    let unusable = files.iter().any(|file| file.is_err()) || !is_writable(home, &mut problems);
-    let (yaml, env) = (yaml.unwrap_or_default(), env.unwrap_or_default());
-    let pinned = (pinned.0.unwrap_or_default(), pinned.1.unwrap_or_default());
-    let pins = (pinned.0.is_some() || pinned.1.is_some()).then(|| Pins {
-        dir,
-        yaml: pinned.0.as_ref().map(|b| b.as_slice()),
-        env: pinned.1.as_ref().map(|b| b.as_slice()),
-    });
-    let input = Input {
+    let case = Case {
         profile: name,
+        home,
         role: prepare.role,
         multiplex: prepare.multiplex,
         listeners: &prepare.listeners,
-        home,
-        yaml: yaml.as_ref().map(|b| b.as_slice()),
-        env: env.as_ref().map(|b| b.as_slice()),
     };
-    let loaded = config::load_pinned(input, pins);
-    problems.extend(loaded.problems);
-    let mut config = if unusable { None } else { loaded.config };
+    let Loaded { mut config, mut problems } = judge(case, &look(name, home, environment));
     if let Some(webhook) = config.as_mut().and_then(|c| c.webhook.as_mut())
         && prepare.role == Role::Secondary
     {
@@ -107,27 +86,18 @@ fn claims(key: &[u8; 32], raw: &[RawClaim]) -> Vec<Claim> {
         .collect()
 }
 
-/// A file's bytes, at most one more than [`MAX_FILE_LEN`]; `Ok(None)` when there is no such file. `Err` has left a problem.
-fn read(path: &Utf8Path, problems: &mut Vec<Problem>) -> Result<Option<Zeroizing<Vec<u8>>>, ()> {
-    match read_bounded(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
-        Err(e) => {
-            let fix = match e.kind() {
-                io::ErrorKind::PermissionDenied => "make it readable for the user that runs the gateway",
-                io::ErrorKind::NotFound => "remove the dangling link, or restore what it points to",
-                io::ErrorKind::InvalidInput => "put a plain file there",
-                _ => "make the file readable",
-            };
-            problems.push(problem(
-                Severity::Profile,
-                "unreadable",
-                path,
-                format!("the file cannot be read: {e}"),
-                fix,
-            ));
-            Err(())
-        }
+/// What there is to be judged.
+fn look(name: &ProfileName, home: &ProfileHome, environment: &Environment) -> Files<Zeroizing<Vec<u8>>> {
+    let read = |path: Utf8PathBuf| Found::of(read_bounded(&path), &path);
+    let pinned_dir = environment.managed_dir.clone();
+    Files {
+        yaml: read(home.config()),
+        env: read(home.env_file()),
+        env_mode: fs_err::metadata(home.env_file()).ok().map(|found| found.mode()),
+        home_fault: home_fault(home, name.is_default() && environment.examined),
+        pinned_yaml: read(pinned_dir.join("config.yaml")),
+        pinned_env: read(pinned_dir.join(".env")),
+        pinned_dir,
     }
 }
 
@@ -137,7 +107,7 @@ fn read_bounded(path: &Utf8Path) -> io::Result<Zeroizing<Vec<u8>>> {
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
         .open(path);
-    let file = file.map_err(|e| io::Error::new(e.kind(), plain(&e)))?;
+    let file = file?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -158,47 +128,12 @@ fn read_bounded(path: &Utf8Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// The system's words alone; the path is a field of the problem already.
-fn plain(error: &io::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.kind().to_string(), ToString::to_string)
-}
-
-/// Whether the home can hold a database, logs and status. Asked up front, because a worker that finds out later has nowhere to
-/// say so.
-fn is_writable(home: &ProfileHome, problems: &mut Vec<Problem>) -> bool {
-    let Err(error) = nix::unistd::access(home.path().as_std_path(), nix::unistd::AccessFlags::W_OK) else {
-        return true;
-    };
-    let message = format!("the home `{}` cannot be written: {}", home.path(), error.desc());
-    let fix = "Make the directory writable for this user, then run `hermes gateway restart`.";
-    problems.push(problem(Severity::Profile, "home_not_writable", home.path(), message, fix));
-    false
-}
-
-/// Warns about credentials that other users may read.
-fn check_mode(path: &Utf8Path, problems: &mut Vec<Problem>) {
-    if let Ok(metadata) = fs_err::metadata(path)
-        && metadata.mode() & 0o077 != 0
-    {
-        let message = format!(
-            "the file holds credentials and has mode {:04o}, so other users may read it",
-            metadata.mode() & 0o7777
-        );
-        problems.push(problem(Severity::Warning, "env_permissions", path, message, "chmod 600 it"));
-    }
-}
-
-fn problem(severity: Severity, code: &str, file: &Utf8Path, message: String, fix: &str) -> Problem {
-    Problem {
-        severity,
-        code: code.to_owned(),
-        platform: None,
-        file: file.to_string(),
-        line: None,
-        column: None,
-        key: None,
-        message,
-        fix: Some(fix.to_owned()),
+/// Why the home cannot hold a database, logs and status. `to_be_made`: a start makes one that is not there.
+fn home_fault(home: &ProfileHome, to_be_made: bool) -> Option<String> {
+    match nix::unistd::access(home.path().as_std_path(), nix::unistd::AccessFlags::W_OK) {
+        Ok(()) => None,
+        Err(nix::errno::Errno::ENOENT) if to_be_made => None,
+        Err(error) => Some(error.desc().to_owned()),
     }
 }
 
@@ -218,15 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_cannot_be_written_is_named() {
+    fn only_a_start_makes_a_home() {
         let dir = tempfile::tempdir().unwrap();
         let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
-        let mut problems = Vec::new();
-        assert!(is_writable(&home, &mut problems) && problems.is_empty());
+        assert_eq!(home_fault(&home, false), None);
         let gone = ProfileHome::new(home.path().join("gone"));
-        assert!(!is_writable(&gone, &mut problems));
-        assert_eq!(problems[0].severity, Severity::Profile);
-        assert!(problems[0].message.contains(gone.path().as_str()), "{}", problems[0].message);
+        assert!(home_fault(&gone, false).is_some() && home_fault(&gone, true).is_none());
     }
 
     #[test]
@@ -240,34 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_problem_and_what_is_not_there_is_not() {
+    fn what_cannot_be_read_is_not_absent() {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
-        let mut problems = Vec::new();
-        assert_eq!(read(&dir.join("none"), &mut problems), Ok(None));
-        assert!(problems.is_empty());
+        let read = |name: &str| Found::of(read_bounded(&dir.join(name)), &dir.join(name));
+        assert!(matches!(read("none"), Found::Absent));
         fs_err::create_dir(dir.join("config.yaml")).unwrap();
-        assert!(read(&dir.join("config.yaml"), &mut problems).is_err());
         fs_err::os::unix::fs::symlink("/nowhere/at/all", dir.join(".env")).unwrap();
-        assert!(read(&dir.join(".env"), &mut problems).is_err());
-        assert_eq!(problems.len(), 2);
-        assert!(
-            problems.iter().all(|p| p.severity == Severity::Profile && p.code == "unreadable"),
-            "{problems:?}"
-        );
-    }
-
-    #[test]
-    fn wide_modes_are_warned_about_by_name() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(dir.path()).unwrap().join(".env");
-        fs_err::write(&path, "A=b").unwrap();
-        for (mode, warnings) in [(0o600, 0), (0o644, 1)] {
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let mut problems = Vec::new();
-            check_mode(&path, &mut problems);
-            assert_eq!(problems.len(), warnings);
+        for name in ["config.yaml", ".env"] {
+            assert!(matches!(read(name), Found::Unreadable { .. }), "{name}");
         }
     }
 }

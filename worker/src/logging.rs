@@ -1,5 +1,5 @@
-//! This profile's logs: `logs/gateway.log` for what the worker says, `logs/gateway.stderr.log` for what it and its children
-//! print. Nobody else writes there.
+//! This profile's logs: `logs/gateway.log` for what the worker says, `logs/gateway.error.log` for warnings and errors alone, and
+//! for what it and its children print. Nobody else writes there. A worker that is only examined writes neither.
 //!
 //! One thread owns both files. Log lines reach it through a bounded buffer: a full one drops lines and counts them, so neither a
 //! flood nor a slow disk ever holds up a request. Printed output reaches it through a pipe that stands in for descriptors 1
@@ -26,7 +26,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, reload};
 
 use layer::Lines;
-use sink::{Output, Sink, Target};
+pub(crate) use sink::Output;
+use sink::{Sink, Target};
 
 /// Longest wait for the last lines at the end.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -34,24 +35,29 @@ const FLUSH: Duration = Duration::from_secs(2);
 const PANIC_FLUSH: Duration = Duration::from_millis(200);
 
 /// The installed subscriber and its thread.
-pub(crate) struct Logging {
+pub(crate) struct Logging(Option<Installed>);
+
+struct Installed {
     sink: Arc<Sink>,
     filter: reload::Handle<Targets, tracing_subscriber::Registry>,
     environment: Option<String>,
 }
 
 impl Logging {
-    /// Installs the subscriber with default settings. `supervised` captures what is printed; otherwise lines go to standard
-    /// error as well.
+    /// Nothing is logged. What is printed, a panic for example, stays where it goes.
+    pub(crate) fn silent() -> Self {
+        Self(None)
+    }
+
+    /// Installs the subscriber with default settings.
     ///
     /// A second call in one process (tests) shares nothing with the first and is not installed.
     pub(crate) fn start(
         profile: &ProfileName,
         home: &ProfileHome,
-        supervised: bool,
+        output: Output,
         filter: Option<String>,
     ) -> io::Result<Self> {
-        let output = if supervised { Output::Captured } else { Output::Mirrored };
         let sink = Sink::start(profile, home, output)?;
         let (targets, handle) = reload::Layer::new(targets(filter.as_deref(), "info"));
         let subscriber =
@@ -59,29 +65,36 @@ impl Logging {
         if tracing::subscriber::set_global_default(subscriber).is_ok() {
             log_panics(Arc::clone(&sink));
         }
-        Ok(Self { sink, filter: handle, environment: filter })
+        Ok(Self(Some(Installed { sink, filter: handle, environment: filter })))
     }
 
     /// Applies what the profile's configuration says. `RUST_LOG` wins over the configured level.
     pub(crate) fn configure(&self, settings: &Settings) {
+        let Some(Installed { sink, filter, environment }) = &self.0 else { return };
         // Fails only when the subscriber is gone, which is global.
-        let _ = self.filter.reload(targets(self.environment.as_deref(), &settings.level));
-        self.sink.set_limits(u64::from(settings.max_size_mb.max(1)) * 1024 * 1024, settings.backup_count);
+        let _ = filter.reload(targets(environment.as_deref(), &settings.level));
+        sink.set_limits(u64::from(settings.max_size_mb.max(1)) * 1024 * 1024, settings.backup_count);
     }
 
     /// Names the generation, which is known after the handshake.
     pub(crate) fn set_generation(&self, generation: u64) {
-        self.sink.set_generation(generation);
+        if let Some(Installed { sink, .. }) = &self.0 {
+            sink.set_generation(generation);
+        }
     }
 
     /// Keeps the values of these secrets out of every line.
     pub(crate) fn redact(&self, config: &ProfileConfig) {
-        self.sink.set_secrets(line::secrets(config));
+        if let Some(Installed { sink, .. }) = &self.0 {
+            sink.set_secrets(line::secrets(config));
+        }
     }
 
     /// Writes what is buffered. Returns when that is done, or after a short while.
     pub(crate) fn flush(&self) {
-        self.sink.flush(FLUSH);
+        if let Some(Installed { sink, .. }) = &self.0 {
+            sink.flush(FLUSH);
+        }
     }
 }
 
@@ -118,7 +131,7 @@ fn log_panics(sink: Arc<Sink>) {
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
             text = format!("{text}\n{backtrace}");
         }
-        sink.push(Target::Log, &sink.line("ERROR", "gateway.panic", &text));
+        sink.push(Target::Errors, &sink.line("ERROR", "gateway.panic", &text));
         sink.flush(PANIC_FLUSH);
     }));
 }

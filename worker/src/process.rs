@@ -43,6 +43,8 @@ pub(crate) struct Environment {
     pub(crate) log: Option<String>,
     /// `GATEWAY_MULTIPLEX_PROFILES`, for a worker that runs without a supervisor.
     pub(crate) multiplex: Option<String>,
+    /// This process only reports what it finds, and writes nothing into its home.
+    pub(crate) examined: bool,
     /// Where an administrator's files are.
     pub(crate) managed_dir: camino::Utf8PathBuf,
     /// Everything that may be passed on to children: the allow-list of `protocol::env`.
@@ -61,6 +63,7 @@ impl Environment {
             listen_fdnames: get(env::LISTEN_FDNAMES),
             log: get("RUST_LOG"),
             multiplex: get(env::MULTIPLEX),
+            examined: get(env::EXAMINED).is_some(),
             managed_dir: get(env::MANAGED_DIR)
                 .filter(|dir| !dir.trim().is_empty())
                 .unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.to_owned())

@@ -85,7 +85,7 @@ impl Endpoint {
 pub enum ProviderError {
     /// Nothing configured.
     #[error(
-        "No inference provider configured. Run 'hermes model' to choose a provider and model, or set an API key \
+        "No inference provider configured. Run 'hermes setup model' to choose a provider and model, or set an API key \
          (OPENROUTER_API_KEY, OPENAI_API_KEY, etc.) in ~/.hermes/.env. (This profile's file: `{env_file}`)"
     )]
     None {

@@ -435,7 +435,7 @@ fn printed_output_is_logged() {
     let mut worker = fixture.start_with(&["--chatty"]);
     worker.serve(1);
     until("printed lines", || {
-        let text = fs_err::read_to_string(fixture.home().stderr_log()).unwrap_or_default();
+        let text = fs_err::read_to_string(fixture.home().error_log()).unwrap_or_default();
         text.contains(" INFO stderr: chatter profile=coder") && text.contains("repeated")
     });
 }

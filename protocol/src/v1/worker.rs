@@ -112,6 +112,13 @@ pub enum Severity {
     Gateway,
 }
 
+impl Severity {
+    /// Whether a profile in whose files this is found is not served.
+    pub fn stops_profile(self) -> bool {
+        self >= Self::Profile
+    }
+}
+
 /// One thing that is wrong in a profile's files. Never carries a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -73,7 +73,7 @@ fn duplicate(earlier: &Holder, later: &ProfileName, claim: &Claim) -> Problem {
 
 /// What a report says against serving the profile.
 pub(crate) fn objections(report: &Report) -> impl Iterator<Item = &Problem> {
-    report.problems.iter().filter(|problem| problem.severity >= Severity::Profile)
+    report.problems.iter().filter(|problem| problem.severity.stops_profile())
 }
 
 /// What a start finds, when all reports are in.

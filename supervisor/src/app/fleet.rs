@@ -9,6 +9,7 @@ use super::AppError;
 use super::gateway::Gateway;
 use super::served::served;
 use crate::instance::{self, Liveness};
+use crate::predecessor::Predecessor;
 use crate::proxy::Table;
 use crate::supervise::actor::{self, Handle, Setup};
 use crate::supervise::state::{Event, Why};
@@ -140,8 +141,12 @@ impl Gateway {
 /// Whether a gateway of its own runs for a profile, and which.
 pub(super) fn conflict(handle: &Handle) -> Option<Why> {
     let home = handle.home.path();
-    let Liveness::Running { record } = instance::probe(home) else { return None };
-    let who = record.map_or_else(|| "another process".to_owned(), |record| format!("PID {}", record.pid));
+    let who = match (Predecessor::find(home), instance::probe(home)) {
+        (Some(predecessor), _) => predecessor.to_string(),
+        (None, Liveness::Running { record: Some(record) }) => format!("PID {}", record.pid),
+        (None, Liveness::Running { record: None }) => "another process".to_owned(),
+        (None, _) => return None,
+    };
     Some(Why {
         reason: format!(
             "a gateway of its own already runs for this profile ({who}); stop it, then `hermes gateway start -p {}`",

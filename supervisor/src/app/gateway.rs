@@ -157,15 +157,24 @@ pub(super) async fn run(
     Ok(gateway.renewal.take().map_or(Ended::Stopped(exit::OK), Ended::Renewing))
 }
 
+/// What all reports together say, without a verdict.
+#[derive(Default)]
+pub(super) struct Examined {
+    pub(super) report: CheckReport,
+    /// `None` where the primary's files give none.
+    pub(super) settings: Option<GatewaySettings>,
+}
+
 /// What a start would meet; nobody is admitted.
-pub(super) async fn check(options: CheckOptions, runtime: RuntimeDir) -> Result<CheckReport, AppError> {
+pub(super) async fn check(options: CheckOptions, runtime: RuntimeDir) -> Result<Examined, AppError> {
     let (mut gateway, _requests) = Gateway::new(options.root, options.profile, runtime)?;
+    gateway.common.terms().environment.examine();
     let result = gateway.examine().await;
     shutdown::run(&mut gateway, Duration::ZERO).await;
     gateway.end().await;
     match result {
-        Ok(report) => Ok(report),
-        Err(Abandoned::Asked(_)) => Ok(CheckReport { refused: true, ..CheckReport::default() }),
+        Ok(examined) => Ok(examined),
+        Err(Abandoned::Asked(name)) => Err(AppError::Interrupted { name }),
         Err(Abandoned::Failed(error)) => Err(error),
     }
 }

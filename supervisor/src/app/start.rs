@@ -9,6 +9,7 @@ use hermes_protocol::latest::{GatewaySettings, OnProfileError, Problem, Report, 
 use tokio::sync::oneshot;
 
 use super::claims::{self, Findings};
+use super::gateway::Examined;
 use super::gateway::{Gateway, Happened};
 use super::{AppError, CheckReport};
 use crate::metrics::{Admin, Facts};
@@ -50,7 +51,8 @@ impl Gateway {
         let primary = self.first_report().await?;
         let settings = self.accept_settings(&primary).await?;
         let inherited = std::mem::take(&mut self.inherited);
-        let bound = Bound::bind_with(&settings, inherited).map_err(AppError::Bind)?;
+        let bound = Bound::bind_with(&settings, inherited)
+            .map_err(|error| AppError::Bind { error, remedies: Vec::new() })?;
         let admin = match &settings.admin {
             Some(address) => Some(Admin::bind(address).await?),
             None => None,
@@ -88,24 +90,21 @@ impl Gateway {
     }
 
     /// As [`Self::start`], as far as the comparison.
-    pub(super) async fn examine(&mut self) -> Result<CheckReport, Abandoned> {
+    pub(super) async fn examine(&mut self) -> Result<Examined, Abandoned> {
         let mut report = CheckReport::default();
         let primary = self.first_report().await?;
         let own = |(profile, problem): &(ProfileName, Problem)| (Some(profile.clone()), problem.clone());
         let settings = match self.accept_settings(&primary).await {
             Ok(settings) => settings,
-            Err(Abandoned::Failed(AppError::Refused(problems))) => {
+            Err(Abandoned::Failed(AppError::Refused { problems, .. })) => {
                 report.served.push(self.primary.clone());
                 report.problems = problems.iter().map(own).collect();
-                report.refused = true;
-                return Ok(report);
+                return Ok(Examined { report, settings: None });
             }
             Err(other) => return Err(other),
         };
         let reports = self.other_reports(primary, &settings).await?;
         let findings = self.compare(&reports);
-        report.refused = findings.refused.iter().any(|(profile, _)| *profile == self.primary)
-            || (findings.contract_broken && settings.on_profile_error == OnProfileError::Fail);
         report.problems = findings.objections.iter().map(own).collect();
         for Reported { profile, report: found, .. } in &reports {
             let lesser = found
@@ -118,7 +117,7 @@ impl Gateway {
             report.problems.extend(view.problems.iter().map(|problem| (None, problem.clone())));
         });
         report.served = self.board.handles().into_iter().map(|handle| handle.name).collect();
-        Ok(report)
+        Ok(Examined { report, settings: Some(settings) })
     }
 
     /// Starts the primary's worker and waits for its report.
@@ -172,7 +171,9 @@ impl Gateway {
                 let reason = "its report has no settings".to_owned();
                 return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
             }
-            (_, false) => return Err(AppError::Refused(fatal).into()),
+            (_, false) => {
+                return Err(AppError::Refused { primary: self.primary.clone(), problems: fatal }.into());
+            }
         };
         let settings =
             GatewaySettings { multiplex: settings.multiplex && self.primary.is_default(), ..settings };
@@ -294,7 +295,7 @@ impl Gateway {
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        Abandoned::Failed(AppError::Refused(findings.objections))
+        Abandoned::Failed(AppError::Refused { primary: self.primary.clone(), problems: findings.objections })
     }
 
     fn serve_admin(&self, admin: Admin, reader: proxy::Reader) {

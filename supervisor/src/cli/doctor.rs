@@ -10,9 +10,11 @@ use crate::error::HermesError;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 nothing fails (warnings may stand), 1 something fails.\n\n\
-    Examples:\n  hermes doctor\n  hermes doctor -p coder --fix\n  \
+    Examples:\n  hermes doctor\n  hermes doctor coder --fix\n  \
     hermes doctor --json | jq '.findings[] | select(.grade == \"failure\")'")]
 pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub(super) whose: super::OneOfAll,
     /// For programs.
     #[arg(long)]
     json: bool,

@@ -1,26 +1,31 @@
-//! `hermes gateway run|start|stop|restart|check`: the guards before a start, and requests to the gateway that runs.
+//! `hermes gateway run|start|stop|restart`: the guards before a start, and requests to the gateway that runs.
 
-use std::fmt::Write as _;
+mod check;
+
 use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
 
-use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
-use hermes_protocol::latest::{ClientRequest, Problem, Severity};
+use hermes_protocol::contract::gateway_status::{GatewayStatus, Profile, state};
+use hermes_protocol::latest::ClientRequest;
 use hermes_protocol::{ProfileName, RootHome, exit};
 
-use super::RunArgs;
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::update::gateways::{self, take_up};
-use crate::app::{self, CheckOptions, CheckReport, GatewayOptions};
+use super::{RunArgs, target};
+use crate::app::{self, CheckOptions, GatewayOptions};
 use crate::client::{Client, ClientError, Outcome};
 use crate::error::HermesError;
 use crate::home::{Selection, Surroundings};
 use crate::instance::{self, Liveness};
 use crate::logging::{self, Verbosity};
+use crate::predecessor::{Predecessor, Purpose};
+use crate::profile::standalone;
 use crate::status::render;
 use crate::update::renew::Renewal;
 use crate::update::running::Running;
+
+pub(super) use check::run as check;
 
 /// Time a worker has to start, drain and be replaced, before the command gives up waiting (the gateway goes on).
 const ONE: Duration = Duration::from_secs(180);
@@ -51,6 +56,11 @@ pub(super) fn run(
         guard(selection, args.force, env)?;
     }
     let home = selection.home();
+    if !args.replace
+        && let Some(predecessor) = Predecessor::find(home.path())
+    {
+        return Err(HermesError::Predecessor(Box::new(predecessor)));
+    }
     // Where the lock is, there is the log: two gateways never write to one file.
     let own = RootHome::new(home.path());
     if let Err(e) = logging::init(&own, Verbosity::from_flags(args.verbose, args.quiet)) {
@@ -73,6 +83,11 @@ pub(super) fn run(
 fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), HermesError> {
     let root = &selection.root;
     let name = &selection.profile;
+    if let Some(predecessor) = Predecessor::find(root.path()) {
+        // It cannot give up one profile alone.
+        let serves = predecessor.serves(name);
+        return if serves { Err(HermesError::Predecessor(Box::new(predecessor))) } else { Ok(()) };
+    }
     let Some(client) = connect(root.path(), env)? else { return Ok(()) };
     let status = status_of(client, None)?;
     if !is_served(&status, name) {
@@ -133,12 +148,13 @@ fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>
     loop {
         match Client::connect(home, env) {
             Ok(client) => return Ok(Some(client)),
-            Err(error @ ClientError::NobodyThere { .. }) => {
-                if !matches!(instance::probe(home), Liveness::Running { .. }) {
-                    return Ok(None);
+            Err(ClientError::NobodyThere { .. }) => {
+                if let Some(predecessor) = Predecessor::find(home) {
+                    return Err(HermesError::Predecessor(Box::new(predecessor)));
                 }
+                let Liveness::Running { record } = instance::probe(home) else { return Ok(None) };
                 if Instant::now() >= deadline {
-                    return Err(error.into());
+                    return Err(silent(home, record.map(|record| record.pid)));
                 }
                 pause(LOOK);
             }
@@ -147,6 +163,12 @@ fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn silent(home: &camino::Utf8Path, pid: Option<u32>) -> HermesError {
+    let named = home.parent().is_some_and(|above| above.file_name() == Some("profiles"));
+    let flag = if named { format!(" -p {}", home.file_name().unwrap_or_default()) } else { String::new() };
+    HermesError::Silent { home: home.to_string(), pid, flag }
 }
 
 fn status_of(client: Client, only: Option<&ProfileName>) -> Result<GatewayStatus, HermesError> {
@@ -162,42 +184,76 @@ fn gateway_of(
     selection: &Selection,
     env: &Surroundings,
 ) -> Result<(Client, camino::Utf8PathBuf), HermesError> {
+    find(selection, env)?.ok_or_else(|| not_running(selection, env))
+}
+
+/// The same; `None` where neither runs.
+fn find(
+    selection: &Selection,
+    env: &Surroundings,
+) -> Result<Option<(Client, camino::Utf8PathBuf)>, HermesError> {
     let own = selection.home();
     let root = selection.root.path();
     if own.path() != root
-        && let Liveness::Running { .. } = instance::probe(own.path())
         && let Some(client) = connect(own.path(), env)?
     {
-        return Ok((client, own.path().to_owned()));
+        return Ok(Some((client, own.path().to_owned())));
     }
-    match connect(root, env)? {
-        Some(client) => Ok((client, root.to_owned())),
-        None => Err(not_running(root)),
-    }
+    Ok(connect(root, env)?.map(|client| (client, root.to_owned())))
 }
 
-fn not_running(home: &camino::Utf8Path) -> HermesError {
-    HermesError::NotRunning { home: home.to_string(), hint: "start it with `hermes gateway run`".to_owned() }
-}
-
-/// `hermes gateway start`.
-pub(super) fn start(selection: &Selection, env: &Surroundings, out: Output) -> Result<u8, HermesError> {
-    let (client, home) = gateway_of(selection, env)?;
+/// No gateway runs; the hint is what starts one.
+fn not_running(selection: &Selection, env: &Surroundings) -> HermesError {
     let name = &selection.profile;
-    let status = status_of(client, Some(name))?;
-    let is_own = home == *selection.home().path();
-    let serving = status.profiles.iter().any(|p| p.name == name.as_str() && p.pid.is_some());
-    if !selection.is_named() || (is_own && serving) {
-        let mut out = out;
-        let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
-        out.line(&format!("✓ The gateway is running{pid}"))?;
+    let alone = !name.is_default() && !target::is_multiplexer(&selection.root, env);
+    let (flag, unit) = if alone {
+        (format!(" -p {name}"), standalone::unit_name(name))
+    } else {
+        (String::new(), "hermes-gateway.service".to_owned())
+    };
+    let foreground = format!("`hermes gateway run{flag}` runs it in the foreground");
+    let hint = if standalone::is_installed(&unit, env) {
+        format!("`systemctl --user start {unit}` starts it; {foreground}")
+    } else {
+        foreground
+    };
+    let home = if alone { selection.home().path().to_string() } else { selection.root.path().to_string() };
+    HermesError::NotRunning { home, hint }
+}
+
+/// What is said of a gateway that is, or was, there: `the gateway of profile 'coder' (PID 7)`.
+fn shown(home: &camino::Utf8Path, selection: &Selection, pid: Option<u32>) -> String {
+    let own = home == selection.home().path() && !selection.profile.is_default();
+    let of = if own { format!(" of profile '{}'", selection.profile) } else { String::new() };
+    let pid = pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+    format!("gateway{of}{pid}")
+}
+
+/// `hermes gateway start`. What runs is left alone, so that a loop over profiles goes on.
+pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+    if let Some(predecessor) = Predecessor::find(selection.home().path()) {
+        out.line(&format!("✓ Running already: {predecessor}; `{}` takes over", predecessor.take_over()))?;
         return Ok(exit::OK);
     }
-    // The same contract as `run`: what is served already is not started once more, and scripts are told so.
-    if serving {
-        return Err(HermesError::Served { profile: name.clone() });
+    let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    let status = status_of(client, None)?;
+    let mine = status.profiles.iter().find(|p| p.name == name.as_str());
+    let is_own = home == *selection.home().path();
+    let serving = mine.is_some_and(|p| p.pid.is_some());
+    if !selection.is_named() || (is_own && serving) {
+        out.line(&format!("✓ The {} is running", shown(&home, selection, status.gateway.pid)))?;
+        return Ok(exit::OK);
     }
-    let Some(client) = connect(&home, env)? else { return Err(not_running(&home)) };
+    match mine {
+        Some(Profile { pid: Some(pid), state, .. }) => {
+            out.line(&format!("✓ Profile '{name}' is running already ({state}, PID {pid})"))?;
+            return Ok(exit::OK);
+        }
+        Some(_) => {}
+        None => return Err(not_served(name, &status)),
+    }
+    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
     ask(
         client,
         &ClientRequest::Start { profile: name.clone() },
@@ -207,20 +263,71 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, out: Output) -> R
     )
 }
 
-/// `hermes gateway stop`.
-pub(super) fn stop(selection: &Selection, env: &Surroundings, out: Output) -> Result<u8, HermesError> {
-    let (client, home) = gateway_of(selection, env)?;
-    let name = &selection.profile;
-    let is_own = home == *selection.home().path() && !name.is_default();
-    if selection.is_named() && !is_own {
-        let text = format!("✓ Stopped profile {name}; `hermes gateway start -p {name}` starts it again");
-        return ask(client, &ClientRequest::Stop { profile: name.clone() }, ONE, &text, out);
+/// The gateway that runs does not have this profile.
+fn not_served(name: &ProfileName, status: &GatewayStatus) -> HermesError {
+    let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+    let (why, hint) = if status.gateway.mode.as_deref() == Some("multiplex") {
+        let why =
+            "it is not among those that `gateway.multiplex_profile_allowlist` names, or cannot be served";
+        (
+            why,
+            format!(
+                "`hermes doctor {name}` says more; `hermes gateway run -p {name}` runs a gateway of its own"
+            ),
+        )
+    } else {
+        ("multiplexing is off", format!("`hermes gateway run -p {name}` runs a gateway of its own"))
+    };
+    HermesError::Refused {
+        code: exit::UNAVAILABLE,
+        message: format!("the gateway that runs{pid} does not serve profile '{name}': {why}"),
+        hint: Some(hint),
     }
-    shutdown(client, &home, out)
+}
+
+/// `hermes gateway stop`. What does not run is left alone, so that a loop over profiles goes on.
+pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+    if let Some(predecessor) = Predecessor::find(selection.home().path()) {
+        predecessor.end(Purpose::Stop).map_err(|source| HermesError::System {
+            doing: "end",
+            object: predecessor.to_string(),
+            source,
+        })?;
+        out.line(&format!("✓ Stopped {predecessor}"))?;
+        return Ok(exit::OK);
+    }
+    let name = &selection.profile;
+    let Some((client, home)) = find(selection, env)? else {
+        let whose = if selection.is_named() && !name.is_default() {
+            format!("profile '{name}'")
+        } else {
+            format!("`{}`", selection.root.path())
+        };
+        out.line(&format!("✓ Nothing to stop: no gateway runs for {whose}"))?;
+        return Ok(exit::OK);
+    };
+    let is_own = home == *selection.home().path() && !name.is_default();
+    if !selection.is_named() || is_own {
+        return shutdown(client, &home, selection, out);
+    }
+    let status = status_of(client, None)?;
+    if !status.profiles.iter().any(|p| p.name == name.as_str()) {
+        let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+        out.line(&format!("✓ Nothing to stop: the gateway{pid} does not serve profile '{name}'"))?;
+        return Ok(exit::OK);
+    }
+    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
+    let text = format!("✓ Stopped profile {name}; `hermes gateway start -p {name}` starts it again");
+    ask(client, &ClientRequest::Stop { profile: name.clone() }, ONE, &text, out)
 }
 
 /// Stops a whole gateway and waits until its lock is free.
-fn shutdown(client: Client, home: &camino::Utf8Path, mut out: Output) -> Result<u8, HermesError> {
+fn shutdown(
+    client: Client,
+    home: &camino::Utf8Path,
+    selection: &Selection,
+    mut out: Output,
+) -> Result<u8, HermesError> {
     let pid = instance::record(home).map(|r| r.pid);
     let result = client.ask(&ClientRequest::Shutdown, ALL, |line| drop(out.line(&format!("  {line}"))));
     match result {
@@ -245,8 +352,7 @@ fn shutdown(client: Client, home: &camino::Utf8Path, mut out: Output) -> Result<
         }
         pause(LOOK);
     }
-    let pid = pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
-    out.line(&format!("✓ Stopped the gateway{pid}"))?;
+    out.line(&format!("✓ Stopped the {}", shown(home, selection, pid)))?;
     Ok(exit::OK)
 }
 
@@ -268,7 +374,7 @@ pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output
     let report =
         app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
     if report.refused {
-        out.write(&check_text(&report, &selection.root))?;
+        out.write(&check::text(&report, selection))?;
         return Err(HermesError::Refused {
             code: exit::CONFIG,
             message: "nothing was restarted: the files would not pass a start".to_owned(),
@@ -277,7 +383,7 @@ pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output
     }
     // The check took a while; the connection from before is used only to know that a gateway runs.
     drop(client);
-    let Some(client) = connect(&home, env)? else { return Err(not_running(&home)) };
+    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
     ask(client, &ClientRequest::Reload, ALL, "✓ Restarted every profile", out)
 }
 
@@ -329,67 +435,6 @@ fn ask(
         }
         Outcome::Refused { code, message, hint } => Err(HermesError::Refused { code, message, hint }),
     }
-}
-
-/// `hermes gateway check`.
-pub(super) fn check(json: bool, selection: &Selection, mut out: Output) -> Result<u8, HermesError> {
-    let report =
-        app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
-    if json {
-        out.line(&check_json(&report))?;
-        return Ok(if report.refused { exit::CONFIG } else { exit::OK });
-    }
-    out.write(&check_text(&report, &selection.root))?;
-    if report.refused {
-        let count = report.problems.iter().filter(|(_, p)| p.severity == Severity::Gateway).count();
-        return Err(HermesError::CheckFailed { count: count.max(1) });
-    }
-    Ok(exit::OK)
-}
-
-fn check_json(report: &CheckReport) -> String {
-    let problems: Vec<serde_json::Value> = report
-        .problems
-        .iter()
-        .map(|(profile, problem)| {
-            let mut value = serde_json::json!({ "profile": profile.as_ref().map(ProfileName::as_str) });
-            if let (Some(to), Ok(serde_json::Value::Object(from))) =
-                (value.as_object_mut(), serde_json::to_value(problem))
-            {
-                to.extend(from);
-            }
-            value
-        })
-        .collect();
-    let value = serde_json::json!({
-        "schema": 1,
-        "refused": report.refused,
-        "served": report.served.iter().map(ProfileName::as_str).collect::<Vec<_>>(),
-        "problems": problems,
-    });
-    format!("{value:#}")
-}
-
-fn check_text(report: &CheckReport, root: &RootHome) -> String {
-    let mut text = String::new();
-    for (profile, problem) in &report.problems {
-        text += &render::problem(profile.as_ref().map(ProfileName::as_str), problem);
-    }
-    if !report.problems.is_empty() {
-        text.push('\n');
-    }
-    let count = |wanted: fn(&Problem) -> bool| report.problems.iter().filter(|(_, p)| wanted(p)).count();
-    let warnings = count(|p| p.severity == Severity::Warning);
-    let errors = report.problems.len() - warnings;
-    let names: Vec<_> = report.served.iter().map(ProfileName::as_str).collect();
-    let mark = if report.refused { "✗" } else { "✓" };
-    let verdict = if report.refused { "would not start" } else { "would start" };
-    let _ = writeln!(text, "{mark} The gateway of `{}` {verdict}", root.path());
-    if !report.refused {
-        let _ = writeln!(text, "  profiles: {}", names.join(", "));
-    }
-    let _ = writeln!(text, "  problems: {errors}, warnings: {warnings}");
-    text
 }
 
 /// A look-out for the moment the gateway in this process is ready.

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use clap::{Args, ValueEnum};
 use hermes_protocol::config::{ProfileConfig, Secret};
-use hermes_protocol::latest::{Problem, Severity};
+use hermes_protocol::latest::Problem;
 use hermes_protocol::{ProfileName, exit};
 use inquire::InquireError;
 
@@ -240,7 +240,7 @@ fn new_problems(before: &[Problem], draft: &Draft) -> Vec<String> {
 
 /// Nothing is written that a start would refuse, unless it would have before, for the same reason.
 fn refuse_what_cannot_run(before: &[Problem], draft: &Draft) -> Result<(), HermesError> {
-    let bad = |problem: &&Problem| problem.severity != Severity::Warning && !is_among(before, problem);
+    let bad = |problem: &&Problem| problem.severity.stops_profile() && !is_among(before, problem);
     let problems = draft.problems();
     let Some(problem) = problems.iter().find(bad) else { return Ok(()) };
     let place = problem.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();

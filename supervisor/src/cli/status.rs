@@ -7,12 +7,14 @@ use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
 use hermes_protocol::latest::ClientRequest;
 use hermes_protocol::{ProfileName, exit};
 
-use super::StatusArgs;
 use super::interrupt::Interrupt;
 use super::output::Output;
+use super::{Call, StatusArgs, target};
 use crate::client::{Client, ClientError};
 use crate::error::HermesError;
 use crate::home::{Chosen, Selection, Surroundings};
+use crate::instance::{self, Liveness};
+use crate::predecessor::Predecessor;
 use crate::status::offline;
 use crate::status::render::{self, Look};
 
@@ -20,12 +22,11 @@ use crate::status::render::{self, Look};
 const EVERY: Duration = Duration::from_secs(1);
 
 /// `hermes status` and `hermes gateway status`.
-pub(super) fn run(
-    args: &StatusArgs,
-    selection: &Selection,
-    env: &Surroundings,
-    mut out: Output,
-) -> Result<u8, HermesError> {
+pub(super) fn run(args: &StatusArgs, call: &Call, mut out: Output) -> Result<u8, HermesError> {
+    if args.pid {
+        return print_pid(&target::of(call)?, &call.env, out);
+    }
+    let (selection, env) = (&call.select()?, &call.env);
     // The sticky profile is for commands that need one; looking at everything is what this one is for.
     let only = matches!(selection.chosen, Chosen::Flag | Chosen::Home).then_some(&selection.profile);
     if !args.watch {
@@ -45,6 +46,36 @@ pub(super) fn run(
             return Ok(code(args, &status, only));
         }
     }
+}
+
+/// The process id of the gateway that serves a profile, alone: its own gateway's, else the root home's.
+fn print_pid(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+    let (own, root) = (selection.home(), selection.root.path());
+    let of = |home: &camino::Utf8Path| match (Predecessor::find(home), instance::probe(home)) {
+        (Some(predecessor), _) => Some(predecessor.pid),
+        (None, Liveness::Running { record }) => record.map(|record| record.pid),
+        (None, _) => None,
+    };
+    let is_served = || {
+        let name = &selection.profile;
+        if let Some(predecessor) = Predecessor::find(root) {
+            return predecessor.serves(name);
+        }
+        let status = look(selection, Some(name), env);
+        let apart = [state::DETACHED, state::CONFLICT];
+        let mine = status.profiles.iter().find(|p| p.name == name.as_str());
+        !status.gateway.stale && mine.is_some_and(|p| p.generation > 0 && !apart.contains(&p.state.as_str()))
+    };
+    let pid = of(own.path()).or_else(|| if is_served() { of(root) } else { None });
+    let Some(pid) = pid else {
+        return Err(HermesError::Refused {
+            code: exit::STOPPED,
+            message: format!("no gateway runs for `{}`", own.path()),
+            hint: None,
+        });
+    };
+    out.line(&pid.to_string())?;
+    Ok(exit::OK)
 }
 
 /// Over what was there: home, each line with its rest erased, then everything below. No flicker, and no more lines than fit.
@@ -133,11 +164,13 @@ fn code(args: &StatusArgs, status: &GatewayStatus, only: Option<&ProfileName>) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::OneOfAll;
     use super::*;
     use crate::status::render::tests::{gateway, profile};
 
     fn args() -> StatusArgs {
-        StatusArgs { json: false, watch: false, exit_code: true }
+        let whose = OneOfAll { name: None, profile: None };
+        StatusArgs { whose, json: false, watch: false, exit_code: true, pid: false }
     }
 
     #[test]

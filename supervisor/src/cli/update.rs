@@ -21,6 +21,8 @@ use crate::watch;
     Examples:\n  hermes update --check\n  hermes update\n  hermes update --skills-only"
 )]
 pub(super) struct UpdateArgs {
+    #[command(flatten)]
+    _whose: super::NotOne,
     /// Only bring the bundled skills of every profile up to date.
     #[arg(long)]
     skills_only: bool,

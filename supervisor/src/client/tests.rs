@@ -151,6 +151,7 @@ fn the_recorded_runtime_directory_is_the_second_place_to_look() {
         managed: None,
         managed_dir: "/nowhere".into(),
         editor: None,
+        multiplex: None,
     };
     let profile = hermes_protocol::ProfileName::default_profile();
     let instance = instance::Instance::acquire(&home, &profile, Vec::new(), &elsewhere).unwrap();

@@ -3,61 +3,67 @@
 use std::collections::BTreeMap;
 
 use hermes_protocol::ProfileName;
+use hermes_protocol::config::{ProfileConfig, RawClaim};
+use hermes_protocol::latest::{Claim, Problem, Report};
 use sha2::{Digest as _, Sha256};
 
 use super::profiles::Examined;
 use super::{Finding, Grade, Section};
+use crate::app::claims::{self, Claims};
 
 /// Variables whose value identifies one profile though two gateways may hold them without harm to each other's connection.
 const IDENTITIES: [&str; 2] = ["API_SERVER_KEY", "WEBHOOK_SECRET"];
 
-/// One credential of one profile, its value hashed.
-struct Held<'a> {
-    profile: &'a ProfileName,
-    /// Platform or variable, for people.
-    what: String,
-    /// File and key, or variable.
-    source: String,
-    exclusive: bool,
-}
-
 pub(super) fn check(examined: &[Examined]) -> Vec<Finding> {
-    let mut by_hash: BTreeMap<[u8; 32], Vec<Held<'_>>> = BTreeMap::new();
-    for one in examined {
-        let Some(config) = &one.config else { continue };
-        for claim in &config.claims {
-            let hash = hash(&[&claim.platform, &claim.scope, claim.identity.expose()]);
-            let (what, source) = (claim.platform.clone(), claim.source.clone());
-            by_hash.entry(hash).or_default().push(Held { profile: &one.name, what, source, exclusive: true });
-        }
+    // The order in which a start compares them.
+    let mut order: Vec<&Examined> = examined.iter().collect();
+    order.sort_by_key(|one| (!one.name.is_default(), &one.name));
+    let reports: Vec<(ProfileName, u64, Report)> =
+        order.iter().filter_map(|one| Some((one.name.clone(), 1, report(one.config.as_ref()?)))).collect();
+    let compared: Vec<_> =
+        reports.iter().map(|(name, generation, report)| (name.clone(), *generation, report)).collect();
+    let found = claims::compare(&compared, &mut Claims::default()).objections;
+    let mut findings: Vec<Finding> = found.into_iter().map(|(_, problem)| exclusive(problem)).collect();
+    let mut by_hash: BTreeMap<[u8; 32], Vec<(&ProfileName, &str)>> = BTreeMap::new();
+    for one in &order {
         for name in IDENTITIES {
-            let Some(value) = config.env.get(name).filter(|value| !value.is_empty()) else { continue };
-            let held =
-                Held { profile: &one.name, what: name.to_owned(), source: name.to_owned(), exclusive: false };
-            by_hash.entry(hash(&["env", name, value])).or_default().push(held);
+            let value = one.config.as_ref().and_then(|config| config.env.get(name)).filter(|v| !v.is_empty());
+            if let Some(value) = value {
+                by_hash.entry(hash(&["env", name, value])).or_default().push((&one.name, name));
+            }
         }
     }
-    let shared = by_hash.into_values().filter(|held| held.iter().any(|h| h.profile != held[0].profile));
-    let mut findings: Vec<Finding> = shared.map(|held| finding(&held)).collect();
-    findings.sort_by(|a, b| a.message.cmp(&b.message));
+    let mut shared: Vec<Finding> =
+        by_hash.into_values().filter(|held| held.len() > 1).map(|held| identity(&held)).collect();
+    shared.sort_by(|a, b| a.message.cmp(&b.message));
+    findings.extend(shared);
     findings
 }
 
-fn finding(held: &[Held<'_>]) -> Finding {
-    let mut names: Vec<&str> = held.iter().map(|h| h.profile.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
-    let sources: Vec<String> = held.iter().map(|h| format!("{} ({})", h.source, h.profile)).collect();
-    let first = &held[0];
-    let (grade, message, next) = if first.exclusive {
-        let message = format!("profiles {} have the same {} credential", quoted.join(" and "), first.what);
-        (Grade::Failure, message, "give each profile a bot of its own, or remove it from all but one")
-    } else {
-        let message = format!("profiles {} have the same {}", quoted.join(" and "), first.what);
-        (Grade::Warning, message, "give each profile its own: who has it can talk to all of them")
+/// What a worker would claim.
+fn report(config: &ProfileConfig) -> Report {
+    let claim = |raw: &RawClaim| Claim {
+        platform: raw.platform.clone(),
+        identity: hash(&[&raw.platform, &raw.scope, raw.identity.expose()]),
+        source: raw.source.clone(),
     };
-    Finding::new(Section::Profiles, grade, "duplicate_credential", message).at(sources.join(", ")).next(next)
+    Report { claims: config.claims.iter().map(claim).collect(), ..Report::default() }
+}
+
+fn exclusive(problem: Problem) -> Finding {
+    let mut found = Finding::new(Section::Profiles, Grade::Failure, "duplicate_credential", problem.message)
+        .at(problem.file);
+    found.next = problem.fix;
+    found
+}
+
+fn identity(held: &[(&ProfileName, &str)]) -> Finding {
+    let quoted: Vec<String> = held.iter().map(|(profile, _)| format!("'{profile}'")).collect();
+    let sources: Vec<String> = held.iter().map(|(profile, name)| format!("{name} ({profile})")).collect();
+    let message = format!("profiles {} have the same {}", quoted.join(" and "), held[0].1);
+    Finding::new(Section::Profiles, Grade::Warning, "duplicate_credential", message)
+        .at(sources.join(", "))
+        .next("give each profile its own: who has it can talk to all of them")
 }
 
 fn hash(parts: &[&str]) -> [u8; 32] {

@@ -1,16 +1,16 @@
 //! The gateway itself: does the lock tell the same as the PID record, the socket and the status; are its addresses free.
 
-use std::net::{TcpListener, ToSocketAddrs as _};
-
 use hermes_protocol::ProfileName;
 use hermes_protocol::contract::gateway_status::state;
-use hermes_protocol::latest::Severity;
+use hermes_protocol::latest::{ListenerSetting, Severity};
 
 use super::profiles::Examined;
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::client::ClientError;
 use crate::desired::Desired;
 use crate::instance::{self, Liveness};
+use crate::predecessor::Predecessor;
+use crate::premises::Premises;
 use crate::status::collect::read_status;
 
 fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Finding {
@@ -20,17 +20,16 @@ fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Find
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let root = &patient.root;
     let mut findings = Vec::new();
+    if let Some(predecessor) = Predecessor::find(root.path()) {
+        let next = "`hermes gateway run --replace` takes over";
+        findings.push(finding(Grade::Warning, "foreign_gateway", format!("{predecessor} runs")).next(next));
+        return findings;
+    }
     match instance::probe(root.path()) {
         Liveness::Running { record } => {
             let pid = record.as_ref().map(|r| format!(" (PID {})", r.pid)).unwrap_or_default();
-            let foreign = record.as_ref().is_some_and(|r| r.schema.is_none());
             match &patient.status {
                 Ok(status) => findings.extend(answering(patient, status, &pid)),
-                Err(_) if foreign => {
-                    let message = format!("a gateway of the Python program holds the lock{pid}");
-                    let next = "stop it (`systemctl --user stop hermes-gateway`, or its terminal) before starting this one";
-                    findings.push(finding(Grade::Warning, "foreign_gateway", message).next(next));
-                }
                 Err(e) => {
                     let message = format!("a gateway holds the lock{pid} and does not answer: {e}");
                     findings.push(finding(Grade::Failure, "no_answer", message).next(e.hint()));
@@ -147,44 +146,32 @@ fn unknown_stopped(patient: &Patient<'_>) -> Vec<Finding> {
     vec![finding(Grade::Warning, "stopped_unknown", message).at(patient.root.desired_state()).next(next)]
 }
 
-/// Whether the configured addresses can be bound; not asked while our own gateway holds them.
-pub(super) fn ports(patient: &Patient<'_>, examined: &[Examined]) -> Vec<Finding> {
-    if patient.gateway_runs() {
-        return Vec::new();
-    }
-    let settings = examined.iter().filter_map(|e| Some((&e.name, e.config.as_ref()?.gateway.as_ref()?)));
+/// What a start would meet beside the files: the judge of `gateway check`.
+pub(super) fn premises(patient: &Patient<'_>, examined: &[Examined]) -> Vec<Finding> {
+    let settings_of =
+        |one: &Examined| one.config.as_ref()?.gateway.clone().map(|settings| (one.name.clone(), settings));
+    let multiplexed = examined
+        .iter()
+        .filter_map(settings_of)
+        .any(|(name, settings)| name.is_default() && settings.multiplex);
     let mut findings = Vec::new();
-    let mut seen = Vec::new();
-    for (name, settings) in settings {
-        for listener in settings.listeners.iter().filter(|l| l.port != 0) {
-            let host = listener.host.clone().unwrap_or_else(|| "0.0.0.0".to_owned());
-            if seen.contains(&(host.clone(), listener.port)) {
-                continue;
-            }
-            seen.push((host.clone(), listener.port));
-            let address = format!("{host}:{}", listener.port);
-            let bound = match (host.as_str(), listener.port).to_socket_addrs().map(|mut all| all.next()) {
-                Ok(Some(address)) => TcpListener::bind(address).map(drop),
-                Ok(None) => Err(std::io::Error::from(std::io::ErrorKind::AddrNotAvailable)),
-                Err(e) => Err(e),
-            };
-            let found = match bound {
-                Ok(()) => {
-                    finding(Grade::Good, "port", format!("{address} is free for {}", listener.platform))
-                        .of(name)
-                }
-                Err(e) => finding(
-                    Grade::Failure,
-                    "port",
-                    format!("{address} cannot be bound for {}: {e}", listener.platform),
-                )
-                .of(name)
-                .at(&listener.source)
-                .next(format!(
-                    "find who holds it (`ss -ltnp 'sport = :{}'`), or choose another port",
-                    listener.port
-                )),
-            };
+    for (name, settings) in examined.iter().filter_map(settings_of) {
+        if multiplexed && !name.is_default() {
+            continue;
+        }
+        let premises = Premises { root: &patient.root, profile: &name, env: patient.env };
+        let mut problems = if name.is_default() { premises.problems() } else { Vec::new() };
+        let addresses = premises.addresses(&settings);
+        if addresses.is_empty() && !patient.gateway_runs() && !settings.listeners.is_empty() {
+            let port = |l: &ListenerSetting| format!("{}:{}", l.host.as_deref().unwrap_or("*"), l.port);
+            let all: Vec<_> = settings.listeners.iter().map(port).collect();
+            findings.push(finding(Grade::Good, "port", format!("free: {}", all.join(", "))).of(&name));
+        }
+        problems.extend(addresses);
+        for problem in problems {
+            let code = if problem.platform.is_some() { "port" } else { "premises" };
+            let mut found = finding(Grade::Failure, code, problem.message).of(&name).at(&problem.file);
+            found.next = problem.fix;
             findings.push(found);
         }
     }

@@ -2,15 +2,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use camino::Utf8Path;
-use hermes_protocol::config::{self, Input, MAX_FILE_LEN, ProfileConfig};
-use hermes_protocol::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
+use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::latest::{GatewaySettings, Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName};
 
 use super::{Finding, Grade, Patient, Repair, Section};
-use crate::disk;
 use crate::home::Selection;
-use crate::settings::judge::{Pinned, listeners};
+use crate::settings::judge::Part;
 use crate::setup::{self, Lack};
 
 /// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
@@ -65,29 +63,15 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
     (findings, examined)
 }
 
-/// Reads both files as the profile's worker would. `settings` of the default profile with multiplexing make it a secondary.
+/// Judges both files as the profile's worker would. `settings` of the default profile with multiplexing make it a secondary.
 fn read(
     patient: &Patient<'_>,
     name: &ProfileName,
     settings: Option<&GatewaySettings>,
 ) -> (Option<ProfileConfig>, Vec<Problem>) {
-    let home = patient.root.profile(name);
-    let bytes = |path: &Utf8Path| disk::read_bounded(path, MAX_FILE_LEN + 1).ok();
-    let (yaml, env) = (bytes(&home.config()), bytes(&home.env_file()));
-    let multiplexed = settings.filter(|s| s.multiplex);
-    let listeners: Vec<BoundListener> = multiplexed.map(listeners).unwrap_or_default();
-    // Files of an administrator that cannot be read are the worker's to complain about.
-    let pinned = Pinned::read(&patient.env.managed_dir).unwrap_or_default();
-    let input = Input {
-        profile: name,
-        role: if multiplexed.is_some() { Role::Secondary } else { Role::Primary },
-        multiplex: None,
-        listeners: &listeners,
-        home: &home,
-        yaml: yaml.as_deref(),
-        env: env.as_deref(),
-    };
-    let loaded = config::load_pinned(input, pinned.pins());
+    let part =
+        if name.is_default() { Part::primary(patient.env) } else { Part::beside(settings, patient.env) };
+    let loaded = part.look(name, &patient.root.profile(name));
     (loaded.config, loaded.problems)
 }
 

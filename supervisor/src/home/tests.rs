@@ -27,6 +27,7 @@ fn place() -> Place {
         managed: None,
         managed_dir: "/nowhere".into(),
         editor: None,
+        multiplex: None,
     };
     Place { _dir: dir, env }
 }

@@ -96,6 +96,11 @@ fn unit_dir(env: &Surroundings) -> Option<Utf8PathBuf> {
     env.user_home.as_ref().map(|home| home.join(".config/systemd/user"))
 }
 
+/// Whether a unit of that name is installed for the user.
+pub(crate) fn is_installed(name: &str, env: &Surroundings) -> bool {
+    unit_dir(env).is_some_and(|dir| dir.join(name).is_file())
+}
+
 /// The profile's unit, if one is installed.
 pub(crate) fn unit(profile: &ProfileName, env: &Surroundings) -> Option<Unit> {
     let path = unit_dir(env)?.join(unit_name(profile));

@@ -116,11 +116,23 @@ pub struct BindFailure {
     pub source: String,
     /// What the system said.
     pub error: io::Error,
+    /// Who has it, where that is known.
+    pub holder: Option<String>,
+}
+
+impl BindFailure {
+    /// The key or variable that decides the address, and the file in which it stands.
+    pub fn key(&self) -> (String, &str) {
+        let (key, file) = self.source.split_once(" in ").unwrap_or(("", &self.source));
+        let decides = |end: &str| key.to_ascii_lowercase().ends_with(end);
+        let decides = decides("port") || decides("listen");
+        (if decides { key.to_owned() } else { format!("platforms.{}.port", self.platform) }, file)
+    }
 }
 
 impl fmt::Display for BindFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { platform, address, port, source, error } = self;
+        let Self { platform, address, port, source, error, holder } = self;
         let key =
             if error.kind() == io::ErrorKind::AddrInUse || error.kind() == io::ErrorKind::PermissionDenied {
                 "port"
@@ -128,7 +140,8 @@ impl fmt::Display for BindFailure {
                 "host"
             };
         if error.kind() == io::ErrorKind::AddrInUse {
-            write!(f, "Port {port} already in use. ")?;
+            let by = holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default();
+            write!(f, "Port {port} already in use{by}. ")?;
         }
         write!(f, "Set platforms.{platform}.{key} in config.yaml to a different value")?;
         write!(f, " (cannot listen on `{address}`, from {source}: {error})")
@@ -300,6 +313,7 @@ fn failure(key: &Key, setting: &ListenerSetting, error: io::Error) -> BindFailur
         port: key.port,
         source: setting.source.clone(),
         error,
+        holder: None,
     }
 }
 
@@ -321,10 +335,19 @@ fn merge(settings: &[ListenerSetting]) -> Vec<(Key, Vec<String>, &ListenerSettin
 }
 
 fn bind_all(key: &Key, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>> {
-    let mut one = |address, dual_stack| match inherited.claim(address, dual_stack, key.platform.as_deref()) {
+    let one = |address, dual_stack| match inherited.claim(address, dual_stack, key.platform.as_deref()) {
         Some(listener) => Ok(listener),
         None => bind_one(address, dual_stack),
     };
+    each_address(key, one, TcpListener::local_addr)
+}
+
+/// Does `one` with every address that a key stands for.
+fn each_address<S>(
+    key: &Key,
+    mut one: impl FnMut(SocketAddr, bool) -> io::Result<S>,
+    address_of: impl Fn(&S) -> io::Result<SocketAddr>,
+) -> io::Result<Vec<S>> {
     let Some(host) = &key.host else {
         let mut any = |ip: IpAddr| one(SocketAddr::new(ip, key.port), true);
         return any(Ipv6Addr::UNSPECIFIED.into())
@@ -338,11 +361,11 @@ fn bind_all(key: &Key, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>
     if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(vec![one(SocketAddr::new(ip, key.port), false)?]);
     }
-    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut sockets: Vec<S> = Vec::new();
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for mut address in (host.as_str(), key.port).to_socket_addrs()? {
         if let Some(first) = sockets.first() {
-            address.set_port(first.local_addr()?.port());
+            address.set_port(address_of(first)?.port());
         }
         match one(address, false) {
             Ok(socket) => sockets.push(socket),
@@ -354,6 +377,12 @@ fn bind_all(key: &Key, inherited: &mut Inherited) -> io::Result<Vec<TcpListener>
 }
 
 fn bind_one(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let socket = bind_socket(address, dual_stack)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_socket(address: SocketAddr, dual_stack: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
@@ -363,8 +392,47 @@ fn bind_one(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     configure(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+/// Finds out which addresses could be had, and takes none: no socket ever listens, so nobody connects to it, and a gateway that
+/// starts at the same moment is not in its way.
+#[derive(Debug, Default)]
+pub struct Trial {
+    /// What was asked for already; two that overlap cannot both be had.
+    asked: Vec<SocketAddr>,
+}
+
+impl Trial {
+    /// Tries every address the settings ask for; those that could not be had.
+    pub fn listeners(&mut self, settings: &[ListenerSetting]) -> Vec<BindFailure> {
+        let mut failures = Vec::new();
+        for (key, _, setting) in &merge(settings) {
+            let one = |address, dual_stack| self.one(address, dual_stack);
+            if let Err(error) = each_address(key, one, |address| Ok(*address)) {
+                failures.push(failure(key, setting, error));
+            }
+        }
+        failures
+    }
+
+    /// Tries one address.
+    pub fn address(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.one(address, false).map(drop)
+    }
+
+    fn one(&mut self, address: SocketAddr, dual_stack: bool) -> io::Result<SocketAddr> {
+        let overlaps = |other: &SocketAddr| {
+            let any = other.ip().is_unspecified() || address.ip().is_unspecified();
+            other.port() == address.port() && address.port() != 0 && (any || other.ip() == address.ip())
+        };
+        if self.asked.iter().any(overlaps) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let bound = bind_socket(address, dual_stack)?.local_addr()?;
+        self.asked.push(address);
+        Ok(bound.as_socket().unwrap_or(address))
+    }
 }
 
 /// Options of client connections. Linux copies them from the listening socket, which saves four system calls a connection.

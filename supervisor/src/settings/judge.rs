@@ -1,40 +1,22 @@
-//! What a start would say about a profile's two files, without starting anything.
+//! What a start would say about a profile's two files, without starting anything: looked at here, judged where a worker's are.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::{self, Input, Loaded, MAX_FILE_LEN, Pins};
+use hermes_protocol::config::judge::{Case, Files, Found, judge};
+use hermes_protocol::config::{Loaded, MAX_FILE_LEN};
 use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 
-use super::error::SettingsError;
-use super::file::bytes;
 use crate::disk;
+use crate::home::Surroundings;
 
-/// An administrator's two files.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pinned {
-    dir: Utf8PathBuf,
-    yaml: Option<Vec<u8>>,
-    env: Option<Vec<u8>>,
-}
-
-impl Pinned {
-    pub(crate) fn read(dir: &Utf8Path) -> Result<Self, SettingsError> {
-        let (yaml, env) = (bytes(&dir.join("config.yaml"))?, bytes(&dir.join(".env"))?);
-        Ok(Self { dir: dir.to_owned(), yaml, env })
-    }
-
-    pub(crate) fn pins(&self) -> Option<Pins<'_>> {
-        let any = self.yaml.is_some() || self.env.is_some();
-        any.then(|| Pins { dir: &self.dir, yaml: self.yaml.as_deref(), env: self.env.as_deref() })
-    }
-}
-
-/// The part a profile plays: with multiplexing, one beside the default profile.
+/// The part a profile plays, below what an administrator pinned: the gateway's own, with listeners, or, with multiplexing, one
+/// beside the default profile.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     role: Role,
+    multiplex: Option<bool>,
     listeners: Vec<BoundListener>,
-    pinned: Pinned,
+    pinned_dir: Utf8PathBuf,
 }
 
 impl Part {
@@ -43,40 +25,87 @@ impl Part {
         self.role == Role::Primary
     }
 
-    /// As the default profile's files have it now, below what an administrator pinned.
-    pub(crate) fn of(root: &RootHome, profile: &ProfileName, pinned: Pinned) -> Self {
-        let alone = Self { role: Role::Primary, listeners: Vec::new(), pinned };
-        if profile.is_default() {
-            return alone;
+    /// The part of the default profile, and of one that runs alone.
+    pub(crate) fn primary(env: &Surroundings) -> Self {
+        Self {
+            role: Role::Primary,
+            multiplex: env.multiplex,
+            listeners: Vec::new(),
+            pinned_dir: env.managed_dir.clone(),
         }
-        let name = ProfileName::default_profile();
-        let home = root.profile(&name);
-        let bytes = |path| disk::read_bounded(path, MAX_FILE_LEN + 1).ok();
-        let (yaml, env) = (bytes(&home.config()), bytes(&home.env_file()));
-        let loaded = alone.load(&name, &home, yaml.as_deref(), env.as_deref());
-        let settings = loaded.config.and_then(|config| config.gateway).filter(|settings| settings.multiplex);
-        match settings {
-            Some(settings) => Self { role: Role::Secondary, listeners: listeners(&settings), ..alone },
+    }
+
+    /// The part of another profile, where the default profile has these settings; alone without multiplexing.
+    pub(crate) fn beside(settings: Option<&GatewaySettings>, env: &Surroundings) -> Self {
+        let alone = Self::primary(env);
+        match settings.filter(|settings| settings.multiplex) {
+            Some(settings) => Self { role: Role::Secondary, listeners: listeners(settings), ..alone },
             None => alone,
         }
     }
 
-    /// What a start would make of these bytes.
-    pub(crate) fn load(
-        &self,
-        profile: &ProfileName,
-        home: &ProfileHome,
-        yaml: Option<&[u8]>,
-        env: Option<&[u8]>,
-    ) -> Loaded {
-        let input =
-            Input { profile, role: self.role, multiplex: None, listeners: &self.listeners, home, yaml, env };
-        config::load_pinned(input, self.pinned.pins())
+    /// As the default profile's files have it now.
+    pub(crate) fn of(root: &RootHome, profile: &ProfileName, env: &Surroundings) -> Self {
+        if profile.is_default() {
+            Self::primary(env)
+        } else {
+            Self::beside(settings(root, env).as_ref(), env)
+        }
+    }
+
+    /// What a start would make of the files as they are.
+    pub(crate) fn look(&self, profile: &ProfileName, home: &ProfileHome) -> Loaded {
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = fs_err::metadata(home.env_file()).ok().map(|found| found.mode());
+        let fault = match nix::unistd::access(home.path().as_std_path(), nix::unistd::AccessFlags::W_OK) {
+            Ok(()) => None,
+            // A start makes it.
+            Err(nix::errno::Errno::ENOENT) if profile.is_default() => None,
+            Err(error) => Some(error.desc().to_owned()),
+        };
+        let files = Files {
+            yaml: read(&home.config()),
+            env: read(&home.env_file()),
+            env_mode: mode,
+            home_fault: fault,
+            ..self.pinned()
+        };
+        self.judge(profile, home, &files)
+    }
+
+    /// What a start would make of these texts.
+    pub(crate) fn load(&self, profile: &ProfileName, home: &ProfileHome, yaml: &str, env: &str) -> Loaded {
+        let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
+        self.judge(profile, home, &Files { yaml: bytes(yaml), env: bytes(env), ..self.pinned() })
+    }
+
+    fn pinned(&self) -> Files<Vec<u8>> {
+        Files {
+            pinned_yaml: read(&self.pinned_dir.join("config.yaml")),
+            pinned_env: read(&self.pinned_dir.join(".env")),
+            pinned_dir: self.pinned_dir.clone(),
+            ..Files::default()
+        }
+    }
+
+    fn judge(&self, profile: &ProfileName, home: &ProfileHome, files: &Files<Vec<u8>>) -> Loaded {
+        let (role, multiplex, listeners) = (self.role, self.multiplex, self.listeners.as_slice());
+        judge(Case { profile, home, role, multiplex, listeners }, files)
     }
 }
 
+fn read(path: &Utf8Path) -> Found<Vec<u8>> {
+    Found::of(disk::read_bounded(path, MAX_FILE_LEN + 1), path)
+}
+
+/// The settings of the default profile's files; `None` where they cannot be used.
+pub(crate) fn settings(root: &RootHome, env: &Surroundings) -> Option<GatewaySettings> {
+    let name = ProfileName::default_profile();
+    Part::primary(env).look(&name, &root.profile(&name)).config?.gateway
+}
+
 /// The listeners a gateway with these settings would have.
-pub(crate) fn listeners(settings: &GatewaySettings) -> Vec<BoundListener> {
+fn listeners(settings: &GatewaySettings) -> Vec<BoundListener> {
     let bound = |setting: &ListenerSetting| BoundListener {
         address: format!("{}:{}", setting.host.as_deref().unwrap_or("0.0.0.0"), setting.port),
         host: setting.host.clone(),

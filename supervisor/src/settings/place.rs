@@ -8,12 +8,14 @@ use hermes_protocol::config::path::{KeyPath, Segment};
 use super::{As, Draft, Note, SettingsError};
 
 impl Draft {
-    /// Where a key is really kept: `model.api_base` is `model.base_url`, and `model` is `model.default` where `model` has other
+    /// Where a key is really kept: `model.api_base` is `model.base_url`, `model.model` is `model.default`, and `model` is `model.default` where `model` has other
     /// keys too.
     pub(super) fn stored_as(&self, path: &KeyPath, how: As) -> KeyPath {
         let model = |key: &str| KeyPath::of(["model", key].map(Segment::plain));
         match path.texts().as_slice() {
             ["model", "api_base"] => model("base_url"),
+            // 0.19.0 and we read the one; what is written under the others is in force only as long as that is not set.
+            ["model", "model" | "name"] => model("default"),
             ["model"] if how != As::Json && self.document.shape(path) == Shape::Mapping => model("default"),
             _ => path.clone(),
         }

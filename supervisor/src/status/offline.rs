@@ -11,6 +11,7 @@ use super::collect::read_status;
 use crate::client::{Client, ClientError};
 use crate::home::Surroundings;
 use crate::instance::{self, Liveness};
+use crate::predecessor::Predecessor;
 use crate::{desired, watch};
 
 /// The gateway's part from the lock and the PID record. `why` is what asking it ended with.
@@ -46,6 +47,17 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
         message,
         fix,
     };
+    if let Some(predecessor) = Predecessor::find(root.path()) {
+        "running".clone_into(&mut gateway.state);
+        (gateway.pid, gateway.version) = (Some(predecessor.pid), Some("the Python program".to_owned()));
+        let fix = format!("`{}` takes over from it", predecessor.take_over());
+        gateway.problems.push(problem(
+            "foreign_gateway",
+            format!("{predecessor} runs for this home"),
+            Some(fix),
+        ));
+        return GatewayStatus { schema: SCHEMA, gateway, profiles: Vec::new() };
+    }
     match liveness {
         Liveness::Stopped => {}
         Liveness::Running { record } => {
@@ -58,7 +70,12 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
                 gateway.runtime_dir = record.runtime_dir.map(Into::into);
             }
             let message = format!("the gateway holds its lock and does not answer: {why}");
-            gateway.problems.push(problem("no_answer", message, Some(why.hint())));
+            // "Start it" would only say that it runs.
+            let fix = match why {
+                ClientError::NobodyThere { .. } => "`hermes gateway run --replace` takes over".to_owned(),
+                why => why.hint(),
+            };
+            gateway.problems.push(problem("no_answer", message, Some(fix)));
         }
         Liveness::Unknown { reason } => {
             let message = format!("whether a gateway runs cannot be seen: {reason}");
@@ -123,10 +140,18 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
         return None;
     }
     let home = root.profile(name);
-    let Liveness::Running { record } = instance::probe(home.path()) else { return None };
-    let pid = record.map(|r| r.pid);
-    let reason =
-        format!("has a gateway of its own{}", pid.map(|p| format!(" (PID {p})")).unwrap_or_default());
+    let (pid, reason) = match (Predecessor::find(home.path()), instance::probe(home.path())) {
+        (Some(predecessor), _) => {
+            let fix = predecessor.take_over();
+            (Some(predecessor.pid), format!("has a gateway of its own, {predecessor}; `{fix}` takes over"))
+        }
+        (None, Liveness::Running { record }) => {
+            let pid = record.map(|r| r.pid);
+            let who = pid.map(|p| format!(" (PID {p})")).unwrap_or_default();
+            (pid, format!("has a gateway of its own{who}"))
+        }
+        (None, _) => return None,
+    };
     let request = ClientRequest::Status { profile: Some(name.clone()) };
     let answer = Client::connect(home.path(), env).and_then(|client| client.status(&request));
     let told = answer.ok().and_then(Result::ok);
@@ -205,6 +230,7 @@ mod tests {
             managed: None,
             managed_dir: "/nowhere".into(),
             editor: None,
+            multiplex: None,
         };
         let root = RootHome::new(path.join("root"));
         let coder = root.profile(&"coder".parse().unwrap());

@@ -86,12 +86,17 @@ pub fn banner(status: &GatewayStatus) -> String {
     let bad: Vec<Profile> = status
         .profiles
         .iter()
-        .filter(|p| p.desired == "running" && !p.ready && p.state != state::STARTING)
+        .filter(|p| p.desired == "running" && (is_impaired(p) || (!p.ready && p.state != state::STARTING)))
         .cloned()
         .collect();
     text += &problems(&bad);
     text += "  Press Ctrl+C to stop\n";
     text
+}
+
+/// Whether it serves, but not with everything that its files ask for.
+fn is_impaired(profile: &Profile) -> bool {
+    profile.ready && profile.problems.iter().any(|problem| problem.severity == Severity::Platform)
 }
 
 /// One problem: what, where, what to do.
@@ -167,7 +172,10 @@ fn problems(profiles: &[Profile]) -> String {
             text += &problem(Some(&profile.name), p);
         }
         for (name, platform) in &profile.platforms {
-            if let (Some(_), Some(message)) = (profile.pid, &platform.error_message) {
+            let said = |message: &String| profile.problems.iter().any(|problem| problem.message == *message);
+            if let (Some(_), Some(message)) =
+                (profile.pid, platform.error_message.as_ref().filter(|m| !said(m)))
+            {
                 let mark = if platform.state == "fatal" { "✗" } else { "⚠" };
                 let _ =
                     writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{FromWorker, Heartbeat, Prepare, Problem, Report, Severity, ToWorker};
+use hermes_protocol::latest::{FromWorker, Heartbeat, Prepare, Problem, Report, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -157,7 +157,15 @@ impl Actor {
             }
             Command::Quiesce(on) => {
                 self.quiesced = on;
-                let generations: Vec<u64> = self.links.keys().copied().collect();
+                // Who is not admitted yet has no turns, and is told with the admission.
+                let has_turns = |child: &&state::Child| {
+                    !matches!(
+                        child.phase,
+                        state::Phase::Spawned | state::Phase::Reported | state::Phase::Refused
+                    )
+                };
+                let generations: Vec<u64> =
+                    self.state.children().filter(has_turns).map(|child| child.generation).collect();
                 for generation in generations {
                     self.send(generation, ToWorker::Quiesce { on });
                 }
@@ -277,9 +285,15 @@ impl Actor {
     fn log(&mut self, before: &State) {
         let (from, to) = (before.observed(), self.state.observed());
         let generation_of = |state: &State| state.current().map(|child| child.generation);
+        let process_of =
+            |state: &State| state.current().and_then(|child| Some((child.generation, child.pid?)));
         let generation = generation_of(&self.state).unwrap_or(self.state.target_generation());
-        if from != to {
+        // Since when this very process is in this state: another process begins anew.
+        let another = process_of(&self.state).is_some() && process_of(before) != process_of(&self.state);
+        if from != to || another {
             self.since = SystemTime::now();
+        }
+        if from != to {
             tracing::info!(generation, "{from} → {to}: {}", self.state.cause());
         } else if generation_of(before) != generation_of(&self.state) && self.state.current().is_some() {
             tracing::info!(
@@ -473,7 +487,7 @@ impl Actor {
 fn worst(problems: &[Problem]) -> Option<Why> {
     problems
         .iter()
-        .filter(|problem| problem.severity >= Severity::Profile)
+        .filter(|problem| problem.severity.stops_profile())
         .max_by_key(|p| p.severity)
         .map(Why::from)
 }

@@ -12,6 +12,7 @@ use hermes_protocol::{ProfileHome, ProfileName, env};
 pub(crate) struct Environment {
     passed: Vec<CString>,
     shared: Vec<(String, CString)>,
+    examined: bool,
 }
 
 impl Environment {
@@ -21,7 +22,12 @@ impl Environment {
             .filter(|(name, _)| name.to_str().is_some_and(env::is_allowed))
             .filter_map(|(name, value)| assignment(name.as_bytes(), &value))
             .collect();
-        Self { passed, shared: Vec::new() }
+        Self { passed, shared: Vec::new(), examined: false }
+    }
+
+    /// From now on workers are only examined: they report and write nothing.
+    pub(crate) fn examine(&mut self) {
+        self.examined = true;
     }
 
     /// Replaces the shared variables. `value` looks a name up. Returns whether workers started before lack something now.
@@ -51,7 +57,8 @@ impl Environment {
         ];
         let own = own.into_iter().filter_map(|(name, value)| assignment(name.as_bytes(), OsStr::new(value)));
         let shared = self.shared.iter().map(|(_, assignment)| assignment.clone());
-        self.passed.iter().cloned().chain(shared).chain(own).collect()
+        let examined = self.examined.then(|| assignment(env::EXAMINED.as_bytes(), OsStr::new("1"))).flatten();
+        self.passed.iter().cloned().chain(shared).chain(own).chain(examined).collect()
     }
 }
 

@@ -8,10 +8,30 @@ use camino::Utf8Path;
 use hermes_protocol::endpoint::{DATA_BACKLOG, DIR_MODE, SOCKET_MODE};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::disk;
+
 /// Makes the directory, or verifies that an existing one is ours alone.
 pub(crate) fn prepare_directory(path: &Utf8Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)?;
     let found = fs_err::symlink_metadata(path)?;
+    expect_ours(path, &found)?;
+    if found.mode() & 0o777 != DIR_MODE {
+        // Ours, but open to others: whoever made it before may have put something in.
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(DIR_MODE))?;
+    }
+    Ok(())
+}
+
+/// What [`prepare_directory`] would say, without doing it.
+pub(crate) fn could_prepare(path: &Utf8Path) -> io::Result<()> {
+    match fs_err::symlink_metadata(path) {
+        Ok(found) => expect_ours(path, &found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk::could_make(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn expect_ours(path: &Utf8Path, found: &std::fs::Metadata) -> io::Result<()> {
     let uid = nix::unistd::geteuid().as_raw();
     if !found.is_dir() {
         return Err(refused(format!("`{path}` is not a directory; remove it")));
@@ -21,10 +41,6 @@ pub(crate) fn prepare_directory(path: &Utf8Path) -> io::Result<()> {
             "`{path}` belongs to user {}, not to {uid}; remove it or set XDG_RUNTIME_DIR to a directory of your own",
             found.uid()
         )));
-    }
-    if found.mode() & 0o777 != DIR_MODE {
-        // Ours, but open to others: whoever made it before may have put something in.
-        fs_err::set_permissions(path, std::fs::Permissions::from_mode(DIR_MODE))?;
     }
     Ok(())
 }

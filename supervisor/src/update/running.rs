@@ -59,15 +59,27 @@ fn flag(profile: &ProfileName) -> String {
     if profile.is_default() { String::new() } else { format!(" -p {profile}") }
 }
 
+/// The unit that a process runs in, and whether it is the user's own.
+pub(crate) fn unit_of(pid: u32) -> Option<(String, bool)> {
+    let group = disk::read_start(Utf8Path::new(&format!("/proc/{pid}/cgroup")), CGROUP).ok()?;
+    unit(&String::from_utf8_lossy(&group))
+}
+
+/// The same, by the text of its control group.
+fn unit(cgroup: &str) -> Option<(String, bool)> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let unit =
+        path.rsplit('/').next().filter(|unit| unit.ends_with(".service") && unit.contains("hermes"))?;
+    Some((unit.to_owned(), path.contains("/user@")))
+}
+
 /// The command that restarts a gateway, by the control group it runs in: a service manager's unit is restarted by that.
 fn restart(profile: &ProfileName, cgroup: &str) -> String {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-    let unit = path.rsplit('/').next().filter(|unit| unit.ends_with(".service"));
     let flag = flag(profile);
     // The user's own manager is a service too; what a terminal or a cron job starts stands in its scopes or in other units.
-    match unit.filter(|unit| unit.contains("hermes")) {
-        Some(unit) if path.contains("/user@") => format!("systemctl --user restart {unit}"),
-        Some(unit) => format!("sudo systemctl restart {unit}"),
+    match unit(cgroup) {
+        Some((unit, true)) => format!("systemctl --user restart {unit}"),
+        Some((unit, false)) => format!("sudo systemctl restart {unit}"),
         None => format!("hermes gateway run --replace{flag}"),
     }
 }

@@ -126,7 +126,10 @@ fn everything_wrong_at_once_is_found_and_nothing_is_touched() {
     assert!(!home.root().join("active_profile").exists());
     assert!(home.root().join("profiles/Upper").is_dir() && home.root().join("profiles/bare").is_dir());
     let two = masked(&home, &fixed.out);
-    assert!(two.contains("profiles 'one' and 'two' have the same telegram credential"), "{two}");
+    assert!(
+        two.contains("Profile 'one' and 'two' both configure telegram with the same credential"),
+        "{two}"
+    );
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn a_taken_port_is_named_with_its_place() {
     mode(&home.root(), 0o700);
     let ran = run(&home, &["doctor", "--json"]);
     assert_eq!((ran.code, found(&ran)), (Some(1), vec![pair("port", "default")]), "{ran:#?}");
-    assert!(ran.out.contains(&format!("127.0.0.1:{port} cannot be bound for webhook")));
+    assert!(ran.out.contains(&format!("Port {port} already in use by ")));
     drop(taken);
     run(&home, &["doctor"]).ok();
 }

@@ -99,7 +99,7 @@ fn a_start_of_the_gateway_does_not_follow_the_sticky_profile() {
     home.write("coder", "config.yaml", "model: [\n");
     run(&home, &["profile", "use", "coder"]).ok();
     let ran = run(&home, &["gateway", "check"]);
-    assert!(ran.err.contains("the sticky profile 'coder' is for other commands"), "{ran:#?}");
+    assert!(ran.err.contains("this is about the gateway of all profiles; `-p coder`"), "{ran:#?}");
     let own = run(&home, &["gateway", "check", "-p", "coder"]);
     assert!(own.code != Some(0) && !own.err.contains("sticky"), "{own:#?}");
 }

@@ -164,9 +164,15 @@ enum Next {
 
 /// The next message before there is anything to drain.
 async fn next(control: &mut Control, signals: &mut Signals) -> Result<Next, ControlError> {
-    tokio::select! {
-        message = control.receive() => Ok(Next::Message(message?)),
-        () = signals.terminated() => Ok(Next::Terminated),
+    loop {
+        tokio::select! {
+            message = control.receive() => match message? {
+                // There are no turns yet; what holds is said again with the admission.
+                ToWorker::Quiesce { .. } => {}
+                message => return Ok(Next::Message(message)),
+            },
+            () = signals.terminated() => return Ok(Next::Terminated),
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use hermes_protocol::config::judge::problem;
 use hermes_protocol::config::{self, Route};
 use hermes_protocol::latest::{Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName, env, exit};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
-use super::{problem, read_bounded};
+use super::read_bounded;
 use crate::children::{self, Owned};
 use crate::process::Environment;
 

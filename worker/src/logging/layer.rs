@@ -63,7 +63,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             other => other.as_str(),
         };
         let line = self.sink.line(level, &line::component(metadata.target()), &text);
-        self.sink.push(Target::Log, &line);
+        let bad = *metadata.level() <= tracing::Level::WARN;
+        self.sink.push(if bad { Target::Errors } else { Target::Log }, &line);
     }
 }
 

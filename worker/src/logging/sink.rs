@@ -28,18 +28,20 @@ const COUNTING_MS: u16 = 1000;
 const MAX_LEN: u64 = 5 * 1024 * 1024;
 const BACKUPS: u32 = 3;
 
-/// Which file a line is for.
+/// Which files a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// `gateway.log`
     Log,
-    /// `gateway.stderr.log`
+    /// `gateway.log` and `gateway.error.log`
+    Errors,
+    /// `gateway.error.log`
     Printed,
 }
 
 /// What happens to standard output and error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Output {
+pub(crate) enum Output {
     /// Descriptors 1 and 2 become a pipe into the second file.
     Captured,
     /// They stay, and standard error gets the log's lines too.
@@ -63,7 +65,7 @@ pub(super) struct Sink {
 #[derive(Default)]
 struct Queue {
     log: Vec<u8>,
-    printed: Vec<u8>,
+    errors: Vec<u8>,
     dropped: u64,
     /// Flushes asked for, and done.
     asked: u64,
@@ -107,7 +109,7 @@ impl Sink {
             printed,
             capture: Capture::default(),
             log: File::new(home.gateway_log()),
-            stderr: File::new(home.stderr_log()),
+            errors: File::new(home.error_log()),
         };
         std::thread::Builder::new().name("logs".to_owned()).stack_size(STACK).spawn(move || writer.run())?;
         Ok(sink)
@@ -152,15 +154,16 @@ impl Sink {
     /// Queues a line, or drops and counts it. Never waits for the disk.
     pub(super) fn push(&self, target: Target, line: &str) {
         let mut queue = lock(&self.queue);
-        let wake = queue.log.is_empty() && queue.printed.is_empty();
-        if queue.log.len() + queue.printed.len() + line.len() > MAX_WAITING {
+        let wake = queue.log.is_empty() && queue.errors.is_empty();
+        if queue.log.len() + queue.errors.len() + line.len() > MAX_WAITING {
             queue.dropped += 1;
         } else {
-            match target {
-                Target::Log => &mut queue.log,
-                Target::Printed => &mut queue.printed,
+            if target != Target::Printed {
+                queue.log.extend_from_slice(line.as_bytes());
             }
-            .extend_from_slice(line.as_bytes());
+            if target != Target::Log {
+                queue.errors.extend_from_slice(line.as_bytes());
+            }
         }
         drop(queue);
         if wake {
@@ -205,12 +208,14 @@ struct Writer {
     echo: bool,
     capture: Capture,
     log: File,
-    stderr: File,
+    errors: File,
 }
 
 impl Writer {
     fn run(mut self) {
         lock(&self.sink.queue).writer = Some(std::thread::current().id());
+        // People follow it before anything is wrong.
+        self.errors.make();
         loop {
             let timeout =
                 if self.capture.is_counting() { PollTimeout::from(COUNTING_MS) } else { PollTimeout::NONE };
@@ -272,11 +277,11 @@ impl Writer {
     }
 
     fn write_queue(&mut self) {
-        let (log, printed, dropped) = {
+        let (mut log, mut errors, dropped) = {
             let mut queue = lock(&self.sink.queue);
             (
                 std::mem::take(&mut queue.log),
-                std::mem::take(&mut queue.printed),
+                std::mem::take(&mut queue.errors),
                 std::mem::take(&mut queue.dropped),
             )
         };
@@ -290,27 +295,28 @@ impl Writer {
                 "gateway.logging",
                 &format!("{dropped} log lines were dropped: the disk did not keep up"),
             );
-            self.log.append(line.as_bytes(), max_len, backups, &self.sink);
+            log.extend_from_slice(line.as_bytes());
+            errors.extend_from_slice(line.as_bytes());
         }
         if self.echo {
             // A closed terminal is no reason to stop.
             let _ = io::stderr().lock().write_all(&log);
         }
         self.log.append(&log, max_len, backups, &self.sink);
-        self.stderr.append(&printed, max_len, backups, &self.sink);
-        self.give_back(log, printed);
+        self.errors.append(&errors, max_len, backups, &self.sink);
+        self.give_back(log, errors);
     }
 
     /// Keeps small buffers for the next lines; a burst's big ones are freed.
-    fn give_back(&self, mut log: Vec<u8>, mut printed: Vec<u8>) {
+    fn give_back(&self, mut log: Vec<u8>, mut errors: Vec<u8>) {
         log.clear();
-        printed.clear();
+        errors.clear();
         let mut queue = lock(&self.sink.queue);
         if queue.log.capacity() == 0 && log.capacity() <= KEEP {
             queue.log = log;
         }
-        if queue.printed.capacity() == 0 && printed.capacity() <= KEEP {
-            queue.printed = printed;
+        if queue.errors.capacity() == 0 && errors.capacity() <= KEEP {
+            queue.errors = errors;
         }
     }
 }
@@ -331,6 +337,11 @@ struct File {
 impl File {
     fn new(path: camino::Utf8PathBuf) -> Self {
         Self { inner: Rotating::new(path, MAX_LEN, BACKUPS), lost: 0, again: None }
+    }
+
+    /// An empty one, where there is none. Failing is said when there is something to write.
+    fn make(&mut self) {
+        let _ = self.inner.append(&[]);
     }
 
     fn append(&mut self, lines: &[u8], max_len: u64, backups: u32, sink: &Sink) {
@@ -389,6 +400,27 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    /// 6, D23: warnings and errors, and what is printed, stand in a file of their own, which is there from the start.
+    #[test]
+    fn what_is_bad_stands_in_both_files_and_what_is_printed_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(dir.path()).unwrap();
+        let sink = sink(home);
+        sink.flush(Duration::from_secs(10));
+        let text = |name: &str| fs_err::read_to_string(home.join("logs").join(name)).unwrap();
+        assert_eq!(text("gateway.error.log"), "");
+        for (target, word) in [(Target::Log, "fine"), (Target::Errors, "bad"), (Target::Printed, "printed")] {
+            sink.push(target, &sink.line("X", "gateway.test", word));
+        }
+        sink.flush(Duration::from_secs(10));
+        let words = |name: &str| {
+            let of = |line: &str| line.split(' ').nth(4).unwrap().to_owned();
+            text(name).lines().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(words("gateway.log"), ["fine", "bad"]);
+        assert_eq!(words("gateway.error.log"), ["bad", "printed"]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn is(got: &(String, String, String), provider: &str, url: &str, key: &str) {
 fn automatic_order() {
     let none = chosen(&[], |_| {}).unwrap_err().to_string();
     assert!(none.starts_with(
-        "No inference provider configured. Run 'hermes model' to choose a provider and model, or set an API key \
+        "No inference provider configured. Run 'hermes setup model' to choose a provider and model, or set an API key \
          (OPENROUTER_API_KEY, OPENAI_API_KEY, etc.) in ~/.hermes/.env."
     ));
     let openai = ("OPENAI_API_KEY", "sk-o");

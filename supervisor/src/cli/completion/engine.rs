@@ -344,8 +344,16 @@ enum Kind {
 }
 
 /// Which arguments want names, by the commands before them.
-const WANTED: [(&[&str], &str, Kind); 13] = [
+const WANTED: [(&[&str], &str, Kind); 21] = [
     (&[], "profile", Kind::Profile),
+    (&["status"], "name", Kind::Profile),
+    (&["doctor"], "name", Kind::Profile),
+    (&["gateway", "run"], "name", Kind::Profile),
+    (&["gateway", "start"], "name", Kind::Profile),
+    (&["gateway", "stop"], "name", Kind::Profile),
+    (&["gateway", "restart"], "name", Kind::Profile),
+    (&["gateway", "status"], "name", Kind::Profile),
+    (&["gateway", "check"], "name", Kind::Profile),
     (&["profile", "create"], "clone_from", Kind::Profile),
     (&["profile", "show"], "name", Kind::Profile),
     (&["profile", "use"], "name", Kind::Profile),

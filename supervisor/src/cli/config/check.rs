@@ -2,23 +2,22 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::config::MAX_FILE_LEN;
+use hermes_protocol::exit;
 use hermes_protocol::latest::{Problem, Severity};
-use hermes_protocol::{ProfileHome, exit};
 
 use super::super::Call;
 use super::super::output::Output;
-use crate::disk;
 use crate::error::HermesError;
 use crate::home::Selection;
-use crate::settings::judge::{Part, Pinned};
+use crate::settings::judge::Part;
 use crate::status::render;
 
 pub(super) fn run(json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let selection = call.select_strict()?;
     let home = selection.home();
-    let problems = judge(&selection, &home, call)?;
-    let errors = problems.iter().filter(|problem| is_error(problem)).count();
+    let problems =
+        Part::of(&selection.root, &selection.profile, &call.env).look(&selection.profile, &home).problems;
+    let errors = problems.iter().filter(|problem| problem.severity.stops_profile()).count();
     if json {
         let value = serde_json::json!({
             "schema": 1,
@@ -36,27 +35,10 @@ pub(super) fn run(json: bool, call: &Call, mut out: Output) -> Result<u8, Hermes
         return Err(HermesError::Refused {
             code: exit::CONFIG,
             message: format!("{} must be fixed first", plural(errors, "problem")),
-            hint: Some("fix them (`hermes config edit`) and run `hermes config check` again".to_owned()),
+            hint: Some("fix them and run `hermes config check` again".to_owned()),
         });
     }
     Ok(exit::OK)
-}
-
-/// What a start would say about both files; one that cannot be read at all is an error of its own.
-fn judge(selection: &Selection, home: &ProfileHome, call: &Call) -> Result<Vec<Problem>, HermesError> {
-    let bytes = |path: camino::Utf8PathBuf| match disk::read_bounded(&path, MAX_FILE_LEN + 1) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(HermesError::System { doing: "read", object: path.to_string(), source }),
-    };
-    let (yaml, env) = (bytes(home.config())?, bytes(home.env_file())?);
-    let pinned = Pinned::read(&call.env.managed_dir)?;
-    let part = Part::of(&selection.root, &selection.profile, pinned);
-    Ok(part.load(&selection.profile, home, yaml.as_deref(), env.as_deref()).problems)
-}
-
-pub(super) fn is_error(problem: &Problem) -> bool {
-    problem.severity != Severity::Warning
 }
 
 fn text(selection: &Selection, problems: &[Problem], errors: usize) -> String {
@@ -67,10 +49,16 @@ fn text(selection: &Selection, problems: &[Problem], errors: usize) -> String {
     if !problems.is_empty() {
         text.push('\n');
     }
-    let (mark, verdict) = if errors > 0 { ("✗", "would be refused") } else { ("✓", "can be used") };
+    let lesser = problems.iter().filter(|problem| problem.severity == Severity::Platform).count();
+    let (mark, verdict) = match (errors, lesser) {
+        (0, 0) => ("✓", "can be used"),
+        (0, _) => ("⚠", "can be used, in part: the profile would be degraded"),
+        _ => ("✗", "would be refused"),
+    };
     let profile = &selection.profile;
+    let warnings = problems.len() - errors - lesser;
     let _ = writeln!(text, "{mark} The configuration of '{profile}' {verdict}");
-    let _ = writeln!(text, "  problems: {errors}, warnings: {}", problems.len() - errors);
+    let _ = writeln!(text, "  problems: {}, warnings: {warnings}", errors + lesser);
     text
 }
 

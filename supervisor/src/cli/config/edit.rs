@@ -13,7 +13,6 @@ use hermes_protocol::exit;
 
 use super::super::Call;
 use super::super::output::Output;
-use super::check::is_error;
 use crate::error::HermesError;
 use crate::home::{Selection, Surroundings};
 use crate::settings::{self, Draft, SettingsError};
@@ -85,7 +84,7 @@ fn finish(
     for problem in &problems {
         out.write(&crate::status::render::problem(None, problem))?;
     }
-    Ok(if problems.iter().any(is_error) { exit::CONFIG } else { exit::OK })
+    Ok(if problems.iter().any(|problem| problem.severity.stops_profile()) { exit::CONFIG } else { exit::OK })
 }
 
 /// The user's editor, as words.

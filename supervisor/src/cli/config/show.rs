@@ -6,11 +6,11 @@ use hermes_protocol::config::document::{Origin, Settled};
 use hermes_protocol::config::mask::{is_secret, mask, masked};
 use hermes_protocol::config::{Env, platform_of_variable, schema};
 use hermes_protocol::exit;
+use hermes_protocol::latest::Severity;
 use serde_json::{Value as Json, json};
 
 use super::super::Call;
 use super::super::output::Output;
-use super::check::is_error;
 use crate::error::HermesError;
 use crate::home::Selection;
 use crate::settings::Draft;
@@ -125,9 +125,11 @@ fn summary(draft: &Draft, selection: &Selection) -> String {
     );
     section("Messaging Platforms", platforms(draft));
     let problems = draft.problems();
-    let errors = problems.iter().filter(|problem| is_error(problem)).count();
+    let warnings = problems.iter().filter(|problem| problem.severity == Severity::Warning).count();
+    let errors = problems.len() - warnings;
     if !problems.is_empty() {
-        let (mark, warnings) = (if errors > 0 { '✗' } else { '⚠' }, problems.len() - errors);
+        let stops = problems.iter().any(|problem| problem.severity.stops_profile());
+        let mark = if stops { '✗' } else { '⚠' };
         let _ = writeln!(
             text,
             "\n{mark} problems: {errors}, warnings: {warnings}; `hermes config check` lists them"

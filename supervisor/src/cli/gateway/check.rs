@@ -1,0 +1,92 @@
+//! `hermes gateway check`: what a start would say, without one.
+
+use std::fmt::Write as _;
+
+use hermes_protocol::latest::Severity;
+use hermes_protocol::{ProfileName, exit};
+
+use super::super::output::Output;
+use crate::app::{self, CheckOptions, CheckReport};
+use crate::error::HermesError;
+use crate::home::Selection;
+use crate::instance::{self, Liveness};
+use crate::predecessor::Predecessor;
+use crate::status::render;
+
+/// `hermes gateway check`.
+pub(in crate::cli) fn run(json: bool, selection: &Selection, mut out: Output) -> Result<u8, HermesError> {
+    let report =
+        app::check(CheckOptions { root: selection.root.clone(), profile: selection.profile.clone() })?;
+    if json {
+        out.line(&self::json(&report))?;
+        return Ok(if report.refused { exit::CONFIG } else { exit::OK });
+    }
+    out.write(&text(&report, selection))?;
+    if report.refused {
+        return Err(HermesError::CheckFailed { count: report.stopping });
+    }
+    Ok(exit::OK)
+}
+
+fn json(report: &CheckReport) -> String {
+    let problems: Vec<serde_json::Value> = report
+        .problems
+        .iter()
+        .map(|(profile, problem)| {
+            let mut value = serde_json::json!({ "profile": profile.as_ref().map(ProfileName::as_str) });
+            if let (Some(to), Ok(serde_json::Value::Object(from))) =
+                (value.as_object_mut(), serde_json::to_value(problem))
+            {
+                to.extend(from);
+            }
+            value
+        })
+        .collect();
+    let value = serde_json::json!({
+        "schema": 1,
+        "refused": report.refused,
+        "served": report.served,
+        "left_out": report.left_out,
+        "degraded": report.degraded,
+        "problems": problems,
+    });
+    format!("{value:#}")
+}
+
+/// Every problem, then the verdict.
+pub(super) fn text(report: &CheckReport, selection: &Selection) -> String {
+    let mut text = String::new();
+    for (profile, problem) in &report.problems {
+        text += &render::problem(profile.as_ref().map(ProfileName::as_str), problem);
+    }
+    if !report.problems.is_empty() {
+        text.push('\n');
+    }
+    let warnings = report.problems.iter().filter(|(_, p)| p.severity == Severity::Warning).count();
+    let errors = report.problems.len() - warnings;
+    let names = |list: &[ProfileName]| list.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
+    let home = selection.home();
+    let whole = report.left_out.is_empty() && report.degraded.is_empty();
+    let (mark, verdict) = match (report.refused, whole) {
+        (true, _) => ("✗", "would not start"),
+        (false, true) => ("✓", "would start"),
+        (false, false) => ("⚠", "would start, but not whole"),
+    };
+    let _ = writeln!(text, "{mark} The gateway of `{}` {verdict}", home.path());
+    if !report.refused {
+        for (label, list) in
+            [("profiles", &report.served), ("degraded", &report.degraded), ("left out", &report.left_out)]
+        {
+            if !list.is_empty() {
+                let _ = writeln!(text, "  {label}: {}", names(list));
+            }
+        }
+    }
+    let _ = writeln!(text, "  problems: {errors}, warnings: {warnings}");
+    if let Some(predecessor) = Predecessor::find(home.path()) {
+        let _ = writeln!(text, "  runs now: {predecessor}; `hermes gateway run --replace` takes over");
+    } else if let Liveness::Running { record: Some(record) } = instance::probe(home.path()) {
+        let _ = writeln!(text, "  it runs already (PID {})", record.pid);
+    }
+    text
+}
