@@ -120,7 +120,12 @@ fn from_worker() -> Vec<FromWorker> {
             sequence: 300,
             active_turns: 2,
             inbox_waiting: 70_000,
-            tasks: vec![TaskProgress { task: "inbox".into(), progress: 12 }],
+            tasks: vec![TaskProgress {
+                task: "inbox".into(),
+                progress: 12,
+                stalled_ms: 31_000,
+                deadline_ms: 30_000,
+            }],
             inbox_postponed: 3,
             inbox_failed: 1,
             inbox_reason: Some("HTTP 429: slow down".into()),

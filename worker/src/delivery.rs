@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbound::DeliveryTarget;
+use crate::pulse::Pulse;
 use crate::session::epoch;
 use crate::store::Store;
 
@@ -48,6 +49,9 @@ const LOGGED: usize = 200;
 /// Deliveries under way at once.
 const AT_ONCE: u32 = 4;
 
+/// Time for one look at the ledger, which waits for the store.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// Pause after the ledger could not be read or written.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -70,6 +74,7 @@ struct Inner {
     store: Store,
     child_env: Vec<(String, String)>,
     ring: Notify,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Inner {
@@ -83,7 +88,8 @@ impl Deliveries {
     /// `child_env` is the whole environment of programs that deliver (`gh`): the worker's allow-list plus the profile's own
     /// `GH_TOKEN`/`GITHUB_TOKEN` and the like. Nothing is inherited.
     pub fn new(store: Store, child_env: Vec<(String, String)>) -> Self {
-        Self(Arc::new(Inner { store, child_env, ring: Notify::new() }))
+        let pulse = Pulse::new("delivery", DEADLINE);
+        Self(Arc::new(Inner { store, child_env, ring: Notify::new(), pulse }))
     }
 
     /// Delivers now and says how it went; nothing is written down (`deliver_only` of `webhook`). `chat_id` is that of the event.
@@ -102,7 +108,13 @@ impl Deliveries {
 
     /// The ledger holds something new.
     pub(crate) fn ring(&self) {
+        self.0.pulse.want();
         self.0.ring.notify_one();
+    }
+
+    /// How [`run`](Self::run) is.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.0.pulse
     }
 
     /// Works the ledger off until `stop`. What is under way then is tried again by the next process.
@@ -123,7 +135,11 @@ impl Deliveries {
     /// Tries what is due, or waits until something is. Cancel-safe: rows stay marked as being sent by this process.
     async fn round(&self) {
         let me = self.0.store.owner();
+        let wanted = self.0.pulse.wanted();
+        self.0.pulse.door(self.0.store.home()).await;
         let taken = self.0.store.write(move |db| ledger::take_due(db, me, AT_ONCE, epoch())).await;
+        // What is taken has its own time limit.
+        self.0.pulse.serve(wanted);
         let (due, next) = match taken {
             Ok(taken) => taken,
             Err(error) => {

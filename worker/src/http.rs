@@ -13,14 +13,18 @@ mod rest;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hermes_protocol::ProfileHome;
 use hermes_protocol::http::{ADDED_HEADERS, MAX_HEADERS};
+use hermes_protocol::latest::TaskProgress;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
@@ -28,10 +32,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
+use crate::pulse::Pulse;
+
 pub(crate) use respond::Responder;
 
 /// Largest request head, and largest piece of a body that is read at once.
 const MAX_BUFFER: usize = 128 * 1024;
+/// Time a connection may wait while nothing is accepted.
+const DEADLINE: Duration = Duration::from_secs(15);
 /// Pause after a failed accept, which is a lack of descriptors that passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time a client that is no supervisor has for a request's head.
@@ -55,6 +63,9 @@ pub(crate) struct Server {
     connections: TaskTracker,
     acceptor: TaskTracker,
     load: Arc<Load>,
+    pulse: Pulse,
+    /// Gone once nothing is accepted any more.
+    listener: Weak<Listener>,
 }
 
 /// What is going on.
@@ -90,26 +101,31 @@ impl Drop for InFlight {
 
 impl Server {
     /// Starts serving on `listener`.
-    pub(crate) fn start(listener: Listener, responder: Responder) -> Self {
+    pub(crate) fn start(listener: Listener, responder: Responder, home: ProfileHome) -> Self {
+        let listener = Arc::new(listener);
         let server = Self {
             accepting: CancellationToken::new(),
             closing: CancellationToken::new(),
             connections: TaskTracker::new(),
             acceptor: TaskTracker::new(),
             load: Arc::clone(responder.load()),
+            pulse: Pulse::new("http", DEADLINE),
+            listener: Arc::downgrade(&listener),
         };
         let accept = Accept {
             responder: Arc::new(responder),
             connections: server.connections.clone(),
             stop: server.accepting.clone(),
             closing: server.closing.clone(),
+            pulse: server.pulse.clone(),
+            home,
         };
-        server.acceptor.spawn(async move {
-            match listener {
+        server.acceptor.spawn(server.pulse.clone().of(async move {
+            match &*listener {
                 Listener::Data(listener) => accept.data(listener).await,
                 Listener::Tcp(listener) => accept.tcp(listener).await,
             }
-        });
+        }));
         server.acceptor.close();
         server
     }
@@ -144,9 +160,26 @@ impl Server {
         self.closing.cancel();
     }
 
-    /// Requests taken so far.
-    pub(crate) fn requests(&self) -> u64 {
-        self.load.requests.load(Ordering::Relaxed)
+    /// How accepting is. Connections that nobody takes are work that waits.
+    pub(crate) fn progress(&self) -> TaskProgress {
+        self.pulse.progress(self.listener.upgrade().is_some_and(|listener| listener.is_called()))
+    }
+
+    /// The same, for its end.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+}
+
+impl Listener {
+    /// Whether a connection waits to be accepted.
+    fn is_called(&self) -> bool {
+        let fd = match self {
+            Self::Data(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        };
+        let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -155,17 +188,21 @@ struct Accept {
     connections: TaskTracker,
     stop: CancellationToken,
     closing: CancellationToken,
+    pulse: Pulse,
+    home: ProfileHome,
 }
 
 impl Accept {
-    async fn data(self, listener: UnixListener) {
+    async fn data(self, listener: &UnixListener) {
         let mut failing = false;
         loop {
+            self.pulse.door(&self.home).await;
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
+            self.pulse.done(1);
             match accepted {
                 Ok((stream, _)) => {
                     failing = false;
@@ -176,14 +213,16 @@ impl Accept {
         }
     }
 
-    async fn tcp(self, listener: TcpListener) {
+    async fn tcp(self, listener: &TcpListener) {
         let mut failing = false;
         loop {
+            self.pulse.door(&self.home).await;
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
+            self.pulse.done(1);
             match accepted {
                 Ok((stream, _)) => {
                     failing = false;
@@ -281,7 +320,8 @@ mod tests {
             .route("/echo", axum::routing::post(async |body: String| body));
         let listener = UnixListener::bind(dir.path().join("s")).unwrap();
         let responder = Responder::new("coder".parse().unwrap(), router);
-        Fixture { server: Server::start(Listener::Data(listener), responder), dir, go }
+        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
+        Fixture { server: Server::start(Listener::Data(listener), responder, home), dir, go }
     }
 
     impl Fixture {
@@ -318,7 +358,7 @@ mod tests {
         );
         send(&mut stream, "GET /health").await;
         assert!(answer(&mut stream, "}").await.starts_with("HTTP/1.1 200 "));
-        assert_eq!(fixture.server.requests(), 2);
+        assert_eq!(fixture.server.load.requests.load(Ordering::Relaxed), 2);
         // Nothing counts as in flight.
         timeout(Duration::from_secs(10), fixture.server.idle()).await.unwrap();
     }
@@ -417,7 +457,7 @@ mod tests {
         answer(&mut stream, "}").await;
         send(&mut stream, "GET /slow").await;
         let started = Instant::now();
-        while fixture.server.requests() < 2 {
+        while fixture.server.load.requests.load(Ordering::Relaxed) < 2 {
             assert!(started.elapsed() < Duration::from_secs(10));
             tokio::task::yield_now().await;
         }

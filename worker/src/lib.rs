@@ -48,6 +48,7 @@ pub mod platform;
 mod process;
 pub mod prompt;
 pub mod provider;
+mod pulse;
 pub mod session;
 pub mod status;
 pub mod store;

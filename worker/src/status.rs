@@ -16,11 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::inbox::Backlog;
+use crate::pulse::Pulse;
 
 pub(crate) use files::Files;
 
 /// Shortest time between two writes that only change a count.
 const COUNTS: Duration = Duration::from_secs(1);
+
+/// Time the disk has for one write.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// States of a worker in its status file; the words are 0.19.0's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,7 @@ struct Inner {
     record: Mutex<Record>,
     changed: Notify,
     written: Notify,
+    pulse: Pulse,
 }
 
 #[derive(Debug)]
@@ -79,7 +84,12 @@ impl Status {
     /// A handle on `first`; see [`empty`].
     pub fn new(first: RuntimeStatus) -> Self {
         let record = Record { status: first, urgent: true, dirty: true, writing: false };
-        Self(Arc::new(Inner { record: Mutex::new(record), changed: Notify::new(), written: Notify::new() }))
+        Self(Arc::new(Inner {
+            record: Mutex::new(record),
+            changed: Notify::new(),
+            written: Notify::new(),
+            pulse: Pulse::new("status", DEADLINE),
+        }))
     }
 
     /// Enters `state`. `reason` is kept for the states that end a process and dropped otherwise.
@@ -105,7 +115,7 @@ impl Status {
             record.status.active_agents = active;
             record.dirty = true;
             drop(record);
-            self.0.changed.notify_one();
+            self.ring();
         }
     }
 
@@ -126,7 +136,7 @@ impl Status {
         record.dirty = true;
         record.status.inbox = Some(inbox);
         drop(record);
-        self.0.changed.notify_one();
+        self.ring();
     }
 
     /// Changes anything else of the record.
@@ -148,11 +158,14 @@ impl Status {
         loop {
             let stopping = stop.is_cancelled();
             if self.is_due(stopping || Instant::now() >= earliest) {
+                let wanted = self.0.pulse.wanted();
+                self.0.pulse.door(files.home()).await;
                 let (files, status) = (files.clone(), self.take());
                 // Syncing takes as long as the disk likes: not on the thread that serves.
                 let written = tokio::task::spawn_blocking(move || files.write(&status)).await;
                 earliest = Instant::now() + COUNTS;
                 self.lock().writing = false;
+                self.0.pulse.serve(wanted);
                 self.0.written.notify_waiters();
                 match written {
                     Ok(Ok(())) => failing = false,
@@ -217,7 +230,18 @@ impl Status {
         record.dirty = true;
         record.urgent |= urgent;
         drop(record);
+        self.ring();
+    }
+
+    /// There is something to write.
+    fn ring(&self) {
+        self.0.pulse.want();
         self.0.changed.notify_one();
+    }
+
+    /// How [`keep_written`](Self::keep_written) is.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.0.pulse
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

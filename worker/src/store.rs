@@ -27,10 +27,17 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use owner::Owner;
 
-use writer::{Job, JobOf, Message};
+use crate::pulse::Pulse;
+use writer::{Job, JobOf, Message, Writer};
 
 /// How long a job waits while another process holds the write lock.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Time the writer has for one round, longer than the longest wait for a lock.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Time the dispatcher has for one round: it waits for the writer.
+const INBOX_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Jobs that may wait for the writer; a caller beyond that waits for room.
 const QUEUE: usize = 1024;
@@ -109,6 +116,9 @@ struct Inner {
     path: Utf8PathBuf,
     owner: Owner,
     commits: Arc<AtomicU64>,
+    pulse: Pulse,
+    /// The dispatcher's: whoever accepts an item gives it work.
+    inbox: Pulse,
     arrived: Notify,
     accepts: AtomicU64,
 }
@@ -122,14 +132,17 @@ impl Store {
             .map_err(|e| StoreError::Open { path: path.clone(), source: Arc::new(e) })?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
-        writer::start(db, jobs, path.clone(), Arc::clone(&commits))
-            .map_err(|e| StoreError::Io { path: path.clone(), source: Arc::new(e) })?;
+        let pulse = Pulse::new("store", DEADLINE);
+        let writer = Writer::new(db, jobs, path.clone(), Arc::clone(&commits), pulse.clone());
+        writer.start(home).map_err(|e| StoreError::Io { path: path.clone(), source: Arc::new(e) })?;
         Ok(Self(Arc::new(Inner {
             queue,
             home: home.clone(),
             path,
             owner,
             commits,
+            pulse,
+            inbox: Pulse::new("inbox", INBOX_DEADLINE),
             arrived: Notify::new(),
             accepts: AtomicU64::new(0),
         })))
@@ -192,6 +205,7 @@ impl Store {
 
     async fn send<T>(&self, message: Message, answer: oneshot::Receiver<T>) -> Result<T, StoreError> {
         self.0.queue.send(message).await.map_err(|_| self.closed())?;
+        self.0.pulse.want();
         answer.await.map_err(|_| self.closed())
     }
 
@@ -203,6 +217,16 @@ impl Store {
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         let _closed = self.send(Message::Close(reply), answer).await;
+    }
+
+    /// How the writer is.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.0.pulse
+    }
+
+    /// How the task that works the inbox off is.
+    pub(crate) fn inbox(&self) -> &Pulse {
+        &self.0.inbox
     }
 
     /// Commits so far; shows how many jobs share one.
@@ -223,6 +247,7 @@ impl Store {
     /// Notes that an item was accepted and wakes whoever waits for one.
     pub(crate) fn note_accept(&self) {
         self.0.accepts.fetch_add(1, Ordering::Relaxed);
+        self.0.inbox.want();
         self.0.arrived.notify_one();
     }
 

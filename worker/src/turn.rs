@@ -209,8 +209,10 @@ impl Turns {
     /// [`drain`](Self::drain). Call once, inside the runtime.
     pub fn serve_inbox(&self) {
         let dispatcher = Dispatcher::new(Arc::clone(&self.0));
-        self.0.tasks.spawn(dispatcher.run());
-        self.0.tasks.spawn(self.0.deliveries.clone().run(self.0.stop.clone()));
+        self.0.tasks.spawn(self.0.store.inbox().clone().of(dispatcher.run()));
+        let deliveries = self.0.deliveries.clone();
+        let pulse = deliveries.pulse().clone();
+        self.0.tasks.spawn(pulse.of(deliveries.run(self.0.stop.clone())));
     }
 
     /// Starts a direct turn: returns when the user's message is stored and the engine is about to be called. Waits while

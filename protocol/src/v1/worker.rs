@@ -277,4 +277,8 @@ pub struct TaskProgress {
     pub task: String,
     /// Counts up whenever the task does anything.
     pub progress: u64,
+    /// How long it has had something to do and not done anything, in milliseconds.
+    pub stalled_ms: u64,
+    /// From when on that means stuck.
+    pub deadline_ms: u64,
 }

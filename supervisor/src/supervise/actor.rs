@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
 use super::WorkerView;
-use super::policy::At;
+use super::policy::{self, At};
 use super::socket;
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
 use crate::proxy::{Availability, Route};
@@ -222,6 +222,7 @@ impl Actor {
             }
             FromWorker::Heartbeat(beat) => {
                 // The most frequent event of all; it only moves a deadline.
+                let stuck = policy::stuck_task(&beat.tasks, &self.common.terms().limits);
                 self.state = state::step(&self.state, Event::Heartbeat { generation }, self.now()).0;
                 if let Some(publisher) = self.publisher.as_ref().filter(|_| in_force) {
                     let now = Instant::now();
@@ -234,6 +235,9 @@ impl Actor {
                         view.inbox_reason.clone_from(&beat.inbox_reason);
                     });
                     self.beat = Some((now, beat));
+                }
+                if let Some(reason) = stuck {
+                    self.apply(Event::Stuck { generation, reason });
                 }
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),

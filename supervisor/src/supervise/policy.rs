@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hermes_protocol::latest::TaskProgress;
+
 /// A point in time: how long the supervisor has been running. Keeps the decisions free of clocks.
 pub(crate) type At = Duration;
 
@@ -52,6 +54,16 @@ impl Default for Limits {
             hold: Duration::from_secs(5),
         }
     }
+}
+
+/// The reason to replace a worker one of whose vital tasks has had work for too long without doing any of it. Its own deadline
+/// counts, or the configured one where that is longer.
+pub(crate) fn stuck_task(tasks: &[TaskProgress], limits: &Limits) -> Option<String> {
+    let stalled = |task: &&TaskProgress| Duration::from_millis(task.stalled_ms);
+    let limit = |task: &&TaskProgress| Duration::from_millis(task.deadline_ms).max(limits.stuck);
+    let stuck = tasks.iter().find(|task| stalled(task) >= limit(task))?;
+    let secs = Duration::from_millis(stuck.stalled_ms).as_secs();
+    Some(format!("stuck: the task `{}` has had work for {secs} s and does none of it", stuck.task))
 }
 
 /// What follows a death.
@@ -123,6 +135,28 @@ mod tests {
 
     fn secs(s: u64) -> Duration {
         Duration::from_secs(s)
+    }
+
+    /// 12: the first task that is past its deadline is named; a longer limit of the configuration is respected.
+    #[test]
+    fn n12_a_task_with_work_and_no_progress_is_stuck_after_its_deadline() {
+        let task = |name: &str, stalled_ms| TaskProgress {
+            task: name.to_owned(),
+            progress: 7,
+            stalled_ms,
+            deadline_ms: 20_000,
+        };
+        let limits = Limits::default();
+        assert_eq!(stuck_task(&[], &limits), None);
+        assert_eq!(stuck_task(&[task("store", 0), task("inbox", 19_999)], &limits), None);
+        let stuck = stuck_task(&[task("http", 3), task("store", 20_000), task("inbox", 21_000)], &limits);
+        assert_eq!(
+            stuck.as_deref(),
+            Some("stuck: the task `store` has had work for 20 s and does none of it")
+        );
+        let patient = Limits { stuck: secs(60), ..limits };
+        assert_eq!(stuck_task(&[task("store", 59_999)], &patient), None);
+        assert!(stuck_task(&[task("store", 60_000)], &patient).is_some());
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) enum Event {
     Ready { generation: u64 },
     /// It lives.
     Heartbeat { generation: u64 },
+    /// It beats, but a task of it is stuck.
+    Stuck { generation: u64, reason: String },
     /// Some configured platform is not connected, or all are again.
     Degraded { generation: u64, any: bool },
     /// It takes no new connection.
@@ -150,6 +152,8 @@ pub(crate) struct Child {
     refused: bool,
     /// Its control connection ended.
     lost: bool,
+    /// What it had written down as the reason of its end.
+    words: Option<String>,
 }
 
 /// Why there is no current process.

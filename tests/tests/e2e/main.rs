@@ -26,3 +26,4 @@ mod status;
 mod streaming;
 mod turn;
 mod verbs;
+mod vital;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hermes_protocol::config::ProfileConfig;
-use hermes_protocol::latest::{BoundListener, Heartbeat, TaskProgress};
+use hermes_protocol::latest::{BoundListener, Heartbeat};
 use hermes_protocol::{ProfileHome, env, exit};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::http::{Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Platform};
 use crate::process::{self, Environment};
+use crate::pulse::Pulse;
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
 use crate::turn::{TurnParts, TurnSettings, Turns};
@@ -33,6 +34,8 @@ const DELIVERY_VARIABLES: [&str; 6] = [
     "GH_HOST",
     "GH_CONFIG_DIR",
 ];
+/// Time for the last status.
+const LAST_STATUS: Duration = Duration::from_secs(5);
 /// Time that answers have to get out after their turns were interrupted.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time that is left after everything was told to end at once.
@@ -78,7 +81,9 @@ impl Reporter {
     pub(super) fn start(status: Status, home: &ProfileHome) -> Self {
         let reporter = Self { status, stop: CancellationToken::new(), task: TaskTracker::new() };
         let files = Files::new(home.clone());
-        reporter.task.spawn(reporter.status.clone().keep_written(files, reporter.stop.clone()));
+        let pulse = reporter.status.pulse().clone();
+        let work = reporter.status.clone().keep_written(files, reporter.stop.clone());
+        reporter.task.spawn(pulse.of(work));
         reporter.task.close();
         reporter
     }
@@ -88,7 +93,10 @@ impl Reporter {
         self.status.set_active(0);
         self.status.set_state(state, reason);
         self.stop.cancel();
-        self.task.wait().await;
+        // The disk may be what the worker ends for.
+        if tokio::time::timeout(LAST_STATUS, self.task.wait()).await.is_err() {
+            warn!("the last status is not written in time");
+        }
     }
 }
 
@@ -105,6 +113,7 @@ pub(super) struct Serving {
     server: Server,
     store: Store,
     turns: Turns,
+    deliveries: Deliveries,
     platforms: Vec<Arc<dyn Platform>>,
     inbox: Inbox,
     counted: Arc<Counted>,
@@ -142,7 +151,7 @@ impl Serving {
             home: home.clone(),
             inbox: inbox.clone(),
             turns: turns.clone(),
-            deliveries,
+            deliveries: deliveries.clone(),
             status: status.clone(),
             listeners,
             child_env,
@@ -158,11 +167,12 @@ impl Serving {
         let platforms = platforms::start(platform::registry(&context), &scope, &tasks).await;
         let router =
             platforms.iter().fold(axum::Router::new(), |router, platform| router.merge(platform.routes()));
-        let server = Server::start(listener, Responder::new(config.name.clone(), router));
+        let server = Server::start(listener, Responder::new(config.name.clone(), router), home.clone());
         let serving = Self {
             server,
             store,
             turns,
+            deliveries,
             platforms,
             inbox,
             counted: Arc::default(),
@@ -192,12 +202,19 @@ impl Serving {
         let active_turns = self.turns.active();
         self.status.set_active(u64::from(active_turns));
         let Backlog { waiting, postponed, failed, reason } = self.backlog();
-        let progress = |task: &str, progress| TaskProgress { task: task.to_owned(), progress };
+        // The store first: the others wait for it, and the first that is stuck is named.
+        let tasks = vec![
+            self.store.pulse().progress(false),
+            self.store.inbox().progress(false),
+            self.deliveries.pulse().progress(false),
+            self.server.progress(),
+            self.status.pulse().progress(false),
+        ];
         Heartbeat {
             sequence: 0,
             active_turns,
             inbox_waiting: waiting,
-            tasks: vec![progress("http", self.server.requests()), progress("store", self.store.commits())],
+            tasks,
             inbox_postponed: postponed,
             inbox_failed: failed,
             inbox_reason: reason,
@@ -219,6 +236,22 @@ impl Serving {
             });
         }
         self.counted.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a task without which this worker is none has failed, and says how.
+    pub(super) fn failed(&self) -> impl Future<Output = String> + use<> {
+        let pulses = [
+            self.store.pulse(),
+            self.store.inbox(),
+            self.deliveries.pulse(),
+            self.server.pulse(),
+            self.status.pulse(),
+        ]
+        .map(Pulse::clone);
+        async move {
+            let waiting = pulses.iter().map(|pulse| Box::pin(pulse.failed()));
+            futures_util::future::select_all(waiting).await.0
+        }
     }
 
     /// Refuses, or again admits, new turns.

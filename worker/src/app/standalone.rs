@@ -107,8 +107,15 @@ async fn live(
     };
     info!("serving at http://{bound}; Ctrl-C ends");
     let mut degraded = serving.degraded();
+    let failed = serving.failed();
+    tokio::pin!(failed);
     loop {
         tokio::select! {
+            reason = &mut failed => {
+                error!("{reason}; the worker ends");
+                reporter.finish(State::Stopped, Some(&reason)).await;
+                return Ok(Ended(exit::FAILURE));
+            }
             name = signals.any() => {
                 info!("{name}: draining");
                 break;

@@ -128,14 +128,13 @@ async fn live(
         }
     };
     let mut duty = Duty { control, signals, prepare, serving };
-    let ended = duty.serve(&reporter).await;
+    let (ended, reason) = duty.serve(&reporter).await;
     info!(code = ended.0, "the worker ends");
+    let reason = reason.or_else(|| (ended.0 != exit::OK).then(|| "the control socket failed".to_owned()));
+    reporter.finish(State::Stopped, reason.as_deref()).await;
     if ended.0 == exit::OK {
-        reporter.finish(State::Stopped, None).await;
         // The supervisor may be gone; then nobody waits for this.
         let _ = duty.control.send(&FromWorker::Drained).await;
-    } else {
-        reporter.finish(State::Stopped, Some("the control socket failed")).await;
     }
     Ok(ended)
 }
@@ -202,16 +201,21 @@ struct Leave {
     /// Whether the supervisor will close its connections.
     ordered: bool,
     code: u8,
+    /// A task without which there is no service has failed: nothing can be finished, not even written.
+    failed: Option<String>,
 }
 
 impl Duty {
-    /// From `Ready` to the end of the drain.
-    async fn serve(&mut self, reporter: &Reporter) -> Ended {
+    /// From `Ready` to the end of the drain; and why, where that was a failure of this worker's own.
+    async fn serve(&mut self, reporter: &Reporter) -> (Ended, Option<String>) {
         let leave = match self.answer(reporter).await {
             Ok(leave) => leave,
             Err(e) => lost(&e),
         };
-        self.drain(&leave).await
+        if leave.failed.is_some() {
+            return (Ended(leave.code), leave.failed);
+        }
+        (self.drain(&leave).await, None)
     }
 
     /// Serves until something says to end.
@@ -226,8 +230,15 @@ impl Duty {
         let settled = sleep(SETTLED);
         tokio::pin!(settled);
         let mut is_settled = false;
+        let failed = self.serving.failed();
+        tokio::pin!(failed);
         loop {
             tokio::select! {
+                reason = &mut failed => {
+                    error!("{reason}; the worker ends, another takes its place");
+                    let failed = Some(reason);
+                    return Ok(Leave { deadline: SHORT, ordered: false, code: exit::FAILURE, failed });
+                }
                 () = &mut settled, if !is_settled => {
                     is_settled = true;
                     process::settle();
@@ -242,7 +253,7 @@ impl Duty {
                     self.serving.stop_accepting().await;
                     // Unasked, so that the supervisor drops its idle connections as in a swap.
                     self.control.send(&FromWorker::AcceptStopped).await?;
-                    return Ok(Leave { deadline: SHORT, ordered: false, code: exit::OK });
+                    return Ok(Leave { deadline: SHORT, ordered: false, code: exit::OK, failed: None });
                 }
                 _ = beats.tick() => self.control.beat(self.serving.heartbeat()).await?,
                 Ok(()) = degraded.changed() => {
@@ -268,6 +279,7 @@ impl Duty {
                     deadline: Duration::from_millis(deadline_ms),
                     ordered: true,
                     code: exit::OK,
+                    failed: None,
                 }));
             }
             ToWorker::Quiesce { on } => {
@@ -281,7 +293,12 @@ impl Duty {
             }
             ToWorker::Prepare(_) | ToWorker::Refuse { .. } => {
                 error!("the supervisor sent a message out of order");
-                return Ok(Some(Leave { deadline: SHORT, ordered: false, code: exit::FAILURE }));
+                return Ok(Some(Leave {
+                    deadline: SHORT,
+                    ordered: false,
+                    code: exit::FAILURE,
+                    failed: None,
+                }));
             }
         }
         Ok(None)
@@ -353,5 +370,5 @@ enum Event {
 fn lost(error: &ControlError) -> Leave {
     let code = if matches!(error, ControlError::Closed) { exit::OK } else { exit::FAILURE };
     warn!(error = error as &dyn std::error::Error, "the supervisor is lost; draining");
-    Leave { deadline: SHORT, ordered: false, code }
+    Leave { deadline: SHORT, ordered: false, code, failed: None }
 }

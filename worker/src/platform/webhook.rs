@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! route known? 404 ─▶ enabled? 403 ─▶ size 413 ─▶ secret 403, signature 401 ─▶ rate 429 ─▶ JSON 400
-//!   ─▶ event type, filters, script: 200 ignored ─▶ seen before? 200 duplicate
+//!   ─▶ event type, filters, script: 200 ignored (500 no such script, 503 none can be started now) ─▶ seen before? 200 duplicate
 //!   ─▶ deliver_only: delivered now, 200 or 502   else   on disk: 202, and a turn follows
 //! ```
 //!
@@ -116,6 +116,17 @@ impl Platform for Webhook {
             let secret = inner.config.secret.clone();
             let shared = Shared::new(secret, inner.profile.clone(), inner.home.clone(), &inner.listeners);
             let routes = Routes::new(shared, &inner.config.routes)?;
+            for (name, route) in &inner.config.routes {
+                if let Some((script, reason)) =
+                    route.script.as_deref().and_then(|script| Some((script, inner.scripts.fault(script)?)))
+                {
+                    tracing::error!(
+                        route = name,
+                        script,
+                        "[webhook] Route '{name}' refuses its events: its script cannot be run: {reason}"
+                    );
+                }
+            }
             // A second start finds the first one's routes in force.
             let _ = inner.routes.set(routes);
             Ok(())
@@ -267,8 +278,12 @@ impl Arrival<'_> {
             return Err(reply.send(StatusCode::OK));
         }
         let subject = filter::Subject { payload: &payload, event_type: &event.name, headers: &self.headers };
-        if !self.ready.filters.iter().all(|filter| filter.matches(&subject)) {
-            return Err(dropped(&self.name, "filter"));
+        for filter in &self.ready.filters {
+            match filter.matches(&subject) {
+                Ok(true) => {}
+                Ok(false) => return Err(dropped(&self.name, "filter")),
+                Err(reason) => return Err(self.later("filter", &reason)),
+            }
         }
         let payload = self.run_script(payload).await?;
         let text = if route.prompt.is_empty() {
@@ -325,7 +340,26 @@ impl Arrival<'_> {
                 );
                 Err(dropped(&self.name, "script"))
             }
+            script::Verdict::Broken(reason) => {
+                tracing::error!(
+                    route = self.name,
+                    script = path,
+                    "[webhook] an event is refused because its route's script cannot be run: {reason}"
+                );
+                Err(error(StatusCode::INTERNAL_SERVER_ERROR, "Route script cannot be run"))
+            }
+            script::Verdict::Unavailable(reason) => Err(self.later("script", &reason)),
         }
+    }
+
+    /// The answer where something of ours that decides about the event cannot be had for now. Nothing is remembered of it.
+    fn later(&self, what: &str, reason: &str) -> Response {
+        tracing::error!(
+            route = self.name,
+            "[webhook] an event was not judged, its sender was told to retry: {what}: {reason}"
+        );
+        let busy = error(StatusCode::SERVICE_UNAVAILABLE, "Event could not be judged");
+        retry_after(busy, Duration::from_secs(5))
     }
 
     /// How the sender may repeat this event. An id of our own never comes again.

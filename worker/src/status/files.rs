@@ -63,6 +63,11 @@ impl Files {
         Self { home }
     }
 
+    /// Whose files they are.
+    pub(super) fn home(&self) -> &ProfileHome {
+        &self.home
+    }
+
     /// Writes `status`, unless the record belongs to another process. Blocks.
     pub(crate) fn write(&self, status: &RuntimeStatus) -> Result<(), StatusError> {
         let _lock = self.lock();

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
+use hermes_protocol::ProfileHome;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{BUSY_PATIENCE, StoreError};
+use crate::pulse::Pulse;
 
 /// Most jobs in one transaction: bounds how long the first of them waits for its answer.
 const BATCH: usize = 512;
@@ -76,37 +78,48 @@ where
     }
 }
 
-/// Starts the thread. It ends when the queue closes or a `Close` arrives.
-pub(super) fn start(
+pub(super) struct Writer {
     db: Connection,
     jobs: mpsc::Receiver<Message>,
     path: Utf8PathBuf,
     commits: Arc<AtomicU64>,
-) -> std::io::Result<()> {
-    let writer = Writer { db, jobs, path, commits };
-    std::thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(move || writer.run())?;
-    Ok(())
-}
-
-struct Writer {
-    db: Connection,
-    jobs: mpsc::Receiver<Message>,
-    path: Utf8PathBuf,
-    commits: Arc<AtomicU64>,
+    pulse: Pulse,
 }
 
 impl Writer {
-    fn run(mut self) {
+    pub(super) fn new(
+        db: Connection,
+        jobs: mpsc::Receiver<Message>,
+        path: Utf8PathBuf,
+        commits: Arc<AtomicU64>,
+        pulse: Pulse,
+    ) -> Self {
+        Self { db, jobs, path, commits, pulse }
+    }
+
+    /// Starts the thread. It ends when the queue closes or a `Close` arrives; a panic in it ends the worker.
+    pub(super) fn start(self, home: &ProfileHome) -> std::io::Result<()> {
+        let (pulse, home) = (self.pulse.clone(), home.clone());
+        let work = move || pulse.of_thread(|| self.run(&home));
+        std::thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(work)?;
+        Ok(())
+    }
+
+    fn run(mut self, home: &ProfileHome) {
         let mut batch = Vec::new();
         let mut closing = None;
         while closing.is_none() {
             let Some(first) = self.jobs.blocking_recv() else { break };
+            self.pulse.thread_door(home);
+            let mut taken = 1;
             closing = self.sort(first, &mut batch);
             while batch.len() < BATCH && closing.is_none() {
                 let Ok(next) = self.jobs.try_recv() else { break };
+                taken += 1;
                 closing = self.sort(next, &mut batch);
             }
             self.commit(&mut batch);
+            self.pulse.done(taken);
         }
         self.jobs.close();
         while let Ok(left) = self.jobs.try_recv() {

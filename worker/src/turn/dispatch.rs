@@ -136,7 +136,10 @@ impl Dispatcher {
     pub(super) async fn run(mut self) {
         self.import().await;
         let mut ended: Arc<Vec<Finished>> = Arc::default();
+        let pulse = self.inner.store.inbox().clone();
         loop {
+            let wanted = pulse.wanted();
+            pulse.door(self.inner.store.home()).await;
             self.gather(&mut ended);
             let held = self.burst.holds(self.inner.store.accepts(), Instant::now());
             let room = if held { 0 } else { self.room(ended.len()) };
@@ -153,6 +156,7 @@ impl Dispatcher {
                         if self.inner.stop.is_cancelled() {
                             return;
                         }
+                        pulse.serve(wanted);
                         tokio::select! {
                             () = tokio::time::sleep(RETRY) => {}
                             () = self.inner.stop.cancelled() => {}
@@ -161,6 +165,7 @@ impl Dispatcher {
                 }
                 continue;
             }
+            pulse.serve(wanted);
             // A claim may have been under way when the end was decided: its turns are interrupted, and written too.
             let idle = self.inner.inbox_turns() == 0;
             if idle && self.inner.stop.is_cancelled() {
@@ -273,6 +278,7 @@ impl Dispatcher {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
             self.inner.tasks.spawn(async move {
                 let finished = turn(&inner, claimed).await;
+                inner.store.inbox().want();
                 // Refused only when the dispatcher is gone; the next process resumes the item then.
                 let _gone = report.send(finished).await;
             });

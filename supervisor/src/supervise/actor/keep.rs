@@ -82,5 +82,6 @@ async fn last_words(exit: Exit, home: ProfileHome, pid: Pid) -> Option<String> {
     let read = tokio::task::spawn_blocking(move || collect::read_status(&home));
     let status = tokio::time::timeout(LAST_WORDS, read).await.ok()?.ok()??;
     let own = status.pid.and_then(|pid| i32::try_from(pid).ok()) == Some(pid.as_raw());
-    status.exit_reason.filter(|_| own && status.gateway_state.as_deref() == Some("startup_failed"))
+    let ended = matches!(status.gateway_state.as_deref(), Some("startup_failed" | "stopped"));
+    status.exit_reason.filter(|_| own && ended)
 }

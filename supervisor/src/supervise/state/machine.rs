@@ -66,6 +66,11 @@ impl Machine {
             }
             Event::Escalate(signal) => self.escalate(signal),
             Event::Tick { late } => self.tick(late),
+            Event::Stuck { generation, reason } => {
+                if self.child(generation).is_some_and(|child| child.phase == Phase::Serving) {
+                    self.condemn(generation, Some(reason));
+                }
+            }
             Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, &reason),
             Event::Exited { generation, exit } => self.exited(generation, exit),
             other => self.progress(other),
@@ -127,6 +132,7 @@ impl Machine {
             Event::AcceptStopped { generation } => self.accept_stopped(generation),
             Event::LastWords { generation, reason } => {
                 if let Some(child) = self.child(generation) {
+                    child.words = Some(reason.clone());
                     child.report.get_or_insert(Why { reason, file: None });
                 }
             }
@@ -214,6 +220,7 @@ impl Machine {
             report: None,
             refused: false,
             lost: false,
+            words: None,
         }
     }
 
@@ -374,6 +381,13 @@ impl Machine {
                 return;
             }
         };
+        self.condemn(generation, blame);
+    }
+
+    /// Ends a process that does not do what it should.
+    fn condemn(&mut self, generation: u64, blame: Option<String>) {
+        let now = self.now;
+        let Some(child) = self.child(generation) else { return };
         let was_serving = child.phase == Phase::Serving;
         child.phase = Phase::Terminating;
         child.deadline = Some(now + TERM_GRACE);
@@ -425,7 +439,10 @@ impl Machine {
         let code = |code: u8| exit == Exit::Code(i32::from(code));
         self.s.last_exit = Some(match (&child.blame, child.phase) {
             (Some(why), Phase::Terminating | Phase::Killing) => why.reason.clone(),
-            _ => exit.to_string(),
+            _ => match (&child.words, served) {
+                (Some(words), Some(_)) => format!("{exit}: {words}"),
+                _ => exit.to_string(),
+            },
         });
         if child.refused || code(exit::CONFIG) {
             let why = child
@@ -453,7 +470,7 @@ impl Machine {
         }
         let why = match (child.blame, child.report, served) {
             (Some(why), ..) | (None, Some(why), None) => why,
-            (None, _, Some(_)) => ended(exit),
+            (None, _, Some(_)) => ended(exit, child.words.as_deref()),
             (None, None, None) => early(exit),
         };
         self.died(child.generation, served, why, Duration::ZERO);
@@ -490,8 +507,9 @@ impl Machine {
     }
 }
 
-fn ended(exit: Exit) -> Why {
-    Why { reason: format!("the worker ended unasked: {exit}"), file: None }
+fn ended(exit: Exit, words: Option<&str>) -> Why {
+    let words = words.map(|words| format!(": {words}")).unwrap_or_default();
+    Why { reason: format!("the worker ended unasked: {exit}{words}"), file: None }
 }
 
 fn early(exit: Exit) -> Why {

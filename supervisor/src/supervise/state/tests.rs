@@ -218,6 +218,22 @@ fn silence_means_stuck_unless_we_slept_ourselves() {
     assert_eq!(d.state.why().unwrap().reason, "stuck: no heartbeat for 10 s");
 }
 
+/// 12: a worker that beats and does not work is ended like one that is silent, and one that failed by itself says why.
+#[test]
+fn n12_a_stuck_task_ends_its_worker_with_its_name() {
+    let mut d = Driven::serving();
+    let stuck = |generation| Event::Stuck { generation, reason: "stuck: the task `store` …".to_owned() };
+    assert_eq!(d.on(stuck(1)), [TERM_1, Action::DropIdle]);
+    assert_eq!(d.on(stuck(1)), [], "once");
+    assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
+    assert_eq!(d.state.last_exit(), Some("stuck: the task `store` …"));
+    assert_eq!(d.on(stuck(2)), [], "it does not serve yet");
+    d.serve(2);
+    d.on(Event::LastWords { generation: 2, reason: "the task `inbox` panicked".to_owned() });
+    d.on(Event::Exited { generation: 2, exit: Exit::Code(1) });
+    assert_eq!(d.state.last_exit(), Some("exit 1: the task `inbox` panicked"));
+}
+
 #[test]
 fn a_lost_control_connection_ends_the_process_soon() {
     let mut d = Driven::serving();

@@ -160,14 +160,22 @@ fn parse_field(field: &str) -> Field {
 }
 
 impl Filter {
-    /// Whether the condition holds.
-    pub(super) fn matches(&self, subject: &Subject<'_>) -> bool {
+    /// Whether the condition holds; an error where that cannot be known for now.
+    pub(super) fn matches(&self, subject: &Subject<'_>) -> Result<bool, String> {
+        let first = |filters: &[Self], wanted: bool| {
+            for filter in filters {
+                if filter.matches(subject)? == wanted {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
         match self {
-            Self::All(filters) => filters.iter().all(|f| f.matches(subject)),
-            Self::Any(filters) => filters.iter().any(|f| f.matches(subject)),
-            Self::Not(filter) => !filter.matches(subject),
+            Self::All(filters) => first(filters, false).map(|one_fails| !one_fails),
+            Self::Any(filters) => first(filters, true),
+            Self::Not(filter) => filter.matches(subject).map(|holds| !holds),
             Self::Field(field, test) => test.holds(field.value(subject).as_deref()),
-            Self::Never => false,
+            Self::Never => Ok(false),
         }
     }
 }
@@ -192,11 +200,11 @@ impl Field {
 }
 
 impl Test {
-    fn holds(&self, value: Option<&Value>) -> bool {
+    fn holds(&self, value: Option<&Value>) -> Result<bool, String> {
         let Some(value) = value else {
-            return matches!(self, Self::Exists(false) | Self::NotEquals(_));
+            return Ok(matches!(self, Self::Exists(false) | Self::NotEquals(_)));
         };
-        match self {
+        Ok(match self {
             Self::Exists(expected) => *expected,
             Self::Equals(other) => same(value, other),
             Self::NotEquals(other) => !same(value, other),
@@ -206,9 +214,9 @@ impl Test {
                 other => text(other).contains(text(needle).as_ref()),
             },
             Self::In(items) => items.iter().any(|item| same(item, value)),
-            Self::InFile(path) => in_file(path, &text(value)),
+            Self::InFile(path) => in_file(path, &text(value))?,
             Self::Regex(regex) => regex.is_match(&text(value)),
-        }
+        })
     }
 }
 
@@ -230,27 +238,41 @@ fn text(value: &Value) -> Cow<'_, str> {
 }
 
 /// Whether a file lists `needle`: as an item of a JSON list, a key of a JSON object, or a line.
-fn in_file(path: &Utf8Path, needle: &str) -> bool {
-    let Some(content) = read_bounded(path) else {
-        tracing::warn!(%path, "a webhook filter cannot read its file; it does not match");
-        return false;
+fn in_file(path: &Utf8Path, needle: &str) -> Result<bool, String> {
+    let content = match read_bounded(path) {
+        Ok(Some(content)) => content,
+        Ok(None) => {
+            tracing::warn!(%path, "a webhook filter cannot read its file; it does not match");
+            return Ok(false);
+        }
+        // No descriptor, no memory, a disk that fails: that says nothing about the event.
+        Err(error) => return Err(format!("`{path}` cannot be read now: {error}")),
     };
-    match serde_json::from_str::<Value>(&content) {
+    Ok(match serde_json::from_str::<Value>(&content) {
         Ok(Value::Array(items)) => items.iter().any(|item| text(item) == needle),
         Ok(Value::Object(map)) => map.contains_key(needle),
         _ => content.lines().map(str::trim).any(|line| !line.is_empty() && line == needle),
-    }
+    })
 }
 
-/// A regular file's text, if it is not too long.
-fn read_bounded(path: &Utf8Path) -> Option<String> {
-    let meta = fs_err::metadata(path).ok()?;
-    if !meta.is_file() || meta.len() > MAX_FILE_LEN {
-        return None;
+/// A regular file's text; `None` where there is no such file, or none that may be read or is short enough.
+fn read_bounded(path: &Utf8Path) -> std::io::Result<Option<String>> {
+    use std::io::ErrorKind::{InvalidData, NotADirectory, NotFound, PermissionDenied};
+    let read = || -> std::io::Result<Option<String>> {
+        let meta = fs_err::metadata(path)?;
+        if !meta.is_file() || meta.len() > MAX_FILE_LEN {
+            return Ok(None);
+        }
+        let mut content = String::new();
+        fs_err::File::open(path)?.take(MAX_FILE_LEN + 1).read_to_string(&mut content)?;
+        Ok(Some(content))
+    };
+    match read() {
+        Err(error) if matches!(error.kind(), InvalidData | NotADirectory | NotFound | PermissionDenied) => {
+            Ok(None)
+        }
+        other => other,
     }
-    let mut content = String::new();
-    fs_err::File::open(path).ok()?.take(MAX_FILE_LEN + 1).read_to_string(&mut content).ok()?;
-    Some(content)
 }
 
 #[cfg(test)]
@@ -265,7 +287,7 @@ mod tests {
         let mut warnings = Vec::new();
         let filters = compile(std::slice::from_ref(spec), "/nowhere".into(), &mut |w| warnings.push(w));
         let subject = Subject { payload, event_type: "push", headers: &headers };
-        filters.iter().all(|f| f.matches(&subject))
+        filters.iter().all(|f| f.matches(&subject).unwrap())
     }
 
     #[test]
@@ -328,7 +350,7 @@ mod tests {
             let filters = compile(&[spec], home, &mut |w| panic!("{w}"));
             let subject =
                 Subject { payload: &json!({"v": needle}), event_type: "", headers: &HeaderMap::new() };
-            filters[0].matches(&subject)
+            filters[0].matches(&subject).unwrap()
         };
         for path in ["list.json", "~/.hermes/map.json", "lines.txt"] {
             assert!(holds(path, json!("a")), "{path}");

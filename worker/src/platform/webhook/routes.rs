@@ -4,7 +4,7 @@
 //! of the file; a file that cannot be understood changes nothing. A route keeps its rate window for as long as it lives.
 
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -158,20 +158,30 @@ impl Routes {
     }
 
     fn reload_if_changed(&self) {
-        let stamp = fs_err::metadata(&self.file)
-            .ok()
-            .filter(std::fs::Metadata::is_file)
-            .map(|m| (m.mtime(), m.mtime_nsec(), m.size(), m.ino()));
+        let stamp = match fs_err::metadata(&self.file) {
+            Ok(m) => m.is_file().then(|| (m.mtime(), m.mtime_nsec(), m.size(), m.ino())),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+            // Not to be had for now is not gone: what was known stays.
+            Err(_) => return,
+        };
         if self.dynamic.read().unwrap_or_else(PoisonError::into_inner).stamp == stamp {
             return;
         }
         let mut dynamic = self.dynamic.write().unwrap_or_else(PoisonError::into_inner);
-        dynamic.stamp = stamp;
         if stamp.is_none() {
+            dynamic.stamp = stamp;
             dynamic.routes.clear();
             return;
         }
-        match self.read() {
+        // A file that cannot be read is tried again at the next request, one that is wrong when it changes.
+        let content = match self.read() {
+            Ok(bytes) => {
+                dynamic.stamp = stamp;
+                Self::parse(&bytes)
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match content {
             Ok(found) => dynamic.routes = self.merge(found, &dynamic.routes),
             Err(reason) => tracing::warn!(
                 file = %self.file,
@@ -180,14 +190,17 @@ impl Routes {
         }
     }
 
-    fn read(&self) -> Result<Map<String, Value>, String> {
+    fn read(&self) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let file = fs_err::File::open(&self.file).map_err(|error| error.to_string())?;
-        file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        fs_err::File::open(&self.file)?.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
         if bytes.len() as u64 > MAX_FILE_LEN {
             return Err(format!("it has more than {MAX_FILE_LEN} bytes"));
         }
-        match serde_json::from_slice(&bytes) {
+        match serde_json::from_slice(bytes) {
             Ok(Value::Object(routes)) => Ok(routes),
             Ok(_) => Err("it is not a JSON object".to_owned()),
             // The text of a JSON error names a place, never a value.

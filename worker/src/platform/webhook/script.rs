@@ -32,6 +32,44 @@ pub(super) enum Verdict {
     Continue(Value),
     /// Drop the event; the reason is for the log.
     Ignore(String),
+    /// There is no script to ask, and there will be none before somebody changes the files.
+    Broken(String),
+    /// It could not be asked for now (no process, no memory, no descriptor): the sender is to come again.
+    Unavailable(String),
+}
+
+/// Why a script gave no output.
+#[derive(Debug, Clone, PartialEq)]
+enum Failed {
+    /// It ran, and failed.
+    Itself(String),
+    Broken(String),
+    Unavailable(String),
+}
+
+impl Failed {
+    /// What an error on the way to a running script means: what does not exist, or may not be used, is a matter of configuration;
+    /// anything else is the machine's state.
+    fn before(error: &std::io::Error, text: String) -> Self {
+        use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+        if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied | InvalidInput)
+            || error.raw_os_error() == Some(nix::libc::ELOOP)
+        {
+            Self::Broken(text)
+        } else {
+            Self::Unavailable(text)
+        }
+    }
+}
+
+impl From<Failed> for Verdict {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Itself(reason) => Self::Ignore(reason),
+            Failed::Broken(reason) => Self::Broken(reason),
+            Failed::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
 }
 
 /// Runs the scripts of one profile.
@@ -54,10 +92,10 @@ impl Runner {
     pub(super) async fn run(&self, script: &str, payload: Value) -> Verdict {
         let path = match self.resolve(script) {
             Ok(path) => path,
-            Err(reason) => return Verdict::Ignore(reason),
+            Err(failed) => return failed.into(),
         };
         let Ok(_permit) = self.running.acquire().await else {
-            return Verdict::Ignore("scripts are switched off".to_owned());
+            return Verdict::Unavailable("scripts are switched off".to_owned());
         };
         let input = match serde_json::to_vec(&payload) {
             Ok(input) => input,
@@ -65,26 +103,37 @@ impl Runner {
         };
         match tokio::time::timeout(self.timeout, self.output(&path, &input)).await {
             Ok(Ok(output)) => apply(&output, payload),
-            Ok(Err(reason)) => Verdict::Ignore(reason),
+            Ok(Err(failed)) => failed.into(),
             Err(_) => Verdict::Ignore(format!("it ran longer than {} s", self.timeout.as_secs())),
         }
     }
 
+    /// Why a script can never run as things are, if so.
+    pub(super) fn fault(&self, script: &str) -> Option<String> {
+        match self.resolve(script) {
+            Err(Failed::Broken(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// The real path of a script: a file below `scripts/`, wherever links lead.
-    fn resolve(&self, script: &str) -> Result<Utf8PathBuf, String> {
+    fn resolve(&self, script: &str) -> Result<Utf8PathBuf, Failed> {
+        let broken = |text: &str| Failed::Broken(text.to_owned());
         let canonical = |path: &Utf8Path| {
-            fs_err::canonicalize(path).map_err(|error| format!("it cannot be found: {error}")).and_then(
-                |path| Utf8PathBuf::from_path_buf(path).map_err(|_| "its path is not UTF-8".to_owned()),
-            )
+            let path = fs_err::canonicalize(path)
+                .map_err(|error| Failed::before(&error, format!("it cannot be found: {error}")))?;
+            Utf8PathBuf::from_path_buf(path).map_err(|_| broken("its path is not UTF-8"))
         };
         let script = script.strip_prefix("~/.hermes/scripts/").unwrap_or(script);
         let dir = canonical(&self.dir)?;
         let path = canonical(&dir.join(script))?;
         if !path.starts_with(&dir) {
-            return Err("it lies outside `scripts`".to_owned());
+            return Err(broken("it lies outside `scripts`"));
         }
-        if !path.is_file() {
-            return Err("it is not a file".to_owned());
+        let metadata = fs_err::metadata(&path)
+            .map_err(|error| Failed::before(&error, format!("it cannot be looked at: {error}")))?;
+        if !metadata.is_file() {
+            return Err(broken("it is not a file"));
         }
         Ok(path)
     }
@@ -93,7 +142,7 @@ impl Runner {
         clippy::disallowed_methods,
         reason = "route scripts are started here and nowhere else, with a cleared environment"
     )]
-    async fn output(&self, path: &Utf8Path, input: &[u8]) -> Result<String, String> {
+    async fn output(&self, path: &Utf8Path, input: &[u8]) -> Result<String, Failed> {
         let interpreter = match path.extension() {
             Some("sh" | "bash") => "bash",
             _ => "python3",
@@ -109,7 +158,7 @@ impl Runner {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("`{interpreter}` cannot be started: {error}"))?;
+            .map_err(|error| Failed::before(&error, format!("`{interpreter}` cannot be started: {error}")))?;
         let own = children::own(child.id());
         let mut group = Group(child, own);
         let child = &mut group.0;
@@ -121,13 +170,17 @@ impl Runner {
             }
         };
         let ((), out, err) = tokio::join!(feed, read(stdout), read(stderr));
-        let status = child.wait().await.map_err(|error| format!("it cannot be waited for: {error}"))?;
-        let out = out.ok_or_else(|| format!("it wrote more than {MAX_OUTPUT} bytes"))?;
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| Failed::Unavailable(format!("it cannot be waited for: {error}")))?;
+        let out = out.ok_or_else(|| Failed::Itself(format!("it wrote more than {MAX_OUTPUT} bytes")))?;
         if status.success() {
-            return String::from_utf8(out).map_err(|_| "its output is not UTF-8".to_owned());
+            return String::from_utf8(out).map_err(|_| Failed::Itself("its output is not UTF-8".to_owned()));
         }
         let err = String::from_utf8_lossy(err.as_deref().unwrap_or_default()).into_owned();
-        Err(format!("it ended with {status}: {}", crate::platform::wire::first_chars(err.trim(), MAX_LOGGED)))
+        let err = crate::platform::wire::first_chars(err.trim(), MAX_LOGGED);
+        Err(Failed::Itself(format!("it ended with {status}: {err}")))
     }
 }
 
@@ -226,7 +279,7 @@ mod tests {
         ] {
             let got = match apply(output, payload.clone()) {
                 Verdict::Continue(value) => Some(value),
-                Verdict::Ignore(_) => None,
+                _ => None,
             };
             assert_eq!(got, expected, "{output}");
         }
@@ -280,7 +333,30 @@ mod tests {
         fs_err::os::unix::fs::symlink(dir.path().join("out.sh"), scripts.join("link.sh")).unwrap();
         let runner = runner(&scripts, Duration::from_secs(5));
         for bad in ["../out.sh", "link.sh", "none.sh", "", "/bin/sh"] {
-            assert!(matches!(runner.run(bad, json!({})).await, Verdict::Ignore(_)), "{bad}");
+            assert!(matches!(runner.run(bad, json!({})).await, Verdict::Broken(_)), "{bad}");
+            assert!(runner.fault(bad).is_some(), "{bad}");
         }
+    }
+
+    /// 32: what is missing is a matter of the files, what cannot be had for now is to be asked for again.
+    #[tokio::test]
+    async fn n32_a_script_that_cannot_be_started_is_not_one_that_said_no() {
+        let error = |code: i32| Failed::before(&std::io::Error::from_raw_os_error(code), String::new());
+        use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
+        for passing in [EAGAIN, ENOMEM, EMFILE, ENFILE, EIO] {
+            assert_eq!(error(passing), Failed::Unavailable(String::new()), "{passing}");
+        }
+        for lasting in [ENOENT, ENOTDIR, EACCES] {
+            assert_eq!(error(lasting), Failed::Broken(String::new()), "{lasting}");
+        }
+        let dir = Dir::new();
+        fs_err::write(dir.path().join("s.sh"), "cat").unwrap();
+        let mut runner = runner(dir.path(), Duration::from_secs(5));
+        runner.env = vec![("PATH".to_owned(), "/nowhere".to_owned())];
+        let verdict = runner.run("s.sh", json!({})).await;
+        assert!(
+            matches!(&verdict, Verdict::Broken(why) if why.contains("`bash` cannot be started")),
+            "{verdict:?}"
+        );
     }
 }

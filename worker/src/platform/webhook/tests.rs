@@ -225,3 +225,21 @@ async fn what_must_not_be_served_stops_the_platform_and_is_never_tried_again() {
     let client = house.start("webhook").await.unwrap();
     assert_eq!(client.send(request("POST", "/webhooks/open", &[], "{}")).await.status, 202);
 }
+
+/// 32: a script that is not there is a fault with a name, not an event that was ignored; nothing is remembered of the event.
+#[tokio::test]
+async fn n32_an_event_whose_script_is_missing_is_refused_and_may_come_again() {
+    let house = house(|webhook| {
+        webhook.routes.push(("s".to_owned(), Route { script: Some("s.sh".to_owned()), ..route() }));
+    });
+    let client = house.start("webhook").await.unwrap();
+    let id = [("x-github-delivery", "d-1")];
+    let refused = post(&client, "s", &id, "{}").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.text.as_str()),
+        (500, r#"{"error": "Route script cannot be run"}"#)
+    );
+    fs_err::create_dir(house.path("scripts")).unwrap();
+    fs_err::write(house.path("scripts/s.sh"), "cat").unwrap();
+    assert_eq!(post(&client, "s", &id, "{}").await.status, 202);
+}
