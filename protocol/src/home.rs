@@ -107,6 +107,32 @@ impl ProfileHome {
     }
 }
 
+/// Who made a temporary file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// This process.
+    Process(u32),
+    /// A process of this program.
+    Unknown,
+}
+
+/// Prefix of a temporary file that the process `pid` makes beside the one that it will become; the suffix is `.tmp`.
+pub fn temporary_prefix(pid: u32) -> String {
+    format!(".hermes-{pid}-")
+}
+
+/// Who made the temporary file of this name; `None` where it is none of this program's.
+pub fn temporary(name: &str) -> Option<Writer> {
+    let name = name.strip_suffix(".tmp")?;
+    if let Some(rest) = name.strip_prefix(".hermes-") {
+        let pid = rest.split_once('-').and_then(|(pid, _)| pid.parse().ok());
+        return Some(pid.map_or(Writer::Unknown, Writer::Process));
+    }
+    let (file, pid) = name.rsplit_once('.')?;
+    let ours = [".runtime_status.json", ".gateway_state.json", "sessions.json"].contains(&file);
+    pid.parse().ok().filter(|_| ours).map(Writer::Process)
+}
+
 /// Names of [`ProfileHome::identity_files`].
 pub const IDENTITY_FILES: [&str; 6] =
     ["config.yaml", ".env", "SOUL.md", "profile.yaml", "auth.json", "state.db"];

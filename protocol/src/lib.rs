@@ -48,6 +48,7 @@ pub mod profile;
 pub mod providers;
 pub mod session_key;
 pub mod spaced;
+pub mod text;
 pub mod v1;
 pub mod version;
 

@@ -7,16 +7,18 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
-use hermes_protocol::endpoint::{PathTooLong, RuntimeDir};
+use hermes_protocol::endpoint::RuntimeDir;
 use hermes_protocol::latest::{ClientRequest, OnProfileError, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::client::Client;
 use crate::error::HermesError;
+use crate::guard;
 use crate::home::Surroundings;
 use crate::instance::{self, Instance, Liveness};
 use crate::logging;
@@ -24,6 +26,7 @@ use crate::metrics::AdminError;
 use crate::predecessor::{Predecessor, Purpose};
 use crate::premises::Premises;
 use crate::proxy::{BindError, Inherited, StartError};
+use crate::runtime::Runtime;
 use crate::supervise::actor::Chain;
 
 mod board;
@@ -135,9 +138,6 @@ pub enum AppError {
         /// Why not.
         source: io::Error,
     },
-    /// The runtime directory lies too deep.
-    #[error(transparent)]
-    Path(#[from] PathTooLong),
     /// Profiles break the contract, or the primary's configuration cannot be used.
     #[error("{}", Refusal(.problems))]
     Refused {
@@ -188,9 +188,7 @@ impl AppError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Home { .. } | Self::Refused { .. } | Self::Bind { .. } | Self::Admin(_) | Self::Path(_) => {
-                exit::CONFIG
-            }
+            Self::Home { .. } | Self::Refused { .. } | Self::Bind { .. } | Self::Admin(_) => exit::CONFIG,
             Self::Setup { source, .. } => lasting(source.kind()),
             Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => exit::FAILURE,
             Self::Interrupted { .. } => exit::INTERRUPTED,
@@ -220,11 +218,7 @@ impl AppError {
                 let all: Vec<_> = remedies.iter().map(|command| format!("`{command}`")).collect();
                 format!("{} chooses another port; then start again", all.join(", "))
             }
-            Self::Bind { .. }
-            | Self::Admin(_)
-            | Self::Path(_)
-            | Self::Proxy(_)
-            | Self::Interrupted { .. } => return None,
+            Self::Bind { .. } | Self::Admin(_) | Self::Proxy(_) | Self::Interrupted { .. } => return None,
             Self::Replace { pid, .. } => format!("end process {pid} yourself, then start again"),
         })
     }
@@ -282,16 +276,20 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
         if found.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
     });
     found.map_err(|source| AppError::Home { path: path.to_owned(), source })?;
-    let runtime_dir = surroundings.runtime_dir(path);
-    runtime_dir.supervisor_socket().map_err(AppError::from)?;
     if options.replace {
         replace(path, &surroundings)?;
     }
     let argv = std::env::args().collect();
-    let instance = Instance::acquire(path, &options.profile, argv, runtime_dir.path())?;
+    let runtime = runtime(surroundings.runtime_dirs(path))?;
+    let instance = Instance::acquire(path, &options.profile, argv, &runtime.path())?;
     raise_descriptor_limit();
+    // Before there is anything that it could have to end.
+    let guard = guard::start().unwrap_or_else(|error| {
+        tracing::warn!(%error, "if this gateway is killed, what scripts leave running stays");
+        None
+    });
     let (root, profile) = (options.root.clone(), options.profile.clone());
-    let mut result = within_runtime(gateway::run(options, runtime_dir, inherited));
+    let mut result = within_runtime(gateway::run(options, runtime, inherited));
     if let Err(AppError::Bind { error, remedies }) = &mut result {
         let premises = Premises { root: &root, profile: &profile, env: &surroundings };
         premises.name_holders(error);
@@ -301,6 +299,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
         // The terminal is told by the command itself.
         tracing::error!(target: logging::FILE_ONLY, "the gateway does not start: {}", Chain(error));
     }
+    drop(guard);
     instance.release();
     Ok(match result? {
         Ended::Stopped(code) => code,
@@ -323,12 +322,12 @@ pub fn check(options: CheckOptions) -> Result<CheckReport, HermesError> {
         source: io::Error::from(io::ErrorKind::InvalidFilename),
     })?;
     raise_descriptor_limit();
-    let runtime_dir = RuntimeDir::new(&root, Some(&base), &base, surroundings.uid);
+    let runtime = runtime(vec![RuntimeDir::at(base.join("run"))])?;
     let premises = Premises { root: &root, profile: &profile, env: &surroundings };
     let place = premises.problems();
     let Examined { mut report, settings } = within_runtime(gateway::check(
         CheckOptions { root: root.clone(), profile: profile.clone() },
-        runtime_dir,
+        runtime,
     ))?;
     report.problems.extend(place.into_iter().map(|problem| (None, problem)));
     let mut strict = true;
@@ -338,6 +337,11 @@ pub fn check(options: CheckOptions) -> Result<CheckReport, HermesError> {
     }
     report.conclude(&profile, strict);
     Ok(report)
+}
+
+fn runtime(choices: Vec<RuntimeDir>) -> Result<Arc<Runtime>, AppError> {
+    let names = choices.iter().map(|choice| choice.path().as_str()).collect::<Vec<_>>().join("` or `");
+    Runtime::open(choices).map(Arc::new).map_err(setup("keep sockets in", names))
 }
 
 fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {

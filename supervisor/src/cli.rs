@@ -104,6 +104,9 @@ enum Command {
         eval \"$(hermes completion zsh)\"       in ~/.zshrc\n  \
         hermes completion fish > ~/.config/fish/completions/hermes.fish")]
     Completion(completion::CompletionArgs),
+    /// Waits for the end of a gateway.
+    #[command(name = crate::guard::COMMAND, hide = true)]
+    Guard,
     /// Asked by completion scripts.
     #[command(name = "__complete", hide = true)]
     Complete(completion::CompleteArgs),
@@ -347,10 +350,12 @@ pub enum Next {
 /// Does what the command line says, except for being a worker, which this crate cannot. `settle` gives back the memory that only
 /// a start needed; a gateway calls it once, when it has settled.
 pub fn run(args: Vec<OsString>, settle: fn()) -> Next {
-    match dispatch(args, settle) {
+    let next = match dispatch(args, settle) {
         Ok(next) => next,
         Err(error) => Next::Exit(report(&error)),
-    }
+    };
+    crate::logging::flush();
+    next
 }
 
 fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
@@ -374,6 +379,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
     match cli.command {
         Command::Completion(args) => return completion::script(&args, out).map(Next::Exit),
         Command::Complete(args) => return Ok(Next::Exit(completion::answer(&args, flag, out))),
+        Command::Guard => return Ok(Next::Exit(crate::guard::run(settle))),
         _ => {}
     }
     let env = Surroundings::from_process()?;
@@ -410,7 +416,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Skills(args) => skills::run(&args, &call),
         Command::Update(args) => update::run(&args, &call),
         Command::Doctor(args) => doctor::run(&args, &call.about(args.whose.name.clone())?),
-        Command::Completion(_) | Command::Complete(_) => Ok(exit::OK),
+        Command::Completion(_) | Command::Complete(_) | Command::Guard => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
 }

@@ -1,24 +1,28 @@
 //! Asks the supervisor: one request a connection over `supervisor.sock`, without a runtime.
 //!
-//! The socket is looked for in the runtime directory that this command's environment gives, then in the one that `gateway.pid`
-//! names, because a service and a shell rarely have the same environment. A socket is only believed when its peer runs as this
-//! user or as root. Nobody is waited for without a limit.
+//! The socket is looked for in the runtime directory that `gateway.pid` names, because a service and a shell rarely have the same
+//! environment, then where this command's environment would put it. A socket is only believed when its peer runs as this user or
+//! as root and is, where the record tells, the very process that holds the lock. Nobody is waited for without a limit.
 
 use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::RootHome;
 use hermes_protocol::codec::{self, CodecError};
 use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
-use hermes_protocol::endpoint::PathTooLong;
+use hermes_protocol::contract::pid_record::PidRecord;
 use hermes_protocol::frame;
 use hermes_protocol::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
 use hermes_protocol::latest::{ClientReply, ClientRequest};
 use interprocess::local_socket::traits::StreamCommon as _;
-use interprocess::local_socket::{GenericFilePath, Stream, ToFsName as _, traits::Stream as _};
+use interprocess::local_socket::{Stream, traits::Stream as _};
+use interprocess::os::unix::uds_local_socket;
+use socket2::{Domain, Socket, Type};
 
 use crate::home::Surroundings;
 use crate::instance;
+use crate::runtime;
 
 /// Time for the handshake and for a status.
 const SHORT: Duration = Duration::from_secs(5);
@@ -32,9 +36,6 @@ pub enum ClientError {
         /// The socket.
         path: Utf8PathBuf,
     },
-    /// The path does not fit into a socket address.
-    #[error(transparent)]
-    Path(#[from] PathTooLong),
     /// Another user's process.
     #[error("`{path}` belongs to user {uid}")]
     Stranger {
@@ -42,6 +43,16 @@ pub enum ClientError {
         path: Utf8PathBuf,
         /// Who listens there.
         uid: u32,
+    },
+    /// A process that is not the gateway.
+    #[error("process {pid} listens on `{path}`, and the gateway is process {gateway}")]
+    Impostor {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Who listens there.
+        pid: u32,
+        /// Who holds the lock.
+        gateway: u32,
     },
     /// Reading or writing failed.
     #[error("cannot {doing} `{path}`")]
@@ -84,12 +95,23 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The next step where the lock of the gateway at `home` is held, so that somebody runs.
+    pub fn hint_while_running(&self, root: &RootHome) -> String {
+        match self {
+            Self::NobodyThere { .. } => format!(
+                "it may be starting, or its directory of sockets was lost and is being made again: try again in a few seconds; its log is {}, and `hermes gateway run --replace` takes over",
+                root.supervisor_log()
+            ),
+            _ => self.hint(),
+        }
+    }
+
     /// The next step.
     pub fn hint(&self) -> String {
         match self {
             Self::NobodyThere { .. } => "start it with `hermes gateway run`",
-            Self::Path(_) => "set XDG_RUNTIME_DIR to a shorter directory",
             Self::Stranger { .. } => "run this command as the user who runs the gateway",
+            Self::Impostor { .. } => "end that process; nothing was sent to it",
             Self::Timeout { .. } | Self::Io { .. } | Self::CutShort => {
                 "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
             }
@@ -132,40 +154,61 @@ pub struct Client {
 impl Client {
     /// Connects to the gateway whose instance home is `home`.
     pub fn connect(home: &Utf8Path, env: &Surroundings) -> Result<Self, ClientError> {
-        let own = env.runtime_dir(home).supervisor_socket();
-        let recorded = || {
-            let record = instance::record(home).filter(instance::is_alive)?;
-            Some(record.runtime_dir?.join("supervisor.sock"))
-        };
-        let first = match own {
-            Ok(path) => match Self::open(&path) {
-                Err(ClientError::NobodyThere { path }) => ClientError::NobodyThere { path },
-                other => return other,
-            },
-            Err(e) => e.into(),
-        };
-        match recorded() {
-            Some(path) => Self::open(&path).map_err(|e| match e {
-                ClientError::NobodyThere { .. } => first,
-                other => other,
-            }),
-            None => Err(first),
+        let recorded = || instance::record(home).filter(instance::is_alive);
+        let record = recorded();
+        let mut places: Vec<Utf8PathBuf> =
+            record.iter().filter_map(|record| record.runtime_dir.clone()).collect();
+        places.extend(env.runtime_dirs(home).into_iter().map(|place| place.path().to_owned()));
+        let mut first = None;
+        for place in places {
+            let socket = place.join(hermes_protocol::endpoint::SUPERVISOR_SOCKET);
+            let client = match Self::dial(&socket) {
+                Ok(client) => client,
+                Err(error @ ClientError::NobodyThere { .. }) => {
+                    first.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            // One gateway may just have followed another.
+            if client.check_holder(record.as_ref()).is_err() {
+                client.check_holder(recorded().as_ref())?;
+            }
+            return client.greeted();
         }
+        Err(first.unwrap_or_else(|| ClientError::NobodyThere { path: home.to_owned() }))
     }
 
     /// Connects to a socket and shakes hands.
     pub fn open(path: &Utf8Path) -> Result<Self, ClientError> {
-        let connected = path.as_std_path().to_fs_name::<GenericFilePath>().and_then(Stream::connect);
-        let stream = connected.map_err(|source| match source.kind() {
+        Self::dial(path)?.greeted()
+    }
+
+    /// A connection to somebody who is of this user; nothing is said yet.
+    fn dial(path: &Utf8Path) -> Result<Self, ClientError> {
+        let connected = || {
+            let (address, _directory) = runtime::address(path)?;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            // One that does not accept, with a full backlog, is not waited for either.
+            socket.set_write_timeout(Some(SHORT))?;
+            socket.connect(&address)?;
+            Ok(std::os::fd::OwnedFd::from(socket))
+        };
+        let stream = connected().map_err(|source: io::Error| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::NobodyThere { path: path.to_owned() }
             }
             _ => ClientError::Io { doing: "connect to", path: path.to_owned(), source },
         })?;
-        let mut client = Self { stream, path: path.to_owned() };
+        let stream = Stream::UdSocket(uds_local_socket::Stream::from(stream));
+        let client = Self { stream, path: path.to_owned() };
         client.check_peer()?;
-        client.handshake(Instant::now() + SHORT)?;
         Ok(client)
+    }
+
+    fn greeted(mut self) -> Result<Self, ClientError> {
+        self.handshake(Instant::now() + SHORT)?;
+        Ok(self)
     }
 
     /// The socket.
@@ -238,6 +281,19 @@ impl Client {
         match peer.euid() {
             Some(uid) if uid != 0 && uid != nix::unistd::geteuid().as_raw() => {
                 Err(ClientError::Stranger { path: self.path.clone(), uid })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the peer is the process that a record names. A record without the time of its process's start may be about another
+    /// one, and a peer of another process namespace has no number here.
+    fn check_holder(&self, record: Option<&PidRecord>) -> Result<(), ClientError> {
+        let Some(record) = record.filter(|record| record.start_time.is_some()) else { return Ok(()) };
+        let peer = self.stream.peer_creds().map_err(|e| self.io("look at the peer of", e))?;
+        match peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0) {
+            Some(pid) if cfg!(target_os = "linux") && pid != record.pid => {
+                Err(ClientError::Impostor { path: self.path.clone(), pid, gateway: record.pid })
             }
             _ => Ok(()),
         }

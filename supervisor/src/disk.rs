@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// name survive a power loss as well.
 pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let dir = path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    let mut file = temporary(dir)?;
     file.write_all(bytes)?;
     if durable {
         file.as_file().sync_all()?;
@@ -24,7 +24,7 @@ pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::
 /// Writes a new file (mode 0600), durable; `AlreadyExists` where something is there.
 pub(crate) fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    let mut file = temporary(dir)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|e| e.error)?;
@@ -35,7 +35,7 @@ pub(crate) fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn write_public(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = path.parent().unwrap_or(Utf8Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    let mut file = temporary(dir)?;
     file.write_all(bytes)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
@@ -84,10 +84,15 @@ pub(crate) fn sync_file_system(path: &Utf8Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A file (mode 0600) in `dir` that will become another one. Its name says whose it is, so that one that is left can be removed.
+fn temporary(dir: &Utf8Path) -> io::Result<tempfile::NamedTempFile> {
+    let prefix = hermes_protocol::home::temporary_prefix(std::process::id());
+    tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(dir)
+}
+
 /// Reads at most `limit` bytes of a regular file; more is an error. A FIFO or device is refused instead of waited for.
 pub(crate) fn read_bounded(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>> {
     use fs_err::os::unix::fs::OpenOptionsExt as _;
-    use std::io::Read as _;
     let file = fs_err::OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
@@ -96,13 +101,34 @@ pub(crate) fn read_bounded(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>>
     if !meta.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let room = usize::try_from(meta.len()).unwrap_or(limit).min(limit);
+    read_at_most(file, meta.len(), limit)
+}
+
+fn read_at_most(file: fs_err::File, len: u64, limit: usize) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let room = usize::try_from(len).unwrap_or(limit).min(limit);
     let mut bytes = Vec::with_capacity(room + 1);
     file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("larger than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// [`read_bounded`] of a file that a process of ours wrote. What others could have put in its place is refused: a link, which may
+/// lead to a file of secrets, and a file of another user.
+pub(crate) fn read_own(path: &Utf8Path, limit: usize) -> io::Result<Vec<u8>> {
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
+    let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    let own = nix::unistd::geteuid();
+    // Root may look at the files of the user whom it acts for.
+    if !meta.is_file() || (meta.uid() != own.as_raw() && !own.is_root()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file of ours"));
+    }
+    read_at_most(file, meta.len(), limit)
 }
 
 /// The first `limit` bytes of a regular file.
@@ -126,7 +152,7 @@ pub(crate) fn replace(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let real = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
     let before = fs_err::metadata(&real).ok();
     let dir = real.parent().unwrap_or(Utf8Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").tempfile_in(dir)?;
+    let mut file = temporary(dir)?;
     file.write_all(bytes)?;
     if let Some(meta) = before {
         file.as_file().set_permissions(std::fs::Permissions::from_mode(meta.mode() & 0o7777))?;

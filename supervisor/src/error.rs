@@ -200,6 +200,7 @@ impl HermesError {
             Self::Instance(e) => Some(match e {
                 InstanceError::Foreign { .. } => "move that file away if nothing else needs it".to_owned(),
                 InstanceError::AlreadyRunning { .. } => "`hermes status` shows who holds it".to_owned(),
+                InstanceError::Held { who, .. } => format!("end it (`kill {}`), or let it finish", who.pid),
                 InstanceError::Io { .. } => "check the directory's owner, mode and free space".to_owned(),
             }),
             Self::Client(e) => Some(e.hint()),

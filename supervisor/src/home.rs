@@ -111,10 +111,14 @@ impl Surroundings {
         }
     }
 
-    /// The runtime directory of a gateway whose instance home is `home`.
-    pub fn runtime_dir(&self, home: &Utf8Path) -> RuntimeDir {
+    /// Where a gateway whose instance home is `home` may have its sockets, the best place first: the system's directory for what
+    /// this user runs, else one in the home.
+    pub fn runtime_dirs(&self, home: &Utf8Path) -> Vec<RuntimeDir> {
         let home = home.canonicalize_utf8().unwrap_or_else(|_| home.to_owned());
-        RuntimeDir::new(&RootHome::new(home), self.xdg_runtime_dir.as_deref(), &self.temp_dir, self.uid)
+        let usual = || Some(Utf8PathBuf::from(format!("/run/user/{}", self.uid))).filter(|dir| dir.is_dir());
+        let base = self.xdg_runtime_dir.clone().filter(|dir| dir.is_absolute()).or_else(usual);
+        let below = base.map(|base| RuntimeDir::below(&base, &home));
+        below.into_iter().chain([RuntimeDir::in_home(&home)]).collect()
     }
 }
 

@@ -13,8 +13,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileName;
 use hermes_protocol::contract::pid_record::{self, PidRecord};
+use hermes_protocol::{ProfileName, text};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::disk;
@@ -36,6 +36,14 @@ pub enum InstanceError {
     AlreadyRunning {
         /// The holder, where its record tells.
         pid: Option<u32>,
+        /// The lock file.
+        lock: Utf8PathBuf,
+    },
+    /// Somebody holds the lock who is no gateway.
+    #[error("the lock `{lock}` is held by {who}, which is no gateway")]
+    Held {
+        /// Whose process.
+        who: Holder,
         /// The lock file.
         lock: Utf8PathBuf,
     },
@@ -62,6 +70,62 @@ pub enum InstanceError {
 
 fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Who holds a lock, as the kernel's table of locks says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// Its command line, as far as others may see it.
+    pub command: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown: String = text::visible(&self.command).chars().take(80).collect();
+        write!(f, "process {} (`{shown}`)", self.pid)
+    }
+}
+
+impl Holder {
+    /// Whoever holds the lock of `home`, where the system tells.
+    pub fn of_home(home: &Utf8Path) -> Option<Self> {
+        Self::of(&open_lock_to_read(&lock_path(home)).ok()?)
+    }
+
+    fn of(file: &std::fs::File) -> Option<Self> {
+        let meta = file.metadata().ok()?;
+        let (major, minor) = (nix::sys::stat::major(meta.dev()), nix::sys::stat::minor(meta.dev()));
+        let pid = holder_in(&fs_err::read_to_string("/proc/locks").ok()?, (major, minor), meta.ino())?;
+        let command = fs_err::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<_> = command.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
+        Some(Self { pid, command: String::from_utf8_lossy(&words.join(&b' ')).into_owned() })
+    }
+
+    /// Whether it looks like a gateway, ours or that of 0.19.0.
+    pub fn is_gateway(&self) -> bool {
+        self.command.contains("hermes")
+            && self.command.split(' ').any(|word| word == "gateway" || word == "run")
+    }
+}
+
+/// The process that holds a `flock` on a file, out of `/proc/locks`. Some file systems go by another device number there than
+/// elsewhere; then the inode alone decides, if it is the only one.
+fn holder_in(table: &str, device: (u64, u64), inode: u64) -> Option<u32> {
+    let held = table.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        // One that waits has an arrow here.
+        let (kind, pid, file) = (fields.next()?, fields.nth(2)?, fields.next()?);
+        let mut file = file.split(':');
+        let mut hex = || u64::from_str_radix(file.next()?, 16).ok();
+        let found = (hex()?, hex()?);
+        let same: u64 = file.next()?.parse().ok()?;
+        (kind == "FLOCK" && same == inode).then(|| (found, pid.parse::<u32>().ok()))
+    });
+    let all: Vec<_> = held.collect();
+    let exact = all.iter().find(|(found, _)| *found == device);
+    exact.or(if all.len() == 1 { all.first() } else { None })?.1.filter(|pid| *pid > 0)
 }
 
 /// Proof that this process is the gateway of one home. Dropping it releases.
@@ -127,6 +191,19 @@ impl Drop for Instance {
     }
 }
 
+/// Says, in the records of the gateway that this process is, that its sockets are in another directory now.
+pub(crate) fn moved(home: &Utf8Path, runtime_dir: &Utf8Path) -> io::Result<()> {
+    let Some(mut record) = record(home).filter(|record| record.pid == std::process::id()) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the PID record is not this process's any more"));
+    };
+    record.runtime_dir = Some(runtime_dir.to_owned());
+    let text = record.write();
+    // Another descriptor of the locked file: closing it gives up nothing, for the lock belongs to the one that took it.
+    let lock = open_lock(&lock_path(home), false).map_err(io::Error::other)?;
+    rewrite(&lock, &text)?;
+    disk::write_atomic(&pid_path(home), text.as_bytes(), false)
+}
+
 /// Whether a gateway runs for a home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Liveness {
@@ -147,11 +224,7 @@ pub enum Liveness {
 /// Looks whether the lock of `home` is held. Never creates or changes a file.
 pub fn probe(home: &Utf8Path) -> Liveness {
     let path = lock_path(home);
-    let file = match std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW)
-        .open(&path)
-    {
+    let file = match open_lock_to_read(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Liveness::Stopped,
         Err(e) => return Liveness::Unknown { reason: e.to_string() },
@@ -177,7 +250,10 @@ pub fn obstacle(home: &Utf8Path) -> Option<InstanceError> {
     }
     match probe(home) {
         Liveness::Running { record } if !record.as_deref().is_some_and(is_alive) => {
-            Some(InstanceError::AlreadyRunning { pid: None, lock: path })
+            Some(match Holder::of_home(home).filter(|who| !who.is_gateway()) {
+                Some(who) => InstanceError::Held { who, lock: path },
+                None => InstanceError::AlreadyRunning { pid: None, lock: path },
+            })
         }
         _ => None,
     }
@@ -230,6 +306,12 @@ fn lock_file(path: &Utf8Path) -> Result<Flock<std::fs::File>, InstanceError> {
             Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
                 if attempt >= ATTEMPTS {
                     let pid = record_in(&file).filter(is_alive).map(|r| r.pid);
+                    let lock = path.to_owned();
+                    if let Some(who) =
+                        Holder::of(&file).filter(|who| Some(who.pid) != pid && !who.is_gateway())
+                    {
+                        return Err(InstanceError::Held { who, lock });
+                    }
                     return Err(InstanceError::AlreadyRunning { pid, lock: path.to_owned() });
                 }
             }
@@ -241,6 +323,11 @@ fn lock_file(path: &Utf8Path) -> Result<Flock<std::fs::File>, InstanceError> {
         }
         pause();
     }
+}
+
+fn open_lock_to_read(path: &Utf8Path) -> io::Result<std::fs::File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Waits without a runtime: nothing else happens in this process before the lock is held.
@@ -305,8 +392,7 @@ fn is_still_named(lock: &Flock<std::fs::File>, path: &Utf8Path) -> bool {
     }
 }
 
-fn rewrite(lock: &Flock<std::fs::File>, text: &str) -> io::Result<()> {
-    let mut file: &std::fs::File = lock;
+fn rewrite(mut file: &std::fs::File, text: &str) -> io::Result<()> {
     if file.metadata()?.permissions().mode() & 0o777 != 0o600 {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
@@ -324,7 +410,7 @@ fn record_in(file: &std::fs::File) -> Option<PidRecord> {
 }
 
 fn read_record(path: &Utf8Path) -> Option<PidRecord> {
-    let bytes = disk::read_bounded(path, MAX_LEN).ok()?;
+    let bytes = disk::read_own(path, MAX_LEN).ok()?;
     PidRecord::read(std::str::from_utf8(&bytes).ok()?).ok()
 }
 
@@ -377,6 +463,24 @@ mod tests {
         let instance = acquire(&home).unwrap();
         assert_eq!(record(&home).unwrap().pid, std::process::id());
         drop(instance);
+    }
+
+    /// 33: whoever holds the lock without being a gateway is named.
+    #[test]
+    fn the_holder_of_a_foreign_lock_is_named() {
+        let table = "1: FLOCK  ADVISORY  WRITE 42 fe:01:77 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 43 fe:01:77 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 44 fe:01:78 0 EOF\n3: FLOCK  ADVISORY  READ 0 fe:01:79 0 EOF\n";
+        assert_eq!(holder_in(table, (0xfe, 1), 77), Some(42));
+        assert_eq!(holder_in(table, (0, 40), 77), Some(42), "another number for the same device");
+        assert_eq!([78, 79, 80].map(|inode| holder_in(table, (0xfe, 1), inode)), [None; 3]);
+
+        let (_dir, home) = home();
+        let file = std::fs::File::options().create(true).append(true).open(lock_path(&home)).unwrap();
+        let _held = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+        let holder = Holder::of_home(&home).unwrap();
+        assert_eq!(holder.pid, std::process::id());
+        let message = acquire(&home).unwrap_err().to_string();
+        assert!(message.contains(&format!("held by process {} (`", holder.pid)), "{message}");
     }
 
     #[test]

@@ -2,20 +2,31 @@
 //!
 //! The file has one format with the workers' logs: `2026-11-21 00:30:57,386 INFO supervise: [coder] message key=value`. Standard
 //! error has no time, because whoever collects it (a terminal, journald) has its own: `INFO supervise: [coder] message`.
-//! Span fields `profile` and `generation` are shown on every line inside the span. A log that cannot be written never stops the
-//! gateway.
+//! Span fields `profile` and `generation` are shown on every line inside the span.
+//!
+//! Nobody who logs waits: each of the two places has a queue and a thread of its own (`outlet`), so that neither a reader that does not
+//! read nor a disk that hangs ever stops the gateway. What is dropped is counted. Equal lines close together are one line and a count
+//! (`repeats`). What comes from outside is shown, never obeyed.
+
+mod file;
+mod outlet;
+mod repeats;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::RootHome;
+use hermes_protocol::{RootHome, text};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+
+use file::{RotatingFile, Stderr};
+use outlet::Outlet;
+use repeats::Line;
 
 /// Target of events that are for the file alone: the terminal is told in another way.
 pub(crate) const FILE_ONLY: &str = "hermes_supervisor::gateway";
@@ -24,6 +35,10 @@ pub(crate) const FILE_ONLY: &str = "hermes_supervisor::gateway";
 const MAX_SIZE: u64 = 5 * 1024 * 1024;
 /// Rotated files kept: `.1` is the newest.
 const BACKUPS: u32 = 3;
+/// Longest line in bytes; what is longer is cut and says so.
+const MAX_LINE: usize = 16 * 1024;
+/// Longest wait for the last lines.
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// How much goes to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,20 +80,51 @@ impl Verbosity {
 /// Returns why there is no log file, where there is none; standard error works regardless.
 pub fn init(root: &RootHome, verbosity: Verbosity) -> Result<(), io::Error> {
     let opened = RotatingFile::open(root.supervisor_log(), MAX_SIZE, BACKUPS);
+    let opened = opened.and_then(|file| Outlet::start("log-file", file));
     let (file, result) = match opened {
-        Ok(file) => (Some(Mutex::new(file)), Ok(())),
+        Ok(file) => (Some(file), Ok(())),
         Err(e) => (None, Err(e)),
     };
+    let stderr = Stderr::new().and_then(|sink| Outlet::start("log-stderr", sink)).ok();
     let stderr_level = verbosity.filter();
     // The file always has INFO; DEBUG only when asked for.
     let file_level = if file.is_some() { stderr_level.max(LevelFilter::INFO) } else { LevelFilter::OFF };
-    let log = Log { file, file_level, stderr_level };
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log));
+    let outlets = OUTLETS.get_or_init(|| Outlets { file, stderr });
+    let log = Log { outlets, file_level, stderr_level };
+    if tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log)).is_ok() {
+        // The usual hook prints, which may block.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
     result
 }
 
+/// Waits, not for long, until what was logged is written. Call it when this process ends or becomes another one.
+pub fn flush() {
+    if let Some(outlets) = OUTLETS.get() {
+        outlet::flush(outlets.file.iter().chain(&outlets.stderr), FLUSH);
+    }
+}
+
+/// Prints `text` on standard error without waiting for a reader longer than [`flush`] does. False: nothing was started here, and
+/// the caller prints.
+pub(crate) fn print(text: &str) -> bool {
+    let Some(stderr) = OUTLETS.get().and_then(|outlets| outlets.stderr.as_ref()) else { return false };
+    stderr.push(Line::new(text.trim_end_matches('\n').to_owned()));
+    flush();
+    true
+}
+
+/// Of this process; there is one log.
+static OUTLETS: OnceLock<Outlets> = OnceLock::new();
+
+#[derive(Debug)]
+struct Outlets {
+    file: Option<Outlet>,
+    stderr: Option<Outlet>,
+}
+
 struct Log {
-    file: Option<Mutex<RotatingFile>>,
+    outlets: &'static Outlets,
     file_level: LevelFilter,
     stderr_level: LevelFilter,
 }
@@ -134,15 +180,20 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
         }
         line.push_str(&fields.message);
         line.push_str(&fields.rest);
-        // One event, one line: what comes from outside may hold line ends.
-        let line = line.replace('\n', "\\n").replace('\r', "\\r");
-        if to_stderr {
-            let _ = writeln!(io::stderr().lock(), "{line}");
+        // One event, one line, which nobody outside can forge or hide.
+        let mut line = text::visible(&line).into_owned();
+        if line.len() > MAX_LINE {
+            line.truncate(line.floor_char_boundary(MAX_LINE));
+            line.push_str(" … (cut)");
         }
-        if let (true, Some(file)) = (to_file, &self.file) {
-            let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f");
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_line(&format!("{now} {line}\n"));
+        let line = Line::new(line);
+        let file = self.outlets.file.as_ref().filter(|_| to_file);
+        let stderr = self.outlets.stderr.as_ref().filter(|_| to_stderr);
+        if let (Some(file), Some(stderr)) = (file, stderr) {
+            file.push(line.clone());
+            stderr.push(line);
+        } else if let Some(outlet) = file.or(stderr) {
+            outlet.push(line);
         }
     }
 }
@@ -183,104 +234,28 @@ impl Visit for Fields {
     }
 }
 
-/// A file that is renamed to `.1` when it grows beyond its limit, the older ones moving up.
-#[derive(Debug)]
-struct RotatingFile {
-    path: Utf8PathBuf,
-    limit: u64,
-    backups: u32,
-    file: fs_err::File,
-    size: u64,
-}
-
-impl RotatingFile {
-    fn open(path: Utf8PathBuf, limit: u64, backups: u32) -> io::Result<Self> {
-        if let Some(dir) = path.parent()
-            && !dir.is_dir()
-        {
-            fs_err::create_dir(dir)?;
-            fs_err::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        }
-        let file = append_to(&path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { path, limit, backups, file, size })
-    }
-
-    fn write_line(&mut self, line: &str) {
-        if self.size > 0 && self.size + line.len() as u64 > self.limit {
-            self.rotate();
-        }
-        if self.file.write_all(line.as_bytes()).is_ok() {
-            self.size += line.len() as u64;
-        }
-    }
-
-    fn rotate(&mut self) {
-        for n in (1..self.backups).rev() {
-            let _ = fs_err::rename(self.backup(n), self.backup(n + 1));
-        }
-        if fs_err::rename(&self.path, self.backup(1)).is_err() {
-            // Cannot make room by renaming: a bounded log is worth more than an old one.
-            let _ = self.file.set_len(0);
-        }
-        if let Ok(file) = append_to(&self.path) {
-            self.file = file;
-        }
-        self.size = 0;
-    }
-
-    fn backup(&self, n: u32) -> Utf8PathBuf {
-        Utf8PathBuf::from(format!("{}.{n}", self.path))
-    }
-}
-
-fn append_to(path: &Utf8Path) -> io::Result<fs_err::File> {
-    use fs_err::os::unix::fs::OpenOptionsExt as _;
-    fs_err::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use camino::Utf8Path;
 
-    #[test]
-    fn the_file_stays_bounded_and_backups_move_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(dir.path()).unwrap().join("logs/supervisor.log");
-        let mut file = RotatingFile::open(path.clone(), 100, 2).unwrap();
-        for n in 0..40 {
-            file.write_line(&format!("line number {n:4}\n"));
-        }
-        let text = |p: &str| fs_err::read_to_string(p).unwrap();
-        assert!(text(path.as_str()).ends_with("line number   39\n"));
-        for n in 0..=2 {
-            let name = if n == 0 { path.to_string() } else { format!("{path}.{n}") };
-            assert!(text(&name).len() <= 100, "{name}");
-        }
-        assert!(!Utf8PathBuf::from(format!("{path}.3")).exists());
-    }
+    use super::*;
 
     #[test]
     fn a_line_names_level_place_profile_and_fields_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap().join("supervisor.log");
         let file = RotatingFile::open(path.clone(), MAX_SIZE, BACKUPS).unwrap();
-        let log = Log {
-            file: Some(Mutex::new(file)),
-            file_level: LevelFilter::INFO,
-            stderr_level: LevelFilter::OFF,
-        };
+        let outlet = Outlet::start("test", file).unwrap();
+        let outlets: &'static Outlets =
+            Box::leak(Box::new(Outlets { file: Some(outlet.clone()), stderr: None }));
+        let log = Log { outlets, file_level: LevelFilter::INFO, stderr_level: LevelFilter::OFF };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
             let name: hermes_protocol::ProfileName = "coder".parse().unwrap();
             let _span = tracing::info_span!("worker", profile = %name, generation = 3).entered();
             tracing::warn!(pid = 54, profile = %name, "starting -> ready\nforged line");
             tracing::debug!("not shown");
         });
+        assert!(outlet.flush(std::time::Instant::now() + Duration::from_secs(30)));
         let text = fs_err::read_to_string(path).unwrap();
         let (time, rest) = text.split_at(24);
         assert_eq!(time.as_bytes()[19], b',', "{text}");

@@ -17,8 +17,7 @@ use crate::home::Surroundings;
 use crate::instance::{self, Liveness};
 use crate::metrics::{Admin, AdminError};
 use crate::proxy::{BindError, BindFailure, Trial};
-use crate::supervise::socket;
-use crate::{disk, watch};
+use crate::{disk, runtime, watch};
 
 /// Processes whose descriptors are looked at.
 const PROCESSES: usize = 20_000;
@@ -75,14 +74,11 @@ impl Premises<'_> {
                 "Set HERMES_HOME to a directory that can be made.",
             );
         }
-        let runtime = self.env.runtime_dir(home.path());
-        let short = "Set XDG_RUNTIME_DIR to a directory of your own that exists, with a short path.";
-        if let Err(error) = runtime.supervisor_socket() {
-            add("socket_path", runtime.path(), error.to_string(), short);
-        } else if let Err(error) = socket::could_prepare(runtime.path()) {
-            let message =
-                format!("the directory `{}` for the sockets cannot be used: {error}", runtime.path());
-            add("runtime_dir", runtime.path(), message, short);
+        let places = self.env.runtime_dirs(home.path());
+        if let Some(why) = runtime::unusable(&places) {
+            let message = format!("there is no directory for the sockets: {why}");
+            let fix = "Set XDG_RUNTIME_DIR to a directory that only you can write to.";
+            add("runtime_dir", home.path(), message, fix);
         }
         if let Some(error) = instance::obstacle(home.path()) {
             let fix = "Find out whose it is (`fuser`, `lsof`), and end that process or move the file away.";

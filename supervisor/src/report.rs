@@ -27,7 +27,13 @@ pub(crate) fn report(error: &HermesError) -> u8 {
     {
         return hermes_protocol::exit::OK;
     }
-    let _ = io::stderr().lock().write_all(text(error).as_bytes());
+    let text = text(error);
+    // Names and values in it may come from anywhere.
+    let text = hermes_protocol::text::printable(&text);
+    // A gateway's reader may not read.
+    if !crate::logging::print(&text) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
     error.exit_code()
 }
 

@@ -3,21 +3,16 @@
 //! One request a connection: handshake, one frame, answers until a final one, close. Clients are few, checked (same user) and
 //! held to deadlines. Status is answered from the [`Board`] without disturbing anybody; everything else goes to the app.
 
+use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use camino::Utf8Path;
 use futures_util::{SinkExt, StreamExt as _};
 use hermes_protocol::contract::gateway_status::GatewayStatus;
-use hermes_protocol::endpoint::SOCKET_MODE;
 use hermes_protocol::latest::{ClientReply, ClientRequest};
 use hermes_protocol::{ProfileName, codec, exit, frame};
-use interprocess::local_socket::tokio::{Listener, Stream};
-use interprocess::local_socket::traits::StreamCommon as _;
-use interprocess::local_socket::traits::tokio::Listener as _;
-use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
-use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +22,6 @@ use crate::app::Board;
 use crate::link::{self, LinkError};
 use crate::status::collect::{Processes, collect};
 use crate::supervise::actor::Chain;
-use crate::supervise::socket;
 
 /// Clients at the same time; more wait in the backlog.
 const CLIENTS: usize = 64;
@@ -35,6 +29,8 @@ const CLIENTS: usize = 64;
 const ASK_TIME: Duration = Duration::from_secs(5);
 /// For a client to take a frame.
 const WRITE_TIME: Duration = Duration::from_secs(5);
+/// For a client to take a whole status.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// For collecting status; a home on a file system that hangs must not hold a client for ever.
 const COLLECT_TIME: Duration = Duration::from_secs(5);
 /// After accepting failed, for want of descriptors mostly.
@@ -48,18 +44,9 @@ pub(crate) struct Request {
     pub(crate) replies: mpsc::Sender<ClientReply>,
 }
 
-/// Listens on `path`, replacing a socket that an earlier run of ours left there. The caller holds the instance lock. Dropping
-/// the listener removes the file.
-pub(crate) fn listen(path: &Utf8Path) -> std::io::Result<Listener> {
-    socket::remove_stale(path)?;
-    let name = path.as_str().to_fs_name::<GenericFilePath>()?;
-    let mode = nix::libc::mode_t::try_from(SOCKET_MODE).map_err(std::io::Error::other)?;
-    ListenerOptions::new().name(name).mode(mode).create_tokio()
-}
-
-/// Answers clients until `stop`.
+/// Answers clients until `stop`, on the listener and on those that take its place.
 pub(crate) async fn serve(
-    listener: Listener,
+    (listener, mut replacements): (StdListener, mpsc::Receiver<StdListener>),
     board: Board,
     requests: mpsc::Sender<Request>,
     tracker: TaskTracker,
@@ -67,6 +54,10 @@ pub(crate) async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(CLIENTS));
     let processes = Arc::new(Mutex::new(None));
+    let mut listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "commands cannot be answered"),
+    };
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => return,
@@ -75,9 +66,16 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
+            Some(replacement) = replacements.recv() => {
+                match UnixListener::from_std(replacement) {
+                    Ok(replacement) => listener = replacement,
+                    Err(error) => tracing::error!(%error, "commands cannot be answered"),
+                }
+                continue;
+            }
         };
         let stream = match accepted {
-            Ok(stream) => stream,
+            Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a command cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -106,14 +104,14 @@ struct Client {
     processes: Arc<Mutex<Option<Processes>>>,
 }
 
-type Wire = Framed<Stream, tokio_util::codec::LengthDelimitedCodec>;
+type Wire = Framed<UnixStream, tokio_util::codec::LengthDelimitedCodec>;
 
 impl Client {
-    async fn answer(&self, mut stream: Stream) -> Result<(), LinkError> {
-        let peer = stream.peer_creds()?;
+    async fn answer(&self, mut stream: UnixStream) -> Result<(), LinkError> {
+        let peer = stream.peer_cred()?;
         let own = nix::unistd::geteuid().as_raw();
-        if peer.euid().is_none_or(|uid| uid != 0 && uid != own) {
-            tracing::warn!(uid = peer.euid(), pid = peer.pid(), "a command of another user was refused");
+        if peer.uid() != 0 && peer.uid() != own {
+            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a command of another user was refused");
             return Ok(());
         }
         let asked = tokio::time::timeout(ASK_TIME, async {
@@ -146,7 +144,9 @@ impl Client {
             collect(&board.snapshot(), profile.as_ref(), processes, Instant::now())
         });
         match tokio::time::timeout(COLLECT_TIME, collected).await {
-            Ok(Ok(status)) => send_status(wire, &status).await,
+            Ok(Ok(status)) => tokio::time::timeout(ANSWER_TIME, send_status(wire, &status))
+                .await
+                .map_err(|_| LinkError::WriteTimeout)?,
             Ok(Err(_)) | Err(_) => {
                 send(wire, &refused(exit::FAILURE, "the status could not be collected in time", None)).await
             }

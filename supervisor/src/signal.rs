@@ -21,6 +21,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How long a signal that was caught may take to be told.
 const TOLD: Duration = Duration::from_millis(10);
 
+/// How long a service manager may take to be told.
+const MANAGER_TIME: Duration = Duration::from_millis(500);
+
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interrupt {
@@ -120,8 +123,12 @@ pub(crate) fn reloading() -> String {
 /// Tells a service manager how far we are (`sd_notify`); nothing happens without one.
 pub(crate) fn notify_manager(socket: Option<&OsStr>, state: &str) {
     let Some(socket) = socket else { return };
-    let sent = manager_address(socket)
-        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    let sent = manager_address(socket).and_then(|address| {
+        let sender = UnixDatagram::unbound()?;
+        // A manager that does not read must not stop us.
+        sender.set_write_timeout(Some(MANAGER_TIME))?;
+        sender.send_to_addr(state.as_bytes(), &address)
+    });
     if let Err(error) = sent {
         tracing::warn!(%error, "the service manager cannot be told");
     }

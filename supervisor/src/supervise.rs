@@ -8,7 +8,6 @@ pub(crate) mod actor;
 pub(crate) mod env;
 pub(crate) mod policy;
 pub(crate) mod reap;
-pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod state;
 

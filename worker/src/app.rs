@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::children;
 use crate::cli::{Mode, WorkerArgs};
+use crate::leftovers;
 use crate::load;
 use crate::logging::{Logging, Output};
 use crate::process::{self, Environment};
@@ -67,7 +68,12 @@ pub fn run(args: WorkerArgs) -> u8 {
                 Logging::start(&who.profile, &who.home, Output::Captured, environment.log.clone())
             };
             let code = match logging {
-                Ok(logging) => within(&logging, supervised::run(&who, &environment, &logging, inherited)),
+                Ok(logging) => {
+                    if !environment.examined {
+                        leftovers::sweep(&who.home);
+                    }
+                    within(&logging, supervised::run(&who, &environment, &logging, inherited))
+                }
                 Err(e) => refuse(&e),
             };
             process::end_group();
@@ -76,7 +82,10 @@ pub fn run(args: WorkerArgs) -> u8 {
         Mode::Standalone { http } => {
             process::harden(false);
             match Logging::start(&who.profile, &who.home, Output::Mirrored, environment.log.clone()) {
-                Ok(logging) => within(&logging, standalone::run(&who, &environment, &logging, http)),
+                Ok(logging) => {
+                    leftovers::sweep(&who.home);
+                    within(&logging, standalone::run(&who, &environment, &logging, http))
+                }
                 Err(e) => refuse(&e),
             }
         }

@@ -12,7 +12,9 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Time until the next look while one of our own has ended and nobody has asked for it yet: it hides those behind it.
@@ -35,6 +37,30 @@ impl Drop for Owned {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
             lock().remove(&pid);
+        }
+    }
+}
+
+/// A child that leads its own process group; dropping it before it ended kills the group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) child: Child,
+    _own: Owned,
+}
+
+impl Group {
+    /// Of a child that was just started, as the leader of a group.
+    pub(crate) fn new(child: Child) -> Self {
+        let own = own(child.id());
+        Self { child, _own: own }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // While the leader is not reaped its number cannot belong to anybody else. Once it is, `id` is `None`.
+        if let Some(leader) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
         }
     }
 }

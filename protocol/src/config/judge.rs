@@ -102,6 +102,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
         }
     }
     problems.extend(files.home_fault.as_deref().map(|why| not_writable(home, why)));
+    problems.extend(too_deep(home));
     // What is pinned and cannot be read must not be guessed.
     let unusable = !problems.is_empty();
     if let Some(mode) = files.env_mode.filter(|mode| mode & 0o077 != 0) {
@@ -142,6 +143,18 @@ fn not_writable(home: &ProfileHome, why: &str) -> Problem {
     let message = format!("the home `{path}` cannot be written: {why}");
     let fix = "Make the directory writable for this user, then start again.";
     problem(Severity::Profile, "home_not_writable", path, message, fix)
+}
+
+/// A home in which no database can be opened: SQLite has room for so many bytes of a path.
+fn too_deep(home: &ProfileHome) -> Option<Problem> {
+    /// Without the terminating zero and what is appended while a database is made.
+    const ROOM: usize = 511 - ".4194304.new-journal".len();
+    let path = home.path();
+    let over = home.state_db().as_str().len().checked_sub(ROOM + 1)? + 1;
+    let len = path.as_str().len();
+    let message =
+        format!("the path of the home has {len} bytes, {over} more than a database in it can be opened by");
+    Some(problem(Severity::Profile, "home_path", path, message, "Move it to a shorter path."))
 }
 
 /// A problem of a file as a whole.
@@ -197,6 +210,16 @@ mod tests {
         }
         let gone: Found<Vec<u8>> = Found::of(Err(io::ErrorKind::NotFound.into()), "/nowhere/at/all".into());
         assert!(matches!(gone, Found::Absent));
+    }
+
+    /// 33: a home in whose path no database can be opened is refused, with that reason.
+    #[test]
+    fn a_home_that_lies_too_deep_is_named() {
+        let home = |len: usize| ProfileHome::new(format!("/{}", "d".repeat(len - 1)));
+        assert!(too_deep(&home(480)).is_none());
+        let problem = too_deep(&home(522)).unwrap();
+        assert!(problem.message.contains("522 bytes, 40 more"), "{}", problem.message);
+        assert_eq!(problem.severity, Severity::Profile);
     }
 
     #[test]

@@ -231,7 +231,6 @@ pub struct Admit {
 }
 
 /// Worker to supervisor.
-#[expect(clippy::large_enum_variant, reason = "one report a worker's life, taken apart where it arrives")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker {
     /// Answer to `Prepare`.

@@ -41,6 +41,11 @@ impl Board {
         self.lock().handles.clone()
     }
 
+    /// The home whose lock is held.
+    pub(crate) fn home(&self) -> camino::Utf8PathBuf {
+        self.lock().gateway.home.clone()
+    }
+
     /// Changes the gateway's part.
     pub(crate) fn gateway(&self, change: impl FnOnce(&mut GatewayView)) {
         change(&mut self.lock().gateway);

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hermes_protocol::ProfileName;
 use hermes_protocol::latest::{Admit, GatewaySettings, Problem, Role};
+use hermes_protocol::{ProfileName, endpoint};
 
-use super::AppError;
 use super::gateway::Gateway;
 use super::served::served;
 use crate::instance::{self, Liveness};
@@ -27,13 +26,7 @@ impl Gateway {
 
     /// Makes an actor for a profile and starts its worker if it should run. Returns whether it does.
     pub(super) async fn admit_to_fleet(&mut self, name: &ProfileName) -> bool {
-        let handle = match self.add(name, Role::Secondary) {
-            Ok(handle) => handle,
-            Err(error) => {
-                tracing::error!(profile = %name, error = %actor::Chain(&error), "the profile cannot be served");
-                return false;
-            }
-        };
+        let handle = self.add(name, Role::Secondary);
         if let Some(why) = conflict(&handle) {
             tracing::warn!(profile = %name, "{}", why.reason);
             handle.send(Event::Conflict(why)).await;
@@ -47,17 +40,17 @@ impl Gateway {
         true
     }
 
-    pub(super) fn add(&mut self, name: &ProfileName, role: Role) -> Result<Handle, AppError> {
+    pub(super) fn add(&mut self, name: &ProfileName, role: Role) -> Handle {
         let setup = Setup {
             name: name.clone(),
             home: self.root.profile(name),
             role,
-            socket: self.runtime.data_socket(name)?,
+            socket: endpoint::data_socket(name),
             desired_running: role == Role::Primary || !self.desired.is_stopped(name),
         };
         let handle = actor::start(setup, &self.common);
         self.board.add(handle.clone());
-        Ok(handle)
+        handle
     }
 
     /// Serves exactly the profiles that should be.

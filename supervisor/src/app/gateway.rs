@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hermes_protocol::endpoint::RuntimeDir;
+use camino::Utf8Path;
 use hermes_protocol::latest::{ClientReply, GatewaySettings, Problem, Report};
 use hermes_protocol::{ProfileName, RootHome, exit};
 use tokio::sync::mpsc;
@@ -15,7 +15,9 @@ use super::renew::Renewal;
 use super::start::Abandoned;
 use super::{AppError, Board, CheckOptions, CheckReport, GatewayOptions, setup};
 use crate::desired::Desired;
+use crate::instance;
 use crate::proxy::{Inherited, Proxy, Publisher};
+use crate::runtime::Runtime;
 use crate::server::{self, Request};
 use crate::shutdown;
 use crate::signal::{self, Interrupt, Signals, notify_manager};
@@ -23,9 +25,9 @@ use crate::supervise::GatewayView;
 use crate::supervise::actor::{self, Common, Decision, FleetEvent, Terms};
 use crate::supervise::env::{Environment, multiplex_override};
 use crate::supervise::policy::Limits;
+use crate::supervise::reap;
 use crate::supervise::spawn::Spawner;
 use crate::supervise::state::{Event, Why};
-use crate::supervise::{reap, socket};
 use crate::watch::{HomeEvent, HomeWatch};
 
 /// Events of actors that the app has not taken yet; every actor has a handful at most.
@@ -59,7 +61,7 @@ pub(crate) struct Gateway {
     pub(super) watch: Option<HomeWatch>,
     /// Ends the server, the admin listener and, last, the reaper.
     pub(crate) stop: CancellationToken,
-    pub(super) runtime: RuntimeDir,
+    runtime: Arc<Runtime>,
     pub(super) claims: Claims,
     pub(super) publisher: Option<Publisher>,
     signals: Signals,
@@ -97,18 +99,28 @@ pub(super) enum Ended {
 /// The whole life of a gateway that holds its lock.
 pub(super) async fn run(
     options: GatewayOptions,
-    runtime: RuntimeDir,
+    runtime: Arc<Runtime>,
     inherited: Inherited,
 ) -> Result<Ended, AppError> {
     let manager = std::env::var_os("NOTIFY_SOCKET");
     let (mut gateway, requests) = Gateway::new(options.root, options.profile, runtime)?;
     gateway.inherited = inherited;
     gateway.repeatable = options.repeatable;
-    let path = gateway.runtime.supervisor_socket()?;
-    let listener = server::listen(&path).map_err(setup("listen on", &path))?;
+    let listener = gateway.runtime.listen_for_commands();
+    let listener = listener.map_err(setup("listen for commands in", gateway.runtime.path()))?;
+    let (replaced, replacements) = mpsc::channel(1);
+    let (home, board) = (gateway.board.home(), gateway.board.clone());
+    let moved = move |path: &Utf8Path| {
+        if let Err(error) = instance::moved(&home, path) {
+            tracing::error!(%error, "the PID record cannot be told where commands reach this gateway");
+        }
+        board.gateway(|view| view.runtime_dir = path.to_owned());
+    };
+    let keeper =
+        gateway.runtime.keep(replaced, moved).map_err(setup("start", "the runtime directory's thread"))?;
     let tracker = gateway.common.tracker.clone();
     gateway.common.tracker.spawn(server::serve(
-        listener,
+        (listener, replacements),
         gateway.board.clone(),
         requests,
         tracker,
@@ -143,11 +155,9 @@ pub(super) async fn run(
         _ => Duration::ZERO,
     };
     shutdown::run(&mut gateway, drain).await;
+    keeper.end();
     gateway.end().await;
-    if let Err(error) = socket::remove_stale(&path) {
-        tracing::warn!(%error, "the command socket cannot be removed");
-    }
-    let _ = fs_err::remove_dir(gateway.runtime.path());
+    gateway.runtime.close();
     result?;
     if gateway.renewal.is_some()
         && let Some(name) = gateway.signals.give_back().await
@@ -166,7 +176,7 @@ pub(super) struct Examined {
 }
 
 /// What a start would meet; nobody is admitted.
-pub(super) async fn check(options: CheckOptions, runtime: RuntimeDir) -> Result<Examined, AppError> {
+pub(super) async fn check(options: CheckOptions, runtime: Arc<Runtime>) -> Result<Examined, AppError> {
     let (mut gateway, _requests) = Gateway::new(options.root, options.profile, runtime)?;
     gateway.common.terms().environment.examine();
     let result = gateway.examine().await;
@@ -183,10 +193,9 @@ impl Gateway {
     fn new(
         root: RootHome,
         primary: ProfileName,
-        runtime: RuntimeDir,
+        runtime: Arc<Runtime>,
     ) -> Result<(Self, mpsc::Sender<Request>), AppError> {
         let signals = Signals::listen().map_err(setup("listen to", "signals"))?;
-        socket::prepare_directory(runtime.path()).map_err(setup("prepare the directory", runtime.path()))?;
         let home = root.profile(&primary);
         let multiplex = multiplex_override(std::env::var_os(hermes_protocol::env::MULTIPLEX).as_deref())
             .inspect_err(|warning| tracing::warn!("{warning}"))
@@ -203,7 +212,14 @@ impl Gateway {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let spawner = Spawner::new().map_err(setup("open", "/dev/null"))?;
         let key = random_key().map_err(setup("read", "/dev/urandom"))?;
-        let common = Arc::new(Common::new(spawner, cores * STARTING_PER_CORE, key, fleet_sender, terms));
+        let common = Arc::new(Common::new(
+            spawner,
+            cores * STARTING_PER_CORE,
+            key,
+            fleet_sender,
+            Arc::clone(&runtime),
+            terms,
+        ));
         reap::adopt_orphans();
         let stop = CancellationToken::new();
         let reaper =
@@ -219,7 +235,7 @@ impl Gateway {
             started_at: Instant::now(),
             multiplex: false,
             home: home.path().to_owned(),
-            runtime_dir: runtime.path().to_owned(),
+            runtime_dir: runtime.path(),
             listeners: Vec::new(),
             admin: None,
             problems: Vec::new(),

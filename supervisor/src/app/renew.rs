@@ -114,6 +114,7 @@ pub(super) fn execute(renewal: &Renewal) -> u8 {
     };
     for image in [&renewal.program, Path::new(RUNNING)] {
         tracing::info!("becoming {}", image.display());
+        crate::logging::flush();
         let Err(error) = replace_image(image, &listeners);
         tracing::error!(program = %image.display(), %error, "the program cannot be executed");
     }

@@ -122,7 +122,7 @@ impl Gateway {
 
     /// Starts the primary's worker and waits for its report.
     async fn first_report(&mut self) -> Result<Reported, Abandoned> {
-        let handle = self.add(&self.primary.clone(), Role::Primary)?;
+        let handle = self.add(&self.primary.clone(), Role::Primary);
         handle.send(Event::Start).await;
         let mut losses = 0;
         loop {

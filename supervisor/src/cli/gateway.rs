@@ -158,8 +158,6 @@ fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>
                 }
                 pause(LOOK);
             }
-            // Without a usable socket path there can be no gateway either, unless the lock says otherwise.
-            Err(ClientError::Path(_)) if instance::probe(home) == Liveness::Stopped => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }

@@ -2,14 +2,16 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use hermes_protocol::text;
+
 /// A warning, on standard error. Output nobody reads any more is not a failure.
 pub(super) fn warn(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "warning: {text}");
+    let _ = writeln!(io::stderr().lock(), "warning: {}", text::printable(text));
 }
 
 /// What is being done, on standard error.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "  {text}");
+    let _ = writeln!(io::stderr().lock(), "  {}", text::printable(text));
 }
 
 /// Whether somebody watches standard error, so that progress can be shown.
@@ -44,10 +46,12 @@ impl Output {
     }
 
     /// Writes and flushes, so that a line is seen when it is printed and not when the command ends.
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "one writer at a time")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "one writer at a time")]
     pub(super) fn write(&mut self, text: &str) -> io::Result<()> {
+        // What a terminal would obey is ours alone; a pipe gets everything as it is.
+        let shown = if self.terminal { text::printable(text) } else { text.into() };
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
+        out.write_all(shown.as_bytes())?;
         out.flush()
     }
 

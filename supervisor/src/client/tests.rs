@@ -131,7 +131,7 @@ fn nobody_is_waited_for_without_a_limit() {
 }
 
 #[test]
-fn the_recorded_runtime_directory_is_the_second_place_to_look() {
+fn the_recorded_runtime_directory_is_the_first_place_to_look() {
     let dir = tempfile::tempdir().unwrap();
     let path = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
     let (home, elsewhere) = (path.join("home"), path.join("elsewhere"));

@@ -123,10 +123,9 @@ fn stale(patient: &Patient<'_>) -> Vec<Finding> {
             }
         }
     }
-    if let Ok(socket) = patient.env.runtime_dir(root.path()).supervisor_socket()
-        && socket.exists()
-        && matches!(patient.status, Err(ClientError::NobodyThere { .. }))
-    {
+    let nobody = matches!(patient.status, Err(ClientError::NobodyThere { .. }));
+    let places = patient.env.runtime_dirs(root.path()).into_iter().filter(|_| nobody);
+    for socket in places.map(|place| place.supervisor_socket()).filter(|socket| socket.exists()) {
         let found = finding(Grade::Warning, "stale_socket", "a socket nobody listens on").at(&socket);
         findings.push(found.next("remove it; a start does that too").repair(Repair::Remove(socket)));
     }

@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
 use super::{Finding, Grade, Patient, Repair, Section};
+use crate::runtime;
 
 /// Below this a database may not be able to commit, in bytes.
 const DISK_FAILURE: u64 = 100 << 20;
@@ -87,18 +88,23 @@ fn descriptors(profiles: u64) -> Option<Finding> {
 }
 
 fn runtime_directory(patient: &Patient<'_>) -> Vec<Finding> {
-    let directory = patient.env.runtime_dir(patient.root.path());
+    let places = patient.env.runtime_dirs(patient.root.path());
     let mut findings = Vec::new();
-    let longest = patient.profiles.iter().map(|name| directory.data_socket(name));
-    if let Some(e) = longest.chain([directory.supervisor_socket()]).find_map(Result::err) {
-        findings.push(finding(Grade::Failure, "socket_path", e.to_string()));
+    let mut usable = None;
+    for (n, place) in places.iter().enumerate() {
+        let Some(objection) = runtime::objection(place) else {
+            usable = Some(place);
+            break;
+        };
+        let last = n + 1 == places.len();
+        let message = format!("sockets cannot be in {}: {objection}", place.path());
+        let next = "set XDG_RUNTIME_DIR to a directory that only you can write to";
+        let grade = if last { Grade::Failure } else { Grade::Warning };
+        findings.push(finding(grade, "runtime_dir", message).next(next));
     }
+    let Some(directory) = usable else { return findings };
     let Ok(meta) = fs_err::metadata(directory.path()) else { return findings };
-    if meta.uid() != patient.env.uid {
-        let message = format!("{} belongs to user {}", directory.path(), meta.uid());
-        let next = "run as that user, or set XDG_RUNTIME_DIR to a directory of your own";
-        findings.push(finding(Grade::Failure, "runtime_dir", message).next(next));
-    } else if meta.mode() & 0o077 != 0 {
+    if meta.mode() & 0o077 != 0 {
         let message = format!("{} is open to other users (mode {:o})", directory.path(), meta.mode() & 0o777);
         let repair = Repair::Mode(directory.path().to_owned(), hermes_protocol::endpoint::DIR_MODE);
         findings.push(

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::SockAddr;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::route::Route;
 use super::thread::Local;
+use crate::runtime;
 
 /// Most idle connections a thread keeps to one worker.
 const MAX_IDLE: usize = 64;
@@ -104,20 +105,16 @@ fn is_quiet(stream: &UnixStream) -> bool {
     matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Makes a connection. Local sockets connect at once or not at all: with `WouldBlock` the backlog is full.
+/// Makes a connection to the worker's own socket: to the one that is held, or by its name where the system holds none; in both
+/// cases only if it is this process that listens there. With `WouldBlock` the backlog is full.
 pub(super) fn connect(route: &Arc<Route>) -> io::Result<Upstream> {
     // Read first: a connection made while the epoch changes counts as old.
     let epoch = route.epoch();
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let socket = {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket
+    let stream = match route.door() {
+        Some(door) => runtime::dial(door.address()),
+        None => runtime::dial(&SockAddr::unix(route.socket())?),
     };
-    socket.connect(&SockAddr::unix(route.socket())?)?;
-    let stream =
-        UnixStream::from_std(std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket)))?;
+    let stream = UnixStream::from_std(stream?)?;
+    runtime::verify(&stream)?;
     Ok(Upstream { stream, used: false, epoch })
 }

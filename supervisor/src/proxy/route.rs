@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::ProfileName;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::counters::{Counters, Totals};
 use super::places::Places;
 use super::server::Shared;
+use crate::runtime::Door;
 
 /// Whether requests for a profile are passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ const READY: u8 = 2;
 pub struct Route {
     name: ProfileName,
     socket: Utf8PathBuf,
+    /// The socket itself, where it is held.
+    door: RwLock<Option<Arc<Door>>>,
     /// Header lines every forwarded request carries; with and without the prefix that was removed.
     pub(super) plain_lines: Box<[u8]>,
     pub(super) prefixed_lines: Box<[u8]>,
@@ -67,6 +70,7 @@ impl Route {
         Arc::new(Self {
             name,
             socket,
+            door: RwLock::default(),
             plain_lines: plain.into_bytes().into_boxed_slice(),
             prefixed_lines: prefixed.into_bytes().into_boxed_slice(),
             desired: AtomicU8::new(1),
@@ -84,9 +88,18 @@ impl Route {
         &self.name
     }
 
-    /// The worker's data socket.
-    pub fn socket(&self) -> &Utf8Path {
+    /// The worker's data socket by name, for as long as nothing better is known.
+    pub(super) fn socket(&self) -> &Utf8Path {
         &self.socket
+    }
+
+    /// From now on connections go to this very socket, whatever its name leads to.
+    pub(crate) fn hold(&self, door: Option<Arc<Door>>) {
+        *self.door.write().unwrap_or_else(PoisonError::into_inner) = door;
+    }
+
+    pub(super) fn door(&self) -> Option<Arc<Door>> {
+        self.door.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says whether requests are passed on. Requests that wait for this worker notice at once.

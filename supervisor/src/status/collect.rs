@@ -6,10 +6,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use camino::Utf8PathBuf;
 use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Listener, Profile, SCHEMA, state};
 use hermes_protocol::contract::runtime_status::{self, RuntimeStatus};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_protocol::{ProfileHome, ProfileName, text};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use crate::supervise::{GatewayView, WorkerTable, WorkerView};
@@ -73,7 +72,7 @@ pub fn collect(
         gateway.profiles_desired += 1;
         gateway.profiles_ready += u32::from(worker.ready);
     }
-    let profiles = wanted().map(|worker| profile(worker, processes, now)).collect();
+    let profiles = wanted().map(|worker| profile(worker, &table.gateway, processes, now)).collect();
     GatewayStatus { schema: SCHEMA, gateway, profiles }
 }
 
@@ -104,7 +103,7 @@ fn gateway(view: &GatewayView, now: Instant) -> Gateway {
     }
 }
 
-fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile {
+fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, now: Instant) -> Profile {
     // A file of an earlier process says nothing about this one.
     let file = worker.pid.and_then(|pid| read_status(&worker.home).filter(|s| s.pid == Some(pid)));
     let usage = worker.pid.and_then(|pid| processes.usage(pid));
@@ -140,7 +139,12 @@ fn profile(worker: &WorkerView, processes: &Processes, now: Instant) -> Profile 
         stale: worker.pid.is_some() && heartbeat_age.is_some_and(|age| age > limit),
         updated_at,
         problems: worker.problems.clone(),
-        data_socket: worker.data_socket.as_ref().map(Utf8PathBuf::to_string),
+        // In the directory of this moment, which may have changed since the worker was last published.
+        data_socket: worker
+            .data_socket
+            .as_ref()
+            .and_then(|socket| socket.file_name())
+            .map(|name| gateway.runtime_dir.join(name).to_string()),
         inbox_postponed: worker.inbox_postponed,
         inbox_failed: worker.inbox_failed,
         inbox_reason: worker.inbox_reason.clone(),
@@ -165,9 +169,31 @@ fn reason(worker: &WorkerView) -> Option<String> {
 /// A worker's status file, or the older name of it; `None` where there is none that can be used.
 pub fn read_status(home: &ProfileHome) -> Option<RuntimeStatus> {
     [home.runtime_status(), home.gateway_state()].iter().find_map(|path| {
-        let bytes = disk::read_bounded(path, runtime_status::MAX_LEN).ok()?;
-        RuntimeStatus::read(&bytes).ok()
+        let bytes = disk::read_own(path, runtime_status::MAX_LEN).ok()?;
+        RuntimeStatus::read(&bytes).ok().map(shown)
     })
+}
+
+/// With what it says made harmless, wherever it will be shown.
+fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
+    let harmless = |text: &mut String| {
+        if let std::borrow::Cow::Owned(visible) = text::visible(text) {
+            *text = visible;
+        }
+    };
+    let texts = [&mut status.exit_reason, &mut status.gateway_state, &mut status.updated_at];
+    texts.into_iter().flatten().for_each(harmless);
+    status.platforms = std::mem::take(&mut status.platforms)
+        .into_iter()
+        .map(|(mut name, mut platform)| {
+            harmless(&mut name);
+            harmless(&mut platform.state);
+            let texts = [&mut platform.error_code, &mut platform.error_message, &mut platform.updated_at];
+            texts.into_iter().flatten().for_each(harmless);
+            (name, platform)
+        })
+        .collect();
+    status
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -263,6 +289,27 @@ mod tests {
         let one = collect(&table, Some(&table.workers[1].name), &mut Processes::new(), Instant::now());
         assert_eq!(one.profiles.len(), 1);
         assert_eq!(one.gateway.profiles_desired, 3, "the gateway's part stays whole");
+    }
+
+    /// 33: a status file is neither a way to another file nor to the reader's terminal.
+    #[test]
+    fn a_status_file_is_read_only_as_one_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let homes = camino::Utf8Path::from_path(dir.path()).unwrap();
+        let (coder, ops) = (ProfileHome::new(homes.join("coder")), ProfileHome::new(homes.join("ops")));
+        write_status(&ops, 7);
+        fs_err::create_dir_all(coder.path()).unwrap();
+        std::os::unix::fs::symlink(ops.runtime_status(), coder.runtime_status()).unwrap();
+        assert!(read_status(&coder).is_none(), "a link is not followed");
+        fs_err::remove_file(coder.runtime_status()).unwrap();
+        nix::unistd::mkfifo(coder.runtime_status().as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read_status(&coder).is_none(), "nobody is waited for");
+        fs_err::remove_file(coder.runtime_status()).unwrap();
+        let evil = r#"{"pid":7,"gateway_state":"x","exit_reason":"\u001b[2Jboo","platforms":{"\u001b]0;t\u0007":{"state":"\u009b"}}}"#;
+        fs_err::write(coder.runtime_status(), evil).unwrap();
+        let status = read_status(&coder).unwrap();
+        assert_eq!(status.exit_reason.as_deref(), Some("\\u{1b}[2Jboo"));
+        assert_eq!(status.platforms["\\u{1b}]0;t\\u{7}"].state, "\\u{9b}");
     }
 
     #[test]

@@ -69,13 +69,20 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
                 gateway.version = record.version;
                 gateway.runtime_dir = record.runtime_dir.map(Into::into);
             }
+            let record_lives = gateway.pid.is_some_and(|pid| instance::start_time(pid).is_some());
+            let foreign =
+                instance::Holder::of_home(root.path()).filter(|who| !record_lives && !who.is_gateway());
+            if let Some(who) = foreign {
+                // No gateway runs, and none can start.
+                "stopped".clone_into(&mut gateway.state);
+                gateway.pid = None;
+                let message = format!("{who} holds the gateway's lock and is no gateway: none can start");
+                let fix = format!("end it (`kill {}`), or let it finish", who.pid);
+                gateway.problems.push(problem("foreign_lock", message, Some(fix)));
+                return GatewayStatus { schema: SCHEMA, gateway, profiles: Vec::new() };
+            }
             let message = format!("the gateway holds its lock and does not answer: {why}");
-            // "Start it" would only say that it runs.
-            let fix = match why {
-                ClientError::NobodyThere { .. } => "`hermes gateway run --replace` takes over".to_owned(),
-                why => why.hint(),
-            };
-            gateway.problems.push(problem("no_answer", message, Some(fix)));
+            gateway.problems.push(problem("no_answer", message, Some(why.hint_while_running(root))));
         }
         Liveness::Unknown { reason } => {
             let message = format!("whether a gateway runs cannot be seen: {reason}");

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,9 +21,9 @@ use tracing::Instrument as _;
 
 use super::WorkerView;
 use super::policy::{self, At};
-use super::socket;
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
 use crate::proxy::{Availability, Route};
+use crate::runtime::Listening;
 
 mod keep;
 mod shared;
@@ -38,7 +38,7 @@ const INPUTS: usize = 64;
 
 /// Starts an actor; its worker starts with the first [`Event::Start`].
 pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
-    let route = Route::new(setup.name.clone(), setup.socket.clone());
+    let route = Route::new(setup.name.clone(), common.runtime.path_of(&setup.socket));
     let (commands, command_queue) = mpsc::channel(INPUTS);
     let (inputs, input_queue) = mpsc::channel(INPUTS);
     let limits = common.terms().limits;
@@ -93,8 +93,7 @@ struct Actor {
     common: Arc<Common>,
     route: Arc<Route>,
     state: State,
-    /// With the identity of its file.
-    listener: Option<(UnixListener, (u64, u64))>,
+    listener: Option<Listening>,
     links: HashMap<u64, Link>,
     inputs: mpsc::Sender<Input>,
     waiters: Vec<(Goal, oneshot::Sender<Result<(), Why>>)>,
@@ -125,9 +124,7 @@ impl Actor {
             }
         }
         drop(self.listener.take());
-        if let Err(error) = socket::remove_stale(&self.setup.socket) {
-            tracing::warn!(%error, "the data socket cannot be removed");
-        }
+        self.common.runtime.remove(&self.setup.socket);
         self.tell(FleetEvent::Ended { profile: self.setup.name.clone() });
     }
 
@@ -298,7 +295,15 @@ impl Actor {
             self.since = SystemTime::now();
         }
         if from != to {
-            tracing::info!(generation, "{from} → {to}: {}", self.state.cause());
+            let cause = self.state.cause();
+            // What takes a profile out of service, or keeps it from being what it should, reaches the terminal too.
+            match to {
+                words::FAILED | words::CRASH_LOOP => tracing::error!(generation, "{from} → {to}: {cause}"),
+                words::DEGRADED | words::BACKOFF | words::CONFLICT => {
+                    tracing::warn!(generation, "{from} → {to}: {cause}");
+                }
+                _ => tracing::info!(generation, "{from} → {to}: {cause}"),
+            }
         } else if generation_of(before) != generation_of(&self.state) && self.state.current().is_some() {
             tracing::info!(
                 generation,
@@ -362,15 +367,13 @@ impl Actor {
     }
 
     fn try_spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
-        // Whoever tidied the runtime directory away took our name, not our socket; the next process gets a new one.
-        if self.listener.as_ref().is_some_and(|(_, id)| socket::id(&self.setup.socket) != Some(*id)) {
-            self.listener = None;
-        }
-        let (listener, _) = match &mut self.listener {
-            Some(listener) => listener,
+        // Made once: whoever tidied the runtime directory away took its name, not the socket.
+        let data = match &mut self.listener {
+            Some(data) => data,
             none => {
-                let listener = socket::listen(&self.setup.socket)?;
-                none.insert((listener, socket::id(&self.setup.socket).unwrap_or_default()))
+                let data = self.common.runtime.listen(&self.setup.socket)?;
+                self.route.hold(data.door.clone());
+                none.insert(data)
             }
         };
         let (ours, theirs) = UnixStream::pair()?;
@@ -390,8 +393,12 @@ impl Actor {
             };
             (terms.environment.for_worker(&self.setup.name, &self.setup.home), prepare)
         };
-        let pid =
-            self.common.spawner.spawn(&self.setup.name, &environment, listener.as_fd(), theirs.as_fd())?;
+        let pid = self.common.spawner.spawn(
+            &self.setup.name,
+            &environment,
+            data.listener.as_fd(),
+            theirs.as_fd(),
+        )?;
         let exited = self.common.children.register(pid);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
@@ -482,7 +489,7 @@ impl Actor {
             problems: self.problems.clone(),
             requests: 0,
             requests_active: 0,
-            data_socket: self.listener.is_some().then(|| self.setup.socket.clone()),
+            data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.setup.socket)),
         }
     }
 }

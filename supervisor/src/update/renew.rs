@@ -103,7 +103,7 @@ fn check(
     if !gateway.profile.is_default() {
         command.args(["-p", gateway.profile.as_str()]);
     }
-    let (code, said) = match child::run(command, CHECK) {
+    let (code, said) = match child::run_watched(command, CHECK, watcher.interrupted) {
         Ok(output) if output.status.success() => return Ok(true),
         Ok(output) if output.status.code() == Some(exit::USAGE.into()) => return Ok(false),
         Ok(output) => {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod auth;
+mod blocked;
 mod canary;
 mod chaos;
 mod config;
@@ -13,6 +14,7 @@ mod fleet;
 mod inbox;
 mod isolation;
 mod judge;
+mod leftovers;
 mod lifecycle;
 mod predecessor;
 mod profiles;
@@ -21,6 +23,7 @@ mod routing;
 mod second_gateway;
 mod served;
 mod sessions;
+mod sockets;
 mod start;
 mod status;
 mod streaming;

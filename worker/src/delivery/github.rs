@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::DeliveryError;
-use crate::children;
+use crate::children::Group;
 
+/// Most that is read of what it says, in bytes.
+const HEARD: u64 = 64 * 1024;
+/// Time for the rest of what it says after it has ended.
+const REST: Duration = Duration::from_secs(1);
 /// Time for one comment.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -58,6 +63,7 @@ fn command(env: &[(String, String)], args: &[&str]) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true);
     command
 }
@@ -70,15 +76,32 @@ async fn run(mut command: Command) -> Result<(), DeliveryError> {
             DeliveryError::Temporary(format!("cannot run gh: {error}"))
         }
     })?;
-    let _own = children::own(child.id());
-    let output = tokio::time::timeout(TIMEOUT, child.wait_with_output())
-        .await
-        .map_err(|_| DeliveryError::Temporary(format!("gh timed out after {} s", TIMEOUT.as_secs())))?
-        .map_err(|error| DeliveryError::Temporary(format!("cannot run gh: {error}")))?;
-    if output.status.success() {
+    let mut gh = Group::new(child);
+    let (pipe, mut said) = (gh.child.stderr.take(), Vec::new());
+    let status = tokio::time::timeout(TIMEOUT, async {
+        let listen = async {
+            if let Some(pipe) = pipe {
+                // What follows tells nobody more.
+                let _ = pipe.take(HEARD).read_to_end(&mut said).await;
+            }
+        };
+        tokio::pin!(listen);
+        tokio::select! {
+            status = gh.child.wait() => {
+                // What it leaves running may hold the pipe open for ever.
+                let _ = tokio::time::timeout(REST, listen).await;
+                status
+            }
+            () = &mut listen => gh.child.wait().await,
+        }
+    })
+    .await
+    .map_err(|_| DeliveryError::Temporary(format!("gh timed out after {} s", TIMEOUT.as_secs())))?
+    .map_err(|error| DeliveryError::Temporary(format!("cannot run gh: {error}")))?;
+    if status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&said);
     let stderr: String = stderr.trim().chars().take(SHOWN).collect();
     let hopeless = ["HTTP 401", "HTTP 403", "HTTP 404", "HTTP 422", "Could not resolve to", "gh auth login"];
     let message = format!("gh failed: {stderr}");

@@ -237,7 +237,7 @@ fn skills_of(
         return Ok((status.success(), Value::Null));
     }
     command.arg("--json");
-    let output = child::run(command, limit).map_err(failed)?;
+    let output = child::run_watched(command, limit, |time| interrupt.came_within(time)).map_err(failed)?;
     Ok((output.status.success(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)))
 }
 

@@ -1,8 +1,7 @@
 //! Single values as text: times, sizes, colours.
 
-use std::borrow::Cow;
-
 use hermes_protocol::contract::gateway_status::state;
+use hermes_protocol::text;
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,14 +49,9 @@ impl Paint {
     }
 }
 
-/// Text from outside without control characters, on one line.
+/// Text from outside on one line, everything in it to be seen.
 pub(super) fn clean(text: &str) -> String {
-    let cleaned: Cow<'_, str> = if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
-    } else {
-        text.into()
-    };
-    cleaned.trim().to_owned()
+    text::visible(text.trim()).into_owned()
 }
 
 /// `45s`, `3m 12s`, `2h 13m`, `5d 4h`.
@@ -108,7 +102,7 @@ mod tests {
         assert_eq!(age(450), "0.4s");
         assert_eq!(age(61_000), "1m 1s");
         assert_eq!([900_000, 6_190_000, 1_250_000_000].map(bytes), ["900 kB", "6.1 MB", "1.2 GB"]);
-        assert_eq!(clean("a\x1b[31mb\nc\u{7}"), "a [31mb c");
+        assert_eq!(clean("a\x1b[31mb\nc\u{7}"), "a\\u{1b}[31mb\\nc\\u{7}");
         assert_eq!(plural(1, "x") + &plural(2, "x"), "1 x2 xs");
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use camino::Utf8PathBuf;
 use hermes_protocol::latest::{Admit, BoundListener, Report, Role};
 use hermes_protocol::{ProfileHome, ProfileName};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -16,6 +15,7 @@ use super::super::reap::Children;
 use super::super::spawn::Spawner;
 use super::super::state::{Event, Why};
 use crate::proxy::Route;
+use crate::runtime::Runtime;
 
 /// What all actors share.
 pub(crate) struct Common {
@@ -29,6 +29,8 @@ pub(crate) struct Common {
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) claim_key: [u8; 32],
     pub(crate) fleet: mpsc::Sender<FleetEvent>,
+    /// Where sockets have their names.
+    pub(crate) runtime: Arc<Runtime>,
     terms: Mutex<Terms>,
 }
 
@@ -47,6 +49,7 @@ impl Common {
         starting: usize,
         claim_key: [u8; 32],
         fleet: mpsc::Sender<FleetEvent>,
+        runtime: Arc<Runtime>,
         terms: Terms,
     ) -> Self {
         Self {
@@ -57,6 +60,7 @@ impl Common {
             gate: Arc::new(Semaphore::new(starting)),
             claim_key,
             fleet,
+            runtime,
             terms: Mutex::new(terms),
         }
     }
@@ -147,6 +151,7 @@ pub(crate) struct Setup {
     pub(crate) name: ProfileName,
     pub(crate) home: ProfileHome,
     pub(crate) role: Role,
-    pub(crate) socket: Utf8PathBuf,
+    /// Name of its data socket.
+    pub(crate) socket: String,
     pub(crate) desired_running: bool,
 }

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::children::{self, Owned};
+use crate::children::Group;
 
 /// Scripts of one profile that run at the same time.
 const MAX_RUNNING: usize = 8;
+/// Time for the rest of an output after the script has ended.
+const REST: Duration = Duration::from_secs(1);
 /// Longest output that is read.
 const MAX_OUTPUT: u64 = 1024 * 1024;
 /// Longest error output that is logged, in characters.
@@ -159,9 +159,8 @@ impl Runner {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Failed::before(&error, format!("`{interpreter}` cannot be started: {error}")))?;
-        let own = children::own(child.id());
-        let mut group = Group(child, own);
-        let child = &mut group.0;
+        let mut group = Group::new(child);
+        let child = &mut group.child;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async move {
             if let Some(mut stdin) = stdin {
@@ -169,38 +168,38 @@ impl Runner {
                 let _ = stdin.write_all(input).await;
             }
         };
-        let ((), out, err) = tokio::join!(feed, read(stdout), read(stderr));
-        let status = child
-            .wait()
-            .await
-            .map_err(|error| Failed::Unavailable(format!("it cannot be waited for: {error}")))?;
-        let out = out.ok_or_else(|| Failed::Itself(format!("it wrote more than {MAX_OUTPUT} bytes")))?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let ended = {
+            let passed = async { tokio::join!(feed, read(stdout, &mut out), read(stderr, &mut err)) };
+            tokio::pin!(passed);
+            tokio::select! {
+                ended = child.wait() => {
+                    // What it leaves running may hold its outputs open for ever.
+                    let _ = tokio::time::timeout(REST, passed).await;
+                    ended
+                }
+                _ = &mut passed => child.wait().await,
+            }
+        };
+        let status =
+            ended.map_err(|error| Failed::Unavailable(format!("it cannot be waited for: {error}")))?;
+        if out.len() as u64 > MAX_OUTPUT {
+            return Err(Failed::Itself(format!("it wrote more than {MAX_OUTPUT} bytes")));
+        }
         if status.success() {
             return String::from_utf8(out).map_err(|_| Failed::Itself("its output is not UTF-8".to_owned()));
         }
-        let err = String::from_utf8_lossy(err.as_deref().unwrap_or_default()).into_owned();
+        let err = String::from_utf8_lossy(&err).into_owned();
         let err = crate::platform::wire::first_chars(err.trim(), MAX_LOGGED);
         Err(Failed::Itself(format!("it ended with {status}: {err}")))
     }
 }
 
-/// Reads to the end, or `None` beyond [`MAX_OUTPUT`].
-async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    // A broken pipe is an end like any other; the exit status tells the rest.
-    let _ = pipe?.take(MAX_OUTPUT + 1).read_to_end(&mut out).await;
-    (out.len() as u64 <= MAX_OUTPUT).then_some(out)
-}
-
-/// A child that leads its own process group; dropping it before it ended kills the group.
-struct Group(Child, #[expect(dead_code, reason = "lives as long as the child")] Owned);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // While the leader is not reaped its number cannot belong to anybody else. Once it is, `id` is `None`.
-        if let Some(leader) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        }
+/// Reads to the end, or a little more than [`MAX_OUTPUT`].
+async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>, out: &mut Vec<u8>) {
+    if let Some(pipe) = pipe {
+        // A broken pipe is an end like any other; the exit status tells the rest.
+        let _ = pipe.take(MAX_OUTPUT + 1).read_to_end(out).await;
     }
 }
 
@@ -303,6 +302,19 @@ mod tests {
         );
         let Verdict::Ignore(reason) = dir.run("yes", json!({})).await else { panic!() };
         assert!(reason.contains("more than"), "{reason}");
+    }
+
+    /// 11: a script that has ended has answered, whatever it left running with its output in hand.
+    #[tokio::test]
+    async fn an_output_that_stays_open_is_not_waited_for() {
+        let dir = Dir::new();
+        let Verdict::Continue(value) = dir.run("sleep 600 & echo $!", json!({})).await else { panic!() };
+        let left: i32 = value["script_output"].as_str().unwrap().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
+        // Both outputs at once, beyond what a pipe holds.
+        let much = "head -c 500000 /dev/zero | tr '\\0' x; head -c 500000 /dev/zero | tr '\\0' x >&2";
+        let Verdict::Continue(value) = dir.run(much, json!({})).await else { panic!() };
+        assert_eq!(value["script_output"].as_str().unwrap().len(), 500_000);
     }
 
     #[tokio::test]

@@ -1,0 +1,219 @@
+//! A place where lines go: a bounded queue, and the one thread that anything may hold up.
+//!
+//! Whoever logs never waits for a disk, a terminal or a reader: a line that finds the queue full is dropped and counted, and the count
+//! is said when there is room again. A thread waits for lines, not for time, unless a count of equal ones is due.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::repeats::{Line, Repeats};
+
+/// Lines that wait, in bytes.
+const MAX_WAITING: usize = 256 * 1024;
+/// What a line costs beside its text.
+const OVERHEAD: usize = 64;
+/// Writing needs little.
+const STACK: usize = 128 * 1024;
+
+/// What takes the lines in the end. It may block.
+pub(super) trait Sink: Send + 'static {
+    /// Writes whole lines.
+    fn write(&mut self, lines: &[Line]) -> io::Result<()>;
+}
+
+/// The queue's end for those who log.
+#[derive(Debug, Clone)]
+pub(super) struct Outlet(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    flushed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    dropped: u64,
+    /// Flushes asked for, and done.
+    asked: u64,
+    done: u64,
+}
+
+impl Outlet {
+    /// Starts the thread.
+    pub(super) fn start(name: &str, sink: impl Sink) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let writer = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(STACK)
+            .spawn(move || writer.empty(sink))?;
+        Ok(Self(shared))
+    }
+
+    /// Takes a line, or counts it as dropped.
+    pub(super) fn push(&self, line: Line) {
+        let mut queue = self.0.lock();
+        if queue.bytes + line.text.len() + OVERHEAD > MAX_WAITING {
+            queue.dropped += 1;
+            return;
+        }
+        queue.bytes += line.text.len() + OVERHEAD;
+        queue.lines.push_back(line);
+        drop(queue);
+        self.0.work.notify_one();
+    }
+
+    /// Waits until what was taken before is written, at most until `deadline`. Whether it is.
+    pub(super) fn flush(&self, deadline: Instant) -> bool {
+        let mut queue = self.0.lock();
+        queue.asked += 1;
+        let mine = queue.asked;
+        self.0.work.notify_one();
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let waited = self.0.flushed.wait_timeout_while(queue, patience, |queue| queue.done < mine);
+        waited.is_ok_and(|(queue, _)| queue.done >= mine)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Every change under this lock leaves whole lines and plain numbers behind.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread's life, which ends with the process.
+    fn empty(&self, mut sink: impl Sink) {
+        let (mut repeats, mut lost) = (Repeats::default(), 0);
+        loop {
+            let (lines, asked, flush, dropped) = self.take(repeats.due());
+            let now = Instant::now();
+            let mut out = Vec::with_capacity(lines.len() + 2);
+            out.extend(gap(lost, "they could not be written"));
+            let before = out.len();
+            for line in lines {
+                repeats.take(line, now, &mut |line| out.push(line));
+            }
+            repeats.tell(now, &mut |line| out.push(line));
+            if flush {
+                repeats.finish(&mut |line| out.push(line));
+            }
+            let written = (out.len() - before) as u64;
+            // What did not fit came after what did.
+            out.extend(gap(dropped, "they came faster than they could be written"));
+            if !out.is_empty() {
+                match sink.write(&out) {
+                    Ok(()) => lost = 0,
+                    Err(_) => lost += written + dropped,
+                }
+            }
+            let mut queue = self.lock();
+            queue.done = queue.done.max(asked);
+            drop(queue);
+            self.flushed.notify_all();
+        }
+    }
+
+    /// Waits for lines, for somebody who wants everything written, or until `due`.
+    fn take(&self, due: Option<Instant>) -> (VecDeque<Line>, u64, bool, u64) {
+        let mut queue = self.lock();
+        while queue.lines.is_empty() && queue.asked == queue.done {
+            let Some(due) = due else {
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let time = due.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                break;
+            }
+            queue = self.work.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.bytes = 0;
+        let (asked, dropped) = (queue.asked, std::mem::take(&mut queue.dropped));
+        (std::mem::take(&mut queue.lines), asked, asked > queue.done, dropped)
+    }
+}
+
+/// The line that stands where lines are missing.
+fn gap(lines: u64, why: &str) -> Option<Line> {
+    (lines > 0).then(|| Line::new(format!("WARNING logging: {lines} lines are missing here: {why}")))
+}
+
+/// Time that a flush of `outlets` may take together.
+pub(super) fn flush<'a>(outlets: impl Iterator<Item = &'a Outlet>, time: Duration) {
+    let deadline = Instant::now() + time;
+    for outlet in outlets {
+        outlet.flush(deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Takes nothing before it is told to.
+    struct Slow(Receiver<()>, Sender<Vec<String>>);
+
+    impl Sink for Slow {
+        fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+            let _ = self.0.recv();
+            self.1.send(lines.iter().map(|line| line.text.clone()).collect()).map_err(io::Error::other)
+        }
+    }
+
+    /// 24: whoever logs is never held up by what takes the lines; what does not fit is counted, and said later.
+    #[test]
+    fn a_sink_that_blocks_costs_lines_and_nothing_else() {
+        let (go, wait) = channel();
+        let (told, lines) = channel();
+        let outlet = Outlet::start("slow", Slow(wait, told)).unwrap();
+        outlet.push(Line::new("first".to_owned()));
+        for n in 0..10_000 {
+            outlet.push(Line::new(format!("{n:0100}")));
+        }
+        assert!(!outlet.flush(Instant::now()));
+        drop(go);
+        assert!(outlet.flush(Instant::now() + Duration::from_secs(30)));
+        let written: Vec<String> = lines.try_iter().flatten().collect();
+        assert_eq!(written[0], "first");
+        let kept = written.iter().filter(|line| line.len() == 100).count();
+        let dropped = written.iter().find(|line| line.contains("missing")).unwrap();
+        assert!(kept > 1000 && kept < 5000, "{kept}");
+        assert!(dropped.contains(&format!(" {} lines", 10_000 - kept)), "{dropped}");
+    }
+
+    /// Refuses until told.
+    struct Full(Receiver<()>, Sender<Vec<String>>);
+
+    impl Sink for Full {
+        fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+            self.0.try_recv().map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
+            self.1.send(lines.iter().map(|line| line.text.clone()).collect()).map_err(io::Error::other)
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_counted() {
+        let (go, wait) = channel();
+        let (told, lines) = channel();
+        let outlet = Outlet::start("full", Full(wait, told)).unwrap();
+        let soon = || Instant::now() + Duration::from_secs(30);
+        for n in 0..3 {
+            outlet.push(Line::new(format!("lost {n}")));
+            assert!(outlet.flush(soon()));
+        }
+        go.send(()).unwrap();
+        outlet.push(Line::new("kept".to_owned()));
+        assert!(outlet.flush(soon()));
+        let written: Vec<String> = lines.try_iter().flatten().collect();
+        assert!(written[0].contains(" 3 lines are missing"), "{written:?}");
+        assert_eq!(written[1..], ["kept"]);
+    }
+}
