@@ -85,9 +85,9 @@ impl Exchange<'_> {
                 let now = Instant::now();
                 // What is sent while nobody takes it yet costs the client no time.
                 if self.admitted.route.is_ready() {
-                    self.pace.wanted(now)
+                    self.pace.wanted(now);
                 } else {
-                    self.pace.hold(now)
+                    self.pace.hold(now);
                 }
                 if self.conn.place.is_needed() {
                     return Some(Turn::End(End::Failed(ProxyError::RequestTimeout)));
