@@ -16,6 +16,8 @@ mod setup;
 mod skills;
 mod status;
 mod target;
+#[cfg(test)]
+mod texts;
 mod update;
 
 use std::ffi::{OsStr, OsString};

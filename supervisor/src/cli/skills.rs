@@ -175,25 +175,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_that_a_bundled_skill_names_exists() {
-        use clap::Parser as _;
-        let mut seen = 0;
-        let texts = bundle::all().iter().flat_map(|skill| skill.files);
-        for (path, text) in texts {
-            let spans = text.split('`').skip(1).step_by(2).filter(|span| span.starts_with("hermes "));
-            for span in spans {
-                let words = span.split_whitespace().map(|word| if word == "NAME" { "coder" } else { word });
-                let (rest, _) =
-                    super::super::take_profile_flag(words.map(std::ffi::OsString::from).collect()).unwrap();
-                let parsed = super::super::Cli::try_parse_from(rest);
-                assert!(parsed.is_ok(), "{path}: {span}: {}", parsed.unwrap_err());
-                seen += 1;
-            }
-        }
-        assert!(seen > 10, "only {seen} commands were found");
-    }
-
-    #[test]
     fn descriptions_are_cut_to_the_terminal() {
         assert_eq!([cut("abc", 3), cut("abcd", 3), cut("a  bcd", 3)], ["abc", "ab…", "a…"]);
         assert_eq!(cut("日本語です", 6), "日本…");
