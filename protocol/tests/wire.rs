@@ -129,6 +129,7 @@ fn from_worker() -> Vec<FromWorker> {
             inbox_postponed: 3,
             inbox_failed: 1,
             inbox_reason: Some("HTTP 429: slow down".into()),
+            undelivered: 4,
         }),
         FromWorker::AcceptStopped,
         FromWorker::Drained,

@@ -238,7 +238,7 @@ impl Snapshot {
         for worker in workers {
             counter(&mut family, &[("profile", worker.name.as_str())], worker.restarts)?;
         }
-        let gauges: [Described; 6] = [
+        let gauges: [Described; 7] = [
             ("hermes_worker_desired", "1 for a profile that should run", |w| i64::from(w.desired_running)),
             ("hermes_worker_ready", "1 for a worker that takes requests", |w| i64::from(w.ready)),
             ("hermes_worker_active_turns", "Turns running, at the last heartbeat", |w| {
@@ -251,6 +251,9 @@ impl Snapshot {
                 as_i64(w.inbox_postponed)
             }),
             ("hermes_worker_inbox_failed", "Inbox items given up within a week", |w| as_i64(w.inbox_failed)),
+            ("hermes_worker_undelivered", "Answers that could not be delivered within a week", |w| {
+                as_i64(w.undelivered)
+            }),
         ];
         for (name, help, value) in gauges {
             let mut family = describe(encoder, name, help, None, MetricType::Gauge)?;

@@ -60,6 +60,8 @@ pub struct WorkerView {
     pub inbox_failed: u64,
     /// Why the last one was put off.
     pub inbox_reason: Option<String>,
+    /// Answers that could not be delivered.
+    pub undelivered: u64,
     /// Configured platforms that are not connected.
     pub degraded: Vec<String>,
     /// What the last report found.

@@ -68,6 +68,8 @@ pub struct Backlog {
     pub failed: u64,
     /// Why the last one was put off.
     pub reason: Option<String>,
+    /// Answers that could not be delivered; kept for a week.
+    pub undelivered: u64,
 }
 
 /// Answer to [`Inbox::reserve`].
@@ -147,6 +149,7 @@ impl Inbox {
                     postponed,
                     failed: count("SELECT count(*) FROM hermes_inbox WHERE state = 'failed'")?,
                     reason,
+                    undelivered: count("SELECT count(*) FROM hermes_delivery WHERE state = 'failed'")?,
                 })
             })
             .await

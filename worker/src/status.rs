@@ -126,13 +126,16 @@ impl Status {
             postponed: backlog.postponed,
             failed: backlog.failed,
             reason: backlog.reason.clone(),
+            undelivered: backlog.undelivered,
         };
         let mut record = self.lock();
         let before = record.status.inbox.clone().unwrap_or_default();
         if before == inbox {
             return;
         }
-        record.urgent |= before.reason.is_some() != inbox.reason.is_some() || before.failed != inbox.failed;
+        record.urgent |= before.reason.is_some() != inbox.reason.is_some()
+            || before.failed != inbox.failed
+            || before.undelivered != inbox.undelivered;
         record.dirty = true;
         record.status.inbox = Some(inbox);
         drop(record);

@@ -160,4 +160,7 @@ pub struct Profile {
     /// Why the last one was put off.
     #[serde(default)]
     pub inbox_reason: Option<String>,
+    /// Answers that could not be delivered, within a week.
+    #[serde(default)]
+    pub undelivered: u64,
 }

@@ -79,6 +79,9 @@ pub struct InboxStatus {
     /// Why the last one was put off.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Answers that could not be delivered, within a week.
+    #[serde(default)]
+    pub undelivered: u64,
 }
 
 /// One platform's state.

@@ -267,6 +267,8 @@ pub struct Heartbeat {
     pub inbox_failed: u64,
     /// Why the last one was put off.
     pub inbox_reason: Option<String>,
+    /// Answers that could not be delivered.
+    pub undelivered: u64,
 }
 
 /// Progress of one task without which a worker is none.

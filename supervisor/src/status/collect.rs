@@ -148,6 +148,7 @@ fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, no
         inbox_postponed: worker.inbox_postponed,
         inbox_failed: worker.inbox_failed,
         inbox_reason: worker.inbox_reason.clone(),
+        undelivered: worker.undelivered,
     }
 }
 
@@ -238,6 +239,7 @@ mod tests {
                     inbox_postponed: 1,
                     inbox_failed: 0,
                     inbox_reason: None,
+                    undelivered: 0,
                     degraded: Vec::new(),
                     problems: Vec::new(),
                     requests: 7,

@@ -213,6 +213,7 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
         inbox_postponed: inbox.postponed,
         inbox_failed: inbox.failed,
         inbox_reason: inbox.reason,
+        undelivered: inbox.undelivered,
     }
 }
 

@@ -217,6 +217,15 @@ fn inbox(profile: &Profile) -> String {
             plural(n, "message")
         );
     }
+    if profile.undelivered > 0 {
+        let n = usize::try_from(profile.undelivered).unwrap_or(usize::MAX);
+        let _ = writeln!(
+            text,
+            "⚠ {}: {} could not be delivered; the log says why",
+            profile.name,
+            plural(n, "answer")
+        );
+    }
     text
 }
 

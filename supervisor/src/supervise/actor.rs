@@ -230,6 +230,7 @@ impl Actor {
                         view.inbox_postponed = beat.inbox_postponed;
                         view.inbox_failed = beat.inbox_failed;
                         view.inbox_reason.clone_from(&beat.inbox_reason);
+                        view.undelivered = beat.undelivered;
                     });
                     self.beat = Some((now, beat));
                 }
@@ -485,6 +486,7 @@ impl Actor {
             inbox_postponed: beat.map_or(0, |(_, beat)| beat.inbox_postponed),
             inbox_failed: beat.map_or(0, |(_, beat)| beat.inbox_failed),
             inbox_reason: beat.and_then(|(_, beat)| beat.inbox_reason.clone()),
+            undelivered: beat.map_or(0, |(_, beat)| beat.undelivered),
             degraded: if serving { self.degraded.clone() } else { Vec::new() },
             problems: self.problems.clone(),
             requests: 0,

@@ -45,6 +45,7 @@ fn facts() -> WorkerTable {
         inbox_postponed: 2,
         inbox_failed: 1,
         inbox_reason: None,
+        undelivered: 0,
         degraded: Vec::new(),
         problems: Vec::new(),
         requests: 0,

@@ -201,7 +201,7 @@ impl Serving {
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let active_turns = self.turns.active();
         self.status.set_active(u64::from(active_turns));
-        let Backlog { waiting, postponed, failed, reason } = self.backlog();
+        let Backlog { waiting, postponed, failed, reason, undelivered } = self.backlog();
         // The store first: the others wait for it, and the first that is stuck is named.
         let tasks = vec![
             self.store.pulse().progress(false),
@@ -218,6 +218,7 @@ impl Serving {
             inbox_postponed: postponed,
             inbox_failed: failed,
             inbox_reason: reason,
+            undelivered,
         }
     }
 

@@ -10,12 +10,16 @@ use crate::inbound::DeliveryTarget;
 use crate::store::Owner;
 
 /// Waits before the second and later tries; after the last one it has failed.
-const WAITS: [Duration; 5] = [
+const WAITS: [Duration; 9] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
     Duration::from_mins(2),
     Duration::from_mins(10),
     Duration::from_mins(30),
+    Duration::from_hours(1),
+    Duration::from_hours(2),
+    Duration::from_hours(4),
+    Duration::from_hours(8),
 ];
 
 /// A row that is to be tried now.

@@ -109,7 +109,7 @@ async fn the_ledger_tries_again_and_in_the_end_gives_up() {
     deliveries.round().await;
     let failed = Some("gh failed: HTTP 502: bad gateway".to_owned());
     assert_eq!(row(&store).await, ("pending".to_owned(), 1, failed));
-    for attempt in 2..=6 {
+    for attempt in 2..=10 {
         store.write_one(|db| db.execute("UPDATE hermes_delivery SET next_attempt_at = 0", [])).await.unwrap();
         deliveries.round().await;
         assert_eq!(row(&store).await.1, attempt);

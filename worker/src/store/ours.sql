@@ -68,4 +68,5 @@ CREATE TABLE IF NOT EXISTS hermes_delivery (
     last_error TEXT
 );
 CREATE INDEX IF NOT EXISTS hermes_delivery_open ON hermes_delivery(next_attempt_at) WHERE finished_at IS NULL;
+CREATE INDEX IF NOT EXISTS hermes_delivery_failed ON hermes_delivery(finished_at) WHERE state = 'failed';
 CREATE INDEX IF NOT EXISTS hermes_delivery_finished ON hermes_delivery(finished_at) WHERE finished_at IS NOT NULL;

@@ -22,7 +22,7 @@ const VERSION: i64 = 22;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 2;
+const OURS_VERSION: i64 = 3;
 /// Columns of `hermes_inbox` that its first version did not have.
 const ADDED: [(&str, &str); 5] = [
     ("suspect", "INTEGER NOT NULL DEFAULT 0"),

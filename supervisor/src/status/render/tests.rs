@@ -43,6 +43,7 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         inbox_postponed: 0,
         inbox_failed: 0,
         inbox_reason: None,
+        undelivered: 0,
     }
 }
 

@@ -232,6 +232,7 @@ fn apply(output: &str, payload: Value) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
     use serde_json::json;
 
     use super::*;
@@ -354,7 +355,6 @@ mod tests {
     #[tokio::test]
     async fn n32_a_script_that_cannot_be_started_is_not_one_that_said_no() {
         let error = |code: i32| Failed::before(&std::io::Error::from_raw_os_error(code), String::new());
-        use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
         for passing in [EAGAIN, ENOMEM, EMFILE, ENFILE, EIO] {
             assert_eq!(error(passing), Failed::Unavailable(String::new()), "{passing}");
         }

@@ -154,3 +154,30 @@ fn what_is_not_ours_is_refused_by_name_and_left_alone() {
     assert!(matches!(open(&path), Err(StoreError::Open { .. })));
     assert_eq!(fs_err::read(&path).unwrap(), damaged);
 }
+
+/// 25: tables of ours that an earlier build made get their new columns, and keep their rows.
+#[test]
+fn n25_an_older_inbox_is_completed() {
+    let (_dir, path) = temp();
+    drop(open(&path).unwrap());
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP TABLE hermes_inbox; DROP TABLE hermes_life;
+         CREATE TABLE hermes_inbox (id INTEGER PRIMARY KEY, platform TEXT NOT NULL, scope TEXT, dedup_id TEXT,
+            session_key TEXT NOT NULL DEFAULT '', state TEXT NOT NULL, payload TEXT, received_at REAL NOT NULL,
+            owner_pid INTEGER, owner_start INTEGER, attempts INTEGER NOT NULL DEFAULT 0, session_id TEXT,
+            finished_at REAL, error TEXT);
+         INSERT INTO hermes_inbox(platform, state, received_at) VALUES ('webhook', 'waiting', 1.0);
+         UPDATE state_meta SET value = '1' WHERE key = 'hermes_tables_version';",
+    )
+    .unwrap();
+    drop(old);
+    let db = open(&path).unwrap();
+    let row: (i64, i64, Option<f64>) = db
+        .query_row("SELECT suspect, postponed, due_at FROM hermes_inbox", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    assert_eq!(row, (0, 0, None));
+    db.execute_batch("SELECT * FROM hermes_life").unwrap();
+}
