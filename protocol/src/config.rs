@@ -16,6 +16,7 @@
 //!       └▶ dotenv ──────────────────▶                                          keys: unknown ones are warned by name
 //! ```
 
+mod able;
 mod api_server;
 mod catalog;
 pub mod coerce;
@@ -32,6 +33,7 @@ pub mod path;
 mod pins;
 mod platforms;
 mod problem;
+pub mod provider;
 mod reader;
 pub mod redact;
 pub mod route;
@@ -110,6 +112,9 @@ pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
     }
     config.env = std::mem::take(&mut reader.dotenv.env);
     let broken = reader.problems.any(Severity::Profile);
+    if !broken {
+        able::judge(&mut reader, &root, &config);
+    }
     Loaded { config: (!broken).then_some(config), problems: reader.problems.finish() }
 }
 

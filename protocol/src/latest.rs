@@ -2,6 +2,6 @@
 
 pub use crate::v1::client::{ClientReply, ClientRequest};
 pub use crate::v1::worker::{
-    Admit, BoundListener, Claim, FromWorker, GatewaySettings, Heartbeat, ListenerSetting, OnProfileError,
-    Prepare, Problem, Report, Role, Severity, TaskProgress, ToWorker,
+    Admit, BoundListener, Claim, FromWorker, GatewaySettings, Heartbeat, LastError, ListenerSetting,
+    OnProfileError, Prepare, Problem, Report, Role, Severity, TaskProgress, ToWorker,
 };

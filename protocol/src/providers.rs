@@ -242,6 +242,11 @@ pub fn by_id(id: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.id == id)
 }
 
+/// Every name that `model.provider` may have, declared ones and `custom` aside.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.id).chain(ALIASES.iter().map(|(alias, _)| *alias))
+}
+
 /// What `name` is another name for.
 pub fn alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, id)| *id)

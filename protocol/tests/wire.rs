@@ -3,8 +3,8 @@
 use hermes_protocol::codec::{CodecError, decode, encode};
 use hermes_protocol::v1::client::{ClientReply, ClientRequest};
 use hermes_protocol::v1::worker::{
-    Admit, BoundListener, Claim, FromWorker, GatewaySettings, Heartbeat, ListenerSetting, OnProfileError,
-    Prepare, Problem, Report, Role, Severity, TaskProgress, ToWorker,
+    Admit, BoundListener, Claim, FromWorker, GatewaySettings, Heartbeat, LastError, ListenerSetting,
+    OnProfileError, Prepare, Problem, Report, Role, Severity, TaskProgress, ToWorker,
 };
 use hermes_protocol::{ProfileName, version};
 use serde::Serialize;
@@ -133,7 +133,20 @@ fn from_worker() -> Vec<FromWorker> {
         }),
         FromWorker::AcceptStopped,
         FromWorker::Drained,
-        FromWorker::Degraded { platforms: vec!["webhook".into()] },
+        FromWorker::Degraded { platforms: vec!["webhook".into()], reason: None, last_error: None },
+        FromWorker::Degraded {
+            platforms: vec![],
+            reason: Some("Unknown provider 'nope'".into()),
+            last_error: Some(LastError {
+                provider: "openrouter".into(),
+                class: "unauthorized".into(),
+                code: Some(401),
+                message: "HTTP 401: no such key".into(),
+                since: "2026-11-21T00:30:57.381254+00:00".into(),
+                at: "2026-11-21T00:31:57.381254+00:00".into(),
+                count: 3,
+            }),
+        },
     ]
 }
 

@@ -261,6 +261,16 @@ impl Snapshot {
                 gauge(&mut family, &[("profile", worker.name.as_str())], value(worker))?;
             }
         }
+        let help = "Failed calls to the provider in a row, by what the last one was; absent while it answers";
+        let mut family = describe(encoder, "hermes_worker_last_error", help, None, MetricType::Gauge)?;
+        for worker in workers {
+            if let Some(error) = &worker.last_error {
+                let code = error.code.map(|code| code.to_string()).unwrap_or_default();
+                let labels: &Labels<'_> =
+                    &[("profile", worker.name.as_str()), ("class", &error.class), ("code", &code)];
+                gauge(&mut family, labels, as_i64(error.count))?;
+            }
+        }
         let help = "Time since the last heartbeat";
         let mut family =
             describe(encoder, "hermes_worker_heartbeat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;

@@ -3,7 +3,7 @@
 //! Pure: the wizard (`cli::setup`) asks and writes, this decides. Keys go to `.env` under the names that the worker looks for;
 //! everything else goes to `config.yaml`.
 
-use hermes_protocol::config::{EngineKind, ProfileConfig, Secret};
+use hermes_protocol::config::Secret;
 use hermes_protocol::providers::{self, Row, TABLE, Wire};
 
 /// Variable of the key of a server that is not in the table.
@@ -12,32 +12,6 @@ pub(crate) const CUSTOM_KEY: &str = "CUSTOM_API_KEY";
 pub(crate) const API_KEY: &str = "API_SERVER_KEY";
 /// Variable of the secret that webhook senders sign with.
 pub(crate) const WEBHOOK_SECRET: &str = "WEBHOOK_SECRET";
-
-/// What keeps an agent from answering.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lack {
-    /// No model is named.
-    Model,
-    /// There is no key for the provider.
-    Key,
-}
-
-/// What `config` lacks; nothing where its agent can answer, as far as can be seen without asking the provider.
-pub(crate) fn lack(config: &ProfileConfig) -> Option<Lack> {
-    if config.agent.engine != EngineKind::Native {
-        return None;
-    }
-    if config.model.default.is_empty() {
-        return Some(Lack::Model);
-    }
-    let written = config.model.api_key.is_some() || config.providers.iter().any(|p| p.api_key.is_some());
-    let in_env = config.env.iter().any(|(key, value)| {
-        let of_provider = TABLE.iter().any(|row| row.keys.contains(&key));
-        (of_provider || key.ends_with("_API_KEY")) && !value.is_empty()
-    });
-    let local = config.model.base_url.as_deref().is_some_and(is_local);
-    (!written && !in_env && !local).then_some(Lack::Key)
-}
 
 /// Whether an address is one of this machine, whose servers ask for no key.
 pub(crate) fn is_local(url: &str) -> bool {
@@ -172,9 +146,11 @@ pub(crate) fn platform_changes(platforms: &Platforms, listeners: bool) -> Vec<Ch
 
 #[cfg(test)]
 mod tests {
+    use hermes_protocol::config::EngineKind;
+
     use super::*;
 
-    fn config(yaml: &str, env: &str) -> ProfileConfig {
+    fn loaded(yaml: &str, env: &str) -> hermes_protocol::config::Loaded {
         use hermes_protocol::config::{Input, load};
         let (profile, home) =
             (hermes_protocol::ProfileName::default_profile(), hermes_protocol::ProfileHome::new("/h"));
@@ -187,24 +163,10 @@ mod tests {
             yaml: Some(yaml.as_bytes()),
             env: Some(env.as_bytes()),
         })
-        .config
-        .unwrap()
     }
 
     #[test]
-    fn what_keeps_an_agent_from_answering() {
-        assert_eq!(lack(&config("", "")), Some(Lack::Model));
-        assert_eq!(lack(&config("model: m\n", "")), Some(Lack::Key));
-        assert_eq!(lack(&config("model: m\n", "API_SERVER_KEY=0123456789abcdef\n")), Some(Lack::Key));
-        for (yaml, env) in [
-            ("model: m\n", "OPENROUTER_API_KEY=k\n"),
-            ("model: m\n", "HF_TOKEN=k\n"),
-            ("model: {default: m, api_key: k}\n", ""),
-            ("model: {default: m, provider: custom, base_url: 'http://127.0.0.1:8000/v1'}\n", ""),
-            ("agent: {engine: echo}\n", ""),
-        ] {
-            assert_eq!(lack(&config(yaml, env)), None, "{yaml}{env}");
-        }
+    fn only_this_machine_s_addresses_are_local() {
         assert!(!is_local("https://localhost.example/v1") && is_local("http://localhost:1/v1"));
     }
 
@@ -241,9 +203,10 @@ mod tests {
                     }
                 }
             }
-            let config = config(&yaml, &env);
-            assert_eq!(lack(&config), None, "{engine:?}: {yaml}{env}");
-            assert_eq!(config.agent.engine == EngineKind::Echo, engine == Engine::Echo, "{yaml}");
+            let loaded = loaded(&yaml, &env);
+            assert_eq!(loaded.problems, [], "{engine:?}: {yaml}{env}");
+            let echo = loaded.config.unwrap().agent.engine == EngineKind::Echo;
+            assert_eq!(echo, engine == Engine::Echo, "{yaml}");
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod state;
 use std::time::{Instant, SystemTime};
 
 use camino::Utf8PathBuf;
-use hermes_protocol::latest::{BoundListener, Problem};
+use hermes_protocol::latest::{BoundListener, LastError, Problem};
 use hermes_protocol::{ProfileHome, ProfileName};
 
 /// One worker, as its actor last published it.
@@ -40,7 +40,7 @@ pub struct WorkerView {
     pub restarts: u64,
     /// How the last process ended.
     pub last_exit: Option<String>,
-    /// Why it is not ready, or why a newer generation could not take over.
+    /// Why it is not ready or not able, or why a newer generation could not take over.
     pub reason: Option<String>,
     /// The file the reason is about.
     pub file: Option<String>,
@@ -64,6 +64,8 @@ pub struct WorkerView {
     pub undelivered: u64,
     /// Configured platforms that are not connected.
     pub degraded: Vec<String>,
+    /// The provider's last failure, until a call succeeds.
+    pub last_error: Option<LastError>,
     /// What the last report found.
     pub problems: Vec<Problem>,
     /// Requests forwarded since the supervisor started.

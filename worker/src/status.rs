@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hermes_protocol::contract::runtime_status::{InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA};
+use hermes_protocol::latest::LastError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ pub enum State {
     Starting,
     /// Serving.
     Running,
-    /// Serving, but a configured platform is not connected.
+    /// Serving, but not able to do all that the files ask for.
     Degraded,
     /// Finishing what runs.
     Draining,
@@ -97,6 +98,22 @@ impl Status {
         self.change(true, |status| {
             status.gateway_state = Some(state.as_str().to_owned());
             status.exit_reason = reason.map(str::to_owned);
+        });
+    }
+
+    /// Serving, with what is in the way of being able to. Another count of the same failure can wait for the disk.
+    pub(crate) fn set_serving(&self, able: bool, reason: Option<&str>, last_error: Option<LastError>) {
+        let state = if able { State::Running } else { State::Degraded };
+        let before = self.snapshot();
+        let kind = |error: &LastError| (error.class.clone(), error.code);
+        let urgent = before.gateway_state.as_deref() != Some(state.as_str())
+            || before.degraded_reason.as_deref() != reason
+            || before.last_error.as_ref().map(kind) != last_error.as_ref().map(kind);
+        self.change(urgent, |status| {
+            status.gateway_state = Some(state.as_str().to_owned());
+            status.exit_reason = None;
+            status.degraded_reason = reason.map(str::to_owned);
+            status.last_error = last_error;
         });
     }
 
@@ -278,6 +295,8 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         supervisor_pid: None,
         restarts: None,
         inbox: None,
+        degraded_reason: None,
+        last_error: None,
     }
 }
 

@@ -89,6 +89,11 @@ impl At {
         }
     }
 
+    /// Whether a scalar with exactly this text is here, white space around it aside.
+    pub(super) fn says(&self, wanted: &str) -> bool {
+        matches!(self.node().map(|n| &n.value), Some(Value::Scalar { text, .. }) if text.trim() == wanted)
+    }
+
     pub(super) fn is_map(&self) -> bool {
         matches!(self.node().map(|n| &n.value), Some(Value::Map(_)))
     }

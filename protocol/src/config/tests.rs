@@ -62,7 +62,7 @@ fn load_as(name: &str, role: Role, multiplex: Option<bool>, yaml: &str, env: &st
         platforms: vec!["webhook".to_owned(), "api_server".to_owned()],
     };
     let listeners = [listener];
-    load(Input {
+    let mut loaded = load(Input {
         profile: &name,
         role,
         multiplex,
@@ -70,7 +70,10 @@ fn load_as(name: &str, role: Role, multiplex: Option<bool>, yaml: &str, env: &st
         home: &home,
         yaml: Some(yaml.as_bytes()),
         env: Some(env.as_bytes()),
-    })
+    });
+    // Who answers is `able`'s subject and not of these examples, most of which name nobody.
+    loaded.problems.retain(|p| p.code != "no_provider");
+    loaded
 }
 
 fn config(loaded: Loaded) -> ProfileConfig {
@@ -524,11 +527,11 @@ fn references_come_from_the_profiles_own_env_only() {
 fn older_spellings_of_the_model_are_understood() {
     let model = |yaml: &str| clean(primary(yaml, "")).model;
     assert_eq!(
-        model("model: a/b\nprovider: p\n"),
-        Model { default: "a/b".into(), provider: Some("p".into()), ..Model::default() }
+        model("model: a/b\nprovider: lmstudio\n"),
+        Model { default: "a/b".into(), provider: Some("lmstudio".into()), ..Model::default() }
     );
     assert_eq!(model("model: {name: n, api_base: 'http://x/'}").base_url.as_deref(), Some("http://x"));
-    assert_eq!(model("model: {model: n}\nbase_url: u\ncontext_length: 5\n").context_length, Some(5));
+    assert_eq!(model("model: {model: n}\nbase_url: 'http://u'\ncontext_length: 5\n").context_length, Some(5));
     let config = clean(primary(
         "providers: {p: {url: u, transport: chat_completions, enabled: no, extra_headers: {X: y}, extra_body: {a: 1.5}}}\n\
          custom_providers: [{name: q, base_url: v, key_env: K}, {name: p}]\nmax_turns: 5\n",

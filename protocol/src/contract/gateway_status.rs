@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::runtime_status::PlatformStatus;
-use crate::v1::worker::Problem;
+use crate::v1::worker::{LastError, Problem};
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;
@@ -78,7 +78,7 @@ pub mod state {
     pub const STARTING: &str = "starting";
     /// Serving.
     pub const READY: &str = "ready";
-    /// Serving, but a configured platform is not connected.
+    /// Serving, but not able to do all that its files ask for: a platform is not connected, no turn can run, the provider fails.
     pub const DEGRADED: &str = "degraded";
     /// Finishing.
     pub const DRAINING: &str = "draining";
@@ -121,7 +121,7 @@ pub struct Profile {
     pub restarts: u64,
     /// How the last process ended: `exit 1`, `signal 9 (SIGKILL)`, `stuck: …`.
     pub last_exit: Option<String>,
-    /// Why it is not ready.
+    /// Why it is not ready, or not able.
     pub reason: Option<String>,
     /// The file the reason is about.
     pub file: Option<String>,
@@ -163,4 +163,10 @@ pub struct Profile {
     /// Answers that could not be delivered, within a week.
     #[serde(default)]
     pub undelivered: u64,
+    /// The provider's last failure, until a call succeeds.
+    #[serde(default)]
+    pub last_error: Option<LastError>,
+    /// Seconds since then.
+    #[serde(default)]
+    pub last_error_secs: Option<u64>,
 }

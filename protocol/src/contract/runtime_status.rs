@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::v1::worker::LastError;
+
 /// Version of the file. 0 = written by 0.19.0. A writer never writes over a newer one.
 pub const SCHEMA: u32 = 1;
 
@@ -62,6 +64,12 @@ pub struct RuntimeStatus {
     /// What waits in the inbox; absent until something was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbox: Option<InboxStatus>,
+    /// With `degraded`: what in the files is in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded_reason: Option<String>,
+    /// The provider's last failure, until a call succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
 }
 
 /// What waits in the inbox.

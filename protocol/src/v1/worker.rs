@@ -104,7 +104,8 @@ pub struct Claim {
 pub enum Severity {
     /// Worth a line in the log.
     Warning,
-    /// One platform does not start.
+    /// The profile runs, and a part of it does not work: a platform that does not start, a provider that cannot be asked. The
+    /// profile is `degraded`.
     Platform,
     /// The profile does not start.
     Profile,
@@ -243,11 +244,35 @@ pub enum FromWorker {
     AcceptStopped,
     /// Everything is finished; the process exits 0 next.
     Drained,
-    /// Ready, but a platform is not: readiness stays, state becomes `degraded`. An empty list ends it.
+    /// Ready, and something that its files ask for does not work: readiness stays, state becomes `degraded`. Nothing in it ends
+    /// that.
     Degraded {
         /// Names of platforms that are configured and not connected.
         platforms: Vec<String>,
+        /// What is wrong in the files; one of the report's problems.
+        reason: Option<String>,
+        /// The provider's last failure, until a call succeeds.
+        last_error: Option<LastError>,
     },
+}
+
+/// The last failed call to a profile's provider. Never carries a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// The provider.
+    pub provider: String,
+    /// For programs: `unreachable`, `unauthorized`, `quota`, `rate_limited`, …
+    pub class: String,
+    /// HTTP status, where there was an answer.
+    pub code: Option<u16>,
+    /// For people, on one line.
+    pub message: String,
+    /// When the first of the failures in a row happened: ISO 8601 with offset.
+    pub since: String,
+    /// When this one did.
+    pub at: String,
+    /// Failures in a row.
+    pub count: u64,
 }
 
 /// Sent at every interval by the same executor that serves requests, so that silence means stuck.

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use clap::{Args, ValueEnum};
 use hermes_protocol::config::{ProfileConfig, Secret};
-use hermes_protocol::latest::Problem;
+use hermes_protocol::latest::{Problem, Severity};
 use hermes_protocol::{ProfileName, exit};
 use inquire::InquireError;
 
@@ -19,7 +19,7 @@ use super::output::Output;
 use crate::error::HermesError;
 use crate::home::Selection;
 use crate::settings::{self, As, Draft, Note, SettingsError};
-use crate::setup::{self, Change, Lack, Platforms};
+use crate::setup::{self, Change, Platforms};
 use crate::status::render;
 use interview::{Answers, Known};
 
@@ -102,15 +102,17 @@ fn batch(
     }
     refuse_what_cannot_run(&before, &draft)?;
     lines.extend(new_problems(&before, &draft));
-    let lack = draft.config().as_ref().and_then(setup::lack);
+    // What is still missing is no news, and still worth a line.
+    lines.extend(
+        lack(&draft)
+            .filter(|problem| is_among(&before, problem))
+            .map(|problem| render::problem(Some(selection.profile.as_str()), &problem).trim_end().to_owned()),
+    );
     // Edits lose nothing; only what a reset throws away is kept.
     let stamp = reset.then(now);
     commit(draft, stamp, &mut out)?;
     for line in lines {
         out.line(&line)?;
-    }
-    if let Some(lack) = lack {
-        out.line(&format!("⚠ {}", about(&lack, &selection.profile)))?;
     }
     Ok(exit::OK)
 }
@@ -123,7 +125,7 @@ fn without_questions(
     selection: &Selection,
     mut out: Output,
 ) -> Result<u8, HermesError> {
-    let lack = draft.config().as_ref().map_or(Some(Lack::Model), setup::lack);
+    let lack = lack(&draft);
     let flag =
         if selection.profile.is_default() { String::new() } else { format!("-p {} ", selection.profile) };
     if reset {
@@ -143,7 +145,7 @@ fn without_questions(
     let Some(lack) = lack else { return Ok(exit::OK) };
     Err(HermesError::Known {
         code: exit::FAILURE,
-        message: about(&lack, &selection.profile),
+        message: format!("Profile '{}': {}", selection.profile, lack.message),
         hint: Some("one of the commands above, or `hermes setup` in a terminal".to_owned()),
     })
 }
@@ -305,11 +307,9 @@ fn left(error: InquireError, out: &mut Output) -> Result<u8, HermesError> {
     }
 }
 
-fn about(lack: &Lack, profile: &ProfileName) -> String {
-    match lack {
-        Lack::Model => format!("Profile '{profile}' has no model yet; its agent cannot answer."),
-        Lack::Key => format!("Profile '{profile}' has no provider key yet; its agent cannot answer."),
-    }
+/// What keeps a profile's agent from answering.
+fn lack(draft: &Draft) -> Option<Problem> {
+    draft.problems().into_iter().find(|problem| !matches!(problem.severity, Severity::Warning))
 }
 
 /// 32 random bytes as text.

@@ -9,7 +9,6 @@ use hermes_protocol::{ProfileHome, ProfileName};
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::home::Selection;
 use crate::settings::judge::Part;
-use crate::setup::{self, Lack};
 
 /// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
 const MODEL: usize = 30;
@@ -46,7 +45,6 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
         findings.push(summary(patient, name, &home, config.as_ref()));
         findings.extend(problems.iter().map(|problem| from_problem(name, problem)));
         findings.extend(files(name, &home));
-        findings.extend(engine(name, &home, config.as_ref()));
         findings.extend(database(name, &home));
         examined.push(Examined { name: name.clone(), config });
     }
@@ -160,16 +158,6 @@ fn files(name: &ProfileName, home: &ProfileHome) -> Vec<Finding> {
         findings.push(found.next(next).repair(Repair::SeedEnv(home.env_file())));
     }
     findings
-}
-
-/// Whether anything can answer.
-fn engine(name: &ProfileName, home: &ProfileHome, config: Option<&ProfileConfig>) -> Option<Finding> {
-    let (code, message, place) = match setup::lack(config?)? {
-        Lack::Model => ("no_model", "no model is configured: its agent cannot answer", home.config()),
-        Lack::Key => ("no_key", "no provider key is configured: its agent cannot answer", home.env_file()),
-    };
-    let found = finding(Grade::Warning, code, message).of(name).at(place);
-    Some(found.next(format!("`hermes -p {name} setup`")))
 }
 
 /// A database that cannot be read stops its profile.

@@ -149,6 +149,8 @@ fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, no
         inbox_failed: worker.inbox_failed,
         inbox_reason: worker.inbox_reason.clone(),
         undelivered: worker.undelivered,
+        last_error_secs: worker.last_error.as_ref().and_then(|error| secs_since(&error.at)),
+        last_error: worker.last_error.clone(),
     }
 }
 
@@ -182,8 +184,17 @@ fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
             *text = visible;
         }
     };
-    let texts = [&mut status.exit_reason, &mut status.gateway_state, &mut status.updated_at];
+    let texts = [
+        &mut status.exit_reason,
+        &mut status.gateway_state,
+        &mut status.updated_at,
+        &mut status.degraded_reason,
+    ];
     texts.into_iter().flatten().for_each(harmless);
+    if let Some(error) = &mut status.last_error {
+        let texts = [&mut error.provider, &mut error.class, &mut error.message, &mut error.since, &mut error.at];
+        texts.into_iter().for_each(harmless);
+    }
     status.platforms = std::mem::take(&mut status.platforms)
         .into_iter()
         .map(|(mut name, mut platform)| {
@@ -195,6 +206,12 @@ fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
         })
         .collect();
     status
+}
+
+/// Whole seconds since a moment in ISO 8601.
+pub(super) fn secs_since(at: &str) -> Option<u64> {
+    let at: jiff::Timestamp = at.parse().ok()?;
+    Some(u64::try_from(jiff::Timestamp::now().duration_since(at).as_secs()).unwrap_or(0))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -241,6 +258,7 @@ mod tests {
                     inbox_reason: None,
                     undelivered: 0,
                     degraded: Vec::new(),
+                    last_error: None,
                     problems: Vec::new(),
                     requests: 7,
                     requests_active: 1,

@@ -214,6 +214,8 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
         inbox_failed: inbox.failed,
         inbox_reason: inbox.reason,
         undelivered: inbox.undelivered,
+        last_error: None,
+        last_error_secs: None,
     }
 }
 

@@ -171,6 +171,7 @@ fn problems(profiles: &[Profile]) -> String {
         for p in profile.problems.iter().filter(|p| p.severity != Severity::Warning) {
             text += &problem(Some(&profile.name), p);
         }
+        text += &last_error(profile);
         for (name, platform) in &profile.platforms {
             let said = |message: &String| profile.problems.iter().any(|problem| problem.message == *message);
             if let (Some(_), Some(message)) =
@@ -229,8 +230,27 @@ fn inbox(profile: &Profile) -> String {
     text
 }
 
+/// What its provider said last, while it gives no answer.
+fn last_error(profile: &Profile) -> String {
+    let Some(error) = &profile.last_error else { return String::new() };
+    let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
+    let ago = profile.last_error_secs.map(|secs| format!(", {} ago", duration(secs))).unwrap_or_default();
+    let times = if error.count == 1 { String::new() } else { format!(", {} times in a row", error.count) };
+    format!(
+        "✗ {}: provider {} {}{code}{ago}{times}: {}\n",
+        profile.name,
+        clean(&error.provider),
+        clean(&error.class),
+        clean(&error.message)
+    )
+}
+
 /// Why a profile is as it is, unless one of its problems says the same.
 fn reason(profile: &Profile) -> String {
+    // Whatever it is not able to do has a line of its own.
+    if profile.state == state::DEGRADED {
+        return String::new();
+    }
     let Some(reason) = profile.reason.as_deref().map(clean).filter(|r| !r.is_empty()) else {
         return String::new();
     };
@@ -309,7 +329,7 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         row("data socket", clean(socket));
     }
     row("log", format!("{}/logs/gateway.log", clean(&profile.home)));
-    let mut below = reason(profile) + &inbox(profile);
+    let mut below = reason(profile) + &last_error(profile) + &inbox(profile);
     let mut sorted: Vec<&Problem> = profile.problems.iter().collect();
     sorted.sort_by_key(|p| std::cmp::Reverse(p.severity));
     for p in sorted {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{FromWorker, Heartbeat, Prepare, Problem, Report, ToWorker};
+use hermes_protocol::latest::{FromWorker, Heartbeat, LastError, Prepare, Problem, Report, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -56,7 +56,7 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         waiters: Vec::new(),
         since: SystemTime::now(),
         beat: None,
-        degraded: Vec::new(),
+        condition: (0, Condition::default()),
         problems: Vec::new(),
         quiesced: false,
         publisher: None,
@@ -82,6 +82,28 @@ enum Input {
     Decided { generation: u64, decision: Decision },
 }
 
+/// What does not work in a process that serves.
+#[derive(Debug, Clone, Default)]
+struct Condition {
+    platforms: Vec<String>,
+    reason: Option<String>,
+    last_error: Option<LastError>,
+}
+
+impl Condition {
+    /// In one line; nothing where all is well.
+    fn describe(&self) -> Option<String> {
+        if let Some(reason) = &self.reason {
+            return Some(reason.clone());
+        }
+        if let Some(LastError { provider, class, message, .. }) = &self.last_error {
+            return Some(format!("provider {provider}: {class}: {message}"));
+        }
+        let names = self.platforms.join(", ");
+        (!names.is_empty()).then(|| format!("not connected: {names}"))
+    }
+}
+
 /// One process's end of the line.
 struct Link {
     pid: Pid,
@@ -99,7 +121,8 @@ struct Actor {
     waiters: Vec<(Goal, oneshot::Sender<Result<(), Why>>)>,
     since: SystemTime,
     beat: Option<(Instant, Heartbeat)>,
-    degraded: Vec<String>,
+    /// What a generation said it is not able to do.
+    condition: (u64, Condition),
     problems: Vec<Problem>,
     quiesced: bool,
     publisher: Option<watch::Sender<WorkerView>>,
@@ -240,12 +263,13 @@ impl Actor {
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
             FromWorker::Drained => tracing::debug!(generation, "drained"),
-            FromWorker::Degraded { platforms } => {
-                let any = !platforms.is_empty();
+            FromWorker::Degraded { platforms, reason, last_error } => {
+                let condition = Condition { platforms, reason, last_error };
+                let why = condition.describe();
                 if in_force {
-                    self.degraded = platforms;
+                    self.condition = (generation, condition);
                 }
-                self.apply(Event::Degraded { generation, any });
+                self.apply(Event::Degraded { generation, why });
             }
         }
     }
@@ -465,6 +489,9 @@ impl Actor {
         let current = self.state.current();
         let serving = current.is_some_and(|child| child.phase == state::Phase::Serving);
         let beat = self.beat.as_ref().filter(|_| serving);
+        let condition = current
+            .filter(|child| serving && child.generation == self.condition.0)
+            .map_or_else(Condition::default, |_| self.condition.1.clone());
         WorkerView {
             name: self.setup.name.clone(),
             home: self.setup.home.clone(),
@@ -476,7 +503,7 @@ impl Actor {
             generation: current.map_or(self.state.target_generation(), |child| child.generation),
             restarts: self.state.restarts(),
             last_exit: self.state.last_exit().map(str::to_owned),
-            reason: self.state.why().map(|why| why.reason.clone()),
+            reason: self.state.why().map(|why| why.reason.clone()).or_else(|| condition.describe()),
             file: self.state.why().and_then(|why| why.file.clone()),
             next_attempt: self.state.retry_at().map(|at| self.common.started + at),
             heartbeat: beat.map(|(at, _)| *at),
@@ -487,7 +514,8 @@ impl Actor {
             inbox_failed: beat.map_or(0, |(_, beat)| beat.inbox_failed),
             inbox_reason: beat.and_then(|(_, beat)| beat.inbox_reason.clone()),
             undelivered: beat.map_or(0, |(_, beat)| beat.undelivered),
-            degraded: if serving { self.degraded.clone() } else { Vec::new() },
+            last_error: condition.last_error,
+            degraded: condition.platforms,
             problems: self.problems.clone(),
             requests: 0,
             requests_active: 0,

@@ -51,8 +51,8 @@ pub(crate) enum Event {
     Heartbeat { generation: u64 },
     /// It beats, but a task of it is stuck.
     Stuck { generation: u64, reason: String },
-    /// Some configured platform is not connected, or all are again.
-    Degraded { generation: u64, any: bool },
+    /// Something that its files ask for does not work, and what; or everything does.
+    Degraded { generation: u64, why: Option<String> },
     /// It takes no new connection.
     AcceptStopped { generation: u64 },
     /// The control connection ended.

@@ -47,6 +47,7 @@ fn facts() -> WorkerTable {
         inbox_reason: None,
         undelivered: 0,
         degraded: Vec::new(),
+        last_error: None,
         problems: Vec::new(),
         requests: 0,
         requests_active: 0,

@@ -1,5 +1,6 @@
 //! Turns through a provider that speaks the real wire.
 
+use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, wait};
 
@@ -116,4 +117,116 @@ fn c92_hung_turns_of_one_profile_delay_no_other() {
             == 1
     });
     assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+/// 1: what a provider fails with is said everywhere, with time and count, once in the log, and is over with the next answer.
+#[test]
+fn c1_a_provider_that_fails_is_named_until_it_answers() {
+    let provider = Provider::start();
+    let home = native(&provider);
+    home.write(
+        "default",
+        "config.yaml",
+        &format!(
+            "{}{}",
+            Home::config("true", "  admin: '127.0.0.1:0'\n").replace("engine: echo, ", ""),
+            provider.model_config()
+        ),
+    );
+    let gateway = Gateway::start(&home);
+    assert_eq!(gateway.profile("default").state, "ready");
+    for (status, class) in [(401, "unauthorized"), (402, "quota"), (404, "misconfigured")] {
+        provider
+            .script([Reply::error(status, "because the-model-key is odd"), Reply::error(status, "again")]);
+        for _ in 0..2 {
+            assert_eq!(gateway.chat("", home::DEFAULT_KEY, "x").status, 502);
+        }
+        let shown = wait::until("the failure in the status", || {
+            Some(gateway.profile("default"))
+                .filter(|p| p.last_error.as_ref().is_some_and(|e| e.code == Some(status) && e.count % 2 == 0))
+        });
+        let error = shown.last_error.unwrap();
+        assert_eq!((shown.state.as_str(), shown.ready, error.class.as_str()), ("degraded", true, class));
+        assert!(shown.reason.is_some() && shown.last_error_secs.is_some());
+    }
+    let text = both(&run(&home, &["status"]));
+    assert!(text.contains("✗ default: provider custom misconfigured (404)"), "{text}");
+    assert!(text.contains("6 times in a row") && text.contains(" ago"), "{text}");
+    assert_eq!(run(&home, &["status", "--exit-code"]).status.code(), Some(4));
+    let file: serde_json::Value =
+        serde_json::from_str(&home.read("default", "runtime_status.json").unwrap()).unwrap();
+    assert_eq!((&file["gateway_state"], &file["last_error"]["code"]), (&"degraded".into(), &404.into()));
+    let health = gateway.get("/health/detailed", home::DEFAULT_KEY).json();
+    assert_eq!(health["last_error"]["class"], "misconfigured");
+    assert_eq!(health["readiness"]["checks"]["provider"]["status"], "degraded");
+    let admin = gateway.status().gateway.admin.unwrap();
+    let metrics = hermes_tests::http::request(&admin, "GET", "/metrics", &[("Host", &admin)], b"").unwrap().text();
+    assert!(
+        metrics.contains(r#"hermes_worker_last_error{profile="default",class="misconfigured",code="404"} 6"#),
+        "{metrics}"
+    );
+    let log = home.read("default", "logs/gateway.log").unwrap();
+    assert_eq!(log.matches("the provider gives no answer").count(), 3, "{log}");
+    for secret in [text, metrics, log, file.to_string(), health.to_string()] {
+        assert!(!secret.contains("the-model-key"), "{secret}");
+    }
+    assert_eq!(gateway.chat("", home::DEFAULT_KEY, "x").status, 200);
+    let well = gateway.wait_state("default", "ready");
+    assert_eq!((well.last_error, well.reason), (None, None));
+    let metrics = hermes_tests::http::request(&admin, "GET", "/metrics", &[("Host", &admin)], b"").unwrap().text();
+    assert!(!metrics.contains("hermes_worker_last_error{"), "{metrics}");
+    wait::until_true("the file to be well", || {
+        let file = home.read("default", "runtime_status.json").unwrap();
+        file.contains(r#""gateway_state":"running""#) && !file.contains("last_error")
+    });
+}
+
+/// 1: nobody listens at the provider's address.
+#[test]
+fn c1_a_provider_that_is_away_is_named() {
+    let home = Home::with_config(&format!(
+        "{}model: {{default: m, provider: custom, base_url: 'http://127.0.0.1:1/v1'}}\n",
+        Home::config("true", "").replace("engine: echo, ", "api_max_retries: 1, ")
+    ));
+    let gateway = Gateway::start(&home);
+    assert_eq!(gateway.chat("", home::DEFAULT_KEY, "x").status, 502);
+    let shown = gateway.wait_state("default", "degraded");
+    let error = shown.last_error.unwrap();
+    assert_eq!((error.class.as_str(), error.code, error.count), ("unreachable", None, 1));
+    assert!(error.message.contains("127.0.0.1:1"), "{}", error.message);
+}
+
+/// 1: who cannot answer as far as the files tell is served, degraded, and named by everything that checks or shows.
+#[test]
+fn c1_who_cannot_answer_by_its_files_is_degraded_and_named_everywhere() {
+    let home = Home::new();
+    home.profile_with(
+        "coder",
+        "model: {default: m, provider: lmstudio}\n",
+        "API_SERVER_KEY=coder-api-key-0123456789\n",
+    );
+    let says = |args: &[&str], code: i32| {
+        let output = run(&home, args);
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        let place = format!("{}:1:", home.of("coder").join("config.yaml"));
+        assert!(text.contains("Unknown provider 'nope'") && text.contains(&place), "{args:?}: {text}");
+        assert!(text.contains("fix: Set model.provider"), "{args:?}: {text}");
+        text
+    };
+    says(&["-p", "coder", "config", "set", "model.provider", "nope"], 0);
+    says(&["gateway", "check"], 0);
+    says(&["-p", "coder", "config", "check"], 0);
+    says(&["doctor"], 1);
+    let gateway = Gateway::start(&home);
+    let coder = gateway.wait_state("coder", "degraded");
+    assert!(coder.ready && coder.reason.as_deref().unwrap().contains("Unknown provider 'nope'"), "{coder:?}");
+    says(&["status"], 0);
+    says(&["status", "-p", "coder"], 0);
+    let log = home.read("coder", "logs/gateway.log").unwrap();
+    assert_eq!(log.matches("Unknown provider 'nope'").count(), 1, "{log}");
+    // The others are not touched, and a mended file ends it.
+    assert_eq!(gateway.profile("default").state, "ready");
+    home.write("coder", "config.yaml", "agent: {engine: echo}\n");
+    gateway.wait_state("coder", "ready");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hermes_protocol::config::ProfileConfig;
-use hermes_protocol::latest::{BoundListener, Heartbeat};
+use hermes_protocol::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
 use hermes_protocol::{ProfileHome, env, exit};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::http::{Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Platform};
 use crate::process::{self, Environment};
+use crate::provider::health::{Health, Watched};
 use crate::pulse::Pulse;
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
@@ -44,11 +45,47 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Everything that [`Serving::start`] needs.
 pub(super) struct Parts<'a> {
     pub(super) config: ProfileConfig,
+    /// What in the files keeps the profile from all it should do; see [`impediment`].
+    pub(super) reason: Option<String>,
     pub(super) home: &'a ProfileHome,
     pub(super) environment: &'a Environment,
     pub(super) listeners: Vec<BoundListener>,
     pub(super) listener: Listener,
     pub(super) reporter: &'a Reporter,
+}
+
+/// What in the files keeps a profile that is served from all it should do.
+pub(super) fn impediment(problems: &[Problem]) -> Option<String> {
+    problems
+        .iter()
+        .find(|problem| problem.severity == Severity::Platform)
+        .map(|problem| problem.message.clone())
+}
+
+/// What a profile that is served is not able to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Condition {
+    platforms: Vec<String>,
+    reason: Option<String>,
+    last_error: Option<LastError>,
+}
+
+impl Condition {
+    fn is_able(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether both are of one kind: nothing but times, counts and texts differs.
+    pub(super) fn resembles(&self, other: &Self) -> bool {
+        let kind = |all: &Self| all.last_error.as_ref().map(|error| (error.class.clone(), error.code));
+        (&self.platforms, &self.reason, kind(self)) == (&other.platforms, &other.reason, kind(other))
+    }
+}
+
+impl From<Condition> for FromWorker {
+    fn from(Condition { platforms, reason, last_error }: Condition) -> Self {
+        Self::Degraded { platforms, reason, last_error }
+    }
 }
 
 /// Why a profile cannot be served.
@@ -119,6 +156,8 @@ pub(super) struct Serving {
     counted: Arc<Counted>,
     status: Status,
     degraded: Arc<watch::Sender<Degraded>>,
+    reason: Option<String>,
+    health: Health,
     /// Ends background work of platforms.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -127,15 +166,16 @@ pub(super) struct Serving {
 impl Serving {
     /// Opens the store, recovers, brings platforms up, serves. When this returns, requests are answered.
     pub(super) async fn start(parts: Parts<'_>) -> Result<Self, StartError> {
-        let Parts { config, home, environment, listeners, listener, reporter } = parts;
+        let Parts { config, reason, home, environment, listeners, listener, reporter } = parts;
         let config = Arc::new(config);
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
         let child_env = child_env(&config, home, environment);
         let deliveries = Deliveries::new(store.clone(), delivery_env(&config, &child_env));
+        let health = Health::new();
         let turns = Turns::new(TurnParts {
             store: store.clone(),
-            engine: engine::from_config(&config, home),
+            engine: Arc::new(Watched::new(engine::from_config(&config, home), health.clone())),
             prompt: prompt_builder(&config, home),
             deliveries: deliveries.clone(),
             settings: turn_settings(&config, supervisor(&status)),
@@ -178,6 +218,8 @@ impl Serving {
             counted: Arc::default(),
             status,
             degraded: scope.degraded,
+            reason,
+            health,
             stop: scope.stop,
             tasks,
         };
@@ -186,15 +228,24 @@ impl Serving {
         Ok(serving)
     }
 
-    /// `running`, or `degraded` while a platform is not connected.
+    /// `running`, or `degraded` while something that the files ask for does not work.
     pub(super) fn show_state(&self) {
-        let state = if self.degraded.borrow().is_empty() { State::Running } else { State::Degraded };
-        self.status.set_state(state, None);
+        let now = self.condition();
+        self.status.set_serving(now.is_able(), now.reason.as_deref(), now.last_error);
     }
 
-    /// Platforms that are configured and not connected, and every change of that.
-    pub(super) fn degraded(&self) -> watch::Receiver<Degraded> {
-        self.degraded.subscribe()
+    /// What does not work now.
+    pub(super) fn condition(&self) -> Condition {
+        Condition {
+            platforms: self.degraded.borrow().iter().cloned().collect(),
+            reason: self.reason.clone(),
+            last_error: self.health.subscribe().borrow().clone(),
+        }
+    }
+
+    /// Tells of every change of what does not work.
+    pub(super) fn changes(&self) -> Changes {
+        Changes { platforms: self.degraded.subscribe(), provider: self.health.subscribe() }
     }
 
     /// What the next heartbeat says. Keeps the status file's count current on the way.
@@ -304,6 +355,26 @@ impl Serving {
         tokio::select! {
             () = orderly => info!("everything is finished"),
             () = overdue => warn!("something did not end in time and is given up; it is resumed at the next start"),
+        }
+    }
+}
+
+/// See [`Serving::changes`].
+pub(super) struct Changes {
+    platforms: watch::Receiver<Degraded>,
+    provider: watch::Receiver<Option<LastError>>,
+}
+
+impl Changes {
+    /// Waits for the next one. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        let closed = tokio::select! {
+            changed = self.platforms.changed() => changed.is_err(),
+            changed = self.provider.changed() => changed.is_err(),
+        };
+        if closed {
+            // Whoever tells of changes is gone: there are no more.
+            std::future::pending::<()>().await;
         }
     }
 }

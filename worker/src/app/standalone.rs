@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::serving::{Parts, Reporter, Serving};
+use super::serving::{Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, log_problems};
 use crate::http::{Listener, address};
 use crate::load;
@@ -89,8 +89,10 @@ async fn live(
     };
     let deadline = config.agent.restart_drain_timeout;
     warn_if_nothing_to_serve(&config);
+    let reason = impediment(&loaded.report.problems);
     let parts = Parts {
         config,
+        reason,
         home: &who.home,
         environment,
         listeners,
@@ -106,7 +108,7 @@ async fn live(
         }
     };
     info!("serving at http://{bound}; Ctrl-C ends");
-    let mut degraded = serving.degraded();
+    let mut changes = serving.changes();
     let failed = serving.failed();
     tokio::pin!(failed);
     loop {
@@ -120,7 +122,7 @@ async fn live(
                 info!("{name}: draining");
                 break;
             }
-            Ok(()) = degraded.changed() => serving.show_state(),
+            () = changes.next() => serving.show_state(),
         }
     }
     let now = CancellationToken::new();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::serving::{Parts, Reporter, Serving};
+use super::serving::{Condition, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, log_problems};
 use crate::control::{Control, ControlError};
 use crate::http::Listener;
@@ -79,6 +79,7 @@ async fn live(
         logging.redact(config);
     }
     log_problems(&loaded.report.problems);
+    let reason = impediment(&loaded.report.problems);
     control.send(&FromWorker::Report(loaded.report)).await?;
 
     let record = status::empty(
@@ -112,6 +113,7 @@ async fn live(
     let reporter = Reporter::start(status, &who.home);
     let parts = Parts {
         config,
+        reason,
         home: &who.home,
         environment,
         listeners: admit.listeners,
@@ -221,10 +223,8 @@ impl Duty {
     /// Serves until something says to end.
     async fn answer(&mut self, reporter: &Reporter) -> Result<Leave, ControlError> {
         self.control.send(&FromWorker::Ready).await?;
-        let mut degraded = self.serving.degraded();
-        if !degraded.borrow_and_update().is_empty() {
-            self.report_degraded().await?;
-        }
+        let mut changes = self.serving.changes();
+        let mut told = self.tell_condition(Condition::default()).await?;
         info!("ready");
         let mut beats = self.beats();
         let settled = sleep(SETTLED);
@@ -255,11 +255,16 @@ impl Duty {
                     self.control.send(&FromWorker::AcceptStopped).await?;
                     return Ok(Leave { deadline: SHORT, ordered: false, code: exit::OK, failed: None });
                 }
-                _ = beats.tick() => self.control.beat(self.serving.heartbeat()).await?,
-                Ok(()) = degraded.changed() => {
-                    degraded.mark_unchanged();
+                _ = beats.tick() => {
+                    self.control.beat(self.serving.heartbeat()).await?;
+                    // Counts, which come as often as calls fail, travel with the beat.
+                    told = self.tell_condition(told).await?;
+                }
+                () = changes.next() => {
                     self.serving.show_state();
-                    self.report_degraded().await?;
+                    if !told.resembles(&self.serving.condition()) {
+                        told = self.tell_condition(told).await?;
+                    }
                 }
             }
         }
@@ -304,9 +309,13 @@ impl Duty {
         Ok(None)
     }
 
-    async fn report_degraded(&mut self) -> Result<(), ControlError> {
-        let platforms = self.serving.degraded().borrow().iter().cloned().collect();
-        self.control.send(&FromWorker::Degraded { platforms }).await
+    /// Says what does not work, where that is not what was said last. Returns what the supervisor knows now.
+    async fn tell_condition(&mut self, told: Condition) -> Result<Condition, ControlError> {
+        let now = self.serving.condition();
+        if now != told {
+            self.control.send(&FromWorker::from(now.clone())).await?;
+        }
+        Ok(now)
     }
 
     fn beats(&self) -> tokio::time::Interval {

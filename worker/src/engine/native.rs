@@ -60,15 +60,15 @@ impl Native {
     /// The engine of a profile. Logs once which provider was chosen and why.
     pub fn from_config(config: &ProfileConfig, home: &ProfileHome) -> Self {
         let endpoint = provider::resolve(config, home);
-        match &endpoint {
-            Ok(endpoint) => tracing::info!(
+        // Why there is none is among the problems of the report, and in the log with them.
+        if let Ok(endpoint) = &endpoint {
+            tracing::info!(
                 provider = endpoint.provider,
                 model = endpoint.model,
                 base_url = endpoint.shown_url(),
                 rule = endpoint.rule,
                 "inference provider chosen"
-            ),
-            Err(error) => tracing::warn!("no turn can run: {error}"),
+            );
         }
         let silence = match &endpoint {
             Ok(endpoint) if endpoint.local => config.agent.stream_stale_timeout,

@@ -39,6 +39,8 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         stale: false,
         updated_at: serving.then(|| "2026-11-21T00:31:02.000000+00:00".to_owned()),
         problems: Vec::new(),
+        last_error: None,
+        last_error_secs: None,
         data_socket: serving.then(|| format!("/run/user/1000/hermes/0011223344556677/w-{name}.sock")),
         inbox_postponed: 0,
         inbox_failed: 0,

@@ -121,12 +121,10 @@ impl Machine {
                     child.deadline = Some(now + limits.stuck);
                 }
             }
-            Event::Degraded { generation, any } => {
+            Event::Degraded { generation, why } => {
                 if let Some(child) = self.child(generation) {
-                    child.degraded = any;
-                    let cause =
-                        if any { "a platform is not connected" } else { "all platforms are connected" };
-                    cause.clone_into(&mut self.s.cause);
+                    child.degraded = why.is_some();
+                    self.s.cause = why.unwrap_or_else(|| "everything works".to_owned());
                 }
             }
             Event::AcceptStopped { generation } => self.accept_stopped(generation),

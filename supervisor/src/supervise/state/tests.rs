@@ -396,9 +396,9 @@ fn a_worker_that_leaves_unasked_is_replaced_while_it_finishes() {
 #[test]
 fn degraded_is_shown_and_ends() {
     let mut d = Driven::serving();
-    d.on(Event::Degraded { generation: 1, any: true });
+    d.on(Event::Degraded { generation: 1, why: Some("x".to_owned()) });
     assert_eq!((d.state.observed(), d.state.availability(d.now)), ("degraded", Availability::Ready));
-    d.on(Event::Degraded { generation: 1, any: false });
+    d.on(Event::Degraded { generation: 1, why: None });
     assert_eq!(d.state.observed(), "ready");
 }
 
@@ -440,7 +440,7 @@ fn event_of(kind: u8, generation: u64) -> Event {
         17 => Event::Exited { generation, exit: Exit::Code(1) },
         18 => Event::Exited { generation, exit: Exit::Code(78) },
         19 => Event::Exited { generation, exit: Exit::Code(75) },
-        20 => Event::Degraded { generation, any: true },
+        20 => Event::Degraded { generation, why: Some("x".to_owned()) },
         _ => Event::Tick { late: Duration::ZERO },
     }
 }

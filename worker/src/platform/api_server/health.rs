@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use hermes_protocol::COMPATIBLE_WITH;
-use hermes_protocol::config::EngineKind;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -37,11 +36,11 @@ impl ApiServer {
         let connected = status.platforms.values().filter(|p| p.state == "connected").count();
         let active = u64::from(self.0.turns.active());
         let store = self.store_answers().await;
-        let model =
-            self.0.profile.agent.engine == EngineKind::Echo || !self.0.profile.model.default.is_empty();
+        let model = status.degraded_reason.is_none();
+        let provider = status.last_error.is_none();
         let (disk, disk_good) = self.disk();
         let running = state == "running";
-        let good = store && model && disk_good && running;
+        let good = store && model && provider && disk_good && running;
         json!({
             "status": word(good),
             "readiness": {
@@ -50,7 +49,8 @@ impl ApiServer {
                     "state_db": {"status": word(store)},
                     // A worker whose configuration has an error does not serve.
                     "config": {"status": "ok"},
-                    "model": {"status": word(model)},
+                    "model": {"status": word(model), "reason": status.degraded_reason},
+                    "provider": {"status": word(provider), "last_error": status.last_error},
                     "disk": disk,
                     "gateway": {
                         "status": word(running),
@@ -76,6 +76,8 @@ impl ApiServer {
             "gateway_busy": active > 0,
             "gateway_drainable": running,
             "exit_reason": status.exit_reason,
+            "degraded_reason": status.degraded_reason,
+            "last_error": status.last_error,
             "updated_at": status.updated_at,
             "pid": std::process::id(),
         })

@@ -1,8 +1,7 @@
 //! Which endpoint and which key: by example, and the rule that no key leaves its vendor.
 
-use hermes_protocol::config::Env;
-
 use super::*;
+use crate::config::Env;
 
 fn config(env: &[(&str, &str)], change: impl FnOnce(&mut ProfileConfig)) -> ProfileConfig {
     let mut config = ProfileConfig::new("coder".parse().unwrap());
@@ -41,8 +40,8 @@ fn is(got: &(String, String, String), provider: &str, url: &str, key: &str) {
 fn automatic_order() {
     let none = chosen(&[], |_| {}).unwrap_err().to_string();
     assert!(none.starts_with(
-        "No inference provider configured. Run 'hermes setup model' to choose a provider and model, or set an API key \
-         (OPENROUTER_API_KEY, OPENAI_API_KEY, etc.) in ~/.hermes/.env."
+        "No inference provider configured. Run 'hermes -p coder setup model' to choose a provider and model, or set an API key \
+         (OPENROUTER_API_KEY, OPENAI_API_KEY, etc.) in `/h/.hermes/profiles/coder/.env`"
     ));
     let openai = ("OPENAI_API_KEY", "sk-o");
     let router = ("OPENROUTER_API_KEY", "sk-r");
@@ -290,7 +289,7 @@ fn a_model_is_needed_except_from_a_server_of_ones_own() {
     let text = none("https://api.deepseek.com/v1").unwrap_err().to_string();
     assert_eq!(
         text,
-        "no model is configured for provider 'deepseek': set model.default in `/h/.hermes/profiles/coder/config.yaml`"
+        "no model is configured for provider 'deepseek'. Set model.default in `/h/.hermes/profiles/coder/config.yaml`"
     );
 }
 

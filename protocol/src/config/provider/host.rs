@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hermes_protocol::providers::TABLE;
-use reqwest::Url;
+use url::Url;
+
+use crate::providers::TABLE;
 
 /// Keys that belong to one vendor, and the hosts they may go to. No address that merely looks alike gets them.
 const GATED: [(&str, &[&str]); 3] = [
@@ -82,7 +83,7 @@ fn vendor_variable(url: &Url) -> Option<String> {
 }
 
 /// Whether `url` leads to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match address(url) {
         Some(ip) => ip.is_loopback(),
         None => is_under(name(url), "localhost"),
