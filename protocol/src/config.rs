@@ -28,6 +28,7 @@ mod gateway;
 mod glance;
 pub mod judge;
 mod keys;
+mod legacy;
 pub mod mask;
 pub mod path;
 mod pins;
@@ -41,6 +42,7 @@ pub mod schema;
 mod secret;
 mod sections;
 mod types;
+pub mod unsupported;
 mod webhook;
 mod yaml;
 
@@ -71,6 +73,15 @@ pub fn load(input: Input<'_>) -> Loaded {
 
 /// The same, with what an administrator pinned laid over them.
 pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
+    load_layers(input, pins, None)
+}
+
+/// The same, with the bytes of an older `gateway.json` below everything.
+pub(in crate::config) fn load_layers(
+    input: Input<'_>,
+    pins: Option<Pins<'_>>,
+    older: Option<&[u8]>,
+) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
     let (mut reader, root) = open(
         input.profile,
@@ -78,6 +89,7 @@ pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
         (&files.0, input.yaml.unwrap_or_default()),
         (&files.1, input.env.unwrap_or_default()),
         pins,
+        older,
     );
     let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
     let mut config = ProfileConfig::new(input.profile.clone());
@@ -114,6 +126,7 @@ pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
     let broken = reader.problems.any(Severity::Profile);
     if !broken {
         able::judge(&mut reader, &root, &config);
+        unsupported::of_keys(&mut reader, &root, &config);
     }
     Loaded { config: (!broken).then_some(config), problems: reader.problems.finish() }
 }
@@ -128,7 +141,7 @@ pub fn routes_for(
     env: (&Utf8Path, &[u8]),
 ) -> (Vec<(String, Route)>, Vec<Problem>) {
     let home = ProfileHome::new(yaml.0.parent().unwrap_or(Utf8Path::new("/")));
-    let (mut reader, root) = open(profile, &home, yaml, env, None);
+    let (mut reader, root) = open(profile, &home, yaml, env, None, None);
     let Some(root) = root else { return (Vec::new(), reader.problems.finish()) };
     // The file's other flaws are its own profile's.
     reader.problems = Problems::default();
@@ -143,6 +156,7 @@ fn open<'a>(
     yaml: (&Utf8Path, &[u8]),
     env: (&Utf8Path, &[u8]),
     pins: Option<Pins<'_>>,
+    older: Option<&[u8]>,
 ) -> (Reader<'a>, Option<At>) {
     let (yaml_file, env_file) = (yaml.0.to_string(), env.0.to_string());
     let mut problems = Problems::default();
@@ -165,6 +179,10 @@ fn open<'a>(
     let (node, pins) = match pins {
         Some(pins) => pins::apply(pins, node, &mut dotenv, &mut problems),
         None => (node, pins::Files::default()),
+    };
+    let node = match older {
+        Some(older) => legacy::lay_under(node, older, &home.gateway_json(), &mut problems),
+        None => node,
     };
     let usable = !problems.any(Severity::Profile);
     let reader = Reader { profile, home, yaml_file, env_file, dotenv, problems, pins };

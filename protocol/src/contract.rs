@@ -2,4 +2,5 @@
 
 pub mod gateway_status;
 pub mod pid_record;
+pub mod provider_trial;
 pub mod runtime_status;

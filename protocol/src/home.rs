@@ -77,6 +77,16 @@ impl ProfileHome {
         soul => "SOUL.md",
         /// Sessions, messages, inbox.
         state_db => "state.db",
+        /// Settings of older gateways, read below `config.yaml`.
+        gateway_json => "gateway.json",
+        /// Jobs of the Python program's scheduler.
+        cron_jobs => "cron/jobs.json",
+        /// Its hooks.
+        hooks => "hooks",
+        /// Its boards of cards; in the root home.
+        kanban => "kanban",
+        /// The first of them.
+        kanban_db => "kanban.db",
         /// Status, written by the worker alone.
         runtime_status => "runtime_status.json",
         /// The same bytes under the name that 0.19.0's readers know.

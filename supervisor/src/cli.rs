@@ -255,6 +255,9 @@ struct WorkerArgs {
     /// Move the sessions of a renamed home to its name.
     #[arg(long, hide = true)]
     settle_identity: bool,
+    /// Ask the provider once and print what came of it, as JSON.
+    #[arg(long, hide = true)]
+    ask_provider: bool,
 }
 
 #[derive(Debug, Args)]
@@ -338,6 +341,8 @@ pub enum WorkerMode {
     RoutesFor(ProfileName),
     /// Not a worker at all: moves the sessions of a renamed home to its name, and ends.
     SettleIdentity,
+    /// Not a worker at all: asks the provider once, prints what came of it, and ends.
+    AskProvider,
 }
 
 /// What is left to do after [`run`].
@@ -468,6 +473,8 @@ fn worker(
         WorkerMode::RoutesFor(name)
     } else if args.settle_identity {
         WorkerMode::SettleIdentity
+    } else if args.ask_provider {
+        WorkerMode::AskProvider
     } else {
         gateway::refuse_if_served_for_debugging(&selection, env)?;
         WorkerMode::Standalone { http: args.http }

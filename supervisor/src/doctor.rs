@@ -13,6 +13,7 @@ mod duplicates;
 mod gateway;
 mod leftovers;
 mod machine;
+mod online;
 mod profiles;
 mod render;
 mod repair;
@@ -145,8 +146,8 @@ impl Patient<'_> {
     }
 }
 
-/// Looks at everything; with a named profile in `selection`, at that profile and at what the gateway needs.
-pub(crate) fn examine(selection: &Selection, env: &Surroundings) -> Vec<Finding> {
+/// Looks at everything, and with `online` asks the providers; with a named profile in `selection`, at that profile and at what the gateway needs.
+pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -> Vec<Finding> {
     use crate::home::Chosen;
     let root = selection.root.clone();
     let homes = watch::scan(&root);
@@ -164,6 +165,9 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings) -> Vec<Finding>
     findings.extend(gateway::check(&patient));
     let (of_profiles, loaded) = profiles::check(&patient, selection);
     findings.extend(of_profiles);
+    if online {
+        findings.extend(online::check(&patient));
+    }
     findings.extend(duplicates::check(&loaded));
     findings.extend(gateway::premises(&patient, &loaded));
     findings.extend(leftovers::check(&patient, selection));

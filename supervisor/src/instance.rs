@@ -271,11 +271,16 @@ pub fn start_time(pid: u32) -> Option<u64> {
 
 /// Whether the very process a record was written by still lives. One that only waits to be collected does not.
 pub fn is_alive(record: &PidRecord) -> bool {
-    let stat = fs_err::read_to_string(format!("/proc/{}/stat", record.pid)).unwrap_or_default();
+    lives(record.pid, record.start_time)
+}
+
+/// The same of a process and, where it is known, the time it started.
+pub fn lives(pid: u32, started: Option<u64>) -> bool {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     if stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])) {
         return false;
     }
-    match (pid_record::start_time_from_stat(&stat), record.start_time) {
+    match (pid_record::start_time_from_stat(&stat), started) {
         (Some(now), Some(then)) => now == then,
         (Some(_), None) => true,
         (None, _) => false,

@@ -18,6 +18,7 @@ fn worker(request: WorkerRequest) -> WorkerArgs {
         WorkerMode::Supervised => Mode::Supervised,
         WorkerMode::Standalone { http } => Mode::Standalone { http },
         WorkerMode::SettleIdentity => Mode::SettleIdentity,
+        WorkerMode::AskProvider => Mode::AskProvider,
         WorkerMode::RoutesFor(name) => Mode::RoutesFor(name),
     };
     WorkerArgs { profile: request.profile, home: request.home, mode }

@@ -25,7 +25,7 @@ mod inotify;
 mod inotify;
 
 /// Files whose change replaces the worker. Everything else in a home the worker looks after itself.
-const TRIGGERS: [&str; 2] = ["config.yaml", ".env"];
+const TRIGGERS: [&str; 3] = ["config.yaml", ".env", "gateway.json"];
 /// How long nothing may change before a change is reported.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a change is held back at most.

@@ -114,6 +114,11 @@ impl Provider {
         *lock(&self.shared.deaf_to) = Some(text.to_owned());
     }
 
+    /// Drops replies that were not used.
+    pub fn script_clear(&self) {
+        lock(&self.shared.script).clear();
+    }
+
     /// Calls so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).clone()

@@ -4,6 +4,7 @@
 //! do; [`serving`] is what both run: store, turns, platforms, HTTP. Whatever ends a worker, it passes through here: the last
 //! status is written, the logs are flushed, and nothing it started is left behind.
 
+mod ask;
 mod platforms;
 mod serving;
 mod standalone;
@@ -56,6 +57,10 @@ pub fn run(args: WorkerArgs) -> u8 {
             Ok(()) => exit::OK,
             Err(e) => refuse(&e),
         },
+        Mode::AskProvider => {
+            process::harden(true);
+            within(&Logging::silent(), async { Ended(ask::run(&who, &environment).await) })
+        }
         Mode::Supervised => {
             process::harden(true);
             let inherited = match process::take_inherited(&environment) {

@@ -29,4 +29,6 @@ pub enum Mode {
     RoutesFor(ProfileName),
     /// `--settle-identity`: moves the sessions of a renamed home to its name, and exits.
     SettleIdentity,
+    /// `--ask-provider`: asks the provider once, prints what came of it as JSON, and exits.
+    AskProvider,
 }

@@ -70,6 +70,7 @@ pub(super) fn address(text: &str) -> Option<(Option<String>, u16)> {
 /// The multiplex flag. `outer` is the supervisor's own environment and wins.
 fn multiplex(reader: &mut Reader<'_>, root: &At, outer: Option<bool>) -> bool {
     let at = root.key("multiplex_profiles").or(root.key("gateway.multiplex_profiles"));
+    let at = at.or(root.legacy().key("multiplex_profiles"));
     let mut configured = None;
     if at.is_set() {
         let text = if at.is_map() || at.is_seq() { None } else { reader.text(&at) };

@@ -7,7 +7,8 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Input, Loaded, Pins, load_pinned};
+use super::unsupported::{self, Leftovers};
+use super::{Input, Loaded, Pins, load_layers};
 use crate::latest::{BoundListener, Problem, Role, Severity};
 use crate::{ProfileHome, ProfileName};
 
@@ -69,6 +70,8 @@ pub struct Files<B> {
     pub pinned_yaml: Found<B>,
     /// His `.env`.
     pub pinned_env: Found<B>,
+    /// What else lies in the home.
+    pub leftovers: Leftovers<B>,
 }
 
 /// Whose files they are.
@@ -96,6 +99,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
         (&files.env, home.env_file()),
         (&files.pinned_yaml, pinned("config.yaml")),
         (&files.pinned_env, pinned(".env")),
+        (&files.leftovers.gateway, home.gateway_json()),
     ] {
         if let Found::Unreadable { kind, why } = found {
             problems.push(unreadable(&path, *kind, why));
@@ -121,8 +125,10 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
         env: pinned_env,
     });
     let (yaml, env) = (files.yaml.bytes(), files.env.bytes());
-    let loaded = load_pinned(Input { profile, role, multiplex, listeners, home, yaml, env }, pins);
+    let input = Input { profile, role, multiplex, listeners, home, yaml, env };
+    let loaded = load_layers(input, pins, files.leftovers.gateway.bytes());
     problems.extend(loaded.problems);
+    problems.extend(unsupported::of_files(home, &files.leftovers));
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     Loaded { config: loaded.config.filter(|_| !unusable), problems }
 }

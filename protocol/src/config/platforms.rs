@@ -37,12 +37,14 @@ pub(super) enum State {
 }
 
 impl Blocks {
-    /// `platforms.<name>`, then `gateway.platforms.<name>`, `gateway.<name>`, `<name>`.
+    /// `platforms.<name>`, then `gateway.platforms.<name>`, `gateway.<name>`, `<name>`, the older file.
     pub(super) fn new(root: &At, name: &str) -> Self {
         let paths = ["platforms", "gateway.platforms", "gateway", ""];
         let blocks =
             paths.map(|path| if path.is_empty() { root.key(name) } else { root.key(path).key(name) });
-        Self { name: name.to_owned(), blocks: blocks.into_iter().filter(At::is_map).collect() }
+        let oldest = root.legacy().key("platforms").key(name);
+        let blocks = blocks.into_iter().chain([oldest]).filter(At::is_map).collect();
+        Self { name: name.to_owned(), blocks }
     }
 
     /// `extra.<key>`, then `<key>`, of the strongest block that has it.
@@ -131,9 +133,8 @@ pub(super) fn survey(
             claims.extend(identities(reader, &blocks, spec, claim));
         }
     }
-    for (name, at) in
-        root.key("platforms").entries().into_iter().chain(root.key("gateway.platforms").entries())
-    {
+    let all = [root.key("platforms"), root.key("gateway.platforms"), root.legacy().key("platforms")];
+    for (name, at) in all.iter().flat_map(At::entries) {
         let on = !catalog::is_platform(&name)
             && reader.expect_map(&at)
             && reader.flag(&at.key("enabled")) == Some(true);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::MAX_FILE_LEN;
 use super::dotenv::Dotenv;
+use super::legacy;
 use super::pins;
 use super::problem::{Place, Problems};
 use super::secret::{Env, Secret};
@@ -24,12 +25,14 @@ pub(super) struct At {
     column: u32,
     /// It stands in an administrator's file.
     pinned: bool,
+    /// It stands in the older `gateway.json`.
+    legacy: bool,
 }
 
 impl At {
     /// The document itself.
     pub(super) fn root(node: Option<Rc<Node>>) -> Self {
-        Self { path: String::new(), node, line: 1, column: 1, pinned: false }
+        Self { path: String::new(), node, line: 1, column: 1, pinned: false, legacy: false }
     }
 
     /// Below `key`, `a.b` going two levels down.
@@ -47,7 +50,15 @@ impl At {
             line: entry.line,
             column: entry.column,
             pinned: entry.pinned,
+            legacy: self.legacy,
         }
+    }
+
+    /// What the older `gateway.json` says, below everything else; see [`super::legacy`].
+    pub(super) fn legacy(&self) -> Self {
+        let entry = self.node.as_ref().and_then(|node| node.get(legacy::KEY));
+        let node = entry.map(|entry| Rc::clone(&entry.value));
+        Self { path: String::new(), node, line: 1, column: 1, pinned: false, legacy: true }
     }
 
     /// Whether something other than null is here.
@@ -68,7 +79,10 @@ impl At {
     /// The entries of a mapping; none where there is something else.
     pub(super) fn entries(&self) -> Vec<(String, Self)> {
         match self.node().map(|node| &node.value) {
-            Some(Value::Map(entries)) => entries.iter().map(|e| (e.key.clone(), self.entry(e))).collect(),
+            Some(Value::Map(entries)) => {
+                let visible = entries.iter().filter(|e| e.key != legacy::KEY);
+                visible.map(|e| (e.key.clone(), self.entry(e))).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -83,6 +97,7 @@ impl At {
                     line: node.line,
                     column: node.column,
                     pinned: self.pinned,
+                    legacy: self.legacy,
                 })
                 .collect(),
             _ => Vec::new(),
@@ -133,8 +148,12 @@ impl Reader<'_> {
     /// The place of `at`, for problems.
     pub(super) fn place(&self, at: &At) -> Place {
         let key = Some(at.path.clone()).filter(|path| !path.is_empty());
-        let file = if at.pinned { &self.pins.yaml } else { &self.yaml_file };
-        Place { file: file.clone(), line: Some(at.line), column: Some(at.column), key }
+        let file = match (at.pinned, at.legacy) {
+            (true, _) => self.pins.yaml.clone(),
+            (false, true) => self.home.gateway_json().into_string(),
+            (false, false) => self.yaml_file.clone(),
+        };
+        Place { file, line: Some(at.line), column: Some(at.column), key }
     }
 
     /// The place of a variable, for problems.

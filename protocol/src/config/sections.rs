@@ -31,7 +31,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     config.prompt = prompt(reader, root);
     let defaults =
         (config.group_sessions_per_user, config.thread_sessions_per_user, config.max_concurrent_sessions);
-    let anywhere = |key: &str| root.key(key).or(root.key("gateway").key(key));
+    let anywhere = |key: &str| root.key(key).or(root.key("gateway").key(key)).or(root.legacy().key(key));
     config.group_sessions_per_user = reader.flag(&anywhere("group_sessions_per_user")).unwrap_or(defaults.0);
     config.thread_sessions_per_user =
         reader.flag(&anywhere("thread_sessions_per_user")).unwrap_or(defaults.1);
@@ -161,8 +161,9 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
 }
 
 fn session_reset(reader: &mut Reader<'_>, root: &At) -> SessionReset {
-    let anywhere = |key: &str| root.key(key).or(root.key("gateway").key(key));
-    let mut default = policy(reader, &anywhere("session_reset"), &ResetPolicy::default());
+    let anywhere = |key: &str| root.key(key).or(root.key("gateway").key(key)).or(root.legacy().key(key));
+    let reset = anywhere("session_reset").or(root.legacy().key("default_reset_policy"));
+    let mut default = policy(reader, &reset, &ResetPolicy::default());
     if let Some(minutes) = reader.env_number("SESSION_IDLE_MINUTES", 1..=u64::from(u32::MAX)) {
         default.idle_minutes = narrow(minutes);
     }

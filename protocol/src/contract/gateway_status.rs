@@ -90,6 +90,8 @@ pub mod state {
     pub const BACKOFF: &str = "backoff";
     /// Died too often; tried again at the longest delay.
     pub const CRASH_LOOP: &str = "crash_loop";
+    /// Nobody who knows answers; the rest is what files and processes show.
+    pub const UNKNOWN: &str = "unknown";
     /// Handed to a gateway of its own.
     pub const DETACHED: &str = "detached";
     /// A gateway of its own was running before us.

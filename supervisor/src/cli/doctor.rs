@@ -10,7 +10,7 @@ use crate::error::HermesError;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 nothing fails (warnings may stand), 1 something fails.\n\n\
-    Examples:\n  hermes doctor\n  hermes doctor coder --fix\n  \
+    Examples:\n  hermes doctor\n  hermes doctor --online\n  hermes doctor coder --fix\n  \
     hermes doctor --json | jq '.findings[] | select(.grade == \"failure\")'")]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
@@ -18,6 +18,9 @@ pub(super) struct DoctorArgs {
     /// For programs.
     #[arg(long)]
     json: bool,
+    /// Ask the provider of each profile as well: its list of models, or one token where that proves nothing.
+    #[arg(long)]
+    online: bool,
     /// Repair what can be repaired without losing anything.
     #[arg(long)]
     fix: bool,
@@ -27,7 +30,7 @@ pub(super) struct DoctorArgs {
 pub(super) fn run(args: &DoctorArgs, call: &Call) -> Result<u8, HermesError> {
     let mut out = Output::stdout();
     let selection = call.select()?;
-    let mut findings = doctor::examine(&selection, &call.env);
+    let mut findings = doctor::examine(&selection, &call.env, args.online);
     if args.fix {
         doctor::apply(&mut findings);
     }

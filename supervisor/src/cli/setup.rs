@@ -309,7 +309,11 @@ fn left(error: InquireError, out: &mut Output) -> Result<u8, HermesError> {
 
 /// What keeps a profile's agent from answering.
 fn lack(draft: &Draft) -> Option<Problem> {
-    draft.problems().into_iter().find(|problem| !matches!(problem.severity, Severity::Warning))
+    // What no release does yet is not missing here.
+    let is_missing = |problem: &Problem| {
+        problem.severity != Severity::Warning && problem.code != hermes_protocol::config::unsupported::CODE
+    };
+    draft.problems().into_iter().find(is_missing)
 }
 
 /// 32 random bytes as text.

@@ -9,6 +9,7 @@ use hermes_protocol::{ProfileHome, ProfileName};
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::home::Selection;
 use crate::settings::judge::Part;
+use crate::status::render;
 
 /// Characters of a model's name in the one-line view, as 0.19.0 cuts it.
 const MODEL: usize = 30;
@@ -43,7 +44,8 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
         let (config, problems) = loaded.unwrap_or_else(|| read(patient, name, settings.as_ref()));
         let home = patient.root.profile(name);
         findings.push(summary(patient, name, &home, config.as_ref()));
-        findings.extend(problems.iter().map(|problem| from_problem(name, problem)));
+        findings.extend(render::others(&problems).map(|problem| from_problem(name, problem)));
+        findings.extend(unsupported(name, &problems));
         findings.extend(files(name, &home));
         findings.extend(database(name, &home));
         examined.push(Examined { name: name.clone(), config });
@@ -120,6 +122,15 @@ fn from_problem(name: &ProfileName, problem: &Problem) -> Finding {
     }
     found.next.clone_from(&problem.fix);
     found
+}
+
+/// What is configured and not supported yet, in one finding.
+fn unsupported(name: &ProfileName, problems: &[Problem]) -> Option<Finding> {
+    let line = render::unsupported(None, problems);
+    let message = line.trim_start_matches(['⚠', '✗', ' ']).trim_end();
+    let fails = line.starts_with('✗');
+    let grade = if fails { Grade::Failure } else { Grade::Warning };
+    (!message.is_empty()).then(|| finding(grade, "unsupported", message).of(name))
 }
 
 /// Owner, modes, presence.

@@ -192,7 +192,8 @@ fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
     ];
     texts.into_iter().flatten().for_each(harmless);
     if let Some(error) = &mut status.last_error {
-        let texts = [&mut error.provider, &mut error.class, &mut error.message, &mut error.since, &mut error.at];
+        let texts =
+            [&mut error.provider, &mut error.class, &mut error.message, &mut error.since, &mut error.at];
         texts.into_iter().for_each(harmless);
     }
     status.platforms = std::mem::take(&mut status.platforms)

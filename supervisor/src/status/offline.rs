@@ -1,13 +1,14 @@
 //! The status when nobody answers: liveness from the lock, the rest from files, everything marked as stale.
 //!
 //! A file that says `running` proves nothing: its writer may have been killed. So no profile is ever shown as serving here
-//! unless a process that answers says so.
+//! unless a process that answers says so. Nor as stopped while its process lives, or while the gateway that would know holds its
+//! lock and does not answer: that is `unknown`, with what files and processes show.
 
 use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
 use hermes_protocol::latest::{ClientRequest, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome};
 
-use super::collect::read_status;
+use super::collect::{read_status, secs_since};
 use crate::client::{Client, ClientError};
 use crate::home::Surroundings;
 use crate::instance::{self, Liveness};
@@ -96,6 +97,8 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
 /// that profile alone remains.
 pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&ProfileName>, env: &Surroundings) {
     let offline = status.gateway.stale;
+    let silent = |problem: &Problem| matches!(problem.code.as_str(), "no_answer" | "lock_unreadable");
+    let unsure = offline && status.gateway.problems.iter().any(silent);
     let homes = watch::scan(root);
     let wanted = desired::Desired::peek(root);
     let names: Vec<ProfileName> = match only {
@@ -118,7 +121,8 @@ pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&Profi
                 None => status.profiles.push(own),
             }
         } else if known.is_none() {
-            status.profiles.push(from_files(root, &name, offline && !wanted.is_stopped(&name)));
+            let desired = offline && !wanted.is_stopped(&name);
+            status.profiles.push(from_files(root, &name, desired, unsure && desired));
         }
     }
     if offline && only.is_none() {
@@ -166,7 +170,7 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
         status.profiles.into_iter().find(|p| p.name == name.as_str())?
     } else {
         // A gateway of 0.19.0 has no socket: its lock is held, its file tells the rest.
-        let mut profile = from_files(root, name, true);
+        let mut profile = from_files(root, name, true, false);
         state::DETACHED.clone_into(&mut profile.state);
         profile.pid = pid;
         profile
@@ -175,9 +179,25 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
     Some(profile)
 }
 
-fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Profile {
+/// What the files and the processes they name show. `unsure`: somebody else would know, and does not answer.
+fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool, unsure: bool) -> Profile {
     let home = root.profile(name);
     let file = read_status(&home);
+    // A file of 0.19.0 names its gateway, which is no worker of ours.
+    let ours = file.as_ref().filter(|f| f.schema.is_some());
+    let alive = |pid: &u32| instance::lives(*pid, ours.and_then(|f| f.start_time));
+    let pid = ours.and_then(|f| f.pid).filter(alive);
+    let unknown = match (pid, unsure) {
+        (Some(pid), _) => {
+            let said = ours.and_then(|f| f.gateway_state.as_deref()).unwrap_or("nothing");
+            Some(format!("nobody answers for it; its process {pid} lives, and its file says `{said}`"))
+        }
+        (None, true) => {
+            Some("the gateway does not answer, and no process of this profile is seen".to_owned())
+        }
+        (None, false) => None,
+    };
+    let last_error = file.as_ref().and_then(|f| f.last_error.clone()).filter(|_| pid.is_some());
     let inbox = file.as_ref().and_then(|f| f.inbox.clone()).unwrap_or_default();
     let (platforms, updated_at, reason) = match file {
         Some(f) => (f.platforms, f.updated_at, f.exit_reason),
@@ -187,15 +207,15 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
         name: name.to_string(),
         home: home.path().to_string(),
         desired: if desired_running { "running" } else { "stopped" }.to_owned(),
-        state: state::STOPPED.to_owned(),
+        state: if unknown.is_some() { state::UNKNOWN } else { state::STOPPED }.to_owned(),
         ready: false,
         since: None,
         since_secs: None,
-        pid: None,
+        pid,
         generation: 0,
         restarts: 0,
         last_exit: None,
-        reason,
+        reason: unknown.or(reason),
         file: None,
         next_attempt_ms: None,
         platforms,
@@ -214,8 +234,8 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
         inbox_failed: inbox.failed,
         inbox_reason: inbox.reason,
         undelivered: inbox.undelivered,
-        last_error: None,
-        last_error_secs: None,
+        last_error_secs: last_error.as_ref().and_then(|error| secs_since(&error.at)),
+        last_error,
     }
 }
 
@@ -269,6 +289,35 @@ mod tests {
         assert!(coder.stale && !coder.ready && coder.pid.is_none());
         assert_eq!((coder.state.as_str(), coder.desired.as_str()), ("stopped", "running"));
         assert_eq!(coder.updated_at.as_deref(), Some("2026-11-21T00:00:00Z"));
+    }
+
+    /// 32: where a process lives, or somebody who knows does not answer, nothing is said to be stopped.
+    #[test]
+    fn c32_what_nobody_answers_for_is_unknown_not_stopped() {
+        let (_dir, root, env) = place();
+        let coder = root.profile(&"coder".parse().unwrap());
+        let own = std::process::id();
+        let started = instance::start_time(own).unwrap();
+        let file = |started: u64| {
+            format!(
+                r#"{{"pid":{own},"start_time":{started},"gateway_state":"running","platforms":{{}},"schema":1}}"#
+            )
+        };
+        let look = || {
+            let mut status = gateway(&root, &nobody());
+            complete(&mut status, &root, None, &env);
+            let of = |at: usize| (status.profiles[at].state.clone(), status.profiles[at].pid);
+            (of(0), of(1))
+        };
+        fs_err::write(coder.runtime_status(), file(started)).unwrap();
+        assert_eq!(look(), (("stopped".to_owned(), None), ("unknown".to_owned(), Some(own))));
+        // Another process has its number now.
+        fs_err::write(coder.runtime_status(), file(started + 1)).unwrap();
+        assert_eq!(look().1, ("stopped".to_owned(), None));
+        let default = ProfileName::default_profile();
+        let held = instance::Instance::acquire(root.path(), &default, vec![], "/run/x".into());
+        assert_eq!(look(), (("unknown".to_owned(), None), ("unknown".to_owned(), None)));
+        drop(held);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod columns;
 
 use std::fmt::Write as _;
 
+use hermes_protocol::config::unsupported;
 use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, state};
 use hermes_protocol::latest::{Problem, Severity};
 
@@ -120,6 +121,29 @@ pub fn problem(profile: Option<&str>, problem: &Problem) -> String {
     text
 }
 
+/// What is configured and not supported yet, in one line; nothing where there is none.
+pub fn unsupported(profile: Option<&str>, problems: &[Problem]) -> String {
+    let all: Vec<&Problem> = problems.iter().filter(|problem| problem.code == unsupported::CODE).collect();
+    let mut names: Vec<String> = Vec::new();
+    for problem in &all {
+        let name = clean(problem.message.strip_prefix(unsupported::PREFIX).unwrap_or(&problem.message));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return String::new();
+    }
+    let mark = if all.iter().any(|problem| problem.severity != Severity::Warning) { "✗" } else { "⚠" };
+    let who = profile.map(|name| format!("{name}: ")).unwrap_or_default();
+    format!("{mark} {who}{}{}\n", unsupported::PREFIX, names.join(", "))
+}
+
+/// The problems that have lines of their own.
+pub fn others(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
+    problems.iter().filter(|problem| problem.code != unsupported::CODE)
+}
+
 fn header(gateway: &Gateway, paint: Paint) -> String {
     let mut text = format!("Gateway {}", paint.state(&gateway.state, &gateway.state));
     let mut parts = Vec::new();
@@ -163,15 +187,18 @@ fn header(gateway: &Gateway, paint: Paint) -> String {
 /// Problems of all profiles, worst first within each; warnings beyond a few are only counted.
 fn problems(profiles: &[Profile]) -> String {
     let mut text = String::new();
-    let warnings: usize =
-        profiles.iter().map(|p| p.problems.iter().filter(|p| p.severity == Severity::Warning).count()).sum();
+    let warnings: usize = profiles
+        .iter()
+        .map(|p| others(&p.problems).filter(|p| p.severity == Severity::Warning).count())
+        .sum();
     for profile in profiles {
         text += &reason(profile);
         text += &inbox(profile);
-        for p in profile.problems.iter().filter(|p| p.severity != Severity::Warning) {
+        for p in others(&profile.problems).filter(|p| p.severity != Severity::Warning) {
             text += &problem(Some(&profile.name), p);
         }
         text += &last_error(profile);
+        text += &unsupported(Some(&profile.name), &profile.problems);
         for (name, platform) in &profile.platforms {
             let said = |message: &String| profile.problems.iter().any(|problem| problem.message == *message);
             if let (Some(_), Some(message)) =
@@ -182,9 +209,9 @@ fn problems(profiles: &[Profile]) -> String {
                     writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));
             }
         }
-        let count = profile.problems.iter().filter(|p| p.severity == Severity::Warning).count();
+        let count = others(&profile.problems).filter(|p| p.severity == Severity::Warning).count();
         if warnings <= WARNINGS_SHOWN {
-            for p in profile.problems.iter().filter(|p| p.severity == Severity::Warning) {
+            for p in others(&profile.problems).filter(|p| p.severity == Severity::Warning) {
                 text += &problem(Some(&profile.name), p);
             }
         } else if count > 0 {
@@ -330,7 +357,8 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
     }
     row("log", format!("{}/logs/gateway.log", clean(&profile.home)));
     let mut below = reason(profile) + &last_error(profile) + &inbox(profile);
-    let mut sorted: Vec<&Problem> = profile.problems.iter().collect();
+    below += &unsupported(None, &profile.problems);
+    let mut sorted: Vec<&Problem> = others(&profile.problems).collect();
     sorted.sort_by_key(|p| std::cmp::Reverse(p.severity));
     for p in sorted {
         below += &problem(None, p);

@@ -191,3 +191,34 @@ fn a_running_gateway_is_asked() {
     assert!(text.contains(&format!("✓ the gateway runs (PID {pid}), 2 of 2 profiles ready")), "{text}");
     assert!(text.contains("coder: gateway running"), "{text}");
 }
+
+/// 1: `--online` asks each provider, names class and next step, shows no key, and fails where one does not answer.
+#[test]
+fn c1_providers_are_asked_on_request() {
+    use hermes_tests::provider::{Provider, Reply};
+    let home = healthy();
+    let provider = Provider::start();
+    home.profile_with("ask", &provider.model_config(), "CUSTOM_API_KEY=the-model-key\n");
+    mode(&home.of("ask"), 0o700);
+    let quiet = run(&home, &["doctor"]).ok();
+    assert!(provider.calls().is_empty(), "nobody is asked unless told to: {quiet}");
+    // The list is not there; one token is asked for.
+    provider.script([Reply::error(404, "no"), Reply::error(404, "no"), Reply::text("p")]);
+    let text = run(&home, &["doctor", "--online"]).ok();
+    assert!(text.contains("✓   ask: provider custom answers (one token, model m)"), "{text}");
+    assert_eq!(provider.calls().last().unwrap().body["max_tokens"], 1);
+    for (status, class) in [(401, "unauthorized"), (402, "quota"), (429, "rate_limited")] {
+        provider.script((0..3).map(|_| Reply::error(status, "not with the-model-key")));
+        let ran = run(&home, &["doctor", "--online", "-p", "ask"]);
+        let said = format!("✗   ask: provider custom {class} ({status}): HTTP {status}: not with ***");
+        assert!(ran.code == Some(1) && ran.out.contains(&said) && ran.out.contains("fix: "), "{ran:#?}");
+        assert!(!ran.out.contains("the-model-key") && !ran.err.contains("the-model-key"));
+        let left = provider.calls().len();
+        provider.script_clear();
+        assert!(left > 0);
+    }
+    drop(provider);
+    home.write("ask", "config.yaml", "model: {default: m, base_url: 'http://127.0.0.1:1/v1'}\n");
+    let ran = run(&home, &["doctor", "--online", "--json"]);
+    assert_eq!((ran.code, found(&ran)), (Some(1), vec![pair("provider", "ask")]), "{ran:#?}");
+}

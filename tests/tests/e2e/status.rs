@@ -166,3 +166,55 @@ fn an_unsupported_platform_is_shown_by_name() {
         home.read("coder", "logs/gateway.log").is_some_and(|l| l.contains("telegram"))
     });
 }
+
+/// 32: a supervisor that is stopped answers nobody; what its workers do is unknown, not stopped.
+#[test]
+fn c32_a_stopped_supervisor_s_workers_are_not_shown_as_stopped() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let coder = gateway.worker("coder");
+    gateway.signal(Signal::SIGSTOP);
+    let seen = wait::until("the status from files", || Some(status(&home)).filter(|s| s.gateway.stale));
+    let text = both(&run(&home, &["status"]));
+    let code = run(&home, &["status", "--exit-code"]).status.code();
+    gateway.signal(Signal::SIGCONT);
+    let shown = seen.profiles.iter().find(|p| p.name == "coder").unwrap();
+    assert_eq!((shown.state.as_str(), shown.pid, shown.ready), ("unknown", Some(coder), false), "{shown:?}");
+    assert!(text.contains("unknown") && !text.contains("stopped"), "{text}");
+    assert_eq!(code, Some(4));
+    gateway.wait_state("coder", "ready");
+}
+
+/// 4: what an old home has set up and nobody does is named once by everything that checks or shows.
+#[test]
+fn c4_nothing_of_an_old_home_is_dropped_in_silence() {
+    let home = Home::new();
+    home.profile_with(
+        "coder",
+        "agent: {engine: echo}\nmcp_servers: {github: {command: npx}}\n",
+        "TELEGRAM_BOT_TOKEN=1:t\n",
+    );
+    home.write("coder", "cron/jobs.json", r#"{"jobs":[{"name":"water plants","enabled":true}]}"#);
+    let db = rusqlite::Connection::open(home.root().join("kanban.db")).unwrap();
+    db.execute_batch("CREATE TABLE tasks(id, status); INSERT INTO tasks VALUES (1, 'todo'), (2, 'done')")
+        .unwrap();
+    drop(db);
+    let cards = "configured, not supported yet: Kanban board default (1 open card)";
+    let gateway = Gateway::start(&home);
+    for args in [&["gateway", "check"][..], &["doctor"], &["status"]] {
+        let text = both(&run(&home, args));
+        assert_eq!(text.matches(cards).count(), 1, "{args:?}: {text}");
+        let line = text.lines().find(|l| l.contains("coder: configured, not supported yet: "));
+        let line = line.unwrap_or_else(|| panic!("{args:?}: {text}"));
+        for name in ["cron jobs (water plants)", "mcp_servers (github)", "telegram"] {
+            assert!(line.contains(name), "{args:?}: {line}");
+        }
+    }
+    // Nothing that works reaches coder; default is reached by others.
+    assert_eq!(
+        (gateway.profile("coder").state.as_str(), gateway.profile("default").state.as_str()),
+        ("degraded", "ready")
+    );
+    assert!(!home.root().join("kanban.db-shm").exists(), "looking leaves nothing behind");
+}

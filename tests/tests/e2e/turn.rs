@@ -160,7 +160,8 @@ fn c1_a_provider_that_fails_is_named_until_it_answers() {
     assert_eq!(health["last_error"]["class"], "misconfigured");
     assert_eq!(health["readiness"]["checks"]["provider"]["status"], "degraded");
     let admin = gateway.status().gateway.admin.unwrap();
-    let metrics = hermes_tests::http::request(&admin, "GET", "/metrics", &[("Host", &admin)], b"").unwrap().text();
+    let metrics =
+        hermes_tests::http::request(&admin, "GET", "/metrics", &[("Host", &admin)], b"").unwrap().text();
     assert!(
         metrics.contains(r#"hermes_worker_last_error{profile="default",class="misconfigured",code="404"} 6"#),
         "{metrics}"
@@ -173,7 +174,8 @@ fn c1_a_provider_that_fails_is_named_until_it_answers() {
     assert_eq!(gateway.chat("", home::DEFAULT_KEY, "x").status, 200);
     let well = gateway.wait_state("default", "ready");
     assert_eq!((well.last_error, well.reason), (None, None));
-    let metrics = hermes_tests::http::request(&admin, "GET", "/metrics", &[("Host", &admin)], b"").unwrap().text();
+    let metrics =
+        hermes_tests::http::request(&admin, "GET", "/metrics", &[("Host", &admin)], b"").unwrap().text();
     assert!(!metrics.contains("hermes_worker_last_error{"), "{metrics}");
     wait::until_true("the file to be well", || {
         let file = home.read("default", "runtime_status.json").unwrap();

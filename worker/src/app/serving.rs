@@ -379,15 +379,10 @@ impl Changes {
     }
 }
 
-/// A platform without an adapter is never silently ignored.
+/// A platform without an adapter is never silently ignored; the log has it among the problems.
 fn name_unsupported(config: &ProfileConfig, status: &Status) {
     for platform in config.platforms.iter().filter(|p| !p.supported) {
         status.set_platform(&platform.name, status::platform("unsupported"));
-        warn!(
-            platform = platform.name,
-            source = platform.source,
-            "platform is configured, but this release has no adapter for it"
-        );
     }
 }
 

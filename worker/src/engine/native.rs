@@ -13,6 +13,7 @@
 
 mod chat;
 pub(crate) mod client;
+pub(crate) mod probe;
 mod retry;
 mod sse;
 

@@ -43,9 +43,10 @@ pub(super) fn run(json: bool, call: &Call, mut out: Output) -> Result<u8, Hermes
 
 fn text(selection: &Selection, problems: &[Problem], errors: usize) -> String {
     let mut text = String::new();
-    for problem in problems {
+    for problem in render::others(problems) {
         text += &render::problem(None, problem);
     }
+    text += &render::unsupported(None, problems);
     if !problems.is_empty() {
         text.push('\n');
     }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::latest::Severity;
+use hermes_protocol::config::unsupported;
+use hermes_protocol::latest::{Problem, Severity};
+use hermes_protocol::profile::DEFAULT;
 use hermes_protocol::{ProfileName, exit};
 
 use super::super::output::Output;
@@ -56,8 +58,24 @@ fn json(report: &CheckReport) -> String {
 /// Every problem, then the verdict.
 pub(super) fn text(report: &CheckReport, selection: &Selection) -> String {
     let mut text = String::new();
+    let mut owners: Vec<Option<&str>> = Vec::new();
     for (profile, problem) in &report.problems {
-        text += &render::problem(profile.as_ref().map(ProfileName::as_str), problem);
+        let owner = profile.as_ref().map(ProfileName::as_str);
+        if problem.code == unsupported::CODE {
+            owners.push(owner);
+        } else {
+            text += &render::problem(owner, problem);
+        }
+    }
+    owners.sort_by_key(|owner| (*owner != Some(DEFAULT), *owner));
+    owners.dedup();
+    for owner in owners {
+        let own = |(profile, _): &&(Option<ProfileName>, Problem)| {
+            profile.as_ref().map(ProfileName::as_str) == owner
+        };
+        let own: Vec<Problem> =
+            report.problems.iter().filter(own).map(|(_, problem)| problem.clone()).collect();
+        text += &render::unsupported(owner, &own);
     }
     if !report.problems.is_empty() {
         text.push('\n');

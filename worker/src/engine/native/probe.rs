@@ -1,0 +1,98 @@
+//! Asks a provider once, on request: its list of models, or one token where a list proves nothing.
+//!
+//! A list that is also given to nobody in particular says nothing about the key, and a model that is not on it may exist all the
+//! same; in both cases, and where there is no list, the smallest possible turn decides.
+
+use std::time::Duration;
+
+use hermes_protocol::contract::provider_trial::{Outcome, Trial};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::retry::Failure;
+use super::{Native, RetryPolicy, client, headers, refused, shown, unsent};
+use crate::engine::{Engine as _, EngineError, Message, Prompt, Role};
+use crate::provider::{Endpoint, Fault, NO_KEY};
+
+/// Time that one request has.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Most of a list that is read.
+const MAX_LIST: usize = 8 * 1024 * 1024;
+
+/// What asking came to.
+pub(crate) async fn probe(endpoint: Endpoint) -> Trial {
+    let (provider, model, base_url) =
+        (endpoint.provider.clone(), endpoint.model.clone(), endpoint.shown_url());
+    let outcome = match ask(endpoint).await {
+        Ok(how) => Outcome::Answers { how: how.to_owned() },
+        Err(Failure { fault, status, message, .. }) => {
+            Outcome::Fails { class: fault.code().to_owned(), code: status, message }
+        }
+    };
+    Trial { provider, model, base_url, outcome }
+}
+
+async fn ask(endpoint: Endpoint) -> Result<&'static str, Failure> {
+    let keyed = endpoint.key.expose() != NO_KEY;
+    let is_public = keyed && list(&endpoint, false).await.is_ok();
+    if !is_public {
+        match list(&endpoint, true).await {
+            Ok(models) if endpoint.model.is_empty() || models.contains(&endpoint.model) => {
+                return Ok("its list of models");
+            }
+            // The model may have another name there.
+            Ok(_) => {}
+            Err(failure) if matches!(failure.status, Some(400 | 403 | 404 | 405 | 501)) => {}
+            Err(failure) => return Err(Failure { message: shown(&failure.message, &endpoint), ..failure }),
+        }
+    }
+    call(endpoint).await.map(|()| "one token")
+}
+
+/// The ids of its models.
+async fn list(endpoint: &Endpoint, with_key: bool) -> Result<Vec<String>, Failure> {
+    let setup = |e: &dyn std::fmt::Display| Failure::new(Fault::Setup, e.to_string());
+    let client =
+        client::build(&endpoint.base_url, Some(PATIENCE)).map_err(|e| setup(&client::innermost(&e)))?;
+    let mut url = endpoint.base_url.clone();
+    url.set_path(&format!("{}/models", endpoint.base_url.path().trim_end_matches('/')));
+    let mut request = client.get(url).timeout(PATIENCE);
+    if with_key {
+        request = request.headers(headers(endpoint).map_err(|e| setup(&e))?);
+    }
+    let mut response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
+    if !response.status().is_success() {
+        return Err(refused(response).await);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| unsent(&e, endpoint))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_LIST {
+            return Ok(Vec::new());
+        }
+    }
+    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let models = json.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(models.iter().filter_map(|model| model.get("id")?.as_str().map(str::to_owned)).collect())
+}
+
+/// The smallest turn there is.
+async fn call(mut endpoint: Endpoint) -> Result<(), Failure> {
+    endpoint.max_tokens = Some(1);
+    let policy = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let engine = Native::new(Ok(endpoint), policy, Some(PATIENCE));
+    let message = Message { role: Role::User, content: Value::String("ping".to_owned()) };
+    let prompt = Prompt { session_id: "probe".to_owned(), system: String::new(), messages: vec![message] };
+    let (events, _pieces) = mpsc::channel(16);
+    let turn = tokio::time::timeout(PATIENCE, engine.run(&prompt, events, CancellationToken::new())).await;
+    match turn {
+        // One token may be nothing to show.
+        Ok(Ok(_) | Err(EngineError::Provider { fault: Fault::Empty, .. })) => Ok(()),
+        Ok(Err(EngineError::Provider { fault, status, message, .. })) => {
+            Err(Failure { status, ..Failure::new(fault, message) })
+        }
+        Ok(Err(e)) => Err(Failure::new(Fault::Setup, e.to_string())),
+        Err(_) => Err(Failure::new(Fault::Unreachable, format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
