@@ -32,6 +32,7 @@
 //! 3. Widen [`version::SUPPORTED`]; keep exactly N and N-1.
 //! 4. Commit golden bytes for every new message in `tests/golden/wire`.
 
+pub mod absence;
 pub mod codec;
 pub mod config;
 pub mod contract;

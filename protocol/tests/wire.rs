@@ -166,6 +166,7 @@ fn requests() -> Vec<ClientRequest> {
         ClientRequest::Release { profile: coder() },
         ClientRequest::Renamed { from: coder(), to: coder() },
         ClientRequest::Renew,
+        ClientRequest::Apply,
     ]
 }
 
@@ -197,7 +198,7 @@ macro_rules! named {
 named! {
     ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, Quiesce }
     FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded }
-    ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed, Renew }
+    ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed, Renew, Apply }
     ClientReply { Progress, Gateway, Profile, Done, Refused }
 }
 

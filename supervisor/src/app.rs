@@ -2,7 +2,8 @@
 //!
 //! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
 //! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `start` the order at start,
-//! `fleet` who is served, `claims` and `served` the rules, `requests` what the command line may ask, `renew` how this process becomes
+//! `fleet` who is served, `claims`, `served` and `change` the rules, `requests` what the command line may ask, `reload` and `release` the
+//! longer answers to that, `renew` how this process becomes
 //! the next release, `board` what status surfaces see.
 
 use std::fmt;
@@ -30,10 +31,12 @@ use crate::runtime::Runtime;
 use crate::supervise::actor::Chain;
 
 mod board;
+mod change;
 pub(crate) mod claims;
 mod fleet;
 mod gateway;
 mod release;
+mod reload;
 mod renew;
 mod requests;
 mod served;
@@ -43,6 +46,7 @@ pub(crate) use board::Board;
 use gateway::Ended;
 use gateway::Examined;
 pub(crate) use gateway::Gateway;
+pub(crate) use served::unseen;
 
 /// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.
 const REPLACE_TIME: Duration = Duration::from_mins(2);

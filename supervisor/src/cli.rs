@@ -183,12 +183,21 @@ enum GatewayCommand {
     Stop(OneOrWhole),
     /// Replace one profile's worker without a gap, or without -p every worker, one after the other.
     #[command(
-        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78). Where \
+        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78). \
+        A profile whose own files are broken keeps the worker it has, the others are replaced (exit 1). Where \
         the program on disk is another one than the one that runs, that one checks everything, \
         and the gateway takes it up in place: turns finish, connections wait, process id and ports stay.\n\n\
         Examples:\n  hermes gateway restart coder\n  hermes gateway restart"
     )]
     Restart(OneOrWhole),
+    /// Put what default's files say now into force as a whole, also what that takes away.
+    #[command(
+        after_help = "A change of the default profile's files is seen by itself. What it would take away (a listener, the flag, \
+        served profiles, the metrics' address) waits for this, or for `hermes gateway restart`, and `hermes status` says so: \
+        an empty or half-written file stops nobody.\n\n\
+        Example:\n  hermes gateway reload"
+    )]
+    Reload,
     /// Show what runs: the same as `hermes status`.
     Status(StatusArgs),
     /// Say everything that a start would refuse, and start nothing (exit 78 if there is something).
@@ -288,8 +297,9 @@ impl Call {
         let selection = self.select()?;
         if let Some(dangling) = &selection.dangling {
             output::warn(&format!(
-                "the sticky profile '{}' does not exist (`{}`); `hermes profile use default` forgets it",
-                dangling.name, dangling.file
+                "{} (`{}`); `hermes profile use default` forgets it",
+                dangling.message(),
+                dangling.file
             ));
         }
         Ok(selection)
@@ -406,6 +416,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
                 GatewayCommand::Restart(whose) => {
                     gateway::restart(&target::of(&call.about(whose.name)?)?, &env, out)
                 }
+                GatewayCommand::Reload => gateway::reload(&target::of(&call)?, &env, out),
                 GatewayCommand::Status(args) => {
                     status::run(&args, &call.about(args.whose.name.clone())?, out)
                 }

@@ -1,12 +1,16 @@
 //! Which profiles were stopped on purpose: `gateway_desired.json`, written by the supervisor alone.
 //!
 //! What was asked for must outlive a restart of the gateway, or a stopped profile would come back by itself. A file that cannot
-//! be read never stops the gateway: it counts as empty, is set aside under another name and is reported once.
+//! be used never stops the gateway, and is never read as an empty one: it stays as it is, is said, and is tried again until it
+//! can be read. Until then every profile counts as wanted, and nothing is written over it: where the file cannot be read,
+//! nothing can be remembered either; one that is no JSON is set aside by the next command that has something to remember.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::absence::{OrAbsent as _, words};
+use hermes_protocol::latest::{Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome};
 use serde::{Deserialize, Serialize};
 
@@ -31,36 +35,28 @@ pub struct Desired {
     stopped: BTreeSet<ProfileName>,
     /// A newer release wrote the file: it is read, never written over.
     newer: Option<u32>,
+    /// What is wrong with the file.
+    trouble: Option<DesiredWarning>,
 }
 
 /// The file exists and cannot be used as it is. The gateway starts regardless.
 #[derive(Debug, thiserror::Error)]
 pub enum DesiredWarning {
-    /// Unreadable; the file was left where it is.
-    #[error("cannot read `{path}`; every profile counts as wanted")]
+    /// It cannot be read.
+    #[error("what was stopped on purpose is not known, every profile counts as wanted: {}", words(why))]
     Unreadable {
-        /// The file.
-        path: Utf8PathBuf,
         /// Why not.
-        #[source]
-        source: io::Error,
+        why: io::Error,
     },
-    /// Not what it should be; the file was set aside.
-    #[error("`{path}` is not valid and was kept as `{aside}`; every profile counts as wanted")]
+    /// Not what it should be.
+    #[error("what was stopped on purpose is not known, every profile counts as wanted: {why}")]
     Invalid {
-        /// The file.
-        path: Utf8PathBuf,
-        /// Where it is now.
-        aside: Utf8PathBuf,
         /// What is wrong.
-        #[source]
-        source: serde_json::Error,
+        why: serde_json::Error,
     },
     /// Entries that are not profile names were skipped.
-    #[error("`{path}` lists {count} entries that are not profile names; they are ignored")]
+    #[error("{count} entries that are not profile names are ignored")]
     Names {
-        /// The file.
-        path: Utf8PathBuf,
         /// How many.
         count: usize,
     },
@@ -78,6 +74,14 @@ pub enum DesiredError {
         #[source]
         source: io::Error,
     },
+    /// It cannot be read, so writing it would lose what it says.
+    #[error("`{path}` cannot be read ({why}), and what it says must not be lost")]
+    Unread {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Written by a newer release, whose contents this one could lose.
     #[error("`{path}` has version {version}, written by a newer release; this one does not change it")]
     Newer {
@@ -89,38 +93,71 @@ pub enum DesiredError {
 }
 
 impl Desired {
-    /// Reads the file of `root`. A missing one is empty; so is one that cannot be used, with a warning.
-    pub fn load(root: &RootHome) -> (Self, Option<DesiredWarning>) {
+    /// Reads the file of `root` and changes nothing.
+    pub fn load(root: &RootHome) -> Self {
         let path = root.desired_state();
-        let mut desired = Self { path: path.clone(), stopped: BTreeSet::new(), newer: None };
-        let bytes = match disk::read_bounded(&path, MAX_LEN) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return (desired, None),
-            Err(source) => return (desired, Some(DesiredWarning::Unreadable { path, source })),
+        let mut desired = Self { path, stopped: BTreeSet::new(), newer: None, trouble: None };
+        desired.read();
+        desired
+    }
+
+    fn read(&mut self) {
+        self.trouble = None;
+        let bytes = match disk::read_bounded(&self.path, MAX_LEN).or_absent() {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return,
+            Err(why) => return self.trouble = Some(DesiredWarning::Unreadable { why }),
         };
         let file: File = match serde_json::from_slice(&bytes) {
             Ok(file) => file,
-            Err(source) => {
-                let aside = set_aside(&path);
-                return (desired, Some(DesiredWarning::Invalid { path, aside, source }));
-            }
+            Err(why) => return self.trouble = Some(DesiredWarning::Invalid { why }),
         };
-        desired.newer = (file.schema > SCHEMA).then_some(file.schema);
+        self.newer = (file.schema > SCHEMA).then_some(file.schema);
         let listed = file.stopped.len();
-        desired.stopped = file.stopped.into_iter().filter_map(|name| name.parse().ok()).collect();
-        let count = listed - desired.stopped.len().min(listed);
-        let warning = (count > 0).then_some(DesiredWarning::Names { path, count });
-        (desired, warning)
+        self.stopped = file.stopped.into_iter().filter_map(|name| name.parse().ok()).collect();
+        let count = listed - self.stopped.len().min(listed);
+        self.trouble = (count > 0).then_some(DesiredWarning::Names { count });
     }
 
-    /// Reads the file of `root` for somebody who only looks: whatever is wrong with it, it stays as it is.
-    pub fn peek(root: &RootHome) -> Self {
-        let path = root.desired_state();
-        let file: Option<File> =
-            disk::read_bounded(&path, MAX_LEN).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let listed = file.map(|f| f.stopped).unwrap_or_default();
-        let stopped = listed.into_iter().filter_map(|name| name.parse().ok()).collect();
-        Self { path, stopped, newer: None }
+    /// What is wrong with the file.
+    pub fn trouble(&self) -> Option<&DesiredWarning> {
+        self.trouble.as_ref()
+    }
+
+    /// Whether what the file says is still to be found out.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.trouble, Some(DesiredWarning::Unreadable { .. } | DesiredWarning::Invalid { .. }))
+    }
+
+    /// The same for status.
+    pub fn problem(&self) -> Option<Problem> {
+        let trouble = self.trouble.as_ref()?;
+        let unknown = self.is_unknown();
+        let fix = if unknown {
+            "repair the file; it is read again by itself, and kept as it is until then"
+        } else {
+            "remove those entries"
+        };
+        Some(Problem {
+            severity: if unknown { Severity::Profile } else { Severity::Warning },
+            code: "desired_state".to_owned(),
+            platform: None,
+            file: self.path.to_string(),
+            line: None,
+            column: None,
+            key: None,
+            message: trouble.to_string(),
+            fix: Some(fix.to_owned()),
+        })
+    }
+
+    /// Reads the file again where it could not be used. Whether it can be now.
+    pub fn retry(&mut self) -> bool {
+        if !self.is_unknown() {
+            return false;
+        }
+        self.read();
+        !self.is_unknown()
     }
 
     /// Whether `name` was stopped on purpose.
@@ -136,22 +173,34 @@ impl Desired {
     /// Remembers that `name` is stopped, or wanted again. When this returns without an error it survives a power loss; with
     /// one, memory and file are as before.
     pub fn set_stopped(&mut self, name: &ProfileName, stopped: bool) -> Result<(), DesiredError> {
+        self.retry();
+        if let Some(DesiredWarning::Unreadable { why }) = &self.trouble {
+            return Err(DesiredError::Unread { path: self.path.clone(), why: words(why) });
+        }
         let changed = if stopped { self.stopped.insert(name.clone()) } else { self.stopped.remove(name) };
         if !changed {
             return Ok(());
         }
-        self.save().inspect_err(|_| {
+        let saved = self.save();
+        if saved.is_err() {
             if stopped {
                 self.stopped.remove(name);
             } else {
                 self.stopped.insert(name.clone());
             }
-        })
+        }
+        saved
     }
 
-    fn save(&self) -> Result<(), DesiredError> {
+    fn save(&mut self) -> Result<(), DesiredError> {
         if let Some(version) = self.newer {
             return Err(DesiredError::Newer { path: self.path.clone(), version });
+        }
+        if self.is_unknown() {
+            let aside = set_aside(&self.path)
+                .map_err(|source| DesiredError::Write { path: self.path.clone(), source })?;
+            tracing::warn!(path = %self.path, %aside, "the file that could not be read was set aside");
+            self.trouble = None;
         }
         let file = File { schema: SCHEMA, stopped: self.stopped.iter().map(ToString::to_string).collect() };
         let text = serde_json::to_vec(&file).expect("strings and integers always serialise");
@@ -161,14 +210,14 @@ impl Desired {
 }
 
 /// Renames a bad file so that it is neither lost nor in the way. Returns where it is now.
-fn set_aside(path: &Utf8Path) -> Utf8PathBuf {
+fn set_aside(path: &Utf8Path) -> io::Result<Utf8PathBuf> {
     for n in 0..100 {
         let aside = Utf8PathBuf::from(if n == 0 { format!("{path}.bad") } else { format!("{path}.bad.{n}") });
-        if fs_err::symlink_metadata(&aside).is_err() && fs_err::rename(path, &aside).is_ok() {
-            return aside;
+        if fs_err::symlink_metadata(&aside).or_absent()?.is_none() {
+            return fs_err::rename(path, &aside).map(|()| aside);
         }
     }
-    path.to_owned()
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "there are too many bad ones already"))
 }
 
 #[cfg(test)]
@@ -185,26 +234,54 @@ mod tests {
     fn what_was_stopped_stays_stopped_until_started() {
         let (_dir, root) = root();
         let coder: ProfileName = "coder".parse().unwrap();
-        let (mut desired, warning) = Desired::load(&root);
-        assert!(warning.is_none() && !desired.is_stopped(&coder));
+        let mut desired = Desired::load(&root);
+        assert!(desired.trouble().is_none() && !desired.is_stopped(&coder));
         desired.set_stopped(&coder, true).unwrap();
-        assert!(Desired::load(&root).0.is_stopped(&coder));
+        assert!(Desired::load(&root).is_stopped(&coder));
         assert_eq!(
             fs_err::read_to_string(root.desired_state()).unwrap(),
             r#"{"schema":1,"stopped":["coder"]}"#
         );
         desired.set_stopped(&coder, false).unwrap();
-        assert!(!Desired::load(&root).0.is_stopped(&coder));
+        assert!(!Desired::load(&root).is_stopped(&coder));
     }
 
+    /// 9: a file that is no JSON is no empty list: it stays until somebody mends it, or asks for something.
     #[test]
-    fn a_bad_file_counts_as_empty_and_is_kept() {
+    fn a_bad_file_is_kept_and_said_and_read_again() {
         let (_dir, root) = root();
+        let (coder, ops): (ProfileName, ProfileName) = ("coder".parse().unwrap(), "ops".parse().unwrap());
         fs_err::write(root.desired_state(), "{oops").unwrap();
-        let (mut desired, warning) = Desired::load(&root);
-        let Some(DesiredWarning::Invalid { aside, .. }) = warning else { panic!("must warn") };
-        assert_eq!(fs_err::read_to_string(aside).unwrap(), "{oops");
-        desired.set_stopped(&"coder".parse().unwrap(), true).unwrap();
+        let mut desired = Desired::load(&root);
+        assert!(desired.is_unknown() && !desired.retry());
+        let problem = desired.problem().unwrap();
+        assert_eq!((problem.severity, problem.file), (Severity::Profile, root.desired_state().to_string()));
+        assert_eq!(fs_err::read_to_string(root.desired_state()).unwrap(), "{oops");
+
+        fs_err::write(root.desired_state(), r#"{"schema":1,"stopped":["coder"]}"#).unwrap();
+        assert!(desired.retry() && desired.is_stopped(&coder) && desired.problem().is_none());
+
+        fs_err::write(root.desired_state(), "{again").unwrap();
+        let mut desired = Desired::load(&root);
+        desired.set_stopped(&ops, true).unwrap();
+        assert!(Desired::load(&root).is_stopped(&ops) && !desired.is_unknown());
+        let aside = format!("{}.bad", root.desired_state());
+        assert_eq!(fs_err::read_to_string(aside).unwrap(), "{again");
+    }
+
+    /// 9: what cannot be read is not written over either.
+    #[test]
+    fn an_unreadable_file_is_never_overwritten() {
+        let (_dir, root) = root();
+        let coder: ProfileName = "coder".parse().unwrap();
+        fs_err::create_dir(root.desired_state()).unwrap();
+        let mut desired = Desired::load(&root);
+        assert!(desired.is_unknown());
+        assert!(matches!(desired.set_stopped(&coder, true), Err(DesiredError::Unread { .. })));
+        assert!(root.desired_state().is_dir() && !desired.is_stopped(&coder));
+        fs_err::remove_dir(root.desired_state()).unwrap();
+        desired.set_stopped(&coder, true).unwrap();
+        assert!(Desired::load(&root).is_stopped(&coder));
     }
 
     #[test]
@@ -212,8 +289,8 @@ mod tests {
         let (_dir, root) = root();
         let newer = r#"{"schema":9,"stopped":["coder","Bad Name"],"more":1}"#;
         fs_err::write(root.desired_state(), newer).unwrap();
-        let (mut desired, warning) = Desired::load(&root);
-        assert!(matches!(warning, Some(DesiredWarning::Names { count: 1, .. })));
+        let mut desired = Desired::load(&root);
+        assert!(matches!(desired.trouble(), Some(DesiredWarning::Names { count: 1 })));
         let coder: ProfileName = "coder".parse().unwrap();
         assert!(desired.is_stopped(&coder));
         assert!(matches!(desired.set_stopped(&coder, false), Err(DesiredError::Newer { version: 9, .. })));

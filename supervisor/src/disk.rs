@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use camino::Utf8Path;
+use hermes_protocol::absence::OrAbsent as _;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// Writes `bytes` to `path` by a temporary file (mode 0600) in the same directory and a rename. With `durable`, contents and
@@ -88,6 +89,11 @@ pub(crate) fn sync_file_system(path: &Utf8Path) -> io::Result<()> {
 fn temporary(dir: &Utf8Path) -> io::Result<tempfile::NamedTempFile> {
     let prefix = hermes_protocol::home::temporary_prefix(std::process::id());
     tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(dir)
+}
+
+/// Whether something is at `path`, links followed. An error is no "no".
+pub(crate) fn is_there(path: &Utf8Path) -> io::Result<bool> {
+    Ok(fs_err::metadata(path).or_absent()?.is_some())
 }
 
 /// Reads at most `limit` bytes of a regular file; more is an error. A FIFO or device is refused instead of waited for.

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::absence::{self, OrAbsent as _};
 use hermes_protocol::endpoint::RuntimeDir;
 use hermes_protocol::home::IDENTITY_FILES;
 use hermes_protocol::profile::NameError;
@@ -183,6 +184,18 @@ pub struct Dangling {
     pub name: String,
     /// The file.
     pub file: Utf8PathBuf,
+    /// The file could not be read, for this reason, so nobody knows what it says.
+    pub why: Option<String>,
+}
+
+impl Dangling {
+    /// What is wrong, in the middle of a sentence.
+    pub fn message(&self) -> String {
+        match &self.why {
+            None => format!("the sticky profile '{}' does not exist", self.name),
+            Some(why) => format!("which profile is selected cannot be read: {why}"),
+        }
+    }
 }
 
 impl Selection {
@@ -238,8 +251,16 @@ pub enum SelectionError {
         known: Vec<ProfileName>,
     },
     /// The sticky profile does not exist.
-    #[error("Profile '{name}' does not exist. Create it with: hermes profile create {name}", name = .0.name)]
+    #[error("{}", dangling_text(.0))]
     Dangling(Dangling),
+    /// Whether it exists cannot be told.
+    #[error("cannot look at `{path}`: {why}")]
+    Unseen {
+        /// The directory.
+        path: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Neither `HERMES_HOME` nor `HOME`.
     #[error("neither HERMES_HOME nor HOME is set, so there is no home to work in")]
     NoHome,
@@ -261,6 +282,7 @@ impl SelectionError {
             Self::Twice(..) | Self::Name(_) => exit::USAGE,
             Self::Missing { .. }
             | Self::Dangling(_)
+            | Self::Unseen { .. }
             | Self::NoHome
             | Self::NotADirectory(_)
             | Self::NotUtf8 { .. } => exit::FAILURE,
@@ -275,6 +297,12 @@ impl SelectionError {
                 let names = names.join(", ");
                 Some(format!("profiles here: {names}; `hermes profile create` makes another one at `{home}`"))
             }
+            Self::Dangling(Dangling { why: Some(_), file, .. }) => {
+                Some(format!("make `{file}` readable, or remove it; `-p NAME` selects a profile without it"))
+            }
+            Self::Unseen { .. } => {
+                Some("check owner and mode, and whether its file system answers".to_owned())
+            }
             Self::Dangling(d) => Some(format!(
                 "`{}` selects it; `hermes profile use default` forgets it, and `-p NAME` selects another one",
                 d.file
@@ -282,6 +310,15 @@ impl SelectionError {
             Self::NoHome => Some("set HERMES_HOME to the directory that holds your profiles".to_owned()),
             Self::Twice(..) => Some("give -p once".to_owned()),
             Self::Name(_) | Self::NotADirectory(_) | Self::NotUtf8 { .. } => None,
+        }
+    }
+}
+
+fn dangling_text(dangling: &Dangling) -> String {
+    match (&dangling.why, &dangling.name) {
+        (Some(why), _) => format!("which profile is selected cannot be read from `{}`: {why}", dangling.file),
+        (None, name) => {
+            format!("Profile '{name}' does not exist. Create it with: hermes profile create {name}")
         }
     }
 }
@@ -350,7 +387,7 @@ fn attached(arg: &OsStr) -> Option<&OsStr> {
 /// Selects the home and the profile. `flag` is the value of `-p`.
 pub fn select(flag: Option<&str>, env: &Surroundings) -> Result<Selection, SelectionError> {
     let (root, from_home) = root_of(env)?;
-    if root.path().exists() && !root.path().is_dir() {
+    if found(root.path())?.is_some_and(|found| !found.is_dir()) {
         return Err(SelectionError::NotADirectory(root.path().to_owned()));
     }
     if let Some(text) = flag {
@@ -378,23 +415,38 @@ pub fn select(flag: Option<&str>, env: &Surroundings) -> Result<Selection, Selec
         chosen: Chosen::Nobody,
         dangling,
     };
-    let sticky = if env.supervised_slot { None } else { sticky(&root) };
-    let Some(text) = sticky else { return Ok(nobody(root, None)) };
+    let read = if env.supervised_slot { Ok(None) } else { sticky(&root) };
+    let dangling = |name: String, why: Option<String>| Dangling { name, file: root.active_profile(), why };
+    let text = match read {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(nobody(root, None)),
+        // Which one it names is not known; that is not "none".
+        Err(error) => {
+            let dangling = dangling("?".to_owned(), Some(absence::words(&error)));
+            return Ok(nobody(root, Some(dangling)));
+        }
+    };
     match ProfileName::from_user_input(&text) {
         Ok(profile) if profile.is_default() => Ok(nobody(root, None)),
-        Ok(profile) if root.profile(&profile).path().is_dir() => {
+        Ok(profile) if found(root.profile(&profile).path())?.is_some_and(|found| found.is_dir()) => {
             Ok(Selection { root, profile, chosen: Chosen::Sticky, dangling: None })
         }
         _ => {
-            let dangling = Dangling { name: text, file: root.active_profile() };
+            let dangling = dangling(text, None);
             Ok(nobody(root, Some(dangling)))
         }
     }
 }
 
+/// What is at `path`. A directory that cannot be looked at is not one that does not exist.
+fn found(path: &Utf8Path) -> Result<Option<std::fs::Metadata>, SelectionError> {
+    let found = fs_err::metadata(path).or_absent();
+    found.map_err(|error| SelectionError::Unseen { path: path.to_owned(), why: absence::words(&error) })
+}
+
 fn must_exist(root: &RootHome, profile: &ProfileName) -> Result<(), SelectionError> {
     let home = root.profile(profile);
-    if profile.is_default() || home.path().is_dir() {
+    if profile.is_default() || found(home.path())?.is_some_and(|found| found.is_dir()) {
         return Ok(());
     }
     let known = crate::watch::scan(root).names().cloned().collect();
@@ -408,16 +460,16 @@ pub(crate) fn root(env: &Surroundings) -> Result<RootHome, SelectionError> {
 
 /// The sticky profile, where the file names one.
 pub(crate) fn sticky_profile(root: &RootHome) -> Option<ProfileName> {
-    ProfileName::from_user_input(&sticky(root)?).ok()
+    ProfileName::from_user_input(&sticky(root).ok()??).ok()
 }
 
-/// The sticky profile; a file that cannot be read as one name is ignored.
-fn sticky(root: &RootHome) -> Option<String> {
-    let bytes = disk::read_bounded(&root.active_profile(), 4096).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
+/// The sticky profile; a file that holds no text is ignored.
+fn sticky(root: &RootHome) -> std::io::Result<Option<String>> {
+    let bytes = disk::read_bounded(&root.active_profile(), 4096).or_absent()?;
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let text = text.trim();
-    (!text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT))
-        .then(|| text.to_owned())
+    let names = !text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT);
+    Ok(names.then(|| text.to_owned()))
 }
 
 /// The root home, and the profile where `HERMES_HOME` is the home of a named one.

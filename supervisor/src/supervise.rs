@@ -74,6 +74,10 @@ pub struct WorkerView {
     pub requests_active: u64,
     /// Where its HTTP is reached; `None` where no listener could be made.
     pub data_socket: Option<Utf8PathBuf>,
+    /// When the process that serves read its files.
+    pub config_at: Option<SystemTime>,
+    /// When a newer process was refused, and this one went on for `reason`.
+    pub refused_at: Option<SystemTime>,
 }
 
 /// The gateway's own part of the status.

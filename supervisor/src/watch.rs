@@ -8,24 +8,31 @@
 //! `inotify` is used directly: what is wanted is completed writes and name changes, and a watch that also reports every write to
 //! an open `state.db` would wake the supervisor thousands of times a second for nothing. Where there is no `inotify` (another
 //! system, no watches left, a network file system that does not report changes made elsewhere) a scan runs every [`POLL`].
+//!
+//! **An error is never read as absence.** A directory that cannot be listed, a home or a file that cannot be looked at (mode, no
+//! free descriptors, an input or output error) keeps what was known of it; [`Homes::unseen`] says so, and it is tried again
+//! every [`POLL`] until it works. Only what is really not there is removed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::home::IDENTITY_FILES;
+use camino::Utf8PathBuf;
 use hermes_protocol::{ProfileName, RootHome};
 use tokio::time::Instant;
 
+mod glance;
 #[cfg(target_os = "linux")]
 mod inotify;
 #[cfg(not(target_os = "linux"))]
 #[path = "watch/no_inotify.rs"]
 mod inotify;
 
+use glance::Stamp;
+
 /// Files whose change replaces the worker. Everything else in a home the worker looks after itself.
 const TRIGGERS: [&str; 3] = ["config.yaml", ".env", "gateway.json"];
+/// The file that a worker keeps open: another one under its name replaces the worker.
+const DATABASE: &str = "state.db";
 /// How long nothing may change before a change is reported.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a change is held back at most.
@@ -42,8 +49,13 @@ pub enum HomeEvent {
     Removed(ProfileName),
     /// A directory became a profile.
     Added(ProfileName),
-    /// Its configuration or credentials changed.
+    /// Its configuration or credentials changed, or its database is another file now.
     Changed(ProfileName),
+    /// Nothing that a running worker needs to be replaced for, but perhaps what one that failed waits for: its database was
+    /// written, or its home can be looked at again.
+    Stirred(ProfileName),
+    /// What there is to say about directories that are not served, or could not be looked at, is different now.
+    Remarks,
 }
 
 /// A directory entry below `profiles/` that looks as if it were meant to be a profile and is not served.
@@ -55,6 +67,17 @@ pub struct Odd {
     pub why: String,
 }
 
+/// Something that could not be looked at. What was known of it holds until a look succeeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    /// Whose it is; `None` for the directory of all profiles.
+    pub profile: Option<ProfileName>,
+    /// The file or directory.
+    pub path: Utf8PathBuf,
+    /// The system's words.
+    pub why: String,
+}
+
 /// What [`scan`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Homes {
@@ -62,26 +85,12 @@ pub struct Homes {
     profiles: BTreeMap<ProfileName, Stamp>,
     /// Entries that are not served, by path.
     pub odd: Vec<Odd>,
+    /// What could not be looked at; what was known of it is in the rest.
+    pub unseen: Vec<Unseen>,
     /// Directories below `profiles/` with a valid name, profiles or not yet.
     directories: Vec<ProfileName>,
     /// Some file is reached through a symbolic link, where notifications do not see changes.
     linked: bool,
-}
-
-/// Identity of a home and of the files in it that matter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    directory: (u64, u64),
-    files: [Option<FileStamp>; TRIGGERS.len()],
-}
-
-/// Everything about a file that can be known without opening it and that changes when its contents do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct FileStamp {
-    id: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    mode: u32,
 }
 
 impl Homes {
@@ -101,22 +110,46 @@ impl Homes {
         self.directories.iter().filter(|name| !self.profiles.contains_key(*name))
     }
 
+    /// Whether something of `name`, or of all named profiles, could not be looked at.
+    pub fn is_unseen(&self, name: &ProfileName) -> bool {
+        let whose = |unseen: &Unseen| unseen.profile.as_ref().map_or(!name.is_default(), |who| who == name);
+        self.unseen.iter().any(whose)
+    }
+
+    /// One line for what cannot be looked at any more, and one when it can be again.
+    fn tell_unseen(&self, newer: &Self) {
+        for unseen in newer.unseen.iter().filter(|unseen| !self.unseen.contains(unseen)) {
+            tracing::error!(path = %unseen.path, "cannot be looked at, what was known holds: {}", unseen.why);
+        }
+        for seen in self.unseen.iter().filter(|old| !newer.unseen.iter().any(|new| new.path == old.path)) {
+            tracing::info!(path = %seen.path, "can be looked at again");
+        }
+    }
+
     fn changes_to(&self, newer: &Self) -> Vec<HomeEvent> {
         let mut events = Vec::new();
         for (name, old) in &self.profiles {
             match newer.profiles.get(name) {
                 None => events.push(HomeEvent::Removed(name.clone())),
                 // Another directory under the same name is another profile; the built-in one is always the same.
-                Some(new) if old.directory != new.directory && !name.is_default() => {
+                Some(new) if old.is_elsewhere(new) && !name.is_default() => {
                     events.push(HomeEvent::Removed(name.clone()));
                     events.push(HomeEvent::Added(name.clone()));
                 }
-                Some(new) if old.files != new.files => events.push(HomeEvent::Changed(name.clone())),
+                Some(new) if old.is_replaced_by(new) => events.push(HomeEvent::Changed(name.clone())),
+                Some(new)
+                    if old.database != new.database || (self.is_unseen(name) && !newer.is_unseen(name)) =>
+                {
+                    events.push(HomeEvent::Stirred(name.clone()));
+                }
                 Some(_) => {}
             }
         }
         for name in newer.profiles.keys().filter(|n| !self.profiles.contains_key(*n)) {
             events.push(HomeEvent::Added(name.clone()));
+        }
+        if self.odd != newer.odd || self.unseen != newer.unseen {
+            events.push(HomeEvent::Remarks);
         }
         // Removals first: a renamed profile must have given up its identities before its new name asks for them.
         events.sort_by_key(|e| !matches!(e, HomeEvent::Removed(_)));
@@ -127,95 +160,16 @@ impl Homes {
 /// Lists the homes under `root`. Opens no file.
 ///
 /// A directory is a profile when its name is valid, it holds one of the identity files, and it does not lead out of
-/// `profiles/` by a symbolic link.
+/// `profiles/` by a symbolic link. What cannot be looked at is in [`Homes::unseen`], and nothing else is known of it.
 pub fn scan(root: &RootHome) -> Homes {
-    let mut homes = Homes::default();
-    let default = ProfileName::default_profile();
-    let (stamp, linked) = stamp(root.path());
-    homes.linked |= linked;
-    homes.profiles.insert(default, stamp);
-    let dir = root.profiles();
-    let Ok(entries) = fs_err::read_dir(&dir) else { return homes };
-    let real_dir = dir.canonicalize_utf8().ok();
-    let mut targets: BTreeMap<Utf8PathBuf, ProfileName> = BTreeMap::new();
-    let mut names: Vec<_> =
-        entries.filter_map(Result::ok).map(|e| (e.file_name(), e.file_type().ok())).collect();
-    // Real directories before links, so that of two names for one home the real one is served.
-    names.sort_by_key(|(name, kind)| (kind.is_some_and(|k| k.is_symlink()), name.clone()));
-    for (name, kind) in names {
-        let Some(name) = name.to_str() else {
-            homes.odd.push(odd(dir.join(name.to_string_lossy().as_ref()), "its name is not UTF-8"));
-            continue;
-        };
-        let path = dir.join(name);
-        // Hidden entries are staging areas and the like; `profiles/default` is nobody's home.
-        if name.starts_with('.') || name == hermes_protocol::profile::DEFAULT {
-            continue;
-        }
-        let is_link = kind.is_some_and(|k| k.is_symlink());
-        if !path.is_dir() {
-            continue;
-        }
-        let name = match name.parse::<ProfileName>() {
-            Ok(name) => name,
-            Err(e) => {
-                homes.odd.push(odd(path, &e.to_string()));
-                continue;
-            }
-        };
-        if is_link {
-            homes.linked = true;
-            let target = path.canonicalize_utf8().ok();
-            let inside = target.as_ref().zip(real_dir.as_ref()).is_some_and(|(t, d)| t.parent() == Some(d));
-            if !inside {
-                homes.odd.push(odd(path, "it is a symbolic link that leads out of `profiles`"));
-                continue;
-            }
-            if let Some(same) = target.and_then(|t| targets.get(&t)) {
-                let why = format!("it is another name for the home of profile `{same}`");
-                homes.odd.push(odd(path, &why));
-                continue;
-            }
-        }
-        homes.directories.push(name.clone());
-        if !IDENTITY_FILES.iter().any(|f| path.join(f).exists()) {
-            continue;
-        }
-        if let Ok(real) = path.canonicalize_utf8() {
-            targets.insert(real, name.clone());
-        }
-        let (stamp, linked) = self::stamp(&path);
-        homes.linked |= linked;
-        homes.profiles.insert(name, stamp);
-    }
-    homes.odd.sort_by(|a, b| a.path.cmp(&b.path));
-    homes
+    look(root, &Homes::default())
 }
 
-fn odd(path: Utf8PathBuf, why: &str) -> Odd {
-    Odd { path, why: why.to_owned() }
-}
-
-fn stamp(home: &Utf8Path) -> (Stamp, bool) {
-    let mut linked = false;
-    let directory = fs_err::metadata(home).map_or((0, 0), |m| (m.dev(), m.ino()));
-    let files = TRIGGERS.map(|name| {
-        let path = home.join(name);
-        let own = fs_err::symlink_metadata(&path).ok()?;
-        let meta = if own.is_symlink() {
-            linked = true;
-            fs_err::metadata(&path).ok()?
-        } else {
-            own
-        };
-        Some(FileStamp {
-            id: (meta.dev(), meta.ino()),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            mode: meta.mode(),
-        })
-    });
-    (Stamp { directory, files }, linked)
+/// As [`scan`], by somebody who knew `known` before: of what cannot be looked at now, that holds.
+fn look(root: &RootHome, known: &Homes) -> Homes {
+    let listing = glance::list(root, known);
+    let glances = listing.entries.iter().map(|entry| glance::home(root, entry)).collect();
+    glance::assemble(root, listing, glances, known)
 }
 
 /// A running watch. It owns no task: it makes progress while [`HomeWatch::next`] is polled, and dropping it ends it.
@@ -238,12 +192,13 @@ impl HomeWatch {
         let mut source = inotify::Source::new(&root)
             .inspect_err(|e| tracing::warn!(error = %e, "cannot watch the homes; they are scanned instead"))
             .ok();
-        let known = scan(&root);
+        let mut known = scan(&root);
         if let Some(source) = &mut source {
             source.follow(&root, &known.directories);
+            // Again with all watches in place, so that nothing falls between the two.
+            known = look(&root, &known);
         }
-        // Scanned again with all watches in place, so that nothing falls between the two.
-        let known = if source.is_some() { scan(&root) } else { known };
+        Homes::default().tell_unseen(&known);
         let silent = inotify::is_silent(root.path());
         let mut watch = Self {
             root,
@@ -265,12 +220,13 @@ impl HomeWatch {
 
     /// Looks at once instead of when something stirs; differences come out of [`HomeWatch::next`].
     pub fn rescan(&mut self) {
-        let mut newer = scan(&self.root);
+        let mut newer = look(&self.root, &self.known);
         if let Some(source) = &mut self.source
             && source.follow(&self.root, &newer.directories)
         {
-            newer = scan(&self.root);
+            newer = look(&self.root, &self.known);
         }
+        self.known.tell_unseen(&newer);
         for odd in newer.odd.iter().filter(|o| !self.known.odd.contains(o)) {
             tracing::warn!(path = %odd.path, "not served: {}", odd.why);
         }
@@ -310,7 +266,8 @@ impl HomeWatch {
 
     fn interval(&self) -> Duration {
         let reliable = self.source.as_ref().is_some_and(inotify::Source::is_complete);
-        if reliable && !self.silent && !self.known.linked { SAFETY_POLL } else { POLL }
+        let settled = !self.known.linked && self.known.unseen.is_empty();
+        if reliable && !self.silent && settled { SAFETY_POLL } else { POLL }
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::ProfileHome;
+use hermes_protocol::absence::OrAbsent as _;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -151,7 +152,11 @@ impl Store {
     /// Gives the home's sessions, where it has any, to the profile whose name it has now; see [`identity`].
     pub fn settle_identity(home: &ProfileHome) -> Result<(), StoreError> {
         let path = home.state_db();
-        if !path.exists() {
+        if fs_err::metadata(&path)
+            .or_absent()
+            .map_err(|e| StoreError::Io { path: path.clone(), source: Arc::new(e) })?
+            .is_none()
+        {
             return Ok(());
         }
         let db = schema::open(&path)?;

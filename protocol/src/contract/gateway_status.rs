@@ -171,4 +171,8 @@ pub struct Profile {
     /// Seconds since then.
     #[serde(default)]
     pub last_error_secs: Option<u64>,
+    /// ISO 8601: when the worker that serves read its files.
+    pub config_at: Option<String>,
+    /// ISO 8601: when a worker with newer files was refused, and this one went on; `reason` and `file` say why.
+    pub refused_at: Option<String>,
 }

@@ -67,6 +67,9 @@ pub enum ClientRequest {
     /// sockets open, start the workers of that one. `Done` comes before any of it; a `Progress` before that says that the
     /// request came from inside a worker, whose end its sender must not wait for.
     Renew,
+    /// Put what the primary's files say now into force as a whole, also what that takes away: replace the primary's worker, and
+    /// wait until the new one is ready and who is not served any more is gone.
+    Apply,
 }
 
 /// One frame of the supervisor's answer.

@@ -6,7 +6,7 @@ use hermes_protocol::latest::{Admit, GatewaySettings, Problem, Role};
 use hermes_protocol::{ProfileName, endpoint};
 
 use super::gateway::Gateway;
-use super::served::served;
+use super::served::{served, unseen};
 use crate::instance::{self, Liveness};
 use crate::predecessor::Predecessor;
 use crate::proxy::Table;
@@ -20,8 +20,35 @@ impl Gateway {
         watch: &HomeWatch,
         settings: &GatewaySettings,
     ) -> (Vec<ProfileName>, Vec<Problem>) {
+        let homes = watch.homes();
+        if !settings.multiplex {
+            return (vec![self.primary.clone()], unseen(homes, Some(&self.primary)));
+        }
         let config = self.root.profile(&self.primary).config();
-        served(watch.homes(), settings.allowlist.as_deref(), config.as_str())
+        served(homes, settings.allowlist.as_deref(), config.as_str())
+    }
+
+    /// Shows what there is to say about the gateway as a whole.
+    pub(super) fn tell(&self, mut problems: Vec<Problem>) {
+        let config = self.root.profile(&self.primary).config().to_string();
+        problems.extend(self.pending.iter().map(|pending| pending.problem(&config)));
+        problems.extend(self.desired.problem());
+        self.board.gateway(|view| view.problems = problems);
+    }
+
+    /// Looks again what was stopped on purpose, and keeps to it.
+    pub(super) async fn retry_desired(&mut self) {
+        if !self.desired.retry() {
+            return;
+        }
+        let stopped: Vec<ProfileName> = self.desired.stopped().cloned().collect();
+        tracing::info!(profiles = ?stopped, "what was stopped on purpose can be read again");
+        for name in stopped {
+            if let Some(handle) = self.board.handle(&name) {
+                handle.send(Event::Stop).await;
+            }
+        }
+        self.settle_served().await;
     }
 
     /// Makes an actor for a profile and starts its worker if it should run. Returns whether it does.
@@ -56,11 +83,11 @@ impl Gateway {
     /// Serves exactly the profiles that should be.
     pub(super) async fn settle_served(&mut self) {
         let Some(settings) = self.settings.clone() else { return };
-        let (names, problems) = match (&self.watch, settings.multiplex) {
-            (Some(watch), true) => self.wanted(watch, &settings),
-            _ => (vec![self.primary.clone()], Vec::new()),
+        let (names, problems) = match &self.watch {
+            Some(watch) => self.wanted(watch, &settings),
+            None => (vec![self.primary.clone()], Vec::new()),
         };
-        self.board.gateway(|view| view.problems = problems);
+        self.tell(problems);
         let known: BTreeSet<ProfileName> =
             self.board.handles().into_iter().map(|handle| handle.name).collect();
         let names: BTreeSet<ProfileName> =

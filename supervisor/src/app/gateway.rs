@@ -5,24 +5,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use camino::Utf8Path;
+use hermes_protocol::contract::gateway_status::state as words;
 use hermes_protocol::latest::{ClientReply, GatewaySettings, Problem, Report};
 use hermes_protocol::{ProfileName, RootHome, exit};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::change::Pending;
 use super::claims::{self, Claims};
+use super::reload::Reload;
 use super::renew::Renewal;
 use super::start::Abandoned;
 use super::{AppError, Board, CheckOptions, CheckReport, GatewayOptions, setup};
 use crate::desired::Desired;
 use crate::instance;
-use crate::proxy::{Inherited, Proxy, Publisher};
+use crate::proxy::{Inherited, Proxy, Publisher, Reader};
 use crate::runtime::Runtime;
 use crate::server::{self, Request};
 use crate::shutdown;
 use crate::signal::{self, Interrupt, Signals, notify_manager};
 use crate::supervise::GatewayView;
-use crate::supervise::actor::{self, Common, Decision, FleetEvent, Terms};
+use crate::supervise::actor::{Common, Decision, FleetEvent, Terms};
 use crate::supervise::env::{Environment, multiplex_override};
 use crate::supervise::policy::Limits;
 use crate::supervise::reap;
@@ -47,6 +50,10 @@ pub(super) enum Happened {
     Home(HomeEvent),
     /// A command that held a profile released is gone.
     HungUp(ProfileName),
+    /// The first step of a reload is over.
+    Reloaded(Reload),
+    /// Something that could not be read may be readable now.
+    Retry,
 }
 
 /// The gateway's own state. Everything here belongs to the main task.
@@ -76,14 +83,31 @@ pub(crate) struct Gateway {
     /// Where those commands' ends are told.
     pub(super) hung_up: (mpsc::Sender<ProfileName>, mpsc::Receiver<ProfileName>),
     /// When the primary's generation is ready, the others must be told of what changed.
-    renew_others: Option<u64>,
+    pub(super) renew_others: Option<u64>,
+    /// What a change of the primary's settings would take away, and nobody has asked for.
+    pub(super) pending: Vec<Pending>,
+    /// Reloads whose first step is under way: they ask for all that the files say.
+    pub(super) consents: usize,
+    /// Where the ends of those steps are told.
+    pub(super) reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
+    /// What the next answer to a reload is to mention.
+    pub(super) notes: Vec<String>,
+    /// For the metrics.
+    pub(super) reader: Option<Reader>,
+    /// Ends the admin listener.
+    pub(super) admin: Option<CancellationToken>,
     /// Listening sockets from before this process became this program.
     pub(super) inherited: Inherited,
     /// The command line, executed again, is this gateway again.
     pub(super) repeatable: bool,
     /// Everything is taken down in order to become another program.
     pub(super) renewal: Option<Renewal>,
+    /// When [`Happened::Retry`] is due, while there is something to try again.
+    retry: Instant,
 }
+
+/// Time between two attempts to read something that could not be read.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// After the start, until the process has settled.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -225,9 +249,9 @@ impl Gateway {
         let reaper =
             reap::reaper(common.children.clone(), stop.clone()).map_err(setup("listen to", "SIGCHLD"))?;
         common.tracker.spawn(reaper);
-        let (desired, warning) = Desired::load(&RootHome::new(home.path()));
-        if let Some(warning) = warning {
-            tracing::warn!(error = %actor::Chain(&warning), "what was stopped on purpose is not known");
+        let desired = Desired::load(&RootHome::new(home.path()));
+        if let Some(trouble) = desired.trouble() {
+            tracing::warn!(path = %RootHome::new(home.path()).desired_state(), "{trouble}");
         }
         let board = Board::new(GatewayView {
             state: "starting",
@@ -261,9 +285,16 @@ impl Gateway {
             released: BTreeMap::new(),
             hung_up: mpsc::channel(16),
             renew_others: None,
+            pending: Vec::new(),
+            consents: 0,
+            reloads: mpsc::channel(16),
+            notes: Vec::new(),
+            reader: None,
+            admin: None,
             inherited: Inherited::default(),
             repeatable: false,
             renewal: None,
+            retry: Instant::now(),
         };
         Ok((gateway, requests_sender))
     }
@@ -282,7 +313,12 @@ impl Gateway {
             Some(event) = self.fleet.recv() => Happened::Fleet(event),
             Some(request) = self.requests.recv() => Happened::Request(request),
             Some(profile) = self.hung_up.1.recv() => Happened::HungUp(profile),
+            Some(reload) = self.reloads.1.recv() => Happened::Reloaded(reload),
             event = home => Happened::Home(event),
+            () = tokio::time::sleep_until(self.retry.into()), if self.desired.is_unknown() => {
+                self.retry = Instant::now() + RETRY;
+                Happened::Retry
+            }
         }
     }
 
@@ -310,10 +346,12 @@ impl Gateway {
         loop {
             match self.next().await {
                 Happened::Signal(Interrupt::Stop(name)) => return name,
-                Happened::Signal(Interrupt::Reload) => self.reload(None),
+                Happened::Signal(Interrupt::Reload) => self.reload(true, None),
                 Happened::Fleet(event) => self.on_fleet(event).await,
                 Happened::Home(event) => self.on_home(event).await,
                 Happened::HungUp(profile) => self.end_release(&profile).await,
+                Happened::Reloaded(reload) => self.go_on_reloading(reload),
+                Happened::Retry => self.retry_desired().await,
                 Happened::Request(request) => {
                     if self.on_request(request).await {
                         return "asked to";
@@ -376,44 +414,6 @@ impl Gateway {
         Decision::Admit(Box::new(self.admission()))
     }
 
-    /// The primary's new generation brings other settings.
-    async fn change_settings(&mut self, settings: GatewaySettings, generation: u64) -> Result<(), Why> {
-        let settings =
-            GatewaySettings { multiplex: settings.multiplex && self.primary.is_default(), ..settings };
-        let Some(old) = self.settings.replace(settings.clone()) else { return Ok(()) };
-        if old == settings {
-            return Ok(());
-        }
-        let mut renew = old.multiplex != settings.multiplex;
-        if let Some(proxy) = &mut self.proxy {
-            match proxy.rebind(&settings) {
-                Ok(listeners) => {
-                    renew |= self.common.terms().listeners != listeners;
-                    self.common.terms().listeners.clone_from(&listeners);
-                    self.board.gateway(|view| view.listeners = listeners);
-                }
-                Err(error) => {
-                    self.settings = Some(old);
-                    return Err(Why { reason: error.to_string(), file: None });
-                }
-            }
-        }
-        if old.admin != settings.admin {
-            tracing::warn!("gateway.admin takes effect when the gateway is restarted");
-        }
-        renew |= self.adopt(&settings);
-        let limits = self.common.terms().limits;
-        for handle in self.board.handles() {
-            handle.send(Event::Limits(limits)).await;
-        }
-        if renew {
-            self.renew_others = Some(generation);
-        }
-        tracing::info!(generation, "the gateway's settings changed");
-        self.settle_served().await;
-        Ok(())
-    }
-
     pub(super) async fn on_home(&mut self, event: HomeEvent) {
         let multiplex = self.settings.as_ref().is_some_and(|settings| settings.multiplex);
         match event {
@@ -432,6 +432,16 @@ impl Gateway {
                 tracing::info!(profile = %name, "profile added");
                 self.settle_served().await;
             }
+            HomeEvent::Stirred(name) if name == self.primary || multiplex => {
+                // One that is tried again anyway is not hurried, or a worker that writes its database and dies would spin.
+                if let Some(handle) = self.board.handle(&name)
+                    && handle.view().state == words::FAILED
+                {
+                    tracing::info!(profile = %name, "what it failed on may be mended");
+                    handle.send(Event::FilesChanged).await;
+                }
+            }
+            HomeEvent::Remarks => self.settle_served().await,
             _ => {}
         }
     }

@@ -48,10 +48,18 @@ impl Gateway {
                     watch.rescan();
                 }
                 if waits {
-                    self.reload(Some(replies));
+                    self.reload(true, Some(replies));
                 } else {
-                    self.reload(None);
+                    self.reload(true, None);
                     answer(&replies, done("workers are replaced one after the other")).await;
+                }
+            }
+            ClientRequest::Apply => {
+                if waits {
+                    self.reload(false, Some(replies));
+                } else {
+                    self.reload(false, None);
+                    answer(&replies, done("accepted; it is carried out without waiting for this turn")).await;
                 }
             }
             ClientRequest::Drain { on } => {
@@ -112,7 +120,11 @@ impl Gateway {
                 self.on_fleet_while_stopping(event);
                 false
             }
-            Happened::Signal(Interrupt::Reload) | Happened::Home(_) | Happened::HungUp(_) => false,
+            Happened::Signal(Interrupt::Reload)
+            | Happened::Home(_)
+            | Happened::HungUp(_)
+            | Happened::Reloaded(_)
+            | Happened::Retry => false,
         }
     }
 
@@ -196,45 +208,6 @@ impl Gateway {
             }
             let result = tokio::time::timeout(time, handle.send_and_wait(event, wait)).await;
             answer(&replies, outcome(&handle, wait, result.ok())).await;
-        });
-    }
-
-    /// Replaces every worker that runs, one after the other, the primary first.
-    pub(super) fn reload(&self, replies: Option<Replies>) {
-        let handles = self.board.handles();
-        let time = self.limits().start * 2 + SLACK;
-        tracing::info!("replacing every worker");
-        self.common.tracker.spawn(async move {
-            let mut failed = Vec::new();
-            for handle in handles.into_iter().filter(|handle| handle.view().desired_running) {
-                if matches!(handle.view().state, "detached" | "conflict") {
-                    continue;
-                }
-                let result =
-                    tokio::time::timeout(time, handle.send_and_wait(Event::Restart, Wait::Serving)).await;
-                let line = match result {
-                    Ok(Ok(())) => format!("{}: replaced", handle.name),
-                    Ok(Err(why)) => {
-                        failed.push(handle.name.to_string());
-                        format!("{}: {}", handle.name, why.reason)
-                    }
-                    Err(_) => {
-                        failed.push(handle.name.to_string());
-                        format!("{}: not ready in time", handle.name)
-                    }
-                };
-                if let Some(replies) = &replies {
-                    answer(replies, ClientReply::Progress(line)).await;
-                }
-            }
-            let Some(replies) = replies else { return };
-            let last = if failed.is_empty() {
-                done("every worker was replaced")
-            } else {
-                let message = format!("some workers were not replaced: {}", failed.join(", "));
-                refused(exit::FAILURE, &message, Some("`hermes status` shows why".to_owned()))
-            };
-            answer(&replies, last).await;
         });
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hermes_protocol::ProfileName;
 use hermes_protocol::latest::{Problem, Severity};
 
-use crate::watch::Homes;
+use crate::watch::{Homes, Unseen};
 
 /// The served profiles, `default` first, then bytewise by name; and what is odd about the rest.
 ///
@@ -15,8 +15,8 @@ pub(crate) fn served(
     allowlist: Option<&[String]>,
     config: &str,
 ) -> (Vec<ProfileName>, Vec<Problem>) {
-    let mut problems: Vec<Problem> =
-        homes.odd.iter().map(|odd| not_served(odd.path.as_str(), &odd.why)).collect();
+    let mut problems = unseen(homes, None);
+    problems.extend(homes.odd.iter().map(|odd| not_served(odd.path.as_str(), &odd.why)));
     let Some(allowlist) = allowlist else { return (homes.names().cloned().collect(), problems) };
     let mut allowed = BTreeSet::new();
     for entry in allowlist {
@@ -30,6 +30,40 @@ pub(crate) fn served(
     }
     let names = homes.names().filter(|name| name.is_default() || allowed.contains(name)).cloned().collect();
     (names, problems)
+}
+
+/// What could not be looked at: of everybody, or of `only` that profile.
+pub(crate) fn unseen(homes: &Homes, only: Option<&ProfileName>) -> Vec<Problem> {
+    let concerned = homes.unseen.iter().filter(|unseen| only.is_none() || unseen.profile.as_ref() == only);
+    concerned
+        .map(|Unseen { profile, path, why }| {
+            let holds = match profile {
+                None => "the profiles that were known go on, others are not seen".to_owned(),
+                Some(name) if homes.contains(name) => format!("what was known of profile '{name}' holds"),
+                Some(name) => format!("profile '{name}' is not served"),
+            };
+            let what =
+                if profile.is_none() { "The profiles cannot be listed" } else { "This cannot be looked at" };
+            Problem {
+                severity: Severity::Profile,
+                code: "unseen".to_owned(),
+                platform: None,
+                file: path.to_string(),
+                line: None,
+                column: None,
+                key: None,
+                message: format!("{what} ({why}): {holds}"),
+                fix: Some("remove the cause; it is tried again by itself until it works".to_owned()),
+            }
+        })
+        .collect()
+}
+
+/// Whether an allow-list lets a profile be served beside `default`.
+pub(crate) fn allowed(allowlist: Option<&[String]>, name: &ProfileName) -> bool {
+    allowlist.is_none_or(|list| {
+        list.iter().any(|entry| ProfileName::from_user_input(entry).is_ok_and(|entry| entry == *name))
+    })
 }
 
 fn not_served(path: &str, why: &str) -> Problem {

@@ -58,10 +58,7 @@ impl Gateway {
             None => None,
         };
         self.common.terms().listeners = bound.listeners();
-        self.board.gateway(|view| {
-            view.listeners = bound.listeners();
-            view.admin = admin.as_ref().map(|admin| admin.address().to_string());
-        });
+        self.board.gateway(|view| view.listeners = bound.listeners());
         if settings.listeners.is_empty() {
             tracing::warn!("no platform of the primary opens a listener: nothing is reachable over HTTP");
         }
@@ -75,8 +72,9 @@ impl Gateway {
         self.decide(reports, &findings);
         let (publisher, reader) = Publisher::new(self.table());
         self.publisher = Some(publisher);
+        self.reader = Some(reader.clone());
         if let Some(admin) = admin {
-            self.serve_admin(admin, reader.clone());
+            self.serve_admin(admin);
         }
         self.proxy = Some(bound.start(reader, proxy::Limits::from(&settings))?);
         if self.desired.is_stopped(&self.primary)
@@ -155,7 +153,11 @@ impl Gateway {
                         return Err(Abandoned::Asked("asked to"));
                     }
                 }
-                Happened::Signal(Interrupt::Reload) | Happened::Home(_) | Happened::HungUp(_) => {}
+                Happened::Signal(Interrupt::Reload)
+                | Happened::Home(_)
+                | Happened::HungUp(_)
+                | Happened::Reloaded(_)
+                | Happened::Retry => {}
             }
         }
     }
@@ -201,9 +203,9 @@ impl Gateway {
         let mut reports = vec![primary];
         let mut waiting = BTreeSet::new();
         let watch = HomeWatch::start(self.root.clone());
+        let (names, problems) = self.wanted(&watch, settings);
+        self.tell(problems);
         if settings.multiplex {
-            let (names, problems) = self.wanted(&watch, settings);
-            self.board.gateway(|view| view.problems = problems);
             for name in names {
                 if name != self.primary && self.admit_to_fleet(&name).await {
                     waiting.insert(name);
@@ -298,14 +300,28 @@ impl Gateway {
         Abandoned::Failed(AppError::Refused { primary: self.primary.clone(), problems: findings.objections })
     }
 
-    fn serve_admin(&self, admin: Admin, reader: proxy::Reader) {
+    /// Serves the metrics there, and nowhere else any more.
+    pub(super) fn serve_admin(&mut self, admin: Admin) {
+        self.end_admin();
+        let Some(reader) = self.reader.clone() else { return };
+        let address = admin.address().to_string();
+        self.board.gateway(|view| view.admin = Some(address));
         let board = self.board.clone();
         let facts: Facts = Arc::new(move || Arc::new(board.snapshot()));
-        let stop = self.stop.clone();
+        let stop = self.stop.child_token();
+        self.admin = Some(stop.clone());
         self.common.tracker.spawn(async move {
             if let Err(error) = admin.serve(reader, facts, stop).await {
                 tracing::error!(%error, "the admin listener ended");
             }
         });
+    }
+
+    /// Serves the metrics no more.
+    pub(super) fn end_admin(&mut self) {
+        if let Some(stop) = self.admin.take() {
+            stop.cancel();
+        }
+        self.board.gateway(|view| view.admin = None);
     }
 }

@@ -385,6 +385,20 @@ pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output
     ask(client, &ClientRequest::Reload, ALL, "✓ Restarted every profile", out)
 }
 
+/// `hermes gateway reload`.
+pub(super) fn reload(selection: &Selection, env: &Surroundings, out: Output) -> Result<u8, HermesError> {
+    let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    if !name.is_default() && home != *selection.home().path() {
+        return Err(HermesError::Refused {
+            code: exit::USAGE,
+            message: format!("the settings of a gateway are its default profile's, not those of '{name}'"),
+            hint: Some(format!("`hermes gateway restart -p {name}` replaces the worker of '{name}'")),
+        });
+    }
+    ask(client, &ClientRequest::Apply, ALL, "✓ The configuration is in force as a whole", out)
+}
+
 /// Brings a gateway to the program that has taken the place of its own; `None` where it runs what is on disk.
 fn renew(
     selection: &Selection,

@@ -130,11 +130,7 @@ fn show(
         None => render::table(status, look),
     };
     if let Some(dangling) = &selection.dangling {
-        let _ = writeln!(
-            text,
-            "\nnote: `{}` selects profile `{}`, which does not exist; it is ignored here",
-            dangling.file, dangling.name
-        );
+        let _ = writeln!(text, "\nnote: {} (`{}`); it is ignored here", dangling.message(), dangling.file);
     }
     text
 }

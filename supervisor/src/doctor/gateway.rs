@@ -2,7 +2,7 @@
 
 use hermes_protocol::ProfileName;
 use hermes_protocol::contract::gateway_status::state;
-use hermes_protocol::latest::{ListenerSetting, Severity};
+use hermes_protocol::latest::{ListenerSetting, Problem, Severity};
 
 use super::profiles::Examined;
 use super::{Finding, Grade, Patient, Repair, Section};
@@ -48,7 +48,23 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     if !patient.only {
         findings.extend(unknown_stopped(patient));
     }
+    if !patient.gateway_runs() {
+        let only = patient.only.then(|| patient.profiles.first()).flatten();
+        findings.extend(crate::app::unseen(&patient.homes, only).iter().map(of_gateway));
+        findings.extend(Desired::load(root).problem().iter().map(of_gateway));
+    }
     findings
+}
+
+/// A problem of the gateway as a whole.
+fn of_gateway(problem: &Problem) -> Finding {
+    let grade = if problem.severity == Severity::Warning { Grade::Warning } else { Grade::Failure };
+    let mut found = finding(grade, "gateway_problem", problem.message.clone());
+    if !problem.file.is_empty() {
+        found = found.at(&problem.file);
+    }
+    found.next.clone_from(&problem.fix);
+    found
 }
 
 fn answering(
@@ -69,15 +85,7 @@ fn answering(
         let next = "restart the gateway to run the new version";
         findings.push(finding(Grade::Warning, "version", message).next(next));
     }
-    for problem in &gateway.problems {
-        let grade = if problem.severity == Severity::Warning { Grade::Warning } else { Grade::Failure };
-        let mut found = finding(grade, "gateway_problem", problem.message.clone());
-        if !problem.file.is_empty() {
-            found = found.at(&problem.file);
-        }
-        found.next.clone_from(&problem.fix);
-        findings.push(found);
-    }
+    findings.extend(gateway.problems.iter().map(of_gateway));
     let bad = |p: &str| matches!(p, state::FAILED | state::CRASH_LOOP | state::BACKOFF | state::CONFLICT);
     let asked = |name: &str| patient.profiles.iter().any(|p| p.as_str() == name);
     for profile in status.profiles.iter().filter(|p| bad(&p.state) && asked(&p.name)) {
@@ -133,7 +141,7 @@ fn stale(patient: &Patient<'_>) -> Vec<Finding> {
 }
 
 fn unknown_stopped(patient: &Patient<'_>) -> Vec<Finding> {
-    let desired = Desired::peek(&patient.root);
+    let desired = Desired::load(&patient.root);
     let gone = |name: &&ProfileName| !patient.homes.contains(name);
     let names: Vec<_> = desired.stopped().filter(gone).map(ProfileName::as_str).collect();
     if names.is_empty() {

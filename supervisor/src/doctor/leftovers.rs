@@ -19,10 +19,13 @@ fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Find
 pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(dangling) = &selection.dangling {
-        let message = format!("the sticky profile '{}' does not exist", dangling.name);
-        let found = finding(Grade::Failure, "dangling_sticky", message).at(&dangling.file);
+        let found = finding(Grade::Failure, "dangling_sticky", dangling.message()).at(&dangling.file);
         let next = "`hermes profile use default`, or the name of another profile";
-        findings.push(found.next(next).repair(Repair::Remove(dangling.file.clone())));
+        // What cannot be read may well be right.
+        findings.push(match dangling.why {
+            None => found.next(next).repair(Repair::Remove(dangling.file.clone())),
+            Some(_) => found.next(next),
+        });
     }
     if patient.only {
         return findings;

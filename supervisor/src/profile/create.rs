@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::absence::OrAbsent as _;
 use hermes_protocol::config::{self, MAX_FILE_LEN, dotenv_edit, edit};
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 
@@ -164,10 +165,15 @@ fn copy(
     channels(plan, new, made)
 }
 
+/// A file of the copy, if it came along. What cannot be read cannot be cleaned either, and must not be published as it is.
+fn copied(path: &Utf8Path) -> Result<Option<Vec<u8>>, ProfileError> {
+    disk::read_bounded(path, MAX_FILE_LEN).or_absent().map_err(ProfileError::io("read", path))
+}
+
 /// Sign-ins that can be renewed by one holder only would end the source's.
 fn single_use(new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
     let path = new.join("auth.json");
-    let Ok(bytes) = disk::read_bounded(&path, MAX_FILE_LEN) else { return Ok(()) };
+    let Some(bytes) = copied(&path)? else { return Ok(()) };
     let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
         fs_err::remove_file(&path).map_err(ProfileError::io("remove", &path))?;
         made.warnings.push("auth.json cannot be read and was left out".to_owned());
@@ -212,7 +218,7 @@ fn without_refresh_tokens(json: &mut serde_json::Value) -> usize {
 /// Takes bot tokens and platform sections out of the copy, or names those that both profiles share now.
 fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
     let env_path = new.join(".env");
-    let env = disk::read_bounded(&env_path, MAX_FILE_LEN).unwrap_or_default();
+    let env = copied(&env_path)?.unwrap_or_default();
     let variables = config::channel_variables(&env);
     if plan.channels {
         made.shared = variables;
@@ -232,7 +238,7 @@ fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), Prof
         fs_err::write(&env_path, text).map_err(ProfileError::io("write", &env_path))?;
     }
     let config_path = new.join("config.yaml");
-    if let Ok(bytes) = disk::read_bounded(&config_path, MAX_FILE_LEN) {
+    if let Some(bytes) = copied(&config_path)? {
         let seen = config::glance(&bytes);
         let unreadable = |why: String| {
             let (source, _) = plan.source.expect("only copies have channels");

@@ -85,7 +85,7 @@ pub(crate) fn delete(
     let aliases = aliases.map(|dir| dir.remove(name, None)).unwrap_or_default();
     let unrouted = hold.is_some();
     if !unrouted {
-        let (mut desired, _) = desired::Desired::load(root);
+        let mut desired = desired::Desired::load(root);
         // At worst a new profile of that name waits for `gateway start`.
         let _ = desired.set_stopped(name, false);
     }

@@ -148,7 +148,7 @@ fn settle(root: &RootHome, name: &ProfileName) -> io::Result<()> {
 
 /// Nobody runs who would do it.
 fn rename_desired(root: &RootHome, old: &ProfileName, new: &ProfileName) {
-    let (mut desired, _) = desired::Desired::load(root);
+    let mut desired = desired::Desired::load(root);
     if desired.is_stopped(old) {
         // What cannot be written is at worst started once more than wanted.
         let _ = desired.set_stopped(new, true).and_then(|()| desired.set_stopped(old, false));
@@ -196,13 +196,19 @@ pub(crate) fn finish(
     for path in notes {
         let Ok(file) = std::fs::OpenOptions::new().read(true).write(true).open(&path) else { continue };
         let Ok(_alone) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-        let text = disk::read_bounded(&path, 4096).unwrap_or_default();
+        let Ok(text) = disk::read_bounded(&path, 4096) else { continue };
         let text = String::from_utf8_lossy(&text).into_owned();
         let names: Vec<ProfileName> = text.lines().filter_map(|line| line.parse().ok()).collect();
-        if let [old, new] = &names[..]
-            && root.profile(new).path().is_dir()
-            && !root.profile(old).path().exists()
-        {
+        let there = |name: &ProfileName| disk::is_there(root.profile(name).path());
+        if let [old, new] = &names[..] {
+            let (Ok(old_is_there), Ok(new_is_there)) = (there(old), there(new)) else {
+                // Whether it came about cannot be told now; the note stays for the next command.
+                continue;
+            };
+            if old_is_there || !new_is_there {
+                let _ = fs_err::remove_file(&path);
+                continue;
+            }
             let unit = standalone::unit(old, env);
             follow(root, env, aliases, old, new, unit.as_ref());
             if live::renamed(root, env, old, new) == Told::Nobody {

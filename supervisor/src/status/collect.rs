@@ -151,6 +151,8 @@ fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, no
         undelivered: worker.undelivered,
         last_error_secs: worker.last_error.as_ref().and_then(|error| secs_since(&error.at)),
         last_error: worker.last_error.clone(),
+        config_at: worker.config_at.map(iso),
+        refused_at: worker.refused_at.map(iso),
     }
 }
 
@@ -264,6 +266,8 @@ mod tests {
                     requests: 7,
                     requests_active: 1,
                     data_socket: Some("/run/x.sock".into()),
+                    config_at: None,
+                    refused_at: None,
                 }
             })
             .collect();

@@ -100,7 +100,7 @@ pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&Profi
     let silent = |problem: &Problem| matches!(problem.code.as_str(), "no_answer" | "lock_unreadable");
     let unsure = offline && status.gateway.problems.iter().any(silent);
     let homes = watch::scan(root);
-    let wanted = desired::Desired::peek(root);
+    let wanted = desired::Desired::load(root);
     let names: Vec<ProfileName> = match only {
         Some(name) => vec![name.clone()],
         None => homes.names().cloned().collect(),
@@ -128,6 +128,10 @@ pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&Profi
     if offline && only.is_none() {
         let wanted = status.profiles.iter().filter(|p| p.desired == "running").count();
         status.gateway.profiles_desired = u32::try_from(wanted).unwrap_or(u32::MAX);
+    }
+    if offline {
+        status.gateway.problems.extend(crate::app::unseen(&homes, only));
+        status.gateway.problems.extend(wanted.problem());
     }
     for odd in if offline { homes.odd } else { Vec::new() } {
         status.gateway.problems.push(Problem {
@@ -236,6 +240,8 @@ fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool, unsure
         undelivered: inbox.undelivered,
         last_error_secs: last_error.as_ref().and_then(|error| secs_since(&error.at)),
         last_error,
+        config_at: None,
+        refused_at: None,
     }
 }
 

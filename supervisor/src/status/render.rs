@@ -281,8 +281,25 @@ fn reason(profile: &Profile) -> String {
     let Some(reason) = profile.reason.as_deref().map(clean).filter(|r| !r.is_empty()) else {
         return String::new();
     };
-    if profile.problems.iter().any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message)))
-    {
+    let said = profile
+        .problems
+        .iter()
+        .any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message)));
+    if let Some((read, refused)) = profile.config_at.as_ref().zip(profile.refused_at.as_ref()) {
+        let mut text = format!(
+            "✗ {}: config of {} in force; the newer one was refused",
+            profile.name,
+            cells::moment(read, refused)
+        );
+        if !said {
+            let _ = write!(text, ": {reason}");
+            if let Some(file) = &profile.file {
+                let _ = write!(text, "\n    at {}", clean(file));
+            }
+        }
+        return text + "\n";
+    }
+    if said {
         return String::new();
     }
     let mark = if matches!(profile.state.as_str(), state::STOPPED | state::DETACHED) { "·" } else { "✗" };
@@ -385,8 +402,7 @@ fn hints(status: &GatewayStatus) -> Vec<String> {
     }
     let first = |wanted: &str| status.profiles.iter().find(|p| p.state == wanted && !p.stale);
     if let Some(p) = first(state::FAILED) {
-        let file = p.file.clone().unwrap_or_else(|| format!("{}/config.yaml", p.home));
-        hints.push(format!("{}: fix {}; the change is seen by itself", p.name, clean(&file)));
+        hints.push(mending(p));
     }
     if let Some(p) = first(state::CRASH_LOOP) {
         let (name, home) = (&p.name, clean(&p.home));
@@ -403,6 +419,28 @@ fn hints(status: &GatewayStatus) -> Vec<String> {
         }
     }
     hints
+}
+
+/// What to do about a profile that failed. Only a change of what the gateway watches is seen by itself.
+fn mending(profile: &Profile) -> String {
+    let (name, home) = (&profile.name, clean(&profile.home));
+    let is_at = |place: &str, path: &str| {
+        place.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    };
+    let watched = ["config.yaml", ".env", "gateway.json", "state.db"].map(|file| format!("{home}/{file}"));
+    let file = profile.file.as_deref().map(clean);
+    let named = file.as_ref().filter(|file| watched.iter().any(|path| is_at(file, path)));
+    let told = |path: &&String| {
+        profile.reason.as_deref().is_some_and(|reason| reason.contains(&format!("`{path}`")))
+    };
+    if let Some(path) = named.or_else(|| watched.iter().find(told)) {
+        return format!("{name}: fix {path}; the change is seen by itself");
+    }
+    let what = match file {
+        Some(file) => format!("fix {file}"),
+        None => format!("see {home}/logs/gateway.log"),
+    };
+    format!("{name}: {what}; then `hermes gateway restart -p {name}`")
 }
 
 #[cfg(test)]

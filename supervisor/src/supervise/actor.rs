@@ -58,6 +58,7 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         beat: None,
         condition: (0, Condition::default()),
         problems: Vec::new(),
+        why_at: SystemTime::now(),
         quiesced: false,
         publisher: None,
         state,
@@ -75,11 +76,30 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
 
 /// What happens to an actor. Small: every actor's queue has room for dozens.
 enum Input {
-    Permit { generation: u64, permit: OwnedSemaphorePermit },
-    Said { generation: u64, message: Box<FromWorker> },
-    LinkClosed { generation: u64 },
-    Exited { generation: u64, exit: Exit, said: Option<String> },
-    Decided { generation: u64, decision: Decision },
+    Permit {
+        generation: u64,
+        permit: OwnedSemaphorePermit,
+    },
+    Said {
+        generation: u64,
+        message: Box<FromWorker>,
+    },
+    LinkClosed {
+        generation: u64,
+    },
+    Exited {
+        generation: u64,
+        exit: Exit,
+        said: Option<String>,
+    },
+    Decided {
+        generation: u64,
+        decision: Decision,
+    },
+    /// Nobody will decide about it any more.
+    Undecided {
+        generation: u64,
+    },
 }
 
 /// What does not work in a process that serves.
@@ -107,6 +127,8 @@ impl Condition {
 /// One process's end of the line.
 struct Link {
     pid: Pid,
+    /// When its report came: then it had read its files.
+    reported: Option<SystemTime>,
     outgoing: mpsc::Sender<Box<ToWorker>>,
 }
 
@@ -124,6 +146,8 @@ struct Actor {
     /// What a generation said it is not able to do.
     condition: (u64, Condition),
     problems: Vec<Problem>,
+    /// When the state last got another reason.
+    why_at: SystemTime,
     quiesced: bool,
     publisher: Option<watch::Sender<WorkerView>>,
 }
@@ -211,6 +235,7 @@ impl Actor {
                 self.apply(Event::Exited { generation, exit });
                 self.gone(generation);
             }
+            Input::Undecided { generation } => self.apply(Event::Undecided { generation }),
             Input::Decided { generation, decision } => match decision {
                 Decision::Admit(admit) => {
                     self.send(generation, ToWorker::Admit(*admit));
@@ -231,6 +256,9 @@ impl Actor {
         let in_force = self.state.current().is_some_and(|child| child.generation == generation);
         match message {
             FromWorker::Report(report) => {
+                if let Some(link) = self.links.get_mut(&generation) {
+                    link.reported = Some(SystemTime::now());
+                }
                 self.problems.clone_from(&report.problems);
                 self.apply(Event::Reported { generation, worst: worst(&report.problems) });
                 self.ask_for_decision(generation, report);
@@ -284,10 +312,12 @@ impl Actor {
         });
         let inputs = self.inputs.clone();
         self.common.tracker.spawn(async move {
-            if let Ok(decision) = decision.await {
-                // The actor may have ended meanwhile; then the process has too.
-                let _ = inputs.send(Input::Decided { generation, decision }).await;
-            }
+            let input = match decision.await {
+                Ok(decision) => Input::Decided { generation, decision },
+                Err(_) => Input::Undecided { generation },
+            };
+            // The actor may have ended meanwhile; then the process has too.
+            let _ = inputs.send(input).await;
         });
     }
 
@@ -298,6 +328,9 @@ impl Actor {
             let before = self.state.clone();
             let (next, actions) = state::step(&self.state, event, self.now());
             self.state = next;
+            if before.why() != self.state.why() {
+                self.why_at = SystemTime::now();
+            }
             self.log(&before);
             for action in actions {
                 events.extend(self.act(&action));
@@ -427,7 +460,7 @@ impl Actor {
         let exited = self.common.children.register(pid);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
-        self.links.insert(generation, Link { pid, outgoing });
+        self.links.insert(generation, Link { pid, reported: None, outgoing });
         let process = Process { generation, pid, home: self.setup.home.clone(), exited, permit };
         let keeping = keep(process, ours, messages, self.inputs.clone());
         self.common.tracker.spawn(keeping.in_current_span());
@@ -520,6 +553,11 @@ impl Actor {
             requests: 0,
             requests_active: 0,
             data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.setup.socket)),
+            config_at: current
+                .filter(|_| serving)
+                .and_then(|child| self.links.get(&child.generation)?.reported),
+            // A process that serves has no reason of its own: it is why a newer one does not.
+            refused_at: (serving && self.state.why().is_some()).then_some(self.why_at),
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) const ACCEPT_GRACE: Duration = Duration::from_secs(2);
 pub(crate) const DRAIN_SLACK: Duration = Duration::from_secs(3);
 /// After the control connection ended, until the process behind it is killed.
 pub(crate) const LOST_GRACE: Duration = Duration::from_secs(1);
+/// After a report, until the app has decided about it. The first one waits for those of everybody, however many there are.
+pub(crate) const DECISION: Duration = Duration::from_mins(5);
 /// A timer this late means that we were asleep ourselves, so nobody else's silence counts.
 pub(crate) const OVERSLEPT: Duration = Duration::from_secs(1);
 /// A worker that serves this long has forgotten its earlier deaths.

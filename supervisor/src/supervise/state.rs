@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Admitted { generation: u64 },
     /// It was told not to serve.
     Refused { generation: u64, why: Why },
+    /// Nobody will tell it whether to serve.
+    Undecided { generation: u64 },
     /// It serves.
     Ready { generation: u64 },
     /// It lives.

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use super::TRIGGERS;
+use super::{DATABASE, TRIGGERS};
 
 /// Time between two looks at the queue. Workers write many files that do not matter; the kernel merges and holds what comes.
 const PACE: Duration = Duration::from_millis(50);
@@ -83,9 +83,7 @@ impl Source {
         let mut wanted: Vec<WatchDescriptor> = Vec::with_capacity(directories.len() + 2);
         wanted.extend(self.add(root.path(), Place::Root));
         let profiles = root.profiles();
-        if profiles.is_dir() {
-            wanted.extend(self.add(&profiles, Place::Profiles));
-        }
+        wanted.extend(self.add(&profiles, Place::Profiles));
         for name in directories {
             wanted.extend(self.add(root.profile(name).path(), Place::Home(name.clone())));
         }
@@ -159,17 +157,20 @@ impl Place {
             // About the directory itself: gone or moved matters, its attributes do not.
             return mask.intersects(AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF);
         };
+        let appears_or_goes = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM;
         match self {
-            Self::Root => TRIGGERS.contains(&name) || name == "profiles",
-            Self::Profiles => !name.starts_with('.') && !mask.contains(AddWatchFlags::IN_ATTRIB),
-            Self::Home(_) if TRIGGERS.contains(&name) => true,
-            Self::Home(_) => {
-                let appears_or_goes = AddWatchFlags::IN_CREATE
-                    | AddWatchFlags::IN_DELETE
-                    | AddWatchFlags::IN_MOVED_TO
-                    | AddWatchFlags::IN_MOVED_FROM;
-                IDENTITY_FILES.contains(&name) && mask.intersects(appears_or_goes)
+            Self::Root | Self::Home(_) if TRIGGERS.contains(&name) => true,
+            // Put back in place by a copy: whoever writes into it keeps it open, but for that.
+            Self::Root | Self::Home(_) if name == DATABASE => {
+                mask.intersects(appears_or_goes | AddWatchFlags::IN_CLOSE_WRITE)
             }
+            Self::Root => name == "profiles",
+            // A change of mode may be what makes a home readable.
+            Self::Profiles => !name.starts_with('.'),
+            Self::Home(_) => IDENTITY_FILES.contains(&name) && mask.intersects(appears_or_goes),
         }
     }
 }

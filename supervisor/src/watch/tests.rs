@@ -138,3 +138,105 @@ fn a_directory_replaced_by_another_is_removed_and_added() {
     let events = before.changes_to(&scan(&home.root));
     assert_eq!(events, [HomeEvent::Removed(name("coder")), HomeEvent::Added(name("coder"))]);
 }
+
+/// A directory in whose place is something that can be neither listed nor entered, whoever asks: a link to itself.
+struct Loop {
+    place: Utf8PathBuf,
+    aside: Utf8PathBuf,
+}
+
+impl Loop {
+    fn put(place: Utf8PathBuf) -> Self {
+        let aside = Utf8PathBuf::from(format!("{place}.aside"));
+        fs_err::rename(&place, &aside).unwrap();
+        fs_err::os::unix::fs::symlink(&place, &place).unwrap();
+        Self { place, aside }
+    }
+
+    fn remove(self) {
+        fs_err::remove_file(&self.place).unwrap();
+        fs_err::rename(&self.aside, &self.place).unwrap();
+    }
+}
+
+/// 9: a directory of profiles that cannot be listed removes nobody, is said, and what changed meanwhile is seen afterwards.
+#[tokio::test]
+async fn an_unlistable_directory_of_profiles_keeps_everybody() {
+    let home = home();
+    home.write("coder", "config.yaml", "a: 1\n");
+    home.write("gone", "config.yaml", "a: 1\n");
+    let mut watch = HomeWatch::start(home.root.clone());
+    let before: Vec<_> = watch.homes().names().cloned().collect();
+    let broken = Loop::put(home.root.profiles());
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert_eq!(watch.homes().names().cloned().collect::<Vec<_>>(), before);
+    let unseen = &watch.homes().unseen[0];
+    assert_eq!((unseen.profile.as_ref(), unseen.path.as_path()), (None, home.root.profiles().as_path()));
+    assert!(unseen.why.contains("symbolic link"), "the system's words alone: {}", unseen.why);
+    fs_err::write(broken.aside.join("coder/config.yaml"), "a: 22\n").unwrap();
+    std::fs::remove_dir_all(broken.aside.join("gone")).unwrap();
+    broken.remove();
+    assert_eq!(next(&mut watch).await, HomeEvent::Removed(name("gone")), "what is really gone is removed");
+    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert!(watch.homes().unseen.is_empty());
+}
+
+/// 9: one home, and one file, that cannot be looked at.
+#[tokio::test]
+async fn a_home_or_file_that_cannot_be_looked_at_keeps_what_was_known() {
+    let home = home();
+    home.write("coder", "config.yaml", "a: 1\n");
+    home.write("coder", ".env", "A=1\n");
+    let mut watch = HomeWatch::start(home.root.clone());
+    let file = Loop::put(home.profile("coder").join(".env"));
+    watch.rescan();
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert_eq!(watch.homes().unseen[0].profile, Some(name("coder")));
+    let broken = Loop::put(home.root.profiles().join("coder"));
+    watch.rescan();
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert!(watch.homes().contains(&name("coder")));
+    broken.remove();
+    file.remove();
+    watch.rescan();
+    assert_eq!(
+        next(&mut watch).await,
+        HomeEvent::Stirred(name("coder")),
+        "what failed on that may be tried again"
+    );
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert!(scan(&home.root).unseen.is_empty());
+}
+
+/// 9: what was never seen is not served, and comes as soon as it can be looked at.
+#[tokio::test]
+async fn who_looks_for_the_first_time_knows_nobody_and_says_so() {
+    let home = home();
+    home.write("coder", "config.yaml", "a: 1\n");
+    let broken = Loop::put(home.root.profiles());
+    let mut watch = HomeWatch::start(home.root.clone());
+    assert_eq!((watch.homes().names().count(), watch.homes().unseen.len()), (1, 1));
+    broken.remove();
+    assert_eq!(next(&mut watch).await, HomeEvent::Added(name("coder")));
+}
+
+/// 5: a worker whose database was replaced or removed is replaced; one that writes its own is not.
+#[tokio::test]
+async fn another_database_is_a_change_and_a_written_one_is_none() {
+    let home = home();
+    home.write("coder", "config.yaml", "");
+    let mut watch = HomeWatch::start(home.root.clone());
+    home.write("coder", "state.db", "made by the worker");
+    assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("coder")));
+    home.write("coder", "state.db", "copied over by hand");
+    assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("coder")));
+    let dir = home.profile("coder");
+    home.write("coder", "restored.db", "another");
+    fs_err::rename(dir.join("restored.db"), dir.join("state.db")).unwrap();
+    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    fs_err::remove_file(dir.join("state.db")).unwrap();
+    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    fs_err::write(home.root.path().join("state.db"), "of default").unwrap();
+    assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("default")));
+}

@@ -52,6 +52,8 @@ fn facts() -> WorkerTable {
         requests: 0,
         requests_active: 0,
         data_socket: None,
+        config_at: None,
+        refused_at: None,
     };
     WorkerTable { gateway, workers: vec![worker] }
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use hermes_protocol::absence::{OrAbsent as _, is_absence};
 use hermes_protocol::config::judge::problem;
 use hermes_protocol::config::{self, Route};
 use hermes_protocol::latest::{Problem, Severity};
@@ -53,9 +54,16 @@ pub(super) async fn of_root(
     let file = ProfileHome::new(root).config();
     match read_bounded(&file) {
         Ok(bytes) if !may_concern(&bytes, name) => return Vec::new(),
-        // Unreadable or absent: the default profile's own worker reports that.
-        Err(_) => return Vec::new(),
         Ok(_) => {}
+        Err(e) if is_absence(&e) => return Vec::new(),
+        Err(e) => {
+            let message = format!(
+                "whether this file has routes with `profile: {name}` is not known: it cannot be read: {e}"
+            );
+            let fix = "make the file readable, then restart the profile";
+            problems.push(problem(Severity::Platform, "routes_unreadable", &file, message, fix));
+            return Vec::new();
+        }
     }
     match ask(name, root, environment).await {
         Ok(answer) => {
@@ -150,9 +158,10 @@ fn own_executable() -> std::io::Result<std::path::PathBuf> {
 pub(crate) fn print(name: &ProfileName, home: &ProfileHome) -> u8 {
     use std::io::Write as _;
     let (config, env) = (home.config(), home.env_file());
-    let (Ok(yaml), env_bytes) = (read_bounded(&config), read_bounded(&env).unwrap_or_default()) else {
+    let (Ok(yaml), Ok(env_bytes)) = (read_bounded(&config), read_bounded(&env).or_absent()) else {
         return exit::CONFIG;
     };
+    let env_bytes = env_bytes.unwrap_or_default();
     let (routes, problems) = config::routes_for(name, (&config, &yaml), (&env, &env_bytes));
     let Ok(text) = serde_json::to_vec(&Answer { routes, problems }) else { return exit::FAILURE };
     let mut out = std::io::stdout().lock();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hermes_protocol::{ProfileName, exit};
 
 use super::super::Call;
-use super::super::output::Output;
+use super::super::output::{self, Output};
 use super::{existing, parse, tilde};
 use crate::error::HermesError;
 use crate::home::Selection;
@@ -71,6 +71,9 @@ pub(super) fn list(json: bool, call: &Call, mut out: Output) -> Result<u8, Herme
     names.sort_by(|a, b| (!a.is_default(), a).cmp(&(!b.is_default(), b)));
     if !root.path().exists() {
         names.clear();
+    }
+    for problem in crate::app::unseen(&homes, None) {
+        output::warn(&format!("{} (`{}`)", problem.message, problem.file));
     }
     let running = Running::ask(root, &call.env);
     let all = facts::look_at_all(root, &names, &running, &aliases(call));

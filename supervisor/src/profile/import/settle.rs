@@ -2,6 +2,7 @@
 //! of everything in it that will run.
 
 use camino::Utf8Path;
+use hermes_protocol::absence::OrAbsent as _;
 use hermes_protocol::config::{self, Input, MAX_FILE_LEN, dotenv_edit, edit, redact};
 use hermes_protocol::latest::Role;
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
@@ -101,13 +102,16 @@ fn give_up_ports(
     home: &Utf8Path,
     settled: &mut Settled,
 ) -> Result<(), ProfileError> {
-    let read = |path: &Utf8Path| disk::read_bounded(path, MAX_FILE_LEN).unwrap_or_default();
-    if !config::glance(&read(&root.profile(&ProfileName::default_profile()).config())).multiplex {
+    let read = |path: &Utf8Path| {
+        let bytes = disk::read_bounded(path, MAX_FILE_LEN).or_absent();
+        bytes.map(Option::unwrap_or_default).map_err(ProfileError::io("read", path))
+    };
+    if !config::glance(&read(&root.profile(&ProfileName::default_profile()).config())?).multiplex {
         return Ok(());
     }
     let staged = ProfileHome::new(home);
     for _ in 0..PORTS {
-        let (yaml, env) = (read(&staged.config()), read(&staged.env_file()));
+        let (yaml, env) = (read(&staged.config())?, read(&staged.env_file())?);
         let loaded = config::load(Input {
             profile: name,
             home: &staged,

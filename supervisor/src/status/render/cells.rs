@@ -69,6 +69,19 @@ pub(super) fn age(ms: u64) -> String {
     if ms < 60_000 { format!("{}.{}s", ms / 1000, ms % 1000 / 100) } else { duration(ms / 1000) }
 }
 
+/// The local time of day of an ISO 8601 time, with the date where `beside` is of another day.
+pub(super) fn moment(time: &str, beside: &str) -> String {
+    let local = |text: &str| {
+        let stamp: jiff::Timestamp = text.parse().ok()?;
+        Some(stamp.to_zoned(jiff::tz::TimeZone::system()))
+    };
+    match (local(time), local(beside)) {
+        (Some(time), Some(beside)) if time.date() == beside.date() => time.strftime("%H:%M:%S").to_string(),
+        (Some(time), _) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        (None, _) => clean(time),
+    }
+}
+
 /// CPU time.
 pub(super) fn cpu(ms: u64) -> String {
     age(ms)

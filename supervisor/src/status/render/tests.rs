@@ -46,6 +46,8 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         inbox_failed: 0,
         inbox_reason: None,
         undelivered: 0,
+        config_at: serving.then(|| "2026-11-21T00:30:57.386Z".to_owned()),
+        refused_at: None,
     }
 }
 
@@ -215,4 +217,49 @@ fn long_names_many_platforms_and_wide_characters_stay_aligned() {
 #[test]
 fn a_start() {
     insta::assert_snapshot!(banner(&mixed()));
+}
+
+/// 5: "seen by itself" is said of what is watched, and of nothing else.
+#[test]
+fn a_hint_says_seen_by_itself_only_where_it_is() {
+    let hint = |file: Option<&str>, reason: &str| {
+        let mut failed = profile("ops", state::FAILED);
+        (failed.file, failed.reason) = (file.map(str::to_owned), Some(reason.to_owned()));
+        mending(&failed)
+    };
+    let home = "/h/.hermes/profiles/ops";
+    for file in ["config.yaml", "config.yaml:3", ".env: OPS_TOKEN", "state.db"] {
+        let text = hint(Some(&format!("{home}/{file}")), "x");
+        assert!(text.ends_with("; the change is seen by itself"), "{text}");
+    }
+    let text = hint(None, &format!("the session store cannot be used: `{home}/state.db` is no SQLite file"));
+    assert_eq!(text, format!("ops: fix {home}/state.db; the change is seen by itself"));
+    for (file, reason) in [
+        (Some("/etc/hermes/config.yaml"), "x"),
+        (Some("/h/.hermes/profiles/ops"), "not writable"),
+        (None, "exit 78"),
+    ] {
+        let text = hint(file, reason);
+        assert!(
+            text.ends_with("then `hermes gateway restart -p ops`") && !text.contains("by itself"),
+            "{text}"
+        );
+    }
+}
+
+/// 5: a newer configuration that was refused does not hide which one is in force.
+#[test]
+fn a_refused_configuration_is_shown_beside_the_one_in_force() {
+    let mut ready = profile("ops", state::READY);
+    ready.refused_at = Some("2026-11-21T00:40:57.386Z".to_owned());
+    ready.reason = Some("not valid YAML (line 3)".to_owned());
+    ready.file = Some("/h/.hermes/profiles/ops/config.yaml".to_owned());
+    let text = reason(&ready);
+    assert!(
+        text.starts_with("✗ ops: config of ")
+            && text.contains(":57 in force; the newer one was refused: not valid")
+    );
+    assert!(text.ends_with("\n    at /h/.hermes/profiles/ops/config.yaml\n"), "{text}");
+    ready.problems = vec![trouble(Severity::Profile, "not valid YAML")];
+    assert!(reason(&ready).ends_with("in force; the newer one was refused\n"), "the problem has the rest");
 }

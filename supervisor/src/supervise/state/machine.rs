@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use hermes_protocol::exit;
 
-use super::super::policy::{ACCEPT_GRACE, At, DRAIN_SLACK, LOST_GRACE, OVERSLEPT, RESTART_FLOOR, TERM_GRACE};
+use super::super::policy::{
+    ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, OVERSLEPT, RESTART_FLOOR, TERM_GRACE,
+};
 use super::{Action, Child, Event, Exit, Held, Phase, Rest, Signal, State, Why};
 
 /// More generations than this finishing at once, and the oldest is hurried.
@@ -94,8 +96,8 @@ impl Machine {
             Event::Reported { generation, worst } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Spawned) {
                     child.phase = Phase::Reported;
-                    // Until the decision the delay is ours, not the worker's.
-                    child.deadline = None;
+                    // Until the decision the delay is ours, not the worker's; but it ends.
+                    child.deadline = Some(now + DECISION);
                     child.report = worst;
                 }
             }
@@ -103,6 +105,12 @@ impl Machine {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
                     child.phase = Phase::Admitted;
                     child.deadline = Some(now + limits.start);
+                }
+            }
+            Event::Undecided { generation } => {
+                if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
+                    child.deadline = Some(now);
+                    self.overdue(generation, Duration::ZERO);
                 }
             }
             Event::Refused { generation, why } => {
@@ -367,7 +375,8 @@ impl Machine {
             }
             Phase::Serving => Some(format!("stuck: no heartbeat for {} s", limits.stuck.as_secs_f32())),
             Phase::Spawned => Some(format!("no report within {} s of its start", limits.start.as_secs_f32())),
-            Phase::Admitted | Phase::Reported => {
+            Phase::Reported => Some("the gateway did not decide whether it may serve".to_owned()),
+            Phase::Admitted => {
                 Some(format!("not ready within {} s of its admission", limits.start.as_secs_f32()))
             }
             Phase::StopAccepting => return self.accept_stopped(generation),

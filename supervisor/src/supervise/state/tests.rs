@@ -194,11 +194,36 @@ fn a_worker_that_never_reports_or_never_gets_ready_is_killed_and_blamed() {
     assert_eq!(d.state.last_exit(), Some("no report within 30 s of its start"));
 
     d.on(Event::Reported { generation: 2, worst: None });
-    assert_eq!(d.tick(secs(500)), [], "waiting for our own decision is not the worker's fault");
+    assert_eq!(d.tick(secs(200)), [], "waiting for our own decision is not the worker's fault");
     d.on(Event::Admitted { generation: 2 });
     assert_eq!(d.tick(secs(30)), [Action::Signal { generation: 2, signal: Signal::Terminate }]);
     d.die(2);
     assert_eq!(d.state.last_exit(), Some("not ready within 30 s of its admission"));
+}
+
+/// 14: a process about which nobody decides is not starting for ever, neither when the question got lost nor when it is never
+/// answered; and one that waits for its turn to be started ends too.
+#[test]
+fn a_start_that_nobody_decides_about_ends() {
+    for lost in [true, false] {
+        let mut d = Driven::new();
+        d.on(Event::Start);
+        d.on(Event::Spawned { generation: 1, pid: 7 });
+        d.on(Event::Reported { generation: 1, worst: None });
+        let actions = if lost {
+            d.on(Event::Undecided { generation: 1 })
+        } else {
+            d.tick(super::super::policy::DECISION)
+        };
+        assert_eq!(actions, [TERM_1]);
+        assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
+        assert_eq!(d.state.why().unwrap().reason, "the gateway did not decide whether it may serve");
+    }
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    assert_eq!(d.tick(secs(30)), [TERM_1], "no place among those that start");
+    d.on(Event::SpawnFailed { generation: 1, reason: "cancelled".into() });
+    assert_eq!(d.state.observed(), "backoff");
 }
 
 #[test]
@@ -488,8 +513,13 @@ proptest! {
             prop_assert!(d.state.children().filter(|c| c.phase == Phase::Serving).count() <= 1);
             prop_assert!(d.state.next.as_ref().is_none_or(|c| c.phase != Phase::Serving));
             prop_assert!(
-                d.state.children().all(|c| c.deadline.is_some() || c.phase == Phase::Reported),
-                "somebody waits for every process"
+                d.state.children().all(|c| c.deadline.is_some()),
+                "14: somebody waits for every process, whatever it is doing"
+            );
+            let resting = matches!(d.state.observed(), "stopped" | "failed" | "detached" | "conflict");
+            prop_assert!(
+                resting && d.state.children().count() == 0 || d.state.next_deadline(d.now).is_some(),
+                "14: every state that is not at rest ends by itself: {}", d.state.observed()
             );
             if !d.state.wants_to_run() {
                 prop_assert!(d.state.current.is_none() && d.state.next.is_none());
