@@ -51,6 +51,7 @@ pub(crate) fn run(settle: fn()) -> u8 {
     #[cfg(target_os = "linux")]
     {
         let _ = nix::sys::prctl::set_name(c"hermes-guard");
+        close_others();
         // Goes on as nobody's child, in a session of its own; whoever started it sees an end.
         if nix::unistd::daemon(false, true).is_err() {
             return exit::FAILURE;
@@ -66,6 +67,15 @@ pub(crate) fn run(settle: fn()) -> u8 {
         crate::cli::pause(LOOK);
     }
     exit::OK
+}
+
+/// Closes what whoever started the gateway had left open: it may wait for the end of it.
+#[cfg(target_os = "linux")]
+fn close_others() {
+    let (first, last, flags): (nix::libc::c_uint, nix::libc::c_uint, nix::libc::c_uint) = (3, u32::MAX, 0);
+    // SAFETY: this process has opened nothing itself but its three standard descriptors, so nobody owns what is closed.
+    #[expect(unsafe_code, reason = "a descriptor that nobody here has opened is only known by its number")]
+    let _ = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, flags) };
 }
 
 /// Ends what workers that are gone have left running. Whether there was anything.

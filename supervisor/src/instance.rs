@@ -94,6 +94,12 @@ impl Holder {
         Self::of(&open_lock_to_read(&lock_path(home)).ok()?)
     }
 
+    #[cfg(not(target_os = "linux"))]
+    fn of(_file: &std::fs::File) -> Option<Self> {
+        None
+    }
+
+    #[cfg(target_os = "linux")]
     fn of(file: &std::fs::File) -> Option<Self> {
         let meta = file.metadata().ok()?;
         let (major, minor) = (nix::sys::stat::major(meta.dev()), nix::sys::stat::minor(meta.dev()));
@@ -112,6 +118,7 @@ impl Holder {
 
 /// The process that holds a `flock` on a file, out of `/proc/locks`. Some file systems go by another device number there than
 /// elsewhere; then the inode alone decides, if it is the only one.
+#[cfg(target_os = "linux")]
 fn holder_in(table: &str, device: (u64, u64), inode: u64) -> Option<u32> {
     let held = table.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -472,6 +479,7 @@ mod tests {
 
     /// 33: whoever holds the lock without being a gateway is named.
     #[test]
+    #[cfg(target_os = "linux")]
     fn the_holder_of_a_foreign_lock_is_named() {
         let table = "1: FLOCK  ADVISORY  WRITE 42 fe:01:77 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 43 fe:01:77 0 EOF\n\
                      2: POSIX  ADVISORY  WRITE 44 fe:01:78 0 EOF\n3: FLOCK  ADVISORY  READ 0 fe:01:79 0 EOF\n";

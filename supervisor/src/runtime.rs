@@ -44,6 +44,8 @@ struct Inner {
     commands: Option<Id>,
     /// The data sockets by name.
     doors: BTreeMap<String, Weak<Door>>,
+    /// The directory's stamp at the last look that found every name.
+    seen: Option<(i64, i64)>,
 }
 
 /// A data socket with its listener, which outlives every process behind it.
@@ -58,7 +60,8 @@ impl Runtime {
     /// is not passed over.
     pub(crate) fn open(choices: Vec<RuntimeDir>) -> io::Result<Self> {
         let directory = first(&choices, false)?;
-        let inner = Inner { directory: Arc::new(directory), commands: None, doors: BTreeMap::new() };
+        let inner =
+            Inner { directory: Arc::new(directory), commands: None, doors: BTreeMap::new(), seen: None };
         Ok(Self { choices, inner: Mutex::new(inner) })
     }
 
@@ -167,11 +170,18 @@ impl Runtime {
 
     /// Puts names that are missing in their place. A new listener for commands, where that was one of them.
     fn restore(&self) -> io::Result<Option<(UnixListener, Utf8PathBuf)>> {
-        let (held, commands, doors) = {
+        let (held, commands, seen) = {
             let inner = self.lock();
-            (Arc::clone(&inner.directory), inner.commands, inner.doors.clone())
+            (Arc::clone(&inner.directory), inner.commands, inner.seen)
         };
-        let directory = if held.is_in_place() { held } else { Arc::new(first(&self.choices, true)?) };
+        let in_place = held.is_in_place();
+        if in_place && seen.is_some() && held.stamp() == seen {
+            return Ok(None);
+        }
+        let doors = self.lock().doors.clone();
+        let directory = if in_place { held } else { Arc::new(first(&self.choices, true)?) };
+        // From before the look: what changes meanwhile is looked at again.
+        let stamp = directory.stamp();
         let mut replaced = None;
         if commands.is_none() || directory.id(SUPERVISOR_SOCKET) != commands {
             let listener = directory.listen(SUPERVISOR_SOCKET)?;
@@ -187,6 +197,7 @@ impl Runtime {
                 tracing::debug!(%error, name, "the name of a data socket is lost");
             }
         }
+        self.lock().seen = stamp;
         Ok(replaced)
     }
 

@@ -152,9 +152,7 @@ impl Gateway {
         {
             return answer(&replies, refused(exit::FAILURE, &why.reason, None)).await;
         }
-        if !self.remember(profile, false, &replies).await {
-            return;
-        }
+        self.remember(profile, false, &replies).await;
         let limits = self.limits();
         let time = limits.start * 2 + SLACK;
         self.carry_out(handle, event, Wait::Serving, time, waits, replies);
@@ -164,9 +162,7 @@ impl Gateway {
         let Some(handle) = self.board.handle(profile) else {
             return answer(&replies, unknown(profile)).await;
         };
-        if !self.remember(profile, true, &replies).await {
-            return;
-        }
+        self.remember(profile, true, &replies).await;
         let time = self.limits().drain + SLACK;
         self.carry_out(handle, Event::Stop, Wait::Gone, time, waits, replies);
     }
@@ -183,12 +179,16 @@ impl Gateway {
         self.carry_out(handle, Event::Detach, Wait::Gone, time, waits, replies);
     }
 
-    /// Writes down what is wanted, before anything is done about it.
-    async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) -> bool {
-        let Err(error) = self.desired.set_stopped(profile, stopped) else { return true };
-        let message = format!("{}; nothing was changed", crate::supervise::actor::Chain(&error));
-        answer(replies, refused(exit::FAILURE, &message, None)).await;
-        false
+    /// Writes down what is wanted, before anything is done about it. Where that cannot be, a full disk for instance, it is done all
+    /// the same: that it is not remembered is said.
+    async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) {
+        let Err(error) = self.desired.set_stopped(profile, stopped) else { return };
+        let then = if stopped { "starts again" } else { "stays stopped" };
+        let error = crate::supervise::actor::Chain(&error);
+        let line =
+            format!("⚠ this cannot be remembered, profile '{profile}' {then} with the gateway: {error}");
+        tracing::warn!("{line}");
+        answer(replies, ClientReply::Progress(line)).await;
     }
 
     pub(super) fn carry_out(

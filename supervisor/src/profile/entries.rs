@@ -28,7 +28,8 @@ pub(crate) enum Class {
     Identity,
 }
 
-const PROCESS: [&str; 11] = [
+const PROCESS: [&str; 12] = [
+    hermes_protocol::endpoint::IN_HOME,
     "gateway.pid",
     "gateway.lock",
     "gateway_state.json",
@@ -222,7 +223,7 @@ mod tests {
         for (class_, names) in [
             (
                 Class::Process,
-                "gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json",
+                "gateway.run gateway.run/x gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json",
             ),
             (
                 Class::Database,

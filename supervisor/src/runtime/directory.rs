@@ -82,6 +82,11 @@ impl Directory {
         Ok(OwnedFd::from(socket).into())
     }
 
+    /// Changes whenever a name in it comes or goes.
+    pub(super) fn stamp(&self) -> Option<(i64, i64)> {
+        fstat(&self.fd).ok().map(|found| (found.st_mtime, found.st_mtime_nsec))
+    }
+
     /// What is under `name`.
     pub(super) fn id(&self, name: &str) -> Option<Id> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().map(|found| id_of(&found))

@@ -102,6 +102,22 @@ fn n33_nothing_of_a_script_outlives_a_killed_gateway() {
     wait::until_true("the script's process to end", || !process::is_alive(daemon));
 }
 
+/// 33: a profile can be stopped where nothing can be written; that it is not remembered is said.
+#[test]
+fn n33_a_stop_needs_no_disk() {
+    let home = Home::new();
+    home.profile("ops");
+    let gateway = Gateway::start(&home);
+    // Nothing can take its place, as on a full disk.
+    fs_err::create_dir_all(home.root().join("gateway_desired.json/full")).unwrap();
+    let stopped = run(&home, &["gateway", "stop", "-p", "ops"]).ok();
+    assert!(stopped.contains("cannot be remembered") && stopped.contains("ops"), "{stopped}");
+    let ops = gateway.profile("ops");
+    assert_eq!((ops.state.as_str(), ops.pid), ("stopped", None));
+    run(&home, &["gateway", "start", "-p", "ops"]).ok();
+    gateway.wait_ready("ops");
+}
+
 struct Running(Child);
 
 impl Drop for Running {

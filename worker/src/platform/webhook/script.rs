@@ -309,8 +309,9 @@ mod tests {
     #[tokio::test]
     async fn an_output_that_stays_open_is_not_waited_for() {
         let dir = Dir::new();
-        let Verdict::Continue(value) = dir.run("sleep 600 & echo $!", json!({})).await else { panic!() };
-        let left: i32 = value["script_output"].as_str().unwrap().parse().unwrap();
+        let Verdict::Continue(value) = dir.run("sleep 600 & echo pid $!", json!({})).await else { panic!() };
+        let left: i32 =
+            value["script_output"].as_str().unwrap().strip_prefix("pid ").unwrap().parse().unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
         // Both outputs at once, beyond what a pipe holds.
         let much = "head -c 500000 /dev/zero | tr '\\0' x; head -c 500000 /dev/zero | tr '\\0' x >&2";
