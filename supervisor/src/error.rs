@@ -9,7 +9,7 @@ use hermes_protocol::{ProfileName, exit};
 use crate::app::AppError;
 use crate::client::ClientError;
 use crate::home::SelectionError;
-use crate::instance::InstanceError;
+use crate::instance::{self, InstanceError};
 use crate::predecessor::Predecessor;
 use crate::profile::error::ProfileError;
 use crate::settings::SettingsError;
@@ -27,10 +27,12 @@ pub enum HermesError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A gateway runs for this home already.
-    #[error("{}", already_running(*.pid))]
+    #[error("{}", already_running(*.pid, .flag))]
     AlreadyRunning {
-        /// The holder of the lock, where it is known.
-        pid: Option<u32>,
+        /// The holder of the lock.
+        pid: u32,
+        /// What else belongs to commands about it.
+        flag: String,
     },
     /// The Python program's gateway runs for this home.
     #[error("{}", succeeds(.0))]
@@ -119,13 +121,12 @@ pub enum HermesError {
 }
 
 /// First line and advice of 0.19.0, which scripts match.
-fn already_running(pid: Option<u32>) -> String {
-    let pid = pid.map_or_else(|| "PID unknown".to_owned(), |pid| format!("PID {pid}"));
+fn already_running(pid: u32, flag: &str) -> String {
     format!(
-        "✗ Another gateway instance is already running ({pid}).\n  \
-           Use 'hermes gateway restart' to replace it,\n  \
-           or 'hermes gateway stop' first.\n  \
-           Or use 'hermes gateway run --replace' to auto-replace."
+        "✗ Another gateway instance is already running (PID {pid}).\n  \
+           Use 'hermes gateway restart{flag}' to replace it,\n  \
+           or 'hermes gateway stop{flag}' first.\n  \
+           Or use 'hermes gateway run --replace{flag}' to auto-replace."
     )
 }
 
@@ -171,6 +172,7 @@ impl HermesError {
             Self::Profile(e) => e.exit_code(),
             Self::Settings(e) => e.exit_code(),
             Self::AlreadyRunning { .. }
+            | Self::Instance(InstanceError::AlreadyRunning { .. })
             | Self::Predecessor(_)
             | Self::Output(_)
             | Self::NotReached { .. } => exit::FAILURE,
@@ -199,7 +201,10 @@ impl HermesError {
             )),
             Self::Instance(e) => Some(match e {
                 InstanceError::Foreign { .. } => "move that file away if nothing else needs it".to_owned(),
-                InstanceError::AlreadyRunning { .. } => "`hermes status` shows who holds it".to_owned(),
+                // A process without a record is no gateway, or a worker that is debugged.
+                InstanceError::AlreadyRunning { lock, .. } => {
+                    format!("`fuser {lock}` shows which process that is; end it, then start again")
+                }
                 InstanceError::Held { who, .. } => format!("end it (`kill {}`), or let it finish", who.pid),
                 InstanceError::Io { .. } => "check the directory's owner, mode and free space".to_owned(),
             }),
@@ -225,7 +230,10 @@ impl HermesError {
 impl From<InstanceError> for HermesError {
     fn from(error: InstanceError) -> Self {
         match error {
-            InstanceError::AlreadyRunning { pid, .. } => Self::AlreadyRunning { pid },
+            InstanceError::AlreadyRunning { pid: Some(pid), lock } => {
+                let flag = lock.parent().map(instance::flag_of).unwrap_or_default();
+                Self::AlreadyRunning { pid, flag }
+            }
             other => Self::Instance(other),
         }
     }
@@ -252,7 +260,7 @@ mod tests {
         );
         assert_eq!(served.exit_code(), 78);
         insta::assert_snapshot!("served", served);
-        let running = HermesError::AlreadyRunning { pid: Some(54) };
+        let running = HermesError::AlreadyRunning { pid: 54, flag: String::new() };
         assert_eq!(running.exit_code(), 1);
         insta::assert_snapshot!("already_running", running);
     }

@@ -271,6 +271,12 @@ pub fn record(home: &Utf8Path) -> Option<PidRecord> {
     read_record(&pid_path(home)).or_else(|| read_record(&lock_path(home)))
 }
 
+/// What a command about the gateway of `home` needs beside its verb: ` -p NAME` for a named profile's own.
+pub fn flag_of(home: &Utf8Path) -> String {
+    let named = home.parent().is_some_and(|above| above.file_name() == Some("profiles"));
+    home.file_name().filter(|_| named).map_or_else(String::new, |name| format!(" -p {name}"))
+}
+
 /// Field 22 of `/proc/<pid>/stat`; `None` when there is no such process.
 pub fn start_time(pid: u32) -> Option<u64> {
     pid_record::start_time_from_stat(&fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?)

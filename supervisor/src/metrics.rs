@@ -14,7 +14,6 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hermes_protocol::http::{JSON, SECURITY_HEADERS};
-use hermes_protocol::latest::Severity;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -143,21 +142,13 @@ async fn metrics(State(source): State<Source>) -> Response {
 async fn ready(State(source): State<Source>) -> Response {
     let table = source.reader.table();
     let missing = table.not_ready();
-    let workers = (source.facts)();
-    // What its files keep from starting does not come back by waiting: such a profile is not able to what it was asked for.
-    let impaired = workers.workers.iter().filter(|worker| {
-        worker.desired_running && worker.problems.iter().any(|problem| problem.severity == Severity::Platform)
-    });
-    let impaired: Vec<_> = impaired.map(|worker| worker.name.to_string()).collect();
-    let list = |names: Vec<String>| names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
-    if missing.is_empty() && impaired.is_empty() && !source.reader.is_draining() {
+    if missing.is_empty() && !source.reader.is_draining() {
         return json(StatusCode::OK, r#"{"status": "ready"}"#.to_owned());
     }
-    let missing = list(missing.iter().map(ToString::to_string).collect());
-    let degraded = list(impaired);
+    let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
     json(
         StatusCode::SERVICE_UNAVAILABLE,
-        format!(r#"{{"status": "not_ready", "not_ready": [{missing}], "degraded": [{degraded}]}}"#),
+        format!(r#"{{"status": "not_ready", "not_ready": [{}]}}"#, names.join(", ")),
     )
 }
 

@@ -105,10 +105,7 @@ impl Predecessor {
 
     /// The command that takes over from it.
     pub(crate) fn take_over(&self) -> String {
-        let home = self.home.file_name().unwrap_or_default();
-        let named = self.home.parent().is_some_and(|above| above.file_name() == Some("profiles"));
-        let flag = if named { format!(" -p {home}") } else { String::new() };
-        format!("hermes gateway run --replace{flag}")
+        format!("hermes gateway run --replace{}", instance::flag_of(&self.home))
     }
 
     /// What starts it again when it ends: the unit it runs in, and the command that keeps that from happening.

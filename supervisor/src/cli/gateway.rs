@@ -164,9 +164,7 @@ fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>
 }
 
 fn silent(home: &camino::Utf8Path, pid: Option<u32>) -> HermesError {
-    let named = home.parent().is_some_and(|above| above.file_name() == Some("profiles"));
-    let flag = if named { format!(" -p {}", home.file_name().unwrap_or_default()) } else { String::new() };
-    HermesError::Silent { home: home.to_string(), pid, flag }
+    HermesError::Silent { home: home.to_string(), pid, flag: instance::flag_of(home) }
 }
 
 fn status_of(client: Client, only: Option<&ProfileName>) -> Result<GatewayStatus, HermesError> {

@@ -49,6 +49,7 @@ pub struct Route {
     pub(super) plain_lines: Box<[u8]>,
     pub(super) prefixed_lines: Box<[u8]>,
     desired: AtomicU8,
+    whole: AtomicU8,
     /// The availability without its details, for the path every request takes.
     gate: AtomicU8,
     availability: watch::Sender<Availability>,
@@ -74,6 +75,7 @@ impl Route {
             plain_lines: plain.into_bytes().into_boxed_slice(),
             prefixed_lines: prefixed.into_bytes().into_boxed_slice(),
             desired: AtomicU8::new(1),
+            whole: AtomicU8::new(1),
             gate: AtomicU8::new(CLOSED),
             availability: watch::Sender::new(closed),
             epoch: watch::Sender::new(0),
@@ -124,6 +126,16 @@ impl Route {
     /// See [`Self::set_desired`].
     pub fn desired(&self) -> bool {
         self.desired.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the profile is able to do what its files ask for, as far as files decide it. True until said otherwise.
+    pub fn set_whole(&self, whole: bool) {
+        self.whole.store(u8::from(whole), Ordering::Relaxed);
+    }
+
+    /// Whether nothing that the profile's files ask for is missing, and it takes requests.
+    fn is_able(&self) -> bool {
+        self.is_ready() && self.whole.load(Ordering::Relaxed) != 0
     }
 
     /// Drops every idle connection to the worker, on all threads, promptly; those in use now are closed instead of kept when
@@ -232,10 +244,10 @@ impl Table {
         self.routes.insert(route.name().clone(), route);
     }
 
-    /// Profiles that should be serving and are not, sorted.
+    /// Profiles that should be serving and are not, or not with everything that their files ask for, sorted.
     pub fn not_ready(&self) -> Vec<&ProfileName> {
         let mut names: Vec<_> =
-            self.routes.values().filter(|r| r.desired() && !r.is_ready()).map(|r| r.name()).collect();
+            self.routes.values().filter(|r| r.desired() && !r.is_able()).map(|r| r.name()).collect();
         names.sort();
         names
     }

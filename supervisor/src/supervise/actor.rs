@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{FromWorker, Heartbeat, LastError, Prepare, Problem, Report, ToWorker};
+use hermes_protocol::latest::{
+    FromWorker, Heartbeat, LastError, Prepare, Problem, Report, Severity, ToWorker,
+};
 use nix::sys::signal::Signal as UnixSignal;
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -504,6 +506,7 @@ impl Actor {
 
     fn publish(&self) {
         let view = self.view();
+        self.route.set_whole(self.problems.iter().all(|problem| problem.severity != Severity::Platform));
         self.route.set_desired(view.desired_running && view.state != words::DETACHED);
         self.route.set(match self.state.availability(self.now()) {
             state::Availability::Ready => Availability::Open { ready: true },

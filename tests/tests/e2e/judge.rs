@@ -148,10 +148,14 @@ fn n2_a_missing_api_key_has_one_verdict() {
     wait::until_true("the terminal to be told", || gateway.output().contains("API_SERVER_KEY is required"));
     let default = gateway.profile("default");
     assert_eq!(default.state, "degraded", "{default:?}");
-    let admin = gateway.status().gateway.admin.unwrap();
-    let ready = http::request(&admin, "GET", "/ready", &[("Host", "localhost")], b"").unwrap();
-    assert_eq!(ready.status, 503);
-    assert_eq!(ready.json()["degraded"][0], "default");
+    let status = gateway.status().gateway;
+    let admin = status.admin.unwrap();
+    let webhook = gateway.address("webhook");
+    for address in [&admin, &webhook] {
+        let ready = http::request(address, "GET", "/ready", &[("Host", "localhost")], b"").unwrap();
+        assert_eq!(ready.status, 503);
+        assert_eq!(ready.json()["not_ready"][0], "default");
+    }
     let status = command::run(&home, &["status", "--exit-code"]);
     assert_eq!(status.code, Some(4), "{status:#?}");
 }

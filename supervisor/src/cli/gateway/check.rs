@@ -102,7 +102,7 @@ pub(super) fn text(report: &CheckReport, selection: &Selection) -> String {
     }
     let _ = writeln!(text, "  problems: {errors}, warnings: {warnings}");
     if let Some(predecessor) = Predecessor::find(home.path()) {
-        let _ = writeln!(text, "  runs now: {predecessor}; `hermes gateway run --replace` takes over");
+        let _ = writeln!(text, "  runs now: {predecessor}; `{}` takes over", predecessor.take_over());
     } else if let Liveness::Running { record: Some(record) } = instance::probe(home.path()) {
         let _ = writeln!(text, "  it runs already (PID {})", record.pid);
     }
