@@ -14,6 +14,9 @@ pub const STOPPED: u8 = 3;
 pub const DEGRADED: u8 = 4;
 /// No gateway answered and the command needs one.
 pub const UNAVAILABLE: u8 = 69;
+/// The machine did not let it: no space, no memory, no descriptors, no threads, a disk that fails. Passes by itself; a worker
+/// that ends with it is tried again every few seconds.
+pub const MACHINE: u8 = 71;
 /// "Restart me", or: busy now, try again.
 pub const RESTART: u8 = 75;
 /// A configuration error that no retry can fix.

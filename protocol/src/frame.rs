@@ -15,6 +15,13 @@ pub fn codec() -> LengthDelimitedCodec {
         .new_codec()
 }
 
+/// The same for a side that has nothing long to say.
+pub fn codec_up_to(longest: usize) -> LengthDelimitedCodec {
+    let mut codec = codec();
+    codec.set_max_frame_length(longest.min(MAX_FRAME_LEN));
+    codec
+}
+
 /// A frame's head for writers without a runtime. `None` when the payload is too large.
 pub fn head(payload_len: usize) -> Option<[u8; 4]> {
     if payload_len > MAX_FRAME_LEN {

@@ -147,6 +147,7 @@ fn from_worker() -> Vec<FromWorker> {
                 count: 3,
             }),
         },
+        FromWorker::LastWords { reason: "no space left on device".into() },
     ]
 }
 
@@ -197,7 +198,7 @@ macro_rules! named {
 
 named! {
     ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, Quiesce }
-    FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded }
+    FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded, LastWords }
     ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed, Renew, Apply }
     ClientReply { Progress, Gateway, Profile, Done, Refused }
 }
@@ -254,7 +255,7 @@ fn golden_bytes_decode_to_the_same_messages() {
 
 #[test]
 fn garbage_is_refused() {
-    for garbage in [&[][..], &[0xff; 64], &[200], b"HTTP/1.1 200 OK\r\n\r\n", &[6, 0], &[0xfd; 9]] {
+    for garbage in [&[][..], &[0xff; 64], &[200], b"HTTP/1.1 200 OK\r\n\r\n", &[6, 1], &[0xfd; 9]] {
         assert!(decode::<ToWorker>(garbage).is_err(), "{garbage:?}");
         assert!(decode::<FromWorker>(garbage).is_err(), "{garbage:?}");
         assert!(decode::<ClientRequest>(garbage).is_err(), "{garbage:?}");

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
+use hermes_host::{blocking, fault};
 use hermes_protocol::endpoint::RuntimeDir;
 use hermes_protocol::latest::{ClientRequest, OnProfileError, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome, exit};
@@ -52,6 +53,8 @@ pub(crate) use served::unseen;
 const REPLACE_TIME: Duration = Duration::from_mins(2);
 /// After SIGTERM, until SIGKILL, for a gateway that does not answer.
 const REPLACE_TERM: Duration = Duration::from_secs(30);
+/// Threads that look at homes, which may lie on a file system that hangs.
+const BLOCKING_THREADS: usize = 4;
 /// Time between two looks at a lock that somebody else must give up.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -191,6 +194,15 @@ pub enum AppError {
 impl AppError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
+        let of_machine = match self {
+            Self::Bind { error: BindError(failures), .. } => {
+                failures.iter().all(|f| fault::is_of_machine(&f.error))
+            }
+            other => fault::caused_by_machine(other),
+        };
+        if of_machine {
+            return exit::MACHINE;
+        }
         match self {
             Self::Home { .. } | Self::Refused { .. } | Self::Bind { .. } | Self::Admin(_) => exit::CONFIG,
             Self::Setup { source, .. } => lasting(source.kind()),
@@ -349,12 +361,7 @@ fn runtime(choices: Vec<RuntimeDir>) -> Result<Arc<Runtime>, AppError> {
 }
 
 fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .thread_keep_alive(Duration::from_secs(1))
-        .build()
-        .map_err(setup("start", "the runtime"))?;
+    let runtime = blocking::build(BLOCKING_THREADS).map_err(setup("start", "the runtime"))?;
     let result = runtime.block_on(life);
     // A home on a file system that hangs must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));

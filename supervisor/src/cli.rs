@@ -210,6 +210,9 @@ enum GatewayCommand {
         /// Also say whether this program can take a gateway's listeners over: one that does not know this option cannot.
         #[arg(long, hide = true)]
         renewal: bool,
+        /// Only say that this program is a gateway that can take listeners over.
+        #[arg(long, hide = true)]
+        proof: bool,
     },
 }
 
@@ -420,6 +423,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
                 GatewayCommand::Status(args) => {
                     status::run(&args, &call.about(args.whose.name.clone())?, out)
                 }
+                GatewayCommand::Check { proof: true, .. } => gateway::prove(out),
                 GatewayCommand::Check { whose, json, .. } => {
                     gateway::check(json, &target::of(&call.about(whose.name)?)?, out)
                 }

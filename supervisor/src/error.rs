@@ -4,6 +4,7 @@
 
 use std::io;
 
+use hermes_host::fault;
 use hermes_protocol::{ProfileName, exit};
 
 use crate::app::AppError;
@@ -176,6 +177,9 @@ impl HermesError {
             | Self::Predecessor(_)
             | Self::Output(_)
             | Self::NotReached { .. } => exit::FAILURE,
+            // Full disks and the like pass; a service manager shall try again.
+            Self::Instance(e) if fault::caused_by_machine(e) => exit::MACHINE,
+            Self::System { source, .. } if fault::is_of_machine(source) => exit::MACHINE,
             Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => {
                 exit::CONFIG
             }
@@ -248,6 +252,23 @@ impl From<ClientError> for HermesError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 26: a full disk at the lock is no error of configuration; a lock file that is a directory is one.
+    #[test]
+    fn what_passes_by_itself_is_not_78() {
+        let lock = |source| InstanceError::Io { doing: "write", path: "/h/gateway.lock".into(), source };
+        for number in [nix::libc::ENOSPC, nix::libc::EMFILE, nix::libc::ENOMEM, nix::libc::EROFS] {
+            let error = || io::Error::from_raw_os_error(number);
+            assert_eq!(HermesError::from(lock(error())).exit_code(), 71, "{number}");
+            let wrapped = io::Error::new(error().kind(), "in a text");
+            assert_eq!(HermesError::from(lock(wrapped)).exit_code() == 71, number != nix::libc::EMFILE);
+            let source = error();
+            let setup = AppError::Setup { what: "open", object: "/dev/null".to_owned(), source };
+            assert_eq!(HermesError::from(setup).exit_code(), 71, "{number}");
+        }
+        let denied = io::Error::from_raw_os_error(nix::libc::EACCES);
+        assert_eq!(HermesError::from(lock(denied)).exit_code(), 78);
+    }
 
     #[test]
     fn texts_that_scripts_match() {

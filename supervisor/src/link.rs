@@ -1,18 +1,22 @@
 //! The supervisor's half of one worker's control pair: handshake, then frames both ways.
 //!
 //! One task a process. It ends when the connection does, after having told so; what the worker said before it died is still
-//! delivered. Everything is bounded: the handshake's text, the frames, the queues, and the time a write may take.
+//! delivered. Everything is bounded: the handshake's text, the frames, the queues, and the time a write may take. What a worker
+//! may say when is `conduct`'s; the first message that is out of order ends the connection with that as its reason.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hermes_protocol::handshake::{Answer, HandshakeError, OFFER_HEAD, Offer};
 use hermes_protocol::latest::{FromWorker, ToWorker};
+use hermes_protocol::v1::worker::MAX_REPORT_LEN;
 use hermes_protocol::{codec, frame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite};
+
+use crate::supervise::conduct::{Conduct, Violation};
 
 /// A peer that takes longer to take a frame does not read.
 const WRITE_TIME: Duration = Duration::from_secs(5);
@@ -26,8 +30,10 @@ pub(crate) enum LinkError {
     Io(#[from] std::io::Error),
     #[error("the handshake failed")]
     Handshake(#[from] HandshakeError),
-    #[error("a message cannot be read")]
+    #[error("a message cannot be read or written")]
     Codec(#[from] codec::CodecError),
+    #[error(transparent)]
+    Violation(#[from] Violation),
     #[error("the peer does not read")]
     WriteTimeout,
 }
@@ -59,7 +65,9 @@ where
 {
     accept(&mut stream).await?;
     let (reader, writer) = tokio::io::split(stream);
-    let mut reader = FramedRead::with_capacity(reader, frame::codec(), BUFFER);
+    let began = Instant::now();
+    let mut conduct = Conduct::new(Duration::ZERO);
+    let mut reader = FramedRead::with_capacity(reader, frame::codec_up_to(MAX_REPORT_LEN), BUFFER);
     let mut writer = FramedWrite::with_capacity(writer, frame::codec(), BUFFER);
     let mut open = true;
     loop {
@@ -73,7 +81,11 @@ where
             },
             bytes = reader.next() => match bytes {
                 Some(bytes) => {
-                    if incoming.send(wrap(codec::decode(&bytes?)?)).await.is_err() {
+                    let bytes = bytes?;
+                    conduct.length(bytes.len())?;
+                    let message = codec::decode(&bytes);
+                    conduct.said(&message, began.elapsed())?;
+                    if incoming.send(wrap(message?)).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -85,7 +97,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::latest::Heartbeat;
+    use hermes_protocol::latest::{Heartbeat, Report};
     use tokio::net::UnixStream;
 
     use super::*;
@@ -117,11 +129,19 @@ mod tests {
         theirs.read_exact(&mut bytes).await.unwrap();
         assert_eq!(codec::decode::<ToWorker>(&bytes).unwrap(), ToWorker::StopAccepting);
 
-        speak(&mut theirs, &FromWorker::Heartbeat(Heartbeat::default())).await;
-        speak(&mut theirs, &FromWorker::Drained).await;
+        let said = [
+            FromWorker::Report(Report::default()),
+            FromWorker::Ready,
+            FromWorker::Heartbeat(Heartbeat::default()),
+            FromWorker::Drained,
+        ];
+        for message in &said {
+            speak(&mut theirs, message).await;
+        }
         drop(theirs);
-        assert_eq!(from_worker.recv().await, Some(FromWorker::Heartbeat(Heartbeat::default())));
-        assert_eq!(from_worker.recv().await, Some(FromWorker::Drained));
+        for message in said {
+            assert_eq!(from_worker.recv().await, Some(message));
+        }
         assert_eq!(from_worker.recv().await, None);
         link.await.unwrap().unwrap();
     }

@@ -4,6 +4,9 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hermes_protocol::version::PROOF;
 
 /// What the kernel appends to the name of a file that was removed or replaced.
 const GONE: &[u8] = b" (deleted)";
@@ -29,6 +32,20 @@ pub(crate) fn is_same(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Option<bool> 
     Some(id(a.as_ref())? == id(b.as_ref())?)
 }
 
+/// Time a program has to prove that it is a gateway.
+pub(crate) const PROOF_TIME: Duration = Duration::from_secs(10);
+/// What it is asked with.
+pub(crate) const PROOF_ARGUMENTS: [&str; 3] = ["gateway", "check", "--proof"];
+
+/// Whether what a program printed and how it ended prove that it is a gateway; if not, why not.
+pub(crate) fn judge_proof(printed: &[u8], ended_well: bool) -> Result<(), &'static str> {
+    match (printed.trim_ascii_end() == PROOF.as_bytes(), ended_well) {
+        (true, true) => Ok(()),
+        (true, false) => Err("it fails"),
+        (false, _) => Err("it does not say that it is a gateway"),
+    }
+}
+
 /// The parent of a process.
 pub(crate) fn parent(pid: u32) -> Option<u32> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -46,6 +63,17 @@ fn without_mark(link: PathBuf) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 32: only the very line is a proof.
+    #[test]
+    fn a_program_proves_that_it_is_a_gateway() {
+        let line = format!("{PROOF}\n");
+        assert_eq!(judge_proof(line.as_bytes(), true), Ok(()));
+        assert!(judge_proof(line.as_bytes(), false).is_err());
+        for other in ["", "\n", "gateway check --proof\n", "hermes 0.1.0\n", &line.repeat(2)] {
+            assert!(judge_proof(other.as_bytes(), true).is_err(), "{other}");
+        }
+    }
 
     #[test]
     fn parents_are_read_past_odd_command_names() {

@@ -1,7 +1,8 @@
 //! `supervisor.sock`: answers the command line.
 //!
 //! One request a connection: handshake, one frame, answers until a final one, close. Clients are few, checked (same user) and
-//! held to deadlines. Status is answered from the [`Board`] without disturbing anybody; everything else goes to the app.
+//! held to deadlines and lengths. Status is answered from the [`Board`] without disturbing anybody; everything else goes to the
+//! app. Commands that wait for something take half of the places at most, so that however many wait, status is answered.
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,10 @@ use crate::supervise::actor::Chain;
 
 /// Clients at the same time; more wait in the backlog.
 const CLIENTS: usize = 64;
+/// Of those, what may wait for a result.
+const WAITING: usize = CLIENTS / 2;
+/// Longest request: two names.
+const MAX_REQUEST: usize = 4096;
 /// For the handshake and the request.
 const ASK_TIME: Duration = Duration::from_secs(5);
 /// For a client to take a frame.
@@ -53,6 +58,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CLIENTS));
+    let waiting = Arc::new(Semaphore::new(WAITING));
     let processes = Arc::new(Mutex::new(None));
     let mut listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
@@ -82,8 +88,12 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let client =
-            Client { board: board.clone(), requests: requests.clone(), processes: Arc::clone(&processes) };
+        let client = Client {
+            board: board.clone(),
+            requests: requests.clone(),
+            processes: Arc::clone(&processes),
+            waiting: Arc::clone(&waiting),
+        };
         let stop = stop.clone();
         tracker.spawn(async move {
             let answered = tokio::select! {
@@ -102,6 +112,7 @@ struct Client {
     board: Board,
     requests: mpsc::Sender<Request>,
     processes: Arc<Mutex<Option<Processes>>>,
+    waiting: Arc<Semaphore>,
 }
 
 type Wire = Framed<UnixStream, tokio_util::codec::LengthDelimitedCodec>;
@@ -116,7 +127,7 @@ impl Client {
         }
         let asked = tokio::time::timeout(ASK_TIME, async {
             link::accept(&mut stream).await?;
-            let mut wire = Framed::new(stream, frame::codec());
+            let mut wire = Framed::new(stream, frame::codec_up_to(MAX_REQUEST));
             let request = match wire.next().await {
                 Some(bytes) => Some(codec::decode::<ClientRequest>(&bytes?)?),
                 None => None,
@@ -125,6 +136,8 @@ impl Client {
         });
         let Ok(asked) = asked.await else { return Ok(()) };
         let (mut wire, Some(request)) = asked? else { return Ok(()) };
+        // What is answered may be long.
+        wire.codec_mut().set_max_frame_length(frame::MAX_FRAME_LEN);
         match request {
             ClientRequest::Status { profile } => self.status(&mut wire, profile).await,
             what => self.pass_on(&mut wire, what, peer.pid()).await,
@@ -138,7 +151,7 @@ impl Client {
             return send(wire, &unknown(name)).await;
         }
         let (board, processes) = (self.board.clone(), Arc::clone(&self.processes));
-        let collected = tokio::task::spawn_blocking(move || {
+        let collected = hermes_host::blocking::run(move || {
             let mut processes = processes.lock().unwrap_or_else(PoisonError::into_inner);
             let processes = processes.get_or_insert_with(Processes::new);
             collect(&board.snapshot(), profile.as_ref(), processes, Instant::now())
@@ -154,6 +167,12 @@ impl Client {
     }
 
     async fn pass_on(&self, wire: &mut Wire, what: ClientRequest, pid: Option<i32>) -> Result<(), LinkError> {
+        // A stop is always possible.
+        let waiting = (what != ClientRequest::Shutdown).then(|| self.waiting.try_acquire()).transpose();
+        let Ok(_waiting) = waiting else {
+            let hint = Some("try again when some of them are done".to_owned());
+            return send(wire, &refused(exit::RESTART, "too many commands wait for the gateway", hint)).await;
+        };
         let (replies, mut answers) = mpsc::channel(16);
         if self.requests.send(Request { what, pid, replies }).await.is_err() {
             return send(wire, &refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;

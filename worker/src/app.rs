@@ -12,6 +12,7 @@ mod supervised;
 
 use std::time::Duration;
 
+use hermes_host::{blocking, fault};
 use hermes_protocol::latest::{Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName, exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,10 +25,8 @@ use crate::logging::{Logging, Output};
 use crate::process::{self, Environment};
 use crate::store::Store;
 
-/// Threads for work that blocks (status files, name resolution): few, small, and gone after a moment.
-const BLOCKING_THREADS: usize = 4;
-const BLOCKING_STACK: usize = 512 * 1024;
-const BLOCKING_IDLE: Duration = Duration::from_secs(1);
+/// Threads for work that blocks: status files and name resolution.
+const BLOCKING_THREADS: usize = 3;
 /// Longest wait at the end for blocking work that does not come back.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
@@ -99,14 +98,7 @@ pub fn run(args: WorkerArgs) -> u8 {
 
 /// Runs `life` on a runtime of this thread, and flushes the logs whatever came of it.
 fn within(logging: &Logging, life: impl Future<Output = Ended>) -> u8 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(BLOCKING_STACK)
-        .thread_keep_alive(BLOCKING_IDLE)
-        .thread_name("blocking")
-        .build();
-    let code = match runtime {
+    let code = match blocking::build(BLOCKING_THREADS) {
         Ok(runtime) => {
             let Ended(code) = runtime.block_on(with_children(life));
             runtime.shutdown_timeout(LAST_WAIT);
@@ -134,14 +126,20 @@ async fn with_children(life: impl Future<Output = Ended>) -> Ended {
 
 /// Before there is a log, standard error is all there is.
 #[expect(clippy::print_stderr, reason = "there is no log yet, and somebody has to be told")]
-fn refuse(error: &dyn std::error::Error) -> u8 {
+fn refuse(error: &(dyn std::error::Error + 'static)) -> u8 {
+    let code = code_of(error);
     eprintln!("error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
         eprintln!("  caused by: {error}");
         cause = error.source();
     }
-    exit::FAILURE
+    code
+}
+
+/// The exit code of a worker that an error ends.
+fn code_of(error: &(dyn std::error::Error + 'static)) -> u8 {
+    if fault::caused_by_machine(error) { exit::MACHINE } else { exit::FAILURE }
 }
 
 /// One line a problem, at the level it deserves.

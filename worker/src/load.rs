@@ -6,11 +6,13 @@
 
 mod routes;
 
+use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use hermes_host::fault;
 use hermes_protocol::config::judge::{Case, Files, Found, judge};
 use hermes_protocol::config::unsupported::Leftovers;
 use hermes_protocol::config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim};
@@ -31,6 +33,25 @@ pub(crate) struct Profile {
     pub(crate) config: Option<ProfileConfig>,
     /// What the supervisor is told.
     pub(crate) report: Report,
+    /// What the machine did not let be read, so that all this says nothing.
+    pub(crate) hindrance: Option<String>,
+}
+
+/// What the machine did not let be done.
+#[derive(Debug, Default)]
+struct Hindrance(RefCell<Option<String>>);
+
+impl Hindrance {
+    /// Takes note of an error, if it is one of the machine.
+    fn note(&self, doing: &str, path: &Utf8Path, error: &io::Error) {
+        if fault::is_of_machine(error) {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            self.0.borrow_mut().get_or_insert(format!("cannot {doing} `{path}`: {cause}"));
+        }
+    }
 }
 
 /// Reads everything.
@@ -47,11 +68,12 @@ pub(crate) async fn load(
         multiplex: prepare.multiplex,
         listeners: &prepare.listeners,
     };
-    let Loaded { mut config, mut problems } = judge(case, &look(name, home, environment));
+    let hindrance = Hindrance::default();
+    let Loaded { mut config, mut problems } = judge(case, &look(name, home, environment, &hindrance));
     if let Some(webhook) = config.as_mut().and_then(|c| c.webhook.as_mut())
         && prepare.role == Role::Secondary
     {
-        let theirs = routes::of_root(name, home, environment, &mut problems).await;
+        let theirs = routes::of_root(name, home, environment, &mut problems, &hindrance).await;
         for (route, settings) in theirs {
             if webhook.routes.iter().any(|(own, _)| *own == route) {
                 problems.push(routes::shadowed(name, home, &route));
@@ -67,7 +89,9 @@ pub(crate) async fn load(
         gateway: config.gateway.clone(),
         problems: Vec::new(),
     });
-    Profile { config, report: Report { problems, ..report } }
+    let mut report = Report { problems, ..report };
+    report.bound();
+    Profile { config, report, hindrance: hindrance.0.into_inner() }
 }
 
 /// Keyed hashes of exclusive identities: equal in two workers exactly when the identities are, useless without the key.
@@ -88,14 +112,22 @@ fn claims(key: &[u8; 32], raw: &[RawClaim]) -> Vec<Claim> {
 }
 
 /// What there is to be judged.
-fn look(name: &ProfileName, home: &ProfileHome, environment: &Environment) -> Files<Zeroizing<Vec<u8>>> {
-    let read = |path: Utf8PathBuf| Found::of(read_bounded(&path), &path);
+fn look(
+    name: &ProfileName,
+    home: &ProfileHome,
+    environment: &Environment,
+    hindrance: &Hindrance,
+) -> Files<Zeroizing<Vec<u8>>> {
+    let read = |path: Utf8PathBuf| {
+        let read = read_bounded(&path).inspect_err(|error| hindrance.note("read", &path, error));
+        Found::of(read, &path)
+    };
     let pinned_dir = environment.managed_dir.clone();
     Files {
         yaml: read(home.config()),
         env: read(home.env_file()),
         env_mode: fs_err::metadata(home.env_file()).ok().map(|found| found.mode()),
-        home_fault: home_fault(home, name.is_default() && environment.examined),
+        home_fault: home_fault(home, name.is_default() && environment.examined, hindrance),
         pinned_yaml: read(pinned_dir.join("config.yaml")),
         pinned_env: read(pinned_dir.join(".env")),
         pinned_dir,
@@ -195,11 +227,14 @@ fn read_bounded(path: &Utf8Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Why the home cannot hold a database, logs and status. `to_be_made`: a start makes one that is not there.
-fn home_fault(home: &ProfileHome, to_be_made: bool) -> Option<String> {
+fn home_fault(home: &ProfileHome, to_be_made: bool, hindrance: &Hindrance) -> Option<String> {
     match nix::unistd::access(home.path().as_std_path(), nix::unistd::AccessFlags::W_OK) {
         Ok(()) => None,
         Err(nix::errno::Errno::ENOENT) if to_be_made => None,
-        Err(error) => Some(error.desc().to_owned()),
+        Err(error) => {
+            hindrance.note("write in", home.path(), &error.into());
+            Some(error.desc().to_owned())
+        }
     }
 }
 
@@ -222,9 +257,12 @@ mod tests {
     fn only_a_start_makes_a_home() {
         let dir = tempfile::tempdir().unwrap();
         let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
-        assert_eq!(home_fault(&home, false), None);
+        let hindrance = Hindrance::default();
+        assert_eq!(home_fault(&home, false, &hindrance), None);
         let gone = ProfileHome::new(home.path().join("gone"));
-        assert!(home_fault(&gone, false).is_some() && home_fault(&gone, true).is_none());
+        assert!(home_fault(&gone, false, &hindrance).is_some());
+        assert_eq!(home_fault(&gone, true, &hindrance), None);
+        assert_eq!(hindrance.0.into_inner(), None, "whoever removed it was not the machine");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod files;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hermes_host::blocking;
 use hermes_protocol::contract::runtime_status::{InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA};
 use hermes_protocol::latest::LastError;
 use tokio::sync::Notify;
@@ -182,7 +183,7 @@ impl Status {
                 self.0.pulse.door(files.home()).await;
                 let (files, status) = (files.clone(), self.take());
                 // Syncing takes as long as the disk likes: not on the thread that serves.
-                let written = tokio::task::spawn_blocking(move || files.write(&status)).await;
+                let written = blocking::run(move || files.write(&status)).await;
                 earliest = Instant::now() + COUNTS;
                 self.lock().writing = false;
                 self.0.pulse.serve(wanted);
@@ -192,7 +193,10 @@ impl Status {
                     Ok(Err(e)) if !std::mem::replace(&mut failing, true) => {
                         error!(error = &e as &dyn std::error::Error, "status is not written");
                     }
-                    _ => {}
+                    Err(e) if !std::mem::replace(&mut failing, true) => {
+                        error!(error = &e as &dyn std::error::Error, "status is not written");
+                    }
+                    Ok(Err(_)) | Err(_) => {}
                 }
                 continue;
             }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::fault;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::absence::OrAbsent as _;
 use rusqlite::{Connection, ErrorCode};
@@ -104,6 +105,35 @@ impl StoreError {
             None => true,
         }
     }
+
+    /// Whether the machine is to blame: no space, no memory, no descriptors, a disk that fails, a lock that is held.
+    pub(crate) fn is_of_machine(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => fault::is_of_machine(source),
+            Self::Open { path, source } | Self::Write { path, source } => match source.sqlite_error_code() {
+                Some(
+                    ErrorCode::DiskFull
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::FileLockingProtocolFailed,
+                ) => true,
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => is_out_of_reach(path),
+                _ => false,
+            },
+            Self::Foreign { .. } | Self::Closed { .. } => false,
+        }
+    }
+}
+
+/// Whether the files of a database cannot be opened now for a reason that passes. SQLite keeps the system's number to itself.
+fn is_out_of_reach(path: &Utf8Path) -> bool {
+    ["", "-wal", "-shm"].iter().all(|end| {
+        let opened = std::fs::OpenOptions::new().read(true).write(true).open(format!("{path}{end}"));
+        // What is not there SQLite would have made.
+        opened.err().is_none_or(|e| e.kind() == std::io::ErrorKind::NotFound || fault::is_of_machine(&e))
+    })
 }
 
 /// Handle on the writer thread. Cloning shares it; when the last one is dropped the thread finishes its queue and ends.

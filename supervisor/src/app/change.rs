@@ -240,6 +240,9 @@ mod tests {
             start_timeout_ms: 1,
             stuck_after_ms: 1,
             heartbeat_ms: 1,
+            body_timeout_ms: 1,
+            min_body_rate: 1,
+            max_connections_per_address: 1,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::change::Pending;
 use super::claims::{self, Claims};
 use super::reload::Reload;
-use super::renew::Renewal;
+use super::renew::{Proved, Renewal};
 use super::start::Abandoned;
 use super::{AppError, Board, CheckOptions, CheckReport, GatewayOptions, setup};
 use crate::desired::Desired;
@@ -54,6 +54,8 @@ pub(super) enum Happened {
     Reloaded(Reload),
     /// Something that could not be read may be readable now.
     Retry,
+    /// The program on disk has answered, or has not.
+    Proved(Proved),
 }
 
 /// The gateway's own state. Everything here belongs to the main task.
@@ -82,6 +84,8 @@ pub(crate) struct Gateway {
     pub(super) released: BTreeMap<ProfileName, Vec<mpsc::Sender<ClientReply>>>,
     /// Where those commands' ends are told.
     pub(super) hung_up: (mpsc::Sender<ProfileName>, mpsc::Receiver<ProfileName>),
+    /// Where the program on disk, asked whether it is a gateway, is told of.
+    pub(super) proved: (mpsc::Sender<Proved>, mpsc::Receiver<Proved>),
     /// When the primary's generation is ready, the others must be told of what changed.
     pub(super) renew_others: Option<u64>,
     /// What a change of the primary's settings would take away, and nobody has asked for.
@@ -284,6 +288,7 @@ impl Gateway {
             returning: BTreeSet::new(),
             released: BTreeMap::new(),
             hung_up: mpsc::channel(16),
+            proved: mpsc::channel(4),
             renew_others: None,
             pending: Vec::new(),
             consents: 0,
@@ -314,6 +319,7 @@ impl Gateway {
             Some(request) = self.requests.recv() => Happened::Request(request),
             Some(profile) = self.hung_up.1.recv() => Happened::HungUp(profile),
             Some(reload) = self.reloads.1.recv() => Happened::Reloaded(reload),
+            Some(proved) = self.proved.1.recv() => Happened::Proved(proved),
             event = home => Happened::Home(event),
             () = tokio::time::sleep_until(self.retry.into()), if self.desired.is_unknown() => {
                 self.retry = Instant::now() + RETRY;
@@ -352,6 +358,11 @@ impl Gateway {
                 Happened::HungUp(profile) => self.end_release(&profile).await,
                 Happened::Reloaded(reload) => self.go_on_reloading(reload),
                 Happened::Retry => self.retry_desired().await,
+                Happened::Proved(proved) => {
+                    if self.renew(proved).await {
+                        return "asked to";
+                    }
+                }
                 Happened::Request(request) => {
                     if self.on_request(request).await {
                         return "asked to";

@@ -1,6 +1,6 @@
 //! The gateway becomes the program that is on disk now: the same process, the same listening sockets, another image.
 //!
-//! Order: the program on disk is looked at, the request is answered, no more connections are accepted (they wait in the
+//! Order: the program on disk proves that it is a gateway, the request is answered, no more connections are accepted (they wait in the
 //! listeners' backlog), everything is taken down as at a stop, the lock is released, the image is replaced. The new program
 //! finds the sockets by a variable and starts as always. A stop that is asked for on the way is a stop. Should the program on
 //! disk turn out not to be executable at the last moment, the running image is executed again and serves on.
@@ -8,23 +8,31 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use hermes_protocol::latest::ClientReply;
 use hermes_protocol::{env, exit};
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
+use nix::sys::signal::Signal;
+use nix::unistd::{AccessFlags, Pid, access};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;
 use super::requests::{answer, done};
-use crate::program;
 use crate::proxy::Inherited;
 use crate::server::refused;
+use crate::supervise::reap::Children;
+use crate::supervise::state::Exit;
+use crate::{child, program};
 
 /// For requests on connections that were accepted in the last moment.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
+/// Longest answer that is looked at.
+const MAX_PROOF: u64 = 1024;
 /// The running image, whatever became of its file.
 const RUNNING: &str = "/proc/self/exe";
 
@@ -36,8 +44,24 @@ pub(crate) struct Renewal {
 }
 
 impl Gateway {
-    /// Remembers that this process shall become the program on disk, if there is one. True: begin.
-    pub(super) async fn renew(&mut self, waits: bool, replies: &mpsc::Sender<ClientReply>) -> bool {
+    /// Lets the program on disk prove itself, if there is one and this process may become it; [`Self::renew`] goes on.
+    pub(super) async fn prove(&mut self, waits: bool, replies: mpsc::Sender<ClientReply>) {
+        if !self.may_renew(&replies).await {
+            return;
+        }
+        let (proved, children) = (self.proved.0.clone(), self.common.children.clone());
+        self.common.tracker.spawn(async move {
+            let program = match program_on_disk() {
+                Ok(program) => proof(&children, &program).await.map(|()| program),
+                Err(refusal) => Err(refusal),
+            };
+            // A gateway that has ended meanwhile needs no program.
+            let _ = proved.send(Proved { program, waits, replies }).await;
+        });
+    }
+
+    /// Whether it may at all; says why not.
+    async fn may_renew(&self, replies: &mpsc::Sender<ClientReply>) -> bool {
         if !self.repeatable {
             let message = "a gateway of `hermes demo` cannot take up another program";
             let hint = Some("end it and start it again".to_owned());
@@ -49,13 +73,23 @@ impl Gateway {
             answer(replies, refused(exit::RESTART, &message, Some("try again in a moment".to_owned()))).await;
             return false;
         }
-        let program = match program_on_disk() {
+        true
+    }
+
+    /// Remembers that this process shall become the program on disk. True: begin.
+    pub(super) async fn renew(&mut self, proved: Proved) -> bool {
+        let Proved { program, waits, replies } = proved;
+        let replies = &replies;
+        let program = match program {
             Ok(program) => program,
             Err((message, hint)) => {
                 answer(replies, refused(exit::FAILURE, &message, Some(hint.to_owned()))).await;
                 return false;
             }
         };
+        if !self.may_renew(replies).await {
+            return false;
+        }
         if !waits {
             let line = "accepted; it is carried out without waiting for this turn";
             answer(replies, ClientReply::Progress(line.to_owned())).await;
@@ -84,10 +118,57 @@ impl Gateway {
     }
 }
 
+/// What is said where there is nothing to become, and the next step.
+type Refusal = (String, &'static str);
+
+const HINT: &str = "install it again; the running gateway goes on with the program that it was started from";
+
+/// The program on disk has been asked whether it is a gateway.
+pub(super) struct Proved {
+    program: Result<PathBuf, Refusal>,
+    waits: bool,
+    pub(super) replies: mpsc::Sender<ClientReply>,
+}
+
+/// Asks a program whether it is a gateway. Its end is collected like a worker's, with whatever it started.
+async fn proof(children: &Children, program: &Path) -> Result<(), Refusal> {
+    let no = |why: &dyn std::fmt::Display| {
+        let text = format!(
+            "the program `{}` does not prove to be a gateway: {why}; nothing was changed",
+            program.display()
+        );
+        (text, HINT)
+    };
+    let Some(name) = program.to_str() else { return Err(no(&"its path is not UTF-8")) };
+    let mut command = child::command(name);
+    command.args(program::PROOF_ARGUMENTS).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut started = command.spawn().map_err(|error| no(&error))?;
+    let pid = Pid::from_raw(started.id().cast_signed());
+    let exited = children.register(pid);
+    let answered = async {
+        let stdout = started.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let stdout = tokio::net::unix::pipe::Receiver::from_owned_fd(stdout.into())?;
+        let mut printed = Vec::new();
+        stdout.take(MAX_PROOF).read_to_end(&mut printed).await?;
+        Ok::<_, std::io::Error>((printed, exited.await.ok()))
+    };
+    match tokio::time::timeout(program::PROOF_TIME, answered).await {
+        Ok(Ok((printed, exit))) => {
+            program::judge_proof(&printed, exit == Some(Exit::Code(0))).map_err(|why| no(&why))
+        }
+        Ok(Err(error)) => {
+            children.signal(pid, Signal::SIGKILL);
+            Err(no(&error))
+        }
+        Err(_) => {
+            children.signal(pid, Signal::SIGKILL);
+            Err(no(&format!("it did not answer within {} s", program::PROOF_TIME.as_secs())))
+        }
+    }
+}
+
 /// The file that this process was started from, as it is now.
-fn program_on_disk() -> Result<PathBuf, (String, &'static str)> {
-    const HINT: &str =
-        "install it again; the running gateway goes on with the program that it was started from";
+fn program_on_disk() -> Result<PathBuf, Refusal> {
     let program = program::own_path().map_err(|error| {
         (format!("the file of the running program cannot be found ({error})"), "restart the gateway")
     })?;

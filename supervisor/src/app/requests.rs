@@ -76,7 +76,7 @@ impl Gateway {
                     .await;
                 return true;
             }
-            ClientRequest::Renew => return self.renew(waits, &replies).await,
+            ClientRequest::Renew => self.prove(waits, replies).await,
         }
         false
     }
@@ -125,6 +125,10 @@ impl Gateway {
             | Happened::HungUp(_)
             | Happened::Reloaded(_)
             | Happened::Retry => false,
+            Happened::Proved(proved) => {
+                answer(&proved.replies, refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
+                false
+            }
         }
     }
 

@@ -157,7 +157,8 @@ impl Gateway {
                 | Happened::Home(_)
                 | Happened::HungUp(_)
                 | Happened::Reloaded(_)
-                | Happened::Retry => {}
+                | Happened::Retry
+                | Happened::Proved(_) => {}
             }
         }
     }

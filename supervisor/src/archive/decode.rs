@@ -213,9 +213,9 @@ impl Pipelined {
     pub fn new<'scope, 'env, R: Read + Send + 'scope>(
         scope: &'scope std::thread::Scope<'scope, 'env>,
         mut input: R,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (sender, chunks) = sync_channel(QUEUE);
-        scope.spawn(move || {
+        std::thread::Builder::new().spawn_scoped(scope, move || {
             loop {
                 let mut chunk = Vec::with_capacity(CHUNK);
                 let read = input.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
@@ -231,8 +231,8 @@ impl Pipelined {
                     return;
                 }
             }
-        });
-        Self { chunks, chunk: io::Cursor::default(), ended: false }
+        })?;
+        Ok(Self { chunks, chunk: io::Cursor::default(), ended: false })
     }
 }
 

@@ -43,11 +43,17 @@ where
         for _ in 0..threads {
             let (to_worker, from_caller) = sync_channel::<Vec<u8>>(QUEUE);
             let (to_writer, from_worker) = sync_channel::<Block>(QUEUE);
-            scope.spawn(move || work(&from_caller, &to_writer));
+            let thread = std::thread::Builder::new();
+            match thread.spawn_scoped(scope, move || work(&from_caller, &to_writer)) {
+                Ok(_) => {}
+                // Fewer are slower.
+                Err(_) if !inputs.is_empty() => break,
+                Err(e) => return Err(e.into()),
+            }
             inputs.push(to_worker);
             outputs.push(from_worker);
         }
-        let writer = scope.spawn(move || collect(output, &outputs));
+        let writer = std::thread::Builder::new().spawn_scoped(scope, move || collect(output, &outputs))?;
         let mut cutter = Cutter { buffer: Vec::with_capacity(BLOCK), inputs, next: 0 };
         let done = body(&mut cutter);
         let cut = done.is_ok().then(|| cutter.send());

@@ -135,12 +135,17 @@ pub(crate) fn look_at_all(
         let parts: Vec<_> = names
             .chunks(part)
             .map(|names| {
-                scope.spawn(move || {
-                    names.iter().map(|name| look(root, name, running, aliases)).collect::<Vec<_>>()
-                })
+                let work =
+                    move || names.iter().map(|name| look(root, name, running, aliases)).collect::<Vec<_>>();
+                // Without a thread it is done here.
+                std::thread::Builder::new().spawn_scoped(scope, work).map_err(|_| work)
             })
             .collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+        let done = parts.into_iter().map(|part| match part {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            Err(work) => work(),
+        });
+        done.flatten().collect()
     })
 }
 

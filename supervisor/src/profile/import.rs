@@ -70,7 +70,7 @@ pub(crate) fn import(
     let mut unpacking =
         Unpacking { plan, into: None, root: None, entries: 0, dropped: BTreeMap::new(), progress };
     let read = std::thread::scope(|scope| {
-        let stream = Pipelined::new(scope, decoded);
+        let stream = Pipelined::new(scope, decoded).map_err(ProfileError::io("read", plan.archive))?;
         archive::read(stream, Limits::IMPORT, &mut |member, summary, content| {
             unpacking.member(member, summary, content)
         })

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use hermes_protocol::contract::gateway_status::state as words;
 use hermes_protocol::latest::{
@@ -88,6 +88,7 @@ enum Input {
     },
     LinkClosed {
         generation: u64,
+        broken: Option<String>,
     },
     Exited {
         generation: u64,
@@ -159,14 +160,12 @@ impl Actor {
         loop {
             let due = self.state.next_deadline(self.now()).map(|at| self.common.started + at);
             tokio::select! {
-                // What workers said is read before their silence is judged.
+                // A worker that talks without end keeps nobody from being heard, and what workers said is read before their
+                // silence is judged.
                 biased;
-                Some(input) = inputs.recv() => self.on_input(input),
                 Some(command) = commands.recv() => self.on_command(command),
-                () = until(due) => {
-                    let late = due.map_or(Duration::ZERO, |due| due.elapsed());
-                    self.apply(Event::Tick { late });
-                }
+                Some(input) = inputs.recv() => self.on_input(input),
+                () = until(due) => self.apply(Event::Tick),
             }
             if self.state.is_over() {
                 break;
@@ -228,7 +227,11 @@ impl Actor {
                 }
             }
             Input::Said { generation, message } => self.on_message(generation, *message),
-            Input::LinkClosed { generation } => self.apply(Event::LinkClosed { generation }),
+            Input::LinkClosed { generation, broken: None } => self.apply(Event::LinkClosed { generation }),
+            Input::LinkClosed { generation, broken: Some(rule) } => {
+                tracing::warn!(generation, "the worker breaks the rules of the control connection: {rule}");
+                self.apply(Event::Broke { generation, rule });
+            }
             Input::Exited { generation, exit, said } => {
                 self.links.remove(&generation);
                 if let Some(reason) = said {
@@ -293,6 +296,7 @@ impl Actor {
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
             FromWorker::Drained => tracing::debug!(generation, "drained"),
+            FromWorker::LastWords { reason } => self.apply(Event::LastWords { generation, reason }),
             FromWorker::Degraded { platforms, reason, last_error } => {
                 let condition = Condition { platforms, reason, last_error };
                 let why = condition.describe();
@@ -463,7 +467,8 @@ impl Actor {
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
         self.links.insert(generation, Link { pid, reported: None, outgoing });
-        let process = Process { generation, pid, home: self.setup.home.clone(), exited, permit };
+        let (home, memory) = (self.setup.home.clone(), Arc::clone(&self.common.memory));
+        let process = Process { generation, pid, home, exited, permit, memory };
         let keeping = keep(process, ours, messages, self.inputs.clone());
         self.common.tracker.spawn(keeping.in_current_span());
         Ok(pid)

@@ -16,10 +16,8 @@ pub(crate) const ACCEPT_GRACE: Duration = Duration::from_secs(2);
 pub(crate) const DRAIN_SLACK: Duration = Duration::from_secs(3);
 /// After the control connection ended, until the process behind it is killed.
 pub(crate) const LOST_GRACE: Duration = Duration::from_secs(1);
-/// After a report, until the app has decided about it. The first one waits for those of everybody, however many there are.
+/// After the report, until the gateway has decided about it. It may have to wait for a thousand others.
 pub(crate) const DECISION: Duration = Duration::from_mins(5);
-/// A timer this late means that we were asleep ourselves, so nobody else's silence counts.
-pub(crate) const OVERSLEPT: Duration = Duration::from_secs(1);
 /// A worker that serves this long has forgotten its earlier deaths.
 pub(crate) const STABLE: Duration = Duration::from_secs(60);
 /// A process that asks to be restarted sooner than this after its start is counted as a death, or it could spin.
@@ -29,9 +27,55 @@ pub(crate) const RESTART_FLOOR: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Second delay of a worker that dies while it serves: the start works, so the gap is what matters.
 const FIRST_DELAY_SERVED: Duration = Duration::from_millis(20);
+/// Second delay of a worker that the machine does not let run, and the longest: the cause passes by itself, and soon or late
+/// nobody knows.
+const HINDERED_FIRST: Duration = Duration::from_millis(500);
+const HINDERED_LONGEST: Duration = Duration::from_secs(5);
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
 const LOOP_WINDOW: Duration = Duration::from_mins(2);
 const LOOP_DEATHS: usize = 5;
+
+/// A timer this late means that we were held up ourselves (stopped, starved, frozen), so nobody else's silence counts.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+/// In how many parts a deadline is waited for.
+const PARTS: u32 = 5;
+
+/// A wait for somebody else, in time in which this supervisor itself ran.
+///
+/// It is waited in parts, and what waits to be read is read after each. However long the supervisor is held up, that costs one
+/// part at most: a timer that fires late is noticed and its part waited again, and one that lay within the pause and fired in
+/// time was only one of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    part: Duration,
+    left: u32,
+    due: At,
+}
+
+impl Patience {
+    pub(crate) fn new(total: Duration, now: At) -> Self {
+        let part = total / PARTS;
+        Self { part, left: PARTS, due: now + part }
+    }
+
+    /// The end of the part.
+    pub(crate) fn due(self) -> At {
+        self.due
+    }
+
+    /// What is left after the part that ends now; `None` when it was the last.
+    pub(crate) fn spent(self, now: At) -> Option<Self> {
+        let counts = now.saturating_sub(self.due) < OVERSLEPT;
+        let left = self.left - u32::from(counts);
+        (left > 0).then_some(Self { left, due: now + self.part, ..self })
+    }
+
+    /// The same, but `total` at most from now on.
+    pub(crate) fn at_most(self, total: Duration, now: At) -> Self {
+        let rest = self.due.saturating_sub(now) + self.part * (self.left - 1);
+        if rest > total { Self::new(total, now) } else { self }
+    }
+}
 
 /// The settings that bound one worker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +165,12 @@ impl Deaths {
     }
 }
 
+/// How long to wait before the next try after the machine did not let a worker run so many times in a row.
+pub(crate) fn hindered(in_a_row: u32, seed: u64) -> Duration {
+    let doubled = HINDERED_FIRST.saturating_mul(1 << in_a_row.saturating_sub(1).min(8));
+    jitter(doubled.min(HINDERED_LONGEST), seed).min(HINDERED_LONGEST)
+}
+
 /// Up to a fifth more or less, so that many workers that died together do not start together.
 fn jitter(delay: Duration, seed: u64) -> Duration {
     // SplitMix64: any fixed mixing will do, the seed is already random.
@@ -159,6 +209,37 @@ mod tests {
         let patient = Limits { stuck: secs(60), ..limits };
         assert_eq!(stuck_task(&[task("store", 59_999)], &patient), None);
         assert!(stuck_task(&[task("store", 60_000)], &patient).is_some());
+    }
+
+    /// 30: a wait takes its time, and a pause of the supervisor, wherever it begins and however long it is, costs a part at most.
+    #[test]
+    fn a_pause_of_the_supervisor_is_nobodys_silence() {
+        let total = secs(10);
+        let wait = |pause_at: Duration, pause: Duration| {
+            let (mut patience, mut now, mut paused) = (Patience::new(total, secs(100)), secs(100), false);
+            loop {
+                now = now.max(patience.due());
+                if !paused && now >= secs(100) + pause_at {
+                    paused = true;
+                    now = now.max(secs(100) + pause_at + pause);
+                }
+                match patience.spent(now) {
+                    Some(next) => patience = next,
+                    None => return now.saturating_sub(secs(100)),
+                }
+            }
+        };
+        assert_eq!(wait(secs(1000), secs(0)), total);
+        for at in 0..100 {
+            for pause in [100, 900, 1500, 2500, 9500, 10_000, 10_500, 60_000] {
+                let (at, pause) = (Duration::from_millis(at * 100), Duration::from_millis(pause));
+                let ran = wait(at, pause).saturating_sub(pause);
+                assert!(ran + total / PARTS + OVERSLEPT >= total, "{at:?} {pause:?}: {ran:?}");
+            }
+        }
+        let soon = Patience::new(total, secs(0)).at_most(secs(1), secs(3));
+        assert_eq!(soon, Patience::new(secs(1), secs(3)));
+        assert_eq!(soon.at_most(secs(5), secs(3)), soon);
     }
 
     #[test]

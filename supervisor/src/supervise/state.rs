@@ -3,12 +3,12 @@
 //! `desired` is what somebody asked for, [`State::observed`] what is; the two are never mixed. Up to three kinds of process
 //! exist at a time: `current` (starting, serving, or being killed because it is stuck), `next` (a newer generation of a swap,
 //! not ready yet) and `retiring` (older generations that finish). Only `current` can serve, so two generations are never
-//! published. Every process has a deadline in every phase that somebody else should end; [`State::next_deadline`] is when to
-//! send the next [`Event::Tick`].
+//! published. Every process has a deadline in every phase that somebody else should end, in time in which this supervisor ran
+//! ([`Patience`]); [`State::next_deadline`] is when to send the next [`Event::Tick`].
 
 use std::time::Duration;
 
-use super::policy::{At, Deaths, Limits};
+use super::policy::{At, Deaths, Limits, Patience};
 use hermes_protocol::contract::gateway_status::state as words;
 
 mod machine;
@@ -59,12 +59,14 @@ pub(crate) enum Event {
     AcceptStopped { generation: u64 },
     /// The control connection ended.
     LinkClosed { generation: u64 },
+    /// It broke this rule of the control connection, which was given up.
+    Broke { generation: u64, rule: String },
     /// What it had written down as the reason of its end.
     LastWords { generation: u64, reason: String },
     /// The process is gone.
     Exited { generation: u64, exit: Exit },
-    /// Time passed; the timer fired this much too late.
-    Tick { late: Duration },
+    /// Time passed.
+    Tick,
     /// The gateway's stop has reached this phase.
     Escalate(Signal),
     /// New settings.
@@ -83,12 +85,22 @@ pub(crate) struct Why {
 pub(crate) enum Exit {
     Code(i32),
     Signal(i32),
+    /// Killed by the kernel, it seems, for want of memory.
+    OutOfMemory,
+}
+
+impl Exit {
+    /// Whether the machine is to blame, so that it is neither the worker's nor its files' fault.
+    fn is_of_machine(self) -> bool {
+        self == Self::OutOfMemory || self == Self::Code(i32::from(hermes_protocol::exit::MACHINE))
+    }
 }
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit {code}"),
+            Self::OutOfMemory => write!(f, "signal 9 (SIGKILL), it seems for want of memory"),
             Self::Signal(signal) => match nix::sys::signal::Signal::try_from(*signal) {
                 Ok(name) => write!(f, "signal {signal} ({name})"),
                 Err(_) => write!(f, "signal {signal}"),
@@ -143,7 +155,7 @@ pub(crate) struct Child {
     pub(crate) generation: u64,
     pub(crate) pid: Option<u32>,
     pub(crate) phase: Phase,
-    deadline: Option<At>,
+    patience: Option<Patience>,
     spawned: At,
     ready: Option<At>,
     degraded: bool,
@@ -206,7 +218,11 @@ pub(crate) struct State {
     retiring: Vec<Child>,
     /// A swap was asked for while it could not be begun.
     again: bool,
+    /// When to try a swap again that the machine did not let happen.
+    swap_at: Option<At>,
     deaths: Deaths,
+    /// How many times in a row the machine did not let a worker run.
+    hindered: u32,
     limits: Limits,
     seed: u64,
     started: u64,
@@ -230,7 +246,9 @@ impl State {
             next: None,
             retiring: Vec::new(),
             again: false,
+            swap_at: None,
             deaths: Deaths::default(),
+            hindered: 0,
             limits,
             seed,
             started: 0,
@@ -313,7 +331,13 @@ impl State {
         let retry = self.retry_at();
         // The proxy starts to hold requests a while before the start.
         let hold = retry.map(|due| due.saturating_sub(self.limits.hold)).filter(|at| *at > now);
-        self.children().filter_map(|child| child.deadline).chain(retry).chain(hold).min()
+        self.children()
+            .filter_map(|child| child.patience)
+            .map(Patience::due)
+            .chain(retry)
+            .chain(hold)
+            .chain(self.swap_at)
+            .min()
     }
 
     /// Every process there is.

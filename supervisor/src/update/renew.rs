@@ -97,6 +97,9 @@ fn check(
     program: &Utf8Path,
     watcher: &mut Watcher<'_>,
 ) -> Result<bool, HermesError> {
+    if !prove(gateway, program)? {
+        return Ok(false);
+    }
     (watcher.progress)("the new program checks the files of every profile");
     let mut command = child::command_passing(program.as_str(), &[hermes_protocol::env::MULTIPLEX]);
     command.args(["gateway", "check", "--renewal"]).env("HERMES_HOME", root.path().as_str());
@@ -128,6 +131,28 @@ fn check(
             "`{program} gateway check{flag}` says it again; then `hermes gateway restart{flag}` brings the gateway to it"
         )),
     })
+}
+
+/// Lets the program on disk prove that it is a gateway, before it has time for anything. False: it is one that cannot take the
+/// listeners over.
+fn prove(gateway: &Running, program: &Utf8Path) -> Result<bool, HermesError> {
+    let mut command = child::command(program.as_str());
+    command.args(program::PROOF_ARGUMENTS);
+    let why = match child::run(command, program::PROOF_TIME) {
+        Ok(output) if output.status.code() == Some(exit::USAGE.into()) => return Ok(false),
+        Ok(output) => match program::judge_proof(&output.stdout, output.status.success()) {
+            Ok(()) => return Ok(true),
+            Err(why) => format!("{why}: {}{}", output.status, text(&output)),
+        },
+        Err(error) => error.to_string(),
+    };
+    Err(known(
+        format!(
+            "`{program}` is no gateway that could be taken up ({why}); the gateway (PID {}) goes on with the program before",
+            gateway.pid
+        ),
+        format!("install hermes there again; then `hermes gateway restart{}`", gateway.flag()),
+    ))
 }
 
 /// What a program printed, below each other, as part of a message.

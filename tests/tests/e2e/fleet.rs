@@ -102,3 +102,62 @@ fn h10_children_of_the_shell_that_became_the_gateway_are_left_alone() {
     process::signal(child.id(), Signal::SIGTERM);
     assert!(child.wait().unwrap().success());
 }
+
+/// 30: a supervisor that is stopped for longer than a worker may be silent kills none of them when it goes on.
+#[test]
+fn h30_a_paused_supervisor_kills_no_healthy_worker() {
+    let home = Home::with_config(&Home::config("true", "  stuck_after_ms: 2000\n  heartbeat_ms: 200\n"));
+    home.profile("coder").profile("ops");
+    let gateway = Gateway::start(&home);
+    let names = ["default", "coder", "ops"];
+    let before = names.map(|name| gateway.worker(name));
+    for pause in [1900, 2100, 5000] {
+        gateway.signal(Signal::SIGSTOP);
+        wait::pass(std::time::Duration::from_millis(pause));
+        gateway.signal(Signal::SIGCONT);
+        // Longer than a silence that would be judged.
+        wait::pass(std::time::Duration::from_millis(2500));
+        assert_eq!(names.map(|name| gateway.worker(name)), before, "after {pause} ms");
+    }
+    // One that really is silent is still found.
+    process::signal(before[1], Signal::SIGSTOP);
+    wait::until_true("the silent one to be replaced", || {
+        let coder = gateway.profile("coder");
+        coder.ready && coder.pid != Some(before[1])
+    });
+    assert!(gateway.profile("coder").last_exit.is_some_and(|exit| exit.starts_with("stuck")));
+}
+
+/// 26: while there are no descriptors a worker that died is tried again every few seconds, for as long as it takes, and soon
+/// afterwards it serves; nobody calls that a crash loop.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the limit of another process is changed by a program of the system"
+)]
+fn h26_without_descriptors_a_worker_is_tried_again_until_there_are_some() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let pid = gateway.pid();
+    let limit = |soft: &str| {
+        let mut command = std::process::Command::new("prlimit");
+        let status = command.args([&format!("--pid={pid}"), &format!("--nofile={soft}:")]).status().unwrap();
+        assert!(status.success());
+    };
+    let before = gateway.worker("coder");
+    // No new one at all; those that are open stay.
+    limit("8");
+    process::signal(before, Signal::SIGKILL);
+    let hindered = wait::until("the reason to be shown", || {
+        let text = home.read("default", "logs/supervisor.log").unwrap_or_default();
+        text.matches("the machine does not let it run").count().checked_sub(6)
+    });
+    assert_eq!(hindered, 0);
+    limit("4096");
+    gateway.wait_ready("coder");
+    let coder = gateway.profile("coder");
+    assert!(coder.pid != Some(before) && coder.restarts == 1, "{coder:?}");
+    let log = home.read("default", "logs/supervisor.log").unwrap();
+    assert!(!log.contains("crash_loop"), "{log}");
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hermes_protocol::handshake::{ANSWER_HEAD, Answer, Offer};
 use hermes_protocol::latest::{ClientReply, ClientRequest};
-use hermes_protocol::{codec, frame};
+use hermes_protocol::{codec, frame, version};
 use hermes_tests::gateway::{self, both, hermes_at};
 use hermes_tests::{Gateway, Home, home, http, process, sign, wait};
 use nix::sys::signal::Signal;
@@ -304,11 +304,45 @@ fn a_program_that_is_gone_or_no_program_is_refused() {
     refusal("cannot be executed (Permission denied)");
     let output = gateway::run(&home, &["gateway", "restart"]);
     assert_eq!(output.status.code(), Some(1), "{}", both(&output));
-    assert!(both(&output).contains("would not start the gateway"), "{}", both(&output));
+    assert!(both(&output).contains("is no gateway that could be taken up"), "{}", both(&output));
     fs_err::remove_file(installed.program()).unwrap();
     fs_err::create_dir(installed.program()).unwrap();
     refusal("is not a file");
     assert_eq!((image(pid), gateway.worker("default")), (runs, worker), "nothing was changed");
+}
+
+/// 32: a program that is executable and no gateway takes nobody's place, whether the command asks for it or somebody else; one
+/// that hangs has ten seconds.
+#[test]
+fn h32_a_program_that_is_no_gateway_is_refused() {
+    let home = Home::new();
+    let installed = Installed::new();
+    let gateway = Gateway::start_at(&installed.program(), &home);
+    let (pid, worker, runs) = (gateway.pid(), gateway.worker("default"), image(gateway.pid()));
+    let hangs = home.user().join("hangs");
+    for text in [
+        "#!/bin/true\n",
+        "#!/bin/sh\necho hermes-gateway \"$@\"\n",
+        &format!("#!/bin/sh\necho $$ >> {hangs}\nexec sleep 600\n"),
+    ] {
+        installed.replace_by(text, 0o755);
+        let asked = Instant::now();
+        let Some(ClientReply::Refused { code: 1, message, .. }) = ask(&gateway, &ClientRequest::Renew) else {
+            panic!("it must be refused: {text}")
+        };
+        assert!(message.contains("does not prove to be a gateway"), "{message}");
+        let output = gateway::run(&home, &["gateway", "restart"]);
+        assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+        assert!(both(&output).contains("is no gateway that could be taken up"), "{}", both(&output));
+        assert!(asked.elapsed() < Duration::from_secs(60), "{text}");
+        assert_eq!((image(pid), gateway.worker("default")), (runs, worker), "nothing was changed");
+    }
+    for hung in fs_err::read_to_string(hangs).unwrap().lines() {
+        wait::until_true("the one that hangs to be ended", || !process::is_alive(hung.parse().unwrap()));
+    }
+    installed.replace();
+    let output = installed.run(&home, &["gateway", "restart"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
 }
 
 #[test]
@@ -318,7 +352,11 @@ fn a_program_that_would_not_start_changes_nothing() {
     let gateway = Gateway::start_at(&installed.program(), &home);
     let (pid, worker) = (gateway.pid(), gateway.worker("default"));
     let runs = image(pid);
-    installed.replace_by("#!/bin/sh\necho \"$*: no such key\" >&2\nexit 1\n", 0o755);
+    // One that is a gateway, and finds something in the files.
+    let proof = version::PROOF;
+    let found =
+        format!("#!/bin/sh\n[ $3 = --proof ] && exec echo '{proof}'\necho \"$*: no such key\" >&2\nexit 1\n");
+    installed.replace_by(&found, 0o755);
     let output = gateway::run(&home, &["gateway", "restart"]);
     let text = both(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -368,8 +406,13 @@ fn where_the_new_program_cannot_be_executed_the_one_before_goes_on() {
         }
         assert_eq!(now, before, "descriptors are left over");
     };
-    // No header that the system knows: it looks like a program until it is executed. A shell must not read it either.
-    installed.replace_by("touch should-not-be\n", 0o755);
+    // It proves to be a gateway, and has become something without a header that the system knows when it is executed. A shell must
+    // not read that.
+    let no_program = installed.dir.path().join("no-program");
+    fs_err::write(&no_program, "touch should-not-be\n").unwrap();
+    fs_err::set_permissions(&no_program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let becomes = format!("#!/bin/sh\nmv {} \"$0\"\nexec echo '{}'\n", no_program.display(), version::PROOF);
+    installed.replace_by(&becomes, 0o755);
     assert!(matches!(ask(&gateway, &ClientRequest::Renew), Some(ClientReply::Done(_))));
     wait::until_true("another worker", || {
         let now = gateway.status();

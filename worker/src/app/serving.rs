@@ -97,10 +97,11 @@ pub(super) enum StartError {
 }
 
 impl StartError {
-    /// 78 where no retry can help, 1 where it may.
+    /// 78 where no retry can help, 71 where the machine is to blame, 1 otherwise.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::Foreign { .. }) => exit::CONFIG,
+            Self::Store(error) if error.is_of_machine() => exit::MACHINE,
             Self::Store(_) => exit::FAILURE,
         }
     }

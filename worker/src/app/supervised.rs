@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::serving::{Condition, Parts, Reporter, Serving, impediment};
-use super::{Ended, Signals, Who, log_problems};
+use super::{Ended, Signals, Who, code_of, log_problems};
 use crate::control::{Control, ControlError};
 use crate::http::Listener;
 use crate::load;
@@ -41,7 +41,7 @@ pub(super) async fn run(
                 Ended(exit::OK)
             } else {
                 error!(error = &e as &dyn std::error::Error, "the worker ends");
-                Ended(exit::FAILURE)
+                Ended(code_of(&e))
             }
         }
     }
@@ -79,6 +79,11 @@ async fn live(
         logging.redact(config);
     }
     log_problems(&loaded.report.problems);
+    if let Some(reason) = loaded.hindrance {
+        // Nothing can be said about files that could not be read.
+        last_words(&mut control, reason).await;
+        return Ok(Ended(exit::MACHINE));
+    }
     let reason = impediment(&loaded.report.problems);
     control.send(&FromWorker::Report(loaded.report)).await?;
 
@@ -125,6 +130,7 @@ async fn live(
         Err(e) => {
             error!(error = &e as &dyn std::error::Error, "the profile cannot be served");
             let code = e.exit_code();
+            last_words(&mut control, chain(&e)).await;
             reporter.finish(State::StartupFailed, Some(&chain(&e))).await;
             return Ok(Ended(code));
         }
@@ -139,6 +145,12 @@ async fn live(
         let _ = duty.control.send(&FromWorker::Drained).await;
     }
     Ok(ended)
+}
+
+/// Tells why this process ends. On a full disk nothing else would.
+async fn last_words(control: &mut Control, reason: String) {
+    // The supervisor may be gone; then nobody has to know.
+    let _ = control.send(&FromWorker::LastWords { reason }).await;
 }
 
 /// An error with its causes on one line.

@@ -16,7 +16,7 @@ use hermes_protocol::{ProfileHome, ProfileName, env, exit};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
-use super::read_bounded;
+use super::{Hindrance, read_bounded};
 use crate::children::{self, Owned};
 use crate::process::Environment;
 
@@ -49,6 +49,7 @@ pub(super) async fn of_root(
     home: &ProfileHome,
     environment: &Environment,
     problems: &mut Vec<Problem>,
+    hindrance: &Hindrance,
 ) -> Vec<(String, Route)> {
     let Some(root) = root_of(home) else { return Vec::new() };
     let file = ProfileHome::new(root).config();
@@ -57,6 +58,7 @@ pub(super) async fn of_root(
         Ok(_) => {}
         Err(e) if is_absence(&e) => return Vec::new(),
         Err(e) => {
+            hindrance.note("read", &file, &e);
             let message = format!(
                 "whether this file has routes with `profile: {name}` is not known: it cannot be read: {e}"
             );
@@ -71,6 +73,9 @@ pub(super) async fn of_root(
             answer.routes
         }
         Err(e) => {
+            if let ChildError::Start(error) = &e {
+                hindrance.note("read the routes in", &file, error);
+            }
             let message = format!("routes with `profile: {name}` in this file are not served: {e}");
             problems.push(problem(
                 Severity::Platform,

@@ -1,6 +1,6 @@
 //! One task a process: carries its messages, and tells when the connection and when the process ended.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hermes_protocol::latest::ToWorker;
@@ -8,9 +8,10 @@ use hermes_protocol::{ProfileHome, exit};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::super::memory::OomKills;
 use super::super::state::Exit;
 use super::{Chain, Input};
-use crate::link;
+use crate::link::{self, LinkError};
 use crate::status::collect;
 
 /// How long a starting process keeps others from starting.
@@ -25,6 +26,7 @@ pub(super) struct Process {
     pub(super) home: ProfileHome,
     pub(super) exited: oneshot::Receiver<Exit>,
     pub(super) permit: OwnedSemaphorePermit,
+    pub(super) memory: Arc<OomKills>,
 }
 
 /// Keeps one process: carries its messages, and tells when the connection and when the process ended.
@@ -34,7 +36,7 @@ pub(super) async fn keep(
     outgoing: mpsc::Receiver<Box<ToWorker>>,
     inputs: mpsc::Sender<Input>,
 ) {
-    let Process { generation, pid, home, mut exited, permit } = process;
+    let Process { generation, pid, home, mut exited, permit, memory } = process;
     // Others may start once this one has spoken, or has had its time.
     let permit = Mutex::new(Some(permit));
     let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -50,10 +52,11 @@ pub(super) async fn keep(
             biased;
             result = &mut linked => {
                 release();
+                let broken = result.as_ref().err().and_then(broken);
                 if let Err(error) = &result {
                     tracing::debug!(generation, error = %Chain(error), "the control connection ended");
                 }
-                let _ = inputs.send(Input::LinkClosed { generation }).await;
+                let _ = inputs.send(Input::LinkClosed { generation, broken }).await;
                 break exited.await;
             }
             exit = &mut exited => {
@@ -70,8 +73,24 @@ pub(super) async fn keep(
         tracing::error!(generation, "the end of the process was not reported");
         Exit::Signal(0)
     });
+    let exit = match exit {
+        Exit::Signal(nix::libc::SIGKILL) if memory.has_grown() => Exit::OutOfMemory,
+        exit => exit,
+    };
     let said = last_words(exit, home, pid).await;
     let _ = inputs.send(Input::Exited { generation, exit, said }).await;
+}
+
+/// What a worker is ended for that does not keep to the protocol. A connection that merely ended is no such thing.
+fn broken(error: &LinkError) -> Option<String> {
+    match error {
+        LinkError::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => None,
+        // Longer than anything it may say; the frame was not read.
+        LinkError::Io(_) => Some("it sent a message that is too long".to_owned()),
+        LinkError::Violation(violation) => Some(violation.to_string()),
+        LinkError::Handshake(_) | LinkError::Codec(_) => Some(Chain(error).to_string()),
+        LinkError::WriteTimeout => Some("it does not read what it is told".to_owned()),
+    }
 }
 
 /// What a process that failed wrote down as its reason.
@@ -79,7 +98,7 @@ async fn last_words(exit: Exit, home: ProfileHome, pid: Pid) -> Option<String> {
     if !matches!(exit, Exit::Code(code) if code != i32::from(exit::OK) && code != i32::from(exit::RESTART)) {
         return None;
     }
-    let read = tokio::task::spawn_blocking(move || collect::read_status(&home));
+    let read = hermes_host::blocking::run(move || collect::read_status(&home));
     let status = tokio::time::timeout(LAST_WORDS, read).await.ok()?.ok()??;
     let own = status.pid.and_then(|pid| i32::try_from(pid).ok()) == Some(pid.as_raw());
     let ended = matches!(status.gateway_state.as_deref(), Some("startup_failed" | "stopped"));

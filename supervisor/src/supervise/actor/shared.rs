@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::WorkerView;
 use super::super::env::Environment;
+use super::super::memory::OomKills;
 use super::super::policy::Limits;
 use super::super::reap::Children;
 use super::super::spawn::Spawner;
@@ -28,6 +29,7 @@ pub(crate) struct Common {
     /// Bounds how many processes start at once, so that a herd does not slow every single one down.
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) claim_key: [u8; 32],
+    pub(crate) memory: Arc<OomKills>,
     pub(crate) fleet: mpsc::Sender<FleetEvent>,
     /// Where sockets have their names.
     pub(crate) runtime: Arc<Runtime>,
@@ -59,6 +61,7 @@ impl Common {
             spawner,
             gate: Arc::new(Semaphore::new(starting)),
             claim_key,
+            memory: Arc::new(OomKills::new()),
             fleet,
             runtime,
             terms: Mutex::new(terms),

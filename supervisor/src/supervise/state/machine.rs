@@ -5,7 +5,7 @@ use std::time::Duration;
 use hermes_protocol::exit;
 
 use super::super::policy::{
-    ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, OVERSLEPT, RESTART_FLOOR, TERM_GRACE,
+    self, ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, Patience, RESTART_FLOOR, TERM_GRACE,
 };
 use super::{Action, Child, Event, Exit, Held, Phase, Rest, Signal, State, Why};
 
@@ -63,11 +63,11 @@ impl Machine {
             Event::Limits(limits) => {
                 self.s.limits = limits;
                 if let Some(child) = self.s.current.as_mut().filter(|child| child.phase == Phase::Serving) {
-                    child.deadline = Some(self.now + limits.stuck);
+                    child.patience = Some(Patience::new(limits.stuck, self.now));
                 }
             }
             Event::Escalate(signal) => self.escalate(signal),
-            Event::Tick { late } => self.tick(late),
+            Event::Tick => self.tick(),
             Event::Stuck { generation, reason } => {
                 if self.child(generation).is_some_and(|child| child.phase == Phase::Serving) {
                     self.condemn(generation, Some(reason));
@@ -89,7 +89,7 @@ impl Machine {
                     if child.phase == Phase::Spawned {
                         // It may have waited for its turn.
                         child.spawned = now;
-                        child.deadline = Some(now + limits.start);
+                        child.patience = Some(Patience::new(limits.start, now));
                     }
                 }
             }
@@ -97,26 +97,26 @@ impl Machine {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Spawned) {
                     child.phase = Phase::Reported;
                     // Until the decision the delay is ours, not the worker's; but it ends.
-                    child.deadline = Some(now + DECISION);
+                    child.patience = Some(Patience::new(DECISION, now));
                     child.report = worst;
                 }
             }
             Event::Admitted { generation } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
                     child.phase = Phase::Admitted;
-                    child.deadline = Some(now + limits.start);
+                    child.patience = Some(Patience::new(limits.start, now));
                 }
             }
             Event::Undecided { generation } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
-                    child.deadline = Some(now);
-                    self.overdue(generation, Duration::ZERO);
+                    child.patience = None;
+                    self.overdue(generation);
                 }
             }
             Event::Refused { generation, why } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
                     child.phase = Phase::Refused;
-                    child.deadline = Some(now + TERM_GRACE);
+                    child.patience = Some(Patience::new(TERM_GRACE, now));
                     child.refused = true;
                     child.blame = Some(why.clone());
                     self.s.cause = format!("generation {generation} is refused: {}", why.reason);
@@ -126,7 +126,7 @@ impl Machine {
             Event::Ready { generation } => self.ready(generation),
             Event::Heartbeat { generation } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Serving) {
-                    child.deadline = Some(now + limits.stuck);
+                    child.patience = Some(Patience::new(limits.stuck, now));
                 }
             }
             Event::Degraded { generation, why } => {
@@ -136,6 +136,7 @@ impl Machine {
                 }
             }
             Event::AcceptStopped { generation } => self.accept_stopped(generation),
+            Event::Broke { generation, rule } => self.broke(generation, &rule),
             Event::LastWords { generation, reason } => {
                 if let Some(child) = self.child(generation) {
                     child.words = Some(reason.clone());
@@ -144,8 +145,8 @@ impl Machine {
             }
             Event::LinkClosed { generation } => {
                 if let Some(child) = self.child(generation) {
-                    let soon = now + LOST_GRACE;
-                    child.deadline = Some(child.deadline.map_or(soon, |deadline| deadline.min(soon)));
+                    let patience = child.patience.unwrap_or_else(|| Patience::new(LOST_GRACE, now));
+                    child.patience = Some(patience.at_most(LOST_GRACE, now));
                     child.lost = true;
                 }
             }
@@ -207,6 +208,7 @@ impl Machine {
             self.hurry(next);
         }
         self.s.again = false;
+        self.s.swap_at = None;
         self.s.next = Some(self.spawn());
     }
 
@@ -218,7 +220,7 @@ impl Machine {
             generation,
             pid: None,
             phase: Phase::Spawned,
-            deadline: Some(self.now + self.s.limits.start),
+            patience: Some(Patience::new(self.s.limits.start, self.now)),
             spawned: self.now,
             ready: None,
             degraded: false,
@@ -231,13 +233,18 @@ impl Machine {
     }
 
     fn ready(&mut self, generation: u64) {
-        let deadline = Some(self.now + self.s.limits.stuck);
-        let now = self.now;
-        let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Admitted) else {
-            return;
-        };
+        let (now, stuck) = (self.now, self.s.limits.stuck);
+        let Some(child) = self.child(generation) else { return };
+        match child.phase {
+            Phase::Admitted => {}
+            Phase::Spawned | Phase::Reported => {
+                return self.broke(generation, "it said `Ready` before it was admitted");
+            }
+            // It was told otherwise meanwhile.
+            _ => return,
+        }
         child.phase = Phase::Serving;
-        child.deadline = deadline;
+        child.patience = Some(Patience::new(stuck, now));
         child.ready = Some(now);
         child.blame = None;
         let is_next = self.s.next.as_ref().is_some_and(|next| next.generation == generation);
@@ -249,6 +256,8 @@ impl Machine {
             }
         }
         self.s.why = None;
+        self.s.hindered = 0;
+        self.s.swap_at = None;
         "ready".clone_into(&mut self.s.cause);
         if std::mem::take(&mut self.s.again) {
             self.swap();
@@ -260,7 +269,7 @@ impl Machine {
         match child.phase {
             Phase::Serving => {
                 child.phase = Phase::StopAccepting;
-                child.deadline = Some(self.now + ACCEPT_GRACE);
+                child.patience = Some(Patience::new(ACCEPT_GRACE, self.now));
                 self.actions.push(Action::StopAccepting { generation: child.generation });
                 self.s.retiring.push(child);
             }
@@ -285,7 +294,7 @@ impl Machine {
 
     fn terminate(&mut self, child: &mut Child) {
         child.phase = Phase::Terminating;
-        child.deadline = Some(self.now + TERM_GRACE);
+        child.patience = Some(Patience::new(TERM_GRACE, self.now));
         self.actions.push(Action::Signal { generation: child.generation, signal: Signal::Terminate });
     }
 
@@ -296,18 +305,18 @@ impl Machine {
         {
             // Unasked: somebody else sent it a signal. It finishes by itself, and another takes its place now.
             leaving.phase = Phase::Draining;
-            leaving.deadline = Some(now + TERM_GRACE + DRAIN_SLACK);
+            leaving.patience = Some(Patience::new(TERM_GRACE + DRAIN_SLACK, now));
             let served = leaving.ready.map(|ready| now.saturating_sub(ready));
             self.s.retiring.push(leaving);
             self.actions.push(Action::DropIdle);
             let why = Why { reason: "the worker is leaving unasked".to_owned(), file: None };
-            return self.died(generation, served, why, Duration::ZERO);
+            return self.died(generation, served, why);
         }
         let Some(child) = self.child(generation).filter(|child| child.phase == Phase::StopAccepting) else {
             return;
         };
         child.phase = Phase::Draining;
-        child.deadline = Some(now + drain + DRAIN_SLACK);
+        child.patience = Some(Patience::new(drain + DRAIN_SLACK, now));
         self.actions.push(Action::DropIdle);
         self.actions.push(Action::Drain { generation, deadline: drain });
     }
@@ -315,9 +324,11 @@ impl Machine {
     fn wind_down(&mut self, cause: &str) {
         cause.clone_into(&mut self.s.cause);
         self.s.again = false;
+        self.s.swap_at = None;
         self.s.rest = Rest::Stopped;
         self.s.why = None;
         self.s.deaths.forgive();
+        self.s.hindered = 0;
         if let Some(next) = self.s.next.take() {
             self.hurry(next);
         }
@@ -338,40 +349,45 @@ impl Machine {
             };
             if !already {
                 child.phase = phase;
-                child.deadline = Some(now + TERM_GRACE);
+                child.patience = Some(Patience::new(TERM_GRACE, now));
                 actions.push(Action::Signal { generation: child.generation, signal });
             }
         }
         self.actions.append(&mut actions);
     }
 
-    fn tick(&mut self, late: Duration) {
+    fn tick(&mut self) {
         if self.s.retry_at().is_some_and(|due| due <= self.now) {
             "retry due".clone_into(&mut self.s.cause);
             self.s.current = Some(self.spawn());
         }
-        let due: Vec<u64> = self
-            .s
-            .children()
-            .filter(|child| child.deadline.is_some_and(|deadline| deadline <= self.now))
-            .map(|child| child.generation)
+        if self.s.swap_at.take_if(|due| *due <= self.now).is_some()
+            && self.s.current.as_ref().is_some_and(|child| child.phase == Phase::Serving)
+        {
+            self.swap();
+        }
+        let now = self.now;
+        let s = &mut self.s;
+        let children = s.current.iter_mut().chain(&mut s.next).chain(&mut s.retiring);
+        let due = children.filter(|child| child.patience.is_some_and(|patience| patience.due() <= now));
+        let over: Vec<u64> = due
+            .filter_map(|child| {
+                let left = child.patience.and_then(|patience| patience.spent(now));
+                child.patience = left;
+                left.is_none().then_some(child.generation)
+            })
             .collect();
-        for generation in due {
-            self.overdue(generation, late);
+        for generation in over {
+            self.overdue(generation);
         }
     }
 
-    fn overdue(&mut self, generation: u64, late: Duration) {
+    fn overdue(&mut self, generation: u64) {
         let (now, limits) = (self.now, self.s.limits);
         let Some(child) = self.child(generation) else { return };
         let blame = match child.phase {
             Phase::Spawned | Phase::Reported | Phase::Admitted | Phase::Serving if child.lost => {
                 Some("control connection lost".to_owned())
-            }
-            // We slept (stopped, suspended, starved): its heartbeats may still lie unread.
-            Phase::Serving if late >= OVERSLEPT => {
-                child.deadline = Some(now + limits.stuck);
-                return;
             }
             Phase::Serving => Some(format!("stuck: no heartbeat for {} s", limits.stuck.as_secs_f32())),
             Phase::Spawned => Some(format!("no report within {} s of its start", limits.start.as_secs_f32())),
@@ -383,12 +399,22 @@ impl Machine {
             Phase::Refused | Phase::Draining => None,
             Phase::Terminating | Phase::Killing => {
                 child.phase = Phase::Killing;
-                child.deadline = Some(now + TERM_GRACE);
+                child.patience = Some(Patience::new(TERM_GRACE, now));
                 self.actions.push(Action::Signal { generation, signal: Signal::Kill });
                 return;
             }
         };
         self.condemn(generation, blame);
+    }
+
+    /// It does not keep to what was agreed.
+    fn broke(&mut self, generation: u64, rule: &str) {
+        let ends = |child: &&mut Child| matches!(child.phase, Phase::Terminating | Phase::Killing);
+        match self.child(generation).filter(|child| !ends(child)) {
+            Some(child) => child.lost = true,
+            None => return,
+        }
+        self.condemn(generation, Some(format!("the worker does not keep to the protocol: {rule}")));
     }
 
     /// Ends a process that does not do what it should.
@@ -397,7 +423,7 @@ impl Machine {
         let Some(child) = self.child(generation) else { return };
         let was_serving = child.phase == Phase::Serving;
         child.phase = Phase::Terminating;
-        child.deadline = Some(now + TERM_GRACE);
+        child.patience = Some(Patience::new(TERM_GRACE, now));
         if let Some(reason) = blame {
             child.blame = Some(Why { reason, file: None });
         }
@@ -419,11 +445,11 @@ impl Machine {
         self.s.retiring.retain(|child| child.generation != generation);
         if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
             self.s.next = None;
-            self.swap_failed(generation, why);
+            self.swap_failed(generation, why, true);
         } else if self.s.current.as_ref().is_some_and(|current| current.generation == generation) {
             self.s.current = None;
             self.s.last_exit = Some(why.reason.clone());
-            self.died(generation, None, why, Duration::from_secs(1));
+            self.hindered(generation, None, &why);
         }
     }
 
@@ -433,9 +459,9 @@ impl Machine {
             self.s.last_exit = Some(exit.to_string());
             "last process gone".clone_into(&mut self.s.cause);
         } else if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
-            let child = self.s.next.take();
-            let why = child.and_then(|child| child.blame.or(child.report)).unwrap_or_else(|| early(exit));
-            self.swap_failed(generation, why);
+            let of_machine = exit.is_of_machine();
+            let why = self.s.next.take().and_then(|child| child.blame.or(child.report));
+            self.swap_failed(generation, why.unwrap_or_else(|| early(exit)), of_machine);
         } else if let Some(child) = self.s.current.take_if(|current| current.generation == generation) {
             self.current_exited(child, exit);
         }
@@ -475,43 +501,74 @@ impl Machine {
             }
             return;
         }
+        let blamed = child.blame.is_some();
         let why = match (child.blame, child.report, served) {
             (Some(why), ..) | (None, Some(why), None) => why,
             (None, _, Some(_)) => ended(exit, child.words.as_deref()),
             (None, None, None) => early(exit),
         };
-        self.died(child.generation, served, why, Duration::ZERO);
+        if exit.is_of_machine() && !blamed {
+            self.hindered(child.generation, served, &why);
+        } else {
+            self.died(child.generation, served, why);
+        }
     }
 
     /// The process in force died and nobody wanted that.
-    fn died(&mut self, generation: u64, served: Option<Duration>, why: Why, least: Duration) {
+    fn died(&mut self, generation: u64, served: Option<Duration>, why: Why) {
         self.s.restarts += 1;
-        self.s.failed_generation = self.s.failed_generation.max(generation);
         let retry = self.s.deaths.record(self.now, served, self.s.seed ^ generation);
-        self.s.cause.clone_from(&why.reason);
-        self.s.why = Some(why);
-        if let Some(next) = self.s.next.take() {
-            self.s.current = Some(next);
-            return;
-        }
-        self.s.again = false;
-        let delay = retry.delay.max(least);
-        let due = self.now + delay;
-        self.s.rest = if retry.crash_loop { Rest::CrashLoop(due) } else { Rest::Backoff(due) };
-        if delay.is_zero() {
+        let due = self.now + retry.delay;
+        let rest = if retry.crash_loop { Rest::CrashLoop(due) } else { Rest::Backoff(due) };
+        self.try_again(generation, why, rest);
+        if retry.delay.is_zero() && self.s.current.is_none() {
             self.s.current = Some(self.spawn());
         }
     }
 
+    /// The machine did not let the process in force run: tried again every few seconds, and not counted as its own death.
+    fn hindered(&mut self, generation: u64, served: Option<Duration>, why: &Why) {
+        self.s.restarts += u64::from(served.is_some());
+        let due = self.after_hindrance(generation);
+        let why = Why { reason: by_machine(&why.reason), file: why.file.clone() };
+        self.try_again(generation, why, Rest::Backoff(due));
+    }
+
+    fn after_hindrance(&mut self, generation: u64) -> At {
+        self.s.hindered = self.s.hindered.saturating_add(1);
+        self.now + policy::hindered(self.s.hindered, self.s.seed ^ generation)
+    }
+
+    /// Nothing is in force, unless a newer generation is on its way.
+    fn try_again(&mut self, generation: u64, why: Why, rest: Rest) {
+        self.s.failed_generation = self.s.failed_generation.max(generation);
+        self.s.cause.clone_from(&why.reason);
+        self.s.why = Some(why);
+        self.s.swap_at = None;
+        self.s.current = self.s.next.take();
+        if self.s.current.is_none() {
+            self.s.again = false;
+            self.s.rest = rest;
+        }
+    }
+
     /// The newer generation will not serve; the one in force goes on.
-    fn swap_failed(&mut self, generation: u64, why: Why) {
+    fn swap_failed(&mut self, generation: u64, mut why: Why, of_machine: bool) {
         self.s.failed_generation = generation;
+        if of_machine {
+            why.reason = by_machine(&why.reason);
+            self.s.swap_at = Some(self.after_hindrance(generation));
+        }
         self.s.cause = format!("generation {generation} could not take over: {}", why.reason);
         self.s.why = Some(why);
         if std::mem::take(&mut self.s.again) {
             self.swap();
         }
     }
+}
+
+fn by_machine(reason: &str) -> String {
+    format!("the machine does not let it run, tried again every few seconds: {reason}")
 }
 
 fn ended(exit: Exit, words: Option<&str>) -> Why {

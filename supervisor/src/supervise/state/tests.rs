@@ -42,8 +42,15 @@ impl Driven {
         self.on(event)
     }
 
+    /// Lets time pass in which the supervisor runs.
     fn tick(&mut self, time: Duration) -> Vec<Action> {
-        self.after(time, Event::Tick { late: Duration::ZERO })
+        let (until, mut actions) = (self.now + time, Vec::new());
+        while let Some(due) = self.state.next_deadline(self.now).filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            actions.extend(self.on(Event::Tick));
+        }
+        self.now = until;
+        actions
     }
 
     /// Brings a spawned generation to serving.
@@ -227,14 +234,12 @@ fn a_start_that_nobody_decides_about_ends() {
 }
 
 #[test]
-fn silence_means_stuck_unless_we_slept_ourselves() {
+fn silence_means_stuck() {
     let mut d = Driven::serving();
     assert_eq!(d.tick(secs(9)), []);
     d.on(Event::Heartbeat { generation: 1 });
     assert_eq!(d.tick(secs(9)), []);
-    let slept = d.after(secs(600), Event::Tick { late: secs(590) });
-    assert_eq!(slept, [], "its heartbeats may lie unread in the socket");
-    assert_eq!(d.tick(secs(10)), [TERM_1, Action::DropIdle]);
+    assert_eq!(d.tick(secs(1)), [TERM_1, Action::DropIdle]);
     assert_eq!(d.state.observed(), "backoff");
     assert_eq!(d.state.availability(d.now), Availability::Hold, "requests wait for the next process");
     assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
@@ -257,6 +262,105 @@ fn n12_a_stuck_task_ends_its_worker_with_its_name() {
     d.on(Event::LastWords { generation: 2, reason: "the task `inbox` panicked".to_owned() });
     d.on(Event::Exited { generation: 2, exit: Exit::Code(1) });
     assert_eq!(d.state.last_exit(), Some("exit 1: the task `inbox` panicked"));
+}
+
+/// 30: a supervisor that was held up judges nobody before it has read what waits, in whatever phase they are, and however the
+/// pause lies to the deadline.
+#[test]
+fn whoever_slept_reads_before_it_judges() {
+    for before in [0, 1500, 5000, 9900] {
+        for pause in [ms(200), ms(9_999), secs(10), ms(10_001), ms(10_500), secs(600)] {
+            let mut d = Driven::serving();
+            d.tick(ms(before).min(secs(8)));
+            d.on(Event::Heartbeat { generation: 1 });
+            d.tick(ms(before % 1000));
+            assert_eq!(d.after(pause, Event::Tick), [], "{before} {pause:?}");
+            assert_eq!(d.tick(secs(5)), [], "what waits in the socket is read in this time");
+            d.on(Event::Heartbeat { generation: 1 });
+            assert_eq!(d.tick(ms(9_999)), []);
+        }
+    }
+    let mut d = Driven::new();
+    d.on(Event::Start);
+    d.on(Event::Spawned { generation: 1, pid: 1 });
+    assert_eq!(d.after(secs(31), Event::Tick), [], "its report may wait");
+    d.on(Event::Reported { generation: 1, worst: None });
+    d.on(Event::Admitted { generation: 1 });
+    assert_eq!(d.after(secs(31), Event::Tick), [], "it may be ready");
+    d.on(Event::Ready { generation: 1 });
+    d.on(Event::Stop);
+    assert_eq!(d.after(secs(3), Event::Tick), [], "it may have stopped accepting");
+    d.on(Event::AcceptStopped { generation: 1 });
+    assert_eq!(d.after(secs(30), Event::Tick), [], "it may have drained");
+    d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
+    assert_eq!(d.state.observed(), "stopped");
+}
+
+/// 29: who does not keep to the protocol is ended, and status says for what.
+#[test]
+fn a_worker_that_breaks_the_protocol_is_ended_with_the_reason() {
+    let mut d = Driven::serving();
+    let broke = |generation| Event::Broke { generation, rule: "it said `Report` twice".to_owned() };
+    assert_eq!(d.on(broke(1)), [TERM_1, Action::DropIdle]);
+    assert_eq!(d.on(broke(1)), [], "once is enough");
+    let reason = "the worker does not keep to the protocol: it said `Report` twice";
+    assert_eq!(d.state.why().unwrap().reason, reason);
+    assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
+    assert_eq!(d.state.last_exit(), Some(reason));
+    // Before it was admitted nobody is ready.
+    d.on(Event::Spawned { generation: 2, pid: 2 });
+    let term_2 = Action::Signal { generation: 2, signal: Signal::Terminate };
+    assert_eq!(d.on(Event::Ready { generation: 2 }), [term_2]);
+    d.die(2);
+    assert!(d.state.last_exit().unwrap().ends_with("it said `Ready` before it was admitted"));
+    // A newer generation that does so leaves the one in force alone.
+    let mut d = Driven::serving();
+    d.on(Event::FilesChanged);
+    d.on(broke(2));
+    d.on(Event::Exited { generation: 2, exit: Exit::Signal(15) });
+    assert_eq!((d.state.observed(), d.state.why().unwrap().reason.as_str()), ("ready", reason));
+}
+
+/// 26: what the machine does not let run is tried again every few seconds for as long as it takes, is no crash loop, and
+/// forgotten when it runs.
+#[test]
+fn the_machines_fault_is_not_the_workers() {
+    let words =
+        |generation| Event::LastWords { generation, reason: "cannot open `/h/state.db`: full".to_owned() };
+    let mut d = Driven::serving();
+    for (n, exit) in [Exit::Code(71), Exit::OutOfMemory].into_iter().cycle().take(40).enumerate() {
+        let generation = d.state.target_generation();
+        d.on(words(generation));
+        assert_eq!(d.on(Event::Exited { generation, exit }), []);
+        assert_eq!((d.state.observed(), d.state.restarts()), ("backoff", 1));
+        let wait = d.state.retry_at().unwrap().saturating_sub(d.now);
+        assert!(wait >= ms(400) && wait <= secs(5), "{n}: {wait:?}");
+        let reason = &d.state.why().unwrap().reason;
+        assert!(reason.contains("the machine") && reason.contains("/h/state.db"), "{reason}");
+        assert!(d.state.verdict(Goal::Serving { generation }).is_some_and(|verdict| verdict.is_err()));
+        assert_eq!(d.tick(wait).len(), 1, "started again");
+    }
+    let generation = d.state.target_generation();
+    d.on(Event::SpawnFailed { generation, reason: "too many open files".to_owned() });
+    assert_eq!(d.state.observed(), "backoff");
+    d.tick(secs(5));
+    let generation = d.state.target_generation();
+    d.serve(generation);
+    assert_eq!((d.state.observed(), d.state.why()), ("ready", None));
+    assert_eq!(d.die(generation).len(), 1, "its first own death is answered at once");
+}
+
+/// 26: a newer generation that the machine does not let run is tried again, beside the one in force.
+#[test]
+fn a_swap_that_the_machine_did_not_let_happen_is_tried_again() {
+    let mut d = Driven::serving();
+    assert_eq!(d.on(Event::FilesChanged), [Action::Spawn { generation: 2 }]);
+    d.on(Event::Exited { generation: 2, exit: Exit::Code(71) });
+    assert_eq!(d.state.observed(), "ready");
+    assert_eq!(d.tick(secs(1)), [Action::Spawn { generation: 3 }]);
+    d.on(Event::SpawnFailed { generation: 3, reason: "no".to_owned() });
+    assert_eq!(d.on(Event::Stop), [Action::StopAccepting { generation: 1 }]);
+    assert_eq!(d.tick(secs(1)), [], "a stop ends the tries");
 }
 
 #[test]
@@ -443,7 +547,7 @@ fn escalation_reaches_every_process_once_a_phase() {
 }
 
 fn any_event() -> impl Strategy<Value = (u8, u8, u16)> {
-    (0u8..22, 0u8..4, 0u16..4000)
+    (0u8..24, 0u8..4, 0u16..4000)
 }
 
 fn event_of(kind: u8, generation: u64) -> Event {
@@ -466,7 +570,9 @@ fn event_of(kind: u8, generation: u64) -> Event {
         18 => Event::Exited { generation, exit: Exit::Code(78) },
         19 => Event::Exited { generation, exit: Exit::Code(75) },
         20 => Event::Degraded { generation, why: Some("x".to_owned()) },
-        _ => Event::Tick { late: Duration::ZERO },
+        21 => Event::Broke { generation, rule: "no".into() },
+        22 => Event::Undecided { generation },
+        _ => Event::Tick,
     }
 }
 
@@ -491,7 +597,7 @@ proptest! {
             let generation = newest - u64::from(back).min(newest);
             let event = event_of(kind, generation);
             // A process that never was, or is gone, says nothing.
-            let about_a_process = (5..=20).contains(&kind);
+            let about_a_process = (5..=22).contains(&kind);
             let spawn_failed_late = kind == 6
                 && d.state.children().any(|c| c.generation == generation && c.pid.is_some());
             if about_a_process && !alive.contains(&generation) || spawn_failed_late {
@@ -513,7 +619,7 @@ proptest! {
             prop_assert!(d.state.children().filter(|c| c.phase == Phase::Serving).count() <= 1);
             prop_assert!(d.state.next.as_ref().is_none_or(|c| c.phase != Phase::Serving));
             prop_assert!(
-                d.state.children().all(|c| c.deadline.is_some()),
+                d.state.children().all(|c| c.patience.is_some()),
                 "14: somebody waits for every process, whatever it is doing"
             );
             let resting = matches!(d.state.observed(), "stopped" | "failed" | "detached" | "conflict");
