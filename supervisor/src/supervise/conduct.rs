@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn every_message_has_its_phase() {
         use FromWorker::{AcceptStopped, Degraded, Drained, Ready};
-        let degraded = || Degraded { platforms: vec!["webhook".to_owned()] };
+        let degraded = || Degraded { platforms: vec!["webhook".to_owned()], reason: None, last_error: None };
         let life =
             [report(), Ready, degraded(), beat(), AcceptStopped, beat(), AcceptStopped, beat(), Drained];
         assert_eq!(run(&life), Ok(()));
