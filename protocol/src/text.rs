@@ -57,12 +57,15 @@ pub fn push_visible(out: &mut String, c: char) {
     }
 }
 
-/// Whether a character moves, hides or reorders what stands around it instead of being seen.
+/// Whether a character moves, hides or reorders what stands around it instead of being seen. The sign that makes an emoji of the
+/// character before it (U+FE0F) does not count: it is all over harmless text, and hides nothing.
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0e}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -76,6 +79,10 @@ mod tests {
         assert_eq!(visible("a\x1b[31mb\nc\r\td\u{7}"), "a\\u{1b}[31mb\\nc\\r\\td\\u{7}");
         assert_eq!(visible("\u{9b}31m \u{7f}"), "\\u{9b}31m \\u{7f}");
         assert_eq!(visible("x\u{202e}y\u{200b}z\u{2066}\u{feff}"), "x\\u{202e}y\\u{200b}z\\u{2066}\\u{feff}");
+        assert_eq!(visible("a\u{e0041}b\u{3164}c\u{fe00}"), "a\\u{e0041}b\\u{3164}c\\u{fe00}");
+        for seen in ["العربية", "עברית", "日本語", "e\u{301}", "❤\u{fe0f} 👍🏽", "back\\slash"] {
+            assert_eq!(visible(seen), seen);
+        }
     }
     /// 33: on a terminal our own colours work, and nothing else that came from outside.
     #[test]

@@ -98,6 +98,7 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::StopAccepting,
         ToWorker::Drain { deadline_ms: 20_000 },
         ToWorker::Quiesce { on: true },
+        ToWorker::StopClaiming,
     ]
 }
 
@@ -197,7 +198,7 @@ macro_rules! named {
 }
 
 named! {
-    ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, Quiesce }
+    ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, Quiesce, StopClaiming }
     FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded, LastWords }
     ClientRequest { Status, Start, Stop, Restart, Reload, Drain, Shutdown, Detach, Rescan, Release, Renamed, Renew, Apply }
     ClientReply { Progress, Gateway, Profile, Done, Refused }

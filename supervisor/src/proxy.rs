@@ -38,6 +38,9 @@
 //! profile, are taken back from whoever has no complete request ([`places`]). No task takes more than [`TURN`] bytes before
 //! it lets others go first.
 //!
+//! **Who is waited for.** A request that was sent is not taken back because its profile stops, is swapped, renamed or deleted:
+//! it is answered as long as a process exists that may have it ([`Route::set_finishing`]), which is what draining is for.
+//!
 //! **Who leaves.** A client that closes takes its upstream connection with it, at once. Closing only its sending side counts as
 //! leaving too (the two cannot be told apart), except in a tunnel, where a half-close is passed on. A worker's idle connections are dropped
 //! when its route says so ([`Route::drop_idle`]) or after a while.

@@ -38,7 +38,8 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
         proxy.quiesce();
     }
     for handle in gateway.board.handles() {
-        handle.command(Command::Quiesce(true)).await;
+        // Not `Quiesce`: a request whose body is still on its way has been taken, and is answered.
+        handle.command(Command::StopClaiming).await;
     }
 
     if let Some(proxy) = gateway.proxy.take() {

@@ -5,7 +5,7 @@
 //! end, or the connection ends with it; a handler that panics costs its own request a 500 and nobody anything else.
 //!
 //! Stopping comes in two steps. [`Server::stop_accepting`] ends accepting and returns when it has ended: what waits in the
-//! backlog is for the next process. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
+//! backlog by then is still taken, because there may be no next process; what comes later is for that one. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
 //! closes its idle ones itself, so none is ever closed under a request.
 
 mod respond;
@@ -26,7 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +40,8 @@ pub(crate) use respond::Responder;
 const MAX_BUFFER: usize = 128 * 1024;
 /// Time a connection may wait while nothing is accepted.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// Most connections that can wait to be accepted.
+const BACKLOG: usize = 4096;
 /// Pause after a failed accept, which is a lack of descriptors that passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time a client that is no supervisor has for a request's head.
@@ -199,7 +201,7 @@ impl Accept {
             self.pulse.door(&self.home).await;
             let accepted = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return self.take_waiting(listener),
                 accepted = listener.accept() => accepted,
             };
             self.pulse.done(1);
@@ -209,6 +211,19 @@ impl Accept {
                     self.connections.spawn(connection(stream, Arc::clone(&self.responder), None));
                 }
                 Err(e) => self.failed(&e, &mut failing).await,
+            }
+        }
+    }
+
+    /// Takes the connections whose requests were sent before accepting ended.
+    fn take_waiting(&self, listener: &UnixListener) {
+        // The kernel is asked, not the runtime, which may not have heard of them yet.
+        let Ok(listener) = listener.as_fd().try_clone_to_owned() else { return };
+        let listener = std::os::unix::net::UnixListener::from(listener);
+        for _ in 0..BACKLOG {
+            let Ok((stream, _)) = listener.accept() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
+                self.connections.spawn(connection(stream, Arc::clone(&self.responder), None));
             }
         }
     }
@@ -291,7 +306,6 @@ mod tests {
     use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::UnixStream;
     use tokio::sync::Notify;
     use tokio::time::timeout;
 
@@ -447,6 +461,26 @@ mod tests {
         let lines = "a: b\r\n".repeat(MAX_HEADERS + ADDED_HEADERS - 1);
         stream.write_all(format!("GET /health HTTP/1.1\r\nhost: w\r\n{lines}\r\n").as_bytes()).await.unwrap();
         assert!(answer(&mut stream, "}").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    /// 13: a request that was sent before accepting ended is answered, also one that nobody had accepted.
+    #[tokio::test]
+    async fn connections_that_wait_when_accepting_ends_are_taken() {
+        let fixture = start();
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            // On this thread nobody accepts meanwhile.
+            let stream = std::os::unix::net::UnixStream::connect(fixture.dir.path().join("s")).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            waiting.push(UnixStream::from_std(stream).unwrap());
+        }
+        fixture.server.stop_accepting().await;
+        for stream in &mut waiting {
+            send(stream, "GET /health").await;
+            assert!(answer(stream, "}").await.starts_with("HTTP/1.1 200 "));
+        }
+        drop(waiting);
+        timeout(Duration::from_secs(10), fixture.server.drained()).await.unwrap();
     }
 
     #[tokio::test]

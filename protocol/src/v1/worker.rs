@@ -43,6 +43,8 @@ pub enum ToWorker {
         /// Whether to refuse.
         on: bool,
     },
+    /// Claim nothing more from the inbox: the gateway stops. Requests that are on their way still start their turns.
+    StopClaiming,
 }
 
 /// What a worker must know before it can judge its own configuration.

@@ -158,7 +158,8 @@ impl Gateway {
         }
         self.remember(profile, false, &replies).await;
         let limits = self.limits();
-        let time = limits.start * 2 + SLACK;
+        // A swap may wait for older generations that still finish.
+        let time = limits.start * 2 + limits.drain + SLACK;
         self.carry_out(handle, event, Wait::Serving, time, waits, replies);
     }
 

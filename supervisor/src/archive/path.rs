@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::text::is_unseen;
 
 /// Longest path of a member, in bytes.
 pub const MAX_PATH: usize = 2048;
@@ -71,9 +72,7 @@ pub fn link_stays_inside(path: &Utf8Path, target: &[u8]) -> Option<LinkTarget> {
 pub fn printable(raw: &[u8]) -> String {
     let mut text = String::new();
     for c in String::from_utf8_lossy(raw).chars().take(200) {
-        let reorders =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reorders {
+        if is_unseen(c) {
             let _ = write!(text, "{}", c.escape_default());
         } else {
             text.push(c);

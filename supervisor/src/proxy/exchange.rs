@@ -255,7 +255,7 @@ impl<'c> Exchange<'c> {
         // The worker is starting: the request waits in the data socket's backlog, but not for one that gave up.
         let mut availability = route.watch_availability();
         // It may have given up before there was anybody to hear it.
-        if let Some(error) = unavailable(&route) {
+        if let Some(error) = self.abandoned() {
             return Turn::End(End::Failed(error));
         }
         loop {
@@ -264,7 +264,7 @@ impl<'c> Exchange<'c> {
                 turn = poll_fn(|cx| self.poll(cx)) => return turn,
                 // The route is held here, so the sender lives.
                 _ = availability.changed() => {
-                    if self.phase == Phase::Head && let Some(error) = unavailable(&route) {
+                    if self.phase == Phase::Head && let Some(error) = self.abandoned() {
                         return Turn::End(End::Failed(error));
                     }
                 }

@@ -4,7 +4,7 @@
 //! changes. Proxy threads only read. A [`Route`] outlives its place in the table for as long as a request or an actor holds it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -53,6 +53,7 @@ pub struct Route {
     /// The availability without its details, for the path every request takes.
     gate: AtomicU8,
     availability: watch::Sender<Availability>,
+    finishing: AtomicBool,
     epoch: watch::Sender<u64>,
     epoch_now: AtomicU64,
     active: AtomicU32,
@@ -78,6 +79,7 @@ impl Route {
             whole: AtomicU8::new(1),
             gate: AtomicU8::new(CLOSED),
             availability: watch::Sender::new(closed),
+            finishing: AtomicBool::new(false),
             epoch: watch::Sender::new(0),
             epoch_now: AtomicU64::new(0),
             active: AtomicU32::new(0),
@@ -116,6 +118,12 @@ impl Route {
     /// What the last [`Self::set`] said.
     pub fn availability(&self) -> Availability {
         *self.availability.borrow()
+    }
+
+    /// Says whether a process exists that may still answer what it was sent, whatever becomes of new requests. Set it before
+    /// [`Self::set`]. False until said otherwise.
+    pub fn set_finishing(&self, finishing: bool) {
+        self.finishing.store(finishing, Ordering::Release);
     }
 
     /// Whether `/ready` waits for this profile. True until said otherwise.
@@ -173,6 +181,10 @@ impl Route {
 
     pub(super) fn is_ready(&self) -> bool {
         self.gate.load(Ordering::Acquire) == READY
+    }
+
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Acquire)
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -5,6 +5,7 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use hermes_protocol::config::mask;
 use hermes_protocol::latest::Problem;
+use hermes_protocol::text::is_unseen;
 use serde_json::Value as Json;
 
 /// Most characters of a value that are printed.
@@ -137,7 +138,7 @@ fn literal(value: &Json, outermost: bool) -> String {
         Json::Bool(false) => "False".to_owned(),
         Json::Number(number) => number.to_string(),
         Json::String(text) => {
-            let text = text.replace(char::is_control, "␣");
+            let text = text.replace(is_unseen, "␣");
             if outermost { text } else { format!("'{text}'") }
         }
         Json::Array(items) => {

@@ -1,6 +1,7 @@
 //! The head of a `SKILL.md`: YAML between two `---` lines, read line by line where it is not YAML, as 0.19.0 does.
 
 use hermes_protocol::config;
+use hermes_protocol::text::is_unseen;
 
 /// Longest name and description that are shown, in characters; 0.19.0's limits.
 const NAME: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) fn read(bytes: &[u8]) -> FrontMatter {
     };
     let field = |key: &str, most: usize| {
         let value = config::text_at(block.as_bytes(), &[key]).or_else(|| by_line(&block, key))?;
-        let clean: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean: String = value.chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect();
         let words: Vec<&str> = clean.split_whitespace().collect();
         Some(words.join(" ").chars().take(most).collect::<String>()).filter(|text| !text.is_empty())
     };

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::ProfileHome;
 use hermes_protocol::config::{self, MAX_FILE_LEN};
+use hermes_protocol::text::is_unseen;
 
 use super::bundle::Bundled;
 use super::front_matter::{self, FrontMatter};
@@ -130,7 +131,7 @@ fn name_of(front: &FrontMatter, path: &Utf8Path) -> String {
 
 /// Names of directories may hold anything.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect()
 }
 
 /// The directories between the root and the skill.

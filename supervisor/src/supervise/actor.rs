@@ -215,6 +215,13 @@ impl Actor {
                     self.send(generation, ToWorker::Quiesce { on });
                 }
             }
+            Command::StopClaiming => {
+                let serving: Vec<u64> =
+                    self.state.children().filter(|child| child.has_served()).map(|c| c.generation).collect();
+                for generation in serving {
+                    self.send(generation, ToWorker::StopClaiming);
+                }
+            }
         }
     }
 
@@ -338,6 +345,8 @@ impl Actor {
                 self.why_at = SystemTime::now();
             }
             self.log(&before);
+            // First: a worker that is told to stop accepting must get no request after that.
+            self.set_route();
             for action in actions {
                 events.extend(self.act(&action));
             }
@@ -513,6 +522,15 @@ impl Actor {
         let view = self.view();
         self.route.set_whole(self.problems.iter().all(|problem| problem.severity != Severity::Platform));
         self.route.set_desired(view.desired_running && view.state != words::DETACHED);
+        self.set_route();
+        if let Some(publisher) = &self.publisher {
+            publisher.send_replace(view);
+        }
+    }
+
+    /// Tells the proxy what to do with requests.
+    fn set_route(&self) {
+        self.route.set_finishing(self.state.is_finishing());
         self.route.set(match self.state.availability(self.now()) {
             state::Availability::Ready => Availability::Open { ready: true },
             state::Availability::Hold => Availability::Open { ready: false },
@@ -521,9 +539,6 @@ impl Actor {
                 Availability::Unavailable { state, retry_after_secs: secs }
             }
         });
-        if let Some(publisher) = &self.publisher {
-            publisher.send_replace(view);
-        }
     }
 
     fn view(&self) -> WorkerView {

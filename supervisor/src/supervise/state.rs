@@ -170,6 +170,13 @@ pub(crate) struct Child {
     words: Option<String>,
 }
 
+impl Child {
+    /// Whether it was ever sent requests.
+    pub(crate) fn has_served(&self) -> bool {
+        self.ready.is_some()
+    }
+}
+
 /// Why there is no current process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
@@ -384,6 +391,11 @@ impl State {
             }
             _ => None,
         }
+    }
+
+    /// Whether a process exists that may still answer requests it was sent.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.children().any(Child::has_served)
     }
 
     /// Nothing is left and nothing will come.

@@ -130,6 +130,45 @@ async fn a_lost_request_is_repeated_once_if_that_is_safe() {
     }
 }
 
+/// 13: a worker that was told to end answers what it was sent, whatever its profile is called meanwhile.
+#[tokio::test]
+async fn a_request_that_was_sent_is_answered_by_a_worker_that_finishes() {
+    let mut settings = settings();
+    settings.hold_ms = 20;
+    let rig = rig_with(&settings);
+    for (sent, state) in [(true, "draining"), (false, "stopped"), (true, "detached")] {
+        rig.coder.route.set_finishing(true);
+        rig.coder.route.set(Availability::Open { ready: sent });
+        let mut client = rig.client().await;
+        client.get("/p/coder/v1/x").await;
+        let mut worker = rig.coder.accept().await;
+        worker.head().await;
+        rig.coder.route.set(Availability::Open { ready: true });
+        rig.coder.route.set(Availability::Unavailable { state, retry_after_secs: 5 });
+        let mut other = rig.client().await;
+        other.get("/p/coder/v1/x").await;
+        assert_eq!(status(&other.response().await.0), 503, "new ones are refused");
+        // Many looks later.
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        worker.ok("late").await;
+        assert_eq!(client.response().await.1, "late", "{state}");
+        rig.coder.route.drop_idle();
+    }
+    // What nobody took by the end is refused, and may be sent again.
+    rig.coder.route.set(Availability::Open { ready: true });
+    let mut client = rig.client().await;
+    client.get("/p/coder/v1/x").await;
+    let _waits = rig.coder.accept().await;
+    rig.coder.route.set(Availability::Unavailable { state: "draining", retry_after_secs: 5 });
+    rig.coder.route.set_finishing(false);
+    rig.coder.route.set(Availability::Unavailable { state: "stopped", retry_after_secs: 5 });
+    let (head, body) = client.response().await;
+    assert!(
+        status(&head) == 503 && head.contains("retry-after: 5") && body.contains("stopped"),
+        "{head}{body}"
+    );
+}
+
 /// 22: also where several kept connections turn out dead under it, a request is sent twice at most.
 #[tokio::test]
 async fn a_request_is_sent_at_most_twice_however_many_connections_are_kept() {

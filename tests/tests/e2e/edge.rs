@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hermes_tests::http::{Connection, Response, encode};
-use hermes_tests::{Gateway, Home};
+use hermes_tests::gateway::run;
+use hermes_tests::http::{Connection, Response, chat, encode};
+use hermes_tests::{Gateway, Home, wait};
 
 /// A client that keeps its connection for as long as it is let.
 struct Keeping<'a> {
@@ -89,4 +90,53 @@ fn whoever_refuses_it_looks_the_same() {
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{response:?}");
         assert_eq!(response.json()["error"]["code"], code);
     }
+}
+
+/// 13: a request that was already sent is finished, whatever becomes of its profile meanwhile, although it takes far longer than
+/// a request is held for a worker.
+#[test]
+fn a_request_that_was_sent_is_finished() {
+    let ends: [&[&str]; 5] = [
+        &["gateway", "stop", "-p", "coder"],
+        &["profile", "delete", "coder", "--yes"],
+        &["profile", "rename", "coder", "other"],
+        &["gateway", "restart", "-p", "coder"],
+        &["gateway", "stop"],
+    ];
+    std::thread::scope(|scope| {
+        for end in ends {
+            scope.spawn(move || finished(end));
+        }
+        scope.spawn(|| finished(&[]));
+    });
+}
+
+/// No command: the worker gets SIGTERM.
+fn finished(end: &[&str]) {
+    let home = Home::with_config(
+        &Home::config("true", "  hold_ms: 100\n")
+            .replace("restart_drain_timeout: 5", "restart_drain_timeout: 60"),
+    );
+    let env = format!("API_SERVER_KEY={}\n", Home::key("coder"));
+    home.profile_with("coder", "agent: {engine: echo, echo_delay_ms: 100}\n", &env);
+    let gateway = Gateway::start(&home);
+    let mut client = Connection::open(&gateway.address("api_server")).unwrap();
+    client.send(&chat(false, &"word ".repeat(20))).unwrap();
+    wait::until_true("the turn to start", || gateway.profile("coder").requests_active == 1);
+    std::thread::scope(|scope| {
+        if end.is_empty() {
+            let worker = i32::try_from(gateway.worker("coder")).unwrap();
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), nix::sys::signal::Signal::SIGTERM)
+                .unwrap();
+        } else {
+            scope.spawn(|| {
+                run(&home, end).ok();
+            });
+        }
+        let response = client.response(false).unwrap_or_else(|e| panic!("{end:?}: {e}"));
+        assert_eq!(response.status, 200, "{end:?}: {}", response.text());
+        let said =
+            response.json()["choices"][0]["message"]["content"].as_str().unwrap().matches("word").count();
+        assert_eq!(said, 20, "{end:?}: {}", response.text());
+    });
 }

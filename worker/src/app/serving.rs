@@ -312,6 +312,11 @@ impl Serving {
         self.turns.set_quiesced(on);
     }
 
+    /// Leaves what waits in the inbox to another process.
+    pub(super) fn stop_claiming(&self) {
+        self.turns.stop_claiming();
+    }
+
     /// Takes no new connection and claims nothing new; what runs goes on, also on connections that are open.
     pub(super) async fn stop_accepting(&self) {
         self.turns.stop_claiming();

@@ -194,7 +194,7 @@ fn unexpected(message: &ToWorker) -> Ended {
     match message {
         ToWorker::Drain { .. } | ToWorker::StopAccepting => Ended(exit::OK),
         ToWorker::Refuse { .. } => Ended(exit::CONFIG),
-        ToWorker::Prepare(_) | ToWorker::Admit(_) | ToWorker::Quiesce { .. } => {
+        ToWorker::Prepare(_) | ToWorker::Admit(_) | ToWorker::Quiesce { .. } | ToWorker::StopClaiming => {
             error!("the supervisor sent a message out of order");
             Ended(exit::FAILURE)
         }
@@ -263,7 +263,7 @@ impl Duty {
                 () = self.signals.terminated() => {
                     info!("SIGTERM: draining");
                     self.serving.stop_accepting().await;
-                    // Unasked, so that the supervisor drops its idle connections as in a swap.
+                    // Unasked, so that the supervisor drops its idle connections as in a swap, and says how long the rest may take.
                     self.control.send(&FromWorker::AcceptStopped).await?;
                     return Ok(Leave { deadline: SHORT, ordered: false, code: exit::OK, failed: None });
                 }
@@ -303,6 +303,7 @@ impl Duty {
                 info!(on, "new turns are {}", if on { "refused" } else { "admitted" });
                 self.serving.quiesce(on);
             }
+            ToWorker::StopClaiming => self.serving.stop_claiming(),
             // The set of served profiles changed.
             ToWorker::Admit(admit) => {
                 let served = served(&self.prepare, &admit);

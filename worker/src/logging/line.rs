@@ -1,8 +1,7 @@
 //! One line of a log: its layout, what may not be in it, and how long it may get.
 
-use std::fmt::Write as _;
-
 use hermes_protocol::config::{ProfileConfig, Secret};
+use hermes_protocol::text::push_visible;
 use jiff::tz::TimeZone;
 
 /// Longest line in bytes, the newline excluded. What is longer is cut and says so.
@@ -26,7 +25,7 @@ pub(super) fn component(target: &str) -> String {
     }
 }
 
-/// Appends `text` with control characters escaped, so that no sender can forge a line, and cut to [`MAX_LEN`].
+/// Appends `text` with everything deceptive escaped, so that no sender can forge a line or hide in one, and cut to [`MAX_LEN`].
 pub(super) fn push_escaped(out: &mut String, text: &str) {
     for (at, c) in text.char_indices() {
         if at >= MAX_LEN {
@@ -34,13 +33,8 @@ pub(super) fn push_escaped(out: &mut String, text: &str) {
             return;
         }
         match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
             '\t' => out.push('\t'),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
+            c => push_visible(out, c),
         }
     }
 }
@@ -102,8 +96,8 @@ mod tests {
     #[test]
     fn a_line_stays_one_line_and_has_an_end() {
         let mut out = String::new();
-        push_escaped(&mut out, "a\nb\r\x1b[31m\u{85}");
-        assert_eq!(out, "a\\nb\\r\\u{1b}[31m\\u{85}");
+        push_escaped(&mut out, "a\nb\r\x1b[31m\u{85}\u{202e}\u{200b}");
+        assert_eq!(out, "a\\nb\\r\\u{1b}[31m\\u{85}\\u{202e}\\u{200b}");
         let mut long = String::new();
         push_escaped(&mut long, &"x".repeat(MAX_LEN * 2));
         assert!(long.len() < MAX_LEN + 20 && long.ends_with("(cut)"));

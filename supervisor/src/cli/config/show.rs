@@ -7,6 +7,7 @@ use hermes_protocol::config::mask::{is_secret, mask, masked};
 use hermes_protocol::config::{Env, platform_of_variable, schema};
 use hermes_protocol::exit;
 use hermes_protocol::latest::Severity;
+use hermes_protocol::text::is_unseen;
 use serde_json::{Value as Json, json};
 
 use super::super::Call;
@@ -52,7 +53,7 @@ fn shown(draft: &Draft, path: &str) -> Option<String> {
     match masked(last, &value) {
         Json::Null => None,
         Json::String(text) if text.is_empty() => None,
-        Json::String(text) => Some(text.replace(char::is_control, "␣")),
+        Json::String(text) => Some(text.replace(is_unseen, "␣")),
         other => Some(other.to_string()),
     }
 }

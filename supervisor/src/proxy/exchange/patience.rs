@@ -15,6 +15,8 @@ use crate::proxy::rescue::ProxyError;
 
 /// How long a client may take nothing, or send nothing of a body it has announced.
 const STALL: Duration = Duration::from_secs(60);
+/// How often a request that was sent looks whether the worker that ends still exists.
+const LOOK: Duration = Duration::from_millis(250);
 /// Longest pause between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -122,17 +124,25 @@ impl Exchange<'_> {
     /// Whether waiting for the head makes no sense any more; else moves the next look.
     fn give_up(&mut self, now: Instant) -> Option<ProxyError> {
         let route = &self.admitted.route;
-        if let Some(error) = unavailable(route) {
+        if let Some(error) = self.abandoned() {
             return Some(error);
         }
-        if !route.is_ready() && now >= self.attempt + self.limits.hold {
+        if !route.is_ready() && !route.is_finishing() && now >= self.attempt + self.limits.hold {
             return Some(self.not_ready());
         }
         let last = self.attempt + self.limits.response_timeout;
         if now >= last {
             return Some(ProxyError::AnswerTimeout);
         }
-        self.check = last.min(now + self.limits.hold.max(Duration::from_millis(10)));
+        let next = self.limits.hold.max(Duration::from_millis(10));
+        self.check = last.min(now + if route.is_ready() { next } else { next.min(LOOK) });
         None
+    }
+
+    /// The refusal of a request that was sent, and that nobody is left to answer. A worker that was told to end answers what it
+    /// has; only what still waits on the data socket when the last process has gone was never taken.
+    pub(super) fn abandoned(&self) -> Option<ProxyError> {
+        let route = &self.admitted.route;
+        if route.is_finishing() { None } else { unavailable(route) }
     }
 }

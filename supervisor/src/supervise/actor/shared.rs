@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Do { event: Event, wait: Option<(Wait, oneshot::Sender<Result<(), Why>>)> },
     /// Refuse or again admit new turns.
     Quiesce(bool),
+    /// Leave the inbox to the next process.
+    StopClaiming,
     /// Tell the process that serves, if one does, who else is served now.
     Tell(Box<Admit>),
 }

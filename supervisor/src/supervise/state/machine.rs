@@ -9,8 +9,8 @@ use super::super::policy::{
 };
 use super::{Action, Child, Event, Exit, Held, Phase, Rest, Signal, State, Why};
 
-/// More generations than this finishing at once, and the oldest is hurried.
-pub(super) const MOST_RETIRING: usize = 2;
+/// While so many generations finish what they were sent, no newer one is begun.
+pub(super) const MOST_RETIRING: usize = 4;
 
 /// The decision. `now` never goes back.
 pub(crate) fn step(state: &State, event: Event, now: At) -> (State, Vec<Action>) {
@@ -197,8 +197,12 @@ impl Machine {
         }
     }
 
-    /// Starts a newer generation beside the serving one.
+    /// Starts a newer generation beside the serving one, once there is room for one more that finishes.
     fn swap(&mut self) {
+        if self.polite() >= MOST_RETIRING {
+            self.s.again = true;
+            return;
+        }
         if let Some(next) = self.s.next.take() {
             if matches!(next.phase, Phase::Admitted) {
                 self.s.next = Some(next);
@@ -275,13 +279,12 @@ impl Machine {
             }
             _ => self.hurry(child),
         }
-        let polite = |child: &Child| matches!(child.phase, Phase::StopAccepting | Phase::Draining);
-        if self.s.retiring.iter().filter(|child| polite(child)).count() > MOST_RETIRING
-            && let Some(oldest) = self.s.retiring.iter().position(polite)
-        {
-            let oldest = self.s.retiring.remove(oldest);
-            self.hurry(oldest);
-        }
+    }
+
+    /// Processes that finish in their own time.
+    fn polite(&self) -> usize {
+        let polite = |child: &&Child| matches!(child.phase, Phase::StopAccepting | Phase::Draining);
+        self.s.retiring.iter().filter(polite).count()
     }
 
     /// Ends a process that has nothing to finish, or no time for it.
@@ -305,10 +308,12 @@ impl Machine {
         {
             // Unasked: somebody else sent it a signal. It finishes by itself, and another takes its place now.
             leaving.phase = Phase::Draining;
-            leaving.patience = Some(Patience::new(TERM_GRACE + DRAIN_SLACK, now));
+            leaving.patience = Some(Patience::new(drain + DRAIN_SLACK, now));
             let served = leaving.ready.map(|ready| now.saturating_sub(ready));
             self.s.retiring.push(leaving);
             self.actions.push(Action::DropIdle);
+            // What it was sent has the time it always has.
+            self.actions.push(Action::Drain { generation, deadline: drain });
             let why = Why { reason: "the worker is leaving unasked".to_owned(), file: None };
             return self.died(generation, served, why);
         }
@@ -458,6 +463,10 @@ impl Machine {
             self.s.retiring.remove(at);
             self.s.last_exit = Some(exit.to_string());
             "last process gone".clone_into(&mut self.s.cause);
+            let serves = self.s.current.as_ref().is_some_and(|child| child.phase == Phase::Serving);
+            if self.s.again && serves && self.s.next.is_none() {
+                self.swap();
+            }
         } else if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
             let of_machine = exit.is_of_machine();
             let why = self.s.next.take().and_then(|child| child.blame.or(child.report));

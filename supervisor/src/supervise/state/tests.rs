@@ -470,16 +470,27 @@ fn when_the_old_dies_during_a_swap_the_new_takes_its_place() {
     assert_eq!(d.state.observed(), "ready");
 }
 
+/// 13: a newer generation waits until there is room; nobody's requests are cut for it.
 #[test]
-fn many_swaps_in_a_row_do_not_pile_up_processes() {
+fn many_swaps_in_a_row_pile_up_no_processes_and_hurry_none() {
     let mut d = Driven::serving();
-    for generation in 2..30 {
-        d.on(Event::Restart);
-        d.serve(generation);
-        let polite =
-            d.state.children().filter(|c| matches!(c.phase, Phase::StopAccepting | Phase::Draining)).count();
-        assert!(polite <= MOST_RETIRING, "{polite}");
+    let most = u64::try_from(MOST_RETIRING).unwrap();
+    for generation in 2..most + 2 {
+        assert_eq!(d.on(Event::Restart), [Action::Spawn { generation }]);
+        let old = generation - 1;
+        assert_eq!(d.serve(generation), [Action::StopAccepting { generation: old }]);
+        d.on(Event::AcceptStopped { generation: old });
     }
+    let next = most + 2;
+    for _ in 0..30 {
+        assert_eq!(d.on(Event::Restart), [], "one more waits");
+        assert_eq!(d.state.target_generation(), next);
+    }
+    let gone = |generation| Event::Exited { generation, exit: Exit::Code(0) };
+    assert_eq!(d.on(gone(2)), [Action::Spawn { generation: next }]);
+    d.serve(next);
+    assert_eq!(d.on(gone(1)), [], "and only one");
+    assert_eq!(d.state.verdict(Goal::Serving { generation: next }), Some(Ok(())));
 }
 
 #[test]
@@ -515,7 +526,12 @@ fn a_worker_that_leaves_unasked_is_replaced_while_it_finishes() {
     let mut d = Driven::serving();
     assert_eq!(
         d.on(Event::AcceptStopped { generation: 1 }),
-        [Action::DropIdle, Action::Spawn { generation: 2 }]
+        [
+            Action::DropIdle,
+            Action::Drain { generation: 1, deadline: secs(20) },
+            Action::Spawn { generation: 2 }
+        ],
+        "13: what it was sent has the whole drain time"
     );
     d.serve(2);
     d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
