@@ -80,7 +80,8 @@ mod tests {
         assert_eq!(visible("\u{9b}31m \u{7f}"), "\\u{9b}31m \\u{7f}");
         assert_eq!(visible("x\u{202e}y\u{200b}z\u{2066}\u{feff}"), "x\\u{202e}y\\u{200b}z\\u{2066}\\u{feff}");
         assert_eq!(visible("a\u{e0041}b\u{3164}c\u{fe00}"), "a\\u{e0041}b\\u{3164}c\\u{fe00}");
-        for seen in ["العربية", "עברית", "日本語", "e\u{301}", "❤\u{fe0f} 👍🏽", "back\\slash"] {
+        for seen in ["العربية", "עברית", "日本語", "e\u{301}", "❤\u{fe0f} 👍🏽", "back\\slash"]
+        {
             assert_eq!(visible(seen), seen);
         }
     }

@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -105,6 +106,8 @@ struct Source {
 
 /// Refuses names that are not this machine's, and puts the security headers on everything.
 async fn guard(request: Request, next: Next) -> Response {
+    // Nothing here wants a body, so none is read, and the next request would be looked for in what is left of it.
+    let has_body = !request.body().is_end_stream();
     let mut response = if is_local(request.headers()) {
         next.run(request).await
     } else {
@@ -112,6 +115,9 @@ async fn guard(request: Request, next: Next) -> Response {
     };
     for (name, value) in SECURITY_HEADERS {
         response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+    }
+    if has_body {
+        response.headers_mut().insert(CONNECTION, axum::http::HeaderValue::from_static("close"));
     }
     response
 }

@@ -19,6 +19,9 @@
 //! reader has not taken yet (at most one scratch buffer; nothing more is read before that is gone), and the request as sent
 //! until the answer begins, in case it has to be sent again. An idle connection owns none.
 //!
+//! **Keys.** A request's head carries its client's key. What was read of one is wiped where it was read as soon as it is passed
+//! on, and what has to be kept of it is kept in a buffer that wipes itself.
+//!
 //! **Strictness.** What can be read in two ways is refused: bare CR or LF, folded lines, NUL, two lengths, a length beside
 //! chunks, any transfer coding but `chunked`, missing or repeated `Host`. Chunked bodies are parsed while they pass;
 //! extensions and trailers are removed. Otherwise paths, headers and bodies reach the worker byte for byte.
@@ -66,6 +69,7 @@ mod listener;
 mod pace;
 mod places;
 mod pool;
+mod private;
 mod request;
 mod rescue;
 mod response;

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use hermes_protocol::COMPATIBLE_WITH;
 use hermes_protocol::http::{ERROR, Family, JSON, SECURITY_HEADERS};
 
+use super::head::Persistence;
 use super::listener::Families;
 use super::request::Method;
 use super::rescue::ProxyError;
@@ -28,37 +29,6 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<u32>,
     /// The connection ends with it.
     pub(super) close: bool,
-}
-
-/// What an answer says about the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Persistence {
-    /// It ends.
-    Close,
-    /// It goes on, as HTTP/1.1 does without a word.
-    Silent,
-    /// It goes on, and a client of HTTP/1.0 has to be told.
-    Said,
-}
-
-impl Persistence {
-    /// Of a connection that goes on if `keep`, with a client that speaks HTTP/1.0 if `old`.
-    pub(super) fn of(keep: bool, old: bool) -> Self {
-        match (keep, old) {
-            (false, _) => Self::Close,
-            (true, false) => Self::Silent,
-            (true, true) => Self::Said,
-        }
-    }
-
-    /// The header line that says so.
-    pub(super) fn line(self) -> &'static [u8] {
-        match self {
-            Self::Close => b"connection: close\r\n",
-            Self::Silent => b"",
-            Self::Said => b"connection: keep-alive\r\n",
-        }
-    }
 }
 
 impl Answer {

@@ -12,16 +12,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::answer::{self, Answer, Persistence};
+use super::answer::{self, Answer};
 use super::body::Body;
 use super::chunked::{ChunkError, Keep};
 use super::client::Client;
 use super::counters::Finished;
 use super::decide::{Decision, decide};
 use super::exchange::{End, Exchange};
-use super::head::{MAX_HEAD, find_end};
+use super::head::{MAX_HEAD, Persistence, find_end};
 use super::listener::Gate;
 use super::places::{Place, Standing};
+use super::private::{Private, wipe};
 use super::request::{self, Framing, Method, Request};
 use super::rescue::ProxyError;
 use super::response::Context as ResponseContext;
@@ -52,7 +53,7 @@ pub(super) struct Conn {
     pub(super) place: Place,
     peer: IpAddr,
     /// Received and not used yet: the start of a head, or of what follows a request in progress.
-    pub(super) carry: Vec<u8>,
+    pub(super) carry: Private,
     /// So many bytes of `carry` were searched for the end of a head.
     seen: usize,
     /// The head's deadline is set. The first one's is from the start: it counts from accept.
@@ -81,7 +82,7 @@ enum Action {
 pub(super) struct Forward {
     pub(super) admitted: Admitted,
     /// The head, and the part of the body that came with it, as the worker gets them.
-    pub(super) first: Vec<u8>,
+    pub(super) first: Private,
     pub(super) upload: Body,
     pub(super) repeatable: bool,
     pub(super) context: ResponseContext,
@@ -105,7 +106,7 @@ pub(super) async fn serve(
     .await;
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
     let client = Client::new(client);
-    let carry = Vec::new();
+    let carry = Private::default();
     let mut conn = Conn { local, client, gate, place, peer, carry, seen: 0, begun: true, empty: 0, deadline };
     let mut burst = 0;
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
@@ -168,13 +169,15 @@ impl Conn {
             if arrived == 0 {
                 return Poll::Ready(None);
             }
+            let read = &mut scratch.read[..arrived];
             let begun = if self.carry.is_empty() {
-                self.begin(&mut scratch.read[..arrived], &mut scratch.lines)
+                self.begin(read, &mut scratch.lines)
             } else {
                 let mut bytes = std::mem::take(&mut self.carry);
-                bytes.extend_from_slice(&scratch.read[..arrived]);
+                bytes.append(read);
                 self.begin(&mut bytes, &mut scratch.lines)
             };
+            wipe(read);
             if begun.is_some() {
                 return Poll::Ready(begun);
             }
@@ -209,7 +212,7 @@ impl Conn {
                     self.place.stands(Standing::Head, now);
                 }
                 self.seen = bytes.len();
-                self.carry = bytes.to_vec();
+                self.carry = Private::from(&*bytes);
                 return None;
             }
             Ok(_) => return Some(Begun::refuse(ProxyError::HeadTooLarge)),
@@ -219,7 +222,9 @@ impl Conn {
             Ok(request) => request,
             Err(error) => return Some(Begun::refuse(error)),
         };
-        Some(self.decide(&request, rest, lines))
+        let begun = self.decide(&request, rest, lines);
+        lines.wipe();
+        Some(begun)
     }
 
     fn decide(&mut self, request: &Request<'_>, rest: &mut [u8], lines: &request::Lines) -> Begun {
@@ -268,7 +273,7 @@ impl Conn {
             Framing::Chunked | Framing::Close => None,
         };
         if let Some(skip) = skip {
-            self.carry = rest[skip..].to_vec();
+            self.carry = Private::from(&rest[skip..]);
         }
         let keep = request.keep_alive && skip.is_some();
         let head_only = request.method == Method::Head;
@@ -298,15 +303,19 @@ impl Conn {
         }
         let admitted =
             route.enter(limits.requests_per_profile, self.place.all()).ok_or(ProxyError::TooManyRequests)?;
-        let mut first = Vec::with_capacity(512 + request.target.len() + lines.len() + rest.len());
+        // Enough for all of it: a buffer that grows leaves its content behind.
+        let mut first = Vec::with_capacity(
+            512 + request.method_name.len() + request.target.len() + lines.len() + rest.len(),
+        );
         // `rest` is the end of the path, and the path the start of the target.
         let target = &request.target[request.path().len() - path_rest.len()..];
         let ours = if prefixed { &route.prefixed_lines } else { &route.plain_lines };
         request::write(request, target, lines, self.peer, &[ours, self.gate.families().line()], &mut first);
+        let mut first = Private::from(first);
         let mut upload = Body::new(request.framing, Keep::Framed, limits.body_bytes);
         let step = upload.feed(rest).map_err(body_error)?;
-        first.extend_from_slice(&rest[..step.kept]);
-        self.carry = rest[step.used..].to_vec();
+        first.append(&rest[..step.kept]);
+        self.carry = Private::from(&rest[step.used..]);
         let keep_alive = request.keep_alive;
         Ok(Forward {
             admitted,
@@ -396,7 +405,7 @@ impl Conn {
     /// Ends the connection so that the client can read the answer although it is still sending: what it sends is thrown away
     /// for a moment, because closing over unread bytes would reset the connection and take the answer along.
     async fn linger(&mut self) {
-        self.carry = Vec::new();
+        self.carry = Private::default();
         let until = Instant::now() + LINGER;
         self.deadline.set(until);
         self.place.stands(Standing::Closing, until);
@@ -412,7 +421,10 @@ impl Conn {
                 let most = left.min(read.len());
                 let mut buf = ReadBuf::new(&mut read[..most]);
                 match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
-                    Poll::Ready(Ok(())) => Poll::Ready(buf.filled().len()),
+                    Poll::Ready(Ok(())) => {
+                        wipe(buf.filled_mut());
+                        Poll::Ready(buf.filled().len())
+                    }
                     Poll::Ready(Err(_)) => Poll::Ready(0),
                     Poll::Pending if self.place.is_needed() => Poll::Ready(0),
                     Poll::Pending => self.deadline.poll(cx).map(|()| 0),

@@ -30,6 +30,7 @@ use super::head::{MAX_HEAD, find_end};
 use super::pace::Pace;
 use super::places::Standing;
 use super::pool::{self, Upstream};
+use super::private::{Private, wipe};
 use super::rescue::ProxyError;
 use super::response;
 use super::route::Admitted;
@@ -118,7 +119,7 @@ pub(super) struct Exchange<'c> {
     repeatable: bool,
 
     /// On its way to the worker: the head and what came with it, later what the worker was slow to take.
-    out: Vec<u8>,
+    out: Private,
     out_at: usize,
     /// All of the first part was written.
     begun: bool,
@@ -316,7 +317,7 @@ impl<'c> Exchange<'c> {
             self.begun = true;
             if self.upload.is_done() {
                 if !self.repeatable && !self.out.is_empty() {
-                    self.out = Vec::new();
+                    self.out = Private::default();
                     self.out_at = 0;
                 }
                 return None;
@@ -337,10 +338,11 @@ impl<'c> Exchange<'c> {
             };
             let step = match self.upload.feed(bytes) {
                 Ok(step) => step,
-                Err(error) if self.phase == Phase::Head => {
-                    return Some(Turn::End(End::Failed(body_error(error))));
+                Err(error) => {
+                    wipe(bytes);
+                    let begun = self.phase != Phase::Head;
+                    return Some(Turn::End(if begun { End::Cut } else { End::Failed(body_error(error)) }));
                 }
-                Err(_) => return Some(Turn::End(End::Cut)),
             };
             self.received += step.used as u64;
             self.turn += step.used;
@@ -353,7 +355,8 @@ impl<'c> Exchange<'c> {
             }
             self.attempt = self.moved;
             self.check = self.moved + self.limits.hold.min(self.limits.response_timeout);
-            self.conn.carry = bytes[step.used..].to_vec();
+            self.conn.carry = Private::from(&bytes[step.used..]);
+            wipe(&mut bytes[step.used..]);
             if step.kept == 0 {
                 continue;
             }
@@ -366,7 +369,7 @@ impl<'c> Exchange<'c> {
                 Poll::Pending => 0,
             };
             self.out.clear();
-            self.out.extend_from_slice(&bytes[written..step.kept]);
+            self.out.append(&bytes[written..step.kept]);
             self.out_at = 0;
         }
         None
@@ -540,7 +543,8 @@ impl<'c> Exchange<'c> {
             let mut buf = ReadBuf::new(&mut scratch.read[..most]);
             match Pin::new(&mut self.conn.client).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    self.conn.carry.extend_from_slice(buf.filled());
+                    self.conn.carry.append(buf.filled());
+                    wipe(buf.filled_mut());
                 }
                 Poll::Ready(_) => return true,
                 Poll::Pending => return false,

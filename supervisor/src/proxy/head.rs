@@ -9,6 +9,37 @@ pub(super) const MAX_HEADERS: usize = hermes_protocol::http::MAX_HEADERS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
+/// What an answer says about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// It ends.
+    Close,
+    /// It goes on, as HTTP/1.1 does without a word.
+    Silent,
+    /// It goes on, and a client of HTTP/1.0 has to be told.
+    Said,
+}
+
+impl Persistence {
+    /// Of a connection that goes on if `keep`, with a client that speaks HTTP/1.0 if `old`.
+    pub(super) fn of(keep: bool, old: bool) -> Self {
+        match (keep, old) {
+            (false, _) => Self::Close,
+            (true, false) => Self::Silent,
+            (true, true) => Self::Said,
+        }
+    }
+
+    /// The header line that says so.
+    pub(super) fn line(self) -> &'static [u8] {
+        match self {
+            Self::Close => b"connection: close\r\n",
+            Self::Silent => b"",
+            Self::Said => b"connection: keep-alive\r\n",
+        }
+    }
+}
+
 /// Looks for the end of a head in `buf`, of which the first `seen` bytes were looked at before. `Ok(Some(n))`: the head is the
 /// first `n` bytes, blank line included.
 pub(super) fn find_end(buf: &[u8], seen: usize) -> Result<Option<usize>, Ambiguous> {

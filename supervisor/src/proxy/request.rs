@@ -3,7 +3,8 @@
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
-use super::head::{MAX_HEADERS, Special, classify, content_length, has_token, lines, tokens};
+use super::head::{MAX_HEAD, MAX_HEADERS, Special, classify, content_length, has_token, lines, tokens};
+use super::private::wipe;
 use super::rescue::ProxyError;
 
 /// How a body is delimited.
@@ -46,13 +47,26 @@ pub(super) struct Request<'h> {
 }
 
 /// Header lines on their way to the worker. Reused from request to request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
     kept: Vec<u8>,
     forwarded_for: Vec<u8>,
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        // As much as can ever be in it: a buffer that grows leaves its content behind, and here are keys.
+        Self { kept: Vec::with_capacity(MAX_HEAD + 64), forwarded_for: Vec::new() }
+    }
+}
+
 impl Lines {
+    /// Forgets what was read, for good.
+    pub(super) fn wipe(&mut self) {
+        wipe(&mut self.kept);
+        self.kept.clear();
+    }
+
     pub(super) fn len(&self) -> usize {
         self.kept.len() + self.forwarded_for.len()
     }

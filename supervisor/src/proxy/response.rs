@@ -2,8 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::answer::Persistence;
-use super::head::{MAX_HEADERS, Special, classify, content_length, has_token, lines, tokens};
+use super::head::{MAX_HEADERS, Persistence, Special, classify, content_length, has_token, lines, tokens};
 use super::request::Framing;
 
 /// One of the headers that every answer of a worker carries.
@@ -53,6 +52,10 @@ pub(super) struct Malformed;
 
 /// Reads `head`, which is complete, and appends to `out` what the client gets.
 pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Result<Response, Malformed> {
+    // The library skips empty lines; what is copied below begins at the status line.
+    if !head.starts_with(b"HTTP/1.") {
+        return Err(Malformed);
+    }
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -223,6 +226,7 @@ mod tests {
             "HTTP/1.1 600 x\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
             "nonsense\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\n a: b\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use super::TURN;
 use super::client::Client;
 use super::exchange::others_first;
+use super::private::Private;
 use super::thread::Local;
 
 /// One direction.
@@ -32,9 +33,9 @@ pub(super) async fn run(
     local: &Rc<Local>,
     client: &mut Client,
     upstream: &mut UnixStream,
-    early: Vec<u8>,
+    early: Private,
 ) -> (u64, u64) {
-    let mut up = Way { pending: early, ..Way::default() };
+    let mut up = Way { pending: early.to_vec(), ..Way::default() };
     let mut down = Way::default();
     poll_fn(|cx| {
         let scratch = &mut local.scratch.borrow_mut().read;

@@ -104,13 +104,18 @@ async fn metrics_health_and_readiness_are_shown() {
         let (head, body) = get("/ready").await;
         assert_eq!(
             (status(&head), body.as_str()),
-            (503, r#"{"status": "not_ready", "not_ready": ["coder"]}"#)
+            (503, r#"{"status": "not_ready", "not_ready": ["coder"], "degraded": []}"#)
         );
 
         let mut rebound = Client::connect(&address).await;
         rebound.send("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
         assert_eq!(status(&rebound.response().await.0), 403);
-        drop((client, rebound));
+        // 19: a body that nobody reads is no next request.
+        let mut body = Client::connect(&address).await;
+        body.send(format!("POST /health HTTP/1.1\r\nHost: {address}\r\nContent-Length: 2\r\n\r\nhi")).await;
+        let text = body.rest().await;
+        assert!(status(&text) == 405 && text.contains("connection: close\r\n"), "{text}");
+        drop((client, rebound, body));
         stop.cancel();
     };
     let (served, ()) = tokio::join!(admin.serve(rig.publisher.reader(), facts, stop.clone()), asking);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hermes_tests::gateway::run;
+use hermes_tests::gateway::{both, run};
 use hermes_tests::http::{Connection, Response, chat, encode};
 use hermes_tests::{Gateway, Home, wait};
 
@@ -130,7 +130,8 @@ fn finished(end: &[&str]) {
                 .unwrap();
         } else {
             scope.spawn(|| {
-                run(&home, end).ok();
+                let output = run(&home, end);
+                assert!(output.status.success(), "{end:?}: {}", both(&output));
             });
         }
         let response = client.response(false).unwrap_or_else(|e| panic!("{end:?}: {e}"));
@@ -139,4 +140,82 @@ fn finished(end: &[&str]) {
             response.json()["choices"][0]["message"]["content"].as_str().unwrap().matches("word").count();
         assert_eq!(said, 20, "{end:?}: {}", response.text());
     });
+}
+
+/// 33: a client's key stays in no buffer of the supervisor, however its request arrived and whatever became of it; also while
+/// its connection is kept.
+#[test]
+fn a_key_stays_in_no_buffer_of_the_supervisor() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let address = gateway.address("api_server");
+    // Assembled at run time, as the test's own memory is not searched but a core of it might be.
+    let key = |name: &str| format!("kept-by-nobody-{name}-{}", "7c1f9e02");
+    let names =
+        ["plain", "split", "grown", "behind", "chunked", "refused", "nowhere", "malformed", "unfinished"];
+    let line = |name: &str| format!("Host: h\r\nAuthorization: Bearer {}\r\n", key(name));
+    let get = |path: &str, name: &str| format!("GET {path} HTTP/1.1\r\n{}\r\n", line(name));
+    let models = "/p/coder/v1/models";
+    let fill = "X-Fill: 0123456789012345678901234567890123456789\r\n".repeat(90);
+    let mut kept = Vec::new();
+    for (pieces, answers) in [
+        (vec![get(models, "plain")], 1),
+        (
+            {
+                let (start, end) = {
+                    let whole = get(models, "split");
+                    let at = whole.len() - 12;
+                    (whole[..at].to_owned(), whole[at..].to_owned())
+                };
+                vec![start, end]
+            },
+            1,
+        ),
+        (
+            // Byte by byte at first, so that what is kept of it grows again and again.
+            {
+                let whole = format!("GET {models} HTTP/1.1\r\n{}{fill}\r\n", line("grown"));
+                whole.as_bytes().chunks(400).map(|part| String::from_utf8(part.to_vec()).unwrap()).collect()
+            },
+            1,
+        ),
+        (vec![format!("{}{}", get("/p/coder/v1/models/x", "plain"), get(models, "behind"))], 2),
+        (
+            vec![format!(
+                "POST /p/coder/v1/nowhere HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n{}",
+                get(models, "chunked")
+            )],
+            2,
+        ),
+        (vec![get("/p/nobody/v1/models", "refused")], 1),
+        (vec![get("/nowhere", "nowhere")], 1),
+        (vec![format!("GET {models} HTTP/1.1\r\n{}Broken line\r\n\r\n", line("malformed"))], 1),
+        (vec![format!("GET {models} HTTP/1.1\r\n{}", line("unfinished"))], 0),
+    ] {
+        let mut client = Connection::open(&address).unwrap();
+        for piece in &pieces {
+            client.send(piece.as_bytes()).unwrap();
+            if pieces.len() > 1 {
+                // One arrives before the next.
+                wait::pass(std::time::Duration::from_millis(5));
+            }
+        }
+        for _ in 0..answers {
+            client.response(false).unwrap();
+        }
+        kept.push(client);
+    }
+    // Of a request that is not complete the proxy has to keep what there is.
+    let unfinished = key("unfinished");
+    wait::until_true("the unfinished head to arrive", || {
+        !hermes_tests::process::find_in_memory(gateway.pid(), &[&unfinished]).is_empty()
+    });
+    kept.pop();
+    let keys: Vec<String> = names.iter().map(|name| key(name)).collect();
+    let needles: Vec<&str> = keys.iter().map(String::as_str).collect();
+    wait::until_true("every key to be gone", || {
+        hermes_tests::process::find_in_memory(gateway.pid(), &needles).is_empty()
+    });
+    drop(kept);
 }
