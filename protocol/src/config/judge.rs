@@ -127,7 +127,9 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     let (yaml, env) = (files.yaml.bytes(), files.env.bytes());
     let input = Input { profile, role, multiplex, listeners, home, yaml, env };
     let loaded = load_layers(input, pins, files.leftovers.gateway.bytes());
-    problems.extend(loaded.problems);
+    // From a file that cannot be read nothing follows about what is not in it.
+    let follows = |problem: &Problem| !(unusable && problem.severity == Severity::Platform);
+    problems.extend(loaded.problems.into_iter().filter(follows));
     problems.extend(unsupported::of_files(home, &files.leftovers));
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     Loaded { config: loaded.config.filter(|_| !unusable), problems }
@@ -209,6 +211,7 @@ mod tests {
             fill(&mut files);
             let loaded = verdict(&files);
             assert!(loaded.config.is_none());
+            assert!(loaded.problems.iter().all(|p| p.code != "no_provider"), "{:?}", loaded.problems);
             assert_eq!(
                 (loaded.problems[0].code.as_str(), loaded.problems[0].severity),
                 ("unreadable", Severity::Profile)

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use hermes_protocol::config::unsupported;
 use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, state};
-use hermes_protocol::latest::{Problem, Severity};
+use hermes_protocol::latest::{LastError, Problem, Severity};
 
 pub use cells::Look;
 use cells::{Paint, age, bytes, clean, cpu, duration, plural};
@@ -274,17 +274,18 @@ fn last_error(profile: &Profile) -> String {
 
 /// Why a profile is as it is, unless one of its problems says the same.
 fn reason(profile: &Profile) -> String {
-    // Whatever it is not able to do has a line of its own.
-    if profile.state == state::DEGRADED {
-        return String::new();
-    }
     let Some(reason) = profile.reason.as_deref().map(clean).filter(|r| !r.is_empty()) else {
         return String::new();
     };
+    // What it is not able to do has lines of its own.
+    let of_provider = |error: &LastError| reason.contains(&clean(&error.message));
     let said = profile
         .problems
         .iter()
-        .any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message)));
+        .any(|p| p.severity != Severity::Warning && reason.contains(&clean(&p.message)))
+        || profile.state == state::DEGRADED
+            && (profile.last_error.as_ref().is_some_and(of_provider)
+                || reason.starts_with("not connected: "));
     if let Some((read, refused)) = profile.config_at.as_ref().zip(profile.refused_at.as_ref()) {
         let mut text = format!(
             "✗ {}: config of {} in force; the newer one was refused",

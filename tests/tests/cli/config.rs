@@ -79,7 +79,8 @@ fn the_summary() {
         serde_json::json!({"value": "0123...cdef", "from": ".env", "at": "API_SERVER_KEY"})
     );
     assert_eq!(value["variables"]["FIRECRAWL_API_KEY"], "***");
-    assert_eq!(value["problems"][0]["code"], "unknown_key");
+    let codes = value["problems"].as_array().unwrap().iter().map(|p| p["code"].as_str().unwrap());
+    assert!(codes.clone().any(|code| code == "unknown_key"), "{:?}", codes.collect::<Vec<_>>());
 }
 
 #[test]

@@ -263,3 +263,24 @@ fn a_refused_configuration_is_shown_beside_the_one_in_force() {
     ready.problems = vec![trouble(Severity::Profile, "not valid YAML")];
     assert!(reason(&ready).ends_with("in force; the newer one was refused\n"), "the problem has the rest");
 }
+
+/// 1: the provider's failure is one line with time and count; why a newer generation could not take over is not lost beside it.
+#[test]
+fn c1_a_last_error_is_one_line() {
+    let mut coder = profile("coder", state::DEGRADED);
+    coder.last_error = Some(LastError {
+        provider: "openrouter".to_owned(),
+        class: "unauthorized".to_owned(),
+        code: Some(401),
+        message: "HTTP 401: no such key".to_owned(),
+        since: "2026-11-21T00:30:57.381254+00:00".to_owned(),
+        at: "2026-11-21T00:31:57.381254+00:00".to_owned(),
+        count: 3,
+    });
+    coder.last_error_secs = Some(252);
+    coder.reason = Some("provider openrouter: unauthorized: HTTP 401: no such key".to_owned());
+    let line = "✗ coder: provider openrouter unauthorized (401), 4m 12s ago, 3 times in a row: HTTP 401: no such key\n";
+    assert_eq!(problems(&[coder.clone()]), line);
+    coder.reason = Some("generation 2 is refused: `x` must be a number".to_owned());
+    assert_eq!(problems(&[coder]), format!("✗ coder: generation 2 is refused: `x` must be a number\n{line}"));
+}
