@@ -52,6 +52,9 @@ pub const EXAMINED: &str = "HERMES_EXAMINED";
 /// Overrides `gateway.multiplex_profiles`; read by the supervisor from its own environment, and from `.env` by `default`.
 pub const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
 
+/// Limit of open files that a worker sets for itself, and so for what it starts: its gateway has raised its own.
+pub const OPEN_FILES: &str = "HERMES_OPEN_FILES";
+
 /// Whether `name` passes from the supervisor's environment into a worker's.
 pub fn is_allowed(name: &str) -> bool {
     ALLOWED.contains(&name) || ALLOWED_PREFIXES.iter().any(|p| name.starts_with(p))
@@ -65,7 +68,14 @@ pub fn may_be_shared(name: &str) -> bool {
         && !name.starts_with(|c: char| c.is_ascii_digit());
     let reserved = matches!(
         name,
-        HERMES_HOME | HERMES_PROFILE | LISTEN_FDS | LISTEN_FDNAMES | LISTENERS | EXAMINED | "LISTEN_PID"
+        HERMES_HOME
+            | HERMES_PROFILE
+            | LISTEN_FDS
+            | LISTEN_FDNAMES
+            | LISTENERS
+            | EXAMINED
+            | OPEN_FILES
+            | "LISTEN_PID"
     );
     valid
         && !reserved

@@ -16,9 +16,9 @@ use hermes_host::{blocking, fault};
 use hermes_protocol::endpoint::RuntimeDir;
 use hermes_protocol::latest::{ClientRequest, OnProfileError, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome, exit};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::client::Client;
+use crate::descriptors::{Files, TooFewFiles, Wanted};
 use crate::error::HermesError;
 use crate::guard;
 use crate::home::Surroundings;
@@ -36,6 +36,7 @@ mod change;
 pub(crate) mod claims;
 mod fleet;
 mod gateway;
+mod limits;
 mod release;
 mod reload;
 mod renew;
@@ -181,6 +182,9 @@ pub enum AppError {
         /// The signal.
         name: &'static str,
     },
+    /// Too few open files.
+    #[error("the gateway does not start: {0}")]
+    Files(#[from] TooFewFiles),
     /// The gateway that is to be replaced does not go.
     #[error("the running gateway (PID {pid}) does not stop")]
     Replace {
@@ -204,7 +208,12 @@ impl AppError {
             return exit::MACHINE;
         }
         match self {
-            Self::Home { .. } | Self::Refused { .. } | Self::Bind { .. } | Self::Admin(_) => exit::CONFIG,
+            // A limit of open files is a setting, too: no retry changes it.
+            Self::Home { .. }
+            | Self::Refused { .. }
+            | Self::Bind { .. }
+            | Self::Admin(_)
+            | Self::Files(_) => exit::CONFIG,
             Self::Setup { source, .. } => lasting(source.kind()),
             Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => exit::FAILURE,
             Self::Interrupted { .. } => exit::INTERRUPTED,
@@ -234,7 +243,11 @@ impl AppError {
                 let all: Vec<_> = remedies.iter().map(|command| format!("`{command}`")).collect();
                 format!("{} chooses another port; then start again", all.join(", "))
             }
-            Self::Bind { .. } | Self::Admin(_) | Self::Proxy(_) | Self::Interrupted { .. } => return None,
+            Self::Proxy(_) => {
+                "look at the limits of threads and open files (`ulimit -a`), and at free memory".to_owned()
+            }
+            Self::Files(few) => few.hint(),
+            Self::Bind { .. } | Self::Admin(_) | Self::Interrupted { .. } => return None,
             Self::Replace { pid, .. } => format!("end process {pid} yourself, then start again"),
         })
     }
@@ -292,20 +305,21 @@ pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
         if found.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
     });
     found.map_err(|source| AppError::Home { path: path.to_owned(), source })?;
+    // Before anything is opened that could fail with a worse reason.
+    let files = enough_files()?;
     if options.replace {
         replace(path, &surroundings)?;
     }
     let argv = std::env::args().collect();
     let runtime = runtime(surroundings.runtime_dirs(path))?;
     let instance = Instance::acquire(path, &options.profile, argv, &runtime.path())?;
-    raise_descriptor_limit();
     // Before there is anything that it could have to end.
     let guard = guard::start().unwrap_or_else(|error| {
         tracing::warn!(%error, "if this gateway is killed, what scripts leave running stays");
         None
     });
     let (root, profile) = (options.root.clone(), options.profile.clone());
-    let mut result = within_runtime(gateway::run(options, runtime, inherited));
+    let mut result = within_runtime(gateway::run(options, runtime, inherited, files));
     if let Err(AppError::Bind { error, remedies }) = &mut result {
         let premises = Premises { root: &root, profile: &profile, env: &surroundings };
         premises.name_holders(error);
@@ -337,13 +351,14 @@ pub fn check(options: CheckOptions) -> Result<CheckReport, HermesError> {
         object: path.display().to_string(),
         source: io::Error::from(io::ErrorKind::InvalidFilename),
     })?;
-    raise_descriptor_limit();
+    let files = enough_files()?;
     let runtime = runtime(vec![RuntimeDir::at(base.join("run"))])?;
     let premises = Premises { root: &root, profile: &profile, env: &surroundings };
     let place = premises.problems();
     let Examined { mut report, settings } = within_runtime(gateway::check(
         CheckOptions { root: root.clone(), profile: profile.clone() },
         runtime,
+        files,
     ))?;
     report.problems.extend(place.into_iter().map(|problem| (None, problem)));
     let mut strict = true;
@@ -368,14 +383,11 @@ fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<
     result
 }
 
-/// Every worker takes two descriptors here, every request another two or three.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
-    });
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
+/// Raises the limit of open files, which must be enough for one profile at least.
+fn enough_files() -> Result<Files, AppError> {
+    let files = Files::raise();
+    files.connections(Wanted { profiles: 1, listeners: 1, connections: u32::MAX })?;
+    Ok(files)
 }
 
 /// Ends the gateway that runs for `home`, if one does: asks it, and if it does not answer sends signals to the very process that

@@ -55,6 +55,7 @@ pub mod archive;
 mod child;
 pub mod cli;
 pub mod client;
+mod descriptors;
 pub mod desired;
 mod disk;
 mod doctor;

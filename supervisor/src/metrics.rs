@@ -2,9 +2,14 @@
 //!
 //! Nothing is counted here. A scrape reads the proxy's atomics and the actors' last published facts at that moment. There is no
 //! authentication, so a request that was sent to any name but this machine's own (a web page whose name leads here) is refused.
+//!
+//! It has places of its own, and whoever comes gets one: the connection that is open longest makes room. So nothing that the
+//! proxy's clients do keeps it from answering, and nothing that its own do.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::HttpBody as _;
@@ -15,12 +20,16 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hermes_protocol::http::{JSON, SECURITY_HEADERS};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::{LATENCY_BOUNDS_MS, Reader, Totals};
@@ -28,6 +37,17 @@ use crate::supervise::{WorkerTable, WorkerView};
 
 /// Where worker facts come from; called once a scrape.
 pub type Facts = Arc<dyn Fn() -> Arc<WorkerTable> + Send + Sync>;
+
+/// Connections at the same time.
+pub(crate) const CLIENTS: usize = 32;
+/// Time a client has for a request's head, which is also how long a kept connection may be idle.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// Time a connection has for all of its requests.
+const LIFE: Duration = Duration::from_secs(600);
+/// Largest request head.
+const MAX_HEAD: usize = 16 * 1024;
+/// After accepting failed, for want of descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -93,7 +113,35 @@ impl Admin {
             .route("/ready", get(ready))
             .layer(from_fn(guard))
             .with_state(Source { reader, facts });
-        axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+        let service = TowerToHyperService::new(app);
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
+        let mut clients = JoinSet::new();
+        let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                // Only collects: how it ended is the client's business.
+                Some(_) = clients.join_next() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    oldest.retain(|client| !client.is_finished());
+                    if oldest.len() == CLIENTS
+                        && let Some(client) = oldest.pop_front()
+                    {
+                        client.abort();
+                    }
+                    let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+                    oldest.push_back(clients.spawn(tokio::time::timeout(LIFE, connection)));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the admin listener cannot accept; trying on");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
 }
 

@@ -87,7 +87,7 @@ pub use counters::{LATENCY_BOUNDS_MS, Totals};
 pub use inherit::Inherited;
 pub use listener::{BindError, BindFailure, Bound, Trial};
 pub use route::{Availability, Publisher, Reader, Route, Table};
-pub use server::{DrainReport, Proxy, StartError};
+pub use server::{DrainReport, Proxy, RebindError, StartError};
 
 /// Most bytes that one task moves before it is somebody else's turn.
 const TURN: usize = 128 * 1024;

@@ -25,7 +25,7 @@ use crate::status::collect::{Processes, collect};
 use crate::supervise::actor::Chain;
 
 /// Clients at the same time; more wait in the backlog.
-const CLIENTS: usize = 64;
+pub(crate) const CLIENTS: usize = 64;
 /// Of those, what may wait for a result.
 const WAITING: usize = CLIENTS / 2;
 /// Longest request: two names.

@@ -103,6 +103,10 @@ pub struct GatewayView {
     pub admin: Option<String>,
     /// Problems of the gateway as a whole, and of directories that are not served.
     pub problems: Vec<Problem>,
+    /// Client connections that are let in.
+    pub max_connections: Option<u32>,
+    /// Why these are fewer than asked for.
+    pub limited: Option<Problem>,
 }
 
 /// Everything a status surface needs, at one instant. `workers` is sorted: the primary first, then by name.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 
 pub mod archive;
+pub mod attack;
 pub mod command;
 pub mod gateway;
 pub mod home;

@@ -62,6 +62,7 @@ pub fn run(args: WorkerArgs) -> u8 {
         }
         Mode::Supervised => {
             process::harden(true);
+            process::limit_files(environment.open_files);
             let inherited = match process::take_inherited(&environment) {
                 Ok(inherited) => inherited,
                 Err(e) => return refuse(&e),

@@ -8,7 +8,7 @@ use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use hermes_protocol::{contract::pid_record, env};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid, getppid, setpgid};
@@ -41,6 +41,8 @@ pub(crate) struct Environment {
     listen_fdnames: Option<String>,
     /// `RUST_LOG`.
     pub(crate) log: Option<String>,
+    /// Limit of open files to set.
+    pub(crate) open_files: Option<u64>,
     /// `GATEWAY_MULTIPLEX_PROFILES`, for a worker that runs without a supervisor.
     pub(crate) multiplex: Option<String>,
     /// This process only reports what it finds, and writes nothing into its home.
@@ -62,6 +64,7 @@ impl Environment {
             listen_fds: get(env::LISTEN_FDS),
             listen_fdnames: get(env::LISTEN_FDNAMES),
             log: get("RUST_LOG"),
+            open_files: get(env::OPEN_FILES).and_then(|limit| limit.parse().ok()),
             multiplex: get(env::MULTIPLEX),
             examined: get(env::EXAMINED).is_some(),
             managed_dir: get(env::MANAGED_DIR)
@@ -128,6 +131,16 @@ pub(crate) fn stream(fd: OwnedFd) -> Result<tokio::net::UnixStream, ProcessError
     stream.peer_addr().map_err(kind)?;
     stream.set_nonblocking(true).map_err(kind)?;
     tokio::net::UnixStream::from_std(stream).map_err(kind)
+}
+
+/// Lowers the soft limit of open files, for this process and what it starts; the hard one stays.
+pub(crate) fn limit_files(limit: Option<u64>) {
+    if let Some(limit) = limit
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+    {
+        // Lowering cannot fail.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, limit.min(hard), hard);
+    }
 }
 
 /// Sets what holds for the whole life of a worker: new files are private, no core dump carries secrets to disk, memory is given

@@ -61,6 +61,9 @@ pub struct Gateway {
     pub cpu_ms: Option<u64>,
     /// Problems of the gateway as a whole.
     pub problems: Vec<Problem>,
+    /// Client connections that are let in.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
 }
 
 /// One listener.

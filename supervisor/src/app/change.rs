@@ -158,9 +158,17 @@ impl Gateway {
             (Some(_), None) => Some(None),
         };
         let mut renew = old.multiplex != settings.multiplex;
+        let fit = self.fit(&settings, self.board.handles().len());
+        let limits = fit.map_err(|error| refused(format!("{error}; {}", error.hint())))?;
         if let Some(proxy) = &mut self.proxy {
             let before = proxy.listeners();
-            let listeners = proxy.rebind(&settings).map_err(|error| refused(error.to_string()))?;
+            let listeners = match proxy.rebind(&settings, limits) {
+                Ok(listeners) => listeners,
+                Err(error) => {
+                    self.refit();
+                    return Err(refused(error.to_string()));
+                }
+            };
             if self.consents > 0 {
                 let lines = |from: &[BoundListener], to: &[BoundListener], verb: &str| -> Vec<String> {
                     let only = from.iter().filter(|l| !to.iter().any(|other| other.address == l.address));

@@ -104,6 +104,7 @@ impl Gateway {
             self.returning.insert(name.clone());
         }
         self.publish().await;
+        self.refit();
     }
 
     /// First nobody is sent there any more, then the worker finishes.

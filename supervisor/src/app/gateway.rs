@@ -17,6 +17,7 @@ use super::reload::Reload;
 use super::renew::{Proved, Renewal};
 use super::start::Abandoned;
 use super::{AppError, Board, CheckOptions, CheckReport, GatewayOptions, setup};
+use crate::descriptors::Files;
 use crate::desired::Desired;
 use crate::instance;
 use crate::proxy::{Inherited, Proxy, Publisher, Reader};
@@ -71,6 +72,7 @@ pub(crate) struct Gateway {
     /// Ends the server, the admin listener and, last, the reaper.
     pub(crate) stop: CancellationToken,
     runtime: Arc<Runtime>,
+    pub(super) files: Files,
     pub(super) claims: Claims,
     pub(super) publisher: Option<Publisher>,
     signals: Signals,
@@ -129,9 +131,10 @@ pub(super) async fn run(
     options: GatewayOptions,
     runtime: Arc<Runtime>,
     inherited: Inherited,
+    files: Files,
 ) -> Result<Ended, AppError> {
     let manager = std::env::var_os("NOTIFY_SOCKET");
-    let (mut gateway, requests) = Gateway::new(options.root, options.profile, runtime)?;
+    let (mut gateway, requests) = Gateway::new(options.root, options.profile, runtime, files)?;
     gateway.inherited = inherited;
     gateway.repeatable = options.repeatable;
     let listener = gateway.runtime.listen_for_commands();
@@ -204,8 +207,12 @@ pub(super) struct Examined {
 }
 
 /// What a start would meet; nobody is admitted.
-pub(super) async fn check(options: CheckOptions, runtime: Arc<Runtime>) -> Result<Examined, AppError> {
-    let (mut gateway, _requests) = Gateway::new(options.root, options.profile, runtime)?;
+pub(super) async fn check(
+    options: CheckOptions,
+    runtime: Arc<Runtime>,
+    files: Files,
+) -> Result<Examined, AppError> {
+    let (mut gateway, _requests) = Gateway::new(options.root, options.profile, runtime, files)?;
     gateway.common.terms().environment.examine();
     let result = gateway.examine().await;
     shutdown::run(&mut gateway, Duration::ZERO).await;
@@ -222,6 +229,7 @@ impl Gateway {
         root: RootHome,
         primary: ProfileName,
         runtime: Arc<Runtime>,
+        files: Files,
     ) -> Result<(Self, mpsc::Sender<Request>), AppError> {
         let signals = Signals::listen().map_err(setup("listen to", "signals"))?;
         let home = root.profile(&primary);
@@ -230,8 +238,10 @@ impl Gateway {
             .unwrap_or_default();
         let (fleet_sender, fleet) = mpsc::channel(FLEET_QUEUE);
         let (requests_sender, requests) = mpsc::channel(REQUEST_QUEUE);
+        let mut environment = Environment::from_variables(std::env::vars_os());
+        environment.limit_files(files.of_worker(0));
         let terms = Terms {
-            environment: Environment::from_variables(std::env::vars_os()),
+            environment,
             listeners: Vec::new(),
             multiplex,
             heartbeat_ms: FIRST_HEARTBEAT_MS,
@@ -267,6 +277,8 @@ impl Gateway {
             listeners: Vec::new(),
             admin: None,
             problems: Vec::new(),
+            max_connections: None,
+            limited: None,
         });
         let gateway = Self {
             primary,
@@ -279,6 +291,7 @@ impl Gateway {
             watch: None,
             stop,
             runtime,
+            files,
             claims: Claims::default(),
             publisher: None,
             signals,
@@ -340,6 +353,7 @@ impl Gateway {
             hold: ms(settings.hold_ms),
         };
         self.board.gateway(|view| view.multiplex = settings.multiplex);
+        terms.environment.limit_files(self.files.of_worker(settings.max_requests_per_profile));
         let changed = terms.environment.share(&settings.shared_env, |name| std::env::var_os(name));
         if changed {
             tracing::info!(names = ?terms.environment.shared_names(), "shared with all workers (gateway.shared_env)");

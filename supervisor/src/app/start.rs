@@ -13,7 +13,7 @@ use super::gateway::Examined;
 use super::gateway::{Gateway, Happened};
 use super::{AppError, CheckReport};
 use crate::metrics::{Admin, Facts};
-use crate::proxy::{self, Bound, Publisher};
+use crate::proxy::{Bound, Publisher};
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Decision, FleetEvent};
 use crate::supervise::state::{Event, Why};
@@ -76,7 +76,8 @@ impl Gateway {
         if let Some(admin) = admin {
             self.serve_admin(admin);
         }
-        self.proxy = Some(bound.start(reader, proxy::Limits::from(&settings))?);
+        let limits = self.fit(&settings, self.board.handles().len()).map_err(AppError::from)?;
+        self.proxy = Some(bound.start(reader, limits)?);
         if self.desired.is_stopped(&self.primary)
             && let Some(handle) = self.board.handle(&self.primary)
         {
@@ -112,7 +113,8 @@ impl Gateway {
             report.problems.extend(lesser.map(|problem| (Some(profile.clone()), problem.clone())));
         }
         self.board.gateway(|view| {
-            report.problems.extend(view.problems.iter().map(|problem| (None, problem.clone())));
+            let all = view.problems.iter().chain(&view.limited);
+            report.problems.extend(all.map(|problem| (None, problem.clone())));
         });
         report.served = self.board.handles().into_iter().map(|handle| handle.name).collect();
         Ok(Examined { report, settings: Some(settings) })
@@ -207,6 +209,7 @@ impl Gateway {
         let (names, problems) = self.wanted(&watch, settings);
         self.tell(problems);
         if settings.multiplex {
+            self.fit(settings, names.len().max(1)).map_err(AppError::from)?;
             for name in names {
                 if name != self.primary && self.admit_to_fleet(&name).await {
                     waiting.insert(name);

@@ -2,24 +2,18 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
 use super::{Finding, Grade, Patient, Repair, Section};
+use crate::descriptors::{Files, Wanted};
 use crate::runtime;
 
 /// Below this a database may not be able to commit, in bytes.
 const DISK_FAILURE: u64 = 100 << 20;
 /// Below this somebody should clean up, in bytes.
 const DISK_WARNING: u64 = 1 << 30;
-/// Descriptors the gateway needs for itself: listeners, logs, notifications, clients of its socket.
-const OWN_DESCRIPTORS: u64 = 128;
-/// Descriptors of one worker in the gateway: data listener, control link, and idle connections to it.
-const PER_WORKER: u64 = 12;
-/// Descriptors of one client connection: the client's and the worker's side.
-const PER_CONNECTION: u64 = 2;
 /// Connections that should fit at least, all profiles together.
-const CONNECTIONS: u64 = 1024;
+const CONNECTIONS: u32 = 1024;
 
 pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -30,7 +24,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         return findings;
     }
     findings.extend(disk(patient));
-    findings.extend(descriptors(patient.homes.names().count() as u64));
+    findings.extend(descriptors(patient.homes.names().count()));
     findings.extend(runtime_directory(patient));
     findings
 }
@@ -73,17 +67,20 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-fn descriptors(profiles: u64) -> Option<Finding> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let wanted = OWN_DESCRIPTORS + profiles * PER_WORKER + CONNECTIONS * PER_CONNECTION;
-    Some(if hard >= wanted {
-        finding(Grade::Good, "descriptor_limit", format!("up to {hard} open files"))
-    } else {
-        let message = format!(
-            "at most {hard} open files; {profiles} profiles and {CONNECTIONS} connections need {wanted}"
-        );
-        finding(Grade::Warning, "descriptor_limit", message)
-            .next(format!("raise it: `ulimit -Hn {wanted}`, or LimitNOFILE={wanted} in the unit"))
+/// The same rule as at a start.
+fn descriptors(profiles: usize) -> Option<Finding> {
+    let files = Files::raised()?;
+    let limit = files.limit();
+    let wanted = Wanted { profiles, listeners: 2, connections: CONNECTIONS };
+    Some(match files.connections(wanted) {
+        Ok(CONNECTIONS..) => finding(Grade::Good, "descriptor_limit", format!("up to {limit} open files")),
+        Ok(fit) => {
+            let message =
+                format!("at most {limit} open files: with {profiles} profiles {fit} client connections fit");
+            finding(Grade::Warning, "descriptor_limit", message)
+                .next("raise it: `ulimit -Hn 65536`, or LimitNOFILE=65536 in the unit")
+        }
+        Err(few) => finding(Grade::Failure, "descriptor_limit", few.to_string()).next(few.hint()),
     })
 }
 

@@ -281,6 +281,10 @@ impl Listener {
         }
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Further descriptors of the sockets, for the accept loops.
     pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
         self.sockets.iter().map(TcpListener::try_clone).collect()

@@ -20,8 +20,10 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// Connections that were asked to make room and have not ended yet; more than these nobody is asked to.
-const LEAVING: usize = 256;
+/// One in so many connections may have been asked to make room and not have ended yet, and a few at any rate; more are not
+/// asked to.
+const LEAVING: usize = 16;
+const LEAVING_AT_LEAST: usize = 16;
 /// One in so many candidates makes room at a time, so that a flood does not cost a search for every connection.
 const BATCH: usize = 32;
 
@@ -177,7 +179,8 @@ impl Places {
 impl Inner {
     /// Asks those of `among` to leave who go first. `false`: nobody can be asked.
     fn make_room(&mut self, among: impl Fn(&Self, &Slot) -> bool) -> bool {
-        if self.leaving >= LEAVING {
+        let most = (self.rules.total / LEAVING).max(LEAVING_AT_LEAST);
+        if self.leaving >= most {
             return false;
         }
         let mut candidates: Vec<(u64, usize)> = Vec::new();
@@ -188,7 +191,7 @@ impl Inner {
                 candidates.push((word, at));
             }
         }
-        let count = candidates.len().div_ceil(BATCH).min(LEAVING - self.leaving);
+        let count = candidates.len().div_ceil(BATCH).min(most - self.leaving);
         let Some(last) = count.checked_sub(1) else { return false };
         let (first, last, _) = candidates.select_nth_unstable(last);
         let first_word = first.iter().map(|(word, _)| *word).min().unwrap_or(last.0);

@@ -1,6 +1,6 @@
 //! Idle connections to workers, per thread and route: last in, first out, bounded, dropped after a while or at the route's word.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
@@ -37,7 +37,11 @@ struct Idle {
 
 /// By the address of the route, which a pool's sweeper keeps alive.
 #[derive(Default)]
-pub(super) struct Pools(RefCell<HashMap<usize, VecDeque<Idle>>>);
+pub(super) struct Pools {
+    by_route: RefCell<HashMap<usize, VecDeque<Idle>>>,
+    /// In all of them.
+    idle: Cell<usize>,
+}
 
 fn key(route: &Arc<Route>) -> usize {
     Arc::as_ptr(route).addr()
@@ -46,9 +50,10 @@ fn key(route: &Arc<Route>) -> usize {
 impl Pools {
     /// The connection used last that is still good.
     pub(super) fn take(&self, route: &Arc<Route>) -> Option<Upstream> {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.by_route.borrow_mut();
         let pool = pools.get_mut(&key(route))?;
         while let Some(Idle { upstream, .. }) = pool.pop_back() {
+            self.idle.set(self.idle.get() - 1);
             if upstream.epoch == route.epoch() && is_quiet(&upstream.stream) {
                 return Some(upstream);
             }
@@ -64,14 +69,26 @@ pub(super) fn put(local: &Rc<Local>, route: &Arc<Route>, mut upstream: Upstream)
     }
     upstream.used = true;
     let idle = Idle { upstream, until: Instant::now() + KEEP };
-    let mut pools = local.pools.0.borrow_mut();
+    // A thread's share of the open files that are there for these.
+    let most = local.limits.get().connections as usize / local.shared.inboxes.len();
+    let count = &local.pools.idle;
+    let full = count.get() >= most;
+    let mut pools = local.pools.by_route.borrow_mut();
     if let Some(pool) = pools.get_mut(&key(route)) {
-        if pool.len() == MAX_IDLE {
-            pool.pop_front();
+        if pool.len() == MAX_IDLE || full {
+            if pool.pop_front().is_none() {
+                return;
+            }
+            count.set(count.get() - 1);
         }
+        count.set(count.get() + 1);
         pool.push_back(idle);
         return;
     }
+    if full {
+        return;
+    }
+    count.set(count.get() + 1);
     pools.insert(key(route), VecDeque::from([idle]));
     local.tasks.spawn_local(sweep(Rc::clone(local), Arc::clone(route)));
 }
@@ -87,10 +104,13 @@ async fn sweep(local: Rc<Local>, route: Arc<Route>) {
             _ = epochs.changed() => {}
             () = sleep_until(next) => {}
         }
-        let mut pools = local.pools.0.borrow_mut();
+        let mut pools = local.pools.by_route.borrow_mut();
         let Some(pool) = pools.get_mut(&key(&route)) else { return };
         let (epoch, now) = (route.epoch(), Instant::now());
+        let before = pool.len();
         pool.retain(|idle| idle.upstream.epoch == epoch && idle.until > now);
+        let count = &local.pools.idle;
+        count.set(count.get() - (before - pool.len()));
         let Some(oldest) = pool.front() else {
             pools.remove(&key(&route));
             return;

@@ -1,7 +1,9 @@
 //! The handle on the running proxy: starts its threads, ends them, changes its listeners.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use super::thread::{self, Command};
 
 /// Connections on their way from one thread to another.
 const HANDOVER: usize = 1024;
+
+/// A busy thread takes a moment to begin to accept.
+const REGISTER: Duration = Duration::from_secs(5);
 
 /// What all threads see.
 #[derive(Debug)]
@@ -54,14 +59,14 @@ impl Shared {
     }
 }
 
-/// The proxy's threads cannot be started.
+/// The proxy cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start proxy thread `{thread}`")]
+#[error("cannot start {what}")]
 pub struct StartError {
-    /// Which.
-    pub thread: usize,
+    /// Which thread, or which listener.
+    pub what: String,
     /// Why not.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
 /// What was left when draining ended.
@@ -106,11 +111,12 @@ impl Bound {
         let readers = std::iter::repeat_n(reader, threads);
         for (index, (inbox, reader)) in receivers.into_iter().zip(readers).enumerate() {
             let start = thread::Start { index, shared: Arc::clone(&shared), reader, limits, inbox };
-            let handle = thread::spawn(start).map_err(|source| StartError { thread: index, source })?;
+            let handle = thread::spawn(start)
+                .map_err(|source| StartError { what: format!("proxy thread `{index}`"), source })?;
             proxy.threads.push(handle);
         }
         let all: Vec<usize> = (0..proxy.bound.listeners.len()).collect();
-        proxy.accept_on(&all);
+        proxy.accept_on(&all)?;
         Ok(proxy)
     }
 }
@@ -127,11 +133,15 @@ impl Proxy {
     }
 
     /// Puts new settings into force: listeners whose address stays keep their connections, new ones are bound, others closed.
-    /// With an error nothing changes.
-    pub fn rebind(&mut self, settings: &GatewaySettings) -> Result<Vec<BoundListener>, BindError> {
+    /// With a [`BindError`] nothing changes.
+    pub fn rebind(
+        &mut self,
+        settings: &GatewaySettings,
+        limits: Limits,
+    ) -> Result<Vec<BoundListener>, RebindError> {
         let fresh = self.bound.adjust(settings, &mut Inherited::default())?;
-        self.set_limits(Limits::from(settings));
-        self.accept_on(&fresh);
+        self.set_limits(limits);
+        self.accept_on(&fresh)?;
         Ok(self.listeners())
     }
 
@@ -183,24 +193,40 @@ impl Proxy {
         }
     }
 
-    fn accept_on(&mut self, listeners: &[usize]) {
+    /// Has the threads accept, and waits until they do.
+    fn accept_on(&mut self, listeners: &[usize]) -> Result<(), StartError> {
         self.shared.places.listeners(self.bound.listeners.iter().map(|l| l.gate.id()).collect());
+        let mut waiting = Vec::new();
         for &at in listeners {
             let listener: &Listener = &self.bound.listeners[at];
-            let sockets = match listener.sockets() {
-                Ok(sockets) => sockets,
-                Err(error) => {
-                    tracing::error!(%error, "a listener cannot be served");
-                    continue;
-                }
-            };
-            for socket in sockets {
+            let failed =
+                |source| StartError { what: format!("accepting on `{}`", listener.address()), source };
+            for socket in listener.sockets().map_err(failed)? {
                 let inbox = &self.shared.inboxes[self.next % self.shared.inboxes.len()];
                 self.next += 1;
-                send(inbox, Command::Accept { socket, gate: Arc::clone(&listener.gate) });
+                let (said, hear) = sync_channel(1);
+                send(inbox, Command::Accept { socket, gate: Arc::clone(&listener.gate), said });
+                waiting.push((at, hear));
             }
         }
+        for (at, hear) in waiting {
+            let accepts = hear.recv_timeout(REGISTER).unwrap_or_else(|error| Err(io::Error::other(error)));
+            let address = self.bound.listeners[at].address();
+            accepts.map_err(|source| StartError { what: format!("accepting on `{address}`"), source })?;
+        }
+        Ok(())
     }
+}
+
+/// New settings cannot be put into force.
+#[derive(Debug, thiserror::Error)]
+pub enum RebindError {
+    /// Addresses are not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// They are, but not to be served.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 impl Drop for Proxy {

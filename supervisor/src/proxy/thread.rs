@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) enum Command {
         socket: std::net::TcpListener,
         /// The listener it belongs to.
         gate: Arc<Gate>,
+        /// Told whether it does.
+        said: SyncSender<io::Result<()>>,
     },
     /// Serve a connection that another thread accepted.
     Serve {
@@ -151,17 +154,25 @@ impl Drop for Counted {
     }
 }
 
-/// Starts the thread.
+/// Starts the thread. It can serve when this returns.
 pub(super) fn spawn(start: Start) -> io::Result<JoinHandle<()>> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_io().enable_time().max_blocking_threads(1);
-    std::thread::Builder::new().name(format!("proxy-{}", start.index)).stack_size(STACK).spawn(move || {
+    let (said, hear) = sync_channel(1);
+    let name = format!("proxy-{}", start.index);
+    let thread = std::thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
         match builder.build_local(tokio::runtime::LocalOptions::default()) {
-            // Dropping the runtime drops what is left of its tasks, and with them their sockets.
-            Ok(runtime) => runtime.block_on(run(start)),
-            Err(error) => tracing::error!(%error, "a proxy thread has no runtime"),
+            Ok(runtime) => {
+                // Whoever started us waits for this.
+                let _ = said.send(Ok(()));
+                // Dropping the runtime drops what is left of its tasks, and with them their sockets.
+                runtime.block_on(run(start));
+            }
+            Err(error) => drop(said.send(Err(error))),
         }
-    })
+    })?;
+    hear.recv().unwrap_or_else(|_| Err(io::Error::other("it ended at once")))?;
+    Ok(thread)
 }
 
 async fn run(start: Start) {
@@ -198,12 +209,14 @@ async fn run(start: Start) {
                     tracing::warn!(%error, "a connection could not be registered");
                 }
             },
-            Some(Command::Accept { socket, gate }) => match TcpListener::from_std(socket) {
-                Ok(listener) => {
+            Some(Command::Accept { socket, gate, said }) => {
+                let listener = TcpListener::from_std(socket);
+                let result = listener.map(|listener| {
                     local.tasks.spawn_local(accept(Rc::clone(&local), listener, gate));
-                }
-                Err(error) => tracing::error!(%error, "a listener could not be registered"),
-            },
+                });
+                // Whoever does not wait any more has closed the listener.
+                let _ = said.send(result);
+            }
         }
     }
 }

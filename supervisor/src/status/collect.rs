@@ -99,7 +99,8 @@ fn gateway(view: &GatewayView, now: Instant) -> Gateway {
         profiles_desired: 0,
         rss_bytes: None,
         cpu_ms: None,
-        problems: view.problems.clone(),
+        problems: view.problems.iter().chain(&view.limited).cloned().collect(),
+        max_connections: view.max_connections,
     }
 }
 
@@ -282,6 +283,8 @@ mod tests {
                 listeners: Vec::new(),
                 admin: None,
                 problems: Vec::new(),
+                max_connections: None,
+                limited: None,
             },
             workers,
         }

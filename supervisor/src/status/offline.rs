@@ -36,6 +36,7 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
         rss_bytes: None,
         cpu_ms: None,
         problems: Vec::new(),
+        max_connections: None,
     };
     let problem = |code: &str, message: String, fix: Option<String>| Problem {
         severity: Severity::Warning,

@@ -13,6 +13,7 @@ pub(crate) struct Environment {
     passed: Vec<CString>,
     shared: Vec<(String, CString)>,
     examined: bool,
+    open_files: Option<u64>,
 }
 
 impl Environment {
@@ -22,7 +23,12 @@ impl Environment {
             .filter(|(name, _)| name.to_str().is_some_and(env::is_allowed))
             .filter_map(|(name, value)| assignment(name.as_bytes(), &value))
             .collect();
-        Self { passed, shared: Vec::new(), examined: false }
+        Self { passed, shared: Vec::new(), examined: false, open_files: None }
+    }
+
+    /// Workers started from now on set this limit of open files; `None`: they have ours.
+    pub(crate) fn limit_files(&mut self, limit: Option<u64>) {
+        self.open_files = limit;
     }
 
     /// From now on workers are only examined: they report and write nothing.
@@ -58,7 +64,9 @@ impl Environment {
         let own = own.into_iter().filter_map(|(name, value)| assignment(name.as_bytes(), OsStr::new(value)));
         let shared = self.shared.iter().map(|(_, assignment)| assignment.clone());
         let examined = self.examined.then(|| assignment(env::EXAMINED.as_bytes(), OsStr::new("1"))).flatten();
-        self.passed.iter().cloned().chain(shared).chain(own).chain(examined).collect()
+        let files = self.open_files.map(|limit| limit.to_string());
+        let files = files.and_then(|limit| assignment(env::OPEN_FILES.as_bytes(), OsStr::new(&limit)));
+        self.passed.iter().cloned().chain(shared).chain(own).chain(examined).chain(files).collect()
     }
 }
 

@@ -23,6 +23,8 @@ fn facts() -> WorkerTable {
         listeners: Vec::new(),
         admin: None,
         problems: Vec::new(),
+        max_connections: None,
+        limited: None,
     };
     let worker = WorkerView {
         home: RootHome::new("/h").profile(&name),
@@ -116,6 +118,29 @@ async fn metrics_health_and_readiness_are_shown() {
         let text = body.rest().await;
         assert!(status(&text) == 405 && text.contains("connection: close\r\n"), "{text}");
         drop((client, rebound, body));
+        stop.cancel();
+    };
+    let (served, ()) = tokio::join!(admin.serve(rig.publisher.reader(), facts, stop.clone()), asking);
+    served.unwrap();
+}
+
+/// 20: the admin listener has places of its own, and whoever comes gets one.
+#[tokio::test]
+async fn silent_clients_of_the_admin_listener_make_room() {
+    let rig = rig();
+    let admin = Admin::bind("127.0.0.1:0").await.unwrap();
+    let address = admin.address().to_string();
+    let stop = CancellationToken::new();
+    let facts: Facts = Arc::new(|| Arc::new(facts()));
+    let asking = async {
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            silent.push(Client::connect(&address).await);
+        }
+        let mut client = Client::connect(&address).await;
+        client.send(format!("GET /health HTTP/1.1\r\nHost: {address}\r\n\r\n")).await;
+        assert_eq!(status(&client.response().await.0), 200);
+        assert_eq!(silent[0].rest().await, "", "the oldest has made room");
         stop.cancel();
     };
     let (served, ()) = tokio::join!(admin.serve(rig.publisher.reader(), facts, stop.clone()), asking);

@@ -66,7 +66,7 @@ async fn listeners_change_without_touching_those_that_stay() {
     // The webhook platform moves onto the other address.
     settings.listeners[1].port = settings.listeners[0].port;
     let old = rig.webhook.clone();
-    let bound = rig.proxy().rebind(&settings).unwrap();
+    let bound = rig.proxy().rebind(&settings, Limits::from(&settings)).unwrap();
     assert_eq!(bound.len(), 1);
     assert_eq!(bound[0].platforms, ["api_server", "webhook"]);
     stays.get("/health").await;
@@ -84,7 +84,7 @@ async fn listeners_change_without_touching_those_that_stay() {
     // And elsewhere again, with another host on a port that is ours.
     settings.listeners[1].host = Some("localhost".into());
     settings.listeners[1].port = port();
-    rig.proxy().rebind(&settings).unwrap();
+    rig.proxy().rebind(&settings, Limits::from(&settings)).unwrap();
     let address = rig.proxy().listeners()[1].address.clone();
     let mut client = Client::connect(&address).await;
     client.get("/health").await;
@@ -170,7 +170,7 @@ async fn a_port_in_use_is_named_with_platform_source_and_next_step() {
 
     // A change that cannot be had changes nothing.
     let mut rig = rig();
-    rig.proxy().rebind(&settings).unwrap_err();
+    rig.proxy().rebind(&settings, Limits::from(&settings)).unwrap_err();
     let mut client = rig.client().await;
     client.get("/health").await;
     assert_eq!(status(&client.response().await.0), 200);

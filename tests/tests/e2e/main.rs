@@ -11,6 +11,7 @@ mod config;
 mod edge;
 mod flag;
 mod fleet;
+mod flood;
 mod homes;
 mod inbox;
 mod isolation;

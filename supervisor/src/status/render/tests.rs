@@ -86,6 +86,7 @@ pub(crate) fn gateway(profiles: Vec<Profile>) -> GatewayStatus {
             rss_bytes: Some(9_870_000),
             cpu_ms: Some(72_000),
             problems: Vec::new(),
+            max_connections: None,
         },
         profiles,
     }
