@@ -12,12 +12,17 @@
 //! **An error is never read as absence.** A directory that cannot be listed, a home or a file that cannot be looked at (mode, no
 //! free descriptors, an input or output error) keeps what was known of it; [`Homes::unseen`] says so, and it is tried again
 //! every [`POLL`] until it works. Only what is really not there is removed.
+//!
+//! **A file system may hang.** Every look runs on a thread of its own and keeps nobody waiting: after [`PATIENCE`] it is said who does not
+//! answer, and what was known holds until the look is back.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::{ProfileName, RootHome};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 mod glance;
@@ -33,6 +38,8 @@ use glance::Stamp;
 const TRIGGERS: [&str; 3] = ["config.yaml", ".env", "gateway.json"];
 /// The file that a worker keeps open: another one under its name replaces the worker.
 const DATABASE: &str = "state.db";
+/// How long a look may take before it is said that somebody does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long nothing may change before a change is reported.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a change is held back at most.
@@ -94,6 +101,23 @@ pub struct Homes {
 }
 
 impl Homes {
+    /// What somebody knows who has not looked yet.
+    fn nobody() -> Self {
+        Self {
+            profiles: BTreeMap::from([(ProfileName::default_profile(), Stamp::unseen())]),
+            ..Self::default()
+        }
+    }
+
+    /// The same, while somebody does not answer: the home that was looked at, or the directory of all.
+    fn silent(&self, root: &RootHome, at: &Option<ProfileName>) -> Self {
+        let path = at.as_ref().map_or_else(|| root.profiles(), |name| root.profile(name).path().to_owned());
+        let mut silent = self.clone();
+        silent.unseen.retain(|unseen| unseen.path != path);
+        silent.unseen.push(Unseen { profile: at.clone(), path, why: "it does not answer".to_owned() });
+        silent
+    }
+
     /// The profiles: `default` first, then by name.
     pub fn names(&self) -> impl Iterator<Item = &ProfileName> {
         let (first, rest): (Vec<_>, Vec<_>) = self.profiles.keys().partition(|n| n.is_default());
@@ -160,19 +184,85 @@ impl Homes {
 /// Lists the homes under `root`. Opens no file.
 ///
 /// A directory is a profile when its name is valid, it holds one of the identity files, and it does not lead out of
-/// `profiles/` by a symbolic link. What cannot be looked at is in [`Homes::unseen`], and nothing else is known of it.
+/// `profiles/` by a symbolic link. What cannot be looked at, or does not answer within [`PATIENCE`], is in [`Homes::unseen`].
 pub fn scan(root: &RootHome) -> Homes {
-    look(root, &Homes::default())
+    let known = Homes::nobody();
+    let progress = Progress::default();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (thread_root, thread_known, thread_progress) = (root.clone(), known.clone(), progress.clone());
+    let look = move || drop(sender.send(look(&thread_root, &thread_known, None, &thread_progress)));
+    match on_a_thread(look) {
+        Ok(()) => receiver
+            .recv_timeout(PATIENCE)
+            .map_or_else(|_| known.silent(root, &progress.at()), |looked| looked.homes),
+        // Without a thread there is no limit, which is better than no answer.
+        Err(_) => look_here(root, &known),
+    }
 }
 
-/// As [`scan`], by somebody who knew `known` before: of what cannot be looked at now, that holds.
-fn look(root: &RootHome, known: &Homes) -> Homes {
+fn look_here(root: &RootHome, known: &Homes) -> Homes {
+    look(root, known, None, &Progress::default()).homes
+}
+
+/// One look, and what came about with it.
+#[derive(Debug)]
+struct Looked {
+    homes: Homes,
+    watches: Vec<inotify::Watched>,
+    silent: bool,
+}
+
+/// At whom a look is: whoever that is when it does not come back is the one who does not answer.
+#[derive(Debug, Clone, Default)]
+struct Progress(Arc<Mutex<Option<ProfileName>>>);
+
+impl Progress {
+    fn at(&self) -> Option<ProfileName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, name: Option<&ProfileName>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name.cloned();
+    }
+}
+
+/// A file system may hang: whatever touches one runs where nobody waits but who wants to know.
+fn on_a_thread(look: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name("homes".to_owned()).stack_size(256 * 1024).spawn(look).map(drop)
+}
+
+/// Looks, as somebody who knew `known` before: of what cannot be looked at now, that holds. Each directory is watched before it is
+/// looked at, so that nothing falls between the two.
+fn look(root: &RootHome, known: &Homes, watcher: Option<&inotify::Watcher>, progress: &Progress) -> Looked {
+    let mut followed = Vec::new();
+    let mut watch = |path: &Utf8Path, place| followed.extend(watcher.map(|watcher| watcher.add(path, place)));
+    watch(root.path(), inotify::Place::Root);
+    watch(&root.profiles(), inotify::Place::Profiles);
+    let silent = inotify::is_silent(root.path());
     let listing = glance::list(root, known);
-    let glances = listing.entries.iter().map(|entry| glance::home(root, entry)).collect();
-    glance::assemble(root, listing, glances, known)
+    let mut glances = Vec::with_capacity(listing.entries.len());
+    for entry in &listing.entries {
+        progress.set(Some(entry.name()));
+        if !entry.name().is_default() {
+            watch(root.profile(entry.name()).path(), inotify::Place::Home(entry.name().clone()));
+        }
+        glances.push(glance::home(root, entry));
+    }
+    progress.set(None);
+    Looked { homes: glance::assemble(root, listing, glances, known), watches: followed, silent }
 }
 
-/// A running watch. It owns no task: it makes progress while [`HomeWatch::next`] is polled, and dropping it ends it.
+/// A look that is under way.
+#[derive(Debug)]
+struct Looking {
+    answer: oneshot::Receiver<Looked>,
+    progress: Progress,
+    /// When it is said that somebody does not answer; `None` when it was.
+    patience: Option<Instant>,
+}
+
+/// A running watch. It owns no task: it makes progress while [`HomeWatch::next`] is polled, and dropping it ends it. A look that
+/// hangs keeps its thread, and no other begins before it is back.
 #[derive(Debug)]
 pub struct HomeWatch {
     root: RootHome,
@@ -182,34 +272,29 @@ pub struct HomeWatch {
     /// When a sign of a change was first and last seen.
     dirty: Option<(Instant, Instant)>,
     next_scan: Instant,
+    looking: Option<Looking>,
     /// The file system may change without telling.
     silent: bool,
 }
 
 impl HomeWatch {
-    /// Starts watching. What exists now is in [`HomeWatch::homes`] and makes no events. Needs a runtime.
-    pub fn start(root: RootHome) -> Self {
-        let mut source = inotify::Source::new(&root)
+    /// Starts watching. What exists now is in [`HomeWatch::homes`] and makes no events.
+    pub async fn start(root: RootHome) -> Self {
+        let source = inotify::Source::new()
             .inspect_err(|e| tracing::warn!(error = %e, "cannot watch the homes; they are scanned instead"))
             .ok();
-        let mut known = scan(&root);
-        if let Some(source) = &mut source {
-            source.follow(&root, &known.directories);
-            // Again with all watches in place, so that nothing falls between the two.
-            known = look(&root, &known);
-        }
-        Homes::default().tell_unseen(&known);
-        let silent = inotify::is_silent(root.path());
         let mut watch = Self {
             root,
-            known,
+            known: Homes::nobody(),
             pending: VecDeque::new(),
             source,
             dirty: None,
             next_scan: Instant::now(),
-            silent,
+            looking: None,
+            silent: false,
         };
-        watch.next_scan = Instant::now() + watch.interval();
+        watch.look_now().await;
+        watch.pending.clear();
         watch
     }
 
@@ -218,22 +303,72 @@ impl HomeWatch {
         &self.known
     }
 
-    /// Looks at once instead of when something stirs; differences come out of [`HomeWatch::next`].
-    pub fn rescan(&mut self) {
-        let mut newer = look(&self.root, &self.known);
-        if let Some(source) = &mut self.source
-            && source.follow(&self.root, &newer.directories)
-        {
-            newer = look(&self.root, &self.known);
+    /// Looks at once instead of when something stirs, and waits for it, but not longer than [`PATIENCE`]; differences come out of
+    /// [`HomeWatch::next`].
+    pub async fn look_now(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // One that is under way may have passed what this one is wanted for.
+            let fresh = self.looking.is_none();
+            if fresh {
+                self.begin();
+            }
+            match tokio::time::timeout_at(until, arrival(self.looking.as_mut())).await {
+                Ok(looked) => self.arrived(looked),
+                Err(_) => return self.lose_patience(),
+            }
+            if fresh {
+                return;
+            }
         }
+    }
+
+    fn begin(&mut self) {
+        self.dirty = None;
+        let (sender, answer) = oneshot::channel();
+        let progress = Progress::default();
+        let (root, known, at) = (self.root.clone(), self.known.clone(), progress.clone());
+        let watcher = self.source.as_ref().map(inotify::Source::watcher);
+        let look = move || drop(sender.send(look(&root, &known, watcher.as_ref(), &at)));
+        if let Err(error) = on_a_thread(look) {
+            // The answer that never comes is an error, and tried again like every other.
+            tracing::warn!(%error, "the homes cannot be looked at now");
+        }
+        self.looking = Some(Looking { answer, progress, patience: Some(Instant::now() + PATIENCE) });
+    }
+
+    /// A look is back, or came to nothing.
+    fn arrived(&mut self, looked: Option<Looked>) {
+        self.looking = None;
+        if let Some(Looked { homes, watches, silent }) = looked {
+            if let Some(source) = &mut self.source {
+                source.follow(watches);
+            }
+            for odd in homes.odd.iter().filter(|o| !self.known.odd.contains(o)) {
+                tracing::warn!(path = %odd.path, "not served: {}", odd.why);
+            }
+            self.silent = silent;
+            self.take_over(homes);
+            self.next_scan = Instant::now() + self.interval();
+        } else {
+            self.next_scan = Instant::now() + POLL;
+        }
+    }
+
+    /// Somebody does not answer: that is said, and what was known holds.
+    fn lose_patience(&mut self) {
+        if let Some(looking) = &mut self.looking {
+            looking.patience = None;
+            let at = looking.progress.at();
+            let silent = self.known.silent(&self.root, &at);
+            self.take_over(silent);
+        }
+    }
+
+    fn take_over(&mut self, newer: Homes) {
         self.known.tell_unseen(&newer);
-        for odd in newer.odd.iter().filter(|o| !self.known.odd.contains(o)) {
-            tracing::warn!(path = %odd.path, "not served: {}", odd.why);
-        }
         self.pending.extend(self.known.changes_to(&newer));
         self.known = newer;
-        self.dirty = None;
-        self.next_scan = Instant::now() + self.interval();
     }
 
     /// A change that was seen already.
@@ -251,7 +386,9 @@ impl HomeWatch {
                 Some((first, last)) => self.next_scan.min((last + SETTLE).min(first + SETTLE_LIMIT)),
                 None => self.next_scan,
             };
+            let patience = self.looking.as_ref().map(|looking| looking.patience);
             tokio::select! {
+                looked = arrival(self.looking.as_mut()) => self.arrived(looked),
                 stirred = stir(self.source.as_mut()) => {
                     if stirred {
                         let now = Instant::now();
@@ -259,7 +396,8 @@ impl HomeWatch {
                         self.dirty = Some((first, now));
                     }
                 }
-                () = tokio::time::sleep_until(due) => self.rescan(),
+                () = until(patience.flatten()) => self.lose_patience(),
+                () = tokio::time::sleep_until(due), if patience.is_none() => self.begin(),
             }
         }
     }
@@ -268,6 +406,21 @@ impl HomeWatch {
         let reliable = self.source.as_ref().is_some_and(inotify::Source::is_complete);
         let settled = !self.known.linked && self.known.unseen.is_empty();
         if reliable && !self.silent && settled { SAFETY_POLL } else { POLL }
+    }
+}
+
+/// Waits for a look. Never returns where none is under way.
+async fn arrival(looking: Option<&mut Looking>) -> Option<Looked> {
+    match looking {
+        Some(looking) => (&mut looking.answer).await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

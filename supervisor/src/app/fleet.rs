@@ -14,6 +14,9 @@ use crate::supervise::actor::{self, Handle, Setup};
 use crate::supervise::state::{Event, Why};
 use crate::watch::HomeWatch;
 
+/// Time a home has to say whether somebody else's gateway runs in it.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Gateway {
     pub(super) fn wanted(
         &self,
@@ -54,7 +57,7 @@ impl Gateway {
     /// Makes an actor for a profile and starts its worker if it should run. Returns whether it does.
     pub(super) async fn admit_to_fleet(&mut self, name: &ProfileName) -> bool {
         let handle = self.add(name, Role::Secondary);
-        if let Some(why) = conflict(&handle) {
+        if let Some(why) = conflict(&handle).await {
             tracing::warn!(profile = %name, "{}", why.reason);
             handle.send(Event::Conflict(why)).await;
             return false;
@@ -159,10 +162,15 @@ impl Gateway {
     }
 }
 
-/// Whether a gateway of its own runs for a profile, and which.
-pub(super) fn conflict(handle: &Handle) -> Option<Why> {
-    let home = handle.home.path();
-    let who = match (Predecessor::find(home), instance::probe(home)) {
+/// Whether a gateway of its own runs for a profile, and which. A home that does not answer, or a lock that cannot be looked at, is
+/// no conflict: the worker is the next to find out.
+pub(super) async fn conflict(handle: &Handle) -> Option<Why> {
+    let home = handle.home.path().to_owned();
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    // Not on this thread: the home's file system may hang.
+    let look = move || drop(sender.send((Predecessor::find(&home), instance::probe(&home))));
+    std::thread::Builder::new().name("probe".to_owned()).stack_size(256 * 1024).spawn(look).ok()?;
+    let who = match tokio::time::timeout(PROBE, answer).await.ok()?.ok()? {
         (Some(predecessor), _) => predecessor.to_string(),
         (None, Liveness::Running { record: Some(record) }) => format!("PID {}", record.pid),
         (None, Liveness::Running { record: None }) => "another process".to_owned(),

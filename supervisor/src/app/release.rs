@@ -95,7 +95,7 @@ impl Gateway {
 
     async fn look_now(&mut self) {
         let Some(watch) = &mut self.watch else { return };
-        watch.rescan();
+        watch.look_now().await;
         while let Some(event) = self.watch.as_mut().and_then(crate::watch::HomeWatch::take) {
             self.on_home(event).await;
         }

@@ -45,7 +45,7 @@ impl Gateway {
             ClientRequest::Renamed { from, to } => self.renamed(&from, to, waits, replies).await,
             ClientRequest::Reload => {
                 if let Some(watch) = &mut self.watch {
-                    watch.rescan();
+                    watch.look_now().await;
                 }
                 if waits {
                     self.reload(true, Some(replies));
@@ -152,7 +152,7 @@ impl Gateway {
             return answer(&replies, unknown(profile)).await;
         };
         if *profile != self.primary
-            && let Some(why) = conflict(&handle)
+            && let Some(why) = conflict(&handle).await
         {
             return answer(&replies, refused(exit::FAILURE, &why.reason, None)).await;
         }

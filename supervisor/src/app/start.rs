@@ -205,7 +205,7 @@ impl Gateway {
         }
         let mut reports = vec![primary];
         let mut waiting = BTreeSet::new();
-        let watch = HomeWatch::start(self.root.clone());
+        let watch = HomeWatch::start(self.root.clone()).await;
         let (names, problems) = self.wanted(&watch, settings);
         self.tell(problems);
         if settings.multiplex {

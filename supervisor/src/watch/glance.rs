@@ -41,6 +41,11 @@ pub(super) struct FileStamp {
 }
 
 impl Stamp {
+    /// Nothing is known.
+    pub(super) fn unseen() -> Self {
+        Self { directory: None, files: TRIGGERS.map(|_| Look::Unseen), database: Look::Unseen }
+    }
+
     /// Where this look failed, what was known before.
     fn completed(mut self, known: Option<&Self>) -> Self {
         let Some(known) = known else { return self };
@@ -87,6 +92,12 @@ pub(super) struct Entry {
     name: ProfileName,
     /// By what the directory says of it; `None` where it could not be asked.
     is_link: Option<bool>,
+}
+
+impl Entry {
+    pub(super) fn name(&self) -> &ProfileName {
+        &self.name
+    }
 }
 
 /// What a look at one home found.
@@ -282,11 +293,7 @@ pub(super) fn assemble(root: &RootHome, listing: Listing, glances: Vec<Glance>, 
         }
     }
     // Whatever is known or not of its files, it is always there.
-    homes.profiles.entry(ProfileName::default_profile()).or_insert_with(|| Stamp {
-        directory: None,
-        files: TRIGGERS.map(|_| Look::Unseen),
-        database: Look::Unseen,
-    });
+    homes.profiles.entry(ProfileName::default_profile()).or_insert_with(Stamp::unseen);
     homes.odd.sort_by(|a, b| a.path.cmp(&b.path));
     homes.odd.dedup();
     homes

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use hermes_protocol::ProfileName;
 use hermes_protocol::home::IDENTITY_FILES;
-use hermes_protocol::{ProfileName, RootHome};
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,10 +21,27 @@ use super::{DATABASE, TRIGGERS};
 const PACE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Root,
     Profiles,
     Home(ProfileName),
+}
+
+/// Adds watches from another thread: finding a directory may take for ever.
+#[derive(Debug)]
+pub(super) struct Watcher(Arc<Inotify>);
+
+/// What came of adding one.
+#[derive(Debug)]
+pub(super) struct Watched {
+    place: Place,
+    result: Result<WatchDescriptor, Errno>,
+}
+
+impl Watcher {
+    pub(super) fn add(&self, path: &Utf8Path, place: Place) -> Watched {
+        Watched { place, result: self.0.add_watch(path.as_std_path(), mask()) }
+    }
 }
 
 /// The notification queue and what is watched.
@@ -35,7 +54,7 @@ pub(super) struct Source {
 }
 
 #[derive(Debug)]
-struct Queue(Inotify);
+struct Queue(Arc<Inotify>);
 
 #[expect(unsafe_code, reason = "tokio asks its caller to vouch that the descriptor stays the same")]
 fn register(queue: Queue) -> io::Result<AsyncFd<Queue>> {
@@ -63,12 +82,15 @@ fn mask() -> AddWatchFlags {
 }
 
 impl Source {
-    pub(super) fn new(root: &RootHome) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let queue = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let queue = register(Queue(queue))?;
-        let mut source = Self { queue, places: HashMap::new(), complete: true, read_after: Instant::now() };
-        source.add(root.path(), Place::Root);
-        Ok(source)
+        let queue = register(Queue(Arc::new(queue)))?;
+        Ok(Self { queue, places: HashMap::new(), complete: true, read_after: Instant::now() })
+    }
+
+    /// What a look adds watches with.
+    pub(super) fn watcher(&self) -> Watcher {
+        Watcher(Arc::clone(&self.queue.get_ref().0))
     }
 
     /// Whether every directory that should be watched is.
@@ -76,41 +98,32 @@ impl Source {
         self.complete
     }
 
-    /// Watches exactly the root, `profiles/` and `directories`. Returns whether a watch was added.
-    pub(super) fn follow(&mut self, root: &RootHome, directories: &[ProfileName]) -> bool {
+    /// Takes over the watches that a look added, all there are to be.
+    pub(super) fn follow(&mut self, watches: Vec<Watched>) {
+        let was_complete = self.complete;
         self.complete = true;
-        let before = self.places.clone();
-        let mut wanted: Vec<WatchDescriptor> = Vec::with_capacity(directories.len() + 2);
-        wanted.extend(self.add(root.path(), Place::Root));
-        let profiles = root.profiles();
-        wanted.extend(self.add(&profiles, Place::Profiles));
-        for name in directories {
-            wanted.extend(self.add(root.profile(name).path(), Place::Home(name.clone())));
-        }
-        let gone: Vec<_> = self.places.keys().filter(|wd| !wanted.contains(wd)).copied().collect();
-        for wd in gone {
-            self.places.remove(&wd);
-            // The directory may be gone, and its watch with it.
-            let _ = self.queue.get_ref().0.rm_watch(wd);
-        }
-        self.places.keys().any(|wd| !before.contains_key(wd))
-    }
-
-    fn add(&mut self, path: &Utf8Path, place: Place) -> Option<WatchDescriptor> {
-        match self.queue.get_ref().0.add_watch(path.as_std_path(), mask()) {
-            Ok(wd) => {
-                self.places.insert(wd, place);
-                Some(wd)
-            }
-            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => None,
-            Err(e) => {
-                if self.complete {
-                    tracing::warn!(%path, error = e.desc(), "cannot watch; the homes are scanned as well");
+        let mut places = HashMap::with_capacity(watches.len());
+        for Watched { place, result } in watches {
+            match result {
+                Ok(wd) => drop(places.insert(wd, place)),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(e) => {
+                    if was_complete && self.complete {
+                        tracing::warn!(
+                            ?place,
+                            error = e.desc(),
+                            "cannot watch; the homes are scanned as well"
+                        );
+                    }
+                    self.complete = false;
                 }
-                self.complete = false;
-                None
             }
         }
+        for wd in self.places.keys().filter(|wd| !places.contains_key(wd)) {
+            // The directory may be gone, and its watch with it.
+            let _ = self.queue.get_ref().0.rm_watch(*wd);
+        }
+        self.places = places;
     }
 
     /// Waits for notifications and says whether one of them matters. Safe to cancel.
@@ -125,8 +138,10 @@ impl Source {
                 Ok(events) => {
                     for event in events {
                         let place = self.places.get(&event.wd);
+                        // One that is not known yet was added by a look that is under way.
+                        let new = place.is_none() && !event.mask.contains(AddWatchFlags::IN_IGNORED);
                         matters |= event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
-                            || place.is_some_and(|p| p.cares_for(event.name.as_deref(), event.mask));
+                            || place.map_or(new, |p| p.cares_for(event.name.as_deref(), event.mask));
                         if event.mask.contains(AddWatchFlags::IN_IGNORED) {
                             removed.push(event.wd);
                         }

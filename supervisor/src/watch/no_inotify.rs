@@ -4,22 +4,48 @@ use std::convert::Infallible;
 use std::io;
 
 use camino::Utf8Path;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_protocol::ProfileName;
 
 /// Never exists.
 #[derive(Debug)]
 pub(super) struct Source(Infallible);
 
+/// Never exists.
+#[derive(Debug)]
+pub(super) struct Watcher(Infallible);
+
+/// Never exists.
+#[derive(Debug)]
+pub(super) struct Watched(Infallible);
+
+/// What would be watched.
+#[derive(Debug)]
+pub(super) enum Place {
+    Root,
+    Profiles,
+    Home(ProfileName),
+}
+
+impl Watcher {
+    pub(super) fn add(&self, _path: &Utf8Path, _place: Place) -> Watched {
+        match self.0 {}
+    }
+}
+
 impl Source {
-    pub(super) fn new(_root: &RootHome) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "not available on this system"))
+    }
+
+    pub(super) fn watcher(&self) -> Watcher {
+        match self.0 {}
     }
 
     pub(super) fn is_complete(&self) -> bool {
         match self.0 {}
     }
 
-    pub(super) fn follow(&mut self, _root: &RootHome, _directories: &[ProfileName]) -> bool {
+    pub(super) fn follow(&mut self, _watches: Vec<Watched>) {
         match self.0 {}
     }
 

@@ -62,7 +62,7 @@ fn a_profile_needs_a_valid_name_and_an_identity_file() {
 #[tokio::test]
 async fn added_changed_renamed_and_removed_profiles_are_seen() {
     let home = home();
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     assert_eq!(watch.homes().names().count(), 1);
 
     home.profile("coder");
@@ -97,7 +97,7 @@ async fn added_changed_renamed_and_removed_profiles_are_seen() {
 async fn a_directory_becomes_a_profile_when_its_first_identity_file_appears() {
     let home = home();
     let dir = home.profile("late");
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     assert_eq!(watch.homes().names().count(), 1);
     fs_err::write(dir.join("SOUL.md"), "I am late.").unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Added(name("late")));
@@ -107,7 +107,7 @@ async fn a_directory_becomes_a_profile_when_its_first_identity_file_appears() {
 async fn files_a_worker_writes_are_nobodys_change() {
     let home = home();
     home.write("coder", "config.yaml", "");
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     for n in 0..20 {
         home.write("coder", "runtime_status.json", &n.to_string());
         home.write("coder", "state.db-wal", &n.to_string());
@@ -119,7 +119,7 @@ async fn files_a_worker_writes_are_nobodys_change() {
 #[tokio::test]
 async fn without_notifications_scanning_finds_the_same() {
     let home = home();
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     watch.source = None;
     watch.next_scan = Instant::now();
     home.write("coder", "config.yaml", "");
@@ -165,7 +165,7 @@ async fn an_unlistable_directory_of_profiles_keeps_everybody() {
     let home = home();
     home.write("coder", "config.yaml", "a: 1\n");
     home.write("gone", "config.yaml", "a: 1\n");
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     let before: Vec<_> = watch.homes().names().cloned().collect();
     let broken = Loop::put(home.root.profiles());
     assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
@@ -188,18 +188,18 @@ async fn a_home_or_file_that_cannot_be_looked_at_keeps_what_was_known() {
     let home = home();
     home.write("coder", "config.yaml", "a: 1\n");
     home.write("coder", ".env", "A=1\n");
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     let file = Loop::put(home.profile("coder").join(".env"));
-    watch.rescan();
+    watch.look_now().await;
     assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
     assert_eq!(watch.homes().unseen[0].profile, Some(name("coder")));
     let broken = Loop::put(home.root.profiles().join("coder"));
-    watch.rescan();
+    watch.look_now().await;
     assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
     assert!(watch.homes().contains(&name("coder")));
     broken.remove();
     file.remove();
-    watch.rescan();
+    watch.look_now().await;
     assert_eq!(
         next(&mut watch).await,
         HomeEvent::Stirred(name("coder")),
@@ -215,7 +215,7 @@ async fn who_looks_for_the_first_time_knows_nobody_and_says_so() {
     let home = home();
     home.write("coder", "config.yaml", "a: 1\n");
     let broken = Loop::put(home.root.profiles());
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     assert_eq!((watch.homes().names().count(), watch.homes().unseen.len()), (1, 1));
     broken.remove();
     assert_eq!(next(&mut watch).await, HomeEvent::Added(name("coder")));
@@ -226,7 +226,7 @@ async fn who_looks_for_the_first_time_knows_nobody_and_says_so() {
 async fn another_database_is_a_change_and_a_written_one_is_none() {
     let home = home();
     home.write("coder", "config.yaml", "");
-    let mut watch = HomeWatch::start(home.root.clone());
+    let mut watch = HomeWatch::start(home.root.clone()).await;
     home.write("coder", "state.db", "made by the worker");
     assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("coder")));
     home.write("coder", "state.db", "copied over by hand");
@@ -239,4 +239,25 @@ async fn another_database_is_a_change_and_a_written_one_is_none() {
     assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
     fs_err::write(home.root.path().join("state.db"), "of default").unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("default")));
+}
+
+/// 14: a look that hangs keeps nobody waiting: it is said who does not answer, what was known holds, and it mends itself.
+#[tokio::test]
+async fn a_home_that_does_not_answer_is_said_and_kept() {
+    let home = home();
+    home.write("coder", "config.yaml", "a: 1\n");
+    let mut watch = HomeWatch::start(home.root.clone()).await;
+    let (sender, answer) = oneshot::channel();
+    let progress = Progress::default();
+    progress.set(Some(&name("coder")));
+    watch.looking = Some(Looking { answer, progress, patience: Some(Instant::now()) });
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    let unseen = &watch.homes().unseen;
+    assert_eq!((unseen.len(), unseen[0].profile.as_ref()), (1, Some(&name("coder"))));
+    assert!(watch.homes().contains(&name("coder")));
+    // The look comes back without having seen anything: another one follows.
+    drop(sender);
+    assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("coder")));
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert!(watch.homes().unseen.is_empty());
 }
