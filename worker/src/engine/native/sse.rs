@@ -33,8 +33,16 @@ pub(super) fn events<S, E>(bytes: S) -> EventStream<WholeLines<S>>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    WholeLines { inner: bytes, buffer: BytesMut::new(), scanned: 0, event: 0, total: 0, done: false }
-        .eventsource()
+    WholeLines {
+        inner: bytes,
+        buffer: BytesMut::new(),
+        scanned: 0,
+        event: 0,
+        total: 0,
+        started: false,
+        done: false,
+    }
+    .eventsource()
 }
 
 /// Passes on one whole line at a time.
@@ -47,6 +55,8 @@ pub(super) struct WholeLines<S> {
     event: usize,
     /// Bytes read.
     total: usize,
+    /// Something was passed on.
+    started: bool,
     done: bool,
 }
 
@@ -112,7 +122,15 @@ where
             };
             match step {
                 Ok(None) => {}
-                Ok(Some(line)) => return Poll::Ready(Some(Ok(line))),
+                Ok(Some(line)) if self.started => return Poll::Ready(Some(Ok(line))),
+                // The parser takes a byte order mark for one byte, and panics.
+                Ok(Some(line)) => {
+                    let line = line.trim_start_matches('\u{feff}');
+                    self.started = !line.is_empty();
+                    if self.started {
+                        return Poll::Ready(Some(Ok(line.to_owned())));
+                    }
+                }
                 Err(error) => {
                     self.done = true;
                     return Poll::Ready(Some(Err(error)));
@@ -129,6 +147,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// 18: found by the fuzz target: a byte order mark at the start of a stream ended the turn with a panic.
+    #[tokio::test]
+    async fn n18_a_byte_order_mark_is_no_part_of_the_first_line() {
+        for start in ["\u{feff}", "\u{feff}\u{feff}"] {
+            let text = format!("{start}data: hi\n\n");
+            assert_eq!(data(vec![text.clone().into_bytes()]).await, ["hi"]);
+            assert_eq!(data(text.bytes().map(|byte| vec![byte]).collect()).await, ["hi"]);
+            assert!(data(vec![format!("{start}a").into_bytes()]).await.is_empty());
+        }
+    }
 
     async fn data(chunks: Vec<Vec<u8>>) -> Vec<String> {
         let chunks =

@@ -1,0 +1,116 @@
+//! 18: what a provider streams: any bytes, in any pieces, give an answer or a failure; the pieces do not matter, and what was heard is
+//! what is kept.
+#![no_main]
+#![expect(dead_code, reason = "modules of another crate, of which a part is called")]
+
+use libfuzzer_sys::fuzz_target;
+
+// The modules alone: the rest of their crate takes many minutes to build with the sanitizer.
+#[path = "../../../worker/src/engine/native/chat.rs"]
+mod chat;
+#[path = "../../../worker/src/provider/fault.rs"]
+mod fault;
+#[path = "../../../worker/src/engine/native/retry.rs"]
+mod retry;
+#[path = "../../../worker/src/engine/native/sse.rs"]
+mod sse;
+
+mod client {
+    pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+        error.to_string()
+    }
+}
+
+mod provider {
+    pub(crate) use crate::fault;
+    pub(crate) use crate::fault::Fault;
+
+    /// What is used of an endpoint, for requests.
+    pub(crate) struct Endpoint {
+        pub(crate) provider: String,
+        pub(crate) model: String,
+        pub(crate) max_tokens: Option<u64>,
+        pub(crate) extra_body: serde_json::Map<String, serde_json::Value>,
+    }
+
+    impl Endpoint {
+        pub(crate) fn is_openai(&self) -> bool {
+            false
+        }
+    }
+}
+
+/// What came of a body that arrives in these pieces: the text or the failure.
+async fn read(pieces: Vec<bytes::Bytes>) -> Result<String, String> {
+    let (sink, mut events) = tokio::sync::mpsc::channel(1);
+    let mut answer = chat::Answer::default();
+    let stream = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::convert::Infallible>));
+    let reading = async {
+        let mut audience = chat::Audience::new(sink);
+        answer.read(stream, &mut audience).await
+    };
+    let listening = async {
+        let mut heard = String::new();
+        while let Some(event) = events.recv().await {
+            if let engine::Event::Delta(text) = event {
+                heard.push_str(&text);
+            }
+        }
+        heard
+    };
+    let (result, heard) = tokio::join!(reading, listening);
+    assert_eq!(heard, answer.text, "what was heard is what is kept");
+    result.map(|()| answer.text).map_err(|failure| failure.message)
+}
+
+mod engine {
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct Message {
+        pub(crate) role: Role,
+        pub(crate) content: serde_json::Value,
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Role {
+        User,
+        Assistant,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct Prompt {
+        pub(crate) system: String,
+        pub(crate) messages: Vec<Message>,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) enum Event {
+        Delta(String),
+        Retrying { attempt: u32, reason: String },
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub(crate) struct Usage {
+        pub(crate) input_tokens: u64,
+        pub(crate) output_tokens: u64,
+        pub(crate) cache_read_tokens: u64,
+        pub(crate) cache_write_tokens: u64,
+        pub(crate) reasoning_tokens: u64,
+    }
+
+    pub(crate) type EventSink = tokio::sync::mpsc::Sender<Event>;
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&size, data)) = data.split_first() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let whole = vec![bytes::Bytes::copy_from_slice(data)];
+    let pieces = data.chunks(usize::from(size).max(1)).map(bytes::Bytes::copy_from_slice).collect();
+    let whole = runtime.block_on(read(whole));
+    let pieces = runtime.block_on(read(pieces));
+    assert_eq!(whole, pieces, "the pieces do not matter");
+    if let Err(message) = whole {
+        assert!(!message.is_empty());
+    }
+    let header = String::from_utf8_lossy(data);
+    let _ = retry::retry_after(&header, "2026-11-21T10:00:00Z".parse().expect("a time"));
+});
