@@ -500,7 +500,7 @@ fn a_spawn_that_fails_is_the_profiles_backoff() {
     assert_eq!(d.on(Event::SpawnFailed { generation: 1, reason: "too many open files".into() }), []);
     assert_eq!(d.state.observed(), "backoff");
     assert!(d.state.why().unwrap().reason.contains("too many open files"));
-    assert!(d.state.retry_at().unwrap() >= d.now + secs(1));
+    assert!(d.state.retry_at().unwrap() >= d.now + ms(400));
 }
 
 #[test]
