@@ -163,6 +163,11 @@ impl Places {
         Some(Place { places: Arc::clone(self), slot, at })
     }
 
+    /// Whether somebody was asked to make room and has not ended yet.
+    pub(super) fn are_being_left(&self) -> bool {
+        self.lock().leaving > 0
+    }
+
     /// Asks the request of `route` that came slowest to make room. `false`: there is none whose body has not come.
     pub(super) fn make_room_at(&self, route: usize) -> bool {
         self.lock().make_room(|_, slot| {

@@ -31,6 +31,9 @@ const READ: usize = 64 * 1024;
 const ACCEPT_BATCH: u32 = 16;
 /// How long an accept loop rests when the system has no descriptor or memory left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long, and how often, a new connection waits for a place that is being left.
+const MOMENT: Duration = Duration::from_millis(1);
+const MOMENTS: u32 = 50;
 /// Once in this time the log mentions what keeps happening.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
@@ -240,7 +243,7 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
         match accepted {
             Ok((stream, address)) => {
                 let peer = address.ip().to_canonical();
-                if let Some(place) = local.shared.places.enter(gate.id(), peer) {
+                if let Some(place) = take_place(&local, gate.id(), peer).await {
                     hand_over(&local, stream, &gate, peer, place);
                 } else {
                     if crowded.speak() {
@@ -270,6 +273,18 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Takes a place for a connection. Whoever was asked to make room needs a moment to do so; others wait in the backlog.
+async fn take_place(local: &Rc<Local>, listener: usize, peer: IpAddr) -> Option<Place> {
+    for _ in 0..MOMENTS {
+        let place = local.shared.places.enter(listener, peer);
+        if place.is_some() || !local.shared.places.are_being_left() {
+            return place;
+        }
+        tokio::time::sleep(MOMENT).await;
+    }
+    None
 }
 
 /// Gives the connection to the thread that has fewest.

@@ -106,7 +106,7 @@ async fn metrics_health_and_readiness_are_shown() {
         let (head, body) = get("/ready").await;
         assert_eq!(
             (status(&head), body.as_str()),
-            (503, r#"{"status": "not_ready", "not_ready": ["coder"], "degraded": []}"#)
+            (503, r#"{"status": "not_ready", "not_ready": ["coder"]}"#)
         );
 
         let mut rebound = Client::connect(&address).await;
