@@ -1,77 +1,68 @@
-//! The proxy beside nginx, in front of the same worker socket.
+//! The proxy beside HAProxy and nginx, in front of the same worker socket, and beside a worker without any.
 
 use std::time::Instant;
 
 use hermes_tests::{Gateway, Home, home, http, process, sign};
 
-use crate::load::{Nginx, Seen, wrk};
+use crate::load::{Peer, Seen, wrk};
 use crate::table::{Table, mb, median};
 
 const ROUNDS: usize = 5;
 
-/// `GET /p/coder/health`, keep-alive, 32 connections.
+/// `GET /p/coder/health`, keep-alive, 32 connections: ours, HAProxy, nginx and no proxy at all, in turns.
 pub(crate) fn keep_alive(table: &mut Table) {
     let home = Home::new();
     home.profile("coder");
     let gateway = Gateway::start(&home);
     let socket = gateway.profile("coder").data_socket.unwrap();
-    let ours = format!("http://{}/p/coder/health", gateway.address("api_server"));
-    let Some(nginx) = Nginx::start("coder", &socket) else {
-        return table.row("GET /p/coder/health", ">= 1.0 x nginx", "not measured", "nginx is not installed");
-    };
-    let theirs = format!("http://{}/p/coder/health", nginx.address);
-    let mut seen: Vec<(Seen, Seen)> = Vec::new();
+    // A home of its own: nobody else may have this one's profile.
+    let alone = Home::new();
+    alone.profile("coder");
+    let worker = Peer::worker(&alone, "coder");
+    let ours = gateway.address("api_server");
+    let mut contenders = vec![("ours", format!("http://{ours}/p/coder/health"))];
+    let peers = [("HAProxy", Peer::haproxy("coder", &socket)), ("nginx", Peer::nginx("coder", &socket))];
+    for (name, peer) in &peers {
+        match peer {
+            Some(peer) => contenders.push((name, format!("http://{}/p/coder/health", peer.address))),
+            None => table.row(format!("GET /p/coder/health: {name}"), "-", "not measured", "not installed"),
+        }
+    }
+    contenders.push(("direct", format!("http://{}/health", worker.address)));
+    let mut seen: Vec<(&str, Vec<Seen>)> = contenders.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for _ in 0..ROUNDS {
-        let (Some(a), Some(b)) = (wrk(&ours, 32, 4), wrk(&theirs, 32, 4)) else {
-            return table.row(
-                "GET /p/coder/health",
-                ">= 1.0 x nginx",
-                "not measured",
-                "wrk is not installed",
-            );
+        for ((_, url), (_, seen)) in contenders.iter().zip(&mut seen) {
+            let Some(now) = wrk(url, 32, 4) else {
+                return table.row("GET /p/coder/health", "-", "not measured", "wrk is not installed");
+            };
+            seen.push(now);
+        }
+    }
+    let of = |seen: &[Seen], f: fn(&Seen) -> f64| median(seen.iter().map(f).collect());
+    let (_, own) = &seen[0];
+    for (name, theirs) in &seen[1..] {
+        let must = match *name {
+            "HAProxy" => "aim: 1.5 x",
+            "direct" => "aim: 0.65 x",
+            _ => ">= 1.0 x",
         };
-        seen.push((a, b));
-    }
-    let of = |f: fn(&Seen) -> f64| {
-        (median(seen.iter().map(|(a, _)| f(a)).collect()), median(seen.iter().map(|(_, b)| f(b)).collect()))
-    };
-    let (rate, nginx_rate) = of(|s| s.per_second);
-    table.row(
-        "GET /p/coder/health, 32 connections: requests/s",
-        ">= 1.0 x nginx",
-        format!("{rate:.0} = {:.2} x", rate / nginx_rate),
-        format!("nginx {nginx_rate:.0}"),
-    );
-    for (name, get) in [("p50", (|s: &Seen| s.p50_us) as fn(&Seen) -> f64), ("p99", |s| s.p99_us)] {
-        let (a, b) = of(get);
+        let (rate, their_rate) = (of(own, |s| s.per_second), of(theirs, |s| s.per_second));
         table.row(
-            format!("  {name}"),
-            ">= 1.0 x nginx",
-            format!("{a:.0} us = {:.2} x", b / a),
-            format!("nginx {b:.0} us"),
+            format!("GET /p/coder/health, 32 connections, against {name}: requests/s"),
+            must,
+            format!("{rate:.0} = {:.2} x", rate / their_rate),
+            format!("{name} {their_rate:.0}"),
         );
+        for (what, get) in [("p50", (|s: &Seen| s.p50_us) as fn(&Seen) -> f64), ("p99", |s| s.p99_us)] {
+            let (a, b) = (of(own, get), of(theirs, get));
+            table.row(
+                format!("  {what}"),
+                must,
+                format!("{a:.0} us = {:.2} x", b / a),
+                format!("{name} {b:.0} us"),
+            );
+        }
     }
-    let direct = direct(&socket);
-    table.row(
-        "  the worker reached directly, 1 connection at a time",
-        "-",
-        format!("{direct:.0}/s"),
-        "one thread, unix socket",
-    );
-}
-
-/// Requests a second to the worker's own socket from one thread, for scale.
-fn direct(socket: &str) -> f64 {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-    let request = http::encode("GET", "/health", &[], b"");
-    let mut buffer = [0; 4096];
-    let (started, n) = (Instant::now(), 20_000_u32);
-    for _ in 0..n {
-        stream.write_all(&request).unwrap();
-        assert!(stream.read(&mut buffer).unwrap() > 0);
-    }
-    f64::from(n) / started.elapsed().as_secs_f64()
 }
 
 /// 1 MiB bodies and a stream of 10 000 events.
@@ -84,7 +75,7 @@ pub(crate) fn bodies(table: &mut Table) {
     );
     let gateway = Gateway::start(&home);
     let socket = gateway.profile("coder").data_socket.unwrap();
-    let Some(nginx) = Nginx::start("coder", &socket) else {
+    let Some(nginx) = Peer::nginx("coder", &socket) else {
         return table.row("1 MiB POST", ">= 1.0 x nginx", "not measured", "nginx is not installed");
     };
     let rss_before = process::rss(gateway.pid());
