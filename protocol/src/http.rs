@@ -18,6 +18,15 @@ pub const TAKEN: &str = "x-hermes-taken";
 /// Machine-readable cause on every response the supervisor makes itself.
 pub const ERROR: &str = "x-hermes-error";
 
+/// The body of `/health` of everything that is no webhook: ours and 0.19.0's fields, each release under its own key. `more` is put
+/// in front of the closing brace.
+pub fn health(more: &str) -> String {
+    let (version, compatible) = (crate::VERSION, crate::COMPATIBLE_WITH);
+    format!(
+        r#"{{"status": "ok", "platform": "hermes-agent", "version": "{version}", "compatible_with": "{compatible}"{more}}}"#
+    )
+}
+
 /// Most header lines of a request, as a client sends it.
 pub const MAX_HEADERS: usize = 100;
 /// Most lines that the proxy adds to them on the way to a worker.

@@ -56,5 +56,8 @@ pub mod version;
 pub use home::{ProfileHome, RootHome};
 pub use profile::ProfileName;
 
+/// The release of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The release of the Python program whose homes, texts and HTTP bodies this project is a drop-in for.
 pub const COMPATIBLE_WITH: &str = "0.19.0";

@@ -10,6 +10,7 @@ mod doctor;
 mod gateway;
 mod interrupt;
 mod json;
+mod man;
 mod output;
 mod profile;
 mod setup;
@@ -21,12 +22,14 @@ mod texts;
 mod update;
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 use hermes_protocol::{ProfileHome, ProfileName, exit};
 
+use crate::color::Color;
 use crate::error::HermesError;
 use crate::home::{self, SelectionError, Surroundings};
 use crate::profile::alias::{AliasDir, AliasError};
@@ -37,6 +40,9 @@ use output::Output;
 
 /// Name a supervised worker is started under, which existing readers of status files recognise.
 const WORKER_NAME: &str = "hermes-gateway";
+
+/// `0.1.0 (3f2a9c01de 2026-11-28) x86_64-unknown-linux-gnu`; no commit where the program was not built from a repository.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("HERMES_COMMIT"), " ", env!("HERMES_TARGET"));
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -49,6 +55,7 @@ const STYLES: Styles = Styles::styled()
 #[command(
     name = "hermes",
     version,
+    long_version = VERSION,
     styles = STYLES,
     max_term_width = 100,
     arg_required_else_help = true,
@@ -63,6 +70,9 @@ pub struct Cli {
     /// The profile to work with [default: the one in `active_profile`, else `default`].
     #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     profile: Option<String>,
+    /// When to colour the output.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
     #[command(subcommand)]
     command: Command,
 }
@@ -109,6 +119,8 @@ enum Command {
     /// Waits for the end of a gateway.
     #[command(name = crate::guard::COMMAND, hide = true)]
     Guard,
+    /// Print the manual page, or write the pages of all commands.
+    Man(man::ManArgs),
     /// Asked by completion scripts.
     #[command(name = "__complete", hide = true)]
     Complete(completion::CompleteArgs),
@@ -245,7 +257,7 @@ struct StatusArgs {
     /// For programs: everything, in a form that only ever gains fields.
     #[arg(long)]
     json: bool,
-    /// Look again every second until Ctrl-C.
+    /// Look again every second until `q` or Ctrl-C.
     #[arg(short, long)]
     watch: bool,
     /// Say with the exit code whether all is well.
@@ -386,9 +398,10 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
     // A supervisor says nothing that could be taken for something else, and a hundred workers start at once.
     let (rest, flag) =
         if supervised { home::take_profile_flag(args, |_| false)? } else { take_profile_flag(args)? };
-    let cli = match Cli::try_parse_from(rest) {
+    let color = Color::from_arguments(rest.iter().map(OsString::as_os_str));
+    let cli = match parse(rest, color) {
         Ok(cli) => cli,
-        Err(e) => return Ok(Next::Exit(explain(&e))),
+        Err(e) => return Ok(Next::Exit(explain(&e, color))),
     };
     // What the parser found stood among other short options: `-vp coder`.
     let flag = match cli.profile {
@@ -400,9 +413,11 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Completion(args) => return completion::script(&args, out).map(Next::Exit),
         Command::Complete(args) => return Ok(Next::Exit(completion::answer(&args, flag, out))),
         Command::Guard => return Ok(Next::Exit(crate::guard::run(settle))),
+        Command::Man(args) => return man::run(&args, out).map(Next::Exit),
         _ => {}
     }
-    let env = Surroundings::from_process()?;
+    let mut env = Surroundings::from_process()?;
+    env.color = color.unwrap_or(env.color);
     let call = Call { env: env.clone(), flag: flag.clone() };
     let code = match cli.command {
         Command::Gateway(GatewayArgs { command, run, .. }) => {
@@ -438,9 +453,19 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Skills(args) => skills::run(&args, &call),
         Command::Update(args) => update::run(&args, &call),
         Command::Doctor(args) => doctor::run(&args, &call.about(args.whose.name.clone())?),
-        Command::Completion(_) | Command::Complete(_) | Command::Guard => Ok(exit::OK),
+        Command::Completion(_) | Command::Complete(_) | Command::Guard | Command::Man(_) => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
+}
+
+/// The command line as the tree has it; what is wrong with it is said in `color`.
+fn parse(args: Vec<OsString>, color: Option<Color>) -> Result<Cli, clap::Error> {
+    let choice = match color {
+        None | Some(Color::Auto) => clap::ColorChoice::Auto,
+        Some(Color::Always) => clap::ColorChoice::Always,
+        Some(Color::Never) => clap::ColorChoice::Never,
+    };
+    Cli::from_arg_matches(&Cli::command().color(choice).try_get_matches_from(args)?)
 }
 
 /// `-p` and `--profile`, wherever the command tree has no value there.
@@ -452,11 +477,17 @@ fn take_profile_flag(args: Vec<OsString>) -> Result<(Vec<OsString>, Option<Strin
 }
 
 /// Prints help, the version, or what is wrong with the command line. A closed pipe is not a failure.
-fn explain(error: &clap::Error) -> u8 {
-    let _ = error.print();
+fn explain(error: &clap::Error, color: Option<Color>) -> u8 {
     if error.use_stderr() {
+        let shown = error.render();
+        let color = color.unwrap_or_else(|| Color::from_environment(|name| std::env::var_os(name)));
+        let text =
+            if color.on(io::stderr().is_terminal()) { shown.ansi().to_string() } else { shown.to_string() };
+        // One word for what is wrong, whoever found it.
+        let _ = io::stderr().lock().write_all(text.replacen("error:", "Error:", 1).as_bytes());
         return exit::USAGE;
     }
+    let _ = error.print();
     // Whoever asks for help may be looking for the way out of this.
     if error.kind() == clap::error::ErrorKind::DisplayHelp
         && let Ok(env) = Surroundings::from_process()
@@ -510,7 +541,7 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
         let (rest, _) = take_profile_flag(args.iter().map(OsString::from).collect()).unwrap();
-        Cli::try_parse_from(rest)
+        super::parse(rest, None)
     }
 
     #[test]

@@ -225,8 +225,7 @@ impl HermesError {
         match self {
             Self::AlreadyRunning { .. } | Self::Predecessor(_) | Self::Served { .. } => "",
             Self::Settings(e) if e.is_known_text() => "",
-            Self::Selection(_) | Self::Profile(_) | Self::Known { .. } => "Error: ",
-            _ => "error: ",
+            _ => "Error: ",
         }
     }
 }

@@ -13,6 +13,7 @@ use hermes_protocol::home::IDENTITY_FILES;
 use hermes_protocol::profile::NameError;
 use hermes_protocol::{ProfileHome, ProfileName, RootHome, env, exit};
 
+use crate::color::Color;
 use crate::disk;
 use crate::supervise::env::multiplex_override;
 
@@ -37,8 +38,8 @@ pub struct Surroundings {
     pub sudo_root: Option<Utf8PathBuf>,
     /// `HERMES_S6_SUPERVISED_CHILD`: the root home's own place in a container, which follows no sticky profile.
     pub supervised_slot: bool,
-    /// `NO_COLOR` is set, or the terminal is a dumb one.
-    pub no_color: bool,
+    /// When output is coloured; a `--color` of the command line is in here too.
+    pub color: Color,
     /// `HERMES_MANAGED`, unless it says no: a package manager owns the configuration.
     pub managed: Option<String>,
     /// Where an administrator's files are: `HERMES_MANAGED_DIR`, else `/etc/hermes`.
@@ -66,8 +67,6 @@ impl Surroundings {
             .ok()
             .and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok())
             .unwrap_or_else(|| "/".into());
-        let no_color =
-            get("NO_COLOR").is_some_and(|v| !v.is_empty()) || get("TERM").is_some_and(|t| t == "dumb");
         Ok(Self {
             hermes_home: path("HERMES_HOME")?,
             user_home: path("HOME")?,
@@ -78,7 +77,7 @@ impl Surroundings {
             uid: nix::unistd::geteuid().as_raw(),
             sudo_root: sudo_root(nix::unistd::geteuid().is_root(), get("SUDO_USER")),
             supervised_slot: get("HERMES_S6_SUPERVISED_CHILD").is_some_and(|value| !value.is_empty()),
-            no_color,
+            color: Color::from_environment(&get),
             managed: managed(get("HERMES_MANAGED")),
             managed_dir: path(env::MANAGED_DIR)?.unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.into()),
             editor: ["EDITOR", "VISUAL"].into_iter().find_map(|name| words(get(name))),
@@ -88,7 +87,7 @@ impl Surroundings {
 
     /// Whether standard output wants colours.
     pub fn colors(&self) -> bool {
-        !self.no_color && std::io::stdout().is_terminal()
+        self.color.on(std::io::stdout().is_terminal())
     }
 
     /// What a process without any environment has.
@@ -104,7 +103,7 @@ impl Surroundings {
             uid: 1,
             sudo_root: None,
             supervised_slot: false,
-            no_color: true,
+            color: Color::Never,
             managed: None,
             managed_dir: "/nowhere".into(),
             editor: None,

@@ -55,6 +55,8 @@ pub mod archive;
 mod child;
 pub mod cli;
 pub mod client;
+mod color;
+mod columns;
 mod descriptors;
 pub mod desired;
 mod disk;

@@ -31,6 +31,9 @@ use repeats::Line;
 /// Target of events that are for the file alone: the terminal is told in another way.
 pub(crate) const FILE_ONLY: &str = "hermes_supervisor::gateway";
 
+/// Target of events that a person in front of the terminal waits for: shown there, at whatever level, unless it is to be quiet.
+pub(crate) const TERMINAL: &str = "hermes_supervisor::stop";
+
 /// Size at which the file is rotated.
 const MAX_SIZE: u64 = 5 * 1024 * 1024;
 /// Rotated files kept: `.1` is the newest.
@@ -158,7 +161,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let level = *event.metadata().level();
-        let to_stderr = level <= self.stderr_level && event.metadata().target() != FILE_ONLY;
+        let to_stderr = match event.metadata().target() {
+            FILE_ONLY => false,
+            TERMINAL => self.stderr_level > LevelFilter::OFF,
+            _ => level <= self.stderr_level,
+        };
         let to_file = level <= self.file_level;
         if !to_file && !to_stderr {
             return;

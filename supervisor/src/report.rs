@@ -48,7 +48,7 @@ mod tests {
         let error =
             HermesError::from(InstanceError::Io { doing: "open", path: "/h/gateway.lock".into(), source });
         insta::assert_snapshot!(text(&error), @r"
-        error: cannot take the instance lock
+        Error: cannot take the instance lock
           caused by: cannot open `/h/gateway.lock`
           caused by: Read-only file system (os error 30)
 

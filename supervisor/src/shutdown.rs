@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::app::Gateway;
+use crate::logging;
 use crate::supervise::actor::Command;
 use crate::supervise::state::{Event, Signal};
 
@@ -15,6 +16,9 @@ const ESCALATION: Duration = Duration::from_secs(12);
 const TERMINATE: Duration = Duration::from_secs(5);
 /// After SIGKILL to all, until giving up on a process that the kernel does not end.
 const KILL: Duration = Duration::from_secs(5);
+
+/// Busy profiles named before the rest is only counted.
+const NAMED: usize = 5;
 
 /// How hard the stop is. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +44,11 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
     for handle in gateway.board.handles() {
         // Not `Quiesce`: a request whose body is still on its way has been taken, and is answered.
         handle.command(Command::StopClaiming).await;
+    }
+    if !drain.is_zero() {
+        let workers = gateway.board.snapshot().workers;
+        let busy = workers.iter().map(|w| (w.name.as_str(), u64::from(w.active_turns), w.requests_active));
+        tracing::info!(target: logging::TERMINAL, "{}", awaited(busy, drain));
     }
 
     if let Some(proxy) = gateway.proxy.take() {
@@ -114,5 +123,44 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
 async fn escalate(gateway: &Gateway, signal: Signal) {
     for handle in gateway.board.handles() {
         handle.send(Event::Escalate(signal)).await;
+    }
+}
+
+/// What a stop waits for, for whoever pressed Ctrl-C: name, running turns and requests in flight of everybody.
+fn awaited<'a>(workers: impl Iterator<Item = (&'a str, u64, u64)>, drain: Duration) -> String {
+    let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let busy: Vec<String> = workers
+        .filter(|(_, turns, requests)| turns + requests > 0)
+        .map(|(name, turns, requests)| {
+            format!("{name} ({}, {})", count(turns, "turn"), count(requests, "request"))
+        })
+        .collect();
+    if busy.is_empty() {
+        return "stopping; nothing is in progress".to_owned();
+    }
+    let more = busy.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!(" and {more} more profiles") } else { String::new() };
+    format!(
+        "stopping; waiting up to {} s for {}{rest}; another Ctrl-C ends them now",
+        drain.as_secs(),
+        busy[..busy.len().min(NAMED)].join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 7: Ctrl-C in the foreground says at once what is being waited for.
+    #[test]
+    fn n07_a_stop_says_what_it_waits_for() {
+        let drain = Duration::from_secs(20);
+        assert_eq!(awaited([("default", 0, 0)].into_iter(), drain), "stopping; nothing is in progress");
+        assert_eq!(
+            awaited([("default", 0, 0), ("coder", 2, 1), ("ops", 0, 3)].into_iter(), drain),
+            "stopping; waiting up to 20 s for coder (2 turns, 1 request), ops (0 turns, 3 requests); another Ctrl-C ends them now"
+        );
+        let many = awaited((0..9).map(|_| ("p", 1, 0)), drain);
+        assert!(many.contains(" and 4 more profiles; another"), "{many}");
     }
 }

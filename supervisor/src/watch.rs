@@ -110,11 +110,11 @@ impl Homes {
     }
 
     /// The same, while somebody does not answer: the home that was looked at, or the directory of all.
-    fn silent(&self, root: &RootHome, at: &Option<ProfileName>) -> Self {
-        let path = at.as_ref().map_or_else(|| root.profiles(), |name| root.profile(name).path().to_owned());
+    fn silent(&self, root: &RootHome, at: Option<&ProfileName>) -> Self {
+        let path = at.map_or_else(|| root.profiles(), |name| root.profile(name).path().to_owned());
         let mut silent = self.clone();
         silent.unseen.retain(|unseen| unseen.path != path);
-        silent.unseen.push(Unseen { profile: at.clone(), path, why: "it does not answer".to_owned() });
+        silent.unseen.push(Unseen { profile: at.cloned(), path, why: "it does not answer".to_owned() });
         silent
     }
 
@@ -194,7 +194,7 @@ pub fn scan(root: &RootHome) -> Homes {
     match on_a_thread(look) {
         Ok(()) => receiver
             .recv_timeout(PATIENCE)
-            .map_or_else(|_| known.silent(root, &progress.at()), |looked| looked.homes),
+            .map_or_else(|_| known.silent(root, progress.at().as_ref()), |looked| looked.homes),
         // Without a thread there is no limit, which is better than no answer.
         Err(_) => look_here(root, &known),
     }
@@ -360,7 +360,7 @@ impl HomeWatch {
         if let Some(looking) = &mut self.looking {
             looking.patience = None;
             let at = looking.progress.at();
-            let silent = self.known.silent(&self.root, &at);
+            let silent = self.known.silent(&self.root, at.as_ref());
             self.take_over(silent);
         }
     }

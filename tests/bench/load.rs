@@ -90,20 +90,13 @@ impl Peer {
     /// A worker reached directly: no proxy at all.
     pub(crate) fn worker(home: &Home, profile: &str) -> Self {
         let address = free_address();
-        let mut command =
-            hermes_tests::gateway::hermes(home, &["worker", "-p", profile, "--http", &address]);
+        let mut command = hermes_tests::gateway::hermes(home, &["worker", "-p", profile, "--http", &address]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, address, _dir: None }.answering("/health")
     }
 
     #[expect(clippy::disallowed_methods, reason = "a benchmark starts the tools it compares with")]
-    fn start(
-        name: &str,
-        args: &[&str],
-        dir: tempfile::TempDir,
-        address: String,
-        path: &str,
-    ) -> Option<Self> {
+    fn start(name: &str, args: &[&str], dir: tempfile::TempDir, address: String, path: &str) -> Option<Self> {
         // Not in everybody's PATH, being a server.
         let installed = std::path::Path::new("/usr/sbin").join(name);
         let program = if installed.exists() { installed } else { name.into() };

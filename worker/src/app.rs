@@ -129,7 +129,7 @@ async fn with_children(life: impl Future<Output = Ended>) -> Ended {
 #[expect(clippy::print_stderr, reason = "there is no log yet, and somebody has to be told")]
 fn refuse(error: &(dyn std::error::Error + 'static)) -> u8 {
     let code = code_of(error);
-    eprintln!("error: {error}");
+    eprintln!("Error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
         eprintln!("  caused by: {error}");

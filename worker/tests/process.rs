@@ -311,7 +311,10 @@ fn reports_serves_and_drains() {
     assert!(head.contains("x-content-type-options: nosniff") && head.contains("application/json"), "{head}");
     assert_eq!(body, r#"{"status": "ok", "platform": "webhook"}"#);
     let (_, body) = request(&socket, "GET /health HTTP/1.1", "");
-    assert_eq!(body, r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#);
+    assert_eq!(
+        body,
+        r#"{"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0"}"#
+    );
     let (head, body) = request(&socket, "GET /nothing HTTP/1.1", "");
     assert!(head.starts_with("HTTP/1.1 404 ") && head.contains("x-frame-options: DENY"), "{head}");
     assert_eq!(body, "404: Not Found");

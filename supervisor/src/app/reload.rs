@@ -27,10 +27,8 @@ pub(super) struct Reload {
 
 impl Reload {
     async fn say(&self, line: String) {
-        match &self.replies {
-            Some(replies) => answer(replies, ClientReply::Progress(line)).await,
-            None => tracing::info!("{line}"),
-        }
+        let Some(replies) = &self.replies else { return tracing::info!("{line}") };
+        answer(replies, ClientReply::Progress(line)).await;
     }
 }
 

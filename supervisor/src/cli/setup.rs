@@ -163,7 +163,7 @@ fn wizard(
         profile: &selection.profile,
         config: &config,
         listeners: draft.has_listeners(),
-        colors: !call.env.no_color,
+        colors: call.env.color.on(true),
     };
     let Answers { engine, platforms } = match interview::ask(&known, section) {
         Ok(answers) => answers,

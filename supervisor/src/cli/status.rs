@@ -34,12 +34,12 @@ pub(super) fn run(args: &StatusArgs, call: &Call, mut out: Output) -> Result<u8,
         out.write(&show(args, selection, &status, only, &out, env))?;
         return Ok(code(args, &status, only));
     }
-    let interrupt = Interrupt::new();
+    let interrupt = Interrupt::or_q();
     loop {
         let status = look(selection, only, env);
         let text = show(args, selection, &status, only, &out, env);
         match out.rows() {
-            Some(rows) if !args.json => out.write(&redraw(&text, rows))?,
+            Some(_) if !args.json => out.write(&redraw(&text))?,
             _ => out.write(&text)?,
         }
         if interrupt.came_within(EVERY) {
@@ -78,10 +78,10 @@ fn print_pid(selection: &Selection, env: &Surroundings, mut out: Output) -> Resu
     Ok(exit::OK)
 }
 
-/// Over what was there: home, each line with its rest erased, then everything below. No flicker, and no more lines than fit.
-fn redraw(text: &str, rows: usize) -> String {
+/// Over what was there: home, each line with its rest erased, then everything below. No flicker.
+fn redraw(text: &str) -> String {
     let mut out = String::from("\x1b[H");
-    for line in text.lines().take(rows.saturating_sub(1).max(1)) {
+    for line in text.lines() {
         out.push_str(line);
         out.push_str("\x1b[K\n");
     }
@@ -124,7 +124,9 @@ fn show(
             if args.watch { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) };
         return text.expect("strings and integers always serialise") + "\n";
     }
-    let look = Look { color: env.colors(), width: out.width() };
+    // The last row is the cursor's.
+    let rows = out.rows().filter(|_| args.watch).map(|rows| rows.saturating_sub(1));
+    let look = Look { color: env.colors(), width: out.width(), rows };
     let mut text = match only {
         Some(_) => render::detail(status, look),
         None => render::table(status, look),

@@ -147,7 +147,7 @@ fn the_recorded_runtime_directory_is_the_first_place_to_look() {
         uid: 0,
         sudo_root: None,
         supervised_slot: false,
-        no_color: true,
+        color: crate::color::Color::Never,
         managed: None,
         managed_dir: "/nowhere".into(),
         editor: None,

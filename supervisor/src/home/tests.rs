@@ -23,7 +23,7 @@ fn place() -> Place {
         uid: 1000,
         sudo_root: None,
         supervised_slot: false,
-        no_color: true,
+        color: crate::color::Color::Never,
         managed: None,
         managed_dir: "/nowhere".into(),
         editor: None,

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use hermes_protocol::COMPATIBLE_WITH;
-use hermes_protocol::http::{ERROR, Family, JSON, SECURITY_HEADERS};
+use hermes_protocol::http::{ERROR, Family, JSON, SECURITY_HEADERS, health as agent_health};
 
 use super::head::Persistence;
 use super::listener::Families;
@@ -81,10 +80,7 @@ pub(super) fn health(method: Method, families: Families) -> Answer {
         (true, false) => Cow::Borrowed(r#"{"status": "ok", "platform": "webhook"}"#),
         (merged, _) => {
             let platforms = if merged { r#", "platforms": ["webhook", "api_server"]"# } else { "" };
-            let version = COMPATIBLE_WITH;
-            Cow::Owned(format!(
-                r#"{{"status": "ok", "platform": "hermes-agent", "version": "{version}"{platforms}}}"#
-            ))
+            Cow::Owned(agent_health(platforms))
         }
     };
     Answer::new(200, JSON, body)
@@ -125,11 +121,11 @@ mod tests {
         assert_eq!(body(&["webhook"]), r#"{"status": "ok", "platform": "webhook"}"#);
         assert_eq!(
             body(&["api_server"]),
-            r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#
+            r#"{"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0"}"#
         );
         assert_eq!(
             body(&["webhook", "api_server"]),
-            r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0", "platforms": ["webhook", "api_server"]}"#
+            r#"{"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0", "platforms": ["webhook", "api_server"]}"#
         );
         assert_eq!(health(Method::Other, Families::from_names(&["webhook"])).status, 405);
     }

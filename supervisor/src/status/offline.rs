@@ -263,7 +263,7 @@ mod tests {
             uid: 0,
             sudo_root: None,
             supervised_slot: false,
-            no_color: true,
+            color: crate::color::Color::Never,
             managed: None,
             managed_dir: "/nowhere".into(),
             editor: None,

@@ -5,6 +5,7 @@
 
 mod cells;
 mod columns;
+mod fit;
 
 use std::fmt::Write as _;
 
@@ -18,31 +19,39 @@ use cells::{Paint, age, bytes, clean, cpu, duration, plural};
 /// Warnings shown in the table view before they are only counted.
 const WARNINGS_SHOWN: usize = 5;
 
-/// Everybody.
+/// Everybody. Where there are fewer rows than that takes, those in trouble come first and the rest is counted.
 pub fn table(status: &GatewayStatus, look: Look) -> String {
-    let paint = Paint(look.color);
-    let mut text = header(&status.gateway, paint);
-    if !status.profiles.is_empty() {
-        text.push('\n');
-        text += &columns::table(&status.profiles, look);
-    }
     let mut below = String::new();
     for problem in &status.gateway.problems {
         below += &self::problem(None, problem);
     }
     below += &problems(&status.profiles);
-    if !below.is_empty() {
-        text.push('\n');
-        text += &below;
-    }
-    let hints = hints(status);
-    if !hints.is_empty() {
-        text.push('\n');
-        for hint in hints {
-            let _ = writeln!(text, "hint: {hint}");
+    let all = Parts {
+        header: header(&status.gateway, Paint(look.color)),
+        below,
+        hints: hints(status).iter().map(|hint| format!("hint: {hint}\n")).collect(),
+    };
+    let whole = all.around(&columns::table(&status.profiles, look));
+    match look.rows {
+        Some(rows) if fit::rows_of(&whole, look.width) > rows => {
+            fit::table(&status.profiles, all, look, rows)
         }
+        _ => whole,
     }
-    text
+}
+
+/// What stands around the table.
+struct Parts {
+    header: String,
+    below: String,
+    hints: String,
+}
+
+impl Parts {
+    fn around(&self, table: &str) -> String {
+        let parts = [self.header.as_str(), table, &self.below, &self.hints];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// One profile.

@@ -117,7 +117,7 @@ enum Seen {
     Nothing,
     /// A directory without identity.
     Bare,
-    Profile(Stamp),
+    Profile(Box<Stamp>),
     Unknown,
 }
 
@@ -216,7 +216,7 @@ impl Glance {
         let directory = found.map(|m| (m.dev(), m.ino()));
         let files = TRIGGERS.map(|name| self.file(path, name));
         let database = self.file(path, DATABASE);
-        self.seen = Seen::Profile(Stamp { directory, files, database });
+        self.seen = Seen::Profile(Box::new(Stamp { directory, files, database }));
         Ok(())
     }
 

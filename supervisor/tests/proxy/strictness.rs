@@ -113,7 +113,7 @@ async fn health_and_ready_are_the_gateway_s_own() {
     api.get("/health?x").await;
     assert_eq!(
         api.response().await.1,
-        r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#
+        r#"{"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0"}"#
     );
     api.get("/ready").await;
     assert_eq!(api.response().await.1, r#"{"status": "ready", "profiles": 2}"#);

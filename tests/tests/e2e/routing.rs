@@ -87,7 +87,10 @@ fn health_and_ready_are_answered_on_every_listener() {
         serde_json::json!({"status": "ok", "platform": "webhook"})
     );
     let api = gateway.api("GET", "/health", &[], b"").json();
-    assert_eq!(api, serde_json::json!({"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}));
+    assert_eq!(
+        api,
+        serde_json::json!({"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0"})
+    );
     for address in [&webhook, &gateway.address("api_server")] {
         assert_eq!(http::request(address, "GET", "/ready", &[], b"").unwrap().status, 200);
     }

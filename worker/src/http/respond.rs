@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use hermes_protocol::{COMPATIBLE_WITH, ProfileName, http as contract};
+use hermes_protocol::{ProfileName, http as contract};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -38,14 +38,12 @@ impl Responder {
     pub(crate) fn new(profile: ProfileName, router: Router) -> Self {
         let mut health = security();
         health.insert(CONTENT_TYPE, HeaderValue::from_static(contract::JSON));
-        let agent =
-            format!(r#"{{"status": "ok", "platform": "hermes-agent", "version": "{COMPATIBLE_WITH}"}}"#);
         Self {
             profile,
             router: router.fallback(not_found),
             health,
             webhook_health: Bytes::from_static(br#"{"status": "ok", "platform": "webhook"}"#),
-            agent_health: agent.into(),
+            agent_health: contract::health("").into(),
             load: Arc::default(),
         }
     }

@@ -30,7 +30,7 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use hermes_protocol::config;
-use hermes_protocol::{COMPATIBLE_WITH, ProfileHome};
+use hermes_protocol::{COMPATIBLE_WITH, ProfileHome, VERSION};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -146,7 +146,12 @@ impl Platform for ApiServer {
 async fn v1_health(State(_): State<ApiServer>) -> Response {
     wire::json(
         StatusCode::OK,
-        &json!({"status": "ok", "platform": "hermes-agent", "version": COMPATIBLE_WITH}),
+        &json!({
+            "status": "ok",
+            "platform": "hermes-agent",
+            "version": VERSION,
+            "compatible_with": COMPATIBLE_WITH,
+        }),
     )
 }
 

@@ -7,6 +7,7 @@ use hermes_protocol::{ProfileName, exit};
 use super::super::Call;
 use super::super::output::{self, Output};
 use super::{existing, parse, tilde};
+use crate::columns::{cut, pad, width};
 use crate::error::HermesError;
 use crate::home::Selection;
 use crate::profile::alias::Alias;
@@ -18,6 +19,8 @@ use crate::{disk, home, watch};
 const MODEL: usize = 26;
 /// Characters of a distribution in the list.
 const DISTRIBUTION: usize = 30;
+/// No column of the list gets narrower, however narrow the terminal is.
+const NARROWEST: usize = 8;
 
 fn aliases(call: &Call) -> Vec<Alias> {
     call.aliases().map(|dir| dir.all()).unwrap_or_default()
@@ -87,50 +90,56 @@ pub(super) fn list(json: bool, call: &Call, mut out: Output) -> Result<u8, Herme
         out.line("No profiles found.")?;
         return Ok(exit::OK);
     }
-    out.write(&table(&all, &selection))?;
+    out.write(&table(&all, &selection, out.width()))?;
     Ok(exit::OK)
 }
 
-/// Columns are as wide as 0.19.0's, or wider where something is longer.
-fn table(all: &[Facts], selection: &Selection) -> String {
+/// Columns are as wide as 0.19.0's, or wider where something is longer; on a terminal that is too narrow for that, as narrow as
+/// what is in them, and then the longest are cut.
+fn table(all: &[Facts], selection: &Selection, terminal: Option<usize>) -> String {
     let sticky = home::sticky_profile(&selection.root);
-    let rows: Vec<[String; 5]> = all
-        .iter()
-        .map(|facts| {
-            let chosen = facts.name == selection.profile;
-            let mark = if chosen { "◆" } else { " " };
-            let star = if !chosen && sticky.as_ref() == Some(&facts.name) { " (sticky)" } else { "" };
-            let model =
-                if facts.invalid_config { Some("(invalid config)".to_owned()) } else { facts.model.clone() };
-            let cut = |text: String, n| text.chars().take(n).collect::<String>();
-            [
-                format!("{mark}{}{star}", facts.name),
-                model.map_or_else(|| "—".to_owned(), |text| cut(text, MODEL)),
-                gateway(facts).to_owned(),
-                facts.alias.as_ref().map_or_else(|| "—".to_owned(), |alias| alias.name.clone()),
-                facts.distribution.as_ref().map_or_else(|| "—".to_owned(), |d| cut(d.label(), DISTRIBUTION)),
-            ]
-        })
-        .collect();
-    let least = [16, 28, 12, 12, 20];
-    let wide = |column: usize| rows.iter().map(|row| row[column].chars().count() + 1).max().unwrap_or(0);
-    let width: Vec<usize> = (0..5).map(|column| wide(column).max(least[column])).collect();
+    let mut rows = vec![["Profile", "Model", "Gateway", "Alias", "Distribution"].map(str::to_owned)];
+    rows.extend(all.iter().map(|facts| {
+        let chosen = facts.name == selection.profile;
+        let mark = if chosen { "◆" } else { " " };
+        let star = if !chosen && sticky.as_ref() == Some(&facts.name) { " (sticky)" } else { "" };
+        let model =
+            if facts.invalid_config { Some("(invalid config)".to_owned()) } else { facts.model.clone() };
+        let first = |text: String, n| text.chars().take(n).collect::<String>();
+        [
+            format!("{mark}{}{star}", facts.name),
+            model.map_or_else(|| "—".to_owned(), |text| first(text, MODEL)),
+            gateway(facts).to_owned(),
+            facts.alias.as_ref().map_or_else(|| "—".to_owned(), |alias| alias.name.clone()),
+            facts.distribution.as_ref().map_or_else(|| "—".to_owned(), |d| first(d.label(), DISTRIBUTION)),
+        ]
+    }));
+    let longest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+    let widths = widths([0, 1, 2, 3, 4].map(longest), terminal);
+    rows.insert(1, widths.map(|width| "─".repeat(width)));
     let mut text = String::from("\n");
-    let mut line = |cells: [&str; 5]| {
-        let mut row = String::from(" ");
-        for (cell, width) in cells.iter().zip(&width).take(4) {
-            let _ = write!(row, "{cell:<width$} ");
-        }
-        let _ = writeln!(text, "{}{}", row, cells[4]);
-    };
-    line(["Profile", "Model", "Gateway", "Alias", "Distribution"]);
-    let rule: Vec<String> = width.iter().map(|width| "─".repeat(width - 1)).collect();
-    line([&rule[0], &rule[1], &rule[2], &rule[3], &rule[4]]);
     for row in &rows {
-        line([&row[0], &row[1], &row[2], &row[3], &row[4]]);
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| pad(&cut(cell, width), width, false)).collect();
+        let _ = writeln!(text, " {}", cells.join("  ").trim_end());
     }
     text.push('\n');
     text
+}
+
+/// How wide the columns get, whose longest cells are so wide. Two blanks stand between them, one before the first.
+fn widths(longest: [usize; 5], terminal: Option<usize>) -> [usize; 5] {
+    let usual = [15, 27, 11, 11, 19];
+    let total = |widths: &[usize; 5]| widths.iter().sum::<usize>() + 1 + 2 * 4;
+    let mut widths = [0, 1, 2, 3, 4].map(|i| longest[i].max(usual[i]));
+    let Some(most) = terminal.filter(|&most| total(&widths) > most) else { return widths };
+    widths = longest;
+    while total(&widths) > most
+        && let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST)
+    {
+        *widest -= 1;
+    }
+    widths
 }
 
 fn summary(facts: &Facts, selection: &Selection) -> serde_json::Value {

@@ -139,6 +139,8 @@ fn key(variable: &str, known: &Known<'_>, needed: bool) -> Result<Option<Secret>
     let mut prompt = Password::new(&question)
         .without_confirmation()
         .with_display_mode(PasswordDisplayMode::Masked)
+        // An empty answer shows nothing; any other its being there, not its length.
+        .with_formatter(&|typed| if typed.is_empty() { String::new() } else { "********".to_owned() })
         .with_help_message(help)
         .with_validator(no_blanks());
     if needed {

@@ -207,7 +207,9 @@ fn version_of(exe: &Utf8Path) -> Result<String, HermesError> {
     let output = child::run(command, ANSWER).map_err(|e| broken(e.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.trim().strip_prefix("hermes ").filter(|_| output.status.success());
-    let short = |version: &str| version.lines().next().unwrap_or_default().chars().take(64).collect();
+    // Behind the release stand commit and target.
+    let short =
+        |version: &str| version.split_whitespace().next().unwrap_or_default().chars().take(64).collect();
     version.map(short).ok_or_else(|| broken(output.status.to_string()))
 }
 

@@ -10,6 +10,8 @@ pub struct Look {
     pub color: bool,
     /// Columns of the terminal; `None` = as wide as it gets.
     pub width: Option<usize>,
+    /// Rows that there are; what does not fit is counted. `None` = as long as it gets.
+    pub rows: Option<usize>,
 }
 
 /// Colours, or none.

@@ -1,9 +1,9 @@
 //! The table: columns as wide as their widest cell, the least important ones left out where the terminal is narrow.
 
 use hermes_protocol::contract::gateway_status::Profile;
-use unicode_width::UnicodeWidthStr as _;
 
 use super::cells::{Look, Paint, age, bytes, clean, cpu, duration};
+use crate::columns::{cut, pad, width};
 
 /// Platforms named in one cell before the rest is only counted.
 const PLATFORMS_SHOWN: usize = 4;
@@ -99,9 +99,9 @@ pub(super) fn table(profiles: &[Profile], look: Look) -> String {
     let mut columns: Vec<(&Column, Vec<String>, usize)> = COLUMNS
         .iter()
         .map(|column| {
-            let cells: Vec<String> = profiles.iter().map(|p| shorten((column.cell)(p))).collect();
-            let widest = cells.iter().map(|c| c.width()).max().unwrap_or(0);
-            (column, cells, widest.max(column.title.width()))
+            let cells: Vec<String> = profiles.iter().map(|p| cut(&(column.cell)(p), MAX_CELL)).collect();
+            let widest = cells.iter().map(|c| width(c)).max().unwrap_or(0);
+            (column, cells, widest.max(width(column.title)))
         })
         .collect();
     // A column in which nobody has anything says nothing.
@@ -139,25 +139,4 @@ fn push_line(text: &mut String, line: &str, paint: impl Fn(&str) -> String) {
 
 fn total(columns: &[(&Column, Vec<String>, usize)]) -> usize {
     columns.iter().map(|(_, _, width)| width + GAP).sum::<usize>().saturating_sub(GAP)
-}
-
-fn pad(text: &str, width: usize, right: bool) -> String {
-    let space = " ".repeat(width.saturating_sub(text.width()));
-    if right { format!("{space}{text}") } else { format!("{text}{space}") }
-}
-
-/// Cuts to [`MAX_CELL`] columns.
-fn shorten(text: String) -> String {
-    if text.width() <= MAX_CELL {
-        return text;
-    }
-    let mut out = String::new();
-    for c in text.chars() {
-        out.push(c);
-        if out.width() >= MAX_CELL - 1 {
-            break;
-        }
-    }
-    out.push('…');
-    out
 }

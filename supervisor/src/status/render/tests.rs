@@ -135,7 +135,7 @@ fn mixed() -> GatewayStatus {
 }
 
 fn plain() -> Look {
-    Look { color: false, width: None }
+    Look::default()
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn every_kind_of_trouble() {
 
 #[test]
 fn narrow_terminals_lose_the_least_important_columns() {
-    let text = table(&mixed(), Look { color: false, width: Some(60) });
+    let text = table(&mixed(), Look { width: Some(60), ..Look::default() });
     let rows: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("PROFILE")).take(7).collect();
     assert!(rows.iter().all(|r| unicode_width::UnicodeWidthStr::width(*r) <= 60), "{text}");
     insta::assert_snapshot!(rows.join("\n"));
@@ -160,7 +160,7 @@ fn narrow_terminals_lose_the_least_important_columns() {
 #[test]
 fn colours_do_not_move_columns() {
     let plain = table(&mixed(), plain());
-    let colored = table(&mixed(), Look { color: true, width: None });
+    let colored = table(&mixed(), Look { color: true, ..Look::default() });
     assert!(colored.contains("\x1b[31m") && colored.contains("\x1b[32m"));
     let mut stripped = String::new();
     let mut rest = colored.as_str();

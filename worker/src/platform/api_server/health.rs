@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hermes_protocol::COMPATIBLE_WITH;
+use hermes_protocol::{COMPATIBLE_WITH, VERSION};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -67,7 +67,8 @@ impl ApiServer {
                 },
             },
             "platform": "hermes-agent",
-            "version": COMPATIBLE_WITH,
+            "version": VERSION,
+            "compatible_with": COMPATIBLE_WITH,
             "profile": self.0.profile.name.as_str(),
             "gateway_state": state,
             "platforms": status.platforms,

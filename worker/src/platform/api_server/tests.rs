@@ -79,7 +79,10 @@ async fn without_a_strong_key_everything_but_health_is_closed() {
     assert_eq!(chat(&client, &[], &say("x")).await.status, 401);
     assert_eq!(client.send(request("GET", "/v1/models", &[AUTH], "")).await.status, 401);
     let health = client.send(request("GET", "/v1/health", &[], "")).await;
-    assert_eq!(health.text, r#"{"status": "ok", "platform": "hermes-agent", "version": "0.19.0"}"#);
+    assert_eq!(
+        health.text,
+        r#"{"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0"}"#
+    );
 }
 
 #[tokio::test]
