@@ -183,7 +183,7 @@ pub enum AppError {
         name: &'static str,
     },
     /// Too few open files.
-    #[error("the gateway does not start: {0}")]
+    #[error("the gateway does not start")]
     Files(#[from] TooFewFiles),
     /// The gateway that is to be replaced does not go.
     #[error("the running gateway (PID {pid}) does not stop")]
