@@ -56,8 +56,10 @@ pub enum HomeEvent {
     Removed(ProfileName),
     /// A directory became a profile.
     Added(ProfileName),
-    /// Its configuration or credentials changed, or its database is another file now.
+    /// Its configuration or credentials changed.
     Changed(ProfileName),
+    /// Its database is another file now, or gone.
+    Replaced(ProfileName),
     /// Nothing that a running worker needs to be replaced for, but perhaps what one that failed waits for: its database was
     /// written, or its home can be looked at again.
     Stirred(ProfileName),
@@ -160,7 +162,8 @@ impl Homes {
                     events.push(HomeEvent::Removed(name.clone()));
                     events.push(HomeEvent::Added(name.clone()));
                 }
-                Some(new) if old.is_replaced_by(new) => events.push(HomeEvent::Changed(name.clone())),
+                Some(new) if old.has_other_database(new) => events.push(HomeEvent::Replaced(name.clone())),
+                Some(new) if old.has_other_files(new) => events.push(HomeEvent::Changed(name.clone())),
                 Some(new)
                     if old.database != new.database || (self.is_unseen(name) && !newer.is_unseen(name)) =>
                 {

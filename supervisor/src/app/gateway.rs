@@ -457,6 +457,9 @@ impl Gateway {
                 tracing::info!(profile = %name, "profile added");
                 self.settle_served().await;
             }
+            HomeEvent::Replaced(name) if name == self.primary || multiplex => {
+                self.replace_database(&name).await
+            }
             HomeEvent::Stirred(name) if name == self.primary || multiplex => {
                 // One that is tried again anyway is not hurried, or a worker that writes its database and dies would spin.
                 if let Some(handle) = self.board.handle(&name)

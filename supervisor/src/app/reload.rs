@@ -92,6 +92,22 @@ impl Gateway {
         });
     }
 
+    /// Another database: the worker that has the old one open ends before the next one starts. The two would write one write-ahead
+    /// log, whose name is all that they share, and with it each other's pages.
+    pub(super) async fn replace_database(&self, name: &ProfileName) {
+        let Some(handle) = self.board.handle(name).filter(is_to_run) else { return };
+        if handle.view().pid.is_none() {
+            return handle.send(Event::FilesChanged).await;
+        }
+        tracing::warn!(profile = %name, "its database is another file now: the worker is replaced");
+        let time = self.replacement_time();
+        self.common.tracker.spawn(async move {
+            // One that does not end in time is ended by its own deadlines, and the next one starts then.
+            let _ = tokio::time::timeout(time, handle.send_and_wait(Event::Stop, Wait::Gone)).await;
+            handle.send(Event::Start).await;
+        });
+    }
+
     fn replacement_time(&self) -> Duration {
         let limits = self.limits();
         limits.start * 2 + limits.drain + SLACK

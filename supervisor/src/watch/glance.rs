@@ -64,15 +64,19 @@ impl Stamp {
         self.directory.zip(newer.directory).is_some_and(|(old, new)| old != new)
     }
 
-    /// A worker that runs has other files than it would find now. Its database grows while it runs; what matters of that one is
-    /// which file it is, and a worker goes on writing into one that was replaced or removed.
-    pub(super) fn is_replaced_by(&self, newer: &Self) -> bool {
-        let other_database = match (&self.database, &newer.database) {
+    /// A worker that runs has other files than it would find now.
+    pub(super) fn has_other_files(&self, newer: &Self) -> bool {
+        self.files != newer.files
+    }
+
+    /// A worker that runs goes on writing into a database that was replaced or removed. Its own grows while it runs, so what matters
+    /// is which file it is.
+    pub(super) fn has_other_database(&self, newer: &Self) -> bool {
+        match (&self.database, &newer.database) {
             (Look::There(old), Look::There(new)) => old.id != new.id,
             (Look::There(_), Look::Absent) => true,
             (Look::Absent | Look::Unseen, _) | (_, Look::Unseen) => false,
-        };
-        self.files != newer.files || other_database
+        }
     }
 }
 

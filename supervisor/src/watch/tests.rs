@@ -234,9 +234,9 @@ async fn another_database_is_a_change_and_a_written_one_is_none() {
     let dir = home.profile("coder");
     home.write("coder", "restored.db", "another");
     fs_err::rename(dir.join("restored.db"), dir.join("state.db")).unwrap();
-    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    assert_eq!(next(&mut watch).await, HomeEvent::Replaced(name("coder")));
     fs_err::remove_file(dir.join("state.db")).unwrap();
-    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    assert_eq!(next(&mut watch).await, HomeEvent::Replaced(name("coder")));
     fs_err::write(home.root.path().join("state.db"), "of default").unwrap();
     assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("default")));
 }
