@@ -507,10 +507,10 @@ fn an_update_brings_the_gateway_to_the_new_program() {
     let output = update(&["update"]);
     let text = both(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    let (now, version) = (image(pid), env!("CARGO_PKG_VERSION"));
+    let (now, release) = (image(pid), env!("CARGO_PKG_VERSION"));
     let end_of_it = format!(
         "→ Bringing the gateway (PID {pid}) to the new program\n\
-         ✓ The gateway (PID {pid}) runs hermes {version} now: 2 of 2 profiles ready\n"
+         ✓ The gateway (PID {pid}) runs hermes {release} now: 2 of 2 profiles ready\n"
     );
     assert!(text.ends_with(&end_of_it), "{text}");
     assert_eq!((now, gateway.address("api_server")), (file(&installed.program()), api));
@@ -524,7 +524,10 @@ fn an_update_brings_the_gateway_to_the_new_program() {
     );
     assert_ne!(image(pid), now, "once more");
     // A release that does not start is not taken up, and that is the result of the update.
-    let broken = "#!/bin/sh\ncase \"$*\" in\n--version) echo hermes 9.9.9;;\nupdate*) ;;\n*) echo broken; exit 1;;\nesac\n";
+    let broken = format!(
+        "#!/bin/sh\ncase \"$*\" in\n--version) echo hermes 9.9.9;;\nupdate*) ;;\n*--proof) echo '{}';;\n*) echo broken; exit 1;;\nesac\n",
+        version::PROOF
+    );
     let cargo = format!(
         "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncat > next <<'END'\n{broken}END\nchmod 755 next\nmv next hermes\n"
     );
