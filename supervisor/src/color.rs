@@ -7,9 +7,10 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 /// When to colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set; with CLICOLOR_FORCE everywhere.
     #[default]
@@ -18,6 +19,21 @@ pub enum Color {
     Always,
     /// Nowhere.
     Never,
+}
+
+/// By hand: what the derive would take from the comments makes every help page twice as long.
+impl ValueEnum for Color {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Always, Self::Never]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }))
+    }
 }
 
 impl Color {

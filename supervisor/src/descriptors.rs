@@ -160,7 +160,7 @@ mod tests {
     fn workers_have_a_limit_of_their_own() {
         assert_eq!(Files { limit: 1 << 20, before: 4096 }.of_worker(256), Some(4096));
         assert_eq!(Files { limit: 1 << 20, before: 64 }.of_worker(256), Some(1024));
-        assert_eq!(Files { limit: 1 << 20, before: 64 }.of_worker(1000), Some(2096));
+        assert_eq!(Files { limit: 1 << 20, before: 64 }.of_worker(1000), Some(2 * 1000 + OWN));
         assert_eq!(Files { limit: 1024, before: 1024 }.of_worker(256), None);
     }
 }

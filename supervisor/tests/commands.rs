@@ -57,8 +57,11 @@ fn usage_goes_to_stderr_with_2_and_help_to_stdout_with_0() {
     assert!(code == 2 && out.is_empty() && err.contains("Usage"), "{err}");
     let (code, out, _) = place.run(&["--help"]);
     assert!(code == 0 && out.contains("hermes demo") && !out.contains('\u{1b}'), "{out}");
+    let release = format!("hermes {}", env!("CARGO_PKG_VERSION"));
+    let (code, out, _) = place.run(&["-V"]);
+    assert_eq!((code, out), (0, format!("{release}\n")));
     let (code, out, _) = place.run(&["--version"]);
-    assert_eq!((code, out), (0, format!("hermes {}\n", env!("CARGO_PKG_VERSION"))));
+    assert!(code == 0 && out.starts_with(&release) && out.lines().count() == 1, "{out}");
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, _) = place.run(&["completion", shell]);
         assert!(code == 0 && out.contains("hermes") && out.contains("__complete"), "{shell}: {out}");

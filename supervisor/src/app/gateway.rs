@@ -458,7 +458,7 @@ impl Gateway {
                 self.settle_served().await;
             }
             HomeEvent::Replaced(name) if name == self.primary || multiplex => {
-                self.replace_database(&name).await
+                self.replace_database(&name).await;
             }
             HomeEvent::Stirred(name) if name == self.primary || multiplex => {
                 // One that is tried again anyway is not hurried, or a worker that writes its database and dies would spin.

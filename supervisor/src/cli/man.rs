@@ -55,6 +55,8 @@ fn collect(command: &clap::Command, name: &str, pages: &mut Vec<(String, String)
     // The name of a page is that of the command with hyphens, as for git's: hermes-gateway-run(1). Leaked: a short text each, in a
     // command that ends with them.
     let own = command.clone().name(&*name.to_owned().leak()).version(env!("CARGO_PKG_VERSION"));
+    // The commit is no part of a page: it would be another one with each.
+    let own = own.long_version(env!("CARGO_PKG_VERSION"));
     let page = clap_mangen::Man::new(own).source(SOURCE).manual("Hermes").date("");
     let mut text = Vec::new();
     page.render(&mut text).expect("writing to memory does not fail");

@@ -66,7 +66,7 @@ fn bash_offers_what_can_follow() {
         assert_eq!(bash(&home, before, &["hermes", "--profile", "=", "co"]), ["coder"]);
         assert_eq!(bash(&home, before, &["hermes", "-p", "coder", "gatew"]), ["gateway"]);
         assert_eq!(bash(&home, before, &["hermes", "profile", "create", "x", "--clone-from", ""]), PROFILES);
-        assert_eq!(bash(&home, before, &["c1", "gateway", "re"]), ["restart"]);
+        assert_eq!(bash(&home, before, &["c1", "gateway", "re"]), ["reload", "restart"]);
         assert!(!bash(&home, before, &["c1", "-"]).contains(&"-p".to_owned()));
         let script = "eval \"$(hermes completion bash)\"; complete -p hermes c1; _hermes_profiles";
         let registered = shell(&home, &["bash", "--norc"], script);
@@ -87,7 +87,7 @@ fn fish_offers_what_can_follow() {
     assert_eq!(fish(&home, "hermes --profile=co"), ["--profile=coder"]);
     assert_eq!(fish(&home, "hermes -p coder gatew"), ["gateway"]);
     assert_eq!(fish(&home, "hermes profile delete "), PROFILES);
-    assert_eq!(fish(&home, "c1 gateway re"), ["restart"]);
+    assert_eq!(fish(&home, "c1 gateway re"), ["reload", "restart"]);
     fs_err::write(home.user().join("my archive.tar.gz"), "").unwrap();
     let found = fish(&home, &format!("hermes profile import {}/my", home.user()));
     assert_eq!(found, [format!("{}/my archive.tar.gz", home.user())]);

@@ -89,7 +89,7 @@ fn a_sticky_profile_that_is_gone_is_named_and_can_be_left() {
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         assert!(ran.err.contains("the sticky profile 'gone' does not exist"), "{args:?}: {ran:#?}");
     }
-    assert!(run(&home, &["status"]).out.contains("which does not exist"));
+    assert!(run(&home, &["status"]).out.contains("the sticky profile 'gone' does not exist"));
     assert!(run(&home, &["doctor"]).out.contains("the sticky profile 'gone' does not exist"));
 }
 

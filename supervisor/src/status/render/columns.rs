@@ -96,6 +96,9 @@ fn platforms(profile: &Profile) -> String {
 
 /// The whole table with its head.
 pub(super) fn table(profiles: &[Profile], look: Look) -> String {
+    if profiles.is_empty() {
+        return String::new();
+    }
     let mut columns: Vec<(&Column, Vec<String>, usize)> = COLUMNS
         .iter()
         .map(|column| {

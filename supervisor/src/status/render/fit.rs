@@ -10,6 +10,8 @@ use crate::columns::width;
 
 /// Of all rows, the part that problems may take when not everything fits.
 const PROBLEMS: usize = 3;
+/// With fewer rows only the first line of the head is shown.
+const SMALL: usize = 20;
 
 /// As much of everything as fits into `rows`.
 pub(super) fn table(profiles: &[Profile], mut parts: Parts, look: Look, rows: usize) -> String {
@@ -17,6 +19,10 @@ pub(super) fn table(profiles: &[Profile], mut parts: Parts, look: Look, rows: us
     // A person who watches sees the next step behind the problems, or nowhere.
     parts.hints.clear();
     parts.below = first(&parts.below, (rows / PROBLEMS).max(2), look.width);
+    if rows < SMALL {
+        // Who it is has one line; where it listens can be asked.
+        parts.header = parts.header.lines().take(1).map(|line| format!("{line}\n")).collect();
+    }
     // Beside the profiles: blank lines between the parts, the head of the table, the count.
     let blank = if parts.below.is_empty() { 1 } else { 2 };
     let room = rows.saturating_sub(of(&parts.header) + of(&parts.below) + blank + 2).max(1);
