@@ -388,7 +388,8 @@ mod tests {
         assert!(answer(&mut stream, "404: Not Found").await.contains("text/plain; charset=utf-8"));
         send(&mut stream, "HEAD /health").await;
         let text = answer(&mut stream, "\r\n\r\n").await;
-        assert!(text.contains("content-length: 65"), "{text}");
+        let length = hermes_protocol::http::health("").len();
+        assert!(text.contains(&format!("content-length: {length}\r\n")), "{text}");
     }
 
     async fn post(stream: &mut UnixStream, path: &str, headers: &str, body: &[u8]) {

@@ -341,7 +341,7 @@ async fn without_a_provider_a_turn_says_what_to_do() {
     let engine = Native::from_config(&config, &ProfileHome::new("/h/.hermes/profiles/coder"));
     let text = run(&engine).await.0.unwrap_err();
     assert!(
-        matches!(&text, EngineError::Config(t) if t.starts_with("No inference provider configured. Run 'hermes setup model'"))
+        matches!(&text, EngineError::Config(t) if t.starts_with("No inference provider configured. Run 'hermes -p coder setup model'"))
     );
     assert!(text.to_string().contains("/h/.hermes/profiles/coder/.env"));
 }
