@@ -59,13 +59,21 @@ fuzz_target!(|data: &[u8]| {
     for ours in ["x-hermes-profile", "x-hermes-listener", "x-forwarded-for"] {
         assert_eq!(count(ours), 1, "{ours}");
     }
-    for (name, most) in [("x-hermes-taken", 0), ("x-forwarded-prefix", 0), ("te", 0), ("connection", usize::from(request.upgrade))] {
+    for (name, most) in [
+        ("x-hermes-taken", 0),
+        ("x-forwarded-prefix", 0),
+        ("te", 0),
+        ("connection", usize::from(request.upgrade)),
+    ] {
         assert_eq!(count(name), most, "{name}");
     }
     assert!(request.upgrade || count("upgrade") == 0);
     // Read again, it means the same.
     let again = request::parse(&out, &mut lines);
     if let Ok(again) = again {
-        assert_eq!((again.framing, again.method, again.target), (request.framing, request.method, request.target));
+        assert_eq!(
+            (again.framing, again.method, again.target),
+            (request.framing, request.method, request.target)
+        );
     }
 });
