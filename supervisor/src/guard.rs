@@ -1,7 +1,7 @@
 //! What remains to be done when this gateway is killed: its workers die with it, and what they had left running would not.
 //!
 //! A small process of the same program waits for the end of a pipe whose other end only the gateway holds. Then it ends every process
-//! that carries the [mark](hermes_protocol::mark) of a worker that is gone, whatever session, group or environment it has, and
+//! that carries the [mark] of a worker that is gone, whatever session, group or environment it has, and
 //! goes. It looks at nothing before that and costs nothing but its memory. After a planned stop there is nothing left to end. Where
 //! there are no marks, nobody could be told from others, and there is no guard.
 

@@ -12,7 +12,7 @@ use hermes_protocol::endpoint::{DATA_BACKLOG, DIR_MODE, MAX_SOCKET_PATH, Runtime
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::disk;
@@ -100,12 +100,14 @@ impl Directory {
     }
 
     /// Makes `name` a link to `target`, in place of what an earlier run of ours left there.
+    #[cfg(target_os = "linux")]
     pub(super) fn link(&self, name: &str, target: &str) -> io::Result<()> {
         self.remove(name)?;
-        Ok(symlinkat(target, &self.fd, name)?)
+        Ok(nix::unistd::symlinkat(target, &self.fd, name)?)
     }
 
     /// Whether `name` is a link to `target`.
+    #[cfg(target_os = "linux")]
     pub(super) fn is_link(&self, name: &str, target: &str) -> bool {
         nix::fcntl::readlinkat(&self.fd, name).is_ok_and(|found| found == target)
     }

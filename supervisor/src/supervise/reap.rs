@@ -3,7 +3,7 @@
 //! Every child is ours to collect: workers, and what they left behind, which the kernel hands to us because we are a subreaper
 //! (or process 1 of a container). A worker's process group is killed while its leader is still a zombie, so its number cannot
 //! have been given to anybody else. What a worker started outside its group is handed to us when the worker dies, not before:
-//! every worker is the subreaper of its own descendants. It carries the worker's [mark](hermes_protocol::mark), by which it is
+//! every worker is the subreaper of its own descendants. It carries the worker's [mark], by which it is
 //! told from whatever else may become our child; so nothing that a worker started outlives it, and nobody else is touched.
 
 use std::collections::{HashMap, HashSet};
