@@ -3,5 +3,5 @@
 pub use crate::v1::client::{ClientReply, ClientRequest};
 pub use crate::v1::worker::{
     Admit, BoundListener, Claim, FromWorker, GatewaySettings, Heartbeat, LastError, ListenerSetting,
-    OnProfileError, Prepare, Problem, Report, Role, Severity, TaskProgress, ToWorker,
+    OnProfileError, Prepare, Problem, Report, Role, Severity, TaskProgress, ToWorker, quiet_ms,
 };

@@ -131,6 +131,7 @@ fn from_worker() -> Vec<FromWorker> {
             inbox_failed: 1,
             inbox_reason: Some("HTTP 429: slow down".into()),
             undelivered: 4,
+            next_ms: 15_000,
         }),
         FromWorker::AcceptStopped,
         FromWorker::Drained,

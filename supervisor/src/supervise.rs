@@ -52,6 +52,8 @@ pub struct WorkerView {
     pub heartbeat: Option<Instant>,
     /// Time between two heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
+    /// Time until the next one at the latest, as the last one said, in milliseconds.
+    pub next_beat_ms: u64,
     /// Turns running, from the last heartbeat.
     pub active_turns: u32,
     /// Inbox items not yet claimed, from the last heartbeat.

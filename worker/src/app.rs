@@ -6,6 +6,7 @@
 
 mod ask;
 mod platforms;
+mod rhythm;
 mod serving;
 mod standalone;
 mod supervised;

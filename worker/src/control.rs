@@ -81,18 +81,19 @@ impl Control {
     }
 
     /// Sends a heartbeat, numbered here. One that finds no room is left out: a supervisor that is held up for long learns from
-    /// those that wait that we live, and its return is waited for.
-    pub(crate) async fn beat(&mut self, mut beat: Heartbeat) -> Result<(), ControlError> {
+    /// those that wait that we live, and its return is waited for. Returns whether it has left this process.
+    pub(crate) async fn beat(&mut self, mut beat: Heartbeat) -> Result<bool, ControlError> {
         self.sequence += 1;
         beat.sequence = self.sequence;
-        if self.framed.write_buffer().is_empty() {
+        let there_is_room = self.framed.write_buffer().is_empty();
+        if there_is_room {
             let frame = Bytes::from(codec::encode(&FromWorker::Heartbeat(beat))?);
             self.framed.feed(frame).await?;
         }
         match SinkExt::<Bytes>::flush(&mut self.framed).now_or_never() {
             Some(Err(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(ControlError::Closed),
-            Some(flushed) => Ok(flushed?),
-            None => Ok(()),
+            Some(flushed) => Ok(flushed.map(|()| there_is_room)?),
+            None => Ok(false),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! ([`Pulse::wanted`]), and when the round is over that so much is served ([`Pulse::serve`]). What is wanted and not served is work
 //! that waits. Heartbeats carry how long each task has had work without any progress; the supervisor replaces a worker in which
 //! that is too long. A task that panics ends the worker: see [`Pulse::failed`].
+//!
+//! A worker in which nothing happens beats rarely. Whatever is wanted of any task ends that at once: [`stirred`].
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -14,10 +16,18 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::latest::TaskProgress;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A silence of the heart longer than this was a pause of the whole process: it counts for no more.
 const LONGEST_STEP: Duration = Duration::from_secs(2);
+
+/// Something was wanted of a task of this process.
+static STIR: Notify = Notify::const_new();
+
+/// Waits until something is wanted of any task; what was wanted since the last call counts. Safe to cancel.
+pub(crate) async fn stirred() {
+    STIR.notified().await;
+}
 
 /// One vital task. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -68,6 +78,7 @@ impl Pulse {
 
     /// There is more to do.
     pub(crate) fn want(&self) {
+        STIR.notify_one();
         self.0.wanted.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -367,7 +367,17 @@ pub struct LastError {
     pub count: u64,
 }
 
-/// Sent at every interval by the same executor that serves requests, so that silence means stuck.
+/// Heartbeats that a worker with no news leaves out. Whatever happens in it, and whatever it is given to do, ends that at once.
+pub const QUIET_BEATS: u32 = 15;
+/// Longest time between two heartbeats all the same, in milliseconds, unless `gateway.heartbeat_ms` itself is longer.
+pub const QUIET_MOST_MS: u64 = 15_000;
+
+/// Time between two heartbeats of a worker with no news, in milliseconds.
+pub fn quiet_ms(heartbeat_ms: u64) -> u64 {
+    heartbeat_ms.saturating_mul(u64::from(QUIET_BEATS)).min(QUIET_MOST_MS.max(heartbeat_ms))
+}
+
+/// Sent at every interval while there is news, by the same executor that serves requests, so that silence means stuck.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Counts up from 1.
@@ -386,6 +396,8 @@ pub struct Heartbeat {
     pub inbox_reason: Option<String>,
     /// Answers that could not be delivered.
     pub undelivered: u64,
+    /// Milliseconds until the next one at the latest. Where there is no news they are rarer: see [`QUIET_BEATS`].
+    pub next_ms: u64,
 }
 
 /// Progress of one task without which a worker is none.

@@ -15,7 +15,7 @@ use crate::supervise::{GatewayView, WorkerTable, WorkerView};
 use crate::{disk, instance};
 
 /// Heartbeats that may be missing before a worker's values count as stale.
-const STALE_AFTER: u32 = 3;
+const STALE_AFTER: u64 = 3;
 
 /// Memory and CPU time of known processes.
 #[derive(Debug)]
@@ -109,7 +109,9 @@ fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, no
     let file = worker.pid.and_then(|pid| read_status(&worker.home).filter(|s| s.pid == Some(pid)));
     let usage = worker.pid.and_then(|pid| processes.usage(pid));
     let heartbeat_age = worker.heartbeat.map(|at| now.saturating_duration_since(at));
-    let limit = Duration::from_millis(worker.heartbeat_ms.max(1)) * STALE_AFTER;
+    // One of those that may be missing may be a late one.
+    let usual = worker.heartbeat_ms.max(1);
+    let limit = Duration::from_millis(usual * (STALE_AFTER - 1) + worker.next_beat_ms.max(usual));
     let (platforms, updated_at) = file.map(|f| (f.platforms, f.updated_at)).unwrap_or_default();
     Profile {
         name: worker.name.to_string(),
@@ -255,6 +257,7 @@ mod tests {
                     next_attempt: Some(now + Duration::from_secs(5)),
                     heartbeat: Some(now),
                     heartbeat_ms: 1000,
+                    next_beat_ms: 0,
                     active_turns: 2,
                     inbox_waiting: 3,
                     inbox_postponed: 1,

@@ -10,12 +10,13 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hermes_protocol::contract::gateway_status::state as words;
 use hermes_protocol::latest::{
     FromWorker, Heartbeat, LastError, Prepare, Problem, Report, Severity, ToWorker,
 };
+use hermes_protocol::v1::worker::QUIET_MOST_MS;
 use nix::sys::signal::Signal as UnixSignal;
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -282,12 +283,20 @@ impl Actor {
             }
             FromWorker::Heartbeat(beat) => {
                 // The most frequent event of all; it only moves a deadline.
-                let stuck = policy::stuck_task(&beat.tasks, &self.common.terms().limits);
-                self.state = state::step(&self.state, Event::Heartbeat { generation }, self.now()).0;
+                let (stuck, usual_ms) = {
+                    let terms = self.common.terms();
+                    (policy::stuck_task(&beat.tasks, &terms.limits), terms.heartbeat_ms)
+                };
+                // The primary was told its rhythm before the configured one was known.
+                let next_ms = beat.next_ms.min(QUIET_MOST_MS.max(usual_ms));
+                let quiet = Duration::from_millis(next_ms.saturating_sub(usual_ms));
+                let heartbeat = Event::Heartbeat { generation, quiet };
+                self.state = state::step(&self.state, heartbeat, self.now()).0;
                 if let Some(publisher) = self.publisher.as_ref().filter(|_| in_force) {
                     let now = Instant::now();
                     publisher.send_modify(|view| {
                         view.heartbeat = Some(now);
+                        view.next_beat_ms = next_ms;
                         view.active_turns = beat.active_turns;
                         view.inbox_waiting = beat.inbox_waiting;
                         view.inbox_postponed = beat.inbox_postponed;
@@ -548,6 +557,8 @@ impl Actor {
         let condition = current
             .filter(|child| serving && child.generation == self.condition.0)
             .map_or_else(Condition::default, |_| self.condition.1.clone());
+        // Taken once: it is behind a lock.
+        let heartbeat_ms = self.common.terms().heartbeat_ms;
         WorkerView {
             name: self.setup.name.clone(),
             home: self.setup.home.clone(),
@@ -563,7 +574,8 @@ impl Actor {
             file: self.state.why().and_then(|why| why.file.clone()),
             next_attempt: self.state.retry_at().map(|at| self.common.started + at),
             heartbeat: beat.map(|(at, _)| *at),
-            heartbeat_ms: self.common.terms().heartbeat_ms,
+            heartbeat_ms,
+            next_beat_ms: beat.map_or(0, |(_, beat)| beat.next_ms.min(QUIET_MOST_MS.max(heartbeat_ms))),
             active_turns: beat.map_or(0, |(_, beat)| beat.active_turns),
             inbox_waiting: beat.map_or(0, |(_, beat)| beat.inbox_waiting),
             inbox_postponed: beat.map_or(0, |(_, beat)| beat.inbox_postponed),

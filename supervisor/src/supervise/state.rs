@@ -49,8 +49,8 @@ pub(crate) enum Event {
     Undecided { generation: u64 },
     /// It serves.
     Ready { generation: u64 },
-    /// It lives.
-    Heartbeat { generation: u64 },
+    /// It lives, and says how much later than usual the next sign of that may come.
+    Heartbeat { generation: u64, quiet: Duration },
     /// It beats, but a task of it is stuck.
     Stuck { generation: u64, reason: String },
     /// Something that its files ask for does not work, and what; or everything does.

@@ -42,6 +42,7 @@ fn facts() -> WorkerTable {
         next_attempt: None,
         heartbeat: Some(Instant::now()),
         heartbeat_ms: 1000,
+        next_beat_ms: 0,
         active_turns: 4,
         inbox_waiting: 5,
         inbox_postponed: 2,

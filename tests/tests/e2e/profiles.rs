@@ -16,7 +16,9 @@ fn a_created_profile_is_served_when_the_command_ends_and_nobody_else_notices() {
     let other = gateway.worker("other");
     let begun = Instant::now();
     let said = run(&home, &["profile", "create", "coder", "--no-alias"]).ok();
-    assert!(said.contains("✓ Gateway: profile 'coder' is ready"), "{said}");
+    // Served; that nobody answers for it yet, having no model, its worker says a moment later.
+    let served = ["ready", "degraded"].map(|state| format!("✓ Gateway: profile 'coder' is {state}"));
+    assert!(served.iter().any(|line| said.contains(line)), "{said}");
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     assert_eq!(gateway.get("/p/coder/health", "").status, 200);
     assert_eq!(gateway.worker("other"), other);

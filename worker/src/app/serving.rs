@@ -271,6 +271,7 @@ impl Serving {
             inbox_failed: failed,
             inbox_reason: reason,
             undelivered,
+            next_ms: 0,
         }
     }
 

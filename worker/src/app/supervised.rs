@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::rhythm::Rhythm;
 use super::serving::{Condition, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, code_of, log_problems};
 use crate::control::{Control, ControlError};
@@ -238,7 +239,7 @@ impl Duty {
         let mut changes = self.serving.changes();
         let mut told = self.tell_condition(Condition::default()).await?;
         info!("ready");
-        let mut beats = self.beats();
+        let mut rhythm = Rhythm::new(self.prepare.heartbeat_ms);
         let settled = sleep(SETTLED);
         tokio::pin!(settled);
         let mut is_settled = false;
@@ -267,8 +268,11 @@ impl Duty {
                     self.control.send(&FromWorker::AcceptStopped).await?;
                     return Ok(Leave { deadline: SHORT, ordered: false, code: exit::OK, failed: None });
                 }
-                _ = beats.tick() => {
-                    self.control.beat(self.serving.heartbeat()).await?;
+                () = rhythm.next() => {
+                    let beat = rhythm.beat(self.serving.heartbeat());
+                    if !self.control.beat(beat).await? {
+                        rhythm.held_up();
+                    }
                     // Counts, which come as often as calls fail, travel with the beat.
                     told = self.tell_condition(told).await?;
                 }

@@ -4,8 +4,8 @@
 //! there is room for. While a step is being committed, turns run and finish; so under load a commit carries many turns. Items
 //! are taken from the table a roomful at a time, whatever the backlog.
 //!
-//! Idle, it sleeps until the inbox rings, and once a second looks whether another process wrote to the database (one `stat`):
-//! the other generation of this worker may have left an item, or died.
+//! Idle, it sleeps until the inbox rings. Whether another process wrote to the database (one `stat`) it looks once a second for a while
+//! after its start and after every change, because the other generation of this worker may have left an item, or died; else rarely.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +25,14 @@ use crate::inbox::{life, postpone};
 use crate::session::{epoch, history, mirror};
 use crate::store::StoreError;
 
-/// How often other processes' traces are looked for.
+/// How often other processes' traces are looked for while there may be some.
 const TICK: Duration = Duration::from_secs(1);
+/// How often in a worker that has been quiet for a while. What this process writes itself rings.
+const QUIET_TICK: Duration = Duration::from_secs(15);
+/// After a start another generation may still finish its turns, and leave an item or a lease.
+const OVERLAP: Duration = Duration::from_secs(60);
+/// After something was written, until nothing more is expected to be.
+const EXPECTANT: Duration = Duration::from_secs(3);
 /// Pause after a step that could not be committed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Shortest time between two writings of the mirror; a slow one lengthens it.
@@ -52,6 +58,8 @@ pub(super) struct Dispatcher {
     careful: bool,
     /// Until then suspects run alone. Set by the first step, which also notes that this process runs turns.
     apart_until: Option<Instant>,
+    /// Until then other processes' traces are looked for at every [`TICK`].
+    expectant_until: Instant,
     /// When to look again without being asked: a postponed item is due, or the suspects had their time.
     look_at: Option<Instant>,
 }
@@ -127,6 +135,7 @@ impl Dispatcher {
             prune_at: now + PRUNE,
             careful: false,
             apart_until: None,
+            expectant_until: now + OVERLAP,
             look_at: None,
             inner,
         }
@@ -171,6 +180,7 @@ impl Dispatcher {
             if idle && self.inner.stop.is_cancelled() {
                 break;
             }
+            let pace = self.pace();
             tokio::select! {
                 biased;
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
@@ -178,7 +188,7 @@ impl Dispatcher {
                 () = tokio::time::sleep(Burst::WINDOW), if held => self.look = true,
                 () = until(self.look_at) => (self.look, self.look_at) = (true, None),
                 () = self.inner.stop.cancelled(), if idle => {}
-                () = tokio::time::sleep(TICK) => self.tick().await,
+                () = tokio::time::sleep(pace) => self.tick().await,
             }
             self.housekeep().await;
         }
@@ -327,6 +337,13 @@ impl Dispatcher {
         }
     }
 
+    /// Time until the next look at what other processes do.
+    fn pace(&self) -> Duration {
+        let may_happen = Instant::now() < self.expectant_until || self.log.warm || self.mirror.dirty;
+        let pace = if may_happen || self.inner.inbox_turns() > 0 { TICK } else { QUIET_TICK };
+        pace.min(self.prune_at.saturating_duration_since(Instant::now()))
+    }
+
     async fn tick(&mut self) {
         let now = log_state(&self.log.path).or_else(|| log_state(self.inner.store.path()));
         if now != self.log.seen {
@@ -334,6 +351,7 @@ impl Dispatcher {
             self.look = true;
             self.sweep = true;
             self.log.warm = true;
+            self.expectant_until = self.expectant_until.max(Instant::now() + EXPECTANT);
         } else if self.log.warm {
             self.log.warm = false;
             let emptied = self.inner.store.aside(|db| db.execute_batch("PRAGMA shrink_memory")).await;

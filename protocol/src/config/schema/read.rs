@@ -167,7 +167,7 @@ const GATEWAY: Group = Group {
         key("gateway.start_timeout_ms", Int(100, 600_000), "time a worker has from spawn to ready")
             .int(30_000)
             .primary(),
-        key("gateway.heartbeat_ms", Int(20, 60_000), "time between two heartbeats of a worker")
+        key("gateway.heartbeat_ms", Int(20, 60_000), "time between two heartbeats of a worker that has news; without any, up to 15 s")
             .int(1000)
             .primary(),
         key(

@@ -124,9 +124,9 @@ impl Machine {
                 }
             }
             Event::Ready { generation } => self.ready(generation),
-            Event::Heartbeat { generation } => {
+            Event::Heartbeat { generation, quiet } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Serving) {
-                    child.patience = Some(Patience::new(limits.stuck, now));
+                    child.patience = Some(Patience::new(limits.stuck + quiet, now));
                 }
             }
             Event::Degraded { generation, why } => {

@@ -237,7 +237,7 @@ fn a_start_that_nobody_decides_about_ends() {
 fn silence_means_stuck() {
     let mut d = Driven::serving();
     assert_eq!(d.tick(secs(9)), []);
-    d.on(Event::Heartbeat { generation: 1 });
+    d.on(Event::Heartbeat { generation: 1, quiet: Duration::ZERO });
     assert_eq!(d.tick(secs(9)), []);
     assert_eq!(d.tick(secs(1)), [TERM_1, Action::DropIdle]);
     assert_eq!(d.state.observed(), "backoff");
@@ -272,11 +272,11 @@ fn whoever_slept_reads_before_it_judges() {
         for pause in [ms(200), ms(9_999), secs(10), ms(10_001), ms(10_500), secs(600)] {
             let mut d = Driven::serving();
             d.tick(ms(before).min(secs(8)));
-            d.on(Event::Heartbeat { generation: 1 });
+            d.on(Event::Heartbeat { generation: 1, quiet: Duration::ZERO });
             d.tick(ms(before % 1000));
             assert_eq!(d.after(pause, Event::Tick), [], "{before} {pause:?}");
             assert_eq!(d.tick(secs(5)), [], "what waits in the socket is read in this time");
-            d.on(Event::Heartbeat { generation: 1 });
+            d.on(Event::Heartbeat { generation: 1, quiet: Duration::ZERO });
             assert_eq!(d.tick(ms(9_999)), []);
         }
     }
@@ -579,7 +579,7 @@ fn event_of(kind: u8, generation: u64) -> Event {
         9 | 10 => Event::Admitted { generation },
         11 => Event::Refused { generation, why: why("no") },
         12 | 13 => Event::Ready { generation },
-        14 => Event::Heartbeat { generation },
+        14 => Event::Heartbeat { generation, quiet: Duration::from_secs(15) },
         15 => Event::AcceptStopped { generation },
         16 => Event::LinkClosed { generation },
         17 => Event::Exited { generation, exit: Exit::Code(1) },
