@@ -51,7 +51,7 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// Admin listener.
     pub admin: Option<String>,
-    /// Desired profiles that are ready.
+    /// Desired profiles that serve, the degraded ones among them.
     pub profiles_ready: u32,
     /// Desired profiles.
     pub profiles_desired: u32,
@@ -64,6 +64,9 @@ pub struct Gateway {
     /// Client connections that are let in.
     #[serde(default)]
     pub max_connections: Option<u32>,
+    /// Those of `profiles_ready` that cannot do all that is asked of them.
+    #[serde(default)]
+    pub profiles_degraded: u32,
 }
 
 /// One listener.

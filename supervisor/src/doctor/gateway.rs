@@ -12,6 +12,7 @@ use crate::instance::{self, Liveness};
 use crate::predecessor::Predecessor;
 use crate::premises::Premises;
 use crate::status::collect::read_status;
+use crate::status::render::readiness;
 
 fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Finding {
     Finding::new(Section::Gateway, grade, code, message)
@@ -73,10 +74,7 @@ fn answering(
     pid: &str,
 ) -> Vec<Finding> {
     let gateway = &status.gateway;
-    let ready = format!(
-        "the gateway runs{pid}, {} of {} profiles ready",
-        gateway.profiles_ready, gateway.profiles_desired
-    );
+    let ready = format!("the gateway runs{pid}, {}", readiness(gateway, " profiles"));
     let mut findings = vec![finding(Grade::Good, "running", ready)];
     if gateway.version.as_deref().is_some_and(|v| v != env!("CARGO_PKG_VERSION")) {
         let version = gateway.version.as_deref().unwrap_or_default();

@@ -71,6 +71,7 @@ pub fn collect(
     for worker in table.workers.iter().filter(|w| w.desired_running) {
         gateway.profiles_desired += 1;
         gateway.profiles_ready += u32::from(worker.ready);
+        gateway.profiles_degraded += u32::from(worker.ready && worker.state == state::DEGRADED);
     }
     let profiles = wanted().map(|worker| profile(worker, &table.gateway, processes, now)).collect();
     GatewayStatus { schema: SCHEMA, gateway, profiles }
@@ -101,6 +102,7 @@ fn gateway(view: &GatewayView, now: Instant) -> Gateway {
         cpu_ms: None,
         problems: view.problems.iter().chain(&view.limited).cloned().collect(),
         max_connections: view.max_connections,
+        profiles_degraded: 0,
     }
 }
 

@@ -37,6 +37,7 @@ pub fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
         cpu_ms: None,
         problems: Vec::new(),
         max_connections: None,
+        profiles_degraded: 0,
     };
     let problem = |code: &str, message: String, fix: Option<String>| Problem {
         severity: Severity::Warning,

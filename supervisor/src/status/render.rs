@@ -88,9 +88,8 @@ pub fn banner(status: &GatewayStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "  {} of {} profiles ready{}",
-        gateway.profiles_ready,
-        gateway.profiles_desired,
+        "  {}{}",
+        readiness(gateway, " profiles"),
         if gateway.profiles_ready < gateway.profiles_desired { "; `hermes status` says why" } else { "" }
     );
     let bad: Vec<Profile> = status
@@ -102,6 +101,16 @@ pub fn banner(status: &GatewayStatus) -> String {
     text += &problems(&bad);
     text += "  Press Ctrl+C to stop\n";
     text
+}
+
+/// How many are ready, of those that should be: `1 of 3 ready, 1 degraded`. Who serves but cannot do all that is asked of it is
+/// degraded, not ready. `noun` stands before `ready`.
+pub fn readiness(gateway: &Gateway, noun: &str) -> String {
+    let Gateway { profiles_ready: serving, profiles_desired: desired, profiles_degraded: degraded, .. } =
+        gateway;
+    let ready = serving.saturating_sub(*degraded);
+    let rest = if *degraded == 0 { String::new() } else { format!(", {degraded} degraded") };
+    format!("{ready} of {desired}{noun} ready{rest}")
 }
 
 /// Whether it serves, but not with everything that its files ask for.
@@ -161,7 +170,7 @@ fn header(gateway: &Gateway, paint: Paint) -> String {
     parts.extend(gateway.version.as_ref().map(|v| format!("version {}", clean(v))));
     parts.extend(gateway.mode.as_deref().map(clean));
     if !gateway.stale {
-        parts.push(format!("{} of {} ready", gateway.profiles_ready, gateway.profiles_desired));
+        parts.push(readiness(gateway, ""));
     }
     for part in &parts {
         let _ = write!(text, " · {part}");

@@ -63,6 +63,7 @@ fn platform(state: &str, message: Option<&str>) -> PlatformStatus {
 pub(crate) fn gateway(profiles: Vec<Profile>) -> GatewayStatus {
     let desired = profiles.iter().filter(|p| p.desired == "running").count();
     let ready = profiles.iter().filter(|p| p.ready).count();
+    let degraded = profiles.iter().filter(|p| p.state == state::DEGRADED).count();
     GatewayStatus {
         schema: SCHEMA,
         gateway: Gateway {
@@ -87,6 +88,7 @@ pub(crate) fn gateway(profiles: Vec<Profile>) -> GatewayStatus {
             cpu_ms: Some(72_000),
             problems: Vec::new(),
             max_connections: None,
+            profiles_degraded: u32::try_from(degraded).unwrap(),
         },
         profiles,
     }
