@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hermes_protocol::ProfileHome;
 use hermes_protocol::config::{EngineKind, ProfileConfig};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +22,32 @@ use crate::provider::Fault;
 /// One message of the history an engine sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// `user` or `assistant`.
+    /// Who wrote it.
     pub role: Role,
-    /// Text, or parts as the wire has them.
-    pub content: serde_json::Value,
+    /// Text, or parts as the wire has them; null for an assistant that only calls tools.
+    pub content: Value,
+    /// The assistant's calls of tools, as the chat-completions wire has them (`id`, `type`, `function`).
+    pub tool_calls: Vec<Value>,
+    /// The call that a result belongs to.
+    pub tool_call_id: Option<String>,
+    /// The author's name, or the tool's.
+    pub name: Option<String>,
 }
+
+impl Message {
+    /// A message that only says something.
+    pub fn new(role: Role, content: Value) -> Self {
+        Self { role, content, tool_calls: Vec::new(), tool_call_id: None, name: None }
+    }
+
+    /// The ids of its calls.
+    pub fn call_ids(&self) -> impl Iterator<Item = &str> {
+        self.tool_calls.iter().filter_map(|call| call.get("id")?.as_str())
+    }
+}
+
+/// What a client asks of the model besides the conversation: fields of a chat-completions request, as it sent them.
+pub type Options = Map<String, Value>;
 
 /// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +56,21 @@ pub enum Role {
     User,
     /// The agent.
     Assistant,
+    /// The client's tool: the result of a call.
+    Tool,
 }
 
 /// Everything an engine needs for one turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Prompt {
     /// Session id, for logs.
     pub session_id: String,
     /// The stored system prompt followed by the client's own, or none.
     pub system: String,
-    /// History, oldest first; the last one is the new user message.
+    /// History, oldest first; the last one is the new user message, or the last result of the tools that were called.
     pub messages: Vec<Message>,
+    /// For engines that [take them](Engine::takes_options); empty for others.
+    pub options: Options,
 }
 
 /// What an engine says while it works.
@@ -79,8 +105,10 @@ pub struct Usage {
 /// A finished answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The whole text.
+    /// The whole text; may be empty where tools are called.
     pub text: String,
+    /// The client's tools that the model wants called, as [`Message::tool_calls`]. They are given whole or not at all.
+    pub tool_calls: Vec<Value>,
     /// `stop`, `length`, …
     pub finish_reason: String,
     /// Model as billed.
@@ -144,6 +172,11 @@ pub trait Engine: Send + Sync {
 
     /// The model id sessions record, and the provider line of the system prompt.
     fn model(&self) -> ModelId;
+
+    /// Whether it hands [`Prompt::options`] to a model. One that does not must not be given any: nothing is dropped in silence.
+    fn takes_options(&self) -> bool {
+        false
+    }
 
     /// Runs one turn. A closed sink is not an error: nobody is listening to the pieces.
     fn run<'a>(

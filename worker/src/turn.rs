@@ -86,10 +86,13 @@ pub struct DirectTurn {
     pub system: Option<String>,
     /// Earlier messages of the body; for [`DirectSession::Fresh`] only.
     pub history: Vec<engine::Message>,
-    /// The new user message: text or parts.
-    pub input: serde_json::Value,
+    /// What is new: a user message, or the results of tools. In front of results stands the assistant's message that called them:
+    /// it is taken over where the session does not know it.
+    pub input: Vec<engine::Message>,
     /// The client's name for its user.
     pub user: Option<String>,
+    /// What the client asks of the model; only where [`Turns::takes_options`].
+    pub options: engine::Options,
 }
 
 /// A running direct turn. Dropping it interrupts the turn.
@@ -219,6 +222,11 @@ impl Turns {
     /// another turn of the same session runs. Dropping the future, or the running turn, interrupts.
     pub async fn start(&self, turn: DirectTurn) -> Result<RunningTurn, TurnError> {
         direct::start(&self.0, turn).await
+    }
+
+    /// Whether the engine hands options of a request to a model.
+    pub fn takes_options(&self) -> bool {
+        self.0.engine.takes_options()
     }
 
     /// Turns that run now, of both kinds.

@@ -40,6 +40,15 @@ mod engine {
     pub(crate) struct Message {
         pub(crate) role: Role,
         pub(crate) content: serde_json::Value,
+        pub(crate) tool_calls: Vec<serde_json::Value>,
+        pub(crate) tool_call_id: Option<String>,
+        pub(crate) name: Option<String>,
+    }
+
+    impl Message {
+        pub(crate) fn new(role: Role, content: serde_json::Value) -> Self {
+            Self { role, content, tool_calls: Vec::new(), tool_call_id: None, name: None }
+        }
     }
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 
 // The modules alone: the rest of their crate takes many minutes to build with the sanitizer.
+#[path = "../../../worker/src/engine/native/calls.rs"]
+mod calls;
 #[path = "../../../worker/src/engine/native/chat.rs"]
 mod chat;
 #[path = "../../../worker/src/provider/fault.rs"]
@@ -43,7 +45,7 @@ mod provider {
 /// What came of a body that arrives in these pieces: the text or the failure.
 async fn read(pieces: Vec<bytes::Bytes>) -> Result<String, String> {
     let (sink, mut events) = tokio::sync::mpsc::channel(1);
-    let mut answer = chat::Answer::default();
+    let mut answer = chat::Answer::new(true);
     let stream = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::convert::Infallible>));
     let reading = async {
         let mut audience = chat::Audience::new(sink);
@@ -68,18 +70,23 @@ mod engine {
     pub(crate) struct Message {
         pub(crate) role: Role,
         pub(crate) content: serde_json::Value,
+        pub(crate) tool_calls: Vec<serde_json::Value>,
+        pub(crate) tool_call_id: Option<String>,
+        pub(crate) name: Option<String>,
     }
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Role {
         User,
         Assistant,
+        Tool,
     }
 
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) struct Prompt {
         pub(crate) system: String,
         pub(crate) messages: Vec<Message>,
+        pub(crate) options: serde_json::Map<String, serde_json::Value>,
     }
 
     #[derive(Debug, Clone, PartialEq, Eq)]

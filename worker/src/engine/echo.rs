@@ -51,6 +51,7 @@ impl Echo {
             base_url: String::new(),
             usage: Usage { input_tokens: input, output_tokens: words(&text), ..Usage::default() },
             calls: 1,
+            tool_calls: Vec::new(),
             text,
         }
     }
@@ -130,17 +131,18 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::engine::Message;
+    use crate::engine::{Message, Options};
 
     fn prompt(content: Value) -> Prompt {
         Prompt {
             session_id: "s".to_owned(),
             system: "You are terse.".to_owned(),
             messages: vec![
-                Message { role: Role::User, content: json!("first") },
-                Message { role: Role::Assistant, content: json!("yes") },
-                Message { role: Role::User, content },
+                Message::new(Role::User, json!("first")),
+                Message::new(Role::Assistant, json!("yes")),
+                Message::new(Role::User, content),
             ],
+            options: Options::new(),
         }
     }
 

@@ -11,6 +11,7 @@
 //! Theory: `chat` knows the wire, `sse` reads streams, `retry` decides what a failure means, `client` connects;
 //! here they are put together.
 
+mod calls;
 mod chat;
 pub(crate) mod client;
 pub(crate) mod probe;
@@ -126,7 +127,7 @@ impl Native {
         let mut attempt = 1;
         loop {
             calls += 1;
-            let mut answer = Answer::default();
+            let mut answer = Answer::new(prompt.options.contains_key("tools"));
             let request = client.post(endpoint.chat_url()).headers(headers.clone());
             let request = request.json(&chat::body(endpoint, prompt, shape));
             let result = call(request, endpoint, &mut answer, &mut audience).await;
@@ -183,6 +184,10 @@ impl Engine for Native {
 
     fn model(&self) -> ModelId {
         self.model.clone()
+    }
+
+    fn takes_options(&self) -> bool {
+        true
     }
 
     fn run<'a>(
@@ -316,9 +321,18 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, EngineError> {
 }
 
 fn outcome(endpoint: &Endpoint, answer: Answer, usage: Usage, calls: u32) -> Outcome {
+    let tool_calls = answer.calls.finish();
+    let finish_reason = match answer.finish_reason.as_deref() {
+        // A call that was cut off, or withheld, says so.
+        Some(reason @ ("length" | "content_filter")) => reason,
+        _ if !tool_calls.is_empty() => "tool_calls",
+        Some(reason) => reason,
+        None => "stop",
+    };
     Outcome {
+        finish_reason: finish_reason.to_owned(),
+        tool_calls,
         text: answer.text,
-        finish_reason: answer.finish_reason.unwrap_or_else(|| "stop".to_owned()),
         model: answer.model.unwrap_or_else(|| endpoint.model.clone()),
         provider: endpoint.provider.clone(),
         base_url: endpoint.shown_url(),

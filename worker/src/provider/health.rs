@@ -89,6 +89,10 @@ impl Engine for Watched {
         self.engine.model()
     }
 
+    fn takes_options(&self) -> bool {
+        self.engine.takes_options()
+    }
+
     fn run<'a>(
         &'a self,
         prompt: &'a Prompt,
@@ -190,7 +194,7 @@ mod tests {
         ];
         let health = Health::new();
         let watched = Watched::new(Arc::new(Script(Mutex::new(script))), health.clone());
-        let prompt = Prompt { session_id: "s".to_owned(), system: String::new(), messages: Vec::new() };
+        let prompt = Prompt::default();
         let call = async || {
             let (events, _pieces) = mpsc::channel(1);
             let call = watched.run(&prompt, events, CancellationToken::new());

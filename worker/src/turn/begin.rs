@@ -147,7 +147,7 @@ fn claim_one(
     event: Inbound,
     now: &Now,
 ) -> rusqlite::Result<Claimed> {
-    let user = Message { role: Role::User, content: Value::String(event.text) };
+    let user = Message::new(Role::User, Value::String(event.text));
     let resumed = match &row.session_id {
         Some(id) => resume(db, ctx, id, &event.source, now)?,
         None => None,
@@ -161,7 +161,7 @@ fn claim_one(
     } else {
         let opened = session::open_for_key(db, ctx, &row.key, &event.source, now)?;
         history::stage(db, &opened.id, &user, None, now.epoch)?;
-        let mut messages = if opened.is_new { Vec::new() } else { history::load(db, &opened.id)? };
+        let mut messages = if opened.is_new { Vec::new() } else { history::load(db, &opened.id, false)? };
         if !opened.is_new {
             history::count(db, &opened.id, 1)?;
         }
@@ -174,7 +174,7 @@ fn claim_one(
     )?
     .execute(params![row.id, ctx.owner.pid, ctx.owner.start_column(), session_id])?;
     Ok(Claimed {
-        prompt: Prompt { session_id, system, messages },
+        prompt: Prompt { session_id, system, messages, ..Prompt::default() },
         inbox: InboxPart {
             id: row.id,
             session_key: row.key.clone(),
@@ -202,7 +202,7 @@ fn resume(
         .optional()?;
     let Some(stored) = stored else { return Ok(None) };
     let system = session::current_prompt(db, ctx, id, stored, source, now)?;
-    Ok(Some((id.to_owned(), system, history::load(db, id)?)))
+    Ok(Some((id.to_owned(), system, history::load(db, id, false)?)))
 }
 
 /// `false`: held by someone else.
@@ -261,22 +261,32 @@ pub(super) fn begin_direct(
             .system
         }
     };
+    let calls_tools = turn.input.len() > 1 || turn.options.contains_key("tools");
     let mut messages = match &turn.session {
-        DirectSession::Continue(_) => history::load(db, id)?,
+        DirectSession::Continue(_) => history::load_all(db, id)?,
         DirectSession::Fresh(_) => turn.history.clone(),
     };
-    let known = if is_new { 0 } else { messages.len() };
-    messages.push(Message { role: Role::User, content: turn.input.clone() });
-    for new in &messages[known..] {
+    let before: &[Message] = if is_new { &turn.history } else { &[] };
+    let unknown = &turn.input[usize::from(!is_new && history::ends_with_calls(db, id, &turn.input)?)..];
+    for new in before.iter().chain(unknown) {
         history::stage(db, id, new, None, now.epoch)?;
     }
     history::publish(db)?;
-    history::count(db, id, messages.len() - known)?;
+    history::count(db, id, before.len() + unknown.len())?;
+    match &turn.session {
+        DirectSession::Continue(_) => {
+            messages.extend_from_slice(unknown);
+            messages = history::replay(messages, calls_tools);
+        }
+        // As the client sent it.
+        DirectSession::Fresh(_) => messages.extend_from_slice(&turn.input),
+    }
     if let Some(own) = turn.system.as_deref().filter(|text| !text.is_empty()) {
         if !system.is_empty() {
             system.push_str("\n\n");
         }
         system.push_str(own);
     }
-    Ok(Begun::Started { prompt: Prompt { session_id: id.to_owned(), system, messages }, lease })
+    let options = turn.options.clone();
+    Ok(Begun::Started { prompt: Prompt { session_id: id.to_owned(), system, messages, options }, lease })
 }

@@ -131,7 +131,8 @@ fn answered(
     now: &Now,
 ) -> rusqlite::Result<()> {
     let id = &turn.session_id;
-    let message = Message { role: Role::Assistant, content: Value::String(outcome.text.clone()) };
+    let mut message = Message::new(Role::Assistant, Value::String(outcome.text.clone()));
+    message.tool_calls.clone_from(&outcome.tool_calls);
     history::stage(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
     let usage = outcome.usage;
     let [input, output, read, written, reasoning] = [
@@ -143,7 +144,8 @@ fn answered(
     ]
     .map(u64::cast_signed);
     db.prepare_cached(
-        "UPDATE sessions SET message_count = message_count + 1, input_tokens = input_tokens + ?2,
+        "UPDATE sessions SET message_count = message_count + 1, tool_call_count = tool_call_count + ?12,
+            input_tokens = input_tokens + ?2,
             output_tokens = output_tokens + ?3, cache_read_tokens = cache_read_tokens + ?4,
             cache_write_tokens = cache_write_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
             api_call_count = api_call_count + ?7, billing_provider = ?8, billing_base_url = ?9,
@@ -163,7 +165,8 @@ fn answered(
         outcome.provider,
         outcome.base_url,
         end_reason,
-        now.epoch
+        now.epoch,
+        i64::try_from(outcome.tool_calls.len()).unwrap_or(i64::MAX)
     ])?;
     db.prepare_cached(
         "INSERT INTO session_model_usage(session_id, model, billing_provider, billing_base_url, api_call_count,

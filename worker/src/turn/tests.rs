@@ -83,6 +83,10 @@ impl Engine for Scripted {
         ModelId { model: "m".to_owned(), provider: "test".to_owned() }
     }
 
+    fn takes_options(&self) -> bool {
+        true
+    }
+
     fn run<'a>(
         &'a self,
         prompt: &'a Prompt,
@@ -116,6 +120,12 @@ impl Engine for Scripted {
             let _closed = events.send(Event::Delta(text.clone())).await;
             Ok(Outcome {
                 text,
+                tool_calls: prompt
+                    .options
+                    .get("answer_with")
+                    .and_then(Value::as_array)
+                    .cloned()
+                    .unwrap_or_default(),
                 finish_reason: "stop".to_owned(),
                 model: "m".to_owned(),
                 provider: "test".to_owned(),

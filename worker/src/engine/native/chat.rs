@@ -9,9 +9,10 @@ use eventsource_stream::EventStreamError;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 
+use super::calls::Calls;
 use super::retry::Failure;
 use super::sse::{self, StreamError};
-use crate::engine::{Event, EventSink, Prompt, Role, Usage};
+use crate::engine::{Event, EventSink, Message, Prompt, Role, Usage};
 use crate::provider::{Endpoint, Fault};
 
 /// Longest answer, in bytes of text.
@@ -83,17 +84,21 @@ pub(super) fn body(endpoint: &Endpoint, prompt: &Prompt, shape: Shape) -> Value 
     if !prompt.system.is_empty() {
         messages.push(json!({"role": "system", "content": prompt.system}));
     }
-    messages.extend(prompt.messages.iter().map(|message| {
-        let role = match message.role {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
-        json!({"role": role, "content": message.content})
-    }));
+    messages.extend(prompt.messages.iter().map(message_on_wire));
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(endpoint.model));
     body.insert("messages".to_owned(), Value::Array(messages));
+    let asked =
+        LIMITS.iter().find_map(|name| Some((*name, prompt.options.get(*name)?))).filter(|(_, n)| n.is_u64());
     match shape.limit {
+        // The client's own limit, under the name that this endpoint was found to want.
+        Limit::MaxTokens(_) if let Some((_, n)) = asked => {
+            drop(body.insert("max_tokens".to_owned(), n.clone()))
+        }
+        Limit::MaxCompletionTokens(_) if let Some((_, n)) = asked => {
+            drop(body.insert("max_completion_tokens".to_owned(), n.clone()));
+        }
+        Limit::None if let Some((name, n)) = asked => drop(body.insert(name.to_owned(), n.clone())),
         Limit::None => {}
         Limit::MaxTokens(n) => drop(body.insert("max_tokens".to_owned(), json!(n))),
         Limit::MaxCompletionTokens(n) => drop(body.insert("max_completion_tokens".to_owned(), json!(n))),
@@ -108,7 +113,32 @@ pub(super) fn body(endpoint: &Endpoint, prompt: &Prompt, shape: Shape) -> Value 
             body.insert(key.clone(), value.clone());
         }
     }
+    for (key, value) in prompt.options.iter().filter(|(key, _)| !LIMITS.contains(&key.as_str())) {
+        body.insert(key.clone(), value.clone());
+    }
     Value::Object(body)
+}
+
+/// The limit on an answer's length as a client may name it; the first one counts.
+const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
+fn message_on_wire(message: &Message) -> Value {
+    let role = match message.role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    };
+    let mut wire = json!({"role": role, "content": message.content});
+    if let Some(name) = &message.name {
+        wire["name"] = json!(name);
+    }
+    if !message.tool_calls.is_empty() {
+        wire["tool_calls"] = Value::Array(message.tool_calls.clone());
+    }
+    if let Some(id) = &message.tool_call_id {
+        wire["tool_call_id"] = json!(id);
+    }
+    wire
 }
 
 /// Whoever listens to the pieces.
@@ -142,11 +172,19 @@ pub(super) struct Answer {
     pub(super) finish_reason: Option<String>,
     pub(super) model: Option<String>,
     pub(super) usage: Usage,
+    pub(super) calls: Calls,
+    /// Somebody offered tools; calls of an answer to anybody else count for nothing.
+    offered: bool,
     reasoned: bool,
     done: bool,
 }
 
 impl Answer {
+    /// Nothing said yet. `offered`: the request carries the client's tools.
+    pub(super) fn new(offered: bool) -> Self {
+        Self { offered, ..Self::default() }
+    }
+
     /// Reads a body to its end. `audience` is told every piece of text as it comes.
     pub(super) async fn read<S, E>(&mut self, bytes: S, audience: &mut Audience) -> Result<(), Failure>
     where
@@ -214,6 +252,10 @@ impl Answer {
         self.reasoned |= ["reasoning_content", "reasoning"]
             .iter()
             .any(|key| message.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()));
+        if self.offered && !self.calls.take_in(message, MAX_TEXT) {
+            let message = format!("the calls of tools are longer than {MAX_TEXT} bytes");
+            return Err(Failure::new(Fault::Request, message));
+        }
         let text = ["content", "refusal", "text"].iter().find_map(|key| message.get(key).and_then(text_of));
         if let Some(text) = &text {
             if self.text.len() + text.len() > MAX_TEXT {
@@ -236,7 +278,7 @@ impl Answer {
                 "the provider's stream ended in the middle of the answer",
             ));
         }
-        if !self.text.trim().is_empty() {
+        if !self.text.trim().is_empty() || !self.calls.is_empty() {
             return Ok(());
         }
         Err(match reason {

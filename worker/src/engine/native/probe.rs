@@ -82,8 +82,8 @@ async fn call(mut endpoint: Endpoint) -> Result<(), Failure> {
     endpoint.max_tokens = Some(1);
     let policy = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     let engine = Native::new(Ok(endpoint), policy, Some(PATIENCE));
-    let message = Message { role: Role::User, content: Value::String("ping".to_owned()) };
-    let prompt = Prompt { session_id: "probe".to_owned(), system: String::new(), messages: vec![message] };
+    let message = Message::new(Role::User, Value::String("ping".to_owned()));
+    let prompt = Prompt { session_id: "probe".to_owned(), messages: vec![message], ..Prompt::default() };
     let (events, _pieces) = mpsc::channel(16);
     let turn = tokio::time::timeout(PATIENCE, engine.run(&prompt, events, CancellationToken::new())).await;
     match turn {

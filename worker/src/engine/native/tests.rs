@@ -11,6 +11,8 @@ use super::fake::{Fake, Step, answer, chunk, ending, error, status, stream_head}
 use super::*;
 use crate::engine::{Event, Message, Role};
 
+mod options;
+
 const KEY: &str = "sk-canary-7f3a";
 
 fn quick() -> RetryPolicy {
@@ -43,17 +45,21 @@ fn prompt() -> Prompt {
         session_id: "s".to_owned(),
         system: "Be brief.".to_owned(),
         messages: vec![
-            Message { role: Role::User, content: json!("one") },
-            Message { role: Role::Assistant, content: json!("two") },
-            Message { role: Role::User, content: json!([{"type": "text", "text": "three"}]) },
+            Message::new(Role::User, json!("one")),
+            Message::new(Role::Assistant, json!("two")),
+            Message::new(Role::User, json!([{"type": "text", "text": "three"}])),
         ],
+        ..Prompt::default()
     }
 }
 
 /// Runs a turn with somebody listening; gives back what was heard too.
 async fn run(engine: &Native) -> (Result<Outcome, EngineError>, Vec<Event>) {
+    run_prompt(engine, &prompt()).await
+}
+
+async fn run_prompt(engine: &Native, prompt: &Prompt) -> (Result<Outcome, EngineError>, Vec<Event>) {
     let (sink, mut events) = mpsc::channel(4);
-    let prompt = prompt();
     let listening = async {
         let mut all = Vec::new();
         while let Some(event) = events.recv().await {
@@ -61,7 +67,7 @@ async fn run(engine: &Native) -> (Result<Outcome, EngineError>, Vec<Event>) {
         }
         all
     };
-    tokio::join!(engine.run(&prompt, sink, CancellationToken::new()), listening)
+    tokio::join!(engine.run(prompt, sink, CancellationToken::new()), listening)
 }
 
 fn deltas(events: &[Event]) -> String {

@@ -16,7 +16,7 @@ use super::error::{ApiError, report};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_ID, SESSION_KEY};
 use super::{ApiServer, sse};
-use crate::engine::{Outcome, Usage};
+use crate::engine::{Message, Options, Outcome, Role, Usage};
 use crate::platform::wire::{self, BodyError, first_chars, random64, read_body};
 use crate::turn::{DirectSession, DirectTurn, RunningTurn, TurnError};
 
@@ -209,7 +209,8 @@ impl ApiServer {
         };
         let Conversation { system, history, input } = conversation;
         let history = if matches!(session, DirectSession::Fresh(_)) { history } else { Vec::new() };
-        DirectTurn { session, system, history, input, user }
+        let input = vec![Message::new(Role::User, input)];
+        DirectTurn { session, system, history, input, user, options: Options::new() }
     }
 
     async fn start(&self, turn: DirectTurn) -> Result<RunningTurn, ApiError> {

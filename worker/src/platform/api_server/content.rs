@@ -57,7 +57,7 @@ pub(super) fn parse(messages: Option<Value>) -> Result<Conversation, ApiError> {
         let content = content(message.remove("content"))
             .map_err(|error| error.param(format!("messages[{index}].content")))?;
         if let Some(role) = role {
-            kept.push(Message { role, content });
+            kept.push(Message::new(role, content));
         } else {
             let text = text_of(&content);
             system = Some(system.map_or_else(|| text.clone(), |before| format!("{before}\n{text}")));
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn message(role: Role, text: &str) -> Message {
-        Message { role, content: json!(text) }
+        Message::new(role, json!(text))
     }
 
     #[test]

@@ -3,7 +3,14 @@ use serde_json::json;
 use super::*;
 
 fn direct(session: DirectSession, input: &str) -> DirectTurn {
-    DirectTurn { session, system: None, history: Vec::new(), input: text(input), user: Some("u".to_owned()) }
+    DirectTurn {
+        session,
+        system: None,
+        history: Vec::new(),
+        input: vec![engine::Message::new(Role::User, text(input))],
+        user: Some("u".to_owned()),
+        options: engine::Options::new(),
+    }
 }
 
 async fn answer(mut running: RunningTurn) -> Result<Outcome, TurnError> {
@@ -22,7 +29,7 @@ async fn a_named_session_remembers() {
     let outcome = answer(process.turns.start(first).await.unwrap()).await.unwrap();
     assert_eq!(outcome.text, "echo: one");
     let mut parts = direct(session(), "");
-    parts.input = json!([{"type": "text", "text": "two"}]);
+    parts.input[0].content = json!([{"type": "text", "text": "two"}]);
     answer(process.turns.start(parts).await.unwrap()).await.unwrap();
     answer(process.turns.start(direct(session(), "three")).await.unwrap()).await.unwrap();
 
@@ -48,11 +55,11 @@ async fn the_body_is_the_history_of_a_fresh_session() {
     let process = home.start(Owner::current(), engine.clone());
     let session = || DirectSession::Fresh("api-1".to_owned());
     let mut turn = direct(session(), "now");
-    let said = |role, content: &str| engine::Message { role, content: text(content) };
+    let said = |role, content: &str| engine::Message::new(role, text(content));
     turn.history = vec![said(Role::User, "hi"), said(Role::Assistant, "hello")];
     answer(process.turns.start(turn.clone()).await.unwrap()).await.unwrap();
     turn.history.extend([said(Role::User, "now"), said(Role::Assistant, "echo: now")]);
-    turn.input = text("then");
+    turn.input[0].content = text("then");
     answer(process.turns.start(turn).await.unwrap()).await.unwrap();
     assert_eq!(engine.prompts()[1].messages.len(), 5);
     let stored: Vec<String> = home.messages().into_iter().map(|(_, content)| content).collect();
@@ -113,5 +120,54 @@ async fn an_engines_failure_reaches_the_client() {
     process.turns.set_quiesced(true);
     let refused = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "two")).await;
     assert!(matches!(refused, Err(TurnError::Draining)), "{refused:?}");
+    process.stop().await;
+}
+
+fn tool_call(id: &str) -> Value {
+    json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}})
+}
+
+/// Wires 7: a named session keeps calls and results, and the client's next request goes on from them.
+#[tokio::test]
+async fn a_session_goes_on_through_calls_of_tools() {
+    let home = Home::new();
+    let engine = Scripted::open();
+    let process = home.start(Owner::current(), engine.clone());
+    let session = || DirectSession::Continue("s".to_owned());
+    let options = |value: Value| value.as_object().unwrap().clone();
+    let mut ask = direct(session(), "what time is it?");
+    ask.options = options(json!({"tools": [], "answer_with": [tool_call("c1")]}));
+    let outcome = answer(process.turns.start(ask).await.unwrap()).await.unwrap();
+    assert_eq!(outcome.tool_calls, [tool_call("c1")]);
+
+    let call = engine::Message {
+        tool_calls: vec![tool_call("c1")],
+        ..engine::Message::new(Role::Assistant, Value::Null)
+    };
+    let result = engine::Message {
+        tool_call_id: Some("c1".to_owned()),
+        name: Some("f".to_owned()),
+        ..engine::Message::new(Role::Tool, json!("noon"))
+    };
+    let mut reply = direct(session(), "");
+    reply.input = vec![call.clone(), result.clone()];
+    reply.options = options(json!({"tools": []}));
+    answer(process.turns.start(reply.clone()).await.unwrap()).await.unwrap();
+    answer(process.turns.start(direct(session(), "thanks")).await.unwrap()).await.unwrap();
+
+    let prompts = engine.prompts();
+    let roles = |at: usize| prompts[at].messages.iter().map(|m| m.role).collect::<Vec<_>>();
+    assert_eq!(roles(1), [Role::User, Role::Assistant, Role::Tool]);
+    assert_eq!((&prompts[1].messages[1].tool_calls[0], &prompts[1].messages[2]), (&tool_call("c1"), &result));
+    // Where the request has nothing to do with tools, only what was said is sent.
+    assert_eq!(roles(2), [Role::User, Role::Assistant, Role::Assistant, Role::User]);
+    let stored: Vec<String> = home.messages().into_iter().map(|(role, _)| role).collect();
+    assert_eq!(stored, ["user", "assistant", "tool", "assistant", "user", "assistant"]);
+    assert_eq!(home.count("sessions WHERE message_count = 6 AND tool_call_count = 1"), 1);
+
+    // A session that does not know the call takes it from the client.
+    reply.session = DirectSession::Continue("other".to_owned());
+    answer(process.turns.start(reply).await.unwrap()).await.unwrap();
+    assert_eq!(engine.prompts()[3].messages, [call, result]);
     process.stop().await;
 }

@@ -198,7 +198,7 @@ async fn a_silent_engine_is_stopped() {
     let home = Home::new();
     let engine = Scripted::closed();
     let store = Store::open(&home.home, Owner::current()).unwrap();
-    let prompt = Prompt { session_id: "s".into(), system: String::new(), messages: Vec::new() };
+    let prompt = Prompt { session_id: "s".into(), ..Prompt::default() };
     let mut patience = run::Patience {
         silence: Some(Duration::from_millis(20)),
         provider: Duration::ZERO,

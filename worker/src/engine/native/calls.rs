@@ -1,0 +1,212 @@
+//! Calls of the client's tools, as providers stream them: in pieces, and told apart in more than one way.
+//!
+//! A piece belongs to the call of its `index`; servers that send none, or the same one for all, name a new call by a new `id`, or by
+//! a function name after another's. A call's first piece gives everything but its arguments, which are joined; fields that only some
+//! providers know (`extra_content`) are kept, because they want them back. Whoever sends no `id` gets one: clients answer by it.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use serde_json::{Map, Value};
+
+/// Most calls of one answer.
+const MAX_CALLS: usize = 1024;
+
+/// The calls of one answer so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Call {
+    index: Option<u64>,
+    /// As on the wire, without the text of [`Call::text`].
+    fields: Map<String, Value>,
+    name: String,
+    /// `arguments` of a function, `input` of a custom tool.
+    text: String,
+}
+
+impl Call {
+    fn id(&self) -> &str {
+        self.fields.get("id").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// A kind of tool, and what its call carries.
+fn payload(fields: &Map<String, Value>) -> (&'static str, &'static str) {
+    if fields.contains_key("custom") { ("custom", "input") } else { ("function", "arguments") }
+}
+
+impl Calls {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Takes in the calls of a chunk's `delta`, or of a whole message. `false`: there are more than [`MAX_CALLS`], or more than `most` bytes.
+    pub(super) fn take_in(&mut self, message: &Value, most: usize) -> bool {
+        let pieces = message.get("tool_calls").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        pieces.iter().filter_map(Value::as_object).all(|piece| self.piece(piece, most))
+    }
+
+    fn piece(&mut self, piece: &Map<String, Value>, most: usize) -> bool {
+        let text_of = |value: Option<&Value>| match value {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            // Some servers give the arguments as the object that they are.
+            Some(other) => other.to_string(),
+        };
+        let (kind, key) = payload(piece);
+        let inner = piece.get(kind).and_then(Value::as_object);
+        let name = text_of(inner.and_then(|inner| inner.get("name")));
+        let text = text_of(inner.and_then(|inner| inner.get(key)));
+        let id = piece.get("id").and_then(Value::as_str).unwrap_or_default();
+        let index = piece.get("index").and_then(Value::as_u64);
+        self.bytes = self.bytes.saturating_add(text.len() + name.len() + id.len());
+        let at = match self.find(index, id, &name) {
+            Some(at) => at,
+            // Nothing to begin a call with.
+            None if id.is_empty() && name.is_empty() && text.is_empty() => return true,
+            None => {
+                let mut fields = piece.clone();
+                fields.remove("index");
+                self.bytes = self.bytes.saturating_add(Value::Object(fields.clone()).to_string().len());
+                self.calls.push(Call { index, fields, name: String::new(), text: String::new() });
+                self.calls.len() - 1
+            }
+        };
+        if self.bytes > most || self.calls.len() > MAX_CALLS {
+            return false;
+        }
+        let call = &mut self.calls[at];
+        if call.name.is_empty() {
+            call.name = name;
+        }
+        call.text.push_str(&text);
+        if call.id().is_empty() && !id.is_empty() {
+            call.fields.insert("id".to_owned(), id.into());
+        }
+        if let Some(extra) = piece.get("extra_content").filter(|extra| !extra.is_null()) {
+            call.fields.insert("extra_content".to_owned(), extra.clone());
+        }
+        true
+    }
+
+    /// The call that a piece goes on with.
+    fn find(&self, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+        let last = self.calls.iter().rposition(|call| index.is_none() || call.index == index)?;
+        let call = &self.calls[last];
+        let is_other_id = !id.is_empty() && !call.id().is_empty() && call.id() != id;
+        // Without ids a second name begins a second call.
+        let is_other_name = index.is_none() && id.is_empty() && !name.is_empty() && !call.name.is_empty();
+        (!is_other_id && !is_other_name).then_some(last)
+    }
+
+    /// The calls as a message carries them.
+    pub(super) fn finish(self) -> Vec<Value> {
+        let salt = RandomState::new();
+        self.calls
+            .into_iter()
+            .enumerate()
+            .map(|(at, call)| {
+                let Call { mut fields, name, text, .. } = call;
+                let (kind, key) = payload(&fields);
+                let mut inner = Map::new();
+                inner.insert("name".to_owned(), name.into());
+                inner.insert(key.to_owned(), text.into());
+                if fields.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
+                    // Randomly keyed: no other call of the conversation has it.
+                    fields.insert("id".to_owned(), format!("call_{:016x}", salt.hash_one(at)).into());
+                }
+                let mut wire = Map::new();
+                wire.insert("id".to_owned(), fields.remove("id").unwrap_or_default());
+                wire.insert("type".to_owned(), kind.into());
+                wire.insert(kind.to_owned(), Value::Object(inner));
+                fields.retain(|key, value| {
+                    !matches!(key.as_str(), "type" | "function" | "custom") && !value.is_null()
+                });
+                wire.extend(fields);
+                Value::Object(wire)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn joined(deltas: &[Value]) -> Vec<Value> {
+        let mut calls = Calls::default();
+        for delta in deltas {
+            assert!(calls.take_in(&json!({"tool_calls": delta}), 1 << 20));
+        }
+        calls.finish()
+    }
+
+    fn call(id: &str, name: &str, arguments: &str) -> Value {
+        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    }
+
+    /// Wires 7: pieces by index, as OpenAI sends them; several calls may be interleaved.
+    #[test]
+    fn pieces_of_an_index_are_one_call() {
+        let got = joined(&[
+            json!([{"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}]),
+            json!([{"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{"}}]),
+            json!([{"index": 0, "function": {"arguments": "{\"x\":"}}, {"index": 1, "id": null, "function": {"arguments": "}"}}]),
+            json!([{"index": 0, "id": "a", "function": {"name": "f", "arguments": "1}"}}]),
+            json!(null),
+        ]);
+        assert_eq!(got, [call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]);
+    }
+
+    /// Wires 7: servers without indexes, without ids, with arguments as an object, with fields of their own.
+    #[test]
+    fn other_spellings_are_understood() {
+        let whole = json!([
+            {"id": "a", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}},
+            {"id": "b", "function": {"name": "g"}, "extra_content": {"google": {"thought_signature": "s"}}},
+        ]);
+        let got = joined(&[whole]);
+        assert_eq!(got[0], call("a", "f", "{\"x\":1}"));
+        let mut second = call("b", "g", "");
+        second["extra_content"] = json!({"google": {"thought_signature": "s"}});
+        assert_eq!(got[1], second);
+
+        // Index 0 for all of them, told apart by their ids.
+        let same = |id: &str| json!([{"index": 0, "id": id, "function": {"name": "f", "arguments": "{}"}}]);
+        assert_eq!(joined(&[same("a"), same("b")]), [call("a", "f", "{}"), call("b", "f", "{}")]);
+
+        let nameless = joined(&[
+            json!([{"function": {"name": "f", "arguments": "{"}}]),
+            json!([{"function": {"arguments": "}"}}]),
+            json!([{"function": {"name": "f", "arguments": "{}"}}]),
+        ]);
+        assert_eq!(nameless.len(), 2);
+        assert!(nameless.iter().all(|c| c["function"]["arguments"] == "{}"));
+        let ids: Vec<&str> = nameless.iter().filter_map(|c| c["id"].as_str()).collect();
+        assert!(ids[0].starts_with("call_") && ids[0] != ids[1], "{ids:?}");
+
+        let custom = joined(&[
+            json!([{"index": 0, "id": "c", "type": "custom", "custom": {"name": "p", "input": "a"}}]),
+            json!([{"index": 0, "custom": {"input": "b"}}]),
+        ]);
+        assert_eq!(custom, [json!({"id": "c", "type": "custom", "custom": {"name": "p", "input": "ab"}})]);
+        assert!(joined(&[json!([{"index": 7}]), json!([7, "x"])]).is_empty());
+    }
+
+    #[test]
+    fn calls_are_bounded() {
+        let mut calls = Calls::default();
+        let long = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "x".repeat(60)}}]});
+        assert!(!calls.take_in(&long, 100));
+        let mut calls = Calls::default();
+        let many: Vec<Value> = (0..=MAX_CALLS).map(|n| json!({"index": n, "id": n.to_string()})).collect();
+        assert!(!calls.take_in(&json!({ "tool_calls": many }), 1 << 20));
+    }
+}
