@@ -3,6 +3,7 @@
 
 pub(crate) mod fault;
 pub(crate) mod health;
+pub(crate) mod said;
 
 pub use fault::Fault;
 pub use hermes_protocol::config::provider::{Endpoint, NO_KEY, ProviderError, is_loopback, resolve};

@@ -6,16 +6,30 @@
 use libfuzzer_sys::fuzz_target;
 
 // The modules alone: the rest of their crate takes many minutes to build with the sanitizer.
+#[path = "../../../worker/src/engine/native/answer.rs"]
+mod answer;
 #[path = "../../../worker/src/engine/native/calls.rs"]
 mod calls;
 #[path = "../../../worker/src/engine/native/chat.rs"]
 mod chat;
 #[path = "../../../worker/src/provider/fault.rs"]
 mod fault;
+#[path = "../../../worker/src/engine/native/finish.rs"]
+mod finish;
+#[path = "../../../worker/src/engine/native/lenient.rs"]
+mod lenient;
+#[path = "../../../worker/src/engine/native/numbers.rs"]
+mod numbers;
 #[path = "../../../worker/src/engine/native/retry.rs"]
 mod retry;
+#[path = "../../../worker/src/provider/said.rs"]
+mod said;
 #[path = "../../../worker/src/engine/native/sse.rs"]
 mod sse;
+#[path = "../../../worker/src/engine/native/think.rs"]
+mod think;
+
+use fault::Fault;
 
 mod client {
     pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
@@ -24,8 +38,8 @@ mod client {
 }
 
 mod provider {
-    pub(crate) use crate::fault;
     pub(crate) use crate::fault::Fault;
+    pub(crate) use crate::{fault, said};
 
     /// What is used of an endpoint, for requests.
     pub(crate) struct Endpoint {
@@ -45,7 +59,7 @@ mod provider {
 /// What came of a body that arrives in these pieces: the text or the failure.
 async fn read(pieces: Vec<bytes::Bytes>) -> Result<String, String> {
     let (sink, mut events) = tokio::sync::mpsc::channel(1);
-    let mut answer = chat::Answer::new(true);
+    let mut answer = answer::Answer::new(true);
     let stream = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::convert::Infallible>));
     let reading = async {
         let mut audience = chat::Audience::new(sink);
@@ -109,7 +123,7 @@ mod engine {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&size, data)) = data.split_first() else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let whole = vec![bytes::Bytes::copy_from_slice(data)];
     let pieces = data.chunks(usize::from(size).max(1)).map(bytes::Bytes::copy_from_slice).collect();
     let whole = runtime.block_on(read(whole));

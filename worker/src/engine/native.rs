@@ -8,23 +8,32 @@
 //! - The key goes to the configured address only, and never into an error, an event or the log.
 //! - Client and connections come into being with the first turn.
 //!
-//! Theory: `chat` knows the wire, `sse` reads streams, `retry` decides what a failure means, `client` connects;
-//! here they are put together.
+//! Theory: `chat` says what is sent and `answer` reads what comes, over `coding` (compression), `sse` (events), `lenient` (JSON),
+//! `numbers`, `think`, `calls` and `finish`; `retry` decides what a failure means, `client` connects; here they are put together.
 
+mod answer;
 mod calls;
 mod chat;
 pub(crate) mod client;
+mod coding;
+mod finish;
+mod lenient;
+mod numbers;
 pub(crate) mod probe;
 mod retry;
 mod sse;
+mod think;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::config::ProfileConfig;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, Response};
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +42,11 @@ pub(crate) use retry::jitter;
 
 use super::{Engine, EngineError, EngineFuture, EventSink, ModelId, Outcome, Prompt, Usage};
 use crate::provider::fault::Again;
+use crate::provider::said::Said;
 use crate::provider::{self, Endpoint, Fault, NO_KEY, ProviderError};
-use chat::{Answer, Audience, Shape};
+use answer::Answer;
+use chat::{Audience, Shape};
+use coding::Coder;
 use retry::Failure;
 
 /// Most of an error body that is read.
@@ -217,7 +229,14 @@ async fn call(
     if !response.status().is_success() {
         return Err(refused(response).await);
     }
-    answer.read(response.bytes_stream(), audience).await
+    let coder = coder(&response)?;
+    answer.read(coding::decoded(response.bytes_stream(), coder), audience).await
+}
+
+/// What takes the coding off a body.
+fn coder(response: &Response) -> Result<Coder, Failure> {
+    let header = response.headers().get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
+    Coder::of(header).map_err(|unknown| Failure::new(Fault::Setup, unknown.to_string()))
 }
 
 /// A request that got no answer.
@@ -249,35 +268,35 @@ async fn refused(response: Response) -> Failure {
     let header =
         |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let retry_after = header(RETRY_AFTER).and_then(|v| retry::retry_after(&v, jiff::Timestamp::now()));
-    let mut word = String::new();
     let said = if status.is_redirection() {
-        "the address redirects elsewhere, which is never followed; set model.base_url to the final address"
-            .to_owned()
+        Said::text(
+            "the address redirects elsewhere, which is never followed; set model.base_url to the final address",
+        )
     } else {
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(response)).await.unwrap_or_default();
-        let json = serde_json::from_slice::<serde_json::Value>(&body).ok();
-        word = json.as_ref().map_or_else(String::new, |json| chat::code_of(json).to_owned());
-        json.as_ref()
-            .and_then(chat::message_of)
-            .unwrap_or_else(|| String::from_utf8_lossy(&body).trim().to_owned())
+        let text = String::from_utf8_lossy(&body);
+        match lenient::parse(text.trim_start_matches('\u{feff}').trim()) {
+            Some(json) => Said::of(&json.value),
+            None => Said::text(&text),
+        }
     };
     let code = status.as_u16();
-    let fault = Fault::of_answer(code, &word, &said);
-    let said = if said.is_empty() {
-        status.canonical_reason().unwrap_or("no reason given").to_owned()
-    } else {
-        said
-    };
-    Failure { fault, status: Some(code), message: format!("HTTP {code}: {said}"), retry_after }
+    let fault = Fault::of_answer(code, &said.word, &said.message);
+    let message = lenient::settled(said.message.trim());
+    let message =
+        if message.is_empty() { status.canonical_reason().unwrap_or("no reason given") } else { &message };
+    Failure { fault, status: Some(code), message: format!("HTTP {code}: {message}"), retry_after }
 }
 
-async fn error_body(mut response: Response) -> BytesMut {
+/// The body of an error, as far as it can be read: a part still says more than nothing.
+async fn error_body(response: Response) -> BytesMut {
     let mut body = BytesMut::new();
-    // A body that cannot be read to its end still says more than none.
+    let Ok(coder) = coder(&response) else { return body };
+    let mut bytes = coding::decoded(response.bytes_stream(), coder);
     while body.len() < MAX_ERROR_BODY {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
+        match bytes.next().await {
+            Some(Ok(chunk)) => body.extend_from_slice(&chunk),
+            Some(Err(_)) | None => break,
         }
     }
     body.truncate(MAX_ERROR_BODY);
@@ -311,6 +330,8 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, EngineError> {
         Ok::<_, EngineError>(value)
     };
     let mut headers = HeaderMap::new();
+    // Where none is asked for, any would do.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(AUTHORIZATION, value(&format!("Bearer {}", endpoint.key.expose().trim()), "the key")?);
     for (name, text) in &endpoint.extra_headers {
         let what = format!("the extra header `{name}`");
@@ -321,17 +342,9 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, EngineError> {
 }
 
 fn outcome(endpoint: &Endpoint, answer: Answer, usage: Usage, calls: u32) -> Outcome {
-    let tool_calls = answer.calls.finish();
-    let finish_reason = match answer.finish_reason.as_deref() {
-        // A call that was cut off, or withheld, says so.
-        Some(reason @ ("length" | "content_filter")) => reason,
-        _ if !tool_calls.is_empty() => "tool_calls",
-        Some(reason) => reason,
-        None => "stop",
-    };
     Outcome {
-        finish_reason: finish_reason.to_owned(),
-        tool_calls,
+        finish_reason: answer.finish_reason().to_owned(),
+        tool_calls: answer.calls.finish(),
         text: answer.text,
         model: answer.model.unwrap_or_else(|| endpoint.model.clone()),
         provider: endpoint.provider.clone(),

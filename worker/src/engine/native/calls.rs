@@ -3,10 +3,15 @@
 //! A piece belongs to the call of its `index`; servers that send none, or the same one for all, name a new call by a new `id`, or by
 //! a function name after another's. A call's first piece gives everything but its arguments, which are joined; fields that only some
 //! providers know (`extra_content`) are kept, because they want them back. Whoever sends no `id` gets one: clients answer by it.
+//! `function_call`, which is what calls were before 2023, is one.
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+
+use super::lenient::Halves;
+use super::numbers::whole;
 
 /// Most calls of one answer.
 const MAX_CALLS: usize = 1024;
@@ -26,6 +31,7 @@ struct Call {
     name: String,
     /// `arguments` of a function, `input` of a custom tool.
     text: String,
+    halves: Halves,
 }
 
 impl Call {
@@ -45,13 +51,31 @@ impl Calls {
         self.calls.is_empty()
     }
 
-    /// Takes in the calls of a chunk's `delta`, or of a whole message. `false`: there are more than [`MAX_CALLS`], or more than `most` bytes.
-    pub(super) fn take_in(&mut self, message: &Value, most: usize) -> bool {
-        let pieces = message.get("tool_calls").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        pieces.iter().filter_map(Value::as_object).all(|piece| self.piece(piece, most))
+    /// Whether the arguments of every one are JSON, as they are once nothing of them is missing.
+    pub(super) fn are_whole(&self) -> bool {
+        self.calls.iter().all(|call| serde_json::from_str::<IgnoredAny>(&call.text).is_ok())
     }
 
-    fn piece(&mut self, piece: &Map<String, Value>, most: usize) -> bool {
+    /// Takes in the calls of a chunk's `delta`, or of a whole message. `mended`: see [`super::lenient`]. `false`: there are more
+    /// than [`MAX_CALLS`], or more than `most` bytes.
+    pub(super) fn take_in(&mut self, message: &Value, mended: bool, most: usize) -> bool {
+        let pieces = match message.get("tool_calls") {
+            Some(Value::Array(pieces)) => &pieces[..],
+            Some(piece @ Value::Object(_)) => std::slice::from_ref(piece),
+            _ => &[],
+        };
+        if !pieces.iter().filter_map(Value::as_object).all(|piece| self.piece(piece, mended, most)) {
+            return false;
+        }
+        let Some(function) = message.get("function_call").filter(|function| function.is_object()) else {
+            return true;
+        };
+        let piece =
+            Map::from_iter([("index".to_owned(), 0.into()), ("function".to_owned(), function.clone())]);
+        self.piece(&piece, mended, most)
+    }
+
+    fn piece(&mut self, piece: &Map<String, Value>, mended: bool, most: usize) -> bool {
         let text_of = |value: Option<&Value>| match value {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
@@ -63,7 +87,7 @@ impl Calls {
         let name = text_of(inner.and_then(|inner| inner.get("name")));
         let text = text_of(inner.and_then(|inner| inner.get(key)));
         let id = piece.get("id").and_then(Value::as_str).unwrap_or_default();
-        let index = piece.get("index").and_then(Value::as_u64);
+        let index = piece.get("index").and_then(whole);
         self.bytes = self.bytes.saturating_add(text.len() + name.len() + id.len());
         let at = match self.find(index, id, &name) {
             Some(at) => at,
@@ -73,7 +97,13 @@ impl Calls {
                 let mut fields = piece.clone();
                 fields.remove("index");
                 self.bytes = self.bytes.saturating_add(Value::Object(fields.clone()).to_string().len());
-                self.calls.push(Call { index, fields, name: String::new(), text: String::new() });
+                self.calls.push(Call {
+                    index,
+                    fields,
+                    name: String::new(),
+                    text: String::new(),
+                    halves: Halves::default(),
+                });
                 self.calls.len() - 1
             }
         };
@@ -84,7 +114,7 @@ impl Calls {
         if call.name.is_empty() {
             call.name = name;
         }
-        call.text.push_str(&text);
+        call.text.push_str(&call.halves.join(&text, mended));
         if call.id().is_empty() && !id.is_empty() {
             call.fields.insert("id".to_owned(), id.into());
         }
@@ -111,7 +141,8 @@ impl Calls {
             .into_iter()
             .enumerate()
             .map(|(at, call)| {
-                let Call { mut fields, name, text, .. } = call;
+                let Call { mut fields, name, mut text, mut halves, .. } = call;
+                text.push_str(halves.rest());
                 let (kind, key) = payload(&fields);
                 let mut inner = Map::new();
                 inner.insert("name".to_owned(), name.into());
@@ -143,7 +174,7 @@ mod tests {
     fn joined(deltas: &[Value]) -> Vec<Value> {
         let mut calls = Calls::default();
         for delta in deltas {
-            assert!(calls.take_in(&json!({"tool_calls": delta}), 1 << 20));
+            assert!(calls.take_in(&json!({"tool_calls": delta}), true, 1 << 20));
         }
         calls.finish()
     }
@@ -200,13 +231,29 @@ mod tests {
         assert!(joined(&[json!([{"index": 7}]), json!([7, "x"])]).is_empty());
     }
 
+    /// Wires 1: indexes that are no integers, an emoji split between two pieces, and what calls were before 2023.
+    #[test]
+    fn w1_calls_of_every_kind_are_put_together() {
+        let split = [
+            json!([{"index": 0, "id": "a", "function": {"name": "f", "arguments": "[\"\u{10f83e}"}}]),
+            json!([{"index": 0.0, "id": null, "function": {"name": null, "arguments": "\u{10fd80}\"]"}}]),
+            json!({"index": "1", "id": "b", "function": {"name": "g", "arguments": "\u{10f83e}"}}),
+        ];
+        assert_eq!(joined(&split), [call("a", "f", "[\"🦀\"]"), call("b", "g", "\u{fffd}")]);
+        let mut old = Calls::default();
+        for piece in [json!({"name": "f", "arguments": "{"}), json!({"arguments": "}"})] {
+            assert!(old.take_in(&json!({ "function_call": piece }), false, 1 << 20));
+        }
+        assert_eq!(old.finish()[0]["function"], json!({"name": "f", "arguments": "{}"}));
+    }
+
     #[test]
     fn calls_are_bounded() {
         let mut calls = Calls::default();
         let long = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "x".repeat(60)}}]});
-        assert!(!calls.take_in(&long, 100));
+        assert!(!calls.take_in(&long, false, 100));
         let mut calls = Calls::default();
         let many: Vec<Value> = (0..=MAX_CALLS).map(|n| json!({"index": n, "id": n.to_string()})).collect();
-        assert!(!calls.take_in(&json!({ "tool_calls": many }), 1 << 20));
+        assert!(!calls.take_in(&json!({ "tool_calls": many }), false, 1 << 20));
     }
 }

@@ -149,6 +149,12 @@ pub(super) fn stream_head() -> Step {
     Step::Send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_vec())
 }
 
+/// A stream whose connection breaks after `text`: its last chunk is announced and never comes.
+pub(super) fn broken_off(text: &str) -> Vec<Step> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    vec![Step::Send(format!("{head}{:x}\r\n{text}\r\nff\r\n", text.len()).into_bytes()), Step::Close]
+}
+
 /// A whole answer in these pieces.
 pub(super) fn answer(pieces: &[&str]) -> Vec<Step> {
     let mut steps = vec![stream_head()];

@@ -1,15 +1,12 @@
-//! Server-sent events from a provider, bounded whatever it sends.
+//! Server-sent events from a provider: a pure decoder, bounded whatever it is given, and indifferent to where the pieces were cut.
 //!
-//! `eventsource-stream` does the parsing. What it lacks is done before it: a line is passed on only when it is whole (so that the
-//! parser never scans the same bytes twice, however small the chunks), is valid UTF-8 (invalid bytes are replaced, because
-//! the parser would hold everything after them back), and neither a line, an event nor the stream may exceed a limit.
+//! Format: <https://html.spec.whatwg.org/multipage/server-sent-events.html>. It forgives what stock clients forgive (`openai`,
+//! `litellm`): line ends of all three kinds, mixed; byte order marks; invalid UTF-8, which is replaced; no blank line at the end
+//! or between events; a field named `error`, as llama.cpp has it; JSON lines without `data:`.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
-use eventsource_stream::{EventStream, Eventsource};
-use futures_util::Stream;
+use serde::de::IgnoredAny;
 
 /// Most bytes of one event; the largest seen in the wild carry a whole usage report and stay far below.
 const MAX_EVENT: usize = 1024 * 1024;
@@ -17,152 +14,246 @@ const MAX_EVENT: usize = 1024 * 1024;
 /// Most bytes of one answer as it is on the wire. Each token costs some 200 bytes of JSON.
 const MAX_STREAM: usize = 256 * 1024 * 1024;
 
-/// Why reading a stream ended early.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError<E> {
-    /// The connection failed.
-    #[error("the stream broke off")]
-    Transport(E),
-    /// A limit was passed.
-    #[error("{0} is larger than {1} bytes")]
-    TooLarge(&'static str, usize),
+/// Most bytes that are kept of lines that are no events.
+const MAX_STRAY: usize = 2 * 1024;
+
+/// What marks the end of an answer.
+pub(super) const DONE: &str = "[DONE]";
+
+/// A limit was passed: of what, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is larger than {1} bytes")]
+pub(super) struct TooLarge(&'static str, usize);
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Frame {
+    /// Its name (`event:`), empty where it has none.
+    pub(super) name: String,
+    /// Its data, lines joined with line feeds.
+    pub(super) data: String,
 }
 
-/// Events of a byte stream.
-pub(super) fn events<S, E>(bytes: S) -> EventStream<WholeLines<S>>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-{
-    WholeLines {
-        inner: bytes,
-        buffer: BytesMut::new(),
-        scanned: 0,
-        event: 0,
-        total: 0,
-        started: false,
-        done: false,
-    }
-    .eventsource()
-}
-
-/// Passes on one whole line at a time.
-pub(super) struct WholeLines<S> {
-    inner: S,
-    buffer: BytesMut,
-    /// So much of `buffer` holds no line feed.
-    scanned: usize,
-    /// Length of the current event's lines so far.
-    event: usize,
-    /// Bytes read.
-    total: usize,
-    /// Something was passed on.
+/// Turns bytes into events.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    /// The last byte ended a line; a line feed now belongs to it.
+    after_return: bool,
+    /// A line that is more than byte order marks was seen.
     started: bool,
-    done: bool,
+    name: String,
+    data: Option<Data>,
+    /// Bytes of the current event's lines.
+    event: usize,
+    total: usize,
+    stray: String,
 }
 
-impl<S> WholeLines<S> {
-    /// The next whole line with its end, if it is here already.
-    fn line<E>(&mut self) -> Result<Option<String>, StreamError<E>> {
-        let Some(at) = self.buffer[self.scanned..].iter().position(|b| *b == b'\n') else {
-            self.scanned = self.buffer.len();
-            return if self.event + self.scanned > MAX_EVENT {
-                Err(Self::event_too_large())
-            } else {
-                Ok(None)
-            };
-        };
-        let line = self.buffer.split_to(self.scanned + at + 1);
-        self.scanned = 0;
-        self.event = if matches!(&line[..], b"\n" | b"\r\n") { 0 } else { self.event + line.len() };
-        if self.event > MAX_EVENT {
-            return Err(Self::event_too_large());
-        }
-        Ok(Some(String::from_utf8_lossy(&line).into_owned()))
-    }
-
-    fn event_too_large<E>() -> StreamError<E> {
-        StreamError::TooLarge("one event", MAX_EVENT)
-    }
-
-    /// What is left when the stream ends, with the blank line that a careless provider forgot.
-    fn rest(&mut self) -> String {
-        let mut rest = String::from_utf8_lossy(&self.buffer.split()).into_owned();
-        rest.push_str("\n\n");
-        rest
-    }
-
-    fn take_in<E>(&mut self, chunk: &[u8]) -> Result<(), StreamError<E>> {
-        self.total += chunk.len();
-        if self.total > MAX_STREAM {
-            return Err(StreamError::TooLarge("the answer", MAX_STREAM));
-        }
-        self.buffer.extend_from_slice(chunk);
-        Ok(())
-    }
+#[derive(Debug)]
+struct Data {
+    text: String,
+    /// It came in one line so far.
+    single: bool,
 }
 
-impl<S, E> Stream for WholeLines<S>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-{
-    type Item = Result<String, StreamError<E>>;
+impl Decoder {
+    /// Takes in a piece; whole events go to `out`, also those before a limit was passed.
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut VecDeque<Frame>) -> Result<(), TooLarge> {
+        let room = MAX_STREAM - self.total;
+        let (bytes, over) = bytes.split_at(bytes.len().min(room));
+        self.total += bytes.len();
+        let mut rest = bytes;
+        while let Some((&first, after)) = rest.split_first() {
+            if std::mem::take(&mut self.after_return) && first == b'\n' {
+                rest = after;
+                continue;
+            }
+            let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r'));
+            self.line.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+            if self.event + self.line.len() > MAX_EVENT {
+                return Err(TooLarge("one event", MAX_EVENT));
+            }
+            let Some(end) = end else { break };
+            self.after_return = rest[end] == b'\r';
+            rest = &rest[end + 1..];
+            self.end_line(out);
+        }
+        if over.is_empty() { Ok(()) } else { Err(TooLarge("the answer", MAX_STREAM)) }
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        while !self.done {
-            let step = match self.line() {
-                Ok(None) => match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
-                    Some(Ok(chunk)) => self.take_in(&chunk).map(|()| None),
-                    Some(Err(error)) => Err(StreamError::Transport(error)),
-                    None => {
-                        self.done = true;
-                        Ok(Some(self.rest()))
-                    }
-                },
-                line => line,
-            };
-            match step {
-                Ok(None) => {}
-                Ok(Some(line)) if self.started => return Poll::Ready(Some(Ok(line))),
-                // The parser takes a byte order mark for one byte, and panics.
-                Ok(Some(line)) => {
-                    let line = line.trim_start_matches('\u{feff}');
-                    self.started = !line.is_empty();
-                    if self.started {
-                        return Poll::Ready(Some(Ok(line.to_owned())));
-                    }
-                }
-                Err(error) => {
-                    self.done = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
+    /// The stream is over: what was not ended properly counts all the same.
+    pub(super) fn finish(&mut self, out: &mut VecDeque<Frame>) {
+        if !self.line.is_empty() {
+            self.end_line(out);
+        }
+        self.dispatch(out);
+    }
+
+    /// Lines that were no events, shortened.
+    pub(super) fn stray(&self) -> &str {
+        &self.stray
+    }
+
+    fn end_line(&mut self, out: &mut VecDeque<Frame>) {
+        let bytes = std::mem::take(&mut self.line);
+        // Comments keep a connection alive for hours and belong to no event.
+        if bytes.first() != Some(&b':') {
+            self.event += bytes.len();
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        let mut line = &line[..];
+        if !self.started {
+            line = line.trim_start_matches('\u{feff}');
+            self.started = !line.is_empty();
+        }
+        if line.is_empty() {
+            self.dispatch(out);
+        } else {
+            self.field(line, out);
+        }
+    }
+
+    fn field(&mut self, line: &str, out: &mut VecDeque<Frame>) {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match name.trim_start() {
+            "" if line.starts_with(':') => {}
+            "data" => self.data(value, out),
+            "event" => {
+                self.dispatch_if_whole(out);
+                value.trim().clone_into(&mut self.name);
+            }
+            "error" => {
+                self.dispatch_if_whole(out);
+                "error".clone_into(&mut self.name);
+                self.data(value, out);
+            }
+            "id" | "retry" => {}
+            name if name.starts_with('{') || line.trim() == DONE => self.data(line, out),
+            _ => {
+                let room = MAX_STRAY.saturating_sub(self.stray.len());
+                self.stray.extend(line.chars().take(room / 4).chain([' ']).filter(|_| room > 0));
             }
         }
-        Poll::Ready(None)
     }
+
+    /// A line of data: more of this event's, or the next event where the one before it is whole and nothing was between them.
+    fn data(&mut self, value: &str, out: &mut VecDeque<Frame>) {
+        self.dispatch_if_whole(out);
+        match &mut self.data {
+            None => self.data = Some(Data { text: value.to_owned(), single: true }),
+            Some(data) => {
+                data.text.push('\n');
+                data.text.push_str(value);
+                data.single = false;
+            }
+        }
+    }
+
+    fn dispatch_if_whole(&mut self, out: &mut VecDeque<Frame>) {
+        if self.data.as_ref().is_some_and(|data| data.single && is_whole(&data.text)) {
+            self.dispatch(out);
+        }
+    }
+
+    fn dispatch(&mut self, out: &mut VecDeque<Frame>) {
+        let name = std::mem::take(&mut self.name);
+        self.event = 0;
+        if let Some(data) = self.data.take() {
+            out.push_back(Frame { name, data: data.text });
+        } else if name == "error" {
+            out.push_back(Frame { name, data: String::new() });
+        }
+    }
+}
+
+/// Whether a text can be an event of its own.
+fn is_whole(text: &str) -> bool {
+    let text = text.trim();
+    text == DONE || (text.ends_with('}') && serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{StreamExt, stream};
     use proptest::prelude::*;
 
     use super::*;
 
+    fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<TooLarge>) {
+        let mut decoder = Decoder::default();
+        let mut out = VecDeque::new();
+        for piece in pieces {
+            if let Err(error) = decoder.push(piece, &mut out) {
+                return (out.into(), Some(error));
+            }
+        }
+        decoder.finish(&mut out);
+        (out.into(), None)
+    }
+
+    fn data(text: &str) -> Vec<String> {
+        frames([text.as_bytes()]).0.into_iter().map(|frame| frame.data).collect()
+    }
+
     /// 18: found by the fuzz target: a byte order mark at the start of a stream ended the turn with a panic.
-    #[tokio::test]
-    async fn n18_a_byte_order_mark_is_no_part_of_the_first_line() {
-        for start in ["\u{feff}", "\u{feff}\u{feff}"] {
+    #[test]
+    fn n18_a_byte_order_mark_is_no_part_of_the_first_line() {
+        for start in ["\u{feff}", "\u{feff}\u{feff}", "\u{feff}\n"] {
             let text = format!("{start}data: hi\n\n");
-            assert_eq!(data(vec![text.clone().into_bytes()]).await, ["hi"]);
-            assert_eq!(data(text.bytes().map(|byte| vec![byte]).collect()).await, ["hi"]);
-            assert!(data(vec![format!("{start}a").into_bytes()]).await.is_empty());
+            assert_eq!(data(&text), ["hi"]);
+            assert_eq!(frames(text.as_bytes().chunks(1)).0[0].data, "hi");
+            assert!(data(&format!("{start}a")).is_empty());
         }
     }
 
-    async fn data(chunks: Vec<Vec<u8>>) -> Vec<String> {
-        let chunks =
-            stream::iter(chunks.into_iter().map(|c| Ok::<_, std::convert::Infallible>(Bytes::from(c))));
-        events(chunks).map(|event| event.map_or_else(|e| format!("error: {e}"), |e| e.data)).collect().await
+    /// Wires 1: every kind of line end, mixed, and none before the end.
+    #[test]
+    fn w1_line_ends_of_every_kind() {
+        for text in [
+            "data: a\n\ndata: b\n\n",
+            "data: a\r\rdata: b\r\r",
+            "data: a\r\n\r\ndata: b\r\n\r\n",
+            "data: a\r\n\rdata: b\n\r\n",
+            "data:a\n\n\n: c\n\ndata:b",
+            "\r\n data: a\n\nid: 7\nretry: 5\nunknown: x\ndata: b\n",
+        ] {
+            assert_eq!(data(text), ["a", "b"], "{text:?}");
+            let bytewise = frames(text.as_bytes().chunks(1)).0;
+            assert_eq!(bytewise.iter().map(|f| &f.data).collect::<Vec<_>>(), ["a", "b"], "{text:?}");
+        }
+    }
+
+    /// Wires 1: data over several lines is one event, and whole values without a blank line between them are several.
+    #[test]
+    fn w1_several_data_lines() {
+        assert_eq!(data("data: {\"a\":\ndata: 1}\n\n"), ["{\"a\":\n1}"]);
+        assert_eq!(
+            data("data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n"),
+            ["{\"a\":1}", "{\"b\":2}", "[DONE]"]
+        );
+        assert_eq!(data("{\"a\":1}\n{\"b\":2}\n[DONE]\n"), ["{\"a\":1}", "{\"b\":2}", "[DONE]"]);
+        assert_eq!(data("data: one\ndata: two\n\n"), ["one\ntwo"]);
+    }
+
+    /// Wires 1: an event's name is kept, and llama.cpp's field `error` is one.
+    #[test]
+    fn w1_errors_have_a_name() {
+        let error = |data: &str| vec![Frame { name: "error".to_owned(), data: data.to_owned() }];
+        assert_eq!(frames([&b"event: error\ndata: {}\n\n"[..]]).0, error("{}"));
+        assert_eq!(frames([&b"event: error\n\n"[..]]).0, error(""));
+        assert_eq!(frames([&b"error: {\"code\":500}\n\n"[..]]).0, error("{\"code\":500}"));
+    }
+
+    #[test]
+    fn lines_that_are_no_events_are_kept_shortened() {
+        let mut decoder = Decoder::default();
+        let mut out = VecDeque::new();
+        decoder.push(b"upstream connect error\n", &mut out).unwrap();
+        decoder.push(&b"more\n".repeat(10_000), &mut out).unwrap();
+        assert!(out.is_empty() && decoder.stray().starts_with("upstream connect error more "));
+        assert!(decoder.stray().len() < 2 * MAX_STRAY);
     }
 
     const SAMPLE: &str =
@@ -172,38 +263,45 @@ mod tests {
         #[test]
         fn chunk_boundaries_do_not_matter(mut cuts in prop::collection::vec(0..SAMPLE.len(), 0..40)) {
             cuts.sort_unstable();
-            let mut chunks = Vec::new();
+            let mut pieces = Vec::new();
             let mut from = 0;
             for cut in cuts.into_iter().chain([SAMPLE.len()]) {
-                chunks.push(SAMPLE.as_bytes()[from..cut].to_vec());
+                pieces.push(&SAMPLE.as_bytes()[from..cut]);
                 from = cut;
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            prop_assert_eq!(runtime.block_on(data(chunks)), ["{\"a\":\"grün 🦀\"}", "one\ntwo", "[DONE]"]);
+            let data: Vec<_> = frames(pieces).0.into_iter().map(|frame| frame.data).collect();
+            prop_assert_eq!(data, ["{\"a\":\"grün 🦀\"}", "one\ntwo", "[DONE]"]);
         }
 
         #[test]
-        fn any_bytes_are_survived(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..16)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(data(chunks));
+        fn any_bytes_mean_the_same_in_any_pieces(
+            text in "[\\x{feff}\\r\\n:{} dateroID\\[\\]\u{80}]{0,80}",
+            size in 1_usize..9,
+        ) {
+            prop_assert_eq!(frames(text.as_bytes().chunks(size)), frames([text.as_bytes()]));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..512), size in 1_usize..64) {
+            prop_assert_eq!(frames(bytes.chunks(size)), frames([&bytes[..]]));
         }
     }
 
-    #[tokio::test]
-    async fn invalid_bytes_do_not_hold_back_what_follows() {
-        assert_eq!(
-            data(vec![b"data: a\xff\n\n".to_vec(), b"data: b\n\n".to_vec()]).await,
-            ["a\u{fffd}", "b"]
-        );
+    #[test]
+    fn invalid_bytes_do_not_hold_back_what_follows() {
+        let frames = frames([&b"data: a\xff\n\n"[..], b"data: b\n\n"]).0;
+        assert_eq!(frames.into_iter().map(|f| f.data).collect::<Vec<_>>(), ["a\u{fffd}", "b"]);
     }
 
-    #[tokio::test]
-    async fn a_line_and_an_event_have_a_limit_but_many_events_have_not() {
-        let line = data(vec![vec![b'x'; 64 * 1024]; 20]).await;
-        assert!(line[0].contains("one event is larger than"), "{line:?}");
-        let mut event = vec![b"data: y\n".repeat(8 * 1024); 20];
-        event.push(b"\n".to_vec());
-        assert!(data(event).await[0].contains("one event is larger than"));
-        assert_eq!(data(vec![b"data: z\n\n".repeat(8 * 1024); 20]).await.len(), 20 * 8 * 1024);
+    #[test]
+    fn a_line_and_an_event_have_a_limit_but_many_events_have_not() {
+        let too_large = Some(TooLarge("one event", MAX_EVENT));
+        let piece = vec![b'x'; 64 * 1024];
+        assert_eq!(frames(std::iter::repeat_n(&piece[..], 20)).1, too_large);
+        let piece = b"data: y\n".repeat(8 * 1024);
+        assert_eq!(frames(std::iter::repeat_n(&piece[..], 20)).1, too_large);
+        let piece = b"data: z\n\n".repeat(8 * 1024);
+        let (frames, limit) = frames(std::iter::repeat_n(&piece[..], 20));
+        assert_eq!((frames.len(), limit), (20 * 8 * 1024, None));
     }
 }

@@ -7,11 +7,12 @@ use hermes_protocol::config::{ProfileConfig, Secret};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::fake::{Fake, Step, answer, chunk, ending, error, status, stream_head};
+use super::fake::{Fake, Step, answer, broken_off, chunk, ending, error, status, stream_head};
 use super::*;
 use crate::engine::{Event, Message, Role};
 
 mod options;
+mod streams;
 
 const KEY: &str = "sk-canary-7f3a";
 
@@ -210,7 +211,7 @@ async fn a_server_error_an_empty_answer_and_garbage_are_tried_again() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_never_said_twice() {
-    let cut = vec![stream_head(), Step::Send(chunk("half an ans").into_bytes()), Step::Close];
+    let cut = broken_off(&chunk("half an ans"));
     let failing = [chunk("half"), "data: {\"error\":{\"message\":\"died\"}}\n\n".to_owned()].concat();
     for bad in [cut.clone(), vec![stream_head(), Step::Send(failing.into_bytes()), Step::Close]] {
         let fake = Fake::start([bad, answer(&["again"])]).await;
