@@ -111,7 +111,7 @@ impl Inbox {
                         THEN 'queued' ELSE 'waiting' END)
                      ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
                         session_key = excluded.session_key, payload = excluded.payload, received_at = excluded.received_at,
-                        state = excluded.state, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
+                        state = excluded.state, session_id = NULL, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
                         postponed = 0, postponed_at = NULL, due_at = NULL
                      WHERE hermes_inbox.state = 'failed'",
                 )?

@@ -9,6 +9,7 @@ mod canary;
 mod chaos;
 mod config;
 mod edge;
+mod failures;
 mod flag;
 mod fleet;
 mod flood;

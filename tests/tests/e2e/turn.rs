@@ -4,7 +4,7 @@ use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, wait};
 
-fn native(provider: &Provider) -> Home {
+pub(crate) fn native(provider: &Provider) -> Home {
     let home = Home::with_config(&format!(
         "{}{}",
         Home::config("true", "").replace("engine: echo, ", ""),
@@ -63,7 +63,7 @@ fn retries_follow_the_table() {
     assert_eq!(provider.calls().len(), 2);
     provider.script([Reply::error(401, "Invalid key")]);
     let response = gateway.chat("", home::DEFAULT_KEY, "x");
-    assert_eq!(response.status, 502, "no model text is not an answer");
+    assert_eq!(response.status, 424, "no model text is not an answer");
     assert!(response.text().contains("HTTP 401: Invalid key"), "{}", response.text());
     assert!(!response.text().contains("the-model-key"));
     assert_eq!(provider.calls().len(), 3, "401 is not retried");
@@ -139,7 +139,7 @@ fn c1_a_provider_that_fails_is_named_until_it_answers() {
         provider
             .script([Reply::error(status, "because the-model-key is odd"), Reply::error(status, "again")]);
         for _ in 0..2 {
-            assert_eq!(gateway.chat("", home::DEFAULT_KEY, "x").status, 502);
+            assert_eq!(gateway.chat("", home::DEFAULT_KEY, "x").status, 424);
         }
         let shown = wait::until("the failure in the status", || {
             Some(gateway.profile("default"))

@@ -8,11 +8,13 @@
 use rusqlite::{Connection, params};
 
 use super::life;
-use crate::session::epoch;
+use crate::session::{epoch, history};
 use crate::store::Owner;
 
 /// Points of an item that is given up.
 const LIMIT: i64 = 6;
+/// Why it is given up.
+const DEADLY: &str = "the worker died every time this was tried";
 /// Points of a death alone: three of them are the limit.
 const ALONE: i64 = 2;
 /// Points of a death as the only suspect in company.
@@ -32,9 +34,10 @@ pub(crate) struct Recovered {
 }
 
 /// An item that was claimed by a process when that died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Bereft {
     id: i64,
+    session: Option<String>,
     /// Points so far.
     points: i64,
     suspect: bool,
@@ -91,12 +94,17 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
     for key in &keys {
         let claimed = db
             .prepare_cached(
-                "SELECT id, attempts, suspect FROM hermes_inbox
+                "SELECT id, attempts, suspect, session_id FROM hermes_inbox
                  WHERE session_key = ?1 AND finished_at IS NULL AND state = 'claimed' AND owner_pid = ?2
                    AND owner_start = ?3",
             )?
             .query_map(params![key, pid, start], |row| {
-                Ok(Bereft { id: row.get(0)?, points: row.get(1)?, suspect: row.get(2)? })
+                Ok(Bereft {
+                    id: row.get(0)?,
+                    points: row.get(1)?,
+                    suspect: row.get(2)?,
+                    session: row.get(3)?,
+                })
             })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         items.extend(claimed);
@@ -107,13 +115,17 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
     }
     for item in items {
         if item.points >= LIMIT && !blameless {
+            if let Some(session) = &item.session {
+                history::close(db, session, DEADLY, epoch())?;
+                history::publish(db)?;
+            }
             recovered.given_up += db
                 .prepare_cached(
                     "UPDATE hermes_inbox SET state = 'failed', finished_at = ?2, owner_pid = NULL, owner_start = NULL,
-                        attempts = ?3, suspect = 1, error = 'the worker died every time this was tried'
+                        attempts = ?3, suspect = 1, error = ?4
                      WHERE id = ?1",
                 )?
-                .execute(params![item.id, epoch(), item.points])?;
+                .execute(params![item.id, epoch(), item.points, DEADLY])?;
         } else {
             recovered.suspected += usize::from(item.suspect);
             recovered.resumed += db
@@ -150,7 +162,7 @@ mod tests {
         points
             .iter()
             .zip(1..)
-            .map(|((points, suspect), id)| Bereft { id, points: *points, suspect: *suspect })
+            .map(|((points, suspect), id)| Bereft { id, session: None, points: *points, suspect: *suspect })
             .collect()
     }
 

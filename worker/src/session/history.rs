@@ -7,11 +7,15 @@
 //! A provider accepts calls of tools only together with all their results. So what is replayed ([`replay`]) has each exchange whole,
 //! once, or not at all, and none where the request itself has nothing to do with tools: rows of the predecessor's own tools are many
 //! and mean nothing to a model that has none.
+//!
+//! **Roles alternate.** A question that got no answer is [closed](close): its rows stay in the transcript, with the reason below
+//! them, and leave the prompt (`active = 0`, which 0.19.0 reads the same way). What a home of 0.19.0 holds in rows of one role
+//! is one message of the prompt, and what was sent again stands there once.
 
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engine::{Message, Role};
 
@@ -20,7 +24,17 @@ const JSON_PREFIX: &str = "\0json:";
 
 /// Where rows wait for [`publish`]; of this connection, in memory.
 const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
-    tool_name)";
+    tool_name, active)";
+
+/// What a question is closed with whose turn ended without a word: its process died, or was another program's.
+const CUT_OFF: &str = "the turn was cut off";
+
+/// The last answer of session `?1`, or 0: rows behind it are a question that nobody has answered. Calls of tools are an answer where
+/// the client's tools are called; those that 0.19.0 made to its own carry a `call_id`, and are a step of a turn.
+const ANSWERED: &str = "COALESCE((SELECT id FROM messages WHERE session_id = ?1 AND active = 1 AND role = 'assistant'
+    AND (content <> '' OR CASE WHEN json_valid(tool_calls) THEN json_extract(tool_calls, '$[0].id') IS NOT NULL
+                                    AND json_extract(tool_calls, '$[0].call_id') IS NULL END)
+    ORDER BY id DESC LIMIT 1), 0)";
 
 /// Prepares a connection for [`stage`].
 pub(crate) fn prepare(db: &Connection) -> rusqlite::Result<()> {
@@ -41,7 +55,7 @@ pub(crate) fn stage(
         Role::Tool => "tool",
     };
     let calls = (!message.tool_calls.is_empty()).then(|| Value::from(message.tool_calls.clone()).to_string());
-    db.prepare_cached("INSERT INTO temp.hermes_staged VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+    db.prepare_cached("INSERT INTO temp.hermes_staged VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)")?.execute(
         params![
             session,
             role,
@@ -64,7 +78,7 @@ pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
         .prepare_cached(
             "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name,
                                   active)
-             SELECT session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name, 1
+             SELECT session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name, active
              FROM temp.hermes_staged ORDER BY rowid",
         )?
         .execute([])?;
@@ -79,6 +93,49 @@ pub(crate) fn count(db: &Connection, session: &str, rows: usize) -> rusqlite::Re
     db.prepare_cached("UPDATE sessions SET message_count = message_count + ?2 WHERE id = ?1")?
         .execute(params![session, i64::try_from(rows).unwrap_or(i64::MAX)])?;
     Ok(())
+}
+
+/// Closes the question at the end of a session: everything since the last answer leaves the prompt, and the transcript says why
+/// there is none. Nothing happens where there is no such question. Its rows must have been [published](publish).
+pub(crate) fn close(db: &Connection, session: &str, why: &str, at: f64) -> rusqlite::Result<()> {
+    let closed = db
+        .prepare_cached(&format!(
+            "UPDATE messages SET active = 0
+             WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'assistant', 'tool') AND COALESCE(observed, 0) = 0
+               AND id > {ANSWERED}"
+        ))?
+        .execute([session])?;
+    if closed == 0 {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "INSERT INTO temp.hermes_staged(session_id, role, content, timestamp, finish_reason, active)
+         VALUES (?1, 'assistant', ?2, ?3, 'error', 0)",
+    )?
+    .execute(params![session, format!("[no answer: {why}]"), at])?;
+    count(db, session, 1)
+}
+
+/// [Closes](close) the question at the end of a session, unless somebody is at work on it. Call before a new turn begins there.
+pub(crate) fn close_left_open(db: &Connection, session: &str, now: f64) -> rusqlite::Result<()> {
+    let open: bool = db
+        .prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM messages WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'tool')
+                              AND COALESCE(observed, 0) = 0 AND id > {ANSWERED})"
+        ))?
+        .query_row([session], |row| row.get(0))?;
+    if open && !is_awaited(db, session)? {
+        close(db, session, CUT_OFF, now)?;
+    }
+    Ok(())
+}
+
+/// Whether an item of the inbox is still to be answered in this session.
+fn is_awaited(db: &Connection, session: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM hermes_inbox WHERE session_id = ?1 AND finished_at IS NULL)",
+    )?
+    .query_row([session], |row| row.get(0))
 }
 
 /// What was said so far, oldest first, as [`replay`] gives it.
@@ -105,6 +162,31 @@ pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<M
     rows.collect()
 }
 
+/// Adds what the same side said next. What it repeats is said once.
+fn join(before: &mut Value, next: Value) {
+    match (before, next) {
+        (Value::String(text), Value::String(more)) => {
+            if *text != more && !text.ends_with(&format!("\n\n{more}")) {
+                text.push_str("\n\n");
+                text.push_str(&more);
+            }
+        }
+        (before, next) if *before == next => {}
+        (before, next) => {
+            let parts = |content: Value| match content {
+                Value::Array(parts) => parts,
+                Value::String(text) => vec![json!({"type": "text", "text": text})],
+                other => vec![json!({"type": "text", "text": other.to_string()})],
+            };
+            let (mut all, more) = (parts(before.take()), parts(next));
+            if !all.ends_with(&more) {
+                all.extend(more);
+            }
+            *before = Value::Array(all);
+        }
+    }
+}
+
 /// Whether the first message of `input` calls tools and is the last thing that the assistant said in `session`.
 pub(crate) fn ends_with_calls(db: &Connection, session: &str, input: &[Message]) -> rusqlite::Result<bool> {
     let Some(first) = input.first().filter(|first| first.role == Role::Assistant) else { return Ok(false) };
@@ -121,7 +203,8 @@ pub(crate) fn ends_with_calls(db: &Connection, session: &str, input: &[Message])
 }
 
 /// The part of a history that a provider accepts: messages that say something, and, with `tools`, exchanges with tools that are
-/// whole. Of an exchange that is there twice, because a turn was repeated, the later one counts.
+/// whole. Of an exchange that is there twice, because a turn was repeated, the later one counts. What one side says in a row is one
+/// message.
 pub(crate) fn replay(history: Vec<Message>, tools: bool) -> Vec<Message> {
     let mut exchanges = Vec::new();
     let mut rest = history.into_iter().peekable();
@@ -156,8 +239,20 @@ pub(crate) fn replay(history: Vec<Message>, tools: bool) -> Vec<Message> {
             kept.push(message);
         }
     }
-    kept.reverse();
-    kept
+    let mut alternating: Vec<Message> = Vec::with_capacity(kept.len());
+    for next in kept.into_iter().rev() {
+        let joins = |last: &Message| {
+            last.role == next.role
+                && last.role != Role::Tool
+                && last.tool_calls.is_empty()
+                && next.tool_calls.is_empty()
+        };
+        match alternating.last_mut() {
+            Some(last) if joins(last) => join(&mut last.content, next.content),
+            _ => alternating.push(next),
+        }
+    }
+    alternating
 }
 
 fn says_nothing(content: &Value) -> bool {
@@ -260,5 +355,22 @@ mod tests {
             [json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}})]
         );
         assert_eq!(calls("nonsense"), [] as [Value; 0]);
+    }
+
+    /// Wires 5: what one side said in a row is one message, and what it repeated stands there once.
+    #[test]
+    fn w5_what_was_sent_again_is_said_once() {
+        let joined = |parts: &[Value]| {
+            let mut all = parts[0].clone();
+            parts[1..].iter().for_each(|next| join(&mut all, next.clone()));
+            all
+        };
+        assert_eq!(joined(&[json!("q"), json!("q"), json!("q")]), json!("q"));
+        assert_eq!(joined(&[json!("a"), json!("b"), json!("b")]), json!("a\n\nb"));
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
+        let text = |text: &str| json!({"type": "text", "text": text});
+        assert_eq!(joined(&[json!([image]), json!([image])]), json!([image]));
+        assert_eq!(joined(&[json!("look"), json!([image])]), json!([text("look"), image]));
+        assert_eq!(joined(&[json!([image]), json!("well?"), json!("well?")]), json!([image, text("well?")]));
     }
 }

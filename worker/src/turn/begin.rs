@@ -153,19 +153,24 @@ fn claim_one(
         None => None,
     };
     let (session_id, system, messages) = if let Some(mut resumed) = resumed {
-        // While this one waited, somebody else may have had a turn in the session.
+        // While this one waited, somebody else may have had a turn in the session, and closed what was open.
         if resumed.2.last().is_none_or(|last| last.role != Role::User) {
+            history::stage(db, &resumed.0, &user, None, now.epoch)?;
+            history::count(db, &resumed.0, 1)?;
             resumed.2.push(user);
         }
         resumed
     } else {
         let opened = session::open_for_key(db, ctx, &row.key, &event.source, now)?;
-        history::stage(db, &opened.id, &user, None, now.epoch)?;
-        let mut messages = if opened.is_new { Vec::new() } else { history::load(db, &opened.id, false)? };
+        let mut messages = Vec::new();
         if !opened.is_new {
+            history::close_left_open(db, &opened.id, now.epoch)?;
+            messages = history::load_all(db, &opened.id)?;
             history::count(db, &opened.id, 1)?;
         }
+        history::stage(db, &opened.id, &user, None, now.epoch)?;
         messages.push(user);
+        let messages = history::replay(messages, false);
         (opened.id, opened.system, messages)
     };
     take_lease(db, ctx.owner, &row.key, now.epoch)?;
@@ -261,6 +266,9 @@ pub(super) fn begin_direct(
             .system
         }
     };
+    if !is_new {
+        history::close_left_open(db, id, now.epoch)?;
+    }
     let calls_tools = turn.input.len() > 1 || turn.options.contains_key("tools");
     let mut messages = match &turn.session {
         DirectSession::Continue(_) => history::load_all(db, id)?,

@@ -51,13 +51,14 @@ pub(super) struct Finished {
     pub(super) ending: Ending,
 }
 
-/// Writes everything that follows from `turn`; its answer is staged.
+/// Writes everything that follows from `turn`; its answer, or why there is none, is staged.
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
     let now = Now::in_zone(&ctx.zone);
     let end_reason = turn.inbox.as_ref().and_then(|inbox| inbox.end_session.as_deref());
     match &turn.ending {
         Ending::Answered(outcome) => answered(db, ctx, turn, outcome, end_reason, &now)?,
-        Ending::Failed { calls, .. } => {
+        Ending::Failed { calls, error } => {
+            history::close(db, &turn.session_id, error, now.epoch)?;
             db.prepare_cached(
                 "UPDATE sessions SET api_call_count = api_call_count + ?2,
                     ended_at = CASE WHEN ?3 IS NULL THEN ended_at ELSE ?4 END, end_reason = COALESCE(?3, end_reason)
@@ -68,6 +69,10 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
         Ending::Postponed { calls, .. } => {
             db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
                 .execute(params![turn.session_id, calls])?;
+        }
+        // An item of the inbox goes on; whoever waited for a direct turn has gone.
+        Ending::Released if turn.inbox.is_none() => {
+            history::close(db, &turn.session_id, "interrupted", now.epoch)?;
         }
         Ending::Released => {}
     }

@@ -1,6 +1,7 @@
 //! Turns against a real database. Engines are scripted; "the process died" is a store handle dropped without a drain and a new
 //! one opened as another owner.
 
+mod closed;
 mod direct;
 mod inbox;
 mod postpone;
@@ -202,6 +203,15 @@ impl Home {
     pub(super) fn messages(&self) -> Vec<(String, String)> {
         let db = self.db();
         let mut select = db.prepare("SELECT role, content FROM messages ORDER BY id").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    /// Roles and contents of what the next prompt would hold, as any program reads them.
+    pub(super) fn active(&self) -> Vec<(String, String)> {
+        let db = self.db();
+        let mut select =
+            db.prepare("SELECT role, content FROM messages WHERE active = 1 ORDER BY id").unwrap();
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.map(Result::unwrap).collect()
     }

@@ -7,17 +7,17 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use hermes_protocol::config::Secret;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::content::{self, Conversation};
-use super::error::{ApiError, report};
+use super::error::{ApiError, mark, report};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_ID, SESSION_KEY};
 use super::{ApiServer, sse};
 use crate::engine::{Message, Options, Outcome, Role, Usage};
-use crate::platform::wire::{self, BodyError, first_chars, random64, read_body};
+use crate::platform::wire::{self, BodyError, random64, read_body};
 use crate::turn::{DirectSession, DirectTurn, RunningTurn, TurnError};
 
 /// Largest request body.
@@ -26,8 +26,6 @@ const MAX_BODY: u64 = 10_000_000;
 const MAX_KEY: usize = 256;
 /// Longest model name that is echoed, in characters.
 const MAX_MODEL: usize = 256;
-/// Longest `X-Hermes-Error`, in characters.
-const MAX_ERROR_HEADER: usize = 200;
 
 pub(super) async fn completions(State(api): State<ApiServer>, request: Request) -> Response {
     match answer(&api, request).await {
@@ -48,7 +46,7 @@ async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError>
     drop(body);
     if stream {
         let running = api.start(run.turn).await?;
-        return Ok(sse::respond(running, run.head, api.0.config.max_concurrent_runs));
+        return sse::respond(running, run.head, api.0.config.max_concurrent_runs).await;
     }
     let Some((key, fingerprint)) = idempotency else {
         return Ok(complete(api, run).await?.respond());
@@ -289,20 +287,6 @@ fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value
         body["hermes"] = hermes;
     }
     Answer { status: StatusCode::OK, headers, body: Bytes::from(wire::spaced(&body)) }
-}
-
-/// Says in headers what `hermes` says in the body.
-fn mark(headers: &mut HeaderMap, hermes: &Value) {
-    let mut set = |name, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    set("x-hermes-completed", "false");
-    set("x-hermes-partial", if hermes["partial"] == true { "true" } else { "false" });
-    let error: String =
-        hermes["error"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-    set("x-hermes-error", first_chars(&error, MAX_ERROR_HEADER));
 }
 
 /// A response whose body is in memory already.

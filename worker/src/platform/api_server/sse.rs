@@ -2,6 +2,9 @@
 //!
 //! Pieces that are ready together leave together. Silence is broken by a comment every [`KEEPALIVE`]. Dropping the body, which
 //! is what a client does that goes away, interrupts the turn.
+//!
+//! The head waits for the first piece, [`HEAD`] at most: a turn that fails before is answered like any other failure, with a
+//! status and headers that clients act upon. In a stream they have neither.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -15,22 +18,52 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::chat::{End, Head, usage};
-use super::error::report;
+use super::error::{ApiError, report};
 use crate::engine::Event;
 use crate::turn::{RunningTurn, TurnError};
 
 /// Longest silence.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Longest time that the head waits.
+const HEAD: Duration = Duration::from_secs(2);
 /// Bytes after which pieces are sent although more are ready.
 const BATCH: usize = 16 * 1024;
 /// The last event.
 const DONE: &str = "data: [DONE]\n\n";
 
 /// Streams a running turn. `cap` is the limit on runs, for error texts.
-pub(super) fn respond(running: RunningTurn, head: Head, cap: u32) -> Response {
+pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> Result<Response, ApiError> {
+    let mut first = None;
+    let mut end = None;
+    let waiting = async {
+        loop {
+            match running.events.recv().await {
+                Some(Event::Delta(text)) if !text.is_empty() => break first = Some(text),
+                Some(_) => {}
+                None => {
+                    let result = (&mut running.outcome).await.unwrap_or(Err(TurnError::Panicked));
+                    break end = Some(End::new(result, cap));
+                }
+            }
+        }
+    };
+    // Too late for a status, not for an answer.
+    let _late = tokio::time::timeout(HEAD, waiting).await;
+    if let Some(End::Failed(error)) = end {
+        return Err(error);
+    }
     let chunks = Chunks::new(&head);
     let headers = head.headers.clone();
-    let state = Stream { running: Some(running), chunks, cap, sent_text: false, opened: false, _head: head };
+    let state = Stream {
+        running: Some(running),
+        chunks,
+        cap,
+        first,
+        end,
+        sent_text: false,
+        opened: false,
+        _head: head,
+    };
     let body = stream::unfold(state, |mut state| async move {
         let frame = state.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), state))
@@ -41,7 +74,7 @@ pub(super) fn respond(running: RunningTurn, head: Head, cap: u32) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Ok(response)
 }
 
 struct Stream {
@@ -49,6 +82,9 @@ struct Stream {
     running: Option<RunningTurn>,
     chunks: Chunks,
     cap: u32,
+    /// Came before the head was sent.
+    first: Option<String>,
+    end: Option<End>,
     sent_text: bool,
     opened: bool,
     /// Counts the run.
@@ -64,6 +100,16 @@ impl Stream {
             return Some(self.chunks.role());
         }
         let mut frame = String::new();
+        if let Some(text) = self.first.take() {
+            self.sent_text = true;
+            self.chunks.content(&mut frame, &text);
+            return Some(frame);
+        }
+        if let Some(end) = self.end.take() {
+            self.running = None;
+            self.finish(&mut frame, end);
+            return Some(frame);
+        }
         loop {
             let Ok(event) = tokio::time::timeout(KEEPALIVE, running.events.recv()).await else {
                 return Some(": keepalive\n\n".to_owned());

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-fn direct(session: DirectSession, input: &str) -> DirectTurn {
+pub(super) fn direct(session: DirectSession, input: &str) -> DirectTurn {
     DirectTurn {
         session,
         system: None,
@@ -13,7 +13,7 @@ fn direct(session: DirectSession, input: &str) -> DirectTurn {
     }
 }
 
-async fn answer(mut running: RunningTurn) -> Result<Outcome, TurnError> {
+pub(super) async fn answer(mut running: RunningTurn) -> Result<Outcome, TurnError> {
     while running.events.recv().await.is_some() {}
     running.outcome.await.unwrap()
 }
@@ -105,7 +105,8 @@ async fn dropping_a_running_turn_interrupts_it() {
     assert_eq!(process.turns.active(), 1);
     drop(running);
     home.wait("NOT EXISTS (SELECT 1 FROM hermes_lease)").await;
-    assert_eq!(home.messages(), [pair("user", "one")]);
+    assert_eq!(home.messages(), [pair("user", "one"), pair("assistant", "[no answer: interrupted]")]);
+    assert_eq!(home.active(), []);
     process.stop().await;
 }
 
@@ -116,7 +117,7 @@ async fn an_engines_failure_reaches_the_client() {
     let running = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "one")).await.unwrap();
     let error = answer(running).await.unwrap_err();
     assert!(matches!(error, TurnError::Engine(EngineError::Provider { status: Some(400), .. })), "{error:?}");
-    assert_eq!(home.messages(), [pair("user", "one")]);
+    assert_eq!(home.messages(), [pair("user", "one"), pair("assistant", "[no answer: Invalid request]")]);
     process.turns.set_quiesced(true);
     let refused = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "two")).await;
     assert!(matches!(refused, Err(TurnError::Draining)), "{refused:?}");
@@ -159,8 +160,8 @@ async fn a_session_goes_on_through_calls_of_tools() {
     let roles = |at: usize| prompts[at].messages.iter().map(|m| m.role).collect::<Vec<_>>();
     assert_eq!(roles(1), [Role::User, Role::Assistant, Role::Tool]);
     assert_eq!((&prompts[1].messages[1].tool_calls[0], &prompts[1].messages[2]), (&tool_call("c1"), &result));
-    // Where the request has nothing to do with tools, only what was said is sent.
-    assert_eq!(roles(2), [Role::User, Role::Assistant, Role::Assistant, Role::User]);
+    // Where the request has nothing to do with tools, only what was said is sent, and roles alternate.
+    assert_eq!(roles(2), [Role::User, Role::Assistant, Role::User]);
     let stored: Vec<String> = home.messages().into_iter().map(|(role, _)| role).collect();
     assert_eq!(stored, ["user", "assistant", "tool", "assistant", "user", "assistant"]);
     assert_eq!(home.count("sessions WHERE message_count = 6 AND tool_call_count = 1"), 1);

@@ -111,7 +111,8 @@ async fn a_session_known_to_0_19_0_continues() {
     home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'done')").await;
     let prompt = &engine.prompts()[0];
     assert_eq!((prompt.session_id.as_str(), prompt.system.as_str()), ("old", "their prompt\nModel: m"));
-    assert_eq!(texts(&prompt.messages), [(Role::User, "before"), (Role::User, "after")]);
+    // What was left open there got no answer, and is not asked again.
+    assert_eq!(texts(&prompt.messages), [(Role::User, "after")]);
     process.stop().await;
 }
 
@@ -125,10 +126,14 @@ async fn a_failed_turn_is_kept_with_its_reason_and_has_no_answer() {
     accept(&process, one_shot).await;
     home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed' AND error = 'Invalid request')")
         .await;
-    assert_eq!(home.messages(), [pair("user", "question")]);
+    assert_eq!(
+        home.messages(),
+        [pair("user", "question"), pair("assistant", "[no answer: Invalid request]")]
+    );
+    assert_eq!(home.active(), []);
     assert_eq!(
         home.count(
-            "sessions WHERE message_count = 1 AND api_call_count = 2 AND end_reason = 'webhook_complete'"
+            "sessions WHERE message_count = 2 AND api_call_count = 2 AND end_reason = 'webhook_complete'"
         ),
         1
     );
