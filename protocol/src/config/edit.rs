@@ -5,7 +5,7 @@
 //! The text is parsed into [`layout`]: every node with the bytes it occupies. An edit is one splice: a value's bytes are
 //! replaced, or an entry's are inserted or removed. What the splice did is then proved, not assumed: the new text is read again,
 //! and unless its tree is exactly the old tree with the one value changed, the edit is refused and nothing was written. So an
-//! anchor with other users, a merge key, or a construct this module does not know can cost an edit, never data.
+//! anchor with other users or an alias can cost the edit of that very value, never another one, and never data.
 //!
 //! Why not a ready-made editor: the two maintained ones rewrite what they do not model (quoting of neighbours, indentless
 //! sequences) or bring a C parser of their own, whose idea of YAML would differ from the reader's. The parser is the reader's.
@@ -14,9 +14,11 @@ mod layout;
 mod render;
 mod tree;
 
+use std::collections::BTreeMap;
+
 pub use render::{Value, block};
 
-use layout::{Kind, Layout, Node};
+use layout::{Item, Kind, Layout, Node};
 use tree::Tree;
 
 use super::path::index;
@@ -118,7 +120,7 @@ fn entangled(path: &[&str]) -> EditError {
 fn prove(new: &str, intended: &Tree, path: &[&str]) -> Result<(), EditError> {
     let now = read(new).map_err(|_| entangled(path))?;
     // A text without anything left in it is as good as an empty mapping.
-    let same = now.unwrap_or(Tree::Map(Vec::new())) == *intended;
+    let same = now.unwrap_or(Tree::Map(BTreeMap::new())) == *intended;
     if same { Ok(()) } else { Err(entangled(path)) }
 }
 
@@ -126,8 +128,10 @@ fn splice(text: &str, from: usize, to: usize, with: &str) -> String {
     [&text[..from], with, &text[to..]].concat()
 }
 
-fn newline(text: &str) -> &'static str {
-    if text.contains("\r\n") { "\r\n" } else { "\n" }
+/// The line end that lines around byte `at` have: the one before it, else the first of the text.
+fn newline(text: &str, at: usize) -> &'static str {
+    let end = text[..at].rfind('\n').or_else(|| text.find('\n'));
+    if end.is_some_and(|end| text[..end].ends_with('\r')) { "\r\n" } else { "\n" }
 }
 
 /// Where the line that holds byte `at` ends, its line end excluded.
@@ -152,7 +156,7 @@ fn splice_set(
     value: &Value,
     replaced: &mut Option<String>,
 ) -> Result<String, EditError> {
-    let Some(root) = &layout.root else { return Ok(append_entry(text, path, value)) };
+    let Some(root) = &layout.root else { return Ok(first_entry(text, layout.end, path, value)) };
     let mut node = root;
     // The colon of the entry that `node` is the value of.
     let mut colon = None;
@@ -171,9 +175,9 @@ fn splice_set(
             Kind::Seq { items, .. } => {
                 let item = index(segment).and_then(|n| items.get(n));
                 let item = item.ok_or_else(|| EditError::NoSuchItem { path: here() })?;
-                (node, colon) = (item, None);
+                (node, colon) = (&item.value, None);
             }
-            Kind::Alias => return Err(entangled(path)),
+            Kind::Alias | Kind::Pair => return Err(entangled(path)),
             Kind::Scalar { .. } => {
                 if !node.is_null(text) {
                     *replaced = Some(path[..depth].join("."));
@@ -190,21 +194,25 @@ fn splice_set(
     Ok(put(text, node, colon, &new))
 }
 
-/// Replaces a value; a collection and an absent one too.
+/// Replaces a value; a collection and an absent one too. A tag before it spoke of the old value and goes along.
 fn put(text: &str, node: &Node, colon: Option<usize>, new: &str) -> String {
+    // A block that keeps the line ends behind it takes them along.
+    let end = if text[..node.end].ends_with('\n') { newline(text, node.end) } else { "" };
+    if let Some(tag) = node.tag {
+        return splice(text, tag, node.end, &format!("{new}{end}"));
+    }
     // `key:` or `-` with nothing behind it.
     if matches!(node.kind, Kind::Scalar { .. }) && node.start == node.end {
-        let at = colon.unwrap_or(node.start);
-        return splice(text, at, at, &format!(" {new}"));
+        return splice(text, node.start, node.start, &format!(" {new}"));
     }
-    // A block that keeps the line ends behind it takes them along.
-    let end = if text[..node.end].ends_with('\n') { newline(text) } else { "" };
     match (colon, &node.kind) {
-        // A block below its key moves up beside it.
+        // A block below its key moves up beside it; what stands behind the key stays there.
         (Some(colon), Kind::Map { flow: false, .. } | Kind::Seq { flow: false, .. })
-            if node.start > colon =>
+            if line_end(text, colon) < node.start =>
         {
-            splice(text, colon, node.end, &format!(" {new}{end}"))
+            let beside = &text[colon..line_end(text, colon)];
+            let rest = if beside.trim_start().starts_with('#') { beside } else { "" };
+            splice(text, colon, node.end, &format!(" {new}{rest}{end}"))
         }
         _ => splice(text, node.start, node.end, &format!("{new}{end}")),
     }
@@ -233,10 +241,10 @@ fn entry_flow(path: &[&str], value: &Value) -> String {
 }
 
 /// Into a text without any value.
-fn append_entry(text: &str, path: &[&str], value: &Value) -> String {
-    let newline = newline(text);
-    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { newline };
-    format!("{text}{gap}{}", entry_lines(path, value, 0, newline))
+fn first_entry(text: &str, at: usize, path: &[&str], value: &Value) -> String {
+    let newline = newline(text, at);
+    let gap = if at == 0 || text[..at].ends_with('\n') { "" } else { newline };
+    splice(text, at, at, &format!("{gap}{}", entry_lines(path, value, 0, newline)))
 }
 
 /// A new entry of an existing mapping, behind its last one.
@@ -252,20 +260,20 @@ fn insert(
         let new = entry_flow(path, value);
         let close = map.end - 1;
         let Some(last) = entries.last() else { return splice(text, close, close, &new) };
-        let behind = &text[last.value.end.max(last.colon)..close];
-        let at = last.value.end.max(last.colon);
+        let at = last.end();
+        let behind = &text[at..close];
         let comma =
             if behind.trim_start().starts_with(',') { at + behind.find(',').unwrap_or(0) + 1 } else { at };
         let new = if comma > at { format!(" {new}") } else { format!(", {new}") };
         return splice(text, comma, comma, &new);
     }
     let column = entries.first().map_or(0, |e| e.column);
-    below(text, map.end.max(entries.last().map_or(0, |e| e.colon)), path, value, column)
+    below(text, map.end, path, value, column)
 }
 
 /// New lines behind the line that holds byte `at`.
 fn below(text: &str, at: usize, path: &[&str], value: &Value, column: usize) -> String {
-    let newline = newline(text);
+    let newline = newline(text, at);
     // A block scalar's end is the end of its line already.
     let at = if at > 0 && text[..at].ends_with('\n') { at } else { next_line(text, at) };
     let gap = if at == 0 || text[..at].ends_with('\n') { "" } else { newline };
@@ -319,19 +327,19 @@ fn splice_unset(text: &str, layout: &Layout, path: &[&str]) -> Option<String> {
                     return Some(put(text, node, colon, "[]"));
                 }
                 removed = (depth + 1 == path.len()).then_some((node, at));
-                (node, colon) = (&items[at], None);
+                (node, colon) = (&items[at].value, None);
             }
-            Kind::Alias | Kind::Scalar { .. } => return None,
+            Kind::Alias | Kind::Pair | Kind::Scalar { .. } => return None,
         }
     }
     let (holder, at) = removed?;
     Some(match &holder.kind {
         Kind::Map { flow: true, entries } => {
-            let spans: Vec<_> = entries.iter().map(|e| (e.start, e.value.end.max(e.colon))).collect();
+            let spans: Vec<_> = entries.iter().map(|e| (e.start, e.end())).collect();
             remove_flow(text, &spans, at)
         }
         Kind::Seq { flow: true, items } => {
-            let spans: Vec<_> = items.iter().map(|n| (n.start, n.end)).collect();
+            let spans: Vec<_> = items.iter().map(|item| (item.start, item.value.end)).collect();
             remove_flow(text, &spans, at)
         }
         Kind::Map { flow: false, entries } => {
@@ -339,33 +347,14 @@ fn splice_unset(text: &str, layout: &Layout, path: &[&str]) -> Option<String> {
             if in_list && entries.len() == 1 {
                 return Some(put(text, holder, None, "{}"));
             }
-            let end = entry.value.end.max(entry.colon);
-            remove_block(text, entry.start, end, entries.get(at + 1).map(|e| e.start))
+            remove_block(text, entry.start, entry.end(), entries.get(at + 1).map(|e| e.start))
         }
         Kind::Seq { flow: false, items } => {
-            let dash = dash_before(text, items[at].start)?;
-            remove_block(
-                text,
-                dash,
-                items[at].end,
-                items.get(at + 1).and_then(|next| dash_before(text, next.start)),
-            )
+            let Item { start, value } = &items[at];
+            remove_block(text, *start, value.end.max(start + 1), items.get(at + 1).map(|next| next.start))
         }
-        Kind::Alias | Kind::Scalar { .. } => return None,
+        Kind::Alias | Kind::Pair | Kind::Scalar { .. } => return None,
     })
-}
-
-/// The dash of a list's item; comments may stand between the two.
-fn dash_before(text: &str, item: usize) -> Option<usize> {
-    let mut end = item;
-    loop {
-        let line = line_start(text, end);
-        let code = text[line..end].split('#').next().unwrap_or_default();
-        if let Some(dash) = code.rfind('-') {
-            return Some(line + dash);
-        }
-        end = line.checked_sub(1)?;
-    }
 }
 
 /// Out of `{}` or `[]`, with one comma.
@@ -396,12 +385,20 @@ fn remove_block(text: &str, start: usize, end: usize, next: Option<usize>) -> St
         }
         return rest;
     }
+    let line_end = line_end(text, end);
     match next {
+        // Comments between the two belong to the next one; it then begins below the dash.
+        Some(next) if line_end < next && !text[line_end..next].trim().is_empty() => {
+            splice(text, text[..start].trim_end().len(), line_end, "")
+        }
         Some(next) => splice(text, start, next, ""),
-        _ => splice(text, start, line_end(text, end), "{}"),
+        _ => splice(text, start, line_end, "{}"),
     }
 }
 
+#[cfg(test)]
+#[path = "edit/corpus.rs"]
+mod corpus;
 #[cfg(test)]
 #[path = "edit/stress.rs"]
 mod stress;

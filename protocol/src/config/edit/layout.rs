@@ -1,4 +1,10 @@
 //! Where in the text every node stands, in bytes.
+//!
+//! What a node is, the parser says: every event with its place. Between two nodes stand only white space, comments and the
+//! indicators that the events call for (`-`, `?`, `:`, `,`, brackets, anchors, tags), so those are read forward from the end of
+//! the last node, never looked for backwards: what looks like one of them in a comment or at the end of a value is not asked.
+
+use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -6,14 +12,19 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) root: Option<Node>,
+    /// Where a first entry would stand: before `...`, else at the end.
+    pub(super) end: usize,
 }
 
 /// A node and its bytes. A block collection ends where its last value does.
 #[derive(Debug)]
 pub(super) struct Node {
+    /// Its first byte, anchor and tag left out; of a block scalar the indicator.
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) kind: Kind,
+    /// The first byte of a tag before it, which says what kind of value this is.
+    pub(super) tag: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -26,24 +37,34 @@ pub(super) enum Kind {
     },
     Seq {
         flow: bool,
-        items: Vec<Node>,
+        items: Vec<Item>,
     },
     Map {
         flow: bool,
         entries: Vec<Entry>,
     },
     Alias,
+    /// `[a: b]`: a mapping without a place for a second entry.
+    Pair,
 }
 
-/// One explicit entry of a mapping.
+/// One item of a sequence.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// Its dash, or its first byte within `[]`.
+    pub(super) start: usize,
+    pub(super) value: Node,
+}
+
+/// One entry of a mapping, as it is written; what `<<` brings in is none.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
-    /// First byte of the key.
+    /// First byte: of the key, of an anchor or tag before it, or of a `?`.
     pub(super) start: usize,
-    /// The byte behind the entry's colon.
+    /// The byte behind the entry's colon; behind the key where there is none.
     pub(super) colon: usize,
-    /// Column of the key, in characters.
+    /// Column of the first byte, in characters.
     pub(super) column: usize,
     pub(super) value: Node,
 }
@@ -56,40 +77,51 @@ impl Node {
     }
 }
 
+impl Entry {
+    /// Behind the whole entry.
+    pub(super) fn end(&self) -> usize {
+        self.value.end.max(self.colon)
+    }
+}
+
 struct Reader<'t> {
     text: &'t str,
     /// Byte of each character, where the two differ.
     bytes: Option<Vec<usize>>,
     events: std::vec::IntoIter<(Event<'t>, Span)>,
+    /// Behind what was read last.
+    at: usize,
+    /// The texts of anchored scalars: an alias may be a key.
+    anchors: HashMap<usize, String>,
 }
 
 impl Layout {
-    /// `None`: the text has a form that this module does not edit.
+    /// `None`: the text has a form that this module does not know.
     pub(super) fn read(text: &str) -> Option<Self> {
         let bytes = (!text.is_ascii())
             .then(|| text.char_indices().map(|(at, _)| at).chain([text.len()]).collect::<Vec<_>>());
+        let mut reader =
+            Reader { text, bytes, events: Vec::new().into_iter(), at: 0, anchors: HashMap::new() };
+        let (mut events, mut end) = (Vec::new(), text.len());
         let mut parser = Parser::new_from_str(text);
-        let mut events = Vec::new();
         while let Some(event) = parser.next_event() {
             let (event, span) = event.ok()?;
-            let structural = matches!(
-                event,
-                Event::Nothing
-                    | Event::StreamStart
-                    | Event::StreamEnd
-                    | Event::DocumentStart(_)
-                    | Event::DocumentEnd
-            );
-            if !structural {
-                events.push((event, span));
+            let (from, to) = reader.span(span);
+            match event {
+                Event::Nothing | Event::StreamStart | Event::StreamEnd => {}
+                // Behind directives and `---`.
+                Event::DocumentStart(explicit) => reader.at = if explicit { to } else { 0 },
+                Event::DocumentEnd if from < to => end = from,
+                Event::DocumentEnd => {}
+                event => events.push((event, span)),
             }
         }
-        let mut reader = Reader { text, bytes, events: events.into_iter() };
+        reader.events = events.into_iter();
         let root = match reader.events.next() {
             Some((event, span)) => Some(reader.node(&event, span, false)?),
             None => None,
         };
-        Some(Self { root: root.filter(|root| !root.is_null(text) || root.start < root.end) })
+        Some(Self { root: root.filter(|root| !root.is_null(text) || root.start < root.end), end })
     }
 }
 
@@ -105,123 +137,173 @@ impl<'t> Reader<'t> {
         (self.byte(span.start.index()), self.byte(span.end.index()))
     }
 
-    fn node(&mut self, event: &Event<'t>, span: Span, flow: bool) -> Option<Node> {
-        let (start, end) = self.span(span);
-        match event {
-            Event::Alias(_) => Some(Node { start, end, kind: Kind::Alias }),
-            // Nothing at all; the parser's place is that of whatever follows.
-            Event::Scalar(text, ScalarStyle::Plain, _, _) if text.is_empty() => {
-                Some(Node { start, end: start, kind: Kind::Scalar { quote: None, flow } })
-            }
-            Event::Scalar(_, style, _, _) => Some(self.scalar(start, end, *style, flow)),
-            Event::SequenceStart(..) => {
-                let flow = self.text[start..end].ends_with('[');
-                let mut items = Vec::new();
-                loop {
-                    let (event, span) = self.events.next()?;
-                    if matches!(event, Event::SequenceEnd) {
-                        let end = self.end_of(flow, items.last().map(|n: &Node| n.end), start)?;
-                        return Some(Node { start, end, kind: Kind::Seq { flow, items } });
-                    }
-                    let mut item = self.node(&event, span, flow)?;
-                    if !flow && item.start == item.end {
-                        // The parser's place is the end of the line.
-                        let line = self.text[..item.start].rfind('\n').map_or(0, |n| n + 1);
-                        let before = self.text[line..item.start].split('#').next().unwrap_or_default();
-                        let dash = line + before.rfind('-')? + 1;
-                        (item.start, item.end) = (dash, dash);
-                    }
-                    items.push(item);
-                }
-            }
-            Event::MappingStart(..) => {
-                let flow = self.text[start..end].ends_with('{');
-                let mut entries: Vec<Entry> = Vec::new();
-                loop {
-                    let (event, span) = self.events.next()?;
-                    if matches!(event, Event::MappingEnd) {
-                        let last = entries.last().map(|e| e.value.end.max(e.colon));
-                        let end = self.end_of(flow, last, start)?;
-                        let start = entries.first().map_or(start, |e| if flow { start } else { e.start });
-                        return Some(Node { start, end, kind: Kind::Map { flow, entries } });
-                    }
-                    entries.push(self.entry(event, span, flow)?);
-                }
-            }
-            _ => None,
+    /// The first byte at or behind `at` that is neither white space nor within a comment, nor one of `also`.
+    fn skip(&self, mut at: usize, also: &[char]) -> usize {
+        while let Some(c) = self.text[at..].chars().next() {
+            at += match c {
+                '#' => self.text[at..].find(['\n', '\r']).unwrap_or(self.text.len() - at),
+                c if c.is_whitespace() || c == '\u{feff}' || also.contains(&c) => c.len_utf8(),
+                _ => break,
+            };
         }
+        at
     }
 
-    fn entry(&mut self, event: Event<'t>, span: Span, flow: bool) -> Option<Entry> {
-        let Event::Scalar(key, ..) = event else { return None };
-        let (start, key_end) = self.span(span);
-        if self.text[..start].trim_end().ends_with('?') {
+    /// Takes an indicator, which must be the next thing but for white space and comments.
+    fn take(&mut self, indicator: char, also: &[char]) -> Option<usize> {
+        let at = self.skip(self.at, also);
+        if !self.text[at..].starts_with(indicator) {
             return None;
         }
-        // Only white space may stand between a simple key and its colon; in `{a, b}` there is none.
-        let behind = self.text[key_end..].trim_start();
-        let colon = match behind.starts_with(':') {
-            true => self.text.len() - behind.len() + 1,
-            false if flow && behind.starts_with([',', '}']) => key_end,
-            false => return None,
-        };
-        let (event, span_of_value) = self.events.next()?;
-        let mut value = self.node(&event, span_of_value, flow)?;
-        if matches!(value.kind, Kind::Scalar { quote: None, .. }) {
-            // A block's indicator stands behind the colon, its text below.
-            let behind = self.text[colon..].trim_start_matches([' ', '\t']);
-            if behind.starts_with(['|', '>']) {
-                value.start = self.text.len() - behind.len();
-            }
-        }
-        if value.start < colon || (value.is_null(self.text) && value.start == value.end) {
-            (value.start, value.end) = (colon, colon);
-        }
-        Some(Entry { key: key.into_owned(), start, colon, column: span.start.col(), value })
+        self.at = at + indicator.len_utf8();
+        Some(at)
     }
 
-    fn scalar(&self, start: usize, end: usize, style: ScalarStyle, flow: bool) -> Node {
+    /// An anchor or a tag, up to its end.
+    fn property(&self, at: usize) -> usize {
+        let rest = &self.text[at..];
+        let len = match rest.strip_prefix("!<") {
+            Some(verbatim) => verbatim.find('>').map(|n| n + 3),
+            None => rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}')),
+        };
+        at + len.unwrap_or(rest.len())
+    }
+
+    /// The node of an event, whose place is behind `self.at`.
+    fn node(&mut self, event: &Event<'t>, span: Span, flow: bool) -> Option<Node> {
+        let (anchor, tagged) = match event {
+            Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
+            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
+            Event::Alias(_) => (0, false),
+            _ => return None,
+        };
+        let mut tag = None;
+        for _ in 0..usize::from(anchor > 0) + usize::from(tagged) {
+            let at = self.skip(self.at, &[]);
+            if self.text[at..].starts_with('!') {
+                tag = Some(at);
+            }
+            self.at = self.property(at);
+        }
+        if let Event::Scalar(text, ..) = event
+            && anchor > 0
+        {
+            self.anchors.insert(anchor, text.to_string());
+        }
+        let node = match event {
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() => {
+                Node { start: self.at, end: self.at, kind: Kind::Scalar { quote: None, flow }, tag }
+            }
+            Event::Alias(_) => {
+                let start = self.skip(self.at, &[]);
+                Node { start, end: self.span(span).1, kind: Kind::Alias, tag }
+            }
+            Event::Scalar(_, style, ..) => Node { tag, ..self.scalar(self.span(span).1, *style, flow) },
+            Event::SequenceStart(..) => Node { tag, ..self.seq(flow)? },
+            _ => Node { tag, ..self.map(flow)? },
+        };
+        self.at = node.end.max(self.at);
+        Some(node)
+    }
+
+    fn seq(&mut self, within: bool) -> Option<Node> {
+        let start = self.skip(self.at, &[]);
+        let flow = self.text[start..].starts_with('[');
+        if flow {
+            self.at = start + 1;
+        }
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.events.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                if flow {
+                    self.take(']', &[','])?;
+                }
+                return Some(Node { start, end: self.at, kind: Kind::Seq { flow, items }, tag: None });
+            }
+            let start = if flow {
+                self.at = self.skip(self.at, &[',']);
+                self.at
+            } else {
+                self.take('-', &[])?
+            };
+            let value = self.node(&event, span, flow || within)?;
+            items.push(Item { start, value });
+        }
+    }
+
+    fn map(&mut self, within: bool) -> Option<Node> {
+        let start = self.skip(self.at, &[]);
+        let flow = self.text[start..].starts_with('{');
+        if flow {
+            self.at = start + 1;
+        }
+        let mut entries = Vec::new();
+        loop {
+            let (event, span) = self.events.next()?;
+            if matches!(event, Event::MappingEnd) {
+                if flow {
+                    self.take('}', &[','])?;
+                }
+                let kind = if within && !flow { Kind::Pair } else { Kind::Map { flow, entries } };
+                return Some(Node { start, end: self.at, kind, tag: None });
+            }
+            entries.push(self.entry(&event, span, flow || within)?);
+        }
+    }
+
+    fn entry(&mut self, event: &Event<'t>, span: Span, flow: bool) -> Option<Entry> {
+        let start = self.skip(self.at, if flow { &[','] } else { &[] });
+        self.at = start;
+        let behind = &self.text[start..];
+        if behind
+            .strip_prefix('?')
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        {
+            self.at += 1;
+        }
+        let key = match event {
+            Event::Scalar(text, ..) => text.to_string(),
+            Event::Alias(anchor) => self.anchors.get(anchor)?.clone(),
+            _ => return None,
+        };
+        self.node(event, span, flow)?;
+        // In `{a, b}`, and behind a `? key` alone, there is no colon.
+        let _ = self.take(':', &[]);
+        let colon = self.at;
+        let line = self.text[..start].rfind(['\n', '\r']).map_or(0, |n| n + 1);
+        let column = self.text[line..start].chars().count();
+        let (event, span) = self.events.next()?;
+        let value = self.node(&event, span, flow)?;
+        Some(Entry { key, start, colon, column, value })
+    }
+
+    /// A scalar that is not empty; `end` is the parser's idea of where it ends.
+    fn scalar(&self, end: usize, style: ScalarStyle, flow: bool) -> Node {
+        let start = self.skip(self.at, &[]);
+        let end = end.max(start);
         let quote = match style {
             ScalarStyle::SingleQuoted => Some('\''),
             ScalarStyle::DoubleQuoted => Some('"'),
             _ => None,
         };
-        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-        let indicator = if block { self.text[..start].rfind(['|', '>']) } else { None };
-        let start = indicator.unwrap_or(start);
         let text = &self.text[start..end];
-        // The parser's place may be behind a comment; the quotes say where the text ends.
-        let quoted = quote.and_then(|quote| closing(text, quote));
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         // `|+` and `>+` keep the empty lines behind them.
-        let keeps = block
-            && text.lines().next().is_some_and(|header| header.split('#').next().unwrap_or("").contains('+'));
-        let end = match quoted {
+        let header = text.lines().next().and_then(|line| line.split('#').next()).unwrap_or("");
+        // The parser's place may be behind a comment; the quotes say where the text ends.
+        let end = match quote.and_then(|quote| closing(&self.text[start..], quote)) {
             Some(len) => start + len,
             // Not the indentation of what follows.
-            None if keeps => start + text.trim_end_matches([' ', '\t']).len(),
+            None if block && header.contains('+') => start + text.trim_end_matches([' ', '\t']).len(),
             // Up to the line end of its last line: what follows belongs to the next key.
-            None if block => start + text.trim_end().len(),
+            None if block => {
+                let last = start + text.trim_end().len();
+                last + self.text[last..end].find(['\n', '\r']).unwrap_or(end - last)
+            }
             None => start + text.trim_end_matches([' ', '\t', '\n', '\r']).len(),
         };
-        Node { start, end, kind: Kind::Scalar { quote, flow } }
-    }
-
-    /// Behind the closing bracket, or behind the last value of a block.
-    fn end_of(&self, flow: bool, last: Option<usize>, start: usize) -> Option<usize> {
-        if !flow {
-            return Some(last.unwrap_or(start));
-        }
-        // With a comma at the end the parser's own place is that of the comma.
-        let mut at = last.unwrap_or(start + 1);
-        loop {
-            let rest = &self.text[at..];
-            match rest.chars().next()? {
-                '}' | ']' => return Some(at + 1),
-                '#' => at += rest.find('\n')?,
-                c if c == ',' || c.is_whitespace() => at += c.len_utf8(),
-                _ => return None,
-            }
-        }
+        Node { start, end, kind: Kind::Scalar { quote, flow }, tag: None }
     }
 }
 

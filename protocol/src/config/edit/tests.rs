@@ -151,6 +151,47 @@ fn a_scalar_in_the_way_is_said() {
     assert_eq!(set("model:\n", &["model", "default"], &Value::from("y")).unwrap().replaced, None);
 }
 
+/// Wires 10: a question mark at the end of a line is no explicit key, wherever it stands, and explicit keys, anchors, merge keys and
+/// tags cost no edit of anything else.
+#[test]
+fn what_looks_like_an_indicator_is_none() {
+    for (before, path, value, after) in [
+        ("# why?\na: 1\n", "a", json!(2), "# why?\na: 2\n"),
+        ("u: http://x/?\na: 1\n", "a", json!(2), "u: http://x/?\na: 2\n"),
+        ("p: |\n  who?\na: 1\n", "b", json!(2), "p: |\n  who?\na: 1\nb: 2\n"),
+        ("p:\n  q: who?\n  # ?\n  r: 1\n", "p.r", json!(2), "p:\n  q: who?\n  # ?\n  r: 2\n"),
+        ("? x\n: 1\na: 1\n", "a", json!(2), "? x\n: 1\na: 2\n"),
+        ("? x\n# c?\n: 1\na: 1\n", "x", json!(2), "? x\n# c?\n: 2\na: 1\n"),
+        (
+            "d: &d {x: 1, y: 2}\nm:\n  <<: *d\n  b: 1\n",
+            "m.k",
+            json!(2),
+            "d: &d {x: 1, y: 2}\nm:\n  <<: *d\n  b: 1\n  k: 2\n",
+        ),
+        ("d: &d {x: 1, y: 2}\nm:\n  <<: *d\n", "m.x", json!(3), "d: &d {x: 1, y: 2}\nm:\n  <<: *d\n  x: 3\n"),
+        ("a: &x-1 1\nl:\n- &y-1 2\n", "l.0", json!(3), "a: &x-1 1\nl:\n- &y-1 3\n"),
+        ("a: !!str 5\n", "a", json!(7), "a: 7\n"),
+        ("a: &n\nb: 1\n", "a", json!(7), "a: &n 7\nb: 1\n"),
+        ("a: &n | # > ?\n  t\nb: 1\n", "a", json!(7), "a: &n 7\nb: 1\n"),
+        ("a: # why\n  b: 1\nc: 1\n", "a", json!(7), "a: 7 # why\nc: 1\n"),
+        ("n: &n a\n*n : 1\n", "a", json!(2), "n: &n a\n*n : 2\n"),
+        ("a: [b: c, d]\ne: 1\n", "e", json!(2), "a: [b: c, d]\ne: 2\n"),
+        ("---\n...\n", "a", json!(2), "---\na: 2\n...\n"),
+        ("a: 1\r\nb:\n  c: 1\n", "b.d", json!(2), "a: 1\r\nb:\n  c: 1\n  d: 2\n"),
+    ] {
+        assert_eq!(set_json(before, path, value).as_deref(), Ok(after), "{before:?} {path}");
+    }
+    for (before, path, after) in [
+        ("# why?\na: 1\nb: 2\n", "a", "# why?\nb: 2\n"),
+        ("? x\n: 1\na: 1\n", "x", "a: 1\n"),
+        ("a: 1\n&k b: 2\n", "b", "a: 1\n"),
+        ("l:\n- &y-1 2\n- 3\n", "l.0", "l:\n- 3\n"),
+        ("l:\n- a: 1\n  # of b\n  b: 2\n", "l.0.a", "l:\n-\n  # of b\n  b: 2\n"),
+    ] {
+        assert_eq!(removed(before, path), after, "{before:?} {path}");
+    }
+}
+
 /// Documents as people write them: nested mappings with comments, several styles of values.
 fn document() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![

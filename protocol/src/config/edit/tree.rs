@@ -1,5 +1,7 @@
 //! What a text means, for comparing before and after.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 use super::super::path::index;
@@ -14,7 +16,8 @@ pub(super) enum Tree {
     /// Plain: may be a number, a boolean or null.
     Plain(String),
     Seq(Vec<Tree>),
-    Map(Vec<(String, Tree)>),
+    /// Order has no meaning, and a new key beside `<<` changes it.
+    Map(BTreeMap<String, Tree>),
 }
 
 impl Tree {
@@ -54,13 +57,8 @@ pub(super) fn with(tree: Option<Tree>, path: &[&str], value: &Value) -> Option<T
     let Some((first, rest)) = path.split_first() else { return Some(Tree::new(value.json())) };
     match tree {
         Some(Tree::Map(mut entries)) => {
-            match entries.iter().position(|(key, _)| key == first) {
-                Some(at) => {
-                    let old = std::mem::replace(&mut entries[at].1, Tree::Seq(Vec::new()));
-                    entries[at].1 = with(Some(old), rest, value)?;
-                }
-                None => entries.push(((*first).to_owned(), with(None, rest, value)?)),
-            }
+            let old = entries.remove(*first);
+            entries.insert((*first).to_owned(), with(old, rest, value)?);
             Some(Tree::Map(entries))
         }
         Some(Tree::Seq(mut items)) => {
@@ -69,7 +67,7 @@ pub(super) fn with(tree: Option<Tree>, path: &[&str], value: &Value) -> Option<T
             items[at] = with(Some(old), rest, value)?;
             Some(Tree::Seq(items))
         }
-        _ => Some(Tree::Map(vec![((*first).to_owned(), with(None, rest, value)?)])),
+        _ => Some(Tree::Map([((*first).to_owned(), with(None, rest, value)?)].into())),
     }
 }
 
@@ -78,12 +76,11 @@ pub(super) fn without(tree: Tree, path: &[&str]) -> Option<Tree> {
     let (first, rest) = path.split_first()?;
     match tree {
         Tree::Map(mut entries) => {
-            let at = entries.iter().position(|(key, _)| key == first)?;
-            let (key, old) = entries.remove(at);
+            let old = entries.remove(*first)?;
             if !rest.is_empty() {
                 let left = without(old, rest)?;
-                if left != Tree::Map(Vec::new()) {
-                    entries.insert(at, (key, left));
+                if left != Tree::Map(BTreeMap::new()) {
+                    entries.insert((*first).to_owned(), left);
                 }
             }
             Some(Tree::Map(entries))
