@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 use hermes_protocol::{ProfileHome, ProfileName, exit};
+use hermes_worker::{Mode, WorkerArgs};
 
 use crate::color::Color;
 use crate::error::HermesError;
@@ -90,7 +91,7 @@ enum Command {
         A worker that a gateway started can be talked to as it is:\n  \
         curl --unix-socket \"$(hermes status -p coder --json | jq -r '.profiles[0].data_socket')\" http://worker/health"
     )]
-    Worker(WorkerArgs),
+    Worker(WorkerFlags),
     /// Try it: a throw-away home with three profiles that need no key; Ctrl-C removes it.
     #[command(
         after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched."
@@ -269,7 +270,7 @@ struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
-struct WorkerArgs {
+struct WorkerFlags {
     /// Address of its HTTP listener [default: any free port on 127.0.0.1].
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -341,42 +342,13 @@ impl Call {
     }
 }
 
-/// A worker that this process shall be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerRequest {
-    /// The profile.
-    pub profile: ProfileName,
-    /// Its home.
-    pub home: ProfileHome,
-    /// How.
-    pub mode: WorkerMode,
-}
-
-/// How a worker runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerMode {
-    /// Started by a supervisor.
-    Supervised,
-    /// In the foreground, alone.
-    Standalone {
-        /// Its listener.
-        http: Option<SocketAddr>,
-    },
-    /// Not a worker at all: prints routes and ends.
-    RoutesFor(ProfileName),
-    /// Not a worker at all: moves the sessions of a renamed home to its name, and ends.
-    SettleIdentity,
-    /// Not a worker at all: asks the provider once, prints what came of it, and ends.
-    AskProvider,
-}
-
 /// What is left to do after [`run`].
 #[derive(Debug)]
 pub enum Next {
     /// Nothing: exit with this code.
     Exit(u8),
     /// Be a worker.
-    Worker(WorkerRequest),
+    Worker(WorkerArgs),
 }
 
 /// Does what the command line says, except for being a worker, which this crate cannot. `settle` gives back the memory that only
@@ -498,11 +470,11 @@ fn explain(error: &clap::Error, color: Option<Color>) -> u8 {
 }
 
 fn worker(
-    args: &WorkerArgs,
+    args: &WorkerFlags,
     flag: Option<&str>,
     supervised: bool,
     env: &Surroundings,
-) -> Result<WorkerRequest, HermesError> {
+) -> Result<WorkerArgs, HermesError> {
     let routes_for = args
         .routes_for
         .as_deref()
@@ -511,21 +483,21 @@ fn worker(
     // A supervisor says exactly which home; nothing is looked for and nothing is guessed.
     if supervised && let (Some(flag), Some(home)) = (flag, &env.hermes_home) {
         let profile = ProfileName::from_user_input(flag).map_err(SelectionError::Name)?;
-        let mode = routes_for.map_or(WorkerMode::Supervised, WorkerMode::RoutesFor);
-        return Ok(WorkerRequest { profile, home: ProfileHome::new(home.clone()), mode });
+        let mode = routes_for.map_or(Mode::Supervised, Mode::RoutesFor);
+        return Ok(WorkerArgs { profile, home: ProfileHome::new(home.clone()), mode });
     }
     let selection = home::select(flag, env)?.strict()?;
     let mode = if let Some(name) = routes_for {
-        WorkerMode::RoutesFor(name)
+        Mode::RoutesFor(name)
     } else if args.settle_identity {
-        WorkerMode::SettleIdentity
+        Mode::SettleIdentity
     } else if args.ask_provider {
-        WorkerMode::AskProvider
+        Mode::AskProvider
     } else {
         gateway::refuse_if_served_for_debugging(&selection, env)?;
-        WorkerMode::Standalone { http: args.http }
+        Mode::Standalone { http: args.http }
     };
-    Ok(WorkerRequest { home: selection.home(), profile: selection.profile, mode })
+    Ok(WorkerArgs { home: selection.home(), profile: selection.profile, mode })
 }
 
 #[cfg(test)]
@@ -570,7 +542,7 @@ mod tests {
         let request = worker(&args, flag.as_deref(), true, &env).unwrap();
         assert_eq!(
             (request.profile.as_str(), request.home.path().as_str(), request.mode),
-            ("coder", "/h/profiles/coder", WorkerMode::Supervised)
+            ("coder", "/h/profiles/coder", Mode::Supervised)
         );
     }
 

@@ -2,24 +2,12 @@
 
 use std::process::ExitCode;
 
-use hermes_supervisor::cli::{Next, WorkerMode, WorkerRequest};
-use hermes_worker::{Mode, WorkerArgs};
+use hermes_supervisor::cli::Next;
 
 fn main() -> ExitCode {
     let code = match hermes_supervisor::cli::run(std::env::args_os().collect(), hermes_worker::settle) {
         Next::Exit(code) => code,
-        Next::Worker(request) => hermes_worker::run(worker(request)),
+        Next::Worker(args) => hermes_worker::run(args),
     };
     ExitCode::from(code)
-}
-
-fn worker(request: WorkerRequest) -> WorkerArgs {
-    let mode = match request.mode {
-        WorkerMode::Supervised => Mode::Supervised,
-        WorkerMode::Standalone { http } => Mode::Standalone { http },
-        WorkerMode::SettleIdentity => Mode::SettleIdentity,
-        WorkerMode::AskProvider => Mode::AskProvider,
-        WorkerMode::RoutesFor(name) => Mode::RoutesFor(name),
-    };
-    WorkerArgs { profile: request.profile, home: request.home, mode }
 }

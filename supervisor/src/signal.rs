@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use hermes_host::signals::{came, unless_ignored};
 use nix::sys::signal::SigHandler;
 use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -78,32 +79,6 @@ impl Signals {
             }
         };
         tokio::time::timeout(TOLD, stop).await.ok()
-    }
-}
-
-/// Listens, unless whoever started this program had it ignored.
-fn unless_ignored(kind: SignalKind) -> io::Result<Option<Signal>> {
-    if is_ignored(kind.as_raw_value())? { Ok(None) } else { signal(kind).map(Some) }
-}
-
-#[expect(unsafe_code, reason = "no wrapper asks for an action without changing it")]
-fn is_ignored(signal: i32) -> io::Result<bool> {
-    let mut action = std::mem::MaybeUninit::<nix::libc::sigaction>::uninit();
-    // SAFETY: no new action is given, so nothing changes; where the call succeeds it has filled `action`.
-    let action = unsafe {
-        if nix::libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        action.assume_init()
-    };
-    Ok(action.sa_sigaction == nix::libc::SIG_IGN)
-}
-
-/// A signal that is not listened to never comes.
-async fn came(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }
 

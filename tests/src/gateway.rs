@@ -210,11 +210,7 @@ impl<'a> Gateway<'a> {
             &self.address("webhook"),
             "POST",
             path,
-            &[
-                ("X-Hub-Signature-256", &sign::github(secret, body.as_bytes())),
-                ("X-GitHub-Delivery", id),
-                ("Content-Type", "application/json"),
-            ],
+            &sign::Signed::new(secret, id, body.as_bytes()).headers(),
             body.as_bytes(),
         )
         .unwrap()

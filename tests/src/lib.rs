@@ -18,7 +18,10 @@ pub mod sign;
 pub mod steps;
 pub mod terminal;
 pub mod tools;
+pub mod unreadable;
 pub mod wait;
 
 pub use gateway::Gateway;
 pub use home::Home;
+pub use process::Running;
+pub use unreadable::Loop;

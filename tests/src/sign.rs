@@ -18,3 +18,25 @@ pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
 pub fn github(secret: &str, body: &[u8]) -> String {
     format!("sha256={}", hmac_hex(secret, body))
 }
+
+/// What GitHub sends with a webhook: its signature and its identity.
+pub struct Signed<'a> {
+    signature: String,
+    id: &'a str,
+}
+
+impl<'a> Signed<'a> {
+    /// For `body`, signed with `secret`, as delivery `id`.
+    pub fn new(secret: &str, id: &'a str, body: &[u8]) -> Self {
+        Self { signature: github(secret, body), id }
+    }
+
+    /// The header lines.
+    pub fn headers(&self) -> [(&str, &str); 3] {
+        [
+            ("X-Hub-Signature-256", &self.signature),
+            ("X-GitHub-Delivery", self.id),
+            ("Content-Type", "application/json"),
+        ]
+    }
+}

@@ -13,6 +13,7 @@ mod supervised;
 
 use std::time::Duration;
 
+use hermes_host::signals::{came, unless_ignored};
 use hermes_host::{blocking, fault};
 use hermes_protocol::latest::{Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName, exit};
@@ -210,17 +211,6 @@ impl Signals {
             () = came(&mut self.interrupt) => "SIGINT",
             () = came(&mut self.hangup) => "SIGHUP",
         }
-    }
-}
-
-fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
-    if process::ignores(kind.as_raw_value())? { Ok(None) } else { signal(kind).map(Some) }
-}
-
-async fn came(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }
 

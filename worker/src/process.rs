@@ -223,20 +223,6 @@ fn code(line: &str) -> Option<(usize, usize)> {
     (is_clean && path.starts_with('/')).then_some((start, end.checked_sub(start)?))
 }
 
-/// Whether this process was started with the signal ignored, or ignores it since.
-#[expect(unsafe_code, reason = "no wrapper asks for an action without changing it")]
-pub(crate) fn ignores(signal: i32) -> io::Result<bool> {
-    let mut action = std::mem::MaybeUninit::<nix::libc::sigaction>::uninit();
-    // SAFETY: no new action is given, so nothing changes; where the call succeeds it has filled `action`.
-    let action = unsafe {
-        if nix::libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        action.assume_init()
-    };
-    Ok(action.sa_sigaction == nix::libc::SIG_IGN)
-}
-
 /// This process's id.
 pub(crate) fn pid() -> u32 {
     std::process::id()

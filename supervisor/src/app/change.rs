@@ -191,7 +191,7 @@ impl Gateway {
                 self.notes.extend(lines(&before, &listeners, "no longer listening on"));
             }
             renew |= self.common.terms().listeners != listeners;
-            self.common.terms().listeners.clone_from(&listeners);
+            self.common.change_terms(|terms| terms.listeners.clone_from(&listeners));
             self.board.gateway(|view| view.listeners = listeners);
         }
         if let Some(admin) = admin {

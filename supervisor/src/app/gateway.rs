@@ -213,7 +213,7 @@ pub(super) async fn check(
     files: Files,
 ) -> Result<Examined, AppError> {
     let (mut gateway, _requests) = Gateway::new(options.root, options.profile, runtime, files)?;
-    gateway.common.terms().environment.examine();
+    gateway.common.change_terms(|terms| terms.environment.examine());
     let result = gateway.examine().await;
     shutdown::run(&mut gateway, Duration::ZERO).await;
     gateway.end().await;
@@ -344,19 +344,22 @@ impl Gateway {
     /// Everything that later processes are told. Returns whether the shared variables changed.
     pub(super) fn adopt(&self, settings: &GatewaySettings) -> bool {
         let ms = Duration::from_millis;
-        let mut terms = self.common.terms();
-        terms.heartbeat_ms = settings.heartbeat_ms;
-        terms.limits = Limits {
-            start: ms(settings.start_timeout_ms),
-            stuck: ms(settings.stuck_after_ms),
-            drain: ms(settings.drain_ms),
-            hold: ms(settings.hold_ms),
-        };
+        let changed = self.common.change_terms(|terms| {
+            terms.heartbeat_ms = settings.heartbeat_ms;
+            terms.limits = Limits {
+                start: ms(settings.start_timeout_ms),
+                stuck: ms(settings.stuck_after_ms),
+                drain: ms(settings.drain_ms),
+                hold: ms(settings.hold_ms),
+            };
+            terms.environment.limit_files(self.files.of_worker(settings.max_requests_per_profile));
+            terms.environment.share(&settings.shared_env, |name| std::env::var_os(name))
+        });
         self.board.gateway(|view| view.multiplex = settings.multiplex);
-        terms.environment.limit_files(self.files.of_worker(settings.max_requests_per_profile));
-        let changed = terms.environment.share(&settings.shared_env, |name| std::env::var_os(name));
         if changed {
-            tracing::info!(names = ?terms.environment.shared_names(), "shared with all workers (gateway.shared_env)");
+            let names = self.common.terms();
+            let names = names.environment.shared_names();
+            tracing::info!(?names, "shared with all workers (gateway.shared_env)");
         }
         changed
     }

@@ -57,7 +57,7 @@ impl Gateway {
             Some(address) => Some(Admin::bind(address).await?),
             None => None,
         };
-        self.common.terms().listeners = bound.listeners();
+        self.common.change_terms(|terms| terms.listeners = bound.listeners());
         self.board.gateway(|view| view.listeners = bound.listeners());
         if settings.listeners.is_empty() {
             tracing::warn!("no platform of the primary opens a listener: nothing is reachable over HTTP");

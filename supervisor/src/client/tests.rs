@@ -138,20 +138,10 @@ fn the_recorded_runtime_directory_is_the_first_place_to_look() {
     fs_err::create_dir_all(&home).unwrap();
     fs_err::create_dir_all(&elsewhere).unwrap();
     let env = Surroundings {
-        hermes_home: None,
-        user_home: None,
         xdg_runtime_dir: Some(path.join("mine")),
         temp_dir: path.clone(),
         current_dir: path.clone(),
-        path: Vec::new(),
-        uid: 0,
-        sudo_root: None,
-        supervised_slot: false,
-        color: crate::color::Color::Never,
-        managed: None,
-        managed_dir: "/nowhere".into(),
-        editor: None,
-        multiplex: None,
+        ..Surroundings::bare()
     };
     let profile = hermes_protocol::ProfileName::default_profile();
     let instance = instance::Instance::acquire(&home, &profile, Vec::new(), &elsewhere).unwrap();

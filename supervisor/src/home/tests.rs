@@ -13,22 +13,8 @@ fn place() -> Place {
     let root = user.join(".hermes");
     fs_err::create_dir_all(root.join("profiles/coder")).unwrap();
     fs_err::write(root.join("profiles/coder/config.yaml"), "").unwrap();
-    let env = Surroundings {
-        hermes_home: None,
-        user_home: Some(user.clone()),
-        xdg_runtime_dir: None,
-        temp_dir: "/tmp".into(),
-        current_dir: user,
-        path: Vec::new(),
-        uid: 1000,
-        sudo_root: None,
-        supervised_slot: false,
-        color: crate::color::Color::Never,
-        managed: None,
-        managed_dir: "/nowhere".into(),
-        editor: None,
-        multiplex: None,
-    };
+    let env =
+        Surroundings { user_home: Some(user.clone()), current_dir: user, uid: 1000, ..Surroundings::bare() };
     Place { _dir: dir, env }
 }
 

@@ -1,8 +1,7 @@
 //! What a start would say about a profile's two files, without starting anything: looked at here, judged where a worker's are.
 
-use std::io;
-
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::inherited;
 use hermes_protocol::config::judge::{Case, Files, Found, judge};
 use hermes_protocol::config::unsupported::Leftovers;
 use hermes_protocol::config::{Loaded, MAX_FILE_LEN};
@@ -106,65 +105,10 @@ fn read(path: &Utf8Path) -> Found<Vec<u8>> {
 
 /// What a home of the Python program may hold beside its two files.
 fn leftovers(name: &ProfileName, home: &ProfileHome) -> Leftovers<Vec<u8>> {
-    let boards = if name.is_default() { boards(home) } else { Vec::new() };
+    let own = || inherited::boards(&home.kanban_db(), &home.kanban().join("boards"));
+    let boards = if name.is_default() { own() } else { Vec::new() };
     let (gateway, cron) = (read(&home.gateway_json()), read(&home.cron_jobs()));
-    Leftovers { gateway, cron, hooks: names(&home.hooks()), boards }
-}
-
-/// What is in a directory, hidden entries aside; nothing where there is none.
-fn names(dir: &Utf8Path) -> Result<Vec<String>, String> {
-    let entries = match dir.read_dir_utf8() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e.to_string()),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry.map_err(|e| e.to_string())?.file_name().to_owned());
-    }
-    names.retain(|name| !name.starts_with('.') && name != "__pycache__");
-    names.sort();
-    Ok(names)
-}
-
-/// Every board with its open cards.
-fn boards(home: &ProfileHome) -> Vec<(String, Result<u64, String>)> {
-    let mut all = Vec::new();
-    let first = home.kanban_db();
-    all.extend(open_cards(&first).map(|cards| ("default".to_owned(), cards)));
-    let dir = home.kanban().join("boards");
-    match names(&dir) {
-        Ok(names) => {
-            let of = |name: String| open_cards(&dir.join(&name).join("kanban.db")).map(|cards| (name, cards));
-            all.extend(names.into_iter().filter_map(of));
-        }
-        Err(why) => all.push(("boards".to_owned(), Err(why))),
-    }
-    all
-}
-
-/// How many cards are not done; nothing where there is no board.
-fn open_cards(path: &Utf8Path) -> Option<Result<u64, String>> {
-    match fs_err::metadata(path) {
-        Ok(found) if found.len() == 0 => return None,
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
-        Err(e) => return Some(Err(e.to_string())),
-    }
-    // A file that nobody has open is read as it is: SQLite would put files of its own beside it.
-    let open = path.with_file_name("kanban.db-wal").exists();
-    let uri = format!(
-        "file:{}?mode=ro{}",
-        path.as_str().replace('%', "%25").replace('?', "%3f").replace('#', "%23"),
-        if open { "" } else { "&immutable=1" }
-    );
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
-    let count = || {
-        let db = rusqlite::Connection::open_with_flags(uri, flags)?;
-        let query = "SELECT count(*) FROM tasks WHERE status NOT IN ('done', 'archived')";
-        db.query_row(query, [], |row| row.get::<_, i64>(0))
-    };
-    Some(count().map(|n| u64::try_from(n).unwrap_or(0)).map_err(|e| e.to_string()))
+    Leftovers { gateway, cron, hooks: inherited::names(&home.hooks()), boards }
 }
 
 /// The settings of the default profile's files; `None` where they cannot be used.

@@ -255,20 +255,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
         let env = Surroundings {
-            hermes_home: None,
-            user_home: None,
             xdg_runtime_dir: Some(path.join("run")),
             temp_dir: path.clone(),
             current_dir: path.clone(),
-            path: Vec::new(),
-            uid: 0,
-            sudo_root: None,
-            supervised_slot: false,
-            color: crate::color::Color::Never,
-            managed: None,
-            managed_dir: "/nowhere".into(),
-            editor: None,
-            multiplex: None,
+            ..Surroundings::bare()
         };
         let root = RootHome::new(path.join("root"));
         let coder = root.profile(&"coder".parse().unwrap());

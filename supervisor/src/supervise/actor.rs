@@ -7,32 +7,30 @@
 //! goes with it.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{
-    FromWorker, Heartbeat, LastError, Prepare, Problem, Report, Severity, ToWorker,
-};
+use hermes_protocol::latest::{FromWorker, Heartbeat, Problem, Report, ToWorker};
 use hermes_protocol::v1::worker::QUIET_MOST_MS;
 use nix::sys::signal::Signal as UnixSignal;
-use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
 use super::WorkerView;
 use super::policy::{self, At};
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
-use crate::proxy::{Availability, Route};
+use crate::proxy::Route;
 use crate::runtime::Listening;
 
 mod keep;
+mod process;
 mod shared;
+mod view;
 
-use keep::{Process, keep};
+use process::Link;
 pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Setup, Terms, Wait};
+use view::Condition;
 
 /// Messages to one worker that it has not taken yet. A worker that lets more pile up does not read.
 const OUTGOING: usize = 16;
@@ -104,36 +102,6 @@ enum Input {
     Undecided {
         generation: u64,
     },
-}
-
-/// What does not work in a process that serves.
-#[derive(Debug, Clone, Default)]
-struct Condition {
-    platforms: Vec<String>,
-    reason: Option<String>,
-    last_error: Option<LastError>,
-}
-
-impl Condition {
-    /// In one line; nothing where all is well.
-    fn describe(&self) -> Option<String> {
-        if let Some(reason) = &self.reason {
-            return Some(reason.clone());
-        }
-        if let Some(LastError { provider, class, message, .. }) = &self.last_error {
-            return Some(format!("provider {provider}: {class}: {message}"));
-        }
-        let names = self.platforms.join(", ");
-        (!names.is_empty()).then(|| format!("not connected: {names}"))
-    }
-}
-
-/// One process's end of the line.
-struct Link {
-    pid: Pid,
-    /// When its report came: then it had read its files.
-    reported: Option<SystemTime>,
-    outgoing: mpsc::Sender<Box<ToWorker>>,
 }
 
 struct Actor {
@@ -427,71 +395,6 @@ impl Actor {
         None
     }
 
-    /// Waits for a turn to start a process.
-    fn queue(&self, generation: u64) {
-        let (gate, inputs) = (Arc::clone(&self.common.gate), self.inputs.clone());
-        self.common.tracker.spawn(async move {
-            if let Ok(permit) = gate.acquire_owned().await {
-                let _ = inputs.send(Input::Permit { generation, permit }).await;
-            }
-        });
-    }
-
-    fn spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> Event {
-        match self.try_spawn(generation, permit) {
-            Ok(pid) => Event::Spawned { generation, pid: u32::try_from(pid.as_raw()).unwrap_or_default() },
-            Err(error) => {
-                tracing::warn!(generation, %error, "the worker process cannot be started");
-                self.gone(generation);
-                Event::SpawnFailed { generation, reason: error.to_string() }
-            }
-        }
-    }
-
-    fn try_spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
-        // Made once: whoever tidied the runtime directory away took its name, not the socket.
-        let data = match &mut self.listener {
-            Some(data) => data,
-            none => {
-                let data = self.common.runtime.listen(&self.setup.socket)?;
-                self.route.hold(data.door.clone());
-                none.insert(data)
-            }
-        };
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let ours = tokio::net::UnixStream::from_std(ours)?;
-        let (environment, prepare) = {
-            let terms = self.common.terms();
-            let prepare = Prepare {
-                claim_key: self.common.claim_key,
-                generation,
-                role: self.setup.role,
-                multiplex: terms.multiplex,
-                listeners: terms.listeners.clone(),
-                supervisor_pid: std::process::id(),
-                restarts: self.state.restarts(),
-                heartbeat_ms: terms.heartbeat_ms,
-            };
-            (terms.environment.for_worker(&self.setup.name, &self.setup.home), prepare)
-        };
-        let pid = self.common.spawner.spawn(
-            &self.setup.name,
-            &environment,
-            data.listener.as_fd(),
-            theirs.as_fd(),
-        )?;
-        let exited = self.common.children.register(pid);
-        let (outgoing, messages) = mpsc::channel(OUTGOING);
-        outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
-        self.links.insert(generation, Link { pid, reported: None, outgoing });
-        let (home, memory) = (self.setup.home.clone(), Arc::clone(&self.common.memory));
-        let process = Process { generation, pid, home, exited, permit, memory };
-        let keeping = keep(process, ours, messages, self.inputs.clone());
-        self.common.tracker.spawn(keeping.in_current_span());
-        Ok(pid)
-    }
-
     fn send(&mut self, generation: u64, message: ToWorker) {
         if let Some(link) = self.links.get(&generation)
             && let Err(error) = link.outgoing.try_send(Box::new(message))
@@ -525,75 +428,6 @@ impl Actor {
                 None => Some((goal, reply)),
             })
             .collect();
-    }
-
-    fn publish(&self) {
-        let view = self.view();
-        self.route.set_whole(self.problems.iter().all(|problem| problem.severity != Severity::Platform));
-        self.route.set_desired(view.desired_running && view.state != words::DETACHED);
-        self.set_route();
-        if let Some(publisher) = &self.publisher {
-            publisher.send_replace(view);
-        }
-    }
-
-    /// Tells the proxy what to do with requests.
-    fn set_route(&self) {
-        self.route.set_finishing(self.state.is_finishing());
-        self.route.set(match self.state.availability(self.now()) {
-            state::Availability::Ready => Availability::Open { ready: true },
-            state::Availability::Hold => Availability::Open { ready: false },
-            state::Availability::Down { state, retry_after } => {
-                let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
-                Availability::Unavailable { state, retry_after_secs: secs }
-            }
-        });
-    }
-
-    fn view(&self) -> WorkerView {
-        let current = self.state.current();
-        let serving = current.is_some_and(|child| child.phase == state::Phase::Serving);
-        let beat = self.beat.as_ref().filter(|_| serving);
-        let condition = current
-            .filter(|child| serving && child.generation == self.condition.0)
-            .map_or_else(Condition::default, |_| self.condition.1.clone());
-        // Taken once: it is behind a lock.
-        let heartbeat_ms = self.common.terms().heartbeat_ms;
-        WorkerView {
-            name: self.setup.name.clone(),
-            home: self.setup.home.clone(),
-            desired_running: self.state.desired_running(),
-            state: self.state.observed(),
-            ready: serving,
-            since: self.since,
-            pid: current.and_then(|child| child.pid),
-            generation: current.map_or(self.state.target_generation(), |child| child.generation),
-            restarts: self.state.restarts(),
-            last_exit: self.state.last_exit().map(str::to_owned),
-            reason: self.state.why().map(|why| why.reason.clone()).or_else(|| condition.describe()),
-            file: self.state.why().and_then(|why| why.file.clone()),
-            next_attempt: self.state.retry_at().map(|at| self.common.started + at),
-            heartbeat: beat.map(|(at, _)| *at),
-            heartbeat_ms,
-            next_beat_ms: beat.map_or(0, |(_, beat)| beat.next_ms.min(QUIET_MOST_MS.max(heartbeat_ms))),
-            active_turns: beat.map_or(0, |(_, beat)| beat.active_turns),
-            inbox_waiting: beat.map_or(0, |(_, beat)| beat.inbox_waiting),
-            inbox_postponed: beat.map_or(0, |(_, beat)| beat.inbox_postponed),
-            inbox_failed: beat.map_or(0, |(_, beat)| beat.inbox_failed),
-            inbox_reason: beat.and_then(|(_, beat)| beat.inbox_reason.clone()),
-            undelivered: beat.map_or(0, |(_, beat)| beat.undelivered),
-            last_error: condition.last_error,
-            degraded: condition.platforms,
-            problems: self.problems.clone(),
-            requests: 0,
-            requests_active: 0,
-            data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.setup.socket)),
-            config_at: current
-                .filter(|_| serving)
-                .and_then(|child| self.links.get(&child.generation)?.reported),
-            // A process that serves has no reason of its own: it is why a newer one does not.
-            refused_at: (serving && self.state.why().is_some()).then_some(self.why_at),
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use hermes_protocol::{ProfileHome, ProfileName, env};
 
 /// What workers inherit.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Environment {
     passed: Vec<CString>,
     shared: Vec<(String, CString)>,

@@ -1,10 +1,10 @@
 //! Nothing that does not read, or does not come back, stops the gateway.
 
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use hermes_tests::gateway::{both, hermes, run, status};
-use hermes_tests::{Home, process, wait};
+use hermes_tests::{Home, Running, process, wait};
 use nix::sys::signal::Signal;
 
 /// A pipe that takes nothing more.
@@ -24,15 +24,6 @@ fn worker(home: &Home, name: &str, other_than: u32) -> u32 {
         let found = status(home).profiles.into_iter().find(|p| p.name == name && p.ready)?;
         found.pid.filter(|pid| *pid != other_than)
     })
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// 24: with a standard error that nobody reads, and much to say there, dead workers are replaced, commands are answered and

@@ -1,28 +1,7 @@
 //! Homes that cannot be looked at, and default's file in the hands of an editor: nobody is stopped by an error.
 
-use camino::Utf8PathBuf;
 use hermes_tests::gateway::{both, run};
-use hermes_tests::{Gateway, Home, wait};
-
-/// A path that nobody, whoever he is, can look at or list: a link to itself.
-struct Loop {
-    place: Utf8PathBuf,
-    aside: Utf8PathBuf,
-}
-
-impl Loop {
-    fn put(place: Utf8PathBuf) -> Self {
-        let aside = Utf8PathBuf::from(format!("{place}.aside"));
-        fs_err::rename(&place, &aside).unwrap();
-        fs_err::os::unix::fs::symlink(&place, &place).unwrap();
-        Self { place, aside }
-    }
-
-    fn remove(self) {
-        fs_err::remove_file(&self.place).unwrap();
-        fs_err::rename(&self.aside, &self.place).unwrap();
-    }
-}
+use hermes_tests::{Gateway, Home, Loop, wait};
 
 fn problem(gateway: &Gateway<'_>, code: &str) -> Option<hermes_protocol::latest::Problem> {
     gateway.status().gateway.problems.into_iter().find(|problem| problem.code == code)

@@ -1,11 +1,9 @@
 //! What was left behind, moved away or put in the way.
 
-use std::process::Child;
-
 use hermes_tests::command::run;
 use hermes_tests::gateway::{Gateway, hermes};
 use hermes_tests::home::SECRET;
-use hermes_tests::{Home, process, wait};
+use hermes_tests::{Home, Running, process, wait};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
@@ -116,15 +114,6 @@ fn n33_a_stop_needs_no_disk() {
     assert_eq!((ops.state.as_str(), ops.pid), ("stopped", None));
     run(&home, &["gateway", "start", "-p", "ops"]).ok();
     gateway.wait_ready("ops");
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// 33: a home whose path no database can be opened by is refused, with that reason.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use hermes_tests::gateway::{binary, both, run};
+use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, http, process, wait};
 use nix::sys::signal::Signal;
 
@@ -85,20 +86,29 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-#[test]
-fn c91_a_turn_that_outlives_the_drain_is_cut_and_resumed_later() {
-    let provider = hermes_tests::provider::Provider::start();
-    provider.script([hermes_tests::provider::Reply::Hang, hermes_tests::provider::Reply::text("at last")]);
-    let home = Home::with_config(&format!(
-        "{}{}",
-        Home::config("true", "")
-            .replace("engine: echo, restart_drain_timeout: 5", "restart_drain_timeout: 1"),
-        provider.model_config()
-    ));
+/// A home whose turns ask `provider`, and whose drain lasts `drain` seconds.
+fn asking(provider: &Provider, drain: u32) -> Home {
+    let drain = format!("restart_drain_timeout: {drain}");
+    let config = Home::config("true", "").replace("engine: echo, restart_drain_timeout: 5", &drain);
+    let home = Home::with_config(&format!("{config}{}", provider.model_config()));
     home.write("default", ".env", "CUSTOM_API_KEY=k\nAPI_SERVER_KEY=default-api-key-0123456789\n");
-    let mut gateway = Gateway::start(&home);
+    home
+}
+
+/// A gateway in which a webhook's turn waits for the provider.
+fn in_a_turn<'a>(home: &'a Home, provider: &Provider) -> Gateway<'a> {
+    let gateway = Gateway::start(home);
     assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
     wait::until_true("the turn to start", || provider.open() == 1);
+    gateway
+}
+
+#[test]
+fn c91_a_turn_that_outlives_the_drain_is_cut_and_resumed_later() {
+    let provider = Provider::start();
+    provider.script([Reply::Hang, Reply::text("at last")]);
+    let home = asking(&provider, 1);
+    let mut gateway = in_a_turn(&home, &provider);
     let started = std::time::Instant::now();
     assert_eq!(gateway.stop(), Some(0));
     assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
@@ -113,18 +123,10 @@ fn c91_a_turn_that_outlives_the_drain_is_cut_and_resumed_later() {
 
 #[test]
 fn a_second_signal_escalates() {
-    let provider = hermes_tests::provider::Provider::start();
-    provider.script([hermes_tests::provider::Reply::Hang]);
-    let home = Home::with_config(&format!(
-        "{}{}",
-        Home::config("true", "")
-            .replace("engine: echo, restart_drain_timeout: 5", "restart_drain_timeout: 60"),
-        provider.model_config()
-    ));
-    home.write("default", ".env", "CUSTOM_API_KEY=k\nAPI_SERVER_KEY=default-api-key-0123456789\n");
-    let mut gateway = Gateway::start(&home);
-    assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
-    wait::until_true("the turn to start", || provider.open() == 1);
+    let provider = Provider::start();
+    provider.script([Reply::Hang]);
+    let home = asking(&provider, 60);
+    let mut gateway = in_a_turn(&home, &provider);
     gateway.signal(Signal::SIGTERM);
     wait::until_true("the drain to begin", || http::Connection::open(&gateway.address_if_any()).is_err());
     gateway.signal(Signal::SIGTERM);
@@ -151,15 +153,11 @@ fn a_swap_under_load_fails_no_request_and_sessions_stay_in_order() {
                 while !stop.load(std::sync::atomic::Ordering::SeqCst) {
                     n += 1;
                     let body = br#"{"text": "x"}"#;
-                    let signature = hermes_tests::sign::github(secret, body);
                     let id = format!("{thread}-{n}");
-                    let headers = [
-                        ("X-Hub-Signature-256", signature.as_str()),
-                        ("X-GitHub-Delivery", id.as_str()),
-                        ("Content-Type", "application/json"),
-                    ];
-                    let response =
-                        connection.request("POST", "/p/coder/webhooks/hook", &headers, body).unwrap();
+                    let signed = hermes_tests::sign::Signed::new(secret, &id, body);
+                    let response = connection
+                        .request("POST", "/p/coder/webhooks/hook", &signed.headers(), body)
+                        .unwrap();
                     assert_eq!(response.status, 202, "{}", response.text());
                     accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 }

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use camino::Utf8Path;
 use hermes_tests::gateway::{Gateway, both, hermes, run};
-use hermes_tests::{Home, http, process, wait};
+use hermes_tests::{Home, Running, http, process, wait};
 
 /// Sixty requests at once, so that connections to the worker have to be made, each of which must be answered by it.
 fn all_answered(address: &str, name: &str) {
@@ -117,15 +117,6 @@ fn n23_an_impostor_in_the_place_of_the_directory_hears_nothing() {
     }
     drop(gateway);
     assert!(!home.root().join("gateway.run").exists());
-}
-
-struct Running(std::process::Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// 23, 33: without a directory of the system's the sockets are in the home, private, never in `/tmp`; a home far deeper than an address has room for works.

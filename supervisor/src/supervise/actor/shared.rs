@@ -1,6 +1,6 @@
 //! What actors share with each other and with the app: common parts, messages, the handle.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use hermes_protocol::latest::{Admit, BoundListener, Report, Role};
@@ -33,10 +33,12 @@ pub(crate) struct Common {
     pub(crate) fleet: mpsc::Sender<FleetEvent>,
     /// Where sockets have their names.
     pub(crate) runtime: Arc<Runtime>,
-    terms: Mutex<Terms>,
+    /// Replaced as a whole, so that nobody holds the lock while it does anything else.
+    terms: Mutex<Arc<Terms>>,
 }
 
-/// What the next process is told; the app changes it.
+/// What the next process is told; the app alone changes it.
+#[derive(Clone)]
 pub(crate) struct Terms {
     pub(crate) environment: Environment,
     pub(crate) listeners: Vec<BoundListener>,
@@ -64,12 +66,21 @@ impl Common {
             memory: Arc::new(OomKills::new()),
             fleet,
             runtime,
-            terms: Mutex::new(terms),
+            terms: Mutex::new(Arc::new(terms)),
         }
     }
 
-    pub(crate) fn terms(&self) -> MutexGuard<'_, Terms> {
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The terms in force at this moment: a value, no lock, so that an expression may ask twice.
+    pub(crate) fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts changed terms into force. `change` runs without the lock: the app is the only writer.
+    pub(crate) fn change_terms<T>(&self, change: impl FnOnce(&mut Terms) -> T) -> T {
+        let mut next = Terms::clone(&self.terms());
+        let result = change(&mut next);
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        result
     }
 }
 

@@ -1,0 +1,90 @@
+//! Starts a process of a worker and takes its end of the line.
+
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hermes_protocol::latest::{Prepare, ToWorker};
+use nix::unistd::Pid;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tracing::Instrument as _;
+
+use super::super::state::Event;
+use super::keep::{Process, keep};
+use super::{Actor, Input, OUTGOING};
+
+/// One process's end of the line.
+pub(super) struct Link {
+    pub(super) pid: Pid,
+    /// When its report came: then it had read its files.
+    pub(super) reported: Option<SystemTime>,
+    pub(super) outgoing: mpsc::Sender<Box<ToWorker>>,
+}
+
+impl Actor {
+    /// Waits for a turn to start a process.
+    pub(super) fn queue(&self, generation: u64) {
+        let (gate, inputs) = (Arc::clone(&self.common.gate), self.inputs.clone());
+        self.common.tracker.spawn(async move {
+            if let Ok(permit) = gate.acquire_owned().await {
+                let _ = inputs.send(Input::Permit { generation, permit }).await;
+            }
+        });
+    }
+
+    pub(super) fn spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> Event {
+        match self.try_spawn(generation, permit) {
+            Ok(pid) => Event::Spawned { generation, pid: u32::try_from(pid.as_raw()).unwrap_or_default() },
+            Err(error) => {
+                tracing::warn!(generation, %error, "the worker process cannot be started");
+                self.gone(generation);
+                Event::SpawnFailed { generation, reason: error.to_string() }
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
+        // Made once: whoever tidied the runtime directory away took its name, not the socket.
+        let data = match &mut self.listener {
+            Some(data) => data,
+            none => {
+                let data = self.common.runtime.listen(&self.setup.socket)?;
+                self.route.hold(data.door.clone());
+                none.insert(data)
+            }
+        };
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = tokio::net::UnixStream::from_std(ours)?;
+        let (environment, prepare) = {
+            let terms = self.common.terms();
+            let prepare = Prepare {
+                claim_key: self.common.claim_key,
+                generation,
+                role: self.setup.role,
+                multiplex: terms.multiplex,
+                listeners: terms.listeners.clone(),
+                supervisor_pid: std::process::id(),
+                restarts: self.state.restarts(),
+                heartbeat_ms: terms.heartbeat_ms,
+            };
+            (terms.environment.for_worker(&self.setup.name, &self.setup.home), prepare)
+        };
+        let pid = self.common.spawner.spawn(
+            &self.setup.name,
+            &environment,
+            data.listener.as_fd(),
+            theirs.as_fd(),
+        )?;
+        let exited = self.common.children.register(pid);
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
+        self.links.insert(generation, Link { pid, reported: None, outgoing });
+        let (home, memory) = (self.setup.home.clone(), Arc::clone(&self.common.memory));
+        let process = Process { generation, pid, home, exited, permit, memory };
+        let keeping = keep(process, ours, messages, self.inputs.clone());
+        self.common.tracker.spawn(keeping.in_current_span());
+        Ok(pid)
+    }
+}
