@@ -21,7 +21,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::Board;
 use crate::link::{self, LinkError};
-use crate::status::collect::{Processes, collect};
+use crate::status::collect::{Processes, collect, homes};
+use crate::status::files::StatusFiles;
 use crate::supervise::actor::Chain;
 
 /// Clients at the same time; more wait in the backlog.
@@ -36,7 +37,7 @@ const ASK_TIME: Duration = Duration::from_secs(5);
 const WRITE_TIME: Duration = Duration::from_secs(5);
 /// For a client to take a whole status.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// For collecting status; a home on a file system that hangs must not hold a client for ever.
+/// For collecting status, once the homes were looked at.
 const COLLECT_TIME: Duration = Duration::from_secs(5);
 /// After accepting failed, for want of descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -60,6 +61,7 @@ pub(crate) async fn serve(
     let places = Arc::new(Semaphore::new(CLIENTS));
     let waiting = Arc::new(Semaphore::new(WAITING));
     let processes = Arc::new(Mutex::new(None));
+    let files = StatusFiles::default();
     let mut listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "commands cannot be answered"),
@@ -92,6 +94,7 @@ pub(crate) async fn serve(
             board: board.clone(),
             requests: requests.clone(),
             processes: Arc::clone(&processes),
+            files: files.clone(),
             waiting: Arc::clone(&waiting),
         };
         let stop = stop.clone();
@@ -112,6 +115,7 @@ struct Client {
     board: Board,
     requests: mpsc::Sender<Request>,
     processes: Arc<Mutex<Option<Processes>>>,
+    files: StatusFiles,
     waiting: Arc<Semaphore>,
 }
 
@@ -150,11 +154,13 @@ impl Client {
         {
             return send(wire, &unknown(name)).await;
         }
-        let (board, processes) = (self.board.clone(), Arc::clone(&self.processes));
+        let (table, processes) = (self.board.snapshot(), Arc::clone(&self.processes));
+        // Homes may hang; what the kernel says of processes does not.
+        let files = self.files.read(homes(&table, profile.as_ref())).await;
         let collected = hermes_host::blocking::run(move || {
             let mut processes = processes.lock().unwrap_or_else(PoisonError::into_inner);
             let processes = processes.get_or_insert_with(Processes::new);
-            collect(&board.snapshot(), profile.as_ref(), processes, Instant::now())
+            collect(&table, profile.as_ref(), &files, processes, Instant::now())
         });
         match tokio::time::timeout(COLLECT_TIME, collected).await {
             Ok(Ok(status)) => tokio::time::timeout(ANSWER_TIME, send_status(wire, &status))

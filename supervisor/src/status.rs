@@ -2,5 +2,6 @@
 //! [`render`] shows either to people. Every surface prints one of these; nothing else decides what "running" means.
 
 pub mod collect;
+pub(crate) mod files;
 pub mod offline;
 pub mod render;

@@ -13,11 +13,11 @@
 //! free descriptors, an input or output error) keeps what was known of it; [`Homes::unseen`] says so, and it is tried again
 //! every [`POLL`] until it works. Only what is really not there is removed.
 //!
-//! **A file system may hang.** Every look runs on a thread of its own and keeps nobody waiting: after [`PATIENCE`] it is said who does not
-//! answer, and what was known holds until the look is back.
+//! **A file system may hang.** Every look runs on a thread of its own and keeps nobody waiting: a home at which one is stuck for
+//! [`PATIENCE`] is left to that thread, and the others are looked at without it ([`patience`]). It is said who does not answer,
+//! and what was known of it holds until that thread is back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -31,15 +31,21 @@ mod inotify;
 #[cfg(not(target_os = "linux"))]
 #[path = "watch/no_inotify.rs"]
 mod inotify;
+mod patience;
 
 use glance::Stamp;
+use patience::{GivenUp, Progress, Stuck};
 
 /// Files whose change replaces the worker. Everything else in a home the worker looks after itself.
 const TRIGGERS: [&str; 3] = ["config.yaml", ".env", "gateway.json"];
 /// The file that a worker keeps open: another one under its name replaces the worker.
 const DATABASE: &str = "state.db";
-/// How long a look may take before it is said that somebody does not answer.
+/// How long a look may be at one place before it is said that that one does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for further homes, once one does not answer: they may all be on one file system.
+const LESS_PATIENCE: Duration = Duration::from_millis(500);
+/// How long somebody who needs the list of homes waits, whatever is stuck.
+const LONGEST: Duration = Duration::from_secs(10);
 /// How long nothing may change before a change is reported.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a change is held back at most.
@@ -111,12 +117,12 @@ impl Homes {
         }
     }
 
-    /// The same, while somebody does not answer: the home that was looked at, or the directory of all.
-    fn silent(&self, root: &RootHome, at: Option<&ProfileName>) -> Self {
-        let path = at.map_or_else(|| root.profiles(), |name| root.profile(name).path().to_owned());
+    /// The same, while the directory of all does not answer.
+    fn silent(&self, root: &RootHome) -> Self {
+        let path = root.profiles();
         let mut silent = self.clone();
         silent.unseen.retain(|unseen| unseen.path != path);
-        silent.unseen.push(Unseen { profile: at.cloned(), path, why: "it does not answer".to_owned() });
+        silent.unseen.push(Unseen { profile: None, path, why: SILENT.to_owned() });
         silent
     }
 
@@ -190,21 +196,33 @@ impl Homes {
 /// `profiles/` by a symbolic link. What cannot be looked at, or does not answer within [`PATIENCE`], is in [`Homes::unseen`].
 pub fn scan(root: &RootHome) -> Homes {
     let known = Homes::nobody();
-    let progress = Progress::default();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let (thread_root, thread_known, thread_progress) = (root.clone(), known.clone(), progress.clone());
-    let look = move || drop(sender.send(look(&thread_root, &thread_known, None, &thread_progress)));
-    match on_a_thread(look) {
-        Ok(()) => receiver
-            .recv_timeout(PATIENCE)
-            .map_or_else(|_| known.silent(root, progress.at().as_ref()), |looked| looked.homes),
-        // Without a thread there is no limit, which is better than no answer.
-        Err(_) => look_here(root, &known),
+    let stuck = Stuck::default();
+    let until = Instant::now() + LONGEST;
+    loop {
+        let progress = Progress::new(&stuck);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (thread_root, thread_known, thread_progress) = (root.clone(), known.clone(), progress.clone());
+        let job = move || drop(sender.send(look(&thread_root, &thread_known, None, &thread_progress)));
+        if on_a_thread(job).is_err() {
+            // Without a thread there is no limit, which is better than no answer.
+            let looked = look(root, &known, None, &Progress::new(&stuck));
+            return looked.map_or(known, |looked| looked.homes);
+        }
+        loop {
+            let wait = progress.due().saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(wait) {
+                Ok(Some(looked)) => return looked.homes,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {
+                    match progress.give_up() {
+                        GivenUp::Nobody => {}
+                        GivenUp::Home => break,
+                        GivenUp::List => return known.silent(root),
+                    }
+                }
+                Ok(None) | Err(_) => return known.silent(root),
+            }
+        }
     }
-}
-
-fn look_here(root: &RootHome, known: &Homes) -> Homes {
-    look(root, known, None, &Progress::default()).homes
 }
 
 /// One look, and what came about with it.
@@ -215,19 +233,8 @@ struct Looked {
     silent: bool,
 }
 
-/// At whom a look is: whoever that is when it does not come back is the one who does not answer.
-#[derive(Debug, Clone, Default)]
-struct Progress(Arc<Mutex<Option<ProfileName>>>);
-
-impl Progress {
-    fn at(&self) -> Option<ProfileName> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, name: Option<&ProfileName>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name.cloned();
-    }
-}
+/// What is said of who does not answer.
+const SILENT: &str = "it does not answer";
 
 /// A file system may hang: whatever touches one runs where nobody waits but who wants to know.
 fn on_a_thread(look: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -235,8 +242,13 @@ fn on_a_thread(look: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
 }
 
 /// Looks, as somebody who knew `known` before: of what cannot be looked at now, that holds. Each directory is watched before it is
-/// looked at, so that nothing falls between the two.
-fn look(root: &RootHome, known: &Homes, watcher: Option<&inotify::Watcher>, progress: &Progress) -> Looked {
+/// looked at, so that nothing falls between the two. Nothing comes of a look that was given up.
+fn look(
+    root: &RootHome,
+    known: &Homes,
+    watcher: Option<&inotify::Watcher>,
+    progress: &Progress,
+) -> Option<Looked> {
     let mut followed = Vec::new();
     let mut watch = |path: &Utf8Path, place| followed.extend(watcher.map(|watcher| watcher.add(path, place)));
     watch(root.path(), inotify::Place::Root);
@@ -245,27 +257,33 @@ fn look(root: &RootHome, known: &Homes, watcher: Option<&inotify::Watcher>, prog
     let listing = glance::list(root, known);
     let mut glances = Vec::with_capacity(listing.entries.len());
     for entry in &listing.entries {
-        progress.set(Some(entry.name()));
+        if progress.is_stuck(entry.name()) {
+            glances.push(glance::silent(root, entry));
+            continue;
+        }
+        progress.begin(entry.name());
         if !entry.name().is_default() {
             watch(root.profile(entry.name()).path(), inotify::Place::Home(entry.name().clone()));
         }
         glances.push(glance::home(root, entry));
+        progress.done()?;
     }
-    progress.set(None);
-    Looked { homes: glance::assemble(root, listing, glances, known), watches: followed, silent }
+    let homes = glance::assemble(root, listing, glances, known);
+    progress.done()?;
+    Some(Looked { homes, watches: followed, silent })
 }
 
 /// A look that is under way.
 #[derive(Debug)]
 struct Looking {
-    answer: oneshot::Receiver<Looked>,
+    answer: oneshot::Receiver<Option<Looked>>,
     progress: Progress,
-    /// When it is said that somebody does not answer; `None` when it was.
-    patience: Option<Instant>,
+    /// It was said already that the directory of all does not answer.
+    said: bool,
 }
 
 /// A running watch. It owns no task: it makes progress while [`HomeWatch::next`] is polled, and dropping it ends it. A look that
-/// hangs keeps its thread, and no other begins before it is back.
+/// hangs keeps its thread.
 #[derive(Debug)]
 pub struct HomeWatch {
     root: RootHome,
@@ -276,6 +294,8 @@ pub struct HomeWatch {
     dirty: Option<(Instant, Instant)>,
     next_scan: Instant,
     looking: Option<Looking>,
+    /// Homes at which a look is stuck.
+    stuck: Stuck,
     /// The file system may change without telling.
     silent: bool,
 }
@@ -294,6 +314,7 @@ impl HomeWatch {
             dirty: None,
             next_scan: Instant::now(),
             looking: None,
+            stuck: Stuck::default(),
             silent: false,
         };
         watch.look_now().await;
@@ -306,30 +327,42 @@ impl HomeWatch {
         &self.known
     }
 
-    /// Looks at once instead of when something stirs, and waits for it, but not longer than [`PATIENCE`]; differences come out of
+    /// Looks at once instead of when something stirs, and waits for it, but not longer than [`LONGEST`]; differences come out of
     /// [`HomeWatch::next`].
     pub async fn look_now(&mut self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LONGEST;
+        // One that is under way may have passed what this one is wanted for.
+        let mut fresh = self.looking.is_none();
         loop {
-            // One that is under way may have passed what this one is wanted for.
-            let fresh = self.looking.is_none();
-            if fresh {
-                self.begin();
-            }
-            match tokio::time::timeout_at(until, arrival(self.looking.as_mut())).await {
-                Ok(looked) => self.arrived(looked),
-                Err(_) => return self.lose_patience(),
-            }
-            if fresh {
-                return;
+            let looking = match &mut self.looking {
+                Some(looking) => looking,
+                None => {
+                    fresh = true;
+                    self.begin()
+                }
+            };
+            let patience = looking.progress.due().min(until);
+            match tokio::time::timeout_at(patience, &mut looking.answer).await {
+                Ok(looked) => {
+                    self.arrived(looked.ok().flatten());
+                    if fresh {
+                        return;
+                    }
+                }
+                Err(_) => {
+                    let listed = self.lose_patience();
+                    if !listed || Instant::now() >= until {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self) -> &mut Looking {
         self.dirty = None;
         let (sender, answer) = oneshot::channel();
-        let progress = Progress::default();
+        let progress = Progress::new(&self.stuck);
         let (root, known, at) = (self.root.clone(), self.known.clone(), progress.clone());
         let watcher = self.source.as_ref().map(inotify::Source::watcher);
         let look = move || drop(sender.send(look(&root, &known, watcher.as_ref(), &at)));
@@ -337,7 +370,7 @@ impl HomeWatch {
             // The answer that never comes is an error, and tried again like every other.
             tracing::warn!(%error, "the homes cannot be looked at now");
         }
-        self.looking = Some(Looking { answer, progress, patience: Some(Instant::now() + PATIENCE) });
+        self.looking.insert(Looking { answer, progress, said: false })
     }
 
     /// A look is back, or came to nothing.
@@ -358,13 +391,22 @@ impl HomeWatch {
         }
     }
 
-    /// Somebody does not answer: that is said, and what was known holds.
-    fn lose_patience(&mut self) {
-        if let Some(looking) = &mut self.looking {
-            looking.patience = None;
-            let at = looking.progress.at();
-            let silent = self.known.silent(&self.root, at.as_ref());
-            self.take_over(silent);
+    /// Somebody does not answer: that is said, what was known of it holds, and the others are looked at without it. Whether there is
+    /// a list of them.
+    fn lose_patience(&mut self) -> bool {
+        let Some(looking) = &mut self.looking else { return true };
+        match looking.progress.give_up() {
+            GivenUp::Nobody => true,
+            GivenUp::Home => {
+                self.begin();
+                true
+            }
+            GivenUp::List => {
+                looking.said = true;
+                let silent = self.known.silent(&self.root);
+                self.take_over(silent);
+                false
+            }
         }
     }
 
@@ -389,7 +431,9 @@ impl HomeWatch {
                 Some((first, last)) => self.next_scan.min((last + SETTLE).min(first + SETTLE_LIMIT)),
                 None => self.next_scan,
             };
-            let patience = self.looking.as_ref().map(|looking| looking.patience);
+            let is_looking = self.looking.is_some();
+            let patience = self.looking.as_ref().filter(|looking| !looking.said);
+            let patience = patience.map(|looking| looking.progress.due());
             tokio::select! {
                 looked = arrival(self.looking.as_mut()) => self.arrived(looked),
                 stirred = stir(self.source.as_mut()) => {
@@ -399,8 +443,8 @@ impl HomeWatch {
                         self.dirty = Some((first, now));
                     }
                 }
-                () = until(patience.flatten()) => self.lose_patience(),
-                () = tokio::time::sleep_until(due), if patience.is_none() => self.begin(),
+                () = until(patience) => drop(self.lose_patience()),
+                () = tokio::time::sleep_until(due), if !is_looking => drop(self.begin()),
             }
         }
     }
@@ -415,7 +459,7 @@ impl HomeWatch {
 /// Waits for a look. Never returns where none is under way.
 async fn arrival(looking: Option<&mut Looking>) -> Option<Looked> {
     match looking {
-        Some(looking) => (&mut looking.answer).await.ok(),
+        Some(looking) => (&mut looking.answer).await.ok().flatten(),
         None => std::future::pending().await,
     }
 }

@@ -1,8 +1,8 @@
 //! Merges what the supervisor knows first hand with what each worker's status file and the kernel say of it.
 //!
 //! The supervisor's knowledge (child handle, heartbeat) comes first; a file only adds what the supervisor cannot know (platforms,
-//! their errors), and only while it was written by the very process that is running. Nothing is cached and nothing is awaited:
-//! with 100 profiles the whole takes a few milliseconds.
+//! their errors), and only while it was written by the very process that is running. The files were read before ([`super::files`]);
+//! nothing is cached and nothing is awaited: with 100 profiles the whole takes a few milliseconds.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +11,7 @@ use hermes_protocol::contract::runtime_status::{self, RuntimeStatus};
 use hermes_protocol::{ProfileHome, ProfileName, text};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use super::files::Found;
 use crate::supervise::{GatewayView, WorkerTable, WorkerView};
 use crate::{disk, instance};
 
@@ -52,11 +53,12 @@ impl Processes {
 pub fn collect(
     table: &WorkerTable,
     only: Option<&ProfileName>,
+    files: &Found,
     processes: &mut Processes,
     now: Instant,
 ) -> GatewayStatus {
     let own = std::process::id();
-    let wanted = || table.workers.iter().filter(|w| only.is_none_or(|name| *name == w.name));
+    let wanted = || of(table, only);
     let mut pids: Vec<Pid> =
         wanted().filter_map(|w| w.pid).chain(std::iter::once(own)).map(Pid::from_u32).collect();
     // A process asked for twice would count as gone.
@@ -73,8 +75,18 @@ pub fn collect(
         gateway.profiles_ready += u32::from(worker.ready);
         gateway.profiles_degraded += u32::from(worker.ready && worker.state == state::DEGRADED);
     }
-    let profiles = wanted().map(|worker| profile(worker, &table.gateway, processes, now)).collect();
+    let profiles = wanted().map(|worker| profile(worker, &table.gateway, files, processes, now)).collect();
     GatewayStatus { schema: SCHEMA, gateway, profiles }
+}
+
+/// The workers that a status is about.
+fn of<'a>(table: &'a WorkerTable, only: Option<&ProfileName>) -> impl Iterator<Item = &'a WorkerView> {
+    table.workers.iter().filter(move |worker| only.is_none_or(|name| *name == worker.name))
+}
+
+/// The homes whose status files have something to say.
+pub(crate) fn homes(table: &WorkerTable, only: Option<&ProfileName>) -> Vec<ProfileHome> {
+    of(table, only).map(|worker| worker.home.clone()).collect()
 }
 
 fn gateway(view: &GatewayView, now: Instant) -> Gateway {
@@ -106,15 +118,24 @@ fn gateway(view: &GatewayView, now: Instant) -> Gateway {
     }
 }
 
-fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, now: Instant) -> Profile {
+fn profile(
+    worker: &WorkerView,
+    gateway: &GatewayView,
+    files: &Found,
+    processes: &Processes,
+    now: Instant,
+) -> Profile {
+    let file = files.of(worker.home.path());
+    let reason = reason(worker, file);
     // A file of an earlier process says nothing about this one.
-    let file = worker.pid.and_then(|pid| read_status(&worker.home).filter(|s| s.pid == Some(pid)));
+    let file = worker.pid.and_then(|pid| file.filter(|file| file.pid == Some(pid)));
     let usage = worker.pid.and_then(|pid| processes.usage(pid));
     let heartbeat_age = worker.heartbeat.map(|at| now.saturating_duration_since(at));
     // One of those that may be missing may be a late one.
     let usual = worker.heartbeat_ms.max(1);
     let limit = Duration::from_millis(usual * (STALE_AFTER - 1) + worker.next_beat_ms.max(usual));
-    let (platforms, updated_at) = file.map(|f| (f.platforms, f.updated_at)).unwrap_or_default();
+    let (platforms, updated_at) =
+        file.map(|f| (f.platforms.clone(), f.updated_at.clone())).unwrap_or_default();
     Profile {
         name: worker.name.to_string(),
         home: worker.home.path().to_string(),
@@ -127,7 +148,7 @@ fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, no
         generation: worker.generation,
         restarts: worker.restarts,
         last_exit: worker.last_exit.clone(),
-        reason: reason(worker),
+        reason,
         file: worker.file.clone(),
         next_attempt_ms: worker
             .next_attempt
@@ -162,14 +183,12 @@ fn profile(worker: &WorkerView, gateway: &GatewayView, processes: &Processes, no
 }
 
 /// Why a profile is not running: the supervisor's word, and the last words of the process if it left any.
-fn reason(worker: &WorkerView) -> Option<String> {
+fn reason(worker: &WorkerView, file: Option<&RuntimeStatus>) -> Option<String> {
     let gone =
         worker.pid.is_none() && matches!(worker.state, state::FAILED | state::BACKOFF | state::CRASH_LOOP);
-    let last_words = gone
-        .then(|| read_status(&worker.home))
-        .flatten()
-        .filter(|s| s.supervisor_pid == Some(std::process::id()))
-        .and_then(|s| s.exit_reason);
+    let last_words = file
+        .filter(|file| gone && file.supervisor_pid == Some(std::process::id()))
+        .and_then(|file| file.exit_reason.clone());
     match (worker.reason.clone(), last_words) {
         (Some(reason), Some(words)) if !reason.contains(&words) => Some(format!("{reason}: {words}")),
         (reason, words) => reason.or(words),
@@ -312,14 +331,16 @@ mod tests {
         write_status(&table.workers[1].home, 1);
         table.workers[2].heartbeat = Some(Instant::now().checked_sub(Duration::from_secs(4)).unwrap());
         table.workers[2].ready = false;
-        let status = collect(&table, None, &mut Processes::new(), Instant::now());
+        let files = Found::read(table.workers.iter().map(|worker| &worker.home));
+        let status = collect(&table, None, &files, &mut Processes::new(), Instant::now());
         assert_eq!(status.profiles[0].platforms["webhook"].state, "connected");
         assert!(status.profiles[1].platforms.is_empty());
         assert!(status.profiles[2].stale && !status.profiles[0].stale);
         assert!(status.profiles[0].rss_bytes.unwrap() > 100_000);
         assert_eq!(status.profiles[0].next_attempt_ms, None, "only while waiting");
         assert_eq!((status.gateway.profiles_ready, status.gateway.profiles_desired), (2, 3));
-        let one = collect(&table, Some(&table.workers[1].name), &mut Processes::new(), Instant::now());
+        let only = Some(&table.workers[1].name);
+        let one = collect(&table, only, &files, &mut Processes::new(), Instant::now());
         assert_eq!(one.profiles.len(), 1);
         assert_eq!(one.gateway.profiles_desired, 3, "the gateway's part stays whole");
     }
@@ -354,9 +375,10 @@ mod tests {
             write_status(&worker.home, std::process::id());
         }
         let mut processes = Processes::new();
-        collect(&table, None, &mut processes, Instant::now());
+        let files = || Found::read(table.workers.iter().map(|worker| &worker.home));
+        collect(&table, None, &files(), &mut processes, Instant::now());
         let start = Instant::now();
-        let status = collect(&table, None, &mut processes, Instant::now());
+        let status = collect(&table, None, &files(), &mut processes, Instant::now());
         let took = start.elapsed();
         assert_eq!(status.profiles.len(), 100);
         // Generous: debug build, busy machine. The benchmark holds the real figure.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hermes_tests::Loop;
+
 use super::*;
 
 struct Home {
@@ -139,26 +141,6 @@ fn a_directory_replaced_by_another_is_removed_and_added() {
     assert_eq!(events, [HomeEvent::Removed(name("coder")), HomeEvent::Added(name("coder"))]);
 }
 
-/// A directory in whose place is something that can be neither listed nor entered, whoever asks: a link to itself.
-struct Loop {
-    place: Utf8PathBuf,
-    aside: Utf8PathBuf,
-}
-
-impl Loop {
-    fn put(place: Utf8PathBuf) -> Self {
-        let aside = Utf8PathBuf::from(format!("{place}.aside"));
-        fs_err::rename(&place, &aside).unwrap();
-        fs_err::os::unix::fs::symlink(&place, &place).unwrap();
-        Self { place, aside }
-    }
-
-    fn remove(self) {
-        fs_err::remove_file(&self.place).unwrap();
-        fs_err::rename(&self.aside, &self.place).unwrap();
-    }
-}
-
 /// 9: a directory of profiles that cannot be listed removes nobody, is said, and what changed meanwhile is seen afterwards.
 #[tokio::test]
 async fn an_unlistable_directory_of_profiles_keeps_everybody() {
@@ -241,21 +223,44 @@ async fn another_database_is_a_change_and_a_written_one_is_none() {
     assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("default")));
 }
 
-/// 14: a look that hangs keeps nobody waiting: it is said who does not answer, what was known holds, and it mends itself.
+/// 14: a look that is stuck at one home keeps nobody waiting and hides no other's change: it is said who does not answer, what was
+/// known of it holds, and it mends itself.
 #[tokio::test]
-async fn a_home_that_does_not_answer_is_said_and_kept() {
+async fn a_home_that_does_not_answer_is_said_and_kept_and_hides_no_other() {
     let home = home();
     home.write("coder", "config.yaml", "a: 1\n");
     let mut watch = HomeWatch::start(home.root.clone()).await;
     let (sender, answer) = oneshot::channel();
-    let progress = Progress::default();
-    progress.set(Some(&name("coder")));
-    watch.looking = Some(Looking { answer, progress, patience: Some(Instant::now()) });
+    let progress = Progress::new(&watch.stuck);
+    progress.begin(&name("coder"));
+    watch.looking = Some(Looking { answer, progress: progress.clone(), said: false });
+    home.write("ops", "config.yaml", "a: 1\n");
+    home.write("coder", "config.yaml", "a: 22\n");
+    assert_eq!(next(&mut watch).await, HomeEvent::Added(name("ops")));
     assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
     let unseen = &watch.homes().unseen;
     assert_eq!((unseen.len(), unseen[0].profile.as_ref()), (1, Some(&name("coder"))));
     assert!(watch.homes().contains(&name("coder")));
-    // The look comes back without having seen anything: another one follows.
+    // It is back, and another look touches that home again.
+    assert_eq!(progress.done(), None);
+    drop(sender);
+    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert!(watch.homes().unseen.is_empty());
+}
+
+/// 14: the list of all that does not come is said once; who waits for it goes on with what was known.
+#[tokio::test]
+async fn a_list_that_does_not_come_is_said_once() {
+    let home = home();
+    home.write("coder", "config.yaml", "a: 1\n");
+    let mut watch = HomeWatch::start(home.root.clone()).await;
+    let (sender, answer) = oneshot::channel();
+    watch.looking = Some(Looking { answer, progress: Progress::new(&watch.stuck), said: false });
+    watch.look_now().await;
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert_eq!(watch.homes().unseen[0].path, home.root.profiles());
+    assert!(watch.homes().contains(&name("coder")) && watch.looking.as_ref().unwrap().said);
     drop(sender);
     assert_eq!(next(&mut watch).await, HomeEvent::Stirred(name("coder")));
     assert_eq!(next(&mut watch).await, HomeEvent::Remarks);

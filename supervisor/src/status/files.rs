@@ -1,0 +1,178 @@
+//! Status files of many homes, any of which may be on a file system that does not answer.
+//!
+//! One thread reads them one after the other. A home at which it is stuck is left to it, and another thread reads the rest; until
+//! the first one is back, nobody else touches that home. So a home that hangs costs one thread, and hides no other.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::ProfileHome;
+use hermes_protocol::contract::runtime_status::RuntimeStatus;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::collect::read_status;
+
+/// How long one file may take before its home is left alone.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How long all of them may take; what was not read by then is missing.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// What was found, by home.
+#[derive(Debug, Default)]
+pub struct Found(HashMap<Utf8PathBuf, RuntimeStatus>);
+
+impl Found {
+    /// What the file in this home says.
+    pub(super) fn of(&self, home: &Utf8Path) -> Option<&RuntimeStatus> {
+        self.0.get(home)
+    }
+
+    /// Reads them here and now, where nothing hangs.
+    #[cfg(test)]
+    pub(super) fn read<'a>(homes: impl Iterator<Item = &'a ProfileHome>) -> Self {
+        Self(homes.filter_map(|home| Some((home.path().to_owned(), read_status(home)?))).collect())
+    }
+}
+
+/// Reads status files, and remembers which homes do not answer. Cloning shares that.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StatusFiles {
+    stuck: Arc<Mutex<BTreeSet<Utf8PathBuf>>>,
+}
+
+impl StatusFiles {
+    fn stuck<T>(&self, change: impl FnOnce(&mut BTreeSet<Utf8PathBuf>) -> T) -> T {
+        change(&mut self.stuck.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the files in `homes` say, without those that do not answer.
+    pub(crate) async fn read(&self, homes: Vec<ProfileHome>) -> Found {
+        self.read_with(homes, read_status).await
+    }
+
+    async fn read_with(
+        &self,
+        homes: Vec<ProfileHome>,
+        read: impl Fn(&ProfileHome) -> Option<RuntimeStatus> + Clone + Send + 'static,
+    ) -> Found {
+        let until = Instant::now() + LONGEST;
+        let mut found = HashMap::with_capacity(homes.len());
+        let mut left: VecDeque<ProfileHome> =
+            self.stuck(|stuck| homes.into_iter().filter(|home| !stuck.contains(home.path())).collect());
+        while !left.is_empty() {
+            let mut statuses = self.begin(left.iter().cloned().collect(), read.clone()).await;
+            loop {
+                let patience = (Instant::now() + PATIENCE).min(until);
+                let status = match tokio::time::timeout_at(patience, statuses.recv()).await {
+                    Ok(Some(status)) => status,
+                    Ok(None) => return Found(found),
+                    // What arrived at the last moment counts: who is marked has a thread that takes the mark away.
+                    Err(_) => match self.stuck(|stuck| {
+                        let late = statuses.try_recv();
+                        if let (Err(_), Some(home)) = (&late, left.front()) {
+                            stuck.insert(home.path().to_owned());
+                        }
+                        late
+                    }) {
+                        Ok(status) => status,
+                        Err(_) if Instant::now() >= until => return Found(found),
+                        Err(_) => {
+                            left.pop_front();
+                            break;
+                        }
+                    },
+                };
+                let home = left.pop_front();
+                found.extend(home.zip(status).map(|(home, status)| (home.path().to_owned(), status)));
+            }
+        }
+        Found(found)
+    }
+
+    /// Begins to read them in this order, one answer each.
+    async fn begin(
+        &self,
+        homes: Vec<ProfileHome>,
+        read: impl Fn(&ProfileHome) -> Option<RuntimeStatus> + Clone + Send + 'static,
+    ) -> mpsc::Receiver<Option<RuntimeStatus>> {
+        let (sender, statuses) = mpsc::channel(homes.len());
+        let job = {
+            let (homes, read, sender) = (homes.clone(), read.clone(), sender.clone());
+            self.job(homes, read, sender)
+        };
+        let thread = std::thread::Builder::new().name("status".to_owned()).stack_size(256 * 1024);
+        if thread.spawn(job).is_err() {
+            // Where no thread can be made, there are those of the pool; all answers have room in the channel.
+            let read = hermes_host::blocking::run(self.job(homes, read, sender));
+            let _ = tokio::time::timeout(LONGEST, read).await;
+        }
+        statuses
+    }
+
+    fn job(
+        &self,
+        homes: Vec<ProfileHome>,
+        read: impl Fn(&ProfileHome) -> Option<RuntimeStatus> + Send + 'static,
+        answers: mpsc::Sender<Option<RuntimeStatus>>,
+    ) -> impl FnOnce() + Send + 'static {
+        let files = self.clone();
+        move || {
+            for home in homes {
+                let status = read(&home);
+                let wanted = files.stuck(|stuck| {
+                    let given_up = stuck.remove(home.path());
+                    !given_up && answers.try_send(status).is_ok()
+                });
+                if !wanted {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(pid: u32) -> RuntimeStatus {
+        RuntimeStatus::read(format!(r#"{{"pid":{pid},"platforms":{{}}}}"#).as_bytes()).unwrap()
+    }
+
+    /// 14: who does not answer hides nobody, is not asked again while it hangs, and is asked again afterwards.
+    #[tokio::test]
+    async fn a_home_that_hangs_hides_no_other() {
+        let homes: Vec<_> = ["/a", "/b", "/c", "/d"].map(ProfileHome::new).into();
+        let files = StatusFiles::default();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let read = {
+            let (held, asked) = (Arc::clone(&held), Arc::clone(&asked));
+            move |home: &ProfileHome| {
+                asked.lock().unwrap().push(home.path().to_string());
+                if home.path() == "/b" {
+                    let _ = held.lock().unwrap().recv();
+                }
+                Some(status(7))
+            }
+        };
+        for _ in 0..2 {
+            let found = files.read_with(homes.clone(), read.clone()).await;
+            assert_eq!(
+                ["/a", "/b", "/c", "/d"].map(|home| found.of(home.into()).is_some()),
+                [true, false, true, true]
+            );
+        }
+        assert_eq!(asked.lock().unwrap().iter().filter(|home| *home == "/b").count(), 1);
+        drop(release);
+        while !files.stuck(|stuck| stuck.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        let found = files.read_with(homes.clone(), read).await;
+        assert!(found.of("/b".into()).is_some());
+    }
+}
