@@ -112,6 +112,7 @@ impl Inbox {
                      ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
                         session_key = excluded.session_key, payload = excluded.payload, received_at = excluded.received_at,
                         state = excluded.state, session_id = NULL, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
+                        taken_down = 0,
                         postponed = 0, postponed_at = NULL, due_at = NULL
                      WHERE hermes_inbox.state = 'failed'",
                 )?

@@ -1,7 +1,8 @@
 //! Whose fault the end of a process was: a row for each process that runs turns, read by the one that comes after.
 //!
-//! A process that is told to end says so in its row before it does anything else. One whose supervisor is gone as well was taken
-//! along by it. Neither says anything about the turns that ran. Any other end is a death that one of them may have caused.
+//! A process that is told to end says so in its row before it does anything else; that says nothing about the turns that ran. One
+//! whose supervisor is gone as well was most likely taken along by it; only many such ends say something. Any other end is a death
+//! that one of them may have caused.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -36,8 +37,19 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Owner>> {
         .collect()
 }
 
-/// Whether no turn can have caused the end of `dead`. Without a row nothing is known, and it counts as a death.
-pub(super) fn was_taken_down(db: &Connection, dead: Owner) -> rusqlite::Result<bool> {
+/// How a process came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was told to.
+    Planned,
+    /// Its supervisor is gone as well. Most likely that one's end, or the machine's, took it along.
+    Common,
+    /// By itself, or by something that ran in it.
+    Death,
+}
+
+/// How `dead` ended. Without a row nothing is known, and it counts as a death.
+pub(super) fn end_of(db: &Connection, dead: Owner) -> rusqlite::Result<End> {
     let row = db
         .prepare_cached(
             "SELECT planned, supervisor_pid, supervisor_start FROM hermes_life WHERE pid = ?1 AND start = ?2",
@@ -48,9 +60,11 @@ pub(super) fn was_taken_down(db: &Connection, dead: Owner) -> rusqlite::Result<b
             Ok((row.get::<_, bool>(0)?, pid.zip(start)))
         })
         .optional()?;
-    Ok(row.is_some_and(|(planned, supervisor)| {
-        planned || supervisor.is_some_and(|(pid, start)| !Owner::from_columns(pid, start).is_alive())
-    }))
+    Ok(match row {
+        Some((true, _)) => End::Planned,
+        Some((false, Some((pid, start)))) if !Owner::from_columns(pid, start).is_alive() => End::Common,
+        Some(_) | None => End::Death,
+    })
 }
 
 /// The row is not needed any more.

@@ -3,11 +3,15 @@
 //! A turn that ran alone when its process died did it: after [`LIMIT`] the item is a dead letter. Of several that ran together
 //! nobody knows; they become suspects, without a count, and run one by one from then on (see `turn::begin`), so that the next
 //! death has one culprit. A suspect that dies in the company of turns that were not suspected counts half. An end that was
-//! planned, or that came with the supervisor's, counts nothing (see [`super::life`]).
+//! planned counts nothing (see [`super::life`]).
+//!
+//! An end that came with the supervisor's is most likely not the turn's doing: a machine that was switched off, a supervisor that was
+//! killed. But a turn may take both along (all the memory of the machine), again and again. So these ends are counted apart:
+//! after [`OFTEN`] of them an item is a suspect, and after [`COMMON_LIMIT`] it is given up, if it ran alone.
 
 use rusqlite::{Connection, params};
 
-use super::life;
+use super::life::{self, End};
 use crate::session::{epoch, history};
 use crate::store::Owner;
 
@@ -15,10 +19,16 @@ use crate::store::Owner;
 const LIMIT: i64 = 6;
 /// Why it is given up.
 const DEADLY: &str = "the worker died every time this was tried";
+/// The same of what takes the supervisor along.
+const COMMON: &str = "the gateway ended every time this was tried";
 /// Points of a death alone: three of them are the limit.
 const ALONE: i64 = 2;
 /// Points of a death as the only suspect in company.
 const SUSPECTED: i64 = 1;
+/// Ends together with the supervisor after which an item runs alone.
+const OFTEN: i64 = 6;
+/// Such ends after which an item that ran alone is given up.
+const COMMON_LIMIT: i64 = 12;
 
 /// What became of foreign leases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,19 +51,33 @@ struct Bereft {
     /// Points so far.
     points: i64,
     suspect: bool,
+    /// Ends together with the supervisor so far.
+    common: i64,
+    given_up: bool,
 }
 
-/// What the death says about the items. `leases` counts everything that ran, turns of waiting clients included.
-fn judge(items: &mut [Bereft], leases: usize) {
+/// What the end says about the items. `leases` counts everything that ran, turns of waiting clients included.
+fn judge(end: End, items: &mut [Bereft], leases: usize) {
     let suspects = items.iter().filter(|item| item.suspect).count();
-    let (only, company) = (items.len() == 1, leases > 1);
+    let alone = items.len() == 1 && leases == 1;
     for item in items {
-        if only && !company {
-            item.points += ALONE;
-        } else if item.suspect && suspects == 1 {
-            item.points += SUSPECTED;
+        match end {
+            End::Planned => {}
+            End::Common => {
+                item.common += 1;
+                item.suspect |= item.common >= OFTEN;
+                item.given_up = alone && item.common >= COMMON_LIMIT;
+            }
+            End::Death => {
+                if alone {
+                    item.points += ALONE;
+                } else if item.suspect && suspects == 1 {
+                    item.points += SUSPECTED;
+                }
+                item.suspect = true;
+                item.given_up = item.points >= LIMIT;
+            }
         }
-        item.suspect = true;
     }
 }
 
@@ -94,7 +118,7 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
     for key in &keys {
         let claimed = db
             .prepare_cached(
-                "SELECT id, attempts, suspect, session_id FROM hermes_inbox
+                "SELECT id, attempts, suspect, session_id, taken_down FROM hermes_inbox
                  WHERE session_key = ?1 AND finished_at IS NULL AND state = 'claimed' AND owner_pid = ?2
                    AND owner_start = ?3",
             )?
@@ -104,36 +128,37 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
                     points: row.get(1)?,
                     suspect: row.get(2)?,
                     session: row.get(3)?,
+                    common: row.get(4)?,
+                    given_up: false,
                 })
             })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         items.extend(claimed);
     }
-    let blameless = life::was_taken_down(db, dead)?;
-    if !blameless {
-        judge(&mut items, keys.len());
-    }
+    let end = life::end_of(db, dead)?;
+    judge(end, &mut items, keys.len());
     for item in items {
-        if item.points >= LIMIT && !blameless {
+        if item.given_up {
+            let error = if end == End::Common { COMMON } else { DEADLY };
             if let Some(session) = &item.session {
-                history::close(db, session, DEADLY, epoch())?;
+                history::close(db, session, error, epoch())?;
                 history::publish(db)?;
             }
             recovered.given_up += db
                 .prepare_cached(
                     "UPDATE hermes_inbox SET state = 'failed', finished_at = ?2, owner_pid = NULL, owner_start = NULL,
-                        attempts = ?3, suspect = 1, error = ?4
+                        attempts = ?3, taken_down = ?4, suspect = 1, error = ?5
                      WHERE id = ?1",
                 )?
-                .execute(params![item.id, epoch(), item.points, DEADLY])?;
+                .execute(params![item.id, epoch(), item.points, item.common, error])?;
         } else {
             recovered.suspected += usize::from(item.suspect);
             recovered.resumed += db
                 .prepare_cached(
                     "UPDATE hermes_inbox SET state = 'waiting', owner_pid = NULL, owner_start = NULL, attempts = ?2,
-                        suspect = ?3 WHERE id = ?1",
+                        suspect = ?3, taken_down = ?4 WHERE id = ?1",
                 )?
-                .execute(params![item.id, item.points, item.suspect])?;
+                .execute(params![item.id, item.points, item.suspect, item.common])?;
         }
     }
     for key in keys {
@@ -158,18 +183,38 @@ pub(crate) fn promote(db: &Connection, key: &str) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    fn items(points: &[(i64, bool)]) -> Vec<Bereft> {
-        points
-            .iter()
-            .zip(1..)
-            .map(|((points, suspect), id)| Bereft { id, session: None, points: *points, suspect: *suspect })
-            .collect()
+    impl Bereft {
+        fn new(id: i64) -> Self {
+            Self { id, session: None, points: 0, suspect: false, common: 0, given_up: false }
+        }
     }
 
     fn judged(before: &[(i64, bool)], leases: usize) -> Vec<(i64, bool)> {
-        let mut items = items(before);
-        judge(&mut items, leases);
+        let item =
+            |(points, suspect): &(i64, bool)| Bereft { points: *points, suspect: *suspect, ..Bereft::new(1) };
+        let mut items: Vec<Bereft> = before.iter().map(item).collect();
+        judge(End::Death, &mut items, leases);
+        assert!(items.iter().all(|item| item.given_up == (item.points >= LIMIT)));
         items.iter().map(|item| (item.points, item.suspect)).collect()
+    }
+
+    /// 25: a message that takes worker and supervisor along is given up at last; one that only ran beside it, or was there at a
+    /// few of these ends, is not.
+    #[test]
+    fn ends_together_with_the_supervisor_count_only_when_there_are_many() {
+        let mut pair = [Bereft::new(1), Bereft::new(2)];
+        for n in 1..=COMMON_LIMIT {
+            judge(End::Common, &mut pair, 2);
+            assert!(
+                pair.iter().all(|item| item.suspect == (n >= OFTEN) && !item.given_up && item.points == 0)
+            );
+        }
+        let mut alone = [Bereft::new(1)];
+        for n in 1..=COMMON_LIMIT {
+            judge(End::Planned, &mut alone, 1);
+            judge(End::Common, &mut alone, 1);
+            assert_eq!((alone[0].suspect, alone[0].given_up), (n >= OFTEN, n >= COMMON_LIMIT));
+        }
     }
 
     /// 25: who ran alone did it, who ran in company is watched.

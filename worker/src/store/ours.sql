@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS hermes_inbox (
     postponed INTEGER NOT NULL DEFAULT 0,
     postponed_at REAL,
     due_at REAL,
-    fault TEXT
+    fault TEXT,
+    taken_down INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS hermes_inbox_dedup
     ON hermes_inbox(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL;

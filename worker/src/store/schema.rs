@@ -22,14 +22,15 @@ const VERSION: i64 = 22;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 3;
+const OURS_VERSION: i64 = 4;
 /// Columns of `hermes_inbox` that its first version did not have.
-const ADDED: [(&str, &str); 5] = [
+const ADDED: [(&str, &str); 6] = [
     ("suspect", "INTEGER NOT NULL DEFAULT 0"),
     ("postponed", "INTEGER NOT NULL DEFAULT 0"),
     ("postponed_at", "REAL"),
     ("due_at", "REAL"),
     ("fault", "TEXT"),
+    ("taken_down", "INTEGER NOT NULL DEFAULT 0"),
 ];
 /// Key of that version in `state_meta`.
 const OURS_KEY: &str = "hermes_tables_version";

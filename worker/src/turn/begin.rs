@@ -109,12 +109,12 @@ const UNSUSPECTED: &str =
       AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
     ORDER BY id LIMIT ?1";
 
-/// Those that never died alone come first: the innocent ones are done before the culprit dies again.
+/// Those that never died alone, or were there at fewer ends, come first: the innocent ones are done before the culprit dies again.
 const SUSPECTED: &str =
     "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
     WHERE suspect > 0 AND finished_at IS NULL AND state = 'waiting'
       AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
-    ORDER BY attempts, id LIMIT ?1";
+    ORDER BY attempts, taken_down, id LIMIT ?1";
 
 fn select(db: &Connection, sql: &str, limit: usize) -> rusqlite::Result<Vec<Waiting>> {
     db.prepare_cached(sql)?

@@ -153,7 +153,7 @@ async fn n25_innocent_turns_beside_a_poisonous_one_are_answered() {
     assert_eq!(home.count("messages WHERE role = 'user'"), i64::try_from(INNOCENT + 2).unwrap());
 }
 
-/// 25: an end that was planned, or that came with the supervisor's, counts against nobody, however often.
+/// 25: an end that was planned, or a few that came with the supervisor's, count against nobody.
 #[tokio::test]
 async fn n25_a_planned_end_and_the_supervisors_end_count_nothing() {
     let home = Home::new();
@@ -180,4 +180,39 @@ async fn n25_a_planned_end_and_the_supervisors_end_count_nothing() {
     last.stop().await;
     assert_eq!(home.messages(), [pair("user", "long"), pair("assistant", "echo: long")]);
     assert_eq!(home.count("hermes_life"), 1, "rows of processes that are gone are gone");
+}
+
+/// 25: a message that takes the supervisor along every time is given up at last, and the others are answered.
+#[tokio::test]
+async fn n25_a_message_that_takes_the_supervisor_along_is_given_up() {
+    let home = Home::new();
+    for n in 0..12 {
+        let me = dead(n);
+        let process = home.start(me, Scripted::closed());
+        process.turns.serve_inbox();
+        if n == 0 {
+            accept(&process, event("c", "1", "poison")).await;
+        }
+        home.wait(&format!("EXISTS (SELECT 1 FROM hermes_lease WHERE owner_pid = {})", me.pid)).await;
+        process.store.write(move |db| life::begin(db, me, Some(dead(100)))).await.unwrap();
+        process.die().await;
+    }
+    let last = home.start(Owner::current(), Scripted::open());
+    last.turns.serve_inbox();
+    home.wait(
+        "EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed' AND error LIKE 'the gateway ended%')",
+    )
+    .await;
+    accept(&last, event("c", "2", "innocent")).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'done')").await;
+    last.stop().await;
+    assert_eq!(
+        home.messages(),
+        [
+            pair("user", "poison"),
+            pair("assistant", "[no answer: the gateway ended every time this was tried]"),
+            pair("user", "innocent"),
+            pair("assistant", "echo: innocent")
+        ]
+    );
 }
