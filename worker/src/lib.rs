@@ -42,6 +42,7 @@ pub mod engine;
 mod http;
 pub mod inbound;
 pub mod inbox;
+mod json;
 mod leftovers;
 mod load;
 mod logging;

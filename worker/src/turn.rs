@@ -43,7 +43,7 @@ const INTERRUPTED: Duration = Duration::from_secs(3);
 pub struct TurnSettings {
     /// The profile: scope of the routing index.
     pub profile: ProfileName,
-    /// Inbox sessions that run at once.
+    /// Inbox sessions that run at once; `usize::MAX` for no limit.
     pub max_concurrent_sessions: usize,
     /// Direct turns that run at once; one more is [`TurnError::Busy`].
     pub max_concurrent_runs: usize,
@@ -117,6 +117,11 @@ pub enum TurnError {
     /// This worker takes no new turns.
     #[error("this worker is draining")]
     Draining,
+    /// Results of tools that nobody called in this session, or not of all that were.
+    #[error(
+        "the session's last message has no such calls, or more of them: send the results of all calls together"
+    )]
+    UnknownCalls,
     /// The engine failed.
     #[error("the turn failed")]
     Engine(#[source] EngineError),

@@ -35,7 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     config.group_sessions_per_user = reader.flag(&anywhere("group_sessions_per_user")).unwrap_or(defaults.0);
     config.thread_sessions_per_user =
         reader.flag(&anywhere("thread_sessions_per_user")).unwrap_or(defaults.1);
-    let sessions = reader.number(&anywhere("max_concurrent_sessions"), 1..=10_000);
+    let sessions = reader.number(&anywhere("max_concurrent_sessions"), 0..=10_000);
     config.max_concurrent_sessions = sessions.map_or(defaults.2, narrow);
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
 }

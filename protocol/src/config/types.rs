@@ -56,7 +56,7 @@ pub struct ProfileConfig {
     pub providers: Vec<Provider>,
     /// `agent.*`
     pub agent: Agent,
-    /// `max_concurrent_sessions`: turns that run at the same time. Default 16.
+    /// `max_concurrent_sessions`: turns that run at the same time; 0: no limit. Default 16.
     pub max_concurrent_sessions: u32,
     /// The webhook platform, where it is enabled (primary) or the gateway has a listener for it (secondary).
     pub webhook: Option<Webhook>,

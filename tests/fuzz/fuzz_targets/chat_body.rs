@@ -7,6 +7,8 @@ use serde_json::Value;
 /// The module alone: the rest of its crate takes many minutes to build with the sanitizer.
 #[path = "../../../worker/src/platform/api_server/content.rs"]
 mod content;
+#[path = "../../../worker/src/json.rs"]
+mod json;
 
 /// What it uses of `api_server/error.rs`.
 mod error {
@@ -49,12 +51,17 @@ mod engine {
         pub(crate) fn new(role: Role, content: serde_json::Value) -> Self {
             Self { role, content, tool_calls: Vec::new(), tool_call_id: None, name: None }
         }
+
+        pub(crate) fn call_ids(&self) -> impl Iterator<Item = &str> {
+            self.tool_calls.iter().filter_map(|call| call.get("id")?.as_str())
+        }
     }
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Role {
         User,
         Assistant,
+        Tool,
     }
 }
 
@@ -67,31 +74,35 @@ mod platform {
     }
 }
 
-const MAX_TEXT: usize = 65_536;
-
-fn is_content(content: &Value) -> bool {
-    match content {
-        Value::String(text) => text.chars().count() <= MAX_TEXT,
-        Value::Array(parts) => parts.len() <= 1000 && parts.iter().all(|part| part["type"].is_string()),
+fn is_content(message: &engine::Message) -> bool {
+    match &message.content {
+        Value::String(_) => true,
+        Value::Array(parts) => parts.iter().all(|part| part["type"].is_string()),
+        Value::Null => !message.tool_calls.is_empty(),
         _ => false,
     }
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(body) = serde_json::from_slice::<Value>(data) else { return };
+    let Ok(body) = json::parse(data) else { return };
     let messages = body.get("messages").cloned().or(Some(body));
-    match content::parse(messages.clone()) {
-        Ok(conversation) => {
-            let given = messages.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
-            assert!(conversation.history.len() < given);
-            assert!(is_content(&conversation.input));
-            assert!(conversation.history.iter().all(|message| is_content(&message.content)));
-            let _ = conversation.opening();
-            // What was understood once is understood the same way again.
-            let again =
-                content::parse(Some(serde_json::json!([{"role": "user", "content": conversation.input}])));
-            assert_eq!(again.map(|again| again.input), Ok(conversation.input));
+    for named in [false, true] {
+        match content::parse(messages.clone(), named) {
+            Ok(conversation) => {
+                let given = messages.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+                assert!(conversation.history.len() + conversation.input.len() <= given);
+                assert!(conversation.history.iter().chain(&conversation.input).all(is_content));
+                let _ = conversation.opening();
+                let Some(last) = conversation.input.last() else { panic!("nothing is new") };
+                assert!(last.role != engine::Role::Assistant);
+                if last.role == engine::Role::User {
+                    // What was understood once is understood the same way again.
+                    let again = serde_json::json!([{"role": "user", "content": last.content, "name": last.name}]);
+                    let again = content::parse(Some(again), named).map(|again| again.input);
+                    assert_eq!(again, Ok(vec![last.clone()]));
+                }
+            }
+            Err(error) => assert!(!error.message.is_empty() && error.param.is_some()),
         }
-        Err(error) => assert!(!error.message.is_empty() && error.param.is_some()),
     }
 });

@@ -13,6 +13,8 @@ use serde_json::Value;
 mod event;
 #[path = "../../../worker/src/platform/webhook/filter.rs"]
 mod filter;
+#[path = "../../../worker/src/json.rs"]
+mod json;
 #[path = "../../../worker/src/platform/webhook/payload.rs"]
 mod payload;
 #[path = "../../../worker/src/platform/webhook/signature.rs"]

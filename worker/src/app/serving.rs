@@ -415,10 +415,12 @@ fn supervisor(status: &Status) -> Option<Owner> {
 
 fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSettings {
     let runs = config.api_server.as_ref().map_or(0, |server| server.max_concurrent_runs);
+    // 0 is no limit, as configured.
+    let limit = |most: u32| if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
     TurnSettings {
         profile: config.name.clone(),
-        max_concurrent_sessions: usize::try_from(config.max_concurrent_sessions).unwrap_or(usize::MAX),
-        max_concurrent_runs: if runs == 0 { usize::MAX } else { usize::try_from(runs).unwrap_or(usize::MAX) },
+        max_concurrent_sessions: limit(config.max_concurrent_sessions),
+        max_concurrent_runs: limit(runs),
         inactivity_timeout: Some(config.agent.gateway_timeout).filter(|timeout| !timeout.is_zero()),
         postpone_timeout: config.agent.postpone_timeout,
         supervisor,

@@ -6,6 +6,7 @@
 //! - Every error has the one shape clients of the OpenAI API know, wrong paths and methods included.
 //! - A browser's page may call from the configured origins only.
 //! - Nothing is advertised that does not work.
+//! - Every field of a request is honoured, handed to the model, or refused by its name ([`params`]).
 //! - A client that goes away ends its turn.
 //!
 //! `GET /health` is not here: the HTTP layer answers it for all platforms of a listener.
@@ -16,6 +17,7 @@ mod cors;
 mod error;
 mod health;
 mod models;
+mod params;
 mod replay;
 mod session;
 mod sse;
@@ -30,8 +32,8 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use hermes_protocol::config;
-use hermes_protocol::{COMPATIBLE_WITH, ProfileHome, VERSION};
-use http::{HeaderMap, StatusCode};
+use hermes_protocol::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -155,6 +157,11 @@ async fn v1_health(State(_): State<ApiServer>) -> Response {
     )
 }
 
-async fn unknown() -> ApiError {
-    ApiError::not_found()
+async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> ApiError {
+    let prefix =
+        headers.get(contract::FORWARDED_PREFIX).and_then(|prefix| prefix.to_str().ok()).unwrap_or_default();
+    let path = wire::first_chars(uri.path(), 200);
+    ApiError::not_found(&format!(
+        "There is no endpoint {method} {prefix}{path} here; GET {prefix}/v1/capabilities lists those there are"
+    ))
 }

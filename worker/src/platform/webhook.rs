@@ -44,7 +44,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::wire::{BodyError, json, read_body};
+use super::wire::{BodyError, CODINGS, json, read_body};
 use super::{Context, Platform, PlatformError, PlatformFuture};
 use crate::delivery::{Deliveries, DeliveryError};
 use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
@@ -220,7 +220,14 @@ async fn receive(
     let body = match read_body(&parts.headers, body, inner.config.max_body_bytes).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => return error(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
-        Err(BodyError::Broken) => return error(StatusCode::BAD_REQUEST, "Cannot parse body"),
+        Err(BodyError::Coding) => {
+            let mut answer = error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Content-Encoding");
+            answer.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(CODINGS));
+            return answer;
+        }
+        Err(BodyError::Broken | BodyError::Undecodable) => {
+            return error(StatusCode::BAD_REQUEST, "Cannot parse body");
+        }
     };
     let now = jiff::Timestamp::now();
     if let Some(refusal) = refuse(&name, &ready, &parts.headers, &body, now.as_second()) {

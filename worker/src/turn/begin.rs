@@ -226,16 +226,29 @@ fn take_lease(db: &Connection, me: Owner, key: &str, now: f64) -> rusqlite::Resu
 pub(super) enum Begun {
     /// The session's turn runs elsewhere; ask again.
     Leased,
+    /// Its results belong to no call of the session. Nothing is stored.
+    UnknownCalls,
     /// The user row is stored.
     Started { prompt: Prompt, lease: String },
 }
 
-/// Begins a direct turn: its session is leased under its key where it has one, else under its id.
+/// Begins a direct turn: its session is leased under its key where it has one, else under its id. What is refused leaves nothing.
 pub(super) fn begin_direct(
     db: &Connection,
     ctx: &SessionContext,
     turn: &DirectTurn,
 ) -> rusqlite::Result<Begun> {
+    db.execute_batch("SAVEPOINT begin_direct")?;
+    let begun = try_begin(db, ctx, turn)?;
+    let end = match begun {
+        Begun::UnknownCalls => "ROLLBACK TO begin_direct; RELEASE begin_direct",
+        Begun::Leased | Begun::Started { .. } => "RELEASE begin_direct",
+    };
+    db.execute_batch(end)?;
+    Ok(begun)
+}
+
+fn try_begin(db: &Connection, ctx: &SessionContext, turn: &DirectTurn) -> rusqlite::Result<Begun> {
     let now = Now::in_zone(&ctx.zone);
     let id = turn.session.id();
     let row: Option<(Option<String>, Option<String>)> = db
@@ -269,26 +282,31 @@ pub(super) fn begin_direct(
     if !is_new {
         history::close_left_open(db, id, now.epoch)?;
     }
-    let calls_tools = turn.input.len() > 1 || turn.options.contains_key("tools");
+    let calls_tools =
+        turn.options.contains_key("tools") || turn.input.iter().any(|message| message.role == Role::Tool);
     let mut messages = match &turn.session {
         DirectSession::Continue(_) => history::load_all(db, id)?,
         DirectSession::Fresh(_) => turn.history.clone(),
     };
     let before: &[Message] = if is_new { &turn.history } else { &[] };
     let unknown = &turn.input[usize::from(!is_new && history::ends_with_calls(db, id, &turn.input)?)..];
+    match &turn.session {
+        DirectSession::Continue(_) => {
+            messages.extend_from_slice(unknown);
+            messages = history::replay(messages, calls_tools);
+            let mut results = unknown.iter().filter(|message| message.role == Role::Tool);
+            if !results.all(|result| messages.contains(result)) {
+                return Ok(Begun::UnknownCalls);
+            }
+        }
+        // As the client sent it.
+        DirectSession::Fresh(_) => messages.extend_from_slice(&turn.input),
+    }
     for new in before.iter().chain(unknown) {
         history::stage(db, id, new, None, now.epoch)?;
     }
     history::publish(db)?;
     history::count(db, id, before.len() + unknown.len())?;
-    match &turn.session {
-        DirectSession::Continue(_) => {
-            messages.extend_from_slice(unknown);
-            messages = history::replay(messages, calls_tools);
-        }
-        // As the client sent it.
-        DirectSession::Fresh(_) => messages.extend_from_slice(&turn.input),
-    }
     if let Some(own) = turn.system.as_deref().filter(|text| !text.is_empty()) {
         if !system.is_empty() {
             system.push_str("\n\n");

@@ -111,6 +111,7 @@ async fn begin(
         let (ctx, turn) = (Arc::clone(&inner.session), Arc::clone(&turn));
         match inner.store.write(move |db| begin_direct(db, &ctx, &turn)).await? {
             Begun::Started { prompt, lease } => return Ok((prompt, lease)),
+            Begun::UnknownCalls => return Err(TurnError::UnknownCalls),
             Begun::Leased => {
                 tokio::select! {
                     () = freed => {}

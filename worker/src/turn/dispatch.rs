@@ -25,6 +25,8 @@ use crate::inbox::{life, postpone};
 use crate::session::{epoch, history, mirror};
 use crate::store::StoreError;
 
+/// Most items that one step claims, also where nothing limits how many run.
+const MOST_AT_ONCE: usize = 1024;
 /// How often other processes' traces are looked for while there may be some.
 const TICK: Duration = Duration::from_secs(1);
 /// How often in a worker that has been quiet for a while. What this process writes itself rings.
@@ -117,7 +119,7 @@ struct Step {
 
 impl Dispatcher {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        let (report, finished) = mpsc::channel(inner.settings.max_concurrent_sessions.max(1));
+        let (report, finished) = mpsc::channel(inner.settings.max_concurrent_sessions.clamp(1, MOST_AT_ONCE));
         let path = inner.settings.write_sessions_json.then(|| inner.store.home().sessions_json());
         let now = Instant::now();
         Self {
@@ -215,7 +217,7 @@ impl Dispatcher {
             return 0;
         }
         let running = self.inner.inbox_turns() - ended;
-        self.inner.settings.max_concurrent_sessions.max(1).saturating_sub(running)
+        self.inner.settings.max_concurrent_sessions.max(1).saturating_sub(running).min(MOST_AT_ONCE)
     }
 
     async fn step(&self, ended: Arc<Vec<Finished>>, room: usize) -> Result<Step, StoreError> {

@@ -118,15 +118,19 @@ impl Engine for Scripted {
             }
             let last = &prompt.messages.last().unwrap().content;
             let text = format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned));
+            if let Some(calls) = prompt.options.get("answer_with").and_then(Value::as_array) {
+                let finish_reason = "tool_calls".to_owned();
+                return Ok(Outcome {
+                    tool_calls: calls.clone(),
+                    finish_reason,
+                    calls: 1,
+                    ..Outcome::default()
+                });
+            }
             let _closed = events.send(Event::Delta(text.clone())).await;
             Ok(Outcome {
                 text,
-                tool_calls: prompt
-                    .options
-                    .get("answer_with")
-                    .and_then(Value::as_array)
-                    .cloned()
-                    .unwrap_or_default(),
+                tool_calls: Vec::new(),
                 finish_reason: "stop".to_owned(),
                 model: "m".to_owned(),
                 provider: "test".to_owned(),

@@ -311,7 +311,7 @@ const SESSIONS: Group = Group {
             wins.",
     outro: "",
     keys: &[
-        key("max_concurrent_sessions", Int(1, 10_000), "turns at once in this profile")
+        key("max_concurrent_sessions", Int(0, 10_000), "turns at once in this profile; 0: no limit")
             .int(16)
             .also(&["gateway.max_concurrent_sessions"]),
         key("group_sessions_per_user", Bool, "in a group, a session for each of its members")

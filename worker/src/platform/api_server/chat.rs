@@ -1,4 +1,17 @@
 //! `POST /v1/chat/completions`: one turn, whose client waits for the answer or reads it as it is written.
+//!
+//! # Tools of the client
+//!
+//! `tools` are handed to the model, and nobody here runs them: an answer that calls some ends the turn with `finish_reason`
+//! `tool_calls`, and the client's next request carries the results. A call is given whole, in a stream too: half of one is of no
+//! use, and so a provider's stream that breaks off in one can be repeated.
+//!
+//! - **Session.** Calls and results are messages of the session like any other, in the columns that 0.19.0 has for them. With
+//!   `X-Hermes-Session-Id` the stored conversation goes on: the request may carry the whole conversation, the call with its
+//!   results, or the results alone. Without, the body is the conversation and is sent as it came.
+//! - **Calls that nobody answers** (the user went on, the client gave up) are left out of later prompts; what was said stays.
+//!   Results for calls that the session does not know, or for some of its last calls only, are refused with 400.
+//! - **Replay.** An `Idempotency-Key` covers the whole body; the same request gets the same calls with the same ids.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,10 +26,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::content::{self, Conversation};
 use super::error::{ApiError, mark, report};
+use super::params::{self, Params};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_ID, SESSION_KEY};
 use super::{ApiServer, sse};
-use crate::engine::{Message, Options, Outcome, Role, Usage};
+use crate::engine::{Options, Outcome, Usage};
+use crate::json;
 use crate::platform::wire::{self, BodyError, random64, read_body};
 use crate::turn::{DirectSession, DirectTurn, RunningTurn, TurnError};
 
@@ -38,8 +53,10 @@ async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError>
     api.authorize(request.headers())?;
     let (parts, body) = request.into_parts();
     let body = read_body(&parts.headers, body, MAX_BODY).await.map_err(|error| match error {
-        BodyError::TooLarge => ApiError::too_large(),
+        BodyError::TooLarge => ApiError::too_large(MAX_BODY),
         BodyError::Broken => ApiError::invalid("Request body ended early"),
+        BodyError::Coding => ApiError::unknown_coding(),
+        BodyError::Undecodable => ApiError::invalid("Request body is not what its Content-Encoding says"),
     })?;
     let Chat { stream, idempotency, run } = Chat::parse(api, &parts.headers, &body)?;
     // Text is parsed; a large body need not live as long as the turn.
@@ -103,6 +120,8 @@ pub(super) struct Head {
     pub(super) created: i64,
     /// As the client sent it.
     pub(super) model: String,
+    /// `stream_options.include_usage`.
+    pub(super) include_usage: Option<bool>,
     /// Session headers.
     pub(super) headers: HeaderMap,
     #[expect(dead_code, reason = "counts the run while it lives")]
@@ -113,7 +132,7 @@ impl Chat {
     fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let session_id = session::session_id(headers)?;
         let session_key = session::session_key(headers)?;
-        let mut fields = match serde_json::from_slice::<Value>(body) {
+        let mut fields = match json::parse(body) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(ApiError::invalid("Request body must be a JSON object")),
             Err(_) => return Err(ApiError::invalid("Invalid JSON in request body")),
@@ -130,15 +149,22 @@ impl Chat {
                 .param("model")
                 .code("model_routes_unsupported"));
         }
-        let user = fields.get("user").and_then(Value::as_str).filter(|u| !u.is_empty()).map(str::to_owned);
+        let user = match fields.get("user") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(user)) => Some(user.clone()).filter(|user| !user.is_empty()),
+            Some(_) => {
+                return Err(ApiError::invalid("'user' must be a string").param("user").code("invalid_value"));
+            }
+        };
+        let Params { options, include_usage } = params::parse(&fields, api.0.turns.takes_options())?;
         let idempotency = if stream {
             None
         } else {
             idempotency_key(headers)?
                 .map(|key| (key, fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref())))
         };
-        let conversation = content::parse(fields.remove("messages"))?;
-        let turn = api.turn(conversation, session_id, user);
+        let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
+        let turn = DirectTurn { options, ..api.turn(conversation, session_id, user) };
         let mut headers = HeaderMap::new();
         if let Some(id) = session::echo(turn.session.id()) {
             headers.insert(SESSION_ID, id);
@@ -150,6 +176,7 @@ impl Chat {
             id: format!("chatcmpl-{}", &format!("{:016x}{:016x}", random64(), random64())[..29]),
             created: jiff::Timestamp::now().as_second(),
             model,
+            include_usage,
             headers,
             run: Arc::clone(&api.0.runs),
         };
@@ -207,7 +234,6 @@ impl ApiServer {
         };
         let Conversation { system, history, input } = conversation;
         let history = if matches!(session, DirectSession::Fresh(_)) { history } else { Vec::new() };
-        let input = vec![Message::new(Role::User, input)];
         DirectTurn { session, system, history, input, user, options: Options::new() }
     }
 
@@ -229,7 +255,9 @@ impl End {
     pub(super) fn new(result: Result<Outcome, TurnError>, cap: u32) -> Self {
         match result {
             Err(error) => Self::Failed(ApiError::from_turn(&error, cap)),
-            Ok(outcome) if outcome.text.trim().is_empty() => Self::Failed(ApiError::no_text()),
+            Ok(outcome) if outcome.text.trim().is_empty() && outcome.tool_calls.is_empty() => {
+                Self::Failed(ApiError::no_text())
+            }
             Ok(outcome) => {
                 let finish = match outcome.finish_reason.as_str() {
                     "" => "stop".to_owned(),
@@ -268,6 +296,13 @@ async fn complete(api: &ApiServer, run: Run) -> Result<Answer, ApiError> {
 }
 
 fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value>) -> Answer {
+    let mut message = json!({"role": "assistant", "content": outcome.text});
+    if !outcome.tool_calls.is_empty() {
+        if outcome.text.is_empty() {
+            message["content"] = Value::Null;
+        }
+        message["tool_calls"] = Value::Array(outcome.tool_calls.clone());
+    }
     let mut body = json!({
         "id": head.id,
         "object": "chat.completion",
@@ -275,7 +310,7 @@ fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value
         "model": head.model,
         "choices": [{
             "index": 0,
-            "message": {"role": "assistant", "content": outcome.text},
+            "message": message,
             "finish_reason": finish,
         }],
         "usage": usage(&outcome.usage),

@@ -82,8 +82,8 @@ impl ApiError {
             .header("www-authenticate", "Bearer")
     }
 
-    pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, INVALID, "Unknown path").code("not_found")
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, INVALID, what).code("not_found")
     }
 
     pub(super) fn wrong_method(allowed: &'static str) -> Self {
@@ -92,8 +92,17 @@ impl ApiError {
             .header("allow", allowed)
     }
 
-    pub(super) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "Request body too large.").code("body_too_large")
+    /// `limit` in bytes.
+    pub(super) fn too_large(limit: u64) -> Self {
+        let message = format!("Request body too large. At most {limit} bytes are read.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, message).code("body_too_large")
+    }
+
+    pub(super) fn unknown_coding() -> Self {
+        let message = format!("Unsupported Content-Encoding; use {} or none", wire::CODINGS);
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, message)
+            .code("unsupported_content_encoding")
+            .header("accept-encoding", wire::CODINGS)
     }
 
     fn unavailable(message: &str, code: &'static str) -> Self {
@@ -110,6 +119,9 @@ impl ApiError {
             )
             .code("rate_limit_exceeded")
             .header("retry-after", "1"),
+            TurnError::UnknownCalls => {
+                Self::invalid(error.to_string()).param("messages").code("invalid_value")
+            }
             TurnError::Draining => {
                 Self::unavailable("Gateway is draining existing work; retry shortly.", "gateway_draining")
             }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::ApiServer;
 use super::error::ApiError;
+use super::params;
 use crate::platform::wire;
 
 impl ApiServer {
@@ -38,7 +39,7 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Response {
     send(api.authorize(&headers).and_then(|()| {
-        let Path(id) = id.map_err(|_| ApiError::not_found())?;
+        let Path(id) = id.map_err(|_| ApiError::not_found("No such model: its name is no text"))?;
         if id == api.0.config.model_name {
             return Ok(api.model());
         }
@@ -62,7 +63,8 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "split_runtime": false,
                 "description": "The agent of one profile answers; its sessions are kept on the server.",
             },
-            "features": features(api.0.cors.is_on()),
+            "features": features(api.0.cors.is_on(), api.0.turns.takes_options()),
+            "parameters": params::listed(api.0.turns.takes_options()),
             "endpoints": {
                 "health": {"method": "GET", "path": "/health"},
                 "health_detailed": {"method": "GET", "path": "/health/detailed"},
@@ -76,10 +78,11 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
 }
 
 /// Every feature clients may look for; `true` is what works.
-fn features(cors: bool) -> Value {
+fn features(cors: bool, has_model: bool) -> Value {
     json!({
         "chat_completions": true,
         "chat_completions_streaming": true,
+        "client_tools": has_model,
         "responses_api": false,
         "responses_streaming": false,
         "run_submission": false,

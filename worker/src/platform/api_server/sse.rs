@@ -15,7 +15,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::chat::{End, Head, usage};
 use super::error::{ApiError, report};
@@ -141,14 +141,22 @@ impl Stream {
     fn finish(&mut self, frame: &mut String, end: End) {
         match end {
             End::Text { outcome, finish, hermes } => {
-                if !self.sent_text {
+                if !self.sent_text && !outcome.text.is_empty() {
                     self.chunks.content(frame, &outcome.text);
                 }
-                let mut more = json!({ "usage": usage(&outcome.usage) });
-                if let Some(hermes) = hermes {
-                    more["hermes"] = hermes;
+                self.chunks.calls(frame, &outcome.tool_calls);
+                let mut more = Map::new();
+                let usage = usage(&outcome.usage);
+                if self.chunks.include_usage.is_none() {
+                    more.insert("usage".to_owned(), usage.clone());
                 }
-                self.chunks.finish(frame, &finish, &more);
+                if let Some(hermes) = hermes {
+                    more.insert("hermes".to_owned(), hermes);
+                }
+                self.chunks.finish(frame, &finish, &Value::Object(more));
+                if self.chunks.include_usage == Some(true) {
+                    self.chunks.usage(frame, &usage);
+                }
             }
             End::Failed(error) => {
                 let body = error.body();
@@ -170,37 +178,72 @@ impl Stream {
 
 /// Writes chunks of one answer.
 struct Chunks {
+    /// Everything of a chunk before its choices.
+    opening: String,
     /// Everything of a chunk before its `delta`.
     prefix: String,
+    /// `stream_options.include_usage`: `true` says the tokens in a last chunk of their own and null in the others, `false` never;
+    /// without it they ride on the finishing chunk, as with 0.19.0.
+    include_usage: Option<bool>,
 }
 
 impl Chunks {
     fn new(head: &Head) -> Self {
-        let prefix = format!(
-            r#"data: {{"id":"{}","object":"chat.completion.chunk","created":{},"model":{},"choices":[{{"index":0,"delta":"#,
+        let opening = format!(
+            r#"data: {{"id":"{}","object":"chat.completion.chunk","created":{},"model":{},"choices":["#,
             head.id,
             head.created,
             Value::String(head.model.clone()),
         );
-        Self { prefix }
+        let prefix = format!(r#"{opening}{{"index":0,"delta":"#);
+        Self { opening, prefix, include_usage: head.include_usage }
+    }
+
+    /// What closes a chunk that has more to follow.
+    fn end(&self) -> &'static str {
+        match self.include_usage {
+            Some(true) => ",\"finish_reason\":null}],\"usage\":null}\n\n",
+            _ => ",\"finish_reason\":null}]}\n\n",
+        }
     }
 
     fn role(&self) -> String {
-        format!("{}{{\"role\":\"assistant\"}},\"finish_reason\":null}}]}}\n\n", self.prefix)
+        format!("{}{{\"role\":\"assistant\"}}{}", self.prefix, self.end())
+    }
+
+    /// Whole calls, one a chunk.
+    fn calls(&self, out: &mut String, calls: &[Value]) {
+        for (index, call) in calls.iter().enumerate() {
+            let mut piece = Map::new();
+            piece.insert("index".to_owned(), index.into());
+            piece.extend(call.as_object().cloned().unwrap_or_default());
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{}{{\"tool_calls\":[{}]}}{}", self.prefix, Value::Object(piece), self.end());
+        }
+    }
+
+    fn usage(&self, out: &mut String, usage: &Value) {
+        let _ = write!(out, "{}],\"usage\":{usage}}}\n\n", self.opening);
     }
 
     fn content(&self, out: &mut String, text: &str) {
         out.push_str(&self.prefix);
         let text = serde_json::to_string(text).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ = write!(out, "{{\"content\":{text}}},\"finish_reason\":null}}]}}\n\n");
+        let _ = write!(out, "{{\"content\":{text}}}{}", self.end());
     }
 
     /// `more` is an object whose fields join those of the chunk.
     fn finish(&self, out: &mut String, reason: &str, more: &Value) {
-        let more = more.to_string();
-        let fields = more.strip_prefix('{').unwrap_or(&more);
+        let mut more = more.as_object().cloned().unwrap_or_default();
+        if self.include_usage == Some(true) {
+            more.entry("usage").or_insert(Value::Null);
+        }
         let reason = Value::String(reason.to_owned());
-        let _ = write!(out, "{}{{}},\"finish_reason\":{reason}}}],{fields}\n\n", self.prefix);
+        let _ = write!(out, "{}{{}},\"finish_reason\":{reason}}}]", self.prefix);
+        for (key, value) in more {
+            let _ = write!(out, ",{}:{value}", Value::String(key));
+        }
+        out.push_str("}\n\n");
     }
 }

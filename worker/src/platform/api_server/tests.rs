@@ -151,8 +151,98 @@ async fn bad_requests_name_what_is_wrong() {
     let chunk = Bytes::from(vec![b' '; 1_000_000]);
     let chunked =
         Body::from_stream(stream::iter((0..11).map(move |_| Ok::<_, std::io::Error>(chunk.clone()))));
-    assert_eq!(send(&[], chunked).await, (413, "Request body too large.".to_owned()));
+    assert_eq!(
+        send(&[], chunked).await,
+        (413, "Request body too large. At most 10000000 bytes are read.".to_owned())
+    );
     assert_eq!(send(&[("content-length", "10000001")], ok.into()).await.0, 413);
+}
+
+/// Wires 7: half a character is no reason to refuse a body; a coded body is read or refused by its coding.
+#[tokio::test]
+async fn bodies_are_read_as_clients_write_them() {
+    let house = house(Duration::ZERO, |_| {});
+    let client = house.start("api_server").await.unwrap();
+    let send = async |headers: &[(&str, &str)], body: Vec<u8>| {
+        let mut all = vec![AUTH];
+        all.extend_from_slice(headers);
+        client.send(request("POST", "/v1/chat/completions", &all, body)).await
+    };
+    let half = br#"{"messages": [{"role": "user", "content": "cut \ud83e off"}]}"#.to_vec();
+    let answer = send(&[], half).await;
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "echo (not a model): cut \u{fffd} off");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, say("packed").to_string().as_bytes()).unwrap();
+    let answer = send(&[("content-encoding", "gzip")], gzip.finish().unwrap()).await;
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "echo (not a model): packed");
+    let refused = send(&[("content-encoding", "br")], say("x").to_string().into()).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.headers["accept-encoding"].as_bytes()),
+        (415, &b"gzip, deflate"[..])
+    );
+    assert_eq!(refused.json()["error"]["code"], "unsupported_content_encoding");
+    assert_eq!(send(&[("content-encoding", "gzip")], b"{}".to_vec()).await.status, 400);
+}
+
+/// Wires 7: without a model nothing is passed on, and nothing dropped; what is no endpoint says where to look.
+#[tokio::test]
+async fn what_is_not_there_is_refused_by_name() {
+    let house = house(Duration::ZERO, |_| {});
+    let client = house.start("api_server").await.unwrap();
+    for (name, value) in
+        [("tools", json!([{"type": "function"}])), ("temperature", json!(0)), ("n", json!(2))]
+    {
+        let mut body = say("x");
+        body[name] = value;
+        let error = chat(&client, &[], &body).await;
+        let error = (error.status.as_u16(), error.json()["error"].clone());
+        assert_eq!(
+            (error.0, &error.1["code"], &error.1["param"]),
+            (400, &json!("unsupported_parameter"), &json!(name))
+        );
+    }
+    for (method, path) in
+        [("POST", "/v1/responses"), ("POST", "/v1/embeddings"), ("GET", "/v1/"), ("DELETE", "/api/jobs/x")]
+    {
+        let answer =
+            client.send(request(method, path, &[AUTH, ("x-forwarded-prefix", "/p/coder")], "")).await;
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.status, 404);
+        assert!(message.contains(&format!("{method} /p/coder{path} ")), "{message}");
+        assert!(message.contains("GET /p/coder/v1/capabilities"), "{message}");
+    }
+    let capabilities = client.send(request("GET", "/v1/capabilities", &[AUTH], "")).await.json();
+    assert_eq!(
+        (&capabilities["features"]["client_tools"], &capabilities["parameters"]["passed_to_model"]),
+        (&json!(false), &json!([]))
+    );
+}
+
+/// Wires 7: the tokens of a stream come as asked for.
+#[tokio::test]
+async fn a_stream_says_its_tokens_as_the_client_wants_them() {
+    let house = house(Duration::ZERO, |_| {});
+    let client = house.start("api_server").await.unwrap();
+    let chunks = async |options: Value| {
+        let mut body = say("one two");
+        body["stream"] = json!(true);
+        body["stream_options"] = options;
+        let text = chat(&client, &[], &body).await.text;
+        let events = text.split_terminator("\n\n").map(|e| e.strip_prefix("data: ").unwrap().to_owned());
+        events.filter(|e| e != "[DONE]").map(|e| serde_json::from_str(&e).unwrap()).collect::<Vec<Value>>()
+    };
+    let own = chunks(json!({"include_usage": true})).await;
+    let (last, others) = own.split_last().unwrap();
+    assert_eq!((&last["choices"], last["usage"]["total_tokens"].as_u64().is_some()), (&json!([]), true));
+    assert!(
+        others.iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()),
+        "{others:?}"
+    );
+    assert_eq!(others.last().unwrap()["choices"][0]["finish_reason"], "stop");
+    let none = chunks(json!({"include_usage": false})).await;
+    assert!(none.iter().all(|chunk| chunk.get("usage").is_none()));
+    let riding = chunks(json!(null)).await;
+    assert!(riding.last().unwrap()["usage"]["total_tokens"].is_u64());
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ fn in_file(path: &Utf8Path, needle: &str) -> Result<bool, String> {
         // No descriptor, no memory, a disk that fails: that says nothing about the event.
         Err(error) => return Err(format!("`{path}` cannot be read now: {error}")),
     };
-    Ok(match serde_json::from_str::<Value>(&content) {
+    Ok(match crate::json::parse(content.as_bytes()) {
         Ok(Value::Array(items)) => items.iter().any(|item| text(item) == needle),
         Ok(Value::Object(map)) => map.contains_key(needle),
         _ => content.lines().map(str::trim).any(|line| !line.is_empty() && line == needle),

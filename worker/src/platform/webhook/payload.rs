@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 
 /// The payload, or `None` for what is neither a JSON object nor a declared form.
 pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
-    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    match serde_json::from_slice::<Value>(text) {
+    match crate::json::parse(body) {
         Ok(value @ Value::Object(_)) => Some(value),
         Err(_) if is_form(headers) => std::str::from_utf8(body).ok().map(form),
         _ => None,

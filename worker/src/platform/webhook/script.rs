@@ -209,7 +209,7 @@ fn apply(output: &str, payload: Value) -> Verdict {
     if output.is_empty() || output == "[SILENT]" {
         return Verdict::Ignore("it asked for silence".to_owned());
     }
-    match serde_json::from_str::<Value>(output) {
+    match crate::json::parse(output.as_bytes()) {
         Ok(Value::Object(new)) => {
             let silent =
                 ["[SILENT]", "__hermes_ignore__"].iter().any(|key| new.get(*key) == Some(&Value::Bool(true)));

@@ -168,7 +168,14 @@ async fn a_session_goes_on_through_calls_of_tools() {
 
     // A session that does not know the call takes it from the client.
     reply.session = DirectSession::Continue("other".to_owned());
-    answer(process.turns.start(reply).await.unwrap()).await.unwrap();
-    assert_eq!(engine.prompts()[3].messages, [call, result]);
+    answer(process.turns.start(reply.clone()).await.unwrap()).await.unwrap();
+    assert_eq!(engine.prompts()[3].messages, [call, result.clone()]);
+
+    // Results that belong to nothing are refused, and leave nothing.
+    reply.session = DirectSession::Continue("third".to_owned());
+    reply.input = vec![result];
+    let refused = process.turns.start(reply).await;
+    assert!(matches!(refused, Err(TurnError::UnknownCalls)), "{refused:?}");
+    assert_eq!((home.count("sessions WHERE id = 'third'"), home.count("hermes_lease")), (0, 0));
     process.stop().await;
 }
