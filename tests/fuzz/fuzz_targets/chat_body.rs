@@ -97,7 +97,8 @@ fuzz_target!(|data: &[u8]| {
                 assert!(last.role != engine::Role::Assistant);
                 if last.role == engine::Role::User {
                     // What was understood once is understood the same way again.
-                    let again = serde_json::json!([{"role": "user", "content": last.content, "name": last.name}]);
+                    let again =
+                        serde_json::json!([{"role": "user", "content": last.content, "name": last.name}]);
                     let again = content::parse(Some(again), named).map(|again| again.input);
                     assert_eq!(again, Ok(vec![last.clone()]));
                 }

@@ -96,7 +96,8 @@ pub(super) fn body(endpoint: &Endpoint, prompt: &Prompt, shape: Shape) -> Value 
     }
     for (key, value) in &endpoint.extra_body {
         // What is said to whom, and how it comes back, is not the configuration's to change.
-        if !matches!(key.as_str(), "messages" | "stream") {
+        let is_overridden = asked.is_some() && LIMITS.contains(&key.as_str());
+        if !matches!(key.as_str(), "messages" | "stream") && !is_overridden {
             body.insert(key.clone(), value.clone());
         }
     }
