@@ -7,11 +7,14 @@
 //! is an error. Then the caller leaves the file out; a secret is never let through because it was hard to remove.
 
 mod names;
+mod prose;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use names::{carries_secrets, is_placeholder, looks_secret, names_secret};
+
+pub use prose::prose;
 
 use super::edit;
 use super::yaml::{self, Node, Value};

@@ -1,5 +1,5 @@
-//! 18: what a provider streams: any bytes, in any pieces, give an answer or a failure; the pieces do not matter, and what was heard is
-//! what is kept.
+//! 18: what a provider streams: any bytes, in any pieces, give an answer or a failure; the pieces do not matter, what was heard is
+//! what is kept, and a key is shown to nobody.
 #![no_main]
 #![expect(dead_code, reason = "modules of another crate, of which a part is called")]
 
@@ -24,6 +24,8 @@ mod numbers;
 mod retry;
 #[path = "../../../worker/src/provider/said.rs"]
 mod said;
+#[path = "../../../worker/src/engine/native/shape.rs"]
+mod shape;
 #[path = "../../../worker/src/engine/native/sse.rs"]
 mod sse;
 #[path = "../../../worker/src/engine/native/think.rs"]
@@ -89,6 +91,8 @@ mod engine {
         pub(crate) name: Option<String>,
     }
 
+    pub(crate) type Options = serde_json::Map<String, serde_json::Value>;
+
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Role {
         User,
@@ -100,7 +104,7 @@ mod engine {
     pub(crate) struct Prompt {
         pub(crate) system: String,
         pub(crate) messages: Vec<Message>,
-        pub(crate) options: serde_json::Map<String, serde_json::Value>,
+        pub(crate) options: Options,
     }
 
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,5 +137,9 @@ fuzz_target!(|data: &[u8]| {
         assert!(!message.is_empty());
     }
     let header = String::from_utf8_lossy(data);
+    let key = "own-key-8d1f2a3b4c5d";
+    assert!(
+        !hermes_protocol::config::redact::prose(&format!("{header} {key} {header}"), &[key]).contains(key)
+    );
     let _ = retry::retry_after(&header, "2026-11-21T10:00:00Z".parse().expect("a time"));
 });

@@ -21,6 +21,7 @@ mod leftovers;
 mod lifecycle;
 mod predecessor;
 mod profiles;
+mod provider_text;
 mod renewal;
 mod routing;
 mod second_gateway;

@@ -8,7 +8,7 @@
 //! - The key goes to the configured address only, and never into an error, an event or the log.
 //! - Client and connections come into being with the first turn.
 //!
-//! Theory: `chat` says what is sent and `answer` reads what comes, over `coding` (compression), `sse` (events), `lenient` (JSON),
+//! Theory: `chat` says what is sent in which `shape`, and `answer` reads what comes, over `coding` (compression), `sse` (events), `lenient` (JSON),
 //! `numbers`, `think`, `calls` and `finish`; `retry` decides what a failure means, `client` connects; here they are put together.
 
 mod answer;
@@ -21,6 +21,7 @@ mod lenient;
 mod numbers;
 pub(crate) mod probe;
 mod retry;
+mod shape;
 mod sse;
 mod think;
 
@@ -30,7 +31,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use hermes_protocol::ProfileHome;
-use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::config::{ProfileConfig, Secret, redact};
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -45,15 +46,19 @@ use crate::provider::fault::Again;
 use crate::provider::said::Said;
 use crate::provider::{self, Endpoint, Fault, NO_KEY, ProviderError};
 use answer::Answer;
-use chat::{Audience, Shape};
+use chat::Audience;
 use coding::Coder;
 use retry::Failure;
+use shape::{Repair, Shape};
 
 /// Most of an error body that is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// Most of a provider's message that is shown, in characters.
 const MAX_MESSAGE: usize = 500;
+
+/// Most refused parts that one turn leaves out.
+const MAX_REPAIRS: u32 = 8;
 
 /// Time an error body has.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,7 +72,7 @@ pub struct Native {
     silence: Option<Duration>,
     client: OnceLock<Client>,
     /// What the endpoint was found to accept.
-    shape: Mutex<Option<Shape>>,
+    shape: Mutex<Shape>,
 }
 
 impl Native {
@@ -107,7 +112,7 @@ impl Native {
             |_| ModelId::default(),
             |e| ModelId { model: e.model.clone(), provider: e.provider.clone() },
         );
-        Self { endpoint, model, policy, silence, client: OnceLock::new(), shape: Mutex::new(None) }
+        Self { endpoint, model, policy, silence, client: OnceLock::new(), shape: Mutex::default() }
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<&Client, EngineError> {
@@ -120,12 +125,13 @@ impl Native {
         Ok(self.client.get_or_init(|| client))
     }
 
-    fn shape(&self, endpoint: &Endpoint) -> Shape {
-        *self.shape.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Shape::new(endpoint))
+    /// What was learned of the endpoint.
+    fn shape(&self) -> Shape {
+        self.shape.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn learn(&self, shape: Shape) {
-        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some(shape);
+        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = shape;
     }
 
     async fn turn(&self, prompt: &Prompt, events: EventSink) -> Result<Outcome, EngineError> {
@@ -133,22 +139,30 @@ impl Native {
         let client = self.client(endpoint)?;
         let headers = headers(endpoint)?;
         let mut audience = Audience::new(events);
-        let mut shape = self.shape(endpoint);
+        let mut shape = self.shape();
+        // What the next turns do not have to learn again, once it has proved itself.
+        let (mut lesson, mut passing) = (None, false);
         let mut usage = Usage::default();
         let mut calls = 0;
         let mut attempt = 1;
+        let mut repairs = 0;
         loop {
             calls += 1;
             let mut answer = Answer::new(prompt.options.contains_key("tools"));
             let request = client.post(endpoint.chat_url()).headers(headers.clone());
-            let request = request.json(&chat::body(endpoint, prompt, shape));
+            let body = chat::body(endpoint, prompt, &shape);
+            let request = request.json(&body);
             let result = call(request, endpoint, &mut answer, &mut audience).await;
             usage = sum(usage, answer.usage);
             let mut failure = match result {
-                Ok(()) => return Ok(outcome(endpoint, answer, usage, calls)),
+                Ok(()) => {
+                    lesson.into_iter().for_each(|shape| self.learn(shape));
+                    return Ok(outcome(endpoint, answer, usage, calls));
+                }
                 Err(failure) => failure,
             };
-            failure.message = shown(&failure.message, endpoint);
+            let repair = shape.repaired(&failure, &body, endpoint, &prompt.options);
+            failure.message = brief(failure.message);
             let failed = |message: String| EngineError::Provider {
                 fault: failure.fault,
                 status: failure.status,
@@ -159,13 +173,14 @@ impl Native {
             if audience.heard {
                 return Err(failed(format!("the answer broke off: {}", failure.message)));
             }
-            if let Some(repaired) = shape.repaired(&failure) {
-                tracing::info!(
-                    reason = failure.message,
-                    "the provider refused a part of the request; sending it without"
-                );
-                shape = repaired;
-                self.learn(shape);
+            if let Some(repair) = repair.filter(|_| repairs < MAX_REPAIRS) {
+                repairs += 1;
+                repair_said(&repair, &failure.message);
+                passing |= !repair.lasting;
+                shape = repair.shape;
+                if !passing {
+                    lesson = Some(shape.clone());
+                }
                 continue;
             }
             if failure.fault.again() == Again::Never {
@@ -218,8 +233,37 @@ impl Engine for Native {
     }
 }
 
-/// One call, from the request to the last byte of the answer.
+/// Says that a part of a request is left out: where somebody configured it, loud enough to be found.
+fn repair_said(repair: &Repair, reason: &str) {
+    let part = repair.part.as_str();
+    match repair.renamed {
+        Some(name) => {
+            tracing::info!(part, name, reason, "the provider refused a part of the request; renaming it")
+        }
+        None if repair.configured => {
+            tracing::warn!(
+                part,
+                reason,
+                "the provider refused what is configured; sending the request without it"
+            );
+        }
+        None => {
+            tracing::info!(part, reason, "the provider refused a part of the request; sending it without")
+        }
+    }
+}
+
+/// One call, from the request to the last byte of the answer. A failure holds no secret: what a provider says enters here.
 async fn call(
+    request: reqwest::RequestBuilder,
+    endpoint: &Endpoint,
+    answer: &mut Answer,
+    audience: &mut Audience,
+) -> Result<(), Failure> {
+    exchange(request, endpoint, answer, audience).await.map_err(|failure| cleaned(failure, endpoint))
+}
+
+async fn exchange(
     request: reqwest::RequestBuilder,
     endpoint: &Endpoint,
     answer: &mut Answer,
@@ -303,14 +347,16 @@ async fn error_body(response: Response) -> BytesMut {
     body
 }
 
-/// A message without the key and of bounded length, on one line.
-fn shown(message: &str, endpoint: &Endpoint) -> String {
-    let mut message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let secrets =
-        endpoint.extra_headers.values().chain([&endpoint.key]).map(hermes_protocol::config::Secret::expose);
-    for secret in secrets.filter(|secret| secret.len() >= 4 && *secret != NO_KEY) {
-        message = message.replace(secret, "***");
-    }
+/// A failure on one line, without the key, parts of it, and whatever else looks like a credential.
+fn cleaned(failure: Failure, endpoint: &Endpoint) -> Failure {
+    let secrets = endpoint.extra_headers.values().chain([&endpoint.key]).map(Secret::expose);
+    let secrets: Vec<&str> = secrets.map(str::trim).filter(|secret| *secret != NO_KEY).collect();
+    let message = failure.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure { message: redact::prose(&message, &secrets), ..failure }
+}
+
+/// A message of a length that fits a line.
+fn brief(message: String) -> String {
     match message.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message,

@@ -75,10 +75,12 @@ impl Said {
         let squeezed = |text: &str| -> String {
             text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
         };
+        let (word, sentence) = (squeezed(&self.word), squeezed(&self.message));
+        let gone = ["notfound", "doesnotexist"].iter().any(|sign| sentence.contains(sign));
         // A word says it more surely than a sentence does.
-        let told =
-            by_signs(&squeezed(&self.word), &WORDS).or_else(|| by_signs(&squeezed(&self.message), &PHRASES));
-        told.unwrap_or(Fault::Overloaded)
+        let told = by_signs(&word, &WORDS).or_else(|| by_signs(&sentence, &PHRASES));
+        let no_model = (gone && sentence.contains("model")).then_some(Fault::Setup);
+        told.or(no_model).unwrap_or(Fault::Overloaded)
     }
 }
 
@@ -110,11 +112,14 @@ const WORDS: [(&str, Fault); 23] = [
 ];
 
 /// Parts of sentences, squeezed.
-const PHRASES: [(&str, Fault); 11] = [
+const PHRASES: [(&str, Fault); 14] = [
     ("ratelimit", Fault::Limited),
     ("toomanyrequests", Fault::Limited),
     ("notauthenticated", Fault::Key),
     ("unauthorized", Fault::Key),
+    ("unauthenticated", Fault::Key),
+    ("authenticationerror", Fault::Key),
+    ("permissiondenied", Fault::Key),
     ("invalidapikey", Fault::Key),
     ("incorrectapikey", Fault::Key),
     ("invalidtoken", Fault::Key),

@@ -38,7 +38,7 @@ const SUFFIXES: [&str; 30] = [
 const NAMES: [&str; 5] = ["key", "auth", "pass", "pin", "jwt"];
 
 /// Beginnings of keys that services hand out.
-const BEGINNINGS: [&str; 32] = [
+pub(super) const BEGINNINGS: [&str; 32] = [
     "sk-",
     "sk_live_",
     "sk_test_",

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::retry::Failure;
-use super::{Native, RetryPolicy, client, headers, refused, shown, unsent};
+use super::{Native, RetryPolicy, brief, cleaned, client, headers, refused, unsent};
 use crate::engine::{Engine as _, EngineError, Message, Prompt, Role};
 use crate::provider::{Endpoint, Fault, NO_KEY};
 
@@ -44,7 +44,10 @@ async fn ask(endpoint: Endpoint) -> Result<&'static str, Failure> {
             // The model may have another name there.
             Ok(_) => {}
             Err(failure) if matches!(failure.status, Some(400 | 403 | 404 | 405 | 501)) => {}
-            Err(failure) => return Err(Failure { message: shown(&failure.message, &endpoint), ..failure }),
+            Err(failure) => {
+                let failure = cleaned(failure, &endpoint);
+                return Err(Failure { message: brief(failure.message), ..failure });
+            }
         }
     }
     call(endpoint).await.map(|()| "one token")

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::*;
 
+mod corpus;
+
 fn read(bytes: &[u8]) -> (Result<(), Failure>, Answer) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (sink, _) = tokio::sync::mpsc::channel(1);
