@@ -18,6 +18,9 @@ pub const TAKEN: &str = "x-hermes-taken";
 /// Machine-readable cause on every response the supervisor makes itself.
 pub const ERROR: &str = "x-hermes-error";
 
+/// What a listener of both platforms adds to [`health`].
+pub const BOTH_PLATFORMS: &str = r#", "platforms": ["webhook", "api_server"]"#;
+
 /// The body of `/health` of everything that is no webhook: ours and 0.19.0's fields, each release under its own key. `more` is put
 /// in front of the closing brace.
 pub fn health(more: &str) -> String {

@@ -47,6 +47,7 @@ pub mod latest;
 pub mod mark;
 pub mod profile;
 pub mod providers;
+pub mod request_id;
 pub mod session_key;
 pub mod spaced;
 pub mod text;

@@ -16,6 +16,7 @@ pub mod process;
 pub mod provider;
 pub mod sign;
 pub mod steps;
+pub mod tap;
 pub mod terminal;
 pub mod tools;
 pub mod unreadable;

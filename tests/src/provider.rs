@@ -1,4 +1,5 @@
-//! A provider that speaks the chat-completions wire: SSE, errors, rate limits, cuts and silence, by script.
+//! A provider that speaks the chat-completions wire: SSE, calls of tools, errors, rate limits, cuts and silence; by script, or by what
+//! it is asked.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -18,7 +19,14 @@ pub enum Reply {
     Cut(Vec<String>),
     /// Says nothing until the caller leaves.
     Hang,
+    /// Streams calls of tools, each an id, a name and arguments, cut as OpenAI cuts them.
+    Calls(Vec<(String, String, String)>),
+    /// Streams a piece after the other until the caller leaves.
+    Endless,
 }
+
+/// Decides by the body of a call.
+type Answers = Box<dyn Fn(&serde_json::Value) -> Reply + Send>;
 
 impl Reply {
     /// A whole answer in one piece.
@@ -52,6 +60,8 @@ struct Shared {
     open: AtomicUsize,
     /// Calls whose body holds this are never answered.
     deaf_to: Mutex<Option<String>>,
+    /// Answers what no script answers.
+    answers: Mutex<Option<Answers>>,
     stop: AtomicBool,
 }
 
@@ -114,6 +124,11 @@ impl Provider {
         *lock(&self.shared.deaf_to) = Some(text.to_owned());
     }
 
+    /// From now on calls that no script answers are answered by `answers`.
+    pub fn answer_with(&self, answers: impl Fn(&serde_json::Value) -> Reply + Send + 'static) {
+        *lock(&self.shared.answers) = Some(Box::new(answers));
+    }
+
     /// Drops replies that were not used.
     pub fn script_clear(&self) {
         lock(&self.shared.script).clear();
@@ -146,9 +161,11 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     loop {
         let Some((head, body)) = read_request(&mut stream, &mut buffer)? else { return Ok(()) };
         let text = String::from_utf8_lossy(&body).into_owned();
-        lock(&shared.calls).push(Call { head, body: serde_json::from_slice(&body).unwrap_or_default() });
+        let asked: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        lock(&shared.calls).push(Call { head, body: asked.clone() });
         let deaf = lock(&shared.deaf_to).as_ref().is_some_and(|word| text.contains(word.as_str()));
         let reply = if deaf { Some(Reply::Hang) } else { lock(&shared.script).pop_front() };
+        let reply = reply.or_else(|| lock(&shared.answers).as_ref().map(|answers| answers(&asked)));
         let reply = reply.unwrap_or_else(|| Reply::text("pong"));
         match reply {
             Reply::Status(code, headers, body) => {
@@ -164,9 +181,28 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 let _ = stream.read(&mut [0]);
                 return Ok(());
             }
-            Reply::Text(pieces) => {
-                stream_pieces(&mut stream, &pieces)?;
-                let done = r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+            Reply::Endless => {
+                stream_pieces(&mut stream, &[])?;
+                loop {
+                    deltas(&mut stream, [serde_json::json!({"content": "on "})])?;
+                    crate::wait::pass(Duration::from_millis(20));
+                }
+            }
+            Reply::Text(_) | Reply::Calls(_) => {
+                let reason = match &reply {
+                    Reply::Calls(calls) => {
+                        stream_pieces(&mut stream, &[])?;
+                        deltas(&mut stream, calls_in_pieces(calls))?;
+                        "tool_calls"
+                    }
+                    Reply::Text(pieces) => {
+                        stream_pieces(&mut stream, pieces)?;
+                        "stop"
+                    }
+                    _ => unreachable!("only these two come here"),
+                };
+                let done = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
+                    "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});
                 let usage = r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[],"usage":{"prompt_tokens":11,"completion_tokens":5,"total_tokens":16}}"#;
                 chunk(&mut stream, &format!("data: {done}\n\ndata: {usage}\n\ndata: [DONE]\n\n"))?;
                 stream.write_all(b"0\r\n\r\n")?;
@@ -183,12 +219,34 @@ fn stream_pieces(stream: &mut TcpStream, pieces: &[String]) -> std::io::Result<(
     stream.write_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
     )?;
-    for piece in pieces {
+    deltas(stream, pieces.iter().map(|piece| serde_json::json!({"role": "assistant", "content": piece})))
+}
+
+fn deltas(
+    stream: &mut TcpStream,
+    deltas: impl IntoIterator<Item = serde_json::Value>,
+) -> std::io::Result<()> {
+    for delta in deltas {
         let event = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
-            "choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": null}]});
+            "choices": [{"index": 0, "delta": delta, "finish_reason": null}]});
         chunk(stream, &format!("data: {event}\n\n"))?;
     }
     Ok(())
+}
+
+/// Name and id first, the arguments in two halves, as OpenAI streams a call.
+fn calls_in_pieces(calls: &[(String, String, String)]) -> Vec<serde_json::Value> {
+    let mut pieces = Vec::new();
+    for (index, (id, name, arguments)) in calls.iter().enumerate() {
+        pieces.push(serde_json::json!({"role": "assistant", "content": null, "tool_calls": [{
+            "index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}]}));
+        let (one, two) = arguments.split_at(arguments.len() / 2);
+        for half in [one, two] {
+            pieces
+                .push(serde_json::json!({"tool_calls": [{"index": index, "function": {"arguments": half}}]}));
+        }
+    }
+    pieces
 }
 
 fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {

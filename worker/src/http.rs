@@ -2,12 +2,14 @@
 //!
 //! `GET /health` is answered before routing from prepared parts: it is what load balancers ask all day. Everything else goes to
 //! one router. Whatever answers, the response carries the security headers, and says whether the request's body was read to its
-//! end, or the connection ends with it; a handler that panics costs its own request a 500 and nobody anything else.
+//! end, or the connection ends with it; it carries an `x-request-id`, the client's where that is sane; the web pages that may call the API
+//! can read it, and no others are let in. A handler that panics costs its own request a 500 and nobody anything else.
 //!
 //! Stopping comes in two steps. [`Server::stop_accepting`] ends accepting and returns when it has ended: what waits in the
 //! backlog by then is still taken, because there may be no next process; what comes later is for that one. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
 //! closes its idle ones itself, so none is ever closed under a request.
 
+mod cors;
 mod respond;
 mod rest;
 
@@ -34,6 +36,7 @@ use tracing::{debug, error};
 
 use crate::pulse::Pulse;
 
+pub(crate) use cors::Cors;
 pub(crate) use respond::Responder;
 
 /// Largest request head, and largest piece of a body that is read at once.
@@ -333,7 +336,8 @@ mod tests {
             )
             .route("/echo", axum::routing::post(async |body: String| body));
         let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-        let responder = Responder::new("coder".parse().unwrap(), router);
+        let responder =
+            Responder::new("coder".parse().unwrap(), router, Some(Cors::new(&["https://good".to_owned()])));
         let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
         Fixture { server: Server::start(Listener::Data(listener), responder, home), dir, go }
     }
@@ -390,6 +394,49 @@ mod tests {
         let text = answer(&mut stream, "\r\n\r\n").await;
         let length = hermes_protocol::http::health("").len();
         assert!(text.contains(&format!("content-length: {length}\r\n")), "{text}");
+    }
+
+    /// Wires 7: errors, health and unknown paths are named, and listed pages can read them.
+    #[tokio::test]
+    async fn every_answer_is_named_and_readable_by_listed_pages() {
+        let fixture = start();
+        for (line, end) in [
+            ("GET /health", "}"),
+            ("GET /nowhere", "404: Not Found"),
+            ("DELETE /slow", "405: Method Not Allowed"),
+            ("GET /boom", "500: Internal Server Error"),
+        ] {
+            let mut stream = fixture.connect().await;
+            let head =
+                format!("{line} HTTP/1.1\r\nhost: w\r\norigin: https://good\r\nx-request-id: mine-1\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let text = answer(&mut stream, end).await;
+            assert!(text.contains("access-control-allow-origin: https://good\r\n"), "{text}");
+            assert!(text.contains("x-request-id: mine-1\r\n") && text.contains("vary: Origin\r\n"), "{text}");
+            // Who is no page is not asked.
+            send(&mut stream, line).await;
+            let text = answer(&mut stream, end).await;
+            assert!(!text.contains("access-control") && text.contains("x-request-id: req_"), "{text}");
+        }
+        for (line, headers, status) in [
+            ("GET /health", "origin: https://bad\r\n", "403"),
+            ("OPTIONS /nowhere", "origin: https://good\r\naccess-control-request-headers: x-mine\r\n", "200"),
+            ("OPTIONS /nowhere", "", "403"),
+            // Not for pages.
+            ("GET /webhooks/x", "origin: https://bad\r\n", "404"),
+            ("GET /health", "origin: https://bad\r\nx-hermes-listener: webhook\r\n", "200"),
+        ] {
+            let mut stream = fixture.connect().await;
+            let head = format!("{line} HTTP/1.1\r\nhost: w\r\n{headers}connection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers}: {text}");
+            assert_eq!(
+                text.contains("access-control-allow-headers: x-mine\r\n"),
+                status == "200" && line.starts_with('O')
+            );
+        }
     }
 
     async fn post(stream: &mut UnixStream, path: &str, headers: &str, body: &[u8]) {

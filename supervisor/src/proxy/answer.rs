@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use hermes_protocol::http::{ERROR, Family, JSON, SECURITY_HEADERS, health as agent_health};
+use hermes_protocol::http::{BOTH_PLATFORMS, ERROR, Family, JSON, SECURITY_HEADERS, health as agent_health};
+use hermes_protocol::request_id::REQUEST_ID;
 
 use super::head::Persistence;
 use super::listener::Families;
@@ -37,7 +38,8 @@ impl Answer {
     }
 
     /// Appends the response as sent.
-    pub(super) fn write(&self, head_only: bool, persistence: Persistence, out: &mut Vec<u8>) {
+    /// `id`: see [`hermes_protocol::request_id`].
+    pub(super) fn write(&self, id: &str, head_only: bool, persistence: Persistence, out: &mut Vec<u8>) {
         let status =
             http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         // Writing into a `Vec` cannot fail.
@@ -52,6 +54,7 @@ impl Answer {
         for (name, value) in SECURITY_HEADERS {
             let _ = write!(out, "{name}: {value}\r\n");
         }
+        let _ = write!(out, "{REQUEST_ID}: {id}\r\n");
         if let Some(error) = self.error {
             let _ = write!(out, "{ERROR}: {error}\r\n");
         }
@@ -79,7 +82,7 @@ pub(super) fn health(method: Method, families: Families) -> Answer {
     let body = match (webhook, api) {
         (true, false) => Cow::Borrowed(r#"{"status": "ok", "platform": "webhook"}"#),
         (merged, _) => {
-            let platforms = if merged { r#", "platforms": ["webhook", "api_server"]"# } else { "" };
+            let platforms = if merged { BOTH_PLATFORMS } else { "" };
             Cow::Owned(agent_health(platforms))
         }
     };
@@ -146,7 +149,7 @@ mod tests {
     fn answers_carry_the_security_headers() {
         let mut out = Vec::new();
         let answer = Answer { error: Some("x"), allow: Some("GET"), ..Answer::new(405, TEXT, "no") };
-        answer.write(true, Persistence::Close, &mut out);
+        answer.write("r-1", true, Persistence::Close, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with(

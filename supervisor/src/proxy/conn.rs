@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hermes_protocol::request_id::request_id;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -60,6 +61,8 @@ pub(super) struct Conn {
     begun: bool,
     /// Bytes of empty lines before this head.
     empty: usize,
+    /// The client's name for the request at hand.
+    id: Option<Box<[u8]>>,
     pub(super) deadline: Deadline,
 }
 
@@ -107,7 +110,8 @@ pub(super) async fn serve(
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
     let client = Client::new(client);
     let carry = Private::default();
-    let mut conn = Conn { local, client, gate, place, peer, carry, seen: 0, begun: true, empty: 0, deadline };
+    let (seen, empty, id) = (0, 0, None);
+    let mut conn = Conn { local, client, gate, place, peer, carry, seen, begun: true, empty, id, deadline };
     let mut burst = 0;
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
         let Begun { action, head_only, old, keep } = begun;
@@ -134,7 +138,12 @@ pub(super) async fn serve(
 /// Answers "too many connections" without waiting for a request.
 pub(super) fn refuse(stream: &TcpStream) {
     let mut out = Vec::new();
-    Answer::from(ProxyError::TooManyConnections).write(false, Persistence::Close, &mut out);
+    Answer::from(ProxyError::TooManyConnections).write(
+        &request_id(None),
+        false,
+        Persistence::Close,
+        &mut out,
+    );
     // A courtesy: the connection is dropped either way.
     let _ = stream.try_write(&out);
 }
@@ -233,10 +242,11 @@ impl Conn {
         let draining = local.shared.is_draining();
         let families = self.gate.families();
         let path = request.path();
+        self.id = request.id.map(Box::from);
         let answer = if path == "*" {
             answer::options()
         } else {
-            let decided = local.with_table(|table| match decide(table, families, path) {
+            let decided = local.with_table(|table| match decide(table, families, path, request.from_page) {
                 Decision::Forward { route, rest, prefixed } => Ok((route, rest, prefixed)),
                 Decision::Health => Err(answer::health(request.method, families)),
                 Decision::Ready => Err(answer::ready(request.method, table, draining)),
@@ -256,6 +266,8 @@ impl Conn {
                                 keep,
                             };
                         }
+                        // The process answers, whoever asks.
+                        Err(_) if path == "/health" => answer::health(request.method, families),
                         Err(error) => {
                             let status = error.status();
                             let nothing = Finished { status, took: Duration::ZERO, received: 0, sent: 0 };
@@ -377,7 +389,8 @@ impl Conn {
     ) -> bool {
         let close = !keep || answer.close || self.local.shared.is_draining() || self.gate.is_closed();
         let mut out = unsent;
-        answer.write(head_only, Persistence::of(!close, old), &mut out);
+        let id = request_id(self.id.take().as_deref());
+        answer.write(&id, head_only, Persistence::of(!close, old), &mut out);
         self.deadline.set(Instant::now() + SEND);
         let mut at = 0;
         let sent = poll_fn(|cx| {

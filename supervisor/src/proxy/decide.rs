@@ -29,11 +29,17 @@ pub(super) enum Decision<'p> {
     Refuse(ProxyError),
 }
 
-/// Decides by the raw path, without the query.
-pub(super) fn decide<'p>(table: &Table, families: Families, path: &'p str) -> Decision<'p> {
-    let served = |path: &str| Family::ALL.into_iter().any(|f| families.has(f) && f.owns(path));
+/// Decides by the raw path, without the query. `from_page`: a web page calls, and can read no answer but one of a worker, which knows
+/// the pages that may; so on listeners of the API it also gets what is nobody's.
+pub(super) fn decide<'p>(table: &Table, families: Families, path: &'p str, from_page: bool) -> Decision<'p> {
+    let from_page = from_page && families.has(Family::ApiServer);
+    let served = |path: &str| {
+        let mut owners = Family::ALL.into_iter().filter(|f| f.owns(path)).peekable();
+        let is_nobodys = owners.peek().is_none();
+        owners.any(|f| families.has(f)) || (from_page && is_nobodys)
+    };
     match split(path) {
-        Split::Unprefixed("/health") => Decision::Health,
+        Split::Unprefixed("/health") if !from_page => Decision::Health,
         Split::Unprefixed("/ready") => Decision::Ready,
         Split::Unprefixed(rest) if served(rest) => {
             Decision::Forward { route: Arc::clone(&table.primary), rest, prefixed: false }
@@ -70,13 +76,40 @@ mod tests {
     }
 
     fn says(table: &Table, families: &[&str], path: &str) -> String {
-        match decide(table, Families::from_names(families), path) {
+        match decide(table, Families::from_names(families), path, false) {
             Decision::Forward { route, rest, prefixed } => {
                 format!("{}{rest}{}", route.name(), if prefixed { " +" } else { "" })
             }
             Decision::Health => "health".into(),
             Decision::Ready => "ready".into(),
             Decision::Refuse(error) => error.code().into(),
+        }
+    }
+
+    /// Wires 7: what a page asks for is a worker's to answer, but no other platform's paths are.
+    #[test]
+    fn a_page_is_answered_by_a_worker() {
+        let table = table(true);
+        let says = |families: &[&str], path| match decide(&table, Families::from_names(families), path, true)
+        {
+            Decision::Forward { route, rest, .. } => format!("{}{rest}", route.name()),
+            Decision::Health => "health".into(),
+            Decision::Ready => "ready".into(),
+            Decision::Refuse(error) => error.code().into(),
+        };
+        for (path, api, webhook) in [
+            ("/health", "default/health", "health"),
+            ("/nothing", "default/nothing", "not_found"),
+            ("/p/coder/nothing", "coder/nothing", "not_found"),
+            ("/webhooks/x", "not_found", "default/webhooks/x"),
+            ("/p/ops/x", "unknown_profile", "unknown_profile"),
+            ("/ready", "ready", "ready"),
+        ] {
+            assert_eq!(
+                (says(&["api_server"], path), says(&["webhook"], path)),
+                (api.into(), webhook.into()),
+                "{path}"
+            );
         }
     }
 

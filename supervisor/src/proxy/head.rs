@@ -108,6 +108,10 @@ pub(super) enum Special {
     Expect,
     ForwardedFor,
     Host,
+    /// The page that calls.
+    Origin,
+    /// [`hermes_protocol::request_id`].
+    RequestId,
     /// [`hermes_protocol::http::TAKEN`].
     Taken,
     TransferEncoding,
@@ -124,10 +128,12 @@ pub(super) fn classify(name: &str) -> Special {
         2 if is("te") => Special::Drop,
         4 if is("host") => Special::Host,
         6 if is("expect") => Special::Expect,
+        6 if is("origin") => Special::Origin,
         7 if is("upgrade") => Special::Upgrade,
         7 if is("trailer") => Special::Drop,
         10 if is("connection") => Special::Connection,
         10 if is("keep-alive") => Special::Drop,
+        12 if is(hermes_protocol::request_id::REQUEST_ID) => Special::RequestId,
         14 if is("content-length") => Special::ContentLength,
         14 if is(hermes_protocol::http::TAKEN) => Special::Taken,
         15 if is("x-forwarded-for") => Special::ForwardedFor,

@@ -44,6 +44,10 @@ pub(super) struct Request<'h> {
     pub(super) framing: Framing,
     /// A change of protocol is asked for that may be passed on.
     pub(super) upgrade: bool,
+    /// It comes from a web page.
+    pub(super) from_page: bool,
+    /// The client's name for it.
+    pub(super) id: Option<&'h [u8]>,
 }
 
 /// Header lines on their way to the worker. Reused from request to request.
@@ -126,7 +130,9 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
     out.forwarded_for.clear();
     lines(head, parsed.headers, |header, line| {
         let keep = match classify(header.name) {
-            Special::None => !(seen.lists_more && is_listed(parsed.headers, header.name)),
+            Special::None | Special::Origin | Special::RequestId => {
+                !(seen.lists_more && is_listed(parsed.headers, header.name))
+            }
             Special::Host | Special::ContentLength | Special::TransferEncoding => true,
             Special::Expect => expects_continue,
             Special::Upgrade => upgrade,
@@ -147,7 +153,8 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
         out.kept.extend_from_slice(b"host: localhost\r\n");
     }
     let keep_alive = !seen.close && (!old || seen.keep);
-    Ok(Request { method, method_name, target, old, keep_alive, framing, upgrade })
+    let (from_page, id) = (seen.from_page, seen.id);
+    Ok(Request { method, method_name, target, old, keep_alive, framing, upgrade, from_page, id })
 }
 
 /// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines.
@@ -238,6 +245,8 @@ struct Seen<'h> {
     expects_continue: bool,
     /// `Connection` names headers of its own.
     lists_more: bool,
+    from_page: bool,
+    id: Option<&'h [u8]>,
 }
 
 impl<'h> Seen<'h> {
@@ -253,6 +262,8 @@ impl<'h> Seen<'h> {
             unseen: false,
             expects_continue: false,
             lists_more: false,
+            from_page: false,
+            id: None,
         };
         for header in headers {
             match classify(header.name) {
@@ -299,6 +310,8 @@ impl<'h> Seen<'h> {
                     }
                     seen.expects_continue = true;
                 }
+                Special::Origin => seen.from_page = true,
+                Special::RequestId => seen.id = Some(header.value),
                 Special::ForwardedFor | Special::Taken | Special::Drop | Special::None => {}
             }
         }

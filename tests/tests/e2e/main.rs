@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod api;
 mod auth;
 mod blocked;
 mod canary;
 mod chaos;
+mod clients;
 mod config;
 mod edge;
 mod failures;

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::platforms::{self, Degraded, Scope};
 use crate::delivery::Deliveries;
-use crate::http::{Listener, Responder, Server};
+use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Platform};
 use crate::process::{self, Environment};
@@ -208,7 +208,9 @@ impl Serving {
         let platforms = platforms::start(platform::registry(&context), &scope, &tasks).await;
         let router =
             platforms.iter().fold(axum::Router::new(), |router, platform| router.merge(platform.routes()));
-        let server = Server::start(listener, Responder::new(config.name.clone(), router), home.clone());
+        let cors = config.api_server.as_ref().map(|api| Cors::new(&api.cors_origins));
+        let responder = Responder::new(config.name.clone(), router, cors);
+        let server = Server::start(listener, responder, home.clone());
         let serving = Self {
             server,
             store,

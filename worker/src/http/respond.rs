@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use hermes_protocol::request_id::{REQUEST_ID, request_id};
 use hermes_protocol::{ProfileName, http as contract};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -15,6 +16,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 use tracing::error;
 
+use super::cors::{Cors, Verdict};
 use super::rest::{self, Watched};
 use super::{InFlight, Load};
 
@@ -30,12 +32,16 @@ pub(crate) struct Responder {
     webhook_health: Bytes,
     /// Body everywhere else.
     agent_health: Bytes,
+    /// Body where it carries both.
+    merged_health: Bytes,
+    /// Which pages may call, where there is an API.
+    cors: Option<Cors>,
     load: Arc<Load>,
 }
 
 impl Responder {
     /// For `profile`, with the merged routes of its platforms.
-    pub(crate) fn new(profile: ProfileName, router: Router) -> Self {
+    pub(crate) fn new(profile: ProfileName, router: Router, cors: Option<Cors>) -> Self {
         let mut health = security();
         health.insert(CONTENT_TYPE, HeaderValue::from_static(contract::JSON));
         Self {
@@ -44,6 +50,8 @@ impl Responder {
             health,
             webhook_health: Bytes::from_static(br#"{"status": "ok", "platform": "webhook"}"#),
             agent_health: contract::health("").into(),
+            merged_health: contract::health(contract::BOTH_PLATFORMS).into(),
+            cors,
             load: Arc::default(),
         }
     }
@@ -55,9 +63,33 @@ impl Responder {
     /// Answers one request.
     pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         self.load.count();
+        let id = request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
         let (request, rest) = rest::watch(request);
-        let mut response = self.answer(request).await;
+        let mut response = self.admit(request).await;
         rest.settle(&mut response).await;
+        if let Ok(id) = HeaderValue::try_from(id) {
+            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id);
+        }
+        response
+    }
+
+    /// Lets in whom the rule on pages lets in, and completes the answer by it.
+    async fn admit(&self, request: Request<Watched>) -> Response<ReplyBody> {
+        let Some(cors) = self.cors.as_ref().filter(|_| is_for_pages(&request)) else {
+            return self.answer(request).await;
+        };
+        let grant = match cors.judge(request.method(), request.headers()) {
+            Verdict::Free => None,
+            Verdict::Granted(grant) => Some(grant),
+            Verdict::Refused => return self.fixed(StatusCode::FORBIDDEN, TEXT, ""),
+            Verdict::Preflight(headers) => {
+                let mut response = self.fixed(StatusCode::OK, TEXT, "");
+                response.headers_mut().extend(headers);
+                return response;
+            }
+        };
+        let mut response = self.answer(request).await;
+        cors.mark(response.headers_mut(), grant);
         response
     }
 
@@ -102,9 +134,11 @@ impl Responder {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return self.method_not_allowed(Some(HeaderValue::from_static("GET,HEAD")));
         }
-        let only_webhook =
-            request.headers().get(contract::LISTENER).is_some_and(|l| l.as_bytes() == b"webhook");
-        let body = if only_webhook { &self.webhook_health } else { &self.agent_health };
+        let body = match listener(request.headers()) {
+            b"webhook" => &self.webhook_health,
+            b"webhook,api_server" => &self.merged_health,
+            _ => &self.agent_health,
+        };
         let mut response = Response::new(ReplyBody::Fixed(Some(body.clone())));
         *response.headers_mut() = self.health.clone();
         response
@@ -125,6 +159,15 @@ impl Responder {
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }
+}
+
+/// The platforms of the listener that a request came in by.
+fn listener(headers: &HeaderMap) -> &[u8] {
+    headers.get(contract::LISTENER).map_or(b"", HeaderValue::as_bytes)
+}
+
+fn is_for_pages(request: &Request<Watched>) -> bool {
+    listener(request.headers()) != b"webhook" && !request.uri().path().starts_with("/webhooks/")
 }
 
 async fn not_found() -> (StatusCode, &'static str) {

@@ -4,16 +4,15 @@
 //!
 //! - Everything but `/v1/health` needs this profile's own key; without a strong one every such path answers 401.
 //! - Every error has the one shape clients of the OpenAI API know, wrong paths and methods included.
-//! - A browser's page may call from the configured origins only.
 //! - Nothing is advertised that does not work.
 //! - Every field of a request is honoured, handed to the model, or refused by its name ([`params`]).
 //! - A client that goes away ends its turn.
 //!
-//! `GET /health` is not here: the HTTP layer answers it for all platforms of a listener.
+//! `GET /health`, the pages that may call and the names of requests are not here: the HTTP layer sees to them, for errors and
+//! unknown paths too.
 
 mod chat;
 mod content;
-mod cors;
 mod error;
 mod health;
 mod models;
@@ -28,7 +27,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::middleware;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use hermes_protocol::config;
@@ -42,7 +40,6 @@ use super::{Context, Platform, PlatformError, PlatformFuture};
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
-use cors::Cors;
 use error::ApiError;
 use replay::Replay;
 
@@ -57,7 +54,6 @@ struct Inner {
     config: config::ApiServer,
     profile: Arc<config::ProfileConfig>,
     home: ProfileHome,
-    cors: Cors,
     turns: Turns,
     inbox: Inbox,
     status: Status,
@@ -74,7 +70,6 @@ impl ApiServer {
             config: config.clone(),
             profile: Arc::clone(&context.config),
             home: context.home.clone(),
-            cors: Cors::new(&config.cors_origins),
             turns: context.turns.clone(),
             inbox: context.inbox.clone(),
             status: context.status.clone(),
@@ -122,7 +117,6 @@ impl Platform for ApiServer {
             .route("/v1/{*rest}", any(unknown))
             .route("/api/", any(unknown))
             .route("/api/{*rest}", any(unknown))
-            .layer(middleware::from_fn_with_state(self.clone(), cors::guard))
             .with_state(self.clone())
     }
 

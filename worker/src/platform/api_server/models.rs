@@ -63,7 +63,7 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "split_runtime": false,
                 "description": "The agent of one profile answers; its sessions are kept on the server.",
             },
-            "features": features(api.0.cors.is_on(), api.0.turns.takes_options()),
+            "features": features(!api.0.config.cors_origins.is_empty(), api.0.turns.takes_options()),
             "parameters": params::listed(api.0.turns.takes_options()),
             "endpoints": {
                 "health": {"method": "GET", "path": "/health"},

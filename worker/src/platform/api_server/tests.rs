@@ -103,29 +103,6 @@ async fn profile_and_process_are_named_truthfully() {
 }
 
 #[tokio::test]
-async fn browsers_may_call_from_listed_origins_only() {
-    let house = house(Duration::ZERO, |api| api.cors_origins = vec!["https://good".to_owned()]);
-    let client = house.start("api_server").await.unwrap();
-    let (good, bad) = (("origin", "https://good"), ("origin", "https://bad"));
-    let refused = client.send(request("GET", "/v1/health", &[bad], "")).await;
-    assert_eq!((refused.status.as_u16(), refused.text.as_str()), (403, ""));
-    let answer = client.send(request("GET", "/v1/nothing", &[good], "")).await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.headers["access-control-allow-origin"].as_bytes()),
-        (404, &b"https://good"[..])
-    );
-    assert_eq!(answer.headers["vary"], "Origin");
-    let preflight = client.send(request("OPTIONS", "/v1/chat/completions", &[good], "")).await;
-    assert_eq!(
-        (preflight.status.as_u16(), preflight.headers["access-control-max-age"].as_bytes()),
-        (200, &b"600"[..])
-    );
-    for headers in [&[][..], &[bad]] {
-        assert_eq!(client.send(request("OPTIONS", "/v1/models", headers, "")).await.status, 403);
-    }
-}
-
-#[tokio::test]
 async fn bad_requests_name_what_is_wrong() {
     let house = house(Duration::ZERO, |_| {});
     let client = house.start("api_server").await.unwrap();
