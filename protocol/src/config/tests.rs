@@ -154,6 +154,14 @@ fn routes_given_to_a_profile_come_from_the_defaults_file_alone() {
     assert!(routes.is_empty() && problems[0].severity == Severity::Profile);
 }
 
+/// Wires 7: 0 turns off both limits.
+#[test]
+fn no_limit_is_spelled_zero() {
+    let yaml = "max_concurrent_sessions: 0\nplatforms: {api_server: {enabled: true, extra: {max_concurrent_runs: 0}}}";
+    let config = clean(primary(yaml, "API_SERVER_KEY=a-strong-enough-key-of-default"));
+    assert_eq!(config.max_concurrent_sessions, 0);
+}
+
 #[test]
 fn empty_files_give_the_documented_defaults() {
     let config = clean(primary("", ""));

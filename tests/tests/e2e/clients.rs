@@ -96,7 +96,6 @@ fn run(clients: Clients, script: &str, client: &str) {
         // Neither asks anybody else.
         .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         .env("LANGSMITH_TRACING", "false")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .output();
     fs_err::remove_file(&copy).unwrap();
     let output = output.unwrap();

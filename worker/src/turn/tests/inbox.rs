@@ -176,6 +176,24 @@ async fn each_session_is_in_order_and_sessions_share_the_room() {
     process.stop().await;
 }
 
+/// Wires 7: without a limit everything that waits runs at once.
+#[tokio::test]
+async fn no_limit_is_no_limit() {
+    const SESSIONS: usize = 40;
+    let home = Home::new();
+    let engine = Scripted::closed();
+    let process = home.start_limited(Owner::current(), engine.clone(), usize::MAX);
+    process.turns.serve_inbox();
+    for session in 0..SESSIONS {
+        let id = format!("{session}");
+        process.inbox.accept(event(&format!("chat-{session}"), &id, "x")).await.unwrap();
+    }
+    home.wait(&format!("(SELECT count(*) FROM hermes_inbox WHERE state = 'claimed') = {SESSIONS}")).await;
+    engine.gate.add_permits(SESSIONS);
+    home.wait(&format!("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = {SESSIONS}")).await;
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn a_session_deleted_under_a_turn_does_not_stop_the_others() {
     let home = Home::new();
