@@ -141,6 +141,8 @@ pub enum EngineError {
         status: Option<u16>,
         /// When the provider asked to be called again.
         retry_after: Option<Duration>,
+        /// The provider said that asking again is of no use (`x-should-retry: false`).
+        is_final: bool,
         /// What it said, shortened and redacted.
         message: String,
         /// Calls made.
@@ -159,8 +161,49 @@ impl EngineError {
     }
 }
 
+/// A turn's place among those that run at once.
+pub trait Seat: Send + Sync {
+    /// Waits so long; meanwhile somebody else may have the place. Cancel safe.
+    fn away<'a>(&'a self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
 /// Where events go: bounded, so that a slow reader slows the engine down.
-pub type EventSink = mpsc::Sender<Event>;
+#[derive(Clone)]
+pub struct EventSink {
+    pieces: mpsc::Sender<Event>,
+    seat: Option<Arc<dyn Seat>>,
+}
+
+impl EventSink {
+    /// For a turn that has a place to give back while it waits.
+    pub fn new(pieces: mpsc::Sender<Event>, seat: Arc<dyn Seat>) -> Self {
+        Self { pieces, seat: Some(seat) }
+    }
+
+    /// Tells whoever listens; an error where nobody does.
+    pub async fn send(&self, event: Event) -> Result<(), mpsc::error::SendError<Event>> {
+        self.pieces.send(event).await
+    }
+
+    /// Whether nobody listens any more.
+    pub fn is_closed(&self) -> bool {
+        self.pieces.is_closed()
+    }
+
+    /// Waits before the provider is called again. An engine waits in no other way: its place is somebody else's meanwhile.
+    pub async fn wait(&self, time: Duration) {
+        match &self.seat {
+            Some(seat) => seat.away(time).await,
+            None => tokio::time::sleep(time).await,
+        }
+    }
+}
+
+impl From<mpsc::Sender<Event>> for EventSink {
+    fn from(pieces: mpsc::Sender<Event>) -> Self {
+        Self { pieces, seat: None }
+    }
+}
 
 /// A boxed engine future.
 pub type EngineFuture<'a> = Pin<Box<dyn Future<Output = Result<Outcome, EngineError>> + Send + 'a>>;

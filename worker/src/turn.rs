@@ -15,6 +15,7 @@ mod begin;
 mod direct;
 mod dispatch;
 mod finish;
+mod place;
 mod run;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::session::{PromptBuilder, SessionContext};
 use crate::store::{Owner, Store, StoreError};
 
 use dispatch::Dispatcher;
+use place::{Count, Kind};
 
 /// What interrupted turns, and then the remaining tasks, may take to end.
 const INTERRUPTED: Duration = Duration::from_secs(3);
@@ -43,7 +45,7 @@ const INTERRUPTED: Duration = Duration::from_secs(3);
 pub struct TurnSettings {
     /// The profile: scope of the routing index.
     pub profile: ProfileName,
-    /// Inbox sessions that run at once; `usize::MAX` for no limit.
+    /// Inbox sessions that run at once, `usize::MAX` for no limit; one that waits for its provider does not count.
     pub max_concurrent_sessions: usize,
     /// Direct turns that run at once; one more is [`TurnError::Busy`].
     pub max_concurrent_runs: usize,
@@ -180,8 +182,21 @@ struct Inner {
 /// Turns by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Active {
-    inbox: usize,
-    direct: usize,
+    inbox: Count,
+    direct: Count,
+}
+
+impl Active {
+    fn of(&mut self, kind: Kind) -> &mut Count {
+        match kind {
+            Kind::Inbox => &mut self.inbox,
+            Kind::Direct => &mut self.direct,
+        }
+    }
+
+    fn turns(&self) -> usize {
+        self.inbox.turns + self.direct.turns
+    }
 }
 
 impl Turns {
@@ -236,8 +251,7 @@ impl Turns {
 
     /// Turns that run now, of both kinds.
     pub fn active(&self) -> u32 {
-        let Active { inbox, direct } = *self.0.active.borrow();
-        u32::try_from(inbox + direct).unwrap_or(u32::MAX)
+        u32::try_from(self.0.active.borrow().turns()).unwrap_or(u32::MAX)
     }
 
     /// `true`: no new claims and no new direct turns; running ones go on.
@@ -261,12 +275,12 @@ impl Turns {
         self.set_quiesced(true);
         let mut active = self.0.active.subscribe();
         let all_ended = tokio::select! {
-            _ = active.wait_for(|active| *active == Active::default()) => true,
+            _ = active.wait_for(|active| active.turns() == 0) => true,
             () = now.cancelled() => false,
         };
         self.0.interrupt.cancel();
         if !all_ended {
-            let ended = active.wait_for(|active| *active == Active::default());
+            let ended = active.wait_for(|active| active.turns() == 0);
             if tokio::time::timeout(INTERRUPTED, ended).await.is_err() {
                 tracing::warn!(
                     turns = self.active(),
@@ -301,12 +315,12 @@ impl Inner {
     }
 
     fn inbox_turns(&self) -> usize {
-        self.active.borrow().inbox
+        self.active.borrow().inbox.turns
     }
 
     fn count_inbox(&self, started: usize, ended: usize) {
         if started != ended {
-            self.active.send_modify(|active| active.inbox = active.inbox + started - ended);
+            self.active.send_modify(|active| active.inbox.turns = active.inbox.turns + started - ended);
         }
     }
 
@@ -315,10 +329,10 @@ impl Inner {
         if self.is_quiesced() {
             return Err(TurnError::Draining);
         }
-        if self.active.borrow().direct >= self.settings.max_concurrent_runs {
+        if self.active.borrow().direct.taken() >= self.settings.max_concurrent_runs {
             return Err(TurnError::Busy);
         }
-        self.active.send_modify(|active| active.direct += 1);
+        self.active.send_modify(|active| active.direct.turns += 1);
         Ok(RunSlot(Arc::clone(self)))
     }
 }
@@ -328,7 +342,7 @@ struct RunSlot(Arc<Inner>);
 
 impl Drop for RunSlot {
     fn drop(&mut self) {
-        self.0.active.send_modify(|active| active.direct -= 1);
+        self.0.active.send_modify(|active| active.direct.turns -= 1);
     }
 }
 

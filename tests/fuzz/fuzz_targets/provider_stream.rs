@@ -141,5 +141,11 @@ fuzz_target!(|data: &[u8]| {
     assert!(
         !hermes_protocol::config::redact::prose(&format!("{header} {key} {header}"), &[key]).contains(key)
     );
-    let _ = retry::retry_after(&header, "2026-11-21T10:00:00Z".parse().expect("a time"));
+    if let Ok(value) = http::HeaderValue::from_bytes(data) {
+        let names = ["retry-after", "retry-after-ms", "x-should-retry"].map(http::HeaderName::from_static);
+        let headers = names.into_iter().map(|name| (name, value.clone())).collect();
+        let now = "2026-11-21T10:00:00Z".parse().expect("a time");
+        let asked = retry::asked(&headers, now);
+        assert!(!retry::when(asked.wait.unwrap_or_default(), now).is_empty());
+    }
 });

@@ -138,3 +138,41 @@ fn w5_a_failed_webhook_runs_again_when_it_is_sent_again() {
     state("done");
     assert_eq!((send().status, provider.calls().len()), (200, 3), "done is done");
 }
+
+/// Wires 3: sixteen sessions that wait for a provider's limit do not keep a seventeenth from its answer.
+#[test]
+fn w3_turns_that_wait_hold_up_no_other_session() {
+    let provider = Provider::start();
+    let home = native(&provider);
+    let gateway = Gateway::start(&home);
+    let limited = Reply::Status(429, vec![("Retry-After".into(), "50".into())], r#"{"error":"slow"}"#.into());
+    provider.script(std::iter::repeat_n(limited, 16));
+    for n in 0..16 {
+        let sent = gateway.hook("/webhooks/hook", home::SECRET, &format!("w-{n}"), r#"{"text": "x"}"#);
+        assert_eq!(sent.status, 202);
+    }
+    wait::until_true("sixteen refused calls", || provider.calls().len() == 16);
+    assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "last", r#"{"text": "x"}"#).status, 202);
+    wait::until_true("the seventeenth answer", || {
+        let db = rusqlite::Connection::open(home.root().join("state.db")).unwrap();
+        let sql = "SELECT count(*) FROM hermes_inbox WHERE dedup_id = 'last' AND state = 'done'";
+        db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() == 1
+    });
+}
+
+/// Wires 3: a wait that no client has time for is passed on at once.
+#[test]
+fn w3_a_long_wait_is_passed_on_at_once() {
+    let provider = Provider::start();
+    let home = native(&provider);
+    let gateway = Gateway::start(&home);
+    for stream in [false, true] {
+        let hour = vec![("Retry-After".into(), "3600".into())];
+        provider.script([Reply::Status(429, hour, r#"{"error":"slow"}"#.into())]);
+        let before = provider.calls().len();
+        let response = stock(&gateway, stream, None, "x");
+        assert_eq!((response.status, response.header("retry-after")), (429, Some("3600")));
+        assert!(response.text().contains("the provider asks to come back in 3600 s, at 20"), "{}", response.text());
+        assert_eq!(provider.calls().len(), before + 1, "nobody asks again within the hour");
+    }
+}

@@ -4,13 +4,14 @@
 //!
 //! - A call is repeated only while nobody has been given any text; after that a failure ends the turn.
 //! - `agent.api_max_retries` calls in total; waits follow the provider's `Retry-After`, else double, and end at once on
-//!   cancellation, which also drops the connection.
+//!   cancellation, which also drops the connection. Nobody's place is held meanwhile. A longer wait than a minute is not begun.
 //! - The key goes to the configured address only, and never into an error, an event or the log.
 //! - Client and connections come into being with the first turn.
 //!
 //! Theory: `chat` says what is sent in which `shape`, and `answer` reads what comes, over `coding` (compression), `sse` (events), `lenient` (JSON),
 //! `numbers`, `think`, `calls` and `finish`; `retry` decides what a failure means, `client` connects; here they are put together.
 
+mod address;
 mod answer;
 mod calls;
 mod chat;
@@ -32,9 +33,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::config::{ProfileConfig, Secret, redact};
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use tokio_util::sync::CancellationToken;
 
@@ -42,13 +41,12 @@ pub use retry::RetryPolicy;
 pub(crate) use retry::jitter;
 
 use super::{Engine, EngineError, EngineFuture, EventSink, ModelId, Outcome, Prompt, Usage};
-use crate::provider::fault::Again;
 use crate::provider::said::Said;
 use crate::provider::{self, Endpoint, Fault, NO_KEY, ProviderError};
 use answer::Answer;
 use chat::Audience;
 use coding::Coder;
-use retry::Failure;
+use retry::{Failure, Next};
 use shape::{Repair, Shape};
 
 /// Most of an error body that is read.
@@ -93,7 +91,12 @@ impl Native {
             Ok(endpoint) if endpoint.local => config.agent.stream_stale_timeout,
             _ => config.agent.gateway_timeout,
         };
-        let policy = RetryPolicy { attempts: config.agent.api_max_retries.max(1), ..RetryPolicy::default() };
+        let mut policy = RetryPolicy { attempts: config.agent.api_max_retries.max(1), ..RetryPolicy::default() };
+        // A turn that is silent for longer is taken for stuck.
+        let patience = config.agent.gateway_timeout;
+        if !patience.is_zero() {
+            policy.longest_asked = policy.longest_asked.min(patience);
+        }
         let mut engine = Self::new(endpoint, policy, (!silence.is_zero()).then_some(silence));
         if engine.endpoint.is_err() {
             engine.model.model.clone_from(&config.model.default);
@@ -138,7 +141,7 @@ impl Native {
         let endpoint = self.endpoint.as_ref().map_err(|e| EngineError::Config(e.to_string()))?;
         let client = self.client(endpoint)?;
         let headers = headers(endpoint)?;
-        let mut audience = Audience::new(events);
+        let mut audience = Audience::new(events.clone());
         let mut shape = self.shape();
         // What the next turns do not have to learn again, once it has proved itself.
         let (mut lesson, mut passing) = (None, false);
@@ -166,7 +169,8 @@ impl Native {
             let failed = |message: String| EngineError::Provider {
                 fault: failure.fault,
                 status: failure.status,
-                retry_after: failure.retry_after,
+                retry_after: failure.asked.wait,
+                is_final: failure.asked.again == Some(false),
                 message,
                 calls,
             };
@@ -183,13 +187,18 @@ impl Native {
                 }
                 continue;
             }
-            if failure.fault.again() == Again::Never {
-                return Err(failed(failure.message.clone()));
-            }
-            if attempt >= self.policy.attempts {
-                return Err(failed(format!("API call failed after {attempt} retries: {}", failure.message)));
-            }
-            let delay = self.policy.delay(attempt, &failure, retry::jitter());
+            let delay = match self.policy.next(attempt, &failure, retry::jitter()) {
+                Next::Call(delay) => delay,
+                Next::Never => return Err(failed(failure.message.clone())),
+                Next::Enough => {
+                    let message = format!("API call failed after {attempt} retries: {}", failure.message);
+                    return Err(failed(message));
+                }
+                Next::TooLong(wait) => {
+                    let when = retry::when(wait, jiff::Timestamp::now());
+                    return Err(failed(format!("{}; the provider asks to come back {when}", failure.message)));
+                }
+            };
             attempt += 1;
             tracing::warn!(
                 session = prompt.session_id,
@@ -199,7 +208,7 @@ impl Native {
                 "calling the provider again"
             );
             audience.retrying(attempt, &failure.message).await;
-            tokio::time::sleep(delay).await;
+            events.wait(delay).await;
         }
     }
 }
@@ -309,9 +318,8 @@ fn unsent(error: &reqwest::Error, endpoint: &Endpoint) -> Failure {
 /// A request that was answered with an error status.
 async fn refused(response: Response) -> Failure {
     let status = response.status();
-    let header =
-        |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let retry_after = header(RETRY_AFTER).and_then(|v| retry::retry_after(&v, jiff::Timestamp::now()));
+    let asked = retry::asked(response.headers(), jiff::Timestamp::now());
+    let url = response.url().clone();
     let said = if status.is_redirection() {
         Said::text(
             "the address redirects elsewhere, which is never followed; set model.base_url to the final address",
@@ -319,9 +327,12 @@ async fn refused(response: Response) -> Failure {
     } else {
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(response)).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
-        match lenient::parse(text.trim_start_matches('\u{feff}').trim()) {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        match lenient::parse(text) {
             Some(json) => Said::of(&json.value),
-            None => Said::text(&text),
+            // A web server's page says nothing that its status does not.
+            None if text.starts_with('<') => Said::text(""),
+            None => Said::text(text),
         }
     };
     let code = status.as_u16();
@@ -329,7 +340,11 @@ async fn refused(response: Response) -> Failure {
     let message = lenient::settled(said.message.trim());
     let message =
         if message.is_empty() { status.canonical_reason().unwrap_or("no reason given") } else { &message };
-    Failure { fault, status: Some(code), message: format!("HTTP {code}: {message}"), retry_after }
+    let mut message = format!("HTTP {code}: {message}");
+    if address::is_in_question(code, &said.word, &message) {
+        message.push_str(&address::advice(&url));
+    }
+    Failure { fault, status: Some(code), message, asked }
 }
 
 /// The body of an error, as far as it can be read: a part still says more than nothing.

@@ -176,7 +176,7 @@ mod tests {
 
     fn failure(fault: Fault, status: Option<u16>) -> Result<Outcome, EngineError> {
         let message = format!("{fault:?}");
-        Err(EngineError::Provider { fault, status, retry_after: None, message, calls: 1 })
+        Err(EngineError::Provider { fault, status, retry_after: None, is_final: false, message, calls: 1 })
     }
 
     /// 1: failures in a row are counted under the latest, a turn's own are none, and one success ends it.
@@ -197,7 +197,7 @@ mod tests {
         let prompt = Prompt::default();
         let call = async || {
             let (events, _pieces) = mpsc::channel(1);
-            let call = watched.run(&prompt, events, CancellationToken::new());
+            let call = watched.run(&prompt, events.into(), CancellationToken::new());
             let _ = tokio::time::timeout(std::time::Duration::from_secs(5), call).await;
             health.subscribe().borrow().clone().map(|last| (last.class, last.code, last.count))
         };

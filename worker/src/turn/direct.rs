@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::begin::{Begun, begin_direct};
 use super::finish::{Ending, Finished, finish, release_lease};
+use super::place::{Kind, Place};
 use super::{DirectTurn, Inner, RunningTurn, TurnError, run};
-use crate::engine::{EngineError, Event, Outcome, Prompt};
+use crate::engine::{EngineError, Event, EventSink, Outcome, Prompt};
 use crate::session::history;
 use crate::store::StoreError;
 
@@ -61,7 +62,8 @@ async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: Can
         }
     };
     let result = if client.started.send(Ok(())).is_ok() {
-        run::run(inner.engine.as_ref(), &prompt, client.events, &cancel).await
+        let events = EventSink::new(client.events, Place::new(inner, Kind::Direct));
+        run::run(inner.engine.as_ref(), &prompt, events, &cancel).await
     } else {
         Err(TurnError::Engine(EngineError::Interrupted))
     };

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::begin::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, finish, finish_or_give_up};
+use super::place::{Kind, Place};
 use super::{Inner, run};
 use crate::delivery::after_turn;
 use crate::inbox::prune::prune;
@@ -216,8 +217,8 @@ impl Dispatcher {
         if self.inner.is_quiesced() || self.inner.leaving.load(Ordering::Relaxed) {
             return 0;
         }
-        let running = self.inner.inbox_turns() - ended;
-        self.inner.settings.max_concurrent_sessions.max(1).saturating_sub(running).min(MOST_AT_ONCE)
+        let taken = self.inner.active.borrow().inbox.taken().saturating_sub(ended);
+        self.inner.settings.max_concurrent_sessions.max(1).saturating_sub(taken).min(MOST_AT_ONCE)
     }
 
     async fn step(&self, ended: Arc<Vec<Finished>>, room: usize) -> Result<Step, StoreError> {
@@ -407,14 +408,15 @@ impl Dispatcher {
 }
 
 /// One inbox turn.
-async fn turn(inner: &Inner, claimed: Claimed) -> Finished {
+async fn turn(inner: &Arc<Inner>, claimed: Claimed) -> Finished {
     let Claimed { prompt, inbox } = claimed;
     let patience = run::Patience {
         silence: inner.settings.inactivity_timeout,
         provider: inner.settings.postpone_timeout,
         before: inbox.postponed,
     };
-    let ending = run::run_unwatched(inner.engine.as_ref(), &prompt, patience, &inner.interrupt).await;
+    let seat = Place::new(inner, Kind::Inbox);
+    let ending = run::run_unwatched(inner.engine.as_ref(), &prompt, patience, seat, &inner.interrupt).await;
     Finished { session_id: prompt.session_id, lease: inbox.session_key.clone(), inbox: Some(inbox), ending }
 }
 

@@ -1,6 +1,7 @@
 //! Running the engine: interruption, silence, panics.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::TurnError;
 use super::finish::Ending;
 use crate::engine::native::jitter;
-use crate::engine::{Engine, EngineError, EventSink, Outcome, Prompt};
+use crate::engine::{Engine, EngineError, EventSink, Outcome, Prompt, Seat};
 use crate::inbox::postpone::{self, Postponed};
 use crate::provider::Fault;
 use crate::session::epoch;
@@ -62,10 +63,12 @@ pub(super) async fn run_unwatched(
     engine: &dyn Engine,
     prompt: &Prompt,
     patience: Patience,
+    seat: Arc<dyn Seat>,
     cancel: &CancellationToken,
 ) -> Ending {
     let silence = patience.silence;
     let (events, mut pieces) = mpsc::channel(EVENTS);
+    let events = EventSink::new(events, seat);
     let too_quiet = async move {
         let Some(limit) = silence else {
             drop(pieces);

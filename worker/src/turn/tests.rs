@@ -4,6 +4,7 @@
 mod closed;
 mod direct;
 mod inbox;
+mod place;
 mod postpone;
 mod rate;
 mod recovery;
@@ -108,6 +109,7 @@ impl Engine for Scripted {
                     fault,
                     status: Some(400),
                     retry_after: None,
+                    is_final: false,
                     message: message.to_owned(),
                     calls: 2,
                 });

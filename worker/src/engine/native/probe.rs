@@ -88,7 +88,7 @@ async fn call(mut endpoint: Endpoint) -> Result<(), Failure> {
     let message = Message::new(Role::User, Value::String("ping".to_owned()));
     let prompt = Prompt { session_id: "probe".to_owned(), messages: vec![message], ..Prompt::default() };
     let (events, _pieces) = mpsc::channel(16);
-    let turn = tokio::time::timeout(PATIENCE, engine.run(&prompt, events, CancellationToken::new())).await;
+    let turn = tokio::time::timeout(PATIENCE, engine.run(&prompt, events.into(), CancellationToken::new())).await;
     match turn {
         // One token may be nothing to show.
         Ok(Ok(_) | Err(EngineError::Provider { fault: Fault::Empty, .. })) => Ok(()),

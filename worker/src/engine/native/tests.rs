@@ -23,7 +23,6 @@ fn quick() -> RetryPolicy {
         cap: ms(4),
         invalid_base: ms(1),
         invalid_cap: ms(4),
-        retry_after_cap: Duration::from_secs(60),
         ..RetryPolicy::default()
     }
 }
@@ -68,7 +67,7 @@ async fn run_prompt(engine: &Native, prompt: &Prompt) -> (Result<Outcome, Engine
         }
         all
     };
-    tokio::join!(engine.run(prompt, sink, CancellationToken::new()), listening)
+    tokio::join!(engine.run(prompt, sink.into(), CancellationToken::new()), listening)
 }
 
 fn deltas(events: &[Event]) -> String {
@@ -168,6 +167,45 @@ async fn a_rate_limit_is_waited_out_as_the_provider_asks() {
     assert_eq!(events[1], Event::Retrying { attempt: 3, reason });
 }
 
+/// Wires 3: milliseconds count, the provider's word on another call is the last, and a wait that nobody has time for is not begun.
+#[tokio::test]
+async fn w3_a_provider_decides_when_and_whether_it_is_called_again() {
+    let slow = |headers: &str| status(429, headers, r#"{"error":"slow down"}"#);
+    let fake = Fake::start([slow("retry-after-ms: 120.5\r\nRetry-After: 50\r\n"), answer(&["ok"])]).await;
+    let started = Instant::now();
+    assert_eq!(run(&native(&fake.base_url)).await.0.unwrap().calls, 2);
+    assert!(started.elapsed() >= Duration::from_millis(120));
+
+    let fake = Fake::start([status(400, "x-should-retry: true\r\n", "{}"), answer(&["ok"])]).await;
+    assert_eq!(run(&native(&fake.base_url)).await.0.unwrap().calls, 2);
+
+    for (headers, body, fault, is_final, says) in [
+        ("x-should-retry: false\r\n", "{}", Fault::Limited, true, "HTTP 429"),
+        ("", r#"{"error":{"code":"insufficient_quota","message":"Pay"}}"#, Fault::Quota, false, "HTTP 429: Pay"),
+        ("Retry-After: 86400\r\n", "{}", Fault::Limited, false, "; the provider asks to come back in 86400 s, at 20"),
+    ] {
+        let fake = Fake::start([status(429, headers, body), answer(&["never"])]).await;
+        let error = run(&native(&fake.base_url)).await.0.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        let EngineError::Provider { fault: f, is_final: end, calls, .. } = error else { panic!("{error}") };
+        assert_eq!((f, end, calls, fake.calls().len()), (fault, is_final, 1, 1), "{headers}");
+    }
+}
+
+/// Wires 3: a bare 404 says which address was asked, and what is probably meant.
+#[tokio::test]
+async fn w3_an_address_that_is_not_known_there_is_named() {
+    for body in ["", "<html><body>404</body></html>", "404 page not found", r#"{"detail":"Not Found"}"#] {
+        let fake = Fake::start([status(404, "", body)]).await;
+        let base_url = fake.base_url.trim_end_matches("/v1").to_owned();
+        let text = message(run(&native(&base_url)).await.0);
+        let said = format!("(asked `{base_url}/chat/completions`; model.base_url should probably be `{base_url}/v1`)");
+        assert!(text.starts_with("HTTP 404: ") && text.ends_with(&said) && !text.contains('<'), "{text}");
+    }
+    let fake = Fake::start([error(404, "The model `m` does not exist")]).await;
+    assert_eq!(message(run(&native(&fake.base_url)).await.0), "HTTP 404: The model `m` does not exist");
+}
+
 #[tokio::test]
 async fn the_last_attempt_says_how_often_it_was_tried() {
     let fake = Fake::start((0..3).map(|_| error(429, "quota"))).await;
@@ -223,7 +261,7 @@ async fn an_answer_that_breaks_off_is_never_said_twice() {
     // Where nobody was listening nobody hears it twice.
     let fake = Fake::start([cut, answer(&["whole"])]).await;
     let (sink, _) = mpsc::channel(1);
-    let outcome = native(&fake.base_url).run(&prompt(), sink, CancellationToken::new()).await.unwrap();
+    let outcome = native(&fake.base_url).run(&prompt(), sink.into(), CancellationToken::new()).await.unwrap();
     assert_eq!((outcome.text.as_str(), outcome.calls), ("whole", 2));
 }
 
@@ -249,7 +287,7 @@ async fn cancelling_drops_the_connection_and_ends_a_wait() {
         let (sink, mut events) = mpsc::channel(4);
         let cancel = CancellationToken::new();
         let prompt = prompt();
-        let (result, ()) = tokio::join!(engine.run(&prompt, sink, cancel.clone()), async {
+        let (result, ()) = tokio::join!(engine.run(&prompt, sink.into(), cancel.clone()), async {
             fake.begun(1).await;
             if leaves == 0 {
                 assert!(matches!(events.recv().await, Some(Event::Retrying { .. })));

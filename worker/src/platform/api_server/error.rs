@@ -155,10 +155,13 @@ impl ApiError {
             hermes: Some(Box::new(hermes)),
             ..Self::new(status, kind, message).code("agent_incomplete")
         };
-        match again {
-            Again::Never => error.header("x-should-retry", "false"),
+        let error = match again {
+            Again::Never => return error.header("x-should-retry", "false"),
             Again::After(wait) => error.retry_after(wait),
-        }
+        };
+        // The provider's own word.
+        let is_final = matches!(cause, EngineError::Provider { is_final: true, .. });
+        if is_final { error.header("x-should-retry", "false") } else { error }
     }
 
     /// Says when to ask again.
@@ -289,7 +292,7 @@ mod tests {
 
     fn provider(fault: Fault, status: Option<u16>, retry_after: Option<Duration>) -> TurnError {
         let message = "HTTP 4xx: bad key".to_owned();
-        TurnError::Engine(EngineError::Provider { fault, status, retry_after, message, calls: 1 })
+        TurnError::Engine(EngineError::Provider { fault, status, retry_after, is_final: false, message, calls: 1 })
     }
 
     #[test]

@@ -220,17 +220,21 @@ async fn a_session_deleted_under_a_turn_does_not_stop_the_others() {
 async fn a_silent_engine_is_stopped() {
     let home = Home::new();
     let engine = Scripted::closed();
-    let store = Store::open(&home.home, Owner::current()).unwrap();
     let prompt = Prompt { session_id: "s".into(), ..Prompt::default() };
     let mut patience = run::Patience {
         silence: Some(Duration::from_millis(20)),
         provider: Duration::ZERO,
         before: crate::inbox::postpone::Postponed::default(),
     };
-    let ending = run::run_unwatched(engine.as_ref(), &prompt, patience, &CancellationToken::new()).await;
+    let process = home.start(Owner::current(), engine.clone());
+    let run = async |patience| {
+        let seat = crate::turn::place::Place::new(&process.turns.0, Kind::Inbox);
+        run::run_unwatched(engine.as_ref(), &prompt, patience, seat, &CancellationToken::new()).await
+    };
+    let ending = run(patience).await;
     assert!(matches!(ending, finish::Ending::Failed { .. }), "{ending:?}");
     patience.provider = Duration::from_secs(60);
-    let ending = run::run_unwatched(engine.as_ref(), &prompt, patience, &CancellationToken::new()).await;
+    let ending = run(patience).await;
     assert!(matches!(ending, finish::Ending::Postponed { fault: Fault::Unreachable, .. }), "{ending:?}");
-    store.close().await;
+    process.stop().await;
 }

@@ -15,7 +15,7 @@ fn read(bytes: &[u8]) -> (Result<(), Failure>, Answer) {
     let (sink, _) = tokio::sync::mpsc::channel(1);
     let mut answer = Answer::default();
     let body = stream::iter([Ok::<_, Infallible>(Bytes::copy_from_slice(bytes))]);
-    let result = runtime.block_on(answer.read(body, &mut Audience::new(sink)));
+    let result = runtime.block_on(answer.read(body, &mut Audience::new(sink.into())));
     (result, answer)
 }
 

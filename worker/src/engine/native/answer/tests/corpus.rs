@@ -62,7 +62,7 @@ fn read_in(pieces: &[&[u8]], expected: &Expected, runtime: &tokio::runtime::Runt
         let mut answer = Answer::new(true);
         let reading = async {
             let body = coding::decoded(stream::iter(pieces), Coder::of(&expected.coding).unwrap());
-            answer.read(body, &mut Audience::new(sink)).await
+            answer.read(body, &mut Audience::new(sink.into())).await
         };
         let listening = async {
             let mut heard = String::new();
