@@ -30,6 +30,7 @@ pub mod judge;
 mod keys;
 mod legacy;
 pub mod mask;
+pub mod network;
 pub mod path;
 mod pins;
 mod platforms;

@@ -239,13 +239,17 @@ pub struct ModelId {
     pub provider: String,
 }
 
-/// The engine a profile asks for (`agent.engine`).
+/// The engine a profile asks for (`agent.engine`). `inherited` is what the gateway was started with.
 ///
 /// Never fails: a profile without a usable provider is served, says so in its log once, and each turn ends with
 /// [`EngineError::Config`].
-pub fn from_config(config: &ProfileConfig, home: &ProfileHome) -> Arc<dyn Engine> {
+pub fn from_config(
+    config: &ProfileConfig,
+    home: &ProfileHome,
+    inherited: &[(String, String)],
+) -> Arc<dyn Engine> {
     match config.agent.engine {
         EngineKind::Echo => Arc::new(echo::Echo::new(config.agent.echo_delay)),
-        EngineKind::Native => Arc::new(native::Native::from_config(config, home)),
+        EngineKind::Native => Arc::new(native::Native::from_config(config, home, inherited)),
     }
 }

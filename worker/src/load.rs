@@ -132,6 +132,7 @@ fn look(
         pinned_env: read(pinned_dir.join(".env")),
         pinned_dir,
         leftovers: leftovers(name, home),
+        certificates: Some(hermes_host::certificates::check),
     }
 }
 

@@ -9,7 +9,13 @@ use crate::latest::Severity;
 /// Adds what is in the way of an answer to the problems. `config` is complete.
 pub(super) fn judge(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) {
     let verdict = match config.agent.engine {
-        EngineKind::Native => provider::resolve(config, reader.home).err(),
+        EngineKind::Native => match provider::resolve(config, reader.home) {
+            Ok(endpoint) => {
+                reachable(reader, &endpoint);
+                None
+            }
+            Err(error) => Some(error),
+        },
         EngineKind::Echo => None,
     };
     for provider in config.providers.iter().filter(|p| p.enabled && p.base_url.is_none()) {
@@ -27,6 +33,16 @@ pub(super) fn judge(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) 
         let message = format!("{}: its agent cannot answer", error.what());
         let fix = Some(error.fix());
         reader.problems.add(Severity::Platform, error.code(), place, message, fix);
+    }
+}
+
+/// A proxy that is none.
+fn reachable(reader: &mut Reader<'_>, endpoint: &provider::Endpoint) {
+    if let Err(error) = endpoint.network.proxy(&endpoint.base_url) {
+        let place = reader.env_place(error.variable);
+        let message = format!("{error}: its agent cannot answer");
+        let fix = format!("Correct {} in `{}`, or remove it.", error.variable, place.file);
+        reader.problems.add(Severity::Platform, "proxy", place, message, Some(fix));
     }
 }
 

@@ -7,8 +7,9 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::network::Trusted;
 use super::unsupported::{self, Leftovers};
-use super::{Input, Loaded, Pins, load_layers};
+use super::{EngineKind, Input, Loaded, Pins, ProfileConfig, load_layers, provider};
 use crate::latest::{BoundListener, Problem, Role, Severity};
 use crate::{ProfileHome, ProfileName};
 
@@ -72,6 +73,8 @@ pub struct Files<B> {
     pub pinned_env: Found<B>,
     /// What else lies in the home.
     pub leftovers: Leftovers<B>,
+    /// Looks whether a file or directory holds certificates; none: that is not asked.
+    pub certificates: Option<fn(&Utf8Path) -> Result<(), String>>,
 }
 
 /// Whose files they are.
@@ -131,8 +134,38 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     let follows = |problem: &Problem| !(unusable && problem.severity == Severity::Platform);
     problems.extend(loaded.problems.into_iter().filter(follows));
     problems.extend(unsupported::of_files(home, &files.leftovers));
+    if let (Some(config), Some(look)) = (&loaded.config, files.certificates) {
+        problems.extend(untrusting(config, home, look));
+    }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     Loaded { config: loaded.config.filter(|_| !unusable), problems }
+}
+
+/// What a profile that names certificates of its own cannot find there. Its agent cannot answer then: nobody else is trusted.
+fn untrusting(
+    config: &ProfileConfig,
+    home: &ProfileHome,
+    look: fn(&Utf8Path) -> Result<(), String>,
+) -> Vec<Problem> {
+    let endpoint = match config.agent.engine {
+        EngineKind::Native => provider::resolve(config, home).ok(),
+        EngineKind::Echo => None,
+    };
+    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.base_url.scheme() == "https") else {
+        return Vec::new();
+    };
+    let file = home.env_file();
+    let flaw = |trusted: Trusted| {
+        let why = look(&trusted.path).err()?;
+        let variable = trusted.variable;
+        let message = format!("{variable}: {why}: its agent cannot answer");
+        let fix = format!(
+            "Correct {variable} in `{file}`, or remove it: then those are trusted that the system trusts."
+        );
+        let problem = problem(Severity::Platform, "certificates", &file, message, &fix);
+        Some(Problem { key: Some(variable.to_owned()), ..problem })
+    };
+    endpoint.network.trusted().into_iter().filter_map(flaw).collect()
 }
 
 fn unreadable(path: &Utf8Path, kind: io::ErrorKind, why: &str) -> Problem {

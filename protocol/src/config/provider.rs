@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::network::Network;
 use super::schema::closest;
 use super::{ProfileConfig, Provider, Secret};
 use crate::ProfileHome;
@@ -67,6 +68,8 @@ pub struct Endpoint {
     pub extra_headers: BTreeMap<String, Secret>,
     /// The server is on this machine or its network.
     pub local: bool,
+    /// How it is reached.
+    pub network: Network,
     /// The rule that chose it, for the log.
     pub rule: String,
 }
@@ -77,6 +80,13 @@ impl Endpoint {
         let mut url = self.base_url.clone();
         url.set_path(&format!("{}/chat/completions", self.base_url.path().trim_end_matches('/')));
         url
+    }
+
+    /// The same, below what the gateway was started with.
+    #[must_use]
+    pub fn inherits(mut self, environment: &[(String, String)]) -> Self {
+        self.network = self.network.over(environment);
+        self
     }
 
     /// Whether this is OpenAI's own API.
@@ -311,6 +321,7 @@ impl Resolver<'_> {
             max_tokens: self.config.model.max_tokens,
             extra_body: Map::new(),
             extra_headers: BTreeMap::new(),
+            network: Network::of(&self.config.env),
             rule,
         }
     }

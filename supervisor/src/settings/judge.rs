@@ -89,6 +89,7 @@ impl Part {
             pinned_yaml: read(&self.pinned_dir.join("config.yaml")),
             pinned_env: read(&self.pinned_dir.join(".env")),
             pinned_dir: self.pinned_dir.clone(),
+            certificates: Some(hermes_host::certificates::check),
             ..Files::default()
         }
     }

@@ -172,7 +172,40 @@ fn w3_a_long_wait_is_passed_on_at_once() {
         let before = provider.calls().len();
         let response = stock(&gateway, stream, None, "x");
         assert_eq!((response.status, response.header("retry-after")), (429, Some("3600")));
-        assert!(response.text().contains("the provider asks to come back in 3600 s, at 20"), "{}", response.text());
+        assert!(
+            response.text().contains("the provider asks to come back in 3600 s, at 20"),
+            "{}",
+            response.text()
+        );
         assert_eq!(provider.calls().len(), before + 1, "nobody asks again within the hour");
     }
+}
+
+/// Wires 4: a file of certificates that is not there, and a proxy that is none, are said by whoever looks, with the variable.
+#[test]
+fn w4_wrong_certificates_and_proxies_are_named_everywhere() {
+    use hermes_tests::gateway::{both, run};
+    let home = hermes_tests::Home::new();
+    let config =
+        "model: {default: m, provider: custom, base_url: 'https://llm.example.test/v1', api_key: k}\n";
+    let env = "SSL_CERT_FILE=/nowhere/ca.pem\nHTTPS_PROXY=ftp://me:hunter2@proxy\n";
+    home.profile_with("coder", config, env);
+    for (args, code) in
+        [(&["gateway", "check"][..], 0), (&["-p", "coder", "config", "check"], 0), (&["doctor"], 1)]
+    {
+        let output = run(&home, args);
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(
+            text.contains("SSL_CERT_FILE: `/nowhere/ca.pem` cannot be read: No such file"),
+            "{args:?}: {text}"
+        );
+        assert!(text.contains("HTTPS_PROXY names no proxy"), "{args:?}: {text}");
+        assert!(!text.contains("hunter2"), "{args:?}: {text}");
+    }
+    let gateway = Gateway::start(&home);
+    let coder = gateway.wait_state("coder", "degraded");
+    assert!(
+        coder.reason.is_some_and(|reason| reason.contains("HTTPS_PROXY") || reason.contains("SSL_CERT_FILE"))
+    );
 }

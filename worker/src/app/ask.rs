@@ -39,7 +39,7 @@ pub(super) async fn run(who: &Who, environment: &Environment) -> u8 {
             nobody("the built-in echo answers".to_owned())
         }
         Some(config) => match provider::resolve(&config, &who.home) {
-            Ok(endpoint) => probe::probe(endpoint).await,
+            Ok(endpoint) => probe::probe(endpoint.inherits(&environment.base)).await,
             Err(e) => nobody(e.what()),
         },
     };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::config::{ProfileConfig, network};
 use hermes_protocol::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
 use hermes_protocol::{ProfileHome, env, exit};
 use jiff::tz::TimeZone;
@@ -176,7 +176,10 @@ impl Serving {
         let health = Health::new();
         let turns = Turns::new(TurnParts {
             store: store.clone(),
-            engine: Arc::new(Watched::new(engine::from_config(&config, home), health.clone())),
+            engine: Arc::new(Watched::new(
+                engine::from_config(&config, home, &environment.base),
+                health.clone(),
+            )),
             prompt: prompt_builder(&config, home),
             deliveries: deliveries.clone(),
             settings: turn_settings(&config, supervisor(&status)),
@@ -403,10 +406,14 @@ fn child_env(config: &ProfileConfig, home: &ProfileHome, environment: &Environme
 }
 
 fn delivery_env(config: &ProfileConfig, child_env: &[(String, String)]) -> Vec<(String, String)> {
-    let own = DELIVERY_VARIABLES
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), config.env.get(name)?.to_owned())));
-    child_env.iter().cloned().chain(own).collect()
+    let own: Vec<(String, String)> = DELIVERY_VARIABLES
+        .into_iter()
+        .chain(network::variables())
+        .filter_map(|name| Some((name.to_owned(), config.env.get(name)?.to_owned())))
+        .collect();
+    // Of a proxy's two spellings programs prefer one or the other: the profile's is left alone.
+    let is_own = |name: &str| own.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    child_env.iter().filter(|(name, _)| !is_own(name)).cloned().chain(own.iter().cloned()).collect()
 }
 
 /// The process that started this one, told apart from a later one with its number.

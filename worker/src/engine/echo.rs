@@ -162,7 +162,8 @@ mod tests {
     async fn it_repeats_the_last_user_message_and_says_what_it_is() {
         let (sink, mut events) = mpsc::channel(64);
         let echo = Echo::default();
-        let outcome = echo.run(&prompt(json!("hello there")), sink.into(), CancellationToken::new()).await.unwrap();
+        let outcome =
+            echo.run(&prompt(json!("hello there")), sink.into(), CancellationToken::new()).await.unwrap();
         assert_eq!(outcome.text, "echo (not a model): hello there");
         assert_eq!((outcome.usage.input_tokens, outcome.usage.output_tokens), (7, 6));
         let mut streamed = String::new();
@@ -177,7 +178,8 @@ mod tests {
         let (sink, _) = mpsc::channel(1);
         let parts =
             json!([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}}]);
-        let outcome = Echo::default().run(&prompt(parts), sink.into(), CancellationToken::new()).await.unwrap();
+        let outcome =
+            Echo::default().run(&prompt(parts), sink.into(), CancellationToken::new()).await.unwrap();
         assert_eq!(outcome.text, "echo (not a model): look\n[image_url]");
     }
 

@@ -25,6 +25,7 @@ mod retry;
 mod shape;
 mod sse;
 mod think;
+mod trust;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use hermes_protocol::ProfileHome;
+use hermes_protocol::config::network::Proxy;
 use hermes_protocol::config::{ProfileConfig, Secret, redact};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
@@ -48,6 +50,9 @@ use chat::Audience;
 use coding::Coder;
 use retry::{Failure, Next};
 use shape::{Repair, Shape};
+
+/// The one status that a proxy answers for itself (RFC 9110, 15.5.8).
+const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
 /// Most of an error body that is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -74,9 +79,9 @@ pub struct Native {
 }
 
 impl Native {
-    /// The engine of a profile. Logs once which provider was chosen and why.
-    pub fn from_config(config: &ProfileConfig, home: &ProfileHome) -> Self {
-        let endpoint = provider::resolve(config, home);
+    /// The engine of a profile. Logs once which provider was chosen and why. `inherited` is what the gateway was started with.
+    pub fn from_config(config: &ProfileConfig, home: &ProfileHome, inherited: &[(String, String)]) -> Self {
+        let endpoint = provider::resolve(config, home).map(|endpoint| endpoint.inherits(inherited));
         // Why there is none is among the problems of the report, and in the log with them.
         if let Ok(endpoint) = &endpoint {
             tracing::info!(
@@ -91,7 +96,8 @@ impl Native {
             Ok(endpoint) if endpoint.local => config.agent.stream_stale_timeout,
             _ => config.agent.gateway_timeout,
         };
-        let mut policy = RetryPolicy { attempts: config.agent.api_max_retries.max(1), ..RetryPolicy::default() };
+        let mut policy =
+            RetryPolicy { attempts: config.agent.api_max_retries.max(1), ..RetryPolicy::default() };
         // A turn that is silent for longer is taken for stuck.
         let patience = config.agent.gateway_timeout;
         if !patience.is_zero() {
@@ -122,8 +128,17 @@ impl Native {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = client::build(&endpoint.base_url, self.silence).map_err(|e| {
-            EngineError::Config(format!("cannot make an HTTP client: {}", client::innermost(&e)))
+        let client = client::build(endpoint, self.silence).map_err(|error| {
+            let message = format!("no connection to `{}`: {error}", endpoint.shown_url());
+            let Failure { fault, message, .. } = cleaned(Failure::new(Fault::Setup, message), endpoint);
+            EngineError::Provider {
+                fault,
+                status: None,
+                retry_after: None,
+                is_final: false,
+                message: brief(message),
+                calls: 0,
+            }
         })?;
         Ok(self.client.get_or_init(|| client))
     }
@@ -196,7 +211,10 @@ impl Native {
                 }
                 Next::TooLong(wait) => {
                     let when = retry::when(wait, jiff::Timestamp::now());
-                    return Err(failed(format!("{}; the provider asks to come back {when}", failure.message)));
+                    return Err(failed(format!(
+                        "{}; the provider asks to come back {when}",
+                        failure.message
+                    )));
                 }
             };
             attempt += 1;
@@ -280,7 +298,7 @@ async fn exchange(
 ) -> Result<(), Failure> {
     let response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
     if !response.status().is_success() {
-        return Err(refused(response).await);
+        return Err(refused(response, endpoint).await);
     }
     let coder = coder(&response)?;
     answer.read(coding::decoded(response.bytes_stream(), coder), audience).await
@@ -294,7 +312,12 @@ fn coder(response: &Response) -> Result<Coder, Failure> {
 
 /// A request that got no answer.
 fn unsent(error: &reqwest::Error, endpoint: &Endpoint) -> Failure {
+    let proxy = client::proxy(endpoint).ok().flatten();
     let whom = endpoint.shown_url();
+    let whom = match &proxy {
+        Some(proxy) => format!("{whom}` through the proxy `{}` of `{}", proxy.shown, proxy.variable),
+        None => whom,
+    };
     if error.is_connect() && error.is_timeout() {
         return Failure::new(
             Fault::Unreachable,
@@ -308,15 +331,34 @@ fn unsent(error: &reqwest::Error, endpoint: &Endpoint) -> Failure {
         // Anything else may be a connection that was cut during the handshake.
         let final_word = matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::General(_));
         let fault = if final_word { Fault::Setup } else { Fault::Unreachable };
-        return Failure::new(fault, format!("no secure connection to `{whom}`: {tls}"));
+        let hint = match tls {
+            rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+                "; a certificate of your own is trusted when SSL_CERT_FILE in `.env` names its file"
+            }
+            _ => "",
+        };
+        return Failure::new(fault, format!("no secure connection to `{whom}`: {tls}{hint}"));
     }
     let what = if error.is_connect() { "cannot connect to" } else { "cannot send a request to" };
-    let fault = if error.is_builder() { Fault::Setup } else { Fault::Unreachable };
-    Failure::new(fault, format!("{what} `{whom}`: {}", client::innermost(error)))
+    let mut why = client::innermost(error);
+    let mut fault = if error.is_builder() { Fault::Setup } else { Fault::Unreachable };
+    // The library's type is its own; its words are all there is.
+    if let Some(proxy) = proxy.filter(|_| why.ends_with("proxy authorization required")) {
+        fault = Fault::Setup;
+        why.push_str(&wants_password(&proxy));
+    }
+    Failure::new(fault, format!("{what} `{whom}`: {why}"))
+}
+
+fn wants_password(proxy: &Proxy) -> String {
+    format!(
+        " (the proxy `{}` wants another name and password than those that stand before the host in {})",
+        proxy.shown, proxy.variable
+    )
 }
 
 /// A request that was answered with an error status.
-async fn refused(response: Response) -> Failure {
+async fn refused(response: Response, endpoint: &Endpoint) -> Failure {
     let status = response.status();
     let asked = retry::asked(response.headers(), jiff::Timestamp::now());
     let url = response.url().clone();
@@ -344,6 +386,11 @@ async fn refused(response: Response) -> Failure {
     if address::is_in_question(code, &said.word, &message) {
         message.push_str(&address::advice(&url));
     }
+    if code == PROXY_AUTHENTICATION_REQUIRED
+        && let Ok(Some(proxy)) = client::proxy(endpoint)
+    {
+        message.push_str(&wants_password(&proxy));
+    }
     Failure { fault, status: Some(code), message, asked }
 }
 
@@ -364,7 +411,8 @@ async fn error_body(response: Response) -> BytesMut {
 
 /// A failure on one line, without the key, parts of it, and whatever else looks like a credential.
 fn cleaned(failure: Failure, endpoint: &Endpoint) -> Failure {
-    let secrets = endpoint.extra_headers.values().chain([&endpoint.key]).map(Secret::expose);
+    let proxys = endpoint.network.secrets(&endpoint.base_url);
+    let secrets = endpoint.extra_headers.values().chain([&endpoint.key]).chain(&proxys).map(Secret::expose);
     let secrets: Vec<&str> = secrets.map(str::trim).filter(|secret| *secret != NO_KEY).collect();
     let message = failure.message.split_whitespace().collect::<Vec<_>>().join(" ");
     Failure { message: redact::prose(&message, &secrets), ..failure }

@@ -28,7 +28,8 @@ pub(super) fn advice(asked: &Url) -> String {
 
 /// The base address that was probably meant, where it is not the one that was used.
 fn base(asked: &Url) -> Option<String> {
-    let used = asked.path().strip_suffix("/chat/completions").or_else(|| asked.path().strip_suffix("/models"))?;
+    let used =
+        asked.path().strip_suffix("/chat/completions").or_else(|| asked.path().strip_suffix("/models"))?;
     let used = used.trim_end_matches('/');
     let mut path = used;
     while let Some(shorter) = REQUESTS.iter().find_map(|end| path.strip_suffix(end)) {

@@ -1,47 +1,128 @@
 //! The HTTP client of a worker: built when it is first used, and small.
 //!
-//! Certificates are loaded at the first TLS handshake and not before, so that an idle worker and one that talks to a
-//! local server over plain HTTP never hold them. Roots are the platform's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-//! Proxy variables of the worker's environment are honoured except for loopback hosts. Redirects are never followed: the
-//! key would travel along.
+//! Whom it trusts is decided in [`trust`](super::trust), by which way it goes in
+//! [`network`](hermes_protocol::config::network): both by the profile's own `.env`, then by what the gateway was started with.
+//! Every request of a worker goes out through a client that is built here. Redirects are never followed: the key would
+//! travel along.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hermes_host::certificates;
+use hermes_protocol::config::network::{NoSuchProxy, Proxy};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_platform_verifier::Verifier;
+use rustls::client::danger::ServerCertVerifier;
+
+use super::trust::{Named, Platform};
+use crate::provider::Endpoint;
 
 /// Name resolution, connection and TLS handshake together.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Why there is no client. No text holds a password.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// A variable names no proxy.
+    #[error(transparent)]
+    Proxy(#[from] NoSuchProxy),
+    /// A variable names no certificates.
+    #[error("{variable} ({}): {why}", origin(*is_own))]
+    Certificates {
+        /// Which.
+        variable: &'static str,
+        /// `.env` of the profile holds it.
+        is_own: bool,
+        /// What is wrong with them, with their path.
+        why: String,
+    },
+    /// The library refuses.
+    #[error("cannot make an HTTP client: {0}")]
+    Library(String),
+}
+
+fn origin(is_own: bool) -> &'static str {
+    if is_own { "in the profile's `.env`" } else { "in the gateway's environment" }
+}
+
 /// A client for one endpoint. `silence` ends a request whose server sends no byte for so long; `None` waits for ever.
-pub(crate) fn build(endpoint: &Url, silence: Option<Duration>) -> Result<Client, reqwest::Error> {
+pub(crate) fn build(endpoint: &Endpoint, silence: Option<Duration>) -> Result<Client, BuildError> {
+    let proxy = proxy(endpoint)?;
     let mut client = Client::builder()
-        .tls_backend_preconfigured(tls())
+        .tls_backend_preconfigured(tls(endpoint, proxy.as_ref())?)
         .redirect(Policy::none())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(2)
         .pool_idle_timeout(Duration::from_secs(30))
-        .user_agent(concat!("hermes/", env!("CARGO_PKG_VERSION")));
+        .user_agent(concat!("hermes/", env!("CARGO_PKG_VERSION")))
+        // The library would look into the environment of this process.
+        .no_proxy();
     if let Some(silence) = silence {
         client = client.read_timeout(silence);
     }
-    if crate::provider::is_loopback(endpoint) {
-        client = client.no_proxy();
+    // What the library says of an address may repeat it.
+    let library = |what: &str| BuildError::Library(what.to_owned());
+    if let Some(proxy) = proxy {
+        let address = reqwest::Proxy::all(proxy.address().expose());
+        client = client.proxy(address.map_err(|_| library("the address of the proxy is not accepted"))?);
     }
-    client.build()
+    client.build().map_err(|error| BuildError::Library(innermost(&error)))
 }
 
-fn tls() -> ClientConfig {
+/// The proxy that requests to `endpoint` go through.
+pub(super) fn proxy(endpoint: &Endpoint) -> Result<Option<Proxy>, NoSuchProxy> {
+    let proxy = endpoint.network.proxy(&endpoint.base_url)?;
+    Ok(proxy.filter(|proxy| !is_excepted(&endpoint.base_url, &proxy.except)))
+}
+
+/// Whether `NO_PROXY` lists an address. The matching is the library's; Python's ways of writing the list are made curl's first:
+/// blanks between entries, `*.domain`, brackets around an address, and a port, which must then be the one that is asked.
+fn is_excepted(to: &Url, except: &str) -> bool {
+    let port = to.port_or_known_default();
+    let entry = |entry: &str| {
+        let entry = entry.strip_prefix("*.").unwrap_or(entry);
+        if entry.parse::<std::net::IpAddr>().is_ok() {
+            return Some(entry.to_owned());
+        }
+        let (host, wanted) = match entry.rsplit_once(':') {
+            Some((host, digits)) if digits.parse::<u16>().is_ok() => (host, digits.parse().ok()),
+            _ => (entry, port),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (wanted == port).then(|| host.to_owned())
+    };
+    let entries: Vec<String> =
+        except.split([',', ' ', '\t', ';']).filter(|part| !part.is_empty()).filter_map(entry).collect();
+    // The library compares names with it, and not addresses.
+    if entries.iter().any(|entry| entry == "*") {
+        return true;
+    }
+    let matcher = Matcher::builder().all("http://proxy".to_owned()).no(entries.join(",")).build();
+    let Ok(uri) = to.as_str().parse() else { return false };
+    matcher.intercept(&uri).is_none()
+}
+
+fn tls(endpoint: &Endpoint, proxy: Option<&Proxy>) -> Result<ClientConfig, BuildError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(LazyVerifier { crypto: crypto.clone(), inner: OnceLock::new() });
+    let is_used =
+        endpoint.base_url.scheme() == "https" || proxy.is_some_and(|p| p.shown.starts_with("https:"));
+    let named = if is_used { endpoint.network.trusted() } else { Vec::new() };
+    let mut certificates = Vec::new();
+    for place in &named {
+        let flaw = |why| BuildError::Certificates { variable: place.variable, is_own: place.is_own, why };
+        certificates.append(&mut certificates::read(&place.path).map_err(|error| flaw(error.to_string()))?);
+    }
+    let verifier: Arc<dyn ServerCertVerifier> = match named.first() {
+        None => Arc::new(Platform::new(crypto.clone())),
+        Some(place) => Arc::new(Named::new(crypto.clone(), certificates).map_err(|error| {
+            let why = format!("`{}`: {error}", place.path);
+            BuildError::Certificates { variable: place.variable, is_own: place.is_own, why }
+        })?),
+    };
     let mut config = ClientConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
         .expect("ring serves both protocol versions that are compiled in")
@@ -50,55 +131,7 @@ fn tls() -> ClientConfig {
         .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(4);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
-}
-
-/// The platform's verifier, made at the first handshake. It decides everything; this only delays it.
-#[derive(Debug)]
-struct LazyVerifier {
-    crypto: Arc<CryptoProvider>,
-    inner: OnceLock<Result<Verifier, rustls::Error>>,
-}
-
-impl LazyVerifier {
-    fn inner(&self) -> Result<&Verifier, rustls::Error> {
-        self.inner.get_or_init(|| Verifier::new(self.crypto.clone())).as_ref().map_err(Clone::clone)
-    }
-}
-
-impl ServerCertVerifier for LazyVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner()?.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner()?.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.crypto.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(config)
 }
 
 /// The TLS error in the chain of `error`, if there is one.

@@ -56,8 +56,7 @@ async fn ask(endpoint: Endpoint) -> Result<&'static str, Failure> {
 /// The ids of its models.
 async fn list(endpoint: &Endpoint, with_key: bool) -> Result<Vec<String>, Failure> {
     let setup = |e: &dyn std::fmt::Display| Failure::new(Fault::Setup, e.to_string());
-    let client =
-        client::build(&endpoint.base_url, Some(PATIENCE)).map_err(|e| setup(&client::innermost(&e)))?;
+    let client = client::build(endpoint, Some(PATIENCE)).map_err(|e| setup(&e))?;
     let mut url = endpoint.base_url.clone();
     url.set_path(&format!("{}/models", endpoint.base_url.path().trim_end_matches('/')));
     let mut request = client.get(url).timeout(PATIENCE);
@@ -66,7 +65,7 @@ async fn list(endpoint: &Endpoint, with_key: bool) -> Result<Vec<String>, Failur
     }
     let mut response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
     if !response.status().is_success() {
-        return Err(refused(response).await);
+        return Err(refused(response, endpoint).await);
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| unsent(&e, endpoint))? {
@@ -88,7 +87,8 @@ async fn call(mut endpoint: Endpoint) -> Result<(), Failure> {
     let message = Message::new(Role::User, Value::String("ping".to_owned()));
     let prompt = Prompt { session_id: "probe".to_owned(), messages: vec![message], ..Prompt::default() };
     let (events, _pieces) = mpsc::channel(16);
-    let turn = tokio::time::timeout(PATIENCE, engine.run(&prompt, events.into(), CancellationToken::new())).await;
+    let turn =
+        tokio::time::timeout(PATIENCE, engine.run(&prompt, events.into(), CancellationToken::new())).await;
     match turn {
         // One token may be nothing to show.
         Ok(Ok(_) | Err(EngineError::Provider { fault: Fault::Empty, .. })) => Ok(()),

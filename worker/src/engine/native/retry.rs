@@ -140,17 +140,14 @@ pub(super) fn asked(headers: &HeaderMap, now: Timestamp) -> Asked {
 /// How far away an HTTP date is, in any of the three forms of RFC 9110 §5.6.7; nothing where it has passed.
 fn until(text: &str, now: Timestamp) -> Option<Duration> {
     let fixed = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
-    let at = fixed
-        .parse_timestamp(text)
-        .ok()
-        .or_else(|| {
-            // `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`, without the name of the day.
-            let (_, date) = text.split_once(' ')?;
-            ["%d-%b-%y %H:%M:%S GMT", "%b %e %H:%M:%S %Y"].iter().find_map(|form| {
-                let date = jiff::civil::DateTime::strptime(form, date.trim()).ok()?;
-                date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-            })
-        })?;
+    let at = fixed.parse_timestamp(text).ok().or_else(|| {
+        // `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`, without the name of the day.
+        let (_, date) = text.split_once(' ')?;
+        ["%d-%b-%y %H:%M:%S GMT", "%b %e %H:%M:%S %Y"].iter().find_map(|form| {
+            let date = jiff::civil::DateTime::strptime(form, date.trim()).ok()?;
+            date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        })
+    })?;
     Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 

@@ -229,6 +229,7 @@ mod tests {
             extra_body: extra.as_object().unwrap().clone(),
             extra_headers: BTreeMap::new(),
             local: true,
+            network: hermes_protocol::config::network::Network::default(),
             rule: String::new(),
         }
     }

@@ -11,6 +11,7 @@ use super::fake::{Fake, Step, answer, broken_off, chunk, ending, error, status, 
 use super::*;
 use crate::engine::{Event, Message, Role};
 
+mod network;
 mod options;
 mod streams;
 
@@ -18,13 +19,7 @@ const KEY: &str = "sk-canary-7f3a";
 
 fn quick() -> RetryPolicy {
     let ms = Duration::from_millis;
-    RetryPolicy {
-        base: ms(1),
-        cap: ms(4),
-        invalid_base: ms(1),
-        invalid_cap: ms(4),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy { base: ms(1), cap: ms(4), invalid_base: ms(1), invalid_cap: ms(4), ..RetryPolicy::default() }
 }
 
 fn endpoint(base_url: &str) -> Endpoint {
@@ -181,8 +176,20 @@ async fn w3_a_provider_decides_when_and_whether_it_is_called_again() {
 
     for (headers, body, fault, is_final, says) in [
         ("x-should-retry: false\r\n", "{}", Fault::Limited, true, "HTTP 429"),
-        ("", r#"{"error":{"code":"insufficient_quota","message":"Pay"}}"#, Fault::Quota, false, "HTTP 429: Pay"),
-        ("Retry-After: 86400\r\n", "{}", Fault::Limited, false, "; the provider asks to come back in 86400 s, at 20"),
+        (
+            "",
+            r#"{"error":{"code":"insufficient_quota","message":"Pay"}}"#,
+            Fault::Quota,
+            false,
+            "HTTP 429: Pay",
+        ),
+        (
+            "Retry-After: 86400\r\n",
+            "{}",
+            Fault::Limited,
+            false,
+            "; the provider asks to come back in 86400 s, at 20",
+        ),
     ] {
         let fake = Fake::start([status(429, headers, body), answer(&["never"])]).await;
         let error = run(&native(&fake.base_url)).await.0.unwrap_err();
@@ -199,7 +206,9 @@ async fn w3_an_address_that_is_not_known_there_is_named() {
         let fake = Fake::start([status(404, "", body)]).await;
         let base_url = fake.base_url.trim_end_matches("/v1").to_owned();
         let text = message(run(&native(&base_url)).await.0);
-        let said = format!("(asked `{base_url}/chat/completions`; model.base_url should probably be `{base_url}/v1`)");
+        let said = format!(
+            "(asked `{base_url}/chat/completions`; model.base_url should probably be `{base_url}/v1`)"
+        );
         assert!(text.starts_with("HTTP 404: ") && text.ends_with(&said) && !text.contains('<'), "{text}");
     }
     let fake = Fake::start([error(404, "The model `m` does not exist")]).await;
@@ -383,7 +392,7 @@ fn self_signed() -> tokio_rustls::TlsAcceptor {
 #[tokio::test]
 async fn without_a_provider_a_turn_says_what_to_do() {
     let config = ProfileConfig::new("coder".parse().unwrap());
-    let engine = Native::from_config(&config, &ProfileHome::new("/h/.hermes/profiles/coder"));
+    let engine = Native::from_config(&config, &ProfileHome::new("/h/.hermes/profiles/coder"), &[]);
     let text = run(&engine).await.0.unwrap_err();
     assert!(
         matches!(&text, EngineError::Config(t) if t.starts_with("No inference provider configured. Run 'hermes -p coder setup model'"))

@@ -292,7 +292,14 @@ mod tests {
 
     fn provider(fault: Fault, status: Option<u16>, retry_after: Option<Duration>) -> TurnError {
         let message = "HTTP 4xx: bad key".to_owned();
-        TurnError::Engine(EngineError::Provider { fault, status, retry_after, is_final: false, message, calls: 1 })
+        TurnError::Engine(EngineError::Provider {
+            fault,
+            status,
+            retry_after,
+            is_final: false,
+            message,
+            calls: 1,
+        })
     }
 
     #[test]

@@ -94,7 +94,8 @@ async fn w3_waiting_turns_of_clients_hold_no_place() {
 #[tokio::test]
 async fn w3_a_place_is_taken_again_after_the_wait() {
     let home = Home::new();
-    let process = home.start_limited(Owner::current(), Arc::new(Waiting { time: Duration::from_millis(20) }), 1);
+    let process =
+        home.start_limited(Owner::current(), Arc::new(Waiting { time: Duration::from_millis(20) }), 1);
     process.turns.serve_inbox();
     for n in 0..12 {
         accept(&process, event(&format!("c{n}"), &n.to_string(), "wait")).await;
