@@ -102,7 +102,7 @@ impl Inbox {
         let payload = serde_json::to_string(&event).expect("strings and maps of strings always serialise");
         let inserted = self
             .store
-            .write_one(move |db| {
+            .write_one_for_client(move |db| {
                 let (scope, id) = event.dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
                 db.prepare_cached(
                     "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, state)
@@ -179,7 +179,7 @@ impl Inbox {
     pub async fn reserve(&self, platform: &str, key: &DedupKey) -> Result<Reservation, StoreError> {
         let (platform, key, me) = (platform.to_owned(), key.clone(), self.store.owner());
         self.store
-            .write(move |db| {
+            .write_for_client(move |db| {
                 let inserted = db
                     .prepare_cached(
                         "INSERT INTO hermes_inbox(platform, scope, dedup_id, received_at, state, owner_pid, owner_start)

@@ -128,6 +128,7 @@ fn look(
         env: read(home.env_file()),
         env_mode: fs_err::metadata(home.env_file()).ok().map(|found| found.mode()),
         home_fault: home_fault(home, name.is_default() && environment.examined, hindrance),
+        logs_fault: fault::of_logs(home.logs().as_std_path()),
         pinned_yaml: read(pinned_dir.join("config.yaml")),
         pinned_env: read(pinned_dir.join(".env")),
         pinned_dir,

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use hermes_protocol::ProfileHome;
 use hermes_protocol::latest::TaskProgress;
+use hermes_protocol::{ProfileHome, exit};
 use tokio::sync::{Notify, watch};
 
 /// A silence of the heart longer than this was a pause of the whole process: it counts for no more.
@@ -27,6 +27,15 @@ static STIR: Notify = Notify::const_new();
 /// Waits until something is wanted of any task; what was wanted since the last call counts. Safe to cancel.
 pub(crate) async fn stirred() {
     STIR.notified().await;
+}
+
+/// How a vital task ended, and the worker with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// One line for log and status.
+    pub(crate) reason: String,
+    /// The worker's exit code.
+    pub(crate) code: u8,
 }
 
 /// One vital task. Cloning shares it.
@@ -41,7 +50,7 @@ struct Inner {
     wanted: AtomicU64,
     served: AtomicU64,
     stall: Mutex<Stall>,
-    failure: watch::Sender<Option<String>>,
+    failure: watch::Sender<Option<Failure>>,
 }
 
 /// Since when nothing moves, in time that this process spent running.
@@ -133,16 +142,22 @@ impl Pulse {
     fn panicked(&self, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        self.0.failure.send_replace(Some(format!("the task `{}` panicked: {text}", self.0.name)));
+        self.fail(format!("the task `{}` panicked: {text}", self.0.name), exit::FAILURE);
+    }
+
+    /// The task has failed, and the worker is to end with this exit code.
+    pub(crate) fn fail(&self, reason: String, code: u8) {
+        self.0.failure.send_replace(Some(Failure { reason, code }));
     }
 
     /// Waits until the task has failed, and says how.
-    pub(crate) async fn failed(&self) -> String {
+    pub(crate) async fn failed(&self) -> Failure {
         let mut failure = self.0.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            // Unreachable: this handle holds the sender.
-            Err(_) => std::future::pending().await,
+        let found = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
+        match found {
+            Some(failure) => failure,
+            // Unreachable: this handle holds the sender, and what was waited for is there.
+            None => std::future::pending().await,
         }
     }
 
@@ -205,10 +220,11 @@ mod tests {
     async fn n12_a_task_that_panics_says_so() {
         let pulse = Pulse::new("inbox", Duration::from_secs(30));
         pulse.clone().of(async { panic!("out of {}", "luck") }).await;
-        assert_eq!(pulse.failed().await, "the task `inbox` panicked: out of luck");
+        assert_eq!(pulse.failed().await.reason, "the task `inbox` panicked: out of luck");
         let pulse = Pulse::new("store", Duration::from_secs(30));
         pulse.of_thread(|| panic!("gone"));
-        assert_eq!(pulse.failed().await, "the task `store` panicked: gone");
+        let failure = Failure { reason: "the task `store` panicked: gone".to_owned(), code: exit::FAILURE };
+        assert_eq!(pulse.failed().await, failure);
     }
 
     #[test]

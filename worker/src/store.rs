@@ -6,11 +6,18 @@
 //! its own changes. Cancelling a caller does not cancel its job.
 //!
 //! **Not alone.** Another generation of this worker, or a tool of 0.19.0, may have the file open: a held lock is waited for, with
-//! jitter, for [`BUSY_PATIENCE`]. A full disk or a read-only file is an error to the callers; the thread goes on.
+//! jitter, for [`BUSY_PATIENCE`], or for [`CLIENT_PATIENCE`] where somebody waits for the answer; reads go on meanwhile. A full disk or
+//! a read-only file is an error to the callers and a [`trouble`](Store::trouble) until something is committed again; the thread goes on.
+//!
+//! **Where the name leads.** Files that were removed or replaced while they were open end the worker before anybody is told that
+//! something is in them ([`files`]). So does damage. The next worker begins with what is there, or says what has to be done.
 //!
 //! **Compatible.** The schema is version 22 as 0.19.0 makes it, plus tables of ours named `hermes_*`, which 0.19.0 tolerates. What
-//! is missing is created, nothing is dropped, no version is ever lowered. A file that is no such database is left untouched.
+//! is missing is created, nothing is dropped, no version is ever lowered. A file that is no such database is left untouched; so is one
+//! of a newer schema: its store refuses everything ([`Store::refusal`]).
 
+mod error;
+mod files;
 mod identity;
 mod owner;
 mod schema;
@@ -18,22 +25,29 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_host::fault;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::absence::OrAbsent as _;
-use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{Notify, mpsc, oneshot};
+use rusqlite::Connection;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use error::StoreError;
 pub use owner::Owner;
 
 use crate::pulse::Pulse;
-use writer::{Job, JobOf, Message, Writer};
+use files::Files;
+use writer::{JobOf, Message, Waiting, Writer};
 
 /// How long a job waits while another process holds the write lock.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long one whose client waits does: senders of webhooks give up after five to ten seconds.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Between two looks at a file that is refused.
+const REFUSED_LOOK: Duration = Duration::from_secs(2);
 
 /// Time the writer has for one round, longer than the longest wait for a lock.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -44,105 +58,23 @@ const INBOX_DEADLINE: Duration = Duration::from_secs(30);
 /// Jobs that may wait for the writer; a caller beyond that waits for room.
 const QUEUE: usize = 1024;
 
-/// Why the store could not do something. Cheap to clone: one failed commit answers many callers.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// Opening failed.
-    #[error("cannot open `{path}`")]
-    Open {
-        /// The file.
-        path: Utf8PathBuf,
-        /// SQLite's word on it.
-        #[source]
-        source: Arc<rusqlite::Error>,
-    },
-    /// The file system refused.
-    #[error("cannot prepare `{path}`")]
-    Io {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The cause.
-        #[source]
-        source: Arc<std::io::Error>,
-    },
-    /// Something else lives under that name. It was not touched.
-    #[error("`{path}` is not a hermes database ({found}); move it away and start again")]
-    Foreign {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What was found instead.
-        found: String,
-    },
-    /// A job failed: disk full, read-only, damaged file, lock held for too long.
-    #[error("cannot write `{path}`")]
-    Write {
-        /// The file.
-        path: Utf8PathBuf,
-        /// SQLite's word on it.
-        #[source]
-        source: Arc<rusqlite::Error>,
-    },
-    /// Asked after [`Store::close`].
-    #[error("`{path}` is closed")]
-    Closed {
-        /// The file.
-        path: Utf8PathBuf,
-    },
-}
-
-impl StoreError {
-    /// Whether the data itself is at fault (a constraint, a damaged value), so that the same job will fail again.
-    pub(crate) fn is_about_data(&self) -> bool {
-        let Self::Write { source, .. } = self else { return false };
-        match source.sqlite_error_code() {
-            Some(code) => matches!(
-                code,
-                ErrorCode::ConstraintViolation
-                    | ErrorCode::TypeMismatch
-                    | ErrorCode::TooBig
-                    | ErrorCode::Unknown
-            ),
-            None => true,
-        }
-    }
-
-    /// Whether the machine is to blame: no space, no memory, no descriptors, a disk that fails, a lock that is held.
-    pub(crate) fn is_of_machine(&self) -> bool {
-        match self {
-            Self::Io { source, .. } => fault::is_of_machine(source),
-            Self::Open { path, source } | Self::Write { path, source } => match source.sqlite_error_code() {
-                Some(
-                    ErrorCode::DiskFull
-                    | ErrorCode::OutOfMemory
-                    | ErrorCode::SystemIoFailure
-                    | ErrorCode::DatabaseBusy
-                    | ErrorCode::DatabaseLocked
-                    | ErrorCode::FileLockingProtocolFailed,
-                ) => true,
-                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => is_out_of_reach(path),
-                _ => false,
-            },
-            Self::Foreign { .. } | Self::Closed { .. } => false,
-        }
-    }
-}
-
-/// Whether the files of a database cannot be opened now for a reason that passes. SQLite keeps the system's number to itself.
-fn is_out_of_reach(path: &Utf8Path) -> bool {
-    ["", "-wal", "-shm"].iter().all(|end| {
-        let opened = std::fs::OpenOptions::new().read(true).write(true).open(format!("{path}{end}"));
-        // What is not there SQLite would have made.
-        opened.err().is_none_or(|e| e.kind() == std::io::ErrorKind::NotFound || fault::is_of_machine(&e))
-    })
-}
-
 /// Handle on the writer thread. Cloning shares it; when the last one is dropped the thread finishes its queue and ends.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
 
+/// Length and time of a file; `None` where there is none.
+type Look = Option<(u64, Option<std::time::SystemTime>)>;
+
+fn look(path: &Utf8Path) -> std::io::Result<Look> {
+    Ok(fs_err::metadata(path).or_absent()?.map(|found| (found.len(), found.modified().ok())))
+}
+
 #[derive(Debug)]
 struct Inner {
     queue: mpsc::Sender<Message>,
+    /// Why the file must not be written, and what it looked like then. There is no writer in that case.
+    refusal: Option<(StoreError, Look)>,
+    trouble: Arc<watch::Sender<Option<String>>>,
     home: ProfileHome,
     path: Utf8PathBuf,
     owner: Owner,
@@ -155,19 +87,42 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens or creates the home's `state.db` and starts the writer. Blocks for a few milliseconds.
+    /// Opens or creates the home's `state.db` and starts the writer. Blocks for a few milliseconds. A file of a newer schema is not
+    /// opened: see [`refusal`](Self::refusal).
     pub fn open(home: &ProfileHome, owner: Owner) -> Result<Self, StoreError> {
         let path = home.state_db();
-        let db = schema::open(&path)?;
-        identity::settle(&db, home.path())
-            .map_err(|e| StoreError::Open { path: path.clone(), source: Arc::new(e) })?;
+        let db = match schema::open(&path) {
+            Ok(db) => Ok(db),
+            Err(newer @ StoreError::Newer { .. }) => Err(newer),
+            Err(error) => return Err(error),
+        };
         let (queue, jobs) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         let pulse = Pulse::new("store", DEADLINE);
-        let writer = Writer::new(db, jobs, path.clone(), Arc::clone(&commits), pulse.clone());
-        writer.start(home).map_err(|e| StoreError::Io { path: path.clone(), source: Arc::new(e) })?;
+        let trouble = Arc::new(watch::Sender::new(None));
+        let refusal = match db {
+            Err(newer) => Some((newer, look(&path).unwrap_or_default())),
+            Ok(db) => {
+                identity::settle(&db, home.path()).map_err(|e| StoreError::opening(&path, e))?;
+                let io = |e| StoreError::Io { path: path.clone(), source: Arc::new(e) };
+                let files = Files::of(&path).map_err(io)?;
+                let writer = Writer {
+                    db,
+                    jobs,
+                    path: path.clone(),
+                    files,
+                    commits: Arc::clone(&commits),
+                    pulse: pulse.clone(),
+                    trouble: Arc::clone(&trouble),
+                };
+                writer.start(home).map_err(io)?;
+                None
+            }
+        };
         Ok(Self(Arc::new(Inner {
             queue,
+            refusal,
+            trouble,
             home: home.clone(),
             path,
             owner,
@@ -177,6 +132,28 @@ impl Store {
             arrived: Notify::new(),
             accepts: AtomicU64::new(0),
         })))
+    }
+
+    /// Why nothing can be stored or read as long as the file is what it is.
+    pub(crate) fn refusal(&self) -> Option<&StoreError> {
+        self.0.refusal.as_ref().map(|(refusal, _)| refusal)
+    }
+
+    /// Waits until a refused file is another, or another version of itself. Never ends where none is refused.
+    pub(crate) async fn refusal_over(&self) {
+        if let Some((_, refused)) = &self.0.refusal {
+            // What cannot be looked at has not changed.
+            while look(&self.0.path).unwrap_or(*refused) == *refused {
+                tokio::time::sleep(REFUSED_LOOK).await;
+            }
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Why nothing could be written the last time: the disk, a lock. Rings when that changes.
+    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.0.trouble.subscribe()
     }
 
     /// Gives the home's sessions, where it has any, to the profile whose name it has now; see [`identity`].
@@ -192,7 +169,7 @@ impl Store {
         let db = schema::open(&path)?;
         db.busy_timeout(BUSY_PATIENCE)
             .and_then(|()| identity::settle(&db, home.path()))
-            .map_err(|e| StoreError::Open { path, source: Arc::new(e) })
+            .map_err(|e| StoreError::opening(&path, e))
     }
 
     /// Runs `job` in a transaction shared with whatever else waits; returns after the commit.
@@ -201,7 +178,16 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.submit(job, true).await
+        self.submit(job, true, BUSY_PATIENCE).await
+    }
+
+    /// Like [`write`](Self::write), for a client that waits.
+    pub(crate) async fn write_for_client<T, F>(&self, job: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.submit(job, true, CLIENT_PATIENCE).await
     }
 
     /// Like [`write`](Self::write) for a job of one writing statement, which is atomic without a savepoint.
@@ -210,7 +196,16 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.submit(job, false).await
+        self.submit(job, false, BUSY_PATIENCE).await
+    }
+
+    /// Like [`write_one`](Self::write_one), for a client that waits.
+    pub(crate) async fn write_one_for_client<T, F>(&self, job: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.submit(job, false, CLIENT_PATIENCE).await
     }
 
     /// Runs `job` between transactions: for reading, and for work that must not hold the write lock.
@@ -222,26 +217,49 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let path = self.0.path.clone();
         let run = move |db: &Connection| {
-            let result = job(db).map_err(|e| StoreError::Write { path, source: Arc::new(e) });
+            let result = job(db).map_err(|e| StoreError::writing(&path, e));
+            let damage = result.as_ref().err().filter(|e| matches!(e, StoreError::Damaged { .. })).cloned();
             let _gone = reply.send(result);
+            damage
         };
-        self.send(Message::Aside(Box::new(run)), answer).await?
+        self.send(Message::Aside(Box::new(run)), answer, BUSY_PATIENCE).await?
     }
 
-    async fn submit<T, F>(&self, job: F, savepoint: bool) -> Result<T, StoreError>
+    async fn submit<T, F>(&self, job: F, savepoint: bool, patience: Duration) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Box<dyn Job> = Box::new(JobOf::new(job, reply));
-        self.send(Message::Job { job, savepoint }, answer).await?
+        let job = Box::new(JobOf::new(job, reply));
+        let until = Instant::now() + patience;
+        let answer = self.send(Message::Job(Waiting { job, savepoint, until }), answer, patience).await?;
+        if answer.as_ref().is_err_and(StoreError::is_of_machine) {
+            // The dispatcher tries until something is committed: so it is known when the trouble is over.
+            self.0.arrived.notify_one();
+        }
+        answer
     }
 
-    async fn send<T>(&self, message: Message, answer: oneshot::Receiver<T>) -> Result<T, StoreError> {
-        self.0.queue.send(message).await.map_err(|_| self.closed())?;
+    async fn send<T>(
+        &self,
+        message: Message,
+        answer: oneshot::Receiver<T>,
+        patience: Duration,
+    ) -> Result<T, StoreError> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal.clone());
+        }
+        // A full queue is that of a writer who waits for a lock, or of a disk that does not keep up.
+        let room = tokio::time::timeout(patience, self.0.queue.reserve()).await;
+        room.map_err(|_| self.busy())?.map_err(|_| self.closed())?.send(message);
         self.0.pulse.want();
         answer.await.map_err(|_| self.closed())
+    }
+
+    fn busy(&self) -> StoreError {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        StoreError::writing(&self.0.path, rusqlite::Error::SqliteFailure(busy, None))
     }
 
     fn closed(&self) -> StoreError {
@@ -251,7 +269,7 @@ impl Store {
     /// Finishes what waits, checkpoints and closes the file. Later calls answer [`StoreError::Closed`].
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
-        let _closed = self.send(Message::Close(reply), answer).await;
+        let _closed = self.send(Message::Close(reply), answer, BUSY_PATIENCE).await;
     }
 
     /// How the writer is.

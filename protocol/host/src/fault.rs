@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use nix::libc;
 
@@ -50,6 +51,18 @@ pub fn caused_by_machine(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+/// What keeps a directory for logs from being one; nothing where there is none yet.
+pub fn of_logs(path: &Path) -> Option<String> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some("it is not a directory".to_owned()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            std::fs::symlink_metadata(path).is_ok().then(|| "it is a link that leads nowhere".to_owned())
+        }
+        Err(e) => Some(e.kind().to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,8 @@ pub struct Files<B> {
     pub env_mode: Option<u32>,
     /// Why nothing can be written into the home, where that is so.
     pub home_fault: Option<String>,
+    /// Why there is no place for logs, where that is so.
+    pub logs_fault: Option<String>,
     /// Where an administrator's files are.
     pub pinned_dir: Utf8PathBuf,
     /// His `config.yaml`.
@@ -112,6 +114,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     problems.extend(too_deep(home));
     // What is pinned and cannot be read must not be guessed.
     let unusable = !problems.is_empty();
+    problems.extend(files.logs_fault.as_deref().map(|why| no_logs(home, why)));
     if let Some(mode) = files.env_mode.filter(|mode| mode & 0o077 != 0) {
         let path = home.env_file();
         let message = format!(
@@ -184,6 +187,13 @@ fn not_writable(home: &ProfileHome, why: &str) -> Problem {
     let message = format!("the home `{path}` cannot be written: {why}");
     let fix = "Make the directory writable for this user, then start again.";
     problem(Severity::Profile, "home_not_writable", path, message, fix)
+}
+
+/// A worker goes on without its logs; nobody would hear of that from a log.
+fn no_logs(home: &ProfileHome, why: &str) -> Problem {
+    let path = home.logs();
+    let message = format!("no logs can be written to `{path}`: {why}");
+    problem(Severity::Warning, "no_logs", &path, message, "Move it away; the directory is made by itself.")
 }
 
 /// A home in which no database can be opened: SQLite has room for so many bytes of a path.
@@ -266,6 +276,9 @@ mod tests {
 
     #[test]
     fn a_home_that_cannot_be_written_is_named_and_wide_modes_are_warned_about() {
+        let loaded = verdict(&Files { logs_fault: Some("it is not a directory".into()), ..Files::default() });
+        assert!(loaded.config.is_some());
+        assert_eq!((loaded.problems[0].code.as_str(), loaded.problems[0].file.as_str()), ("no_logs", "/h/logs"));
         let loaded = verdict(&Files { home_fault: Some("Read-only".into()), ..Files::default() });
         assert!(
             loaded.config.is_none() && loaded.problems[0].message.contains("`/h`"),

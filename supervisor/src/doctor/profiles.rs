@@ -171,7 +171,10 @@ fn files(name: &ProfileName, home: &ProfileHome) -> Vec<Finding> {
     findings
 }
 
-/// A database that cannot be read stops its profile.
+/// Newest schema of a database that is written to, as the worker has it.
+const SCHEMA: i64 = 22;
+
+/// A database that cannot be read, or is a newer program's, stops its profile.
 fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
     let path = home.state_db();
     let length = fs_err::metadata(&path).ok()?.len();
@@ -190,6 +193,20 @@ fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
             .at(&path)
             .next("keep a copy of the file; `sqlite3 state.db .recover` saves what can be read")
     };
+    let version = || -> rusqlite::Result<Option<i64>> {
+        let db = rusqlite::Connection::open_with_flags(path.as_std_path(), flags)?;
+        db.query_row("SELECT max(version) FROM schema_version", [], |row| row.get(0))
+    };
+    if let Ok(Some(version)) = version()
+        && version > SCHEMA
+    {
+        let message = format!(
+            "its database has schema version {version}, and this program knows versions up to {SCHEMA}: no turn runs, nothing is \
+             written to it"
+        );
+        let next = "run the program that made it, or one that is as new; or move the file away to begin anew";
+        return Some(finding(Grade::Failure, "database_newer", message).of(name).at(&path).next(next));
+    }
     match check() {
         Ok(answer) if answer == "ok" => None,
         Ok(answer) => Some(bad(format!("its database is damaged: {answer}"))),

@@ -70,6 +70,7 @@ impl Part {
             env: read(&home.env_file()),
             env_mode: mode,
             home_fault: fault,
+            logs_fault: hermes_host::fault::of_logs(home.logs().as_std_path()),
             leftovers: leftovers(profile, home),
             ..self.pinned()
         };

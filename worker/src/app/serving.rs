@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::platforms::{self, Degraded, Scope};
 use crate::delivery::Deliveries;
@@ -20,7 +20,7 @@ use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Platform};
 use crate::process::{self, Environment};
 use crate::provider::health::{Health, Watched};
-use crate::pulse::Pulse;
+use crate::pulse::{Failure, Pulse};
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
 use crate::turn::{TurnParts, TurnSettings, Turns};
@@ -100,9 +100,7 @@ impl StartError {
     /// 78 where no retry can help, 71 where the machine is to blame, 1 otherwise.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Store(StoreError::Foreign { .. }) => exit::CONFIG,
-            Self::Store(error) if error.is_of_machine() => exit::MACHINE,
-            Self::Store(_) => exit::FAILURE,
+            Self::Store(error) => error.exit_code(),
         }
     }
 }
@@ -158,6 +156,8 @@ pub(super) struct Serving {
     status: Status,
     degraded: Arc<watch::Sender<Degraded>>,
     reason: Option<String>,
+    /// What keeps the store from writing.
+    trouble: watch::Receiver<Option<String>>,
     health: Health,
     /// Ends background work of platforms.
     stop: CancellationToken,
@@ -201,7 +201,11 @@ impl Serving {
             child_env,
         };
         name_unsupported(&config, &status);
-        turns.serve_inbox();
+        if let Some(refusal) = store.refusal() {
+            error!("{refusal}");
+        } else {
+            turns.serve_inbox();
+        }
         let scope = Scope {
             status: status.clone(),
             degraded: Arc::new(watch::Sender::new(Degraded::new())),
@@ -216,6 +220,7 @@ impl Serving {
         let server = Server::start(listener, responder, home.clone());
         let serving = Self {
             server,
+            trouble: store.trouble(),
             store,
             turns,
             deliveries,
@@ -242,16 +247,21 @@ impl Serving {
 
     /// What does not work now.
     pub(super) fn condition(&self) -> Condition {
+        let store = self.store.refusal().map(StoreError::reason);
         Condition {
             platforms: self.degraded.borrow().iter().cloned().collect(),
-            reason: self.reason.clone(),
+            reason: store.or_else(|| self.trouble.borrow().clone()).or_else(|| self.reason.clone()),
             last_error: self.health.subscribe().borrow().clone(),
         }
     }
 
     /// Tells of every change of what does not work.
     pub(super) fn changes(&self) -> Changes {
-        Changes { platforms: self.degraded.subscribe(), provider: self.health.subscribe() }
+        Changes {
+            platforms: self.degraded.subscribe(),
+            provider: self.health.subscribe(),
+            store: self.trouble.clone(),
+        }
     }
 
     /// What the next heartbeat says. Keeps the status file's count current on the way.
@@ -297,8 +307,8 @@ impl Serving {
         self.counted.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until a task without which this worker is none has failed, and says how.
-    pub(super) fn failed(&self) -> impl Future<Output = String> + use<> {
+    /// Waits until a task without which this worker is none has failed, or a database that is refused has changed, and says how.
+    pub(super) fn failed(&self) -> impl Future<Output = Failure> + use<> {
         let pulses = [
             self.store.pulse(),
             self.store.inbox(),
@@ -307,9 +317,13 @@ impl Serving {
             self.status.pulse(),
         ]
         .map(Pulse::clone);
+        let store = self.store.clone();
         async move {
             let waiting = pulses.iter().map(|pulse| Box::pin(pulse.failed()));
-            futures_util::future::select_all(waiting).await.0
+            tokio::select! {
+                (failure, ..) = futures_util::future::select_all(waiting) => failure,
+                () = store.refusal_over() => Failure { reason: format!("`{}` has changed", store.path()), code: exit::RESTART },
+            }
         }
     }
 
@@ -375,6 +389,7 @@ impl Serving {
 pub(super) struct Changes {
     platforms: watch::Receiver<Degraded>,
     provider: watch::Receiver<Option<LastError>>,
+    store: watch::Receiver<Option<String>>,
 }
 
 impl Changes {
@@ -383,6 +398,7 @@ impl Changes {
         let closed = tokio::select! {
             changed = self.platforms.changed() => changed.is_err(),
             changed = self.provider.changed() => changed.is_err(),
+            changed = self.store.changed() => changed.is_err(),
         };
         if closed {
             // Whoever tells of changes is gone: there are no more.

@@ -23,6 +23,7 @@ use crate::http::{Listener, address};
 use crate::load;
 use crate::logging::Logging;
 use crate::process::{self, Environment};
+use crate::pulse;
 use crate::status::{self, State, Status};
 
 #[derive(Debug, thiserror::Error)]
@@ -113,10 +114,10 @@ async fn live(
     tokio::pin!(failed);
     loop {
         tokio::select! {
-            reason = &mut failed => {
+            pulse::Failure { reason, code } = &mut failed => {
                 error!("{reason}; the worker ends");
                 reporter.finish(State::Stopped, Some(&reason)).await;
-                return Ok(Ended(exit::FAILURE));
+                return Ok(Ended(code));
             }
             name = signals.any() => {
                 info!("{name}: draining");

@@ -17,6 +17,7 @@ use crate::http::Listener;
 use crate::load;
 use crate::logging::Logging;
 use crate::process::{self, Environment, Inherited};
+use crate::pulse;
 use crate::status::{self, State, Status};
 
 /// Time to finish when nobody says how much there is: the supervisor is gone, or a signal came.
@@ -247,10 +248,10 @@ impl Duty {
         tokio::pin!(failed);
         loop {
             tokio::select! {
-                reason = &mut failed => {
-                    error!("{reason}; the worker ends, another takes its place");
-                    let failed = Some(reason);
-                    return Ok(Leave { deadline: SHORT, ordered: false, code: exit::FAILURE, failed });
+                pulse::Failure { reason, code } = &mut failed => {
+                    error!(code, "{reason}; the worker ends");
+                    last_words(&mut self.control, reason.clone()).await;
+                    return Ok(Leave { deadline: SHORT, ordered: false, code, failed: Some(reason) });
                 }
                 () = &mut settled, if !is_settled => {
                     is_settled = true;

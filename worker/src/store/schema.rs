@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::StoreError;
+use super::{StoreError, files};
 use crate::session::history;
 
 /// 0.19.0's schema.
@@ -47,18 +47,24 @@ const BUSY_OPEN: Duration = Duration::from_secs(10);
 /// Opens, checks, completes.
 pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source: Arc::new(source) };
-    let sql = |source: rusqlite::Error| match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => {
-            StoreError::Foreign { path: path.to_owned(), found: "it is no SQLite file".to_owned() }
-        }
-        _ => StoreError::Open { path: path.to_owned(), source: Arc::new(source) },
-    };
+    let sql = |source| StoreError::opening(path, source);
     match fs_err::metadata(path) {
         Ok(metadata) => protect(path, &metadata),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => create(path, sql, io)?,
         Err(e) => return Err(io(e)),
     }
+    let had_log = fs_err::metadata(format!("{path}-wal")).is_ok_and(|log| log.len() > 0);
     let mut db = connect(path).map_err(sql)?;
+    if let Some(newer) = newer(&db, path).map_err(sql)? {
+        // Closing as the last one would write a log that the newer program left into its file.
+        if had_log {
+            files::close_untouched(db);
+        }
+        return Err(newer);
+    }
+    if db.is_readonly(rusqlite::MAIN_DB).map_err(sql)? {
+        return Err(StoreError::ReadOnly { path: path.to_owned() });
+    }
     if !is_checked(&db) {
         if let Some(found) = foreign(&db).map_err(sql)? {
             return Err(StoreError::Foreign { path: path.to_owned(), found });
@@ -164,6 +170,18 @@ fn is_checked(db: &Connection) -> bool {
 /// SQLite's counter of schema changes.
 fn cookie(db: &Connection) -> rusqlite::Result<i64> {
     db.query_row("PRAGMA schema_version", [], |row| row.get(0))
+}
+
+/// The error where a newer program made this database, or has migrated it since it was opened.
+pub(super) fn newer(db: &Connection, path: &Utf8Path) -> rusqlite::Result<Option<StoreError>> {
+    let version = match db.prepare_cached("SELECT max(version) FROM schema_version") {
+        Ok(mut select) => select.query_row([], |row| row.get::<_, Option<i64>>(0))?,
+        // A file without that table is older, empty or foreign.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => None,
+        Err(error) => return Err(error),
+    };
+    let newer = version.filter(|version| *version > VERSION);
+    Ok(newer.map(|version| StoreError::Newer { path: path.to_owned(), version, known: VERSION }))
 }
 
 /// What this database is, when it is none of ours.

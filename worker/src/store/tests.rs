@@ -1,6 +1,7 @@
 //! The writer thread on a real database: grouping, rollback of one job alone, waiting for another writer.
 
-use rusqlite::params;
+use hermes_protocol::exit;
+use rusqlite::{ErrorCode, params};
 use tempfile::TempDir;
 
 use super::*;
@@ -111,4 +112,171 @@ async fn after_closing_callers_are_told() {
     assert!(matches!(store.write(|db| put(db, "l")).await, Err(StoreError::Closed { .. })));
     store.close().await;
     assert!(!fs_err::exists(format!("{}-wal", store.path())).unwrap(), "checkpointed");
+}
+
+fn at(store: &Store, end: &str) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("{}{end}", store.path()))
+}
+
+fn keys(path: &Utf8Path) -> Vec<String> {
+    let db = Connection::open(path).unwrap();
+    let whole: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+    let mut select =
+        db.prepare("SELECT key FROM state_meta WHERE key NOT LIKE 'hermes%' ORDER BY key").unwrap();
+    select.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// Wires 9: what is committed into a log without a name is not on disk; what was, before, is saved.
+#[tokio::test]
+async fn w9_a_log_that_is_removed_ends_the_store_and_what_was_acknowledged_is_kept() {
+    for ends in [&["-wal"][..], &["-wal", "-shm"], &["-shm"]] {
+        let (_dir, store) = store();
+        store.write(|db| put(db, "acknowledged")).await.unwrap();
+        for end in ends {
+            fs_err::remove_file(at(&store, end)).unwrap();
+        }
+        let error = store.write(|db| put(db, "late")).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Displaced { how: "removed", .. }), "{error:?}");
+        assert!(error.to_string().contains(ends[0]), "{error}");
+        let failure = store.pulse().failed().await;
+        assert_eq!(failure.code, exit::FAILURE);
+        assert!(failure.reason.contains("was removed while it was open"), "{}", failure.reason);
+        assert!(matches!(store.write(|db| put(db, "later")).await, Err(StoreError::Closed { .. })));
+        assert_eq!(keys(store.path()), ["acknowledged"], "{ends:?}");
+    }
+}
+
+/// Wires 9: the log of the old database never reaches the one that took its place, and goes with the old one.
+#[tokio::test]
+async fn w9_a_database_that_is_replaced_ends_the_store_and_both_stay_whole() {
+    let (other_dir, other) = store();
+    other.write(|db| put(db, "of the other")).await.unwrap();
+    other.close().await;
+    let (dir, store) = store();
+    store.write(|db| put(db, "acknowledged")).await.unwrap();
+    let moved = Utf8PathBuf::from_path_buf(dir.path().join("moved.db")).unwrap();
+    fs_err::rename(store.path(), &moved).unwrap();
+    fs_err::rename(other.path(), store.path()).unwrap();
+    drop(other_dir);
+    let error = store.write(|db| put(db, "late")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Displaced { how: "replaced by another file", .. }), "{error:?}");
+    store.pulse().failed().await;
+    assert_eq!(keys(store.path()), ["of the other"]);
+    assert_eq!(keys(&moved), ["acknowledged"]);
+}
+
+/// Wires 9: closing looks too: a database that was put there is not touched by the end of the old one.
+#[tokio::test]
+async fn w9_closing_after_a_replacement_touches_only_its_own() {
+    let (dir, store) = store();
+    store.write(|db| put(db, "acknowledged")).await.unwrap();
+    let moved = Utf8PathBuf::from_path_buf(dir.path().join("moved.db")).unwrap();
+    fs_err::rename(store.path(), &moved).unwrap();
+    store.close().await;
+    assert!(!fs_err::exists(store.path()).unwrap() && !fs_err::exists(at(&store, "-wal")).unwrap());
+    assert_eq!(keys(&moved), ["acknowledged"]);
+}
+
+/// Wires 9: a lock that another process holds makes clients hear of it within five seconds, and reads go on.
+#[tokio::test]
+async fn w9_under_a_foreign_lock_clients_are_told_soon_and_reads_go_on() {
+    let (_dir, store) = store();
+    store.write(|db| put(db, "before")).await.unwrap();
+    let other = Connection::open(store.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let patient = tokio::spawn({
+        let store = store.clone();
+        async move { store.write(|db| put(db, "patient")).await }
+    });
+    let started = std::time::Instant::now();
+    let mut trouble = store.trouble();
+    let client = store.write_one_for_client(|db| put(db, "client"));
+    let reads = async {
+        for _ in 0..5 {
+            assert!(has(&store, "before").await);
+        }
+        started.elapsed()
+    };
+    let (told, read) = tokio::join!(client, reads);
+    let error = told.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(5) && read < CLIENT_PATIENCE, "{read:?}");
+    assert!(error.is_of_machine() && error.told().contains("locked"), "{error:?}");
+    trouble.wait_for(Option::is_some).await.unwrap();
+    assert!(trouble.borrow().as_ref().unwrap().contains("another process holds the write lock"));
+    other.execute_batch("COMMIT").unwrap();
+    patient.await.unwrap().unwrap();
+    trouble.wait_for(Option::is_none).await.unwrap();
+    assert!(!has(&store, "client").await, "who was refused was refused");
+}
+
+/// Wires 9: content that cannot be ends the store with the cause and the next step, and 78: no retry mends it.
+#[tokio::test]
+async fn w9_damage_found_while_it_runs_ends_the_store() {
+    let (_dir, store) = store();
+    store.write(|db| put(db, "x")).await.unwrap();
+    // The tree of `state_meta` leads nowhere.
+    let damage = |db: &Connection| {
+        db.execute_batch(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 100000 WHERE name = 'state_meta';
+             PRAGMA writable_schema = RESET;",
+        )
+    };
+    store.aside(damage).await.unwrap();
+    let error = store.write(|db| put(db, "y")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { .. }), "{error:?}");
+    let failure = store.pulse().failed().await;
+    assert_eq!(failure.code, exit::CONFIG);
+    for part in ["state.db` is damaged", "malformed", ".recover", "put a good copy in its place"] {
+        assert!(failure.reason.contains(part), "{}", failure.reason);
+    }
+}
+
+/// Wires 15: a newer program that migrates the file under a running worker ends it before anything more is written.
+#[tokio::test]
+async fn w15_a_file_that_becomes_newer_is_written_no_more() {
+    let (_dir, store) = store();
+    store.write(|db| put(db, "x")).await.unwrap();
+    let other = Connection::open(store.path()).unwrap();
+    other.execute_batch("UPDATE schema_version SET version = 30").unwrap();
+    let error = store.write(|db| put(db, "y")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Newer { version: 30, known: 22, .. }), "{error:?}");
+    store.pulse().failed().await;
+    assert_eq!(keys(store.path()), ["x"]);
+}
+
+/// Wires 15: a file of a newer schema is not written, and its store says why to everybody who asks.
+#[tokio::test]
+async fn w15_a_newer_file_is_left_as_it_is_and_refuses_everything() {
+    let (dir, store) = store();
+    store.close().await;
+    let other = Connection::open(store.path()).unwrap();
+    other
+        .execute_batch(
+            "UPDATE schema_version SET version = 30; DROP TRIGGER messages_fts_insert; DROP TABLE hermes_inbox;
+             CREATE TABLE gateway_heartbeats(backend_id TEXT PRIMARY KEY)",
+        )
+        .unwrap();
+    drop(other);
+    let before = fs_err::read(store.path()).unwrap();
+    let home = store.home().clone();
+    let store = Store::open(&home, Owner::current()).unwrap();
+    let refusal = store.refusal().unwrap().to_string();
+    assert!(refusal.contains("schema version 30") && refusal.contains("up to 22"), "{refusal}");
+    for error in [
+        store.write(|db| put(db, "y")).await.unwrap_err(),
+        store.aside(|db| db.execute_batch("SELECT 1")).await.unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), refusal);
+        assert!(error.told().contains("version 30") && !error.told().contains(home.path().as_str()));
+    }
+    store.close().await;
+    assert!(Store::settle_identity(&home).is_err());
+    assert!(fs_err::read(store.path()).unwrap() == before);
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    // An older one that is put in its place is noticed.
+    let other = Connection::open(store.path()).unwrap();
+    other.execute_batch("UPDATE schema_version SET version = 22; VACUUM").unwrap();
+    drop(other);
+    store.refusal_over().await;
 }

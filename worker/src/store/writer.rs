@@ -1,15 +1,21 @@
 //! The writer thread: takes what waits, one transaction, then the answers.
+//!
+//! While another process holds the write lock, jobs wait and reads go on; a job whose patience is over is answered with that. The
+//! thread ends by itself, and the worker with it, when the files under it were exchanged, are damaged, or belong to a newer program:
+//! going on would lose or spoil what is in them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::ProfileHome;
+use hermes_protocol::{ProfileHome, exit};
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{BUSY_PATIENCE, StoreError};
+use super::error::{is_busy, is_damage};
+use super::files::{self, Files};
+use super::{BUSY_PATIENCE, StoreError, schema};
 use crate::pulse::Pulse;
 
 /// Most jobs in one transaction: bounds how long the first of them waits for its answer.
@@ -21,11 +27,20 @@ const STACK: usize = 512 * 1024;
 /// What the thread is asked to do.
 pub(super) enum Message {
     /// Part of the next transaction.
-    Job { job: Box<dyn Job>, savepoint: bool },
-    /// Between transactions.
-    Aside(Box<dyn FnOnce(&Connection) + Send>),
+    Job(Waiting),
+    /// Between transactions. The answer: what it found was damage.
+    Aside(Box<dyn FnOnce(&Connection) -> Option<StoreError> + Send>),
     /// The end.
     Close(oneshot::Sender<()>),
+}
+
+/// A job with what it asks for.
+pub(super) struct Waiting {
+    pub(super) job: Box<dyn Job>,
+    /// More than one writing statement.
+    pub(super) savepoint: bool,
+    /// While the lock is another's, until then.
+    pub(super) until: Instant,
 }
 
 /// A job whose result type is known only to its caller.
@@ -37,7 +52,9 @@ pub(super) trait Job: Send {
 }
 
 /// A job's own failure, kept in the job.
-pub(super) struct Failed;
+pub(super) struct Failed {
+    damage: Option<ErrorCode>,
+}
 
 pub(super) struct JobOf<T, F> {
     work: Option<F>,
@@ -59,16 +76,18 @@ where
     fn run(&mut self, db: &Connection) -> Result<(), Failed> {
         let Some(work) = self.work.take() else { return Ok(()) };
         let result = work(db);
-        let failed = result.is_err();
+        let failed = result.as_ref().err().map(|error| Failed {
+            damage: error.sqlite_error_code().filter(|_| is_damage(error)),
+        });
         self.result = Some(result);
-        if failed { Err(Failed) } else { Ok(()) }
+        failed.map_or(Ok(()), Err)
     }
 
     fn answer(self: Box<Self>, error: Option<StoreError>) {
         let answer = match (self.result, error) {
             (Some(Ok(value)), None) => Ok(value),
             (Some(Err(source)), Some(StoreError::Write { path, .. })) => {
-                Err(StoreError::Write { path, source: Arc::new(source) })
+                Err(StoreError::writing(&path, source))
             }
             (_, Some(error)) => Err(error),
             // Unreachable: a job without a result is always answered with an error.
@@ -78,26 +97,27 @@ where
     }
 }
 
+/// Why the thread ends.
+enum End {
+    /// It was told to, or nobody is left to ask it.
+    Asked(Option<oneshot::Sender<()>>),
+    /// Going on would do harm.
+    Fault(StoreError),
+}
+
 pub(super) struct Writer {
-    db: Connection,
-    jobs: mpsc::Receiver<Message>,
-    path: Utf8PathBuf,
-    commits: Arc<AtomicU64>,
-    pulse: Pulse,
+    pub(super) db: Connection,
+    pub(super) jobs: mpsc::Receiver<Message>,
+    pub(super) path: Utf8PathBuf,
+    pub(super) files: Files,
+    pub(super) commits: Arc<AtomicU64>,
+    pub(super) pulse: Pulse,
+    /// Why the last transaction came to nothing; `None` after one that was committed.
+    pub(super) trouble: Arc<watch::Sender<Option<String>>>,
 }
 
 impl Writer {
-    pub(super) fn new(
-        db: Connection,
-        jobs: mpsc::Receiver<Message>,
-        path: Utf8PathBuf,
-        commits: Arc<AtomicU64>,
-        pulse: Pulse,
-    ) -> Self {
-        Self { db, jobs, path, commits, pulse }
-    }
-
-    /// Starts the thread. It ends when the queue closes or a `Close` arrives; a panic in it ends the worker.
+    /// Starts the thread. It ends when the queue closes, a `Close` arrives or the files are lost; a panic in it ends the worker.
     pub(super) fn start(self, home: &ProfileHome) -> std::io::Result<()> {
         let (pulse, home) = (self.pulse.clone(), home.clone());
         let work = move || pulse.of_thread(|| self.run(&home));
@@ -107,111 +127,231 @@ impl Writer {
 
     fn run(mut self, home: &ProfileHome) {
         let mut batch = Vec::new();
-        let mut closing = None;
-        while closing.is_none() {
-            let Some(first) = self.jobs.blocking_recv() else { break };
-            self.pulse.thread_door(home);
-            let mut taken = 1;
-            closing = self.sort(first, &mut batch);
-            while batch.len() < BATCH && closing.is_none() {
-                let Ok(next) = self.jobs.try_recv() else { break };
-                taken += 1;
-                closing = self.sort(next, &mut batch);
-            }
-            self.commit(&mut batch);
-            self.pulse.done(taken);
-        }
+        let end = self.serve(home, &mut batch);
         self.jobs.close();
+        // The callers of what is left learn from the dropped reply that the store is closed.
+        batch.clear();
         while let Ok(left) = self.jobs.try_recv() {
-            // Their callers learn from the dropped reply that the store is closed.
             drop(left);
         }
-        if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-            tracing::debug!(%error, "no checkpoint at close");
-        }
-        if let Err((_, error)) = self.db.close() {
-            tracing::warn!(path = %self.path, %error, "cannot close the database");
-        }
-        if let Some(reply) = closing {
-            let _gone = reply.send(());
+        match end {
+            End::Asked(reply) => {
+                match self.files.displaced() {
+                    Some(displaced) => {
+                        tracing::error!("{displaced}");
+                        self.files.let_go(self.db);
+                    }
+                    None => {
+                        if let Err(error) =
+                            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+                        {
+                            tracing::debug!(%error, "no checkpoint at close");
+                        }
+                        files::close(self.db);
+                    }
+                }
+                if let Some(reply) = reply {
+                    let _gone = reply.send(());
+                }
+            }
+            End::Fault(fault) => {
+                match &fault {
+                    StoreError::Displaced { .. } => self.files.let_go(self.db),
+                    _ => files::close_untouched(self.db),
+                }
+                // A newer program's file is not this worker's end: the next one says so and serves what it can.
+                let code = match fault {
+                    StoreError::Newer { .. } => exit::FAILURE,
+                    _ => fault.exit_code(),
+                };
+                self.pulse.fail(fault.to_string(), code);
+            }
         }
     }
 
-    fn sort(&self, message: Message, batch: &mut Vec<(Box<dyn Job>, bool)>) -> Option<oneshot::Sender<()>> {
-        match message {
-            Message::Job { job, savepoint } => batch.push((job, savepoint)),
-            Message::Aside(work) => work(&self.db),
-            Message::Close(reply) => return Some(reply),
-        }
-        None
-    }
-
-    /// One transaction for the whole batch, then the answers.
-    fn commit(&mut self, batch: &mut Vec<(Box<dyn Job>, bool)>) {
-        if batch.is_empty() {
-            return;
-        }
-        // Single statements first: a savepoint after writes to the search tables makes those flush, so it should come rarely.
-        batch.sort_by_key(|(_, savepoint)| *savepoint);
-        let mut answers: Vec<(Box<dyn Job>, Option<StoreError>)> = Vec::with_capacity(batch.len());
-        let mut waiting = batch.drain(..);
+    /// Rounds, until there is an end.
+    fn serve(&mut self, home: &ProfileHome, batch: &mut Vec<Waiting>) -> End {
+        let mut closing = None;
+        let mut messages = Vec::new();
         loop {
-            // Index of the first answer that depends on the transaction begun here.
-            let from = answers.len();
-            let mut lost = self.begin().err();
-            for (mut job, savepoint) in waiting.by_ref() {
-                if lost.is_some() {
-                    answers.push((job, None));
-                    continue;
+            if batch.is_empty() {
+                if closing.is_some() {
+                    return End::Asked(closing);
                 }
-                let own = self.run_one(job.as_mut(), savepoint).err();
-                // A full disk or an I/O error may end the whole transaction, not just one statement.
-                if self.db.is_autocommit() {
-                    lost = Some(own.clone().unwrap_or_else(|| self.error(aborted())));
-                    answers.push((job, own));
-                    break;
+                let Some(first) = self.jobs.blocking_recv() else { return End::Asked(None) };
+                messages.push(first);
+            }
+            self.pulse.thread_door(home);
+            while batch.len() + messages.len() < BATCH && closing.is_none() {
+                let Ok(next) = self.jobs.try_recv() else { break };
+                messages.push(next);
+            }
+            if let Some(displaced) = self.files.displaced() {
+                for message in messages {
+                    match message {
+                        Message::Job(waiting) => batch.push(waiting),
+                        Message::Aside(_) => self.pulse.done(1),
+                        Message::Close(reply) => closing = Some(reply),
+                    }
                 }
-                answers.push((job, own));
+                self.answer_all(batch, &displaced);
+                return if closing.is_some() { End::Asked(closing) } else { End::Fault(displaced) };
             }
-            if lost.is_none() {
-                lost = self.end().err();
-            }
-            if let Some(error) = lost {
-                for (_, slot) in &mut answers[from..] {
-                    slot.get_or_insert_with(|| error.clone());
+            for message in messages.drain(..) {
+                match message {
+                    Message::Job(waiting) => batch.push(waiting),
+                    Message::Aside(work) => {
+                        let damage = work(&self.db);
+                        self.pulse.done(1);
+                        if let Some(damage) = damage {
+                            self.answer_all(batch, &damage);
+                            return End::Fault(damage);
+                        }
+                    }
+                    Message::Close(reply) => {
+                        self.pulse.done(1);
+                        closing = Some(reply);
+                    }
                 }
-            } else {
-                self.commits.fetch_add(1, Ordering::Relaxed);
             }
-            if waiting.len() == 0 {
+            if let Err(fault) = self.commit(batch) {
+                self.answer_all(batch, &fault);
+                return End::Fault(fault);
+            }
+        }
+    }
+
+    fn answer_all(&self, batch: &mut Vec<Waiting>, error: &StoreError) {
+        self.pulse.done(u64::try_from(batch.len()).unwrap_or_default());
+        for waiting in batch.drain(..) {
+            waiting.job.answer(Some(error.clone()));
+        }
+    }
+
+    /// Transactions for the whole batch, then the answers. What stays in it waits for the lock. An error ends the thread.
+    fn commit(&mut self, batch: &mut Vec<Waiting>) -> Result<(), StoreError> {
+        // Single statements first: a savepoint after writes to the search tables makes those flush, so it should come rarely.
+        batch.sort_by_key(|waiting| waiting.savepoint);
+        while !batch.is_empty() {
+            match self.statement("BEGIN IMMEDIATE") {
+                Ok(()) => {}
+                Err(StoreError::Write { source, .. }) if is_busy(&source) => {
+                    self.expire(batch, &source);
+                    return Ok(());
+                }
+                Err(error @ StoreError::Damaged { .. }) => return Err(error),
+                Err(error) => {
+                    self.trouble(Some(&error));
+                    self.answer_all(batch, &error);
+                    return Ok(());
+                }
+            }
+            if let Some(newer) = schema::newer(&self.db, &self.path).map_err(|e| self.error(e))? {
+                let _nothing_written = self.db.execute_batch("ROLLBACK");
+                return Err(newer);
+            }
+            self.transaction(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Tells those who cannot wait any longer that the lock is another's.
+    fn expire(&self, batch: &mut Vec<Waiting>, source: &Arc<rusqlite::Error>) {
+        let error = StoreError::Write { path: self.path.clone(), source: Arc::clone(source) };
+        let now = Instant::now();
+        let (mut expired, rest) = batch.drain(..).partition(|waiting| waiting.until <= now);
+        *batch = rest;
+        if !expired.is_empty() {
+            self.trouble(Some(&error));
+            self.answer_all(&mut expired, &error);
+        }
+        if !batch.is_empty() {
+            std::thread::park_timeout(schema::jitter());
+        }
+    }
+
+    /// As many jobs of the batch as one transaction takes: a full disk or an I/O error may end it early.
+    fn transaction(&self, batch: &mut Vec<Waiting>) -> Result<(), StoreError> {
+        let mut answers: Vec<(Box<dyn Job>, Option<StoreError>)> = Vec::with_capacity(batch.len());
+        let (mut lost, mut fault) = (None, None);
+        let mut waiting = batch.drain(..);
+        for Waiting { mut job, savepoint, .. } in waiting.by_ref() {
+            let own = self.run_one(job.as_mut(), savepoint).err();
+            fault = own.clone().filter(|error| matches!(error, StoreError::Damaged { .. }));
+            let over = self.db.is_autocommit() || fault.is_some();
+            if over {
+                lost = Some(own.clone().unwrap_or_else(|| self.error(aborted())));
+            }
+            answers.push((job, own));
+            if over {
                 break;
             }
         }
-        drop(waiting);
+        let rest = waiting.collect();
+        *batch = rest;
+        if lost.is_none() {
+            lost = self.end().err();
+        } else if !self.db.is_autocommit() {
+            let _already_failed = self.db.execute_batch("ROLLBACK");
+        }
+        // What went into a file that has no name any more is not on disk.
+        if lost.is_none()
+            && let Some(displaced) = self.files.displaced()
+        {
+            (lost, fault) = (Some(displaced.clone()), Some(displaced));
+        }
+        self.trouble(lost.as_ref());
+        match &lost {
+            Some(error) => {
+                for (_, slot) in &mut answers {
+                    slot.get_or_insert_with(|| error.clone());
+                }
+            }
+            None => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.pulse.done(u64::try_from(answers.len()).unwrap_or_default());
         for (job, error) in answers {
             job.answer(error);
         }
+        fault.or(lost.filter(|error| matches!(error, StoreError::Damaged { .. }))).map_or(Ok(()), Err)
+    }
+
+    /// Says what keeps this store from writing, or that nothing does.
+    fn trouble(&self, error: Option<&StoreError>) {
+        let now = error.filter(|error| error.is_of_machine()).map(StoreError::reason);
+        self.trouble.send_if_modified(|told| {
+            let news = *told != now;
+            *told = now;
+            news
+        });
     }
 
     fn run_one(&self, job: &mut dyn Job, savepoint: bool) -> Result<(), StoreError> {
+        let own = |failed: Failed| match failed.damage {
+            Some(code) => self.error(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error { code, extended_code: rusqlite::ffi::SQLITE_CORRUPT },
+                None,
+            )),
+            None => self.error(aborted()),
+        };
         if !savepoint {
-            return job.run(&self.db).map_err(|Failed| self.error(aborted()));
+            return job.run(&self.db).map_err(own);
         }
         self.statement("SAVEPOINT job")?;
         let result = job.run(&self.db);
         if self.db.is_autocommit() {
-            return Err(self.error(aborted()));
+            return Err(result.err().map_or_else(|| self.error(aborted()), own));
         }
-        if result.is_ok() {
-            return self.statement("RELEASE job");
+        match result {
+            Ok(()) => self.statement("RELEASE job"),
+            Err(failed) => {
+                self.statement("ROLLBACK TO job")?;
+                self.statement("RELEASE job")?;
+                Err(own(failed))
+            }
         }
-        self.statement("ROLLBACK TO job")?;
-        self.statement("RELEASE job")?;
-        Err(self.error(aborted()))
-    }
-
-    fn begin(&self) -> Result<(), StoreError> {
-        self.patiently("BEGIN IMMEDIATE")
     }
 
     fn end(&self) -> Result<(), StoreError> {
@@ -222,15 +362,17 @@ impl Writer {
         result
     }
 
+    /// Only where there is no write-ahead log does a commit wait for readers.
     fn patiently(&self, sql: &'static str) -> Result<(), StoreError> {
         let started = Instant::now();
         loop {
-            match self.db.prepare_cached(sql).and_then(|mut s| s.execute([])) {
-                Ok(_) => return Ok(()),
-                Err(e) if is_busy(&e) && started.elapsed() < BUSY_PATIENCE => {
-                    std::thread::park_timeout(super::schema::jitter());
+            match self.statement(sql) {
+                Err(StoreError::Write { source, .. })
+                    if is_busy(&source) && started.elapsed() < BUSY_PATIENCE =>
+                {
+                    std::thread::park_timeout(schema::jitter());
                 }
-                Err(e) => return Err(self.error(e)),
+                result => return result,
             }
         }
     }
@@ -240,13 +382,8 @@ impl Writer {
     }
 
     fn error(&self, source: rusqlite::Error) -> StoreError {
-        StoreError::Write { path: self.path.clone(), source: Arc::new(source) }
+        StoreError::writing(&self.path, source)
     }
-}
-
-/// Another process holds the lock.
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Stands in where the job itself keeps the real error.

@@ -111,7 +111,7 @@ async fn begin(
         // From here on a freed lease is noticed, also while the store answers.
         freed.as_mut().enable();
         let (ctx, turn) = (Arc::clone(&inner.session), Arc::clone(&turn));
-        match inner.store.write(move |db| begin_direct(db, &ctx, &turn)).await? {
+        match inner.store.write_for_client(move |db| begin_direct(db, &ctx, &turn)).await? {
             Begun::Started { prompt, lease } => return Ok((prompt, lease)),
             Begun::UnknownCalls => return Err(TurnError::UnknownCalls),
             Begun::Leased => {

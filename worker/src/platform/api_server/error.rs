@@ -128,6 +128,10 @@ impl ApiError {
             TurnError::Engine(EngineError::Interrupted) => {
                 Self::unavailable("The run was interrupted; retry shortly.", "agent_interrupted")
             }
+            TurnError::Store(cause) => {
+                tracing::error!(error = %cause.reason(), "[api_server] a run could not be stored");
+                Self::unavailable(&format!("No turn can be stored: {}.", cause.told()), "store_unavailable")
+            }
             TurnError::Engine(cause) => Self::unanswered(cause),
             other => {
                 tracing::error!(error = %wire::chain(other), "[api_server] a run failed");

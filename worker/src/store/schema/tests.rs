@@ -93,8 +93,8 @@ fn a_file_of_0_19_0_is_completed_and_keeps_what_it_has() {
 }
 
 #[test]
-fn versions_are_never_lowered_nor_raised() {
-    for found in [19, 99] {
+fn versions_are_never_raised_and_newer_ones_refused() {
+    for (found, served) in [(19, true), (22, true), (23, false), (99, false)] {
         let (_dir, path) = temp();
         let old = Connection::open(&path).unwrap();
         old.execute_batch(&format!(
@@ -102,7 +102,11 @@ fn versions_are_never_lowered_nor_raised() {
         ))
         .unwrap();
         drop(old);
-        assert_eq!(version(&open(&path).unwrap()), found);
+        match open(&path) {
+            Ok(db) => assert_eq!((version(&db), served), (found, true)),
+            Err(StoreError::Newer { version, .. }) => assert_eq!((version, served), (found, false)),
+            Err(error) => panic!("{error:?}"),
+        }
     }
 }
 
@@ -137,8 +141,8 @@ fn what_is_not_ours_is_refused_by_name_and_left_alone() {
     let (_dir, path) = temp();
     fs_err::write(&path, b"my shopping list").unwrap();
     let error = open(&path).unwrap_err();
-    assert!(matches!(&error, StoreError::Foreign { .. }), "{error:?}");
-    assert!(error.to_string().contains(path.as_str()));
+    assert!(matches!(&error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains(path.as_str()) && error.to_string().contains("not a database"));
     assert_eq!(fs_err::read(&path).unwrap(), b"my shopping list");
 
     fs_err::remove_file(&path).unwrap();
@@ -151,8 +155,27 @@ fn what_is_not_ours_is_refused_by_name_and_left_alone() {
     let mut damaged = before;
     damaged[100..1000].fill(0xff);
     fs_err::write(&path, &damaged).unwrap();
-    assert!(matches!(open(&path), Err(StoreError::Open { .. })));
+    assert!(matches!(open(&path), Err(StoreError::Damaged { .. })));
     assert_eq!(fs_err::read(&path).unwrap(), damaged);
+}
+
+/// Wires 9: a file that was cut, or whose start is something else, is damaged: named, left alone, and no retry helps.
+#[test]
+fn w9_a_cut_or_overwritten_file_is_damaged_and_left_alone() {
+    let (_dir, path) = temp();
+    drop(open(&path).unwrap());
+    let whole = fs_err::read(&path).unwrap();
+    let mut garbage = whole.clone();
+    garbage[..200].fill(0x5a);
+    let mut zeros = whole.clone();
+    zeros[..4096].fill(0);
+    for damaged in [&whole[..whole.len() / 2], &whole[..5000], &whole[..50], &garbage, &zeros] {
+        fs_err::write(&path, damaged).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { .. }), "{} bytes: {error:?}", damaged.len());
+        assert_eq!(error.exit_code(), hermes_protocol::exit::CONFIG);
+        assert!(fs_err::read(&path).unwrap() == *damaged);
+    }
 }
 
 /// 25: tables of ours that an earlier build made get their new columns, and keep their rows.
