@@ -21,7 +21,7 @@ pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
 ///
 /// JSON has backslashes inside strings only, where each begins an escape of two or six bytes: walking from one to the next needs no
 /// other knowledge of the grammar. Outside of strings a backslash is an error before and after.
-fn repaired(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn repaired(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut repaired = Cow::Borrowed(bytes);
     let mut at = 0;
     while let Some(found) = bytes[at..].iter().position(|byte| *byte == b'\\') {

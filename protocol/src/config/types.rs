@@ -240,8 +240,11 @@ pub struct Webhook {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Route {
-    /// Its own secret, else the platform's. `INSECURE_NO_AUTH` turns authentication off, on loopback only.
+    /// Its own secret, else the platform's. `INSECURE_NO_AUTH` turns authentication off, on loopback only. An empty one is none, and
+    /// never stands for the platform's.
     pub secret: Option<Secret>,
+    /// The vendor whose signatures it takes, and no others: a name of [`Scheme`]. Without it the headers tell.
+    pub signature: Option<String>,
     /// Only an explicit `false` disables.
     pub enabled: bool,
     /// Event types let through; empty = all.
@@ -270,6 +273,7 @@ impl Default for Route {
     fn default() -> Self {
         Self {
             secret: None,
+            signature: None,
             enabled: true,
             events: Vec::new(),
             filters: Vec::new(),
@@ -282,6 +286,33 @@ impl Default for Route {
             profile: None,
             description: String::new(),
         }
+    }
+}
+
+/// A vendor's way to sign its webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Stripe
+    Stripe,
+    /// Slack
+    Slack,
+    /// Shopify
+    Shopify,
+    /// Linear
+    Linear,
+    /// Sentry
+    Sentry,
+}
+
+impl Scheme {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Stripe, Self::Slack, Self::Shopify, Self::Linear, Self::Sentry];
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 5] = ["stripe", "slack", "shopify", "linear", "sentry"];
+
+    /// The scheme of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().zip(Self::ALL).find(|(known, _)| **known == name).map(|(_, scheme)| scheme)
     }
 }
 

@@ -8,7 +8,7 @@ use super::platforms::Blocks;
 use super::problem::Place;
 use super::reader::{At, Reader};
 use super::secret::Secret;
-use super::types::{Fault, Route, Webhook};
+use super::types::{Fault, Route, Scheme, Webhook};
 use crate::ProfileName;
 use crate::latest::{BoundListener, Problem, Severity};
 
@@ -20,12 +20,18 @@ const DEFAULT_MAX_BODY: u64 = 1 << 20;
 impl Route {
     /// Why a listener on `host` (`None` = all interfaces) must not serve this route; the exact text scripts know.
     pub fn refusal(&self, name: &str, host: Option<&str>) -> Option<String> {
-        let Some(secret) = self.secret.as_ref().filter(|secret| !secret.is_empty()) else {
+        let Some(secret) = self.secret.as_ref().filter(|secret| !secret.expose().trim().is_empty()) else {
+            // Whoever wrote an empty secret did not mean the one that other routes have.
+            let own = if self.secret.is_some() { " Its own 'secret' is empty." } else { "" };
             return Some(format!(
                 "[webhook] Route '{name}' has no HMAC secret. Set 'secret' on the route or globally. For testing without \
-                 auth, set secret to 'INSECURE_NO_AUTH'."
+                 auth, set secret to 'INSECURE_NO_AUTH'.{own}"
             ));
         };
+        if let Some(asked) = self.signature.as_ref().filter(|asked| Scheme::named(asked).is_none()) {
+            let known = Scheme::NAMES.join(", ");
+            return Some(format!("[webhook] Route '{name}' asks for signature '{asked}', which is none of {known}."));
+        }
         // What a placeholder says is known to whoever knows the file: an imported profile's route waits for its own secret.
         if super::redact::is_unresolved(secret.expose()) {
             return Some(format!(
@@ -115,6 +121,12 @@ fn global_secret(reader: &mut Reader<'_>, blocks: &Blocks) -> Option<Secret> {
         Some(value) => Some(Secret::new(value)),
         None => reader.secret(&blocks.get("secret")),
     }
+}
+
+/// What is written down, if only as nothing: an empty secret is not one that is left out.
+fn written(reader: &mut Reader<'_>, at: &At) -> Option<String> {
+    let text = reader.text(at);
+    if at.is_set() { Some(text.unwrap_or_default()) } else { None }
 }
 
 /// Routes with their secrets resolved, in file order, and where each stands.
@@ -209,7 +221,8 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Route {
         );
     }
     Route {
-        secret: reader.secret(&below("secret")),
+        secret: written(reader, &below("secret")).map(Secret::new),
+        signature: written(reader, &below("signature")).map(|name| name.to_ascii_lowercase()),
         enabled: reader.flag(&below("enabled")).unwrap_or(true) && !fires_job,
         events: reader.list(&below("events")),
         filters,

@@ -3,8 +3,8 @@
 //! # The way of a request
 //!
 //! ```text
-//! route known? 404 ─▶ enabled? 403 ─▶ size 413 ─▶ secret 403, signature 401 ─▶ rate 429 ─▶ JSON 400
-//!   ─▶ event type, filters, script: 200 ignored (500 no such script, 503 none can be started now) ─▶ seen before? 200 duplicate
+//! route known? 404 ─▶ enabled? 403 ─▶ size 413 ─▶ secret 403, signature 401 ─▶ GitHub's ping, Slack's challenge: 200
+//!   ─▶ rate 429 ─▶ JSON 400 ─▶ event type, filters, script: 200 ignored (500 no such script, 503 none can be started now) ─▶ seen before? 200 duplicate
 //!   ─▶ deliver_only: delivered now, 200 or 502   else   on disk: 202, and a turn follows
 //! ```
 //!
@@ -26,6 +26,8 @@ mod signature;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod vendor;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -40,7 +42,6 @@ use hermes_protocol::latest::BoundListener;
 use hermes_protocol::{ProfileHome, ProfileName};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +54,7 @@ use crate::store::StoreError;
 use event::DeliveryId;
 use routes::{Auth, Ready, Routes, Shared};
 use signature::Verdict;
+use tree::Node;
 
 /// The platform's name, also in sources and de-duplication.
 const NAME: &str = "webhook";
@@ -177,6 +179,10 @@ fn duplicate(id: &str) -> Response {
     Reply { status: Some("duplicate"), delivery_id: Some(id), ..Reply::default() }.send(StatusCode::OK)
 }
 
+fn ignored(event: &str) -> Response {
+    Reply { status: Some("ignored"), event: Some(event), ..Reply::default() }.send(StatusCode::OK)
+}
+
 fn dropped(route: &str, reason: &str) -> Response {
     Reply { status: Some("ignored"), reason: Some(reason), route: Some(route), ..Reply::default() }
         .send(StatusCode::OK)
@@ -190,8 +196,10 @@ fn retry_after(mut response: Response, wait: Duration) -> Response {
 }
 
 fn not_stored(cause: &StoreError) -> Response {
-    tracing::error!(error = %super::wire::chain(cause), "[webhook] an event could not be stored; its sender was told to retry");
-    retry_after(error(StatusCode::SERVICE_UNAVAILABLE, "Event could not be stored"), Duration::from_secs(5))
+    tracing::error!(error = %cause.reason(), "[webhook] an event could not be stored; its sender was told to retry");
+    let (error, reason) = (Some("Event could not be stored"), cause.told());
+    let answer = Reply { error, reason: Some(&reason), ..Reply::default() };
+    retry_after(answer.send(StatusCode::SERVICE_UNAVAILABLE), Duration::from_secs(5))
 }
 
 async fn wrong_method() -> Response {
@@ -230,16 +238,31 @@ async fn receive(
         }
     };
     let now = jiff::Timestamp::now();
-    if let Some(refusal) = refuse(&name, &ready, &parts.headers, &body, now.as_second()) {
+    if let Some(refusal) = refuse(&name, &ready, &parts.headers, &body, now) {
         return refusal;
     }
-    let delivery = event::delivery_id(&parts.headers, now.as_millisecond());
+    if event::is_ping(&parts.headers) {
+        return ignored("ping");
+    }
+    let payload = payload::parse(&parts.headers, &body);
+    let signed = ready.scheme.zip(payload.as_ref());
+    if let Some(challenge) = signed.and_then(|(scheme, payload)| vendor::challenge(scheme, payload)) {
+        return json(StatusCode::OK, &BTreeMap::from([("challenge", challenge)]));
+    }
+    let id = signed.and_then(|(scheme, payload)| vendor::id_of(scheme, payload));
+    let delivery = event::delivery_id(&parts.headers, id, now.as_millisecond());
     let arrival = Arrival { inner, name, ready, headers: parts.headers, delivery };
-    arrival.accept(&body).await.unwrap_or_else(|answer| answer)
+    arrival.accept(payload).await.unwrap_or_else(|answer| answer)
 }
 
 /// The answer to a sender who does not prove to know the secret.
-fn refuse(name: &str, ready: &Ready, headers: &HeaderMap, body: &[u8], now: i64) -> Option<Response> {
+fn refuse(
+    name: &str,
+    ready: &Ready,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: jiff::Timestamp,
+) -> Option<Response> {
     let secret = match &ready.auth {
         Auth::Open => return None,
         Auth::Missing => {
@@ -247,7 +270,11 @@ fn refuse(name: &str, ready: &Ready, headers: &HeaderMap, body: &[u8], now: i64)
         }
         Auth::Secret(secret) => secret,
     };
-    match signature::verify(headers, body, secret.expose(), now) {
+    let verdict = match ready.scheme {
+        Some(scheme) => vendor::verify(scheme, headers, body, secret.expose(), now.as_millisecond()),
+        None => signature::verify(headers, body, secret.expose(), now.as_second()),
+    };
+    match verdict {
         Verdict::Valid => None,
         Verdict::ValidV1 => {
             if !ready.warned_v1.swap(true, Ordering::Relaxed) {
@@ -274,15 +301,13 @@ struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// Both sides are answers; the error side is that of a step that ends the way early.
-    async fn accept(self, body: &[u8]) -> Result<Response, Response> {
+    async fn accept(self, payload: Option<Node>) -> Result<Response, Response> {
         self.count().await?;
-        let payload = payload::parse(&self.headers, body)
-            .ok_or_else(|| error(StatusCode::BAD_REQUEST, "Cannot parse body"))?;
+        let payload = payload.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Cannot parse body"))?;
         let event = event::event_type(&self.headers, &payload);
         let route = &self.ready.route;
         if !event.is_listed(&route.events) {
-            let reply = Reply { status: Some("ignored"), event: Some(&event.name), ..Reply::default() };
-            return Err(reply.send(StatusCode::OK));
+            return Err(ignored(&event.name));
         }
         let subject = filter::Subject { payload: &payload, event_type: &event.name, headers: &self.headers };
         for filter in &self.ready.filters {
@@ -335,7 +360,7 @@ impl Arrival<'_> {
         self.ready.window.lock().unwrap_or_else(PoisonError::into_inner).give_back();
     }
 
-    async fn run_script(&self, payload: Value) -> Result<Value, Response> {
+    async fn run_script(&self, payload: Node) -> Result<Node, Response> {
         let Some(path) = &self.ready.route.script else { return Ok(payload) };
         match self.inner.scripts.run(path, payload).await {
             script::Verdict::Continue(payload) => Ok(payload),
@@ -475,6 +500,6 @@ enum Direct {
     Not(Reservation),
 }
 
-fn extra(templates: &BTreeMap<String, String>, payload: &Value) -> BTreeMap<String, String> {
+fn extra(templates: &BTreeMap<String, String>, payload: &Node) -> BTreeMap<String, String> {
     templates.iter().map(|(key, value)| (key.clone(), template::render(value, payload, ""))).collect()
 }

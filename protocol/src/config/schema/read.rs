@@ -2,6 +2,7 @@
 
 use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, List, Seconds, Section, Text};
 use super::{Group, Key, Value};
+use crate::config::Scheme;
 
 /// Most tokens anybody may ask for.
 const TOKENS: Kind = Int(1, 100_000_000);
@@ -399,9 +400,14 @@ const WEBHOOK: Group = Group {
         key(
             "platforms.webhook.routes.*.secret",
             Text,
-            "its own secret; `INSECURE_NO_AUTH` turns authentication off, on loopback only",
+            "its own secret, which must not be empty; `INSECURE_NO_AUTH` turns authentication off, on loopback only",
         )
         .secret(),
+        key(
+            "platforms.webhook.routes.*.signature",
+            Choice(&Scheme::NAMES),
+            "the vendor whose signatures it takes, and no others; without it the headers of the request tell",
+        ),
         key("platforms.webhook.routes.*.enabled", Bool, "whether it answers").yes(),
         key("platforms.webhook.routes.*.events", List, "types of events let through, all of them without it"),
         key("platforms.webhook.routes.*.filters", Any, "conditions on the payload, all of which must hold"),

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::engine::EngineError;
 use crate::platform::wire::{self, first_chars};
 use crate::provider::Fault;
+use crate::store::StoreError;
 use crate::turn::TurnError;
 
 /// Longest `X-Hermes-Error`, in characters.
@@ -128,9 +129,13 @@ impl ApiError {
             TurnError::Engine(EngineError::Interrupted) => {
                 Self::unavailable("The run was interrupted; retry shortly.", "agent_interrupted")
             }
-            TurnError::Store(cause) => {
+            TurnError::Store(cause) if !cause.is_about_data() => {
                 tracing::error!(error = %cause.reason(), "[api_server] a run could not be stored");
-                Self::unavailable(&format!("No turn can be stored: {}.", cause.told()), "store_unavailable")
+                let message = format!("No turn can be stored: {}.", cause.told());
+                let error = Self::unavailable(&message, "store_unavailable");
+                // Only its operator can do something about that one.
+                let lasts = matches!(cause, StoreError::Newer { .. });
+                if lasts { error.header("x-should-retry", "false") } else { error }
             }
             TurnError::Engine(cause) => Self::unanswered(cause),
             other => {

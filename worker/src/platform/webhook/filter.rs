@@ -12,6 +12,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::template::lookup;
+use super::tree::Node;
 
 /// Largest file `in_file` reads.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
@@ -20,7 +21,7 @@ const MAX_DEPTH: usize = 32;
 
 /// What a condition looks at.
 pub(super) struct Subject<'a> {
-    pub(super) payload: &'a Value,
+    pub(super) payload: &'a Node,
     pub(super) event_type: &'a str,
     pub(super) headers: &'a HeaderMap,
 }
@@ -181,18 +182,18 @@ impl Filter {
 }
 
 impl Field {
-    fn value<'a>(&self, subject: &Subject<'a>) -> Option<Cow<'a, Value>> {
+    fn value<'a>(&self, subject: &Subject<'a>) -> Option<Cow<'a, Node>> {
         let path = |parts: &[String], root| lookup(root, parts.iter().map(String::as_str)).map(Cow::Borrowed);
         match self {
             Self::Payload(parts) => {
-                let own = subject.payload.get("payload").filter(|inner| inner.is_object());
+                let own = subject.payload.get("payload").filter(|inner| inner.is_map());
                 path(parts, own.unwrap_or(subject.payload))
             }
-            Self::Event => Some(Cow::Owned(Value::String(subject.event_type.to_owned()))),
+            Self::Event => Some(Cow::Owned(Node::Text(subject.event_type.to_owned()))),
             Self::Nowhere => None,
             Self::Header(name) => {
                 let value = subject.headers.get(name.as_str())?;
-                Some(Cow::Owned(Value::String(String::from_utf8_lossy(value.as_bytes()).into_owned())))
+                Some(Cow::Owned(Node::Text(String::from_utf8_lossy(value.as_bytes()).into_owned())))
             }
             Self::Body(parts) => path(parts, subject.payload),
         }
@@ -200,7 +201,7 @@ impl Field {
 }
 
 impl Test {
-    fn holds(&self, value: Option<&Value>) -> Result<bool, String> {
+    fn holds(&self, value: Option<&Node>) -> Result<bool, String> {
         let Some(value) = value else {
             return Ok(matches!(self, Self::Exists(false) | Self::NotEquals(_)));
         };
@@ -209,24 +210,52 @@ impl Test {
             Self::Equals(other) => same(value, other),
             Self::NotEquals(other) => !same(value, other),
             Self::Contains(needle) => match value {
-                Value::Array(items) => items.iter().any(|item| same(item, needle)),
-                Value::Object(map) => map.contains_key(text(needle).as_ref()),
-                other => text(other).contains(text(needle).as_ref()),
+                Node::List(items) => items.iter().any(|item| same(item, needle)),
+                Node::Map(_) => value.get(text(needle).as_ref()).is_some(),
+                other => shown(other).contains(text(needle).as_ref()),
             },
-            Self::In(items) => items.iter().any(|item| same(item, value)),
-            Self::InFile(path) => in_file(path, &text(value))?,
-            Self::Regex(regex) => regex.is_match(&text(value)),
+            Self::In(items) => items.iter().any(|item| same(value, item)),
+            Self::InFile(path) => in_file(path, &shown(value))?,
+            Self::Regex(regex) => regex.is_match(&shown(value)),
         })
     }
 }
 
-/// Equality as YAML and JSON authors expect it: `1` is `1.0`.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(x), Value::Number(y)) => {
-            x == y || (x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64()
+/// Equality as YAML and JSON authors expect it: `1` is `1.0`. Where 64 bits cannot tell two numbers apart, their digits do.
+fn same(came: &Node, wanted: &Value) -> bool {
+    match (came, wanted) {
+        (Node::Text(a), Value::String(b)) => a == b,
+        (Node::Plain(a), Value::Null | Value::Bool(_)) => **a == wanted.to_string(),
+        (Node::Plain(_), Value::Number(wanted)) => {
+            let Some(digits) = came.as_number() else { return false };
+            let text = wanted.to_string();
+            if digits == text {
+                return true;
+            }
+            let whole = |digits: &str| !digits.contains(['.', 'e', 'E']);
+            if whole(digits) && whole(&text) {
+                return digits.parse::<i128>().ok().is_some_and(|a| text.parse() == Ok(a));
+            }
+            match (digits.parse::<f64>(), wanted.as_f64()) {
+                (Ok(a), Some(b)) => a.is_finite() && a.total_cmp(&b).is_eq() || a == 0.0 && b == 0.0,
+                _ => false,
+            }
         }
-        _ => a == b,
+        (Node::List(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Node::Map(a), Value::Object(b)) => {
+            a.iter().all(|(key, _)| b.contains_key(key))
+                && b.iter().all(|(key, b)| came.get(key).is_some_and(|a| same(a, b)))
+        }
+        _ => false,
+    }
+}
+
+/// What came, as text.
+fn shown(value: &Node) -> Cow<'_, str> {
+    match value {
+        Node::Text(text) => Cow::Borrowed(text),
+        Node::Plain(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
     }
 }
 
@@ -286,6 +315,7 @@ mod tests {
             [("x-kind".parse().unwrap(), "Alpha".parse().unwrap())].into_iter().collect();
         let mut warnings = Vec::new();
         let filters = compile(std::slice::from_ref(spec), "/nowhere".into(), &mut |w| warnings.push(w));
+        let payload = &Node::parse(payload.to_string().as_bytes()).unwrap();
         let subject = Subject { payload, event_type: "push", headers: &headers };
         filters.iter().all(|f| f.matches(&subject).unwrap())
     }
@@ -300,6 +330,11 @@ mod tests {
             (json!({"field": "action", "equals": "opened"}), true),
             (json!({"field": "n", "equals": 1.0}), true),
             (json!({"field": "n", "equals": "1"}), false),
+            (json!({"field": "o", "equals": {"k": 1.0}}), true),
+            (json!({"field": "o", "equals": {"k": 1, "l": 2}}), false),
+            (json!({"field": "labels", "equals": ["bug", 2]}), true),
+            (json!({"field": "nul", "equals": null}), true),
+            (json!({"field": "n", "equals": true}), false),
             (json!({"field": "action", "not_equals": "closed"}), true),
             (json!({"field": "gone", "not_equals": "closed"}), true),
             (json!({"field": "gone", "equals": null}), false),
@@ -338,6 +373,25 @@ mod tests {
         assert!(check(&json!({"field": "payload.a", "equals": 1}), &json!({"payload": {"a": 1}, "a": 2})));
     }
 
+    /// Wires 8: ids beyond 64 bits, or beyond what a float can tell apart, are told apart.
+    #[test]
+    fn w8_numbers_are_compared_digit_for_digit() {
+        let holds = |payload: &str, spec: Value| {
+            let payload = Node::parse(payload.as_bytes()).unwrap();
+            let filters = compile(&[spec], "/nowhere".into(), &mut |w| panic!("{w}"));
+            let subject = Subject { payload: &payload, event_type: "", headers: &HeaderMap::new() };
+            filters[0].matches(&subject).unwrap()
+        };
+        assert!(holds(r#"{"v":9007199254740993}"#, json!({"field": "v", "equals": 9_007_199_254_740_993_i64})));
+        assert!(!holds(r#"{"v":9007199254740992}"#, json!({"field": "v", "equals": 9_007_199_254_740_993_i64})));
+        assert!(!holds(r#"{"v":1e400}"#, json!({"field": "v", "equals": 1.5})));
+        assert!(holds(r#"{"v":1e2}"#, json!({"field": "v", "equals": 100})));
+        assert!(holds(r#"{"v":1.50}"#, json!({"field": "v", "equals": 1.5})));
+        assert!(holds(r#"{"v":1.50}"#, json!({"field": "v", "contains": "1.50"})));
+        let long = "123456789012345678901234567890";
+        assert!(holds(&format!("{{\"v\":{long}}}"), json!({"field": "v", "regex": format!("^{long}$")})));
+    }
+
     #[test]
     fn files_are_lists_objects_or_lines_below_the_home() {
         let dir = tempfile::tempdir().unwrap();
@@ -348,8 +402,8 @@ mod tests {
         let holds = |path: &str, needle: Value| {
             let spec = json!({"field": "v", "in_file": path});
             let filters = compile(&[spec], home, &mut |w| panic!("{w}"));
-            let subject =
-                Subject { payload: &json!({"v": needle}), event_type: "", headers: &HeaderMap::new() };
+            let payload = Node::parse(json!({"v": needle}).to_string().as_bytes()).unwrap();
+            let subject = Subject { payload: &payload, event_type: "", headers: &HeaderMap::new() };
             filters[0].matches(&subject).unwrap()
         };
         for path in ["list.json", "~/.hermes/map.json", "lines.txt"] {

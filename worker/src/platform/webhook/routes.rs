@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::config::{Route, Secret, is_loopback};
+use hermes_protocol::config::{Route, Scheme, Secret, is_loopback};
 use hermes_protocol::latest::BoundListener;
 use hermes_protocol::{ProfileHome, ProfileName};
 use serde_json::{Map, Value};
@@ -30,6 +30,8 @@ const MAX_FILE_LEN: u64 = 4 * 1024 * 1024;
 pub(super) struct Ready {
     pub(super) route: Route,
     pub(super) auth: Auth,
+    /// The vendor whose signatures it takes; without one the headers tell.
+    pub(super) scheme: Option<Scheme>,
     pub(super) filters: Vec<Filter>,
     pub(super) window: Mutex<Window>,
     /// The deprecated signature was used and reported.
@@ -106,9 +108,10 @@ impl Shared {
         Ready {
             auth: match self.resolved(route.clone()).secret {
                 Some(secret) if secret.expose() == NO_AUTH => Auth::Open,
-                Some(secret) => Auth::Secret(secret),
-                None => Auth::Missing,
+                Some(secret) if !secret.expose().trim().is_empty() => Auth::Secret(secret),
+                Some(_) | None => Auth::Missing,
             },
+            scheme: route.signature.as_deref().and_then(Scheme::named),
             filters,
             window: Mutex::new(Window::new(Instant::now())),
             warned_v1: AtomicBool::new(false),
@@ -122,9 +125,9 @@ impl Shared {
         Some(PlatformError { code: "webhook_route".to_owned(), message, retryable: false })
     }
 
-    /// The route with the secret that holds for it.
+    /// The route with the secret that holds for it. An empty one of its own stays what it is.
     fn resolved(&self, mut route: Route) -> Route {
-        route.secret = route.secret.filter(|s| !s.is_empty()).or_else(|| self.secret.clone());
+        route.secret = route.secret.or_else(|| self.secret.clone());
         route
     }
 }
@@ -250,6 +253,9 @@ impl Routes {
 fn parse_route(mut entry: Value) -> Option<Route> {
     let fields = entry.as_object_mut()?;
     fields.retain(|_, value| !value.is_null());
+    if let Some(Value::String(name)) = fields.get_mut("signature") {
+        *name = name.trim().to_ascii_lowercase();
+    }
     if let Some(filters) = fields.get_mut("filters").filter(|f| f.is_object()) {
         *filters = Value::Array(vec![filters.take()]);
     }

@@ -3,25 +3,33 @@
 //! A script runs with a cleared environment, in its own folder and its own process group, for a bounded time, with bounded
 //! output, and at most [`MAX_RUNNING`] at once. Cut short, by time or because its sender went away, it takes its whole group
 //! with it; what it left running on purpose before it ended by itself stays.
+//!
+//! **Its exit decides**, not its outputs, which a program that it left running may hold open for ever: what was written until then is
+//! the answer. What that program writes later is read and thrown away, so that it neither waits for a reader nor dies for want of one.
 
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
+use super::tree::Node;
 use crate::children::Group;
 
 /// Scripts of one profile that run at the same time.
 const MAX_RUNNING: usize = 8;
-/// Time for the rest of an output after the script has ended.
+/// After the script has ended: nothing more of its own is on the way once nothing came for so long.
+const QUIET: Duration = Duration::from_millis(100);
+/// Longest time for that, where somebody else goes on writing.
 const REST: Duration = Duration::from_secs(1);
+/// Outputs left open that are read at once; beyond these they are closed.
+const MAX_LEFT: usize = 32;
 /// Longest output that is read.
-const MAX_OUTPUT: u64 = 1024 * 1024;
+const MAX_OUTPUT: usize = 1024 * 1024;
 /// Longest error output that is logged, in characters.
 const MAX_LOGGED: usize = 500;
 
@@ -29,7 +37,7 @@ const MAX_LOGGED: usize = 500;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
     /// Go on with this payload.
-    Continue(Value),
+    Continue(Node),
     /// Drop the event; the reason is for the log.
     Ignore(String),
     /// There is no script to ask, and there will be none before somebody changes the files.
@@ -81,15 +89,19 @@ pub(super) struct Runner {
     env: Vec<(String, String)>,
     timeout: Duration,
     running: Arc<Semaphore>,
+    left: Arc<Semaphore>,
+    /// Of what scripts left running: ended with the runtime, nothing waits for them.
+    drains: TaskTracker,
 }
 
 impl Runner {
     pub(super) fn new(dir: Utf8PathBuf, env: Vec<(String, String)>, timeout: Duration) -> Self {
-        Self { dir, env, timeout, running: Arc::new(Semaphore::new(MAX_RUNNING)) }
+        let (running, left) = (Semaphore::new(MAX_RUNNING), Semaphore::new(MAX_LEFT));
+        Self { dir, env, timeout, running: Arc::new(running), left: Arc::new(left), drains: TaskTracker::new() }
     }
 
     /// Runs `script` on `payload`. Dropping the future kills the script and everything it started.
-    pub(super) async fn run(&self, script: &str, payload: Value) -> Verdict {
+    pub(super) async fn run(&self, script: &str, payload: Node) -> Verdict {
         let path = match self.resolve(script) {
             Ok(path) => path,
             Err(failed) => return failed.into(),
@@ -97,11 +109,8 @@ impl Runner {
         let Ok(_permit) = self.running.acquire().await else {
             return Verdict::Unavailable("scripts are switched off".to_owned());
         };
-        let input = match serde_json::to_vec(&payload) {
-            Ok(input) => input,
-            Err(error) => return Verdict::Ignore(format!("the payload cannot be written: {error}")),
-        };
-        match tokio::time::timeout(self.timeout, self.output(&path, &input)).await {
+        let input = payload.to_string().into_bytes();
+        match tokio::time::timeout(self.timeout, self.output(&path, input)).await {
             Ok(Ok(output)) => apply(&output, payload),
             Ok(Err(failed)) => failed.into(),
             Err(_) => Verdict::Ignore(format!("it ran longer than {} s", self.timeout.as_secs())),
@@ -142,7 +151,7 @@ impl Runner {
         clippy::disallowed_methods,
         reason = "route scripts are started here and nowhere else, with a cleared environment"
     )]
-    async fn output(&self, path: &Utf8Path, input: &[u8]) -> Result<String, Failed> {
+    async fn output(&self, path: &Utf8Path, input: Vec<u8>) -> Result<String, Failed> {
         let interpreter = match path.extension() {
             Some("sh" | "bash") => "bash",
             _ => "python3",
@@ -165,25 +174,28 @@ impl Runner {
         let feed = async move {
             if let Some(mut stdin) = stdin {
                 // A script need not read its input.
-                let _ = stdin.write_all(input).await;
+                let _ = stdin.write_all(&input).await;
             }
         };
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let ended = {
-            let passed = async { tokio::join!(feed, read(stdout, &mut out), read(stderr, &mut err)) };
-            tokio::pin!(passed);
-            tokio::select! {
-                ended = child.wait() => {
-                    // What it leaves running may hold its outputs open for ever.
-                    let _ = tokio::time::timeout(REST, passed).await;
-                    ended
-                }
-                _ = &mut passed => child.wait().await,
-            }
+        let (mut out, mut err) = (Pipe::new(stdout), Pipe::new(stderr));
+        // Outputs that are closed are no end: a script may have redirected them.
+        let passed = async {
+            tokio::join!(feed, out.read(), err.read());
+            std::future::pending().await
         };
+        let ended = tokio::select! {
+            ended = child.wait() => ended,
+            never = passed => never,
+        };
+        // What it wrote itself is in the pipes by now.
+        let rest = async { tokio::join!(out.read_what_is_there(), err.read_what_is_there()) };
+        let _ = tokio::time::timeout(REST, rest).await;
+        out.leave(&self.left, &self.drains);
+        err.leave(&self.left, &self.drains);
+        let (out, err) = (out.bytes, err.bytes);
         let status =
             ended.map_err(|error| Failed::Unavailable(format!("it cannot be waited for: {error}")))?;
-        if out.len() as u64 > MAX_OUTPUT {
+        if out.len() > MAX_OUTPUT {
             return Err(Failed::Itself(format!("it wrote more than {MAX_OUTPUT} bytes")));
         }
         if status.success() {
@@ -195,35 +207,72 @@ impl Runner {
     }
 }
 
-/// Reads to the end, or a little more than [`MAX_OUTPUT`].
-async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>, out: &mut Vec<u8>) {
-    if let Some(pipe) = pipe {
+/// One output of a script.
+struct Pipe<R> {
+    /// Absent after its end.
+    reader: Option<R>,
+    bytes: Vec<u8>,
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> Pipe<R> {
+    fn new(reader: Option<R>) -> Self {
+        Self { reader, bytes: Vec::new() }
+    }
+
+    /// Reads to the end, or a little more than [`MAX_OUTPUT`]. Cancelled, it keeps what it has.
+    async fn read(&mut self) {
+        while self.read_more().await {}
+    }
+
+    /// The same, until nothing comes for [`QUIET`].
+    async fn read_what_is_there(&mut self) {
+        while tokio::time::timeout(QUIET, self.read_more()).await.unwrap_or(false) {}
+    }
+
+    async fn read_more(&mut self) -> bool {
+        let Some(reader) = &mut self.reader else { return false };
+        let room = (MAX_OUTPUT + 1).saturating_sub(self.bytes.len());
         // A broken pipe is an end like any other; the exit status tells the rest.
-        let _ = pipe.take(MAX_OUTPUT + 1).read_to_end(out).await;
+        let read = reader.take(room as u64).read_buf(&mut self.bytes).await.unwrap_or(0);
+        if read == 0 {
+            self.reader = None;
+        }
+        read > 0
+    }
+
+    /// Goes on reading, and keeps nothing, for as long as somebody may write.
+    fn leave(&mut self, places: &Arc<Semaphore>, drains: &TaskTracker) {
+        let Some(mut reader) = self.reader.take() else { return };
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            drains.spawn(async move {
+                let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+                drop(place);
+            });
+        }
     }
 }
 
 /// What an output means.
-fn apply(output: &str, payload: Value) -> Verdict {
+fn apply(output: &str, payload: Node) -> Verdict {
     let output = output.trim();
     if output.is_empty() || output == "[SILENT]" {
         return Verdict::Ignore("it asked for silence".to_owned());
     }
-    match crate::json::parse(output.as_bytes()) {
-        Ok(Value::Object(new)) => {
-            let silent =
-                ["[SILENT]", "__hermes_ignore__"].iter().any(|key| new.get(*key) == Some(&Value::Bool(true)));
-            if silent {
+    match Node::parse(output.as_bytes()) {
+        Some(new @ Node::Map(_)) => {
+            let silent = |key: &&str| new.get(key).is_some_and(Node::is_true);
+            if ["[SILENT]", "__hermes_ignore__"].iter().any(|key| silent(&key)) {
                 Verdict::Ignore("it asked for silence".to_owned())
             } else {
-                Verdict::Continue(Value::Object(new))
+                Verdict::Continue(new)
             }
         }
-        Ok(_) => Verdict::Ignore("its output is JSON but no object".to_owned()),
-        Err(_) => {
+        Some(_) => Verdict::Ignore("its output is JSON but no object".to_owned()),
+        None => {
             let mut payload = payload;
-            if let Value::Object(fields) = &mut payload {
-                fields.insert("script_output".to_owned(), Value::String(output.to_owned()));
+            if let Node::Map(fields) = &mut payload {
+                fields.retain(|(key, _)| key != "script_output");
+                fields.push(("script_output".to_owned(), Node::Text(output.to_owned())));
             }
             Verdict::Continue(payload)
         }
@@ -233,9 +282,19 @@ fn apply(output: &str, payload: Value) -> Verdict {
 #[cfg(test)]
 mod tests {
     use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
-    use serde_json::json;
-
     use super::*;
+
+    /// What arrives of a value.
+    macro_rules! json {
+        ($($json:tt)+) => {
+            Node::parse(serde_json::json!($($json)+).to_string().as_bytes()).unwrap()
+        };
+    }
+
+    /// The text that a script gave beside the payload.
+    fn said(value: &Node) -> &str {
+        value.get("script_output").and_then(Node::as_str).unwrap()
+    }
 
     fn runner(dir: &Utf8Path, timeout: Duration) -> Runner {
         let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HERMES_PROFILE", "x")];
@@ -257,7 +316,7 @@ mod tests {
             Utf8Path::from_path(self.0.path()).unwrap()
         }
 
-        async fn run(&self, body: &str, payload: Value) -> Verdict {
+        async fn run(&self, body: &str, payload: Node) -> Verdict {
             fs_err::write(self.path().join("s.sh"), body).unwrap();
             runner(self.path(), Duration::from_secs(20)).run("s.sh", payload).await
         }
@@ -294,7 +353,7 @@ mod tests {
         else {
             panic!()
         };
-        let text = value["script_output"].as_str().unwrap();
+        let text = said(&value);
         assert!(text.starts_with("HERMES_PROFILE PATH PWD SHLVL _ "), "{text}");
         assert!(text.ends_with(fs_err::canonicalize(dir.path()).unwrap().to_str().unwrap()), "{text}");
         assert_eq!(
@@ -311,12 +370,40 @@ mod tests {
         let dir = Dir::new();
         let Verdict::Continue(value) = dir.run("sleep 600 & echo pid $!", json!({})).await else { panic!() };
         let left: i32 =
-            value["script_output"].as_str().unwrap().strip_prefix("pid ").unwrap().parse().unwrap();
+            said(&value).strip_prefix("pid ").unwrap().parse().unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
         // Both outputs at once, beyond what a pipe holds.
         let much = "head -c 500000 /dev/zero | tr '\\0' x; head -c 500000 /dev/zero | tr '\\0' x >&2";
         let Verdict::Continue(value) = dir.run(much, json!({})).await else { panic!() };
-        assert_eq!(value["script_output"].as_str().unwrap().len(), 500_000);
+        assert_eq!(said(&value).len(), 500_000);
+    }
+
+    /// Wires 8: a program that a script leaves running writes on, for ever if it likes: it is neither waited for, nor blocked, nor killed.
+    #[tokio::test]
+    async fn w8_what_a_script_leaves_running_may_write_on() {
+        let dir = Dir::new();
+        let (go, done) = (dir.path().join("go"), dir.path().join("done"));
+        // More than a pipe holds, once the script is gone.
+        let body = format!(
+            "(while [ ! -e {go} ]; do sleep 0.02; done; head -c 300000 /dev/zero; echo end; echo end >&2; touch {done}) &\necho '{{\"answer\": 1.10}}'"
+        );
+        let started = tokio::time::Instant::now();
+        let verdict = dir.run(&body, json!({})).await;
+        assert_eq!(verdict, Verdict::Continue(Node::parse(br#"{"answer": 1.10}"#).unwrap()));
+        fs_err::write(&go, "").unwrap();
+        while !fs_err::exists(&done).unwrap() {
+            assert!(started.elapsed() < Duration::from_secs(30), "it is blocked, or was killed");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Wires 8: a script sees what came, digit for digit.
+    #[tokio::test]
+    async fn w8_a_script_gets_the_payload_as_it_came() {
+        let payload = r#"{"id":12345678901234567890123,"price":1.10,"huge":1e400,"b":1,"a":2,"b":3}"#;
+        let node = Node::parse(payload.as_bytes()).unwrap();
+        let Verdict::Continue(value) = Dir::new().run("echo got; cat", node).await else { panic!() };
+        assert_eq!(said(&value), format!("got\n{payload}"));
     }
 
     #[tokio::test]

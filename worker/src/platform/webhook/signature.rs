@@ -12,7 +12,7 @@ use sha2::Sha256;
 use crate::platform::wire::{bearer, hex, same_secret};
 
 /// How far a signed time stamp may be from now, in seconds, either way.
-const TOLERANCE: u64 = 300;
+pub(super) const TOLERANCE: u64 = 300;
 
 /// What the headers prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Names {
     }
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
@@ -107,14 +107,18 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// A header's text, if it is nothing but visible ASCII.
-fn ascii(value: &HeaderValue) -> Option<&str> {
+pub(super) fn ascii(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok()
 }
 
 fn is_fresh(stamp: &str, now: i64) -> bool {
-    !stamp.is_empty()
-        && stamp.bytes().all(|b| b.is_ascii_digit())
-        && stamp.parse::<i64>().is_ok_and(|at| now.abs_diff(at) <= TOLERANCE)
+    stamp_of(stamp).is_some_and(|at| now.abs_diff(at) <= TOLERANCE)
+}
+
+/// A time in whole units since the epoch: digits and nothing else.
+pub(super) fn stamp_of(stamp: &str) -> Option<i64> {
+    let digits = !stamp.is_empty() && stamp.bytes().all(|b| b.is_ascii_digit());
+    stamp.parse().ok().filter(|_| digits)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! Prompt templates: `{path.into.payload}` in one pass. What was put in is not looked at again.
 
-use std::io;
-
-use serde_json::Value;
+use super::tree::{Full, Node, Out};
 
 /// Longest dump of a whole payload, in characters.
 const RAW_LIMIT: usize = 4000;
@@ -12,7 +10,7 @@ const PART_LIMIT: usize = 2000;
 const CUT: &str = "… [truncated]";
 
 /// Fills in a template.
-pub(super) fn render(template: &str, payload: &Value, event_type: &str) -> String {
+pub(super) fn render(template: &str, payload: &Node, event_type: &str) -> String {
     let mut out = String::with_capacity(template.len() + 64);
     let mut rest = template;
     while let Some(open) = rest.find('{') {
@@ -31,7 +29,7 @@ pub(super) fn render(template: &str, payload: &Value, event_type: &str) -> Strin
 }
 
 /// What stands for an empty template.
-pub(super) fn default_prompt(payload: &Value, event_type: &str, route: &str) -> String {
+pub(super) fn default_prompt(payload: &Node, event_type: &str, route: &str) -> String {
     format!("Webhook event '{event_type}' on route '{route}':\n\n```json\n{}\n```", dump(payload, RAW_LIMIT))
 }
 
@@ -42,14 +40,14 @@ fn placeholder(text: &str) -> Option<&str> {
     (end > 0 && inner.as_bytes()[end] == b'}').then(|| &inner[..end])
 }
 
-fn fill(out: &mut String, path: &str, payload: &Value, event_type: &str) {
+fn fill(out: &mut String, path: &str, payload: &Node, event_type: &str) {
     match path {
         "__raw__" => out.push_str(&dump(payload, RAW_LIMIT)),
         "event_type" => out.push_str(event_type),
         _ => match lookup(payload, path.split('.')) {
-            Some(Value::String(text)) => out.push_str(text),
-            Some(part @ (Value::Object(_) | Value::Array(_))) => out.push_str(&dump(part, PART_LIMIT)),
-            Some(scalar) => out.push_str(&scalar.to_string()),
+            Some(Node::Text(text) ) => out.push_str(text),
+            Some(Node::Plain(text)) => out.push_str(text),
+            Some(part @ (Node::Map(_) | Node::List(_))) => out.push_str(&dump(part, PART_LIMIT)),
             None => {
                 out.push('{');
                 out.push_str(path);
@@ -60,57 +58,55 @@ fn fill(out: &mut String, path: &str, payload: &Value, event_type: &str) {
 }
 
 /// Walks objects by key and lists by index.
-pub(super) fn lookup<'v, 'p>(root: &'v Value, mut path: impl Iterator<Item = &'p str>) -> Option<&'v Value> {
+pub(super) fn lookup<'v, 'p>(root: &'v Node, mut path: impl Iterator<Item = &'p str>) -> Option<&'v Node> {
     path.try_fold(root, |at, key| match at {
-        Value::Object(map) => map.get(key),
-        Value::Array(items) => key.parse::<usize>().ok().and_then(|index| items.get(index)),
-        _ => None,
+        Node::List(items) => key.parse::<usize>().ok().and_then(|index| items.get(index)),
+        other => other.get(key),
     })
 }
 
 /// Indented JSON of at most `limit` characters, and a mark where it was cut. Costs what is shown, not what there is.
-fn dump(value: &Value, limit: usize) -> String {
-    let mut out = Bounded { bytes: Vec::new(), limit: limit * 4 };
-    // The only error is that enough was written.
-    let whole = serde_json::to_writer_pretty(&mut out, value).is_ok();
-    let text = match std::str::from_utf8(&out.bytes) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&out.bytes[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    match text.char_indices().nth(limit) {
-        Some((at, _)) => format!("{}{CUT}", &text[..at]),
-        None if whole => text.to_owned(),
-        None => format!("{text}{CUT}"),
+fn dump(value: &Node, limit: usize) -> String {
+    let mut out = Bounded { text: String::new(), room: limit };
+    if value.write(&mut out, Some(0)) == Err(Full) {
+        out.text.push_str(CUT);
     }
+    out.text
 }
 
-/// Takes so many bytes and then refuses.
+/// Takes so many characters and then refuses.
 struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
+    text: String,
+    room: usize,
 }
 
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.limit - self.bytes.len();
-        if room == 0 && !bytes.is_empty() {
-            return Err(io::ErrorKind::StorageFull.into());
+impl Out for Bounded {
+    fn push(&mut self, piece: &str) -> Result<(), Full> {
+        match piece.char_indices().nth(self.room) {
+            Some((at, _)) => {
+                self.text.push_str(&piece[..at]);
+                self.room = 0;
+                Err(Full)
+            }
+            None => {
+                self.text.push_str(piece);
+                self.room -= piece.chars().count();
+                Ok(())
+            }
         }
-        let taken = bytes.len().min(room);
-        self.bytes.extend_from_slice(&bytes[..taken]);
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    /// What arrives of a value.
+    macro_rules! json {
+        ($($json:tt)+) => {
+            Node::parse(serde_json::json!($($json)+).to_string().as_bytes()).unwrap()
+        };
+    }
 
     #[test]
     fn paths_are_filled_once_and_unknown_ones_stay() {
@@ -125,6 +121,19 @@ mod tests {
         ] {
             assert_eq!(render(template, &payload, "push"), expected, "{template}");
         }
+    }
+
+    /// Wires 8: digit for digit, in a field and in a dump.
+    #[test]
+    fn w8_numbers_reach_the_prompt_as_they_came() {
+        let payload = r#"{"id":12345678901234567890123,"price":1.10,"huge":1e400,"list":[-0.0,1E5],"id2":1,"id2":2}"#;
+        let payload = Node::parse(payload.as_bytes()).unwrap();
+        assert_eq!(
+            render("{id} {price} {huge} {list.0} {id2}", &payload, ""),
+            "12345678901234567890123 1.10 1e400 -0.0 2"
+        );
+        let dumped = "{\n  \"id\": 12345678901234567890123,\n  \"price\": 1.10,\n  \"huge\": 1e400,\n  \"list\": [\n    -0.0,\n    1E5\n  ],\n  \"id2\": 1,\n  \"id2\": 2\n}";
+        assert_eq!(render("{__raw__}", &payload, ""), dumped);
     }
 
     #[test]

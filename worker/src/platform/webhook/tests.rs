@@ -243,3 +243,121 @@ async fn n32_an_event_whose_script_is_missing_is_refused_and_may_come_again() {
     fs_err::write(house.path("scripts/s.sh"), "cat").unwrap();
     assert_eq!(post(&client, "s", &id, "{}").await.status, 202);
 }
+
+fn signed_with(key: &str, text: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    hex(&mac.finalize().into_bytes())
+}
+
+/// The texts of everything that was accepted, oldest first.
+async fn accepted(house: &House) -> Vec<String> {
+    let payloads = house.store.aside(|db| {
+        let mut select = db.prepare("SELECT payload FROM hermes_inbox ORDER BY id")?;
+        select.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    let text = |json: &String| {
+        serde_json::from_str::<serde_json::Value>(json).unwrap()["text"].as_str().unwrap().to_owned()
+    };
+    payloads.await.unwrap().iter().map(text).collect()
+}
+
+/// Wires 8: GitHub's first call says that the webhook was set up; nobody is woken for it, whatever the route takes.
+#[tokio::test]
+async fn w8_a_ping_is_answered_and_runs_nothing() {
+    let house = house(|webhook| {
+        webhook.routes.push(("narrow".to_owned(), Route { events: vec!["ping".to_owned()], ..route() }));
+    });
+    let client = house.start("webhook").await.unwrap();
+    for path in ["gh", "narrow"] {
+        let answer = post(&client, path, &[("x-github-event", "ping")], r#"{"zen": "Keep it simple."}"#).await;
+        let expected = (200, r#"{"status": "ignored", "event": "ping"}"#);
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), expected);
+    }
+    let unsigned = client.send(request("POST", "/webhooks/gh", &[("x-github-event", "ping")], "{}")).await;
+    assert_eq!(unsigned.status, 401);
+    assert!(accepted(&house).await.is_empty());
+}
+
+/// Wires 8: what GitHub sends by default is a form; the signature is that of the form, the prompt shows what is in it.
+#[tokio::test]
+async fn w8_forms_are_unwrapped_and_payloads_reach_the_prompt_as_they_came() {
+    let house = house(|webhook| {
+        let prompt = "{id} {amount}".to_owned();
+        webhook.routes.push(("t".to_owned(), Route { prompt, ..route() }));
+    });
+    let client = house.start("webhook").await.unwrap();
+    let form = "payload=%7B%22id%22%3A12345678901234567890123%2C%22amount%22%3A1.10%2C%22text%22%3A%22%5Cud83e%22%7D";
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-github-event", "push")];
+    for path in ["t", "gh"] {
+        let answer = post(&client, path, &headers, form).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+    let texts = accepted(&house).await;
+    assert_eq!(texts[0], "12345678901234567890123 1.10");
+    let dumped = "{\n  \"id\": 12345678901234567890123,\n  \"amount\": 1.10,\n  \"text\": \"\u{fffd}\"\n}";
+    assert!(texts[1].contains(dumped), "{}", texts[1]);
+}
+
+/// Wires 8: an empty secret is none: it is refused by name and never stands for the one that other routes have.
+#[tokio::test]
+async fn w8_an_empty_secret_never_means_the_global_one() {
+    let empty = |secret: &str| Route { secret: Some(Secret::new(secret)), ..Route::default() };
+    for secret in ["", "  "] {
+        let house = house(|webhook| {
+            webhook.secret = Some(Secret::new(SECRET));
+            webhook.routes.push(("bad".to_owned(), empty(secret)));
+        });
+        let error = house.start("webhook").await.err().unwrap();
+        assert!(error.message.starts_with("[webhook] Route 'bad' has no HMAC secret."), "{}", error.message);
+        assert!(error.message.contains("is empty"), "{}", error.message);
+    }
+    let house = house(|webhook| webhook.secret = Some(Secret::new(SECRET)));
+    let client = house.start("webhook").await.unwrap();
+    let file = house.path("webhook_subscriptions.json");
+    let routes = json!({"empty": {"secret": ""}, "blank": {"secret": " "}, "null": {"secret": null}, "none": {}});
+    fs_err::write(&file, routes.to_string()).unwrap();
+    for (path, status) in [("empty", 404), ("blank", 404), ("null", 202), ("none", 202)] {
+        assert_eq!(post(&client, path, &[], "{}").await.status, status, "{path}");
+    }
+}
+
+/// Wires 8: a route that asks for a vendor's signature takes that alone; ids and Slack's challenge stand in the payload.
+#[tokio::test]
+async fn w8_routes_ask_for_a_vendors_signature() {
+    let house = house(|webhook| {
+        for name in ["stripe", "slack"] {
+            let signature = Some(name.to_owned());
+            webhook.routes.push((name.to_owned(), Route { signature, ..route() }));
+        }
+    });
+    let client = house.start("webhook").await.unwrap();
+    let now = jiff::Timestamp::now().as_second();
+    let stripe = async |body: &str, trace: &str| {
+        let signature = format!("t={now},v1={}", signed_with(SECRET, &format!("{now}.{body}")));
+        let headers = [("stripe-signature", signature.as_str()), ("x-request-id", trace)];
+        client.send(request("POST", "/webhooks/stripe", &headers, body.to_owned())).await
+    };
+    let body = r#"{"id": "evt_1", "type": "charge.succeeded"}"#;
+    let first = stripe(body, "1").await;
+    assert_eq!((first.status.as_u16(), &first.json()["delivery_id"]), (202, &json!("evt_1")), "{}", first.text);
+    assert_eq!(first.json()["event"], "charge.succeeded");
+    assert_eq!(stripe(body, "2").await.json()["status"], "duplicate", "whatever a proxy calls it");
+    assert_eq!(post(&client, "stripe", &[], body).await.status, 401, "GitHub's signature opens another door");
+    let slack = async |body: &str| {
+        let stamp = now.to_string();
+        let signature = format!("v0={}", signed_with(SECRET, &format!("v0:{now}:{body}")));
+        let headers =
+            [("x-slack-signature", signature.as_str()), ("x-slack-request-timestamp", stamp.as_str())];
+        client.send(request("POST", "/webhooks/slack", &headers, body.to_owned())).await
+    };
+    let answer = slack(r#"{"type": "url_verification", "challenge": "3eZbrw1a"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, r#"{"challenge": "3eZbrw1a"}"#));
+    assert_eq!(slack(r#"{"event_id": "Ev1"}"#).await.json()["delivery_id"], "Ev1");
+    let unknown = Route { signature: Some("paypal".to_owned()), ..route() };
+    let house = House::new(Duration::ZERO, Some("127.0.0.1"), |config| {
+        config.webhook = Some(webhook(vec![("bad", unknown)]));
+    });
+    let error = house.start("webhook").await.err().unwrap();
+    assert!(error.message.contains("'paypal', which is none of stripe, slack,"), "{}", error.message);
+}
