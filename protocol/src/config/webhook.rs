@@ -222,7 +222,7 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Route {
     }
     Route {
         secret: written(reader, &below("secret")).map(Secret::new),
-        signature: written(reader, &below("signature")).map(|name| name.to_ascii_lowercase()),
+        signature: reader.choice(&below("signature"), &Scheme::NAMES.map(|name| (name, name))).map(str::to_owned),
         enabled: reader.flag(&below("enabled")).unwrap_or(true) && !fires_job,
         events: reader.list(&below("events")),
         filters,

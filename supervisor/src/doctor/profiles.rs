@@ -178,9 +178,17 @@ const SCHEMA: i64 = 22;
 fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
     let path = home.state_db();
     let length = fs_err::metadata(&path).ok()?.len();
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // A file that nobody has open is read as it is: SQLite would leave files of its own beside it.
+    let immutable = if path.with_file_name("state.db-wal").exists() { "" } else { "&immutable=1" };
+    let name_of = path.as_str().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let uri = format!("file:{name_of}?mode=ro{immutable}");
+    let open = || {
+        use rusqlite::OpenFlags as Flags;
+        let flags = Flags::SQLITE_OPEN_READ_ONLY | Flags::SQLITE_OPEN_NO_MUTEX | Flags::SQLITE_OPEN_URI;
+        rusqlite::Connection::open_with_flags(&uri, flags)
+    };
     let check = || -> rusqlite::Result<String> {
-        let db = rusqlite::Connection::open_with_flags(path.as_std_path(), flags)?;
+        let db = open()?;
         db.busy_timeout(std::time::Duration::from_secs(2))?;
         if length > DATABASE {
             return db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok("ok".to_owned()));
@@ -194,7 +202,7 @@ fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
             .next("keep a copy of the file; `sqlite3 state.db .recover` saves what can be read")
     };
     let version = || -> rusqlite::Result<Option<i64>> {
-        let db = rusqlite::Connection::open_with_flags(path.as_std_path(), flags)?;
+        let db = open()?;
         db.query_row("SELECT max(version) FROM schema_version", [], |row| row.get(0))
     };
     if let Ok(Some(version)) = version()

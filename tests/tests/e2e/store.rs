@@ -122,7 +122,7 @@ fn w9_damage_that_shows_while_it_runs_is_a_failure() {
     gateway.stop();
     let db = Connection::open(database(&home)).unwrap();
     let root: u64 = db
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'hermes_delivery'", [], |row| {
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'hermes_inbox'", [], |row| {
             row.get::<_, i64>(0).map(i64::unsigned_abs)
         })
         .unwrap();
@@ -132,7 +132,10 @@ fn w9_damage_that_shows_while_it_runs_is_a_failure() {
     bytes[page..page + 4096].fill(0xff);
     fs_err::write(database(&home), &bytes).unwrap();
     let gateway = Gateway::start(&home);
-    let profile = gateway.wait_state("default", "failed");
+    wait::until_true("the damage to be found", || {
+        hook(&gateway, "second") != 202 && gateway.profile("default").state == "failed"
+    });
+    let profile = gateway.profile("default");
     assert!(profile.reason.as_deref().unwrap().contains("is damaged"), "{profile:?}");
 }
 
