@@ -53,7 +53,8 @@ pub use pins::Pins;
 pub use secret::{Env, Secret};
 pub use types::{
     Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,
-    ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, Scheme, SessionReset, Webhook,
+    ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, Scheme, SessionReset,
+    Webhook,
 };
 
 use camino::Utf8Path;

@@ -30,7 +30,9 @@ impl Route {
         };
         if let Some(asked) = self.signature.as_ref().filter(|asked| Scheme::named(asked).is_none()) {
             let known = Scheme::NAMES.join(", ");
-            return Some(format!("[webhook] Route '{name}' asks for signature '{asked}', which is none of {known}."));
+            return Some(format!(
+                "[webhook] Route '{name}' asks for signature '{asked}', which is none of {known}."
+            ));
         }
         // What a placeholder says is known to whoever knows the file: an imported profile's route waits for its own secret.
         if super::redact::is_unresolved(secret.expose()) {
@@ -222,7 +224,9 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Route {
     }
     Route {
         secret: written(reader, &below("secret")).map(Secret::new),
-        signature: reader.choice(&below("signature"), &Scheme::NAMES.map(|name| (name, name))).map(str::to_owned),
+        signature: reader
+            .choice(&below("signature"), &Scheme::NAMES.map(|name| (name, name)))
+            .map(str::to_owned),
         enabled: reader.flag(&below("enabled")).unwrap_or(true) && !fires_job,
         events: reader.list(&below("events")),
         filters,

@@ -7,7 +7,9 @@ use rusqlite::Connection;
 
 /// A gateway's home whose default profile has these routes beside `hook`.
 fn with_routes(routes: &str) -> Home {
-    Home::with_config(&Home::config("true", "").replace("      routes:\n", &format!("      routes:\n{routes}")))
+    Home::with_config(
+        &Home::config("true", "").replace("      routes:\n", &format!("      routes:\n{routes}")),
+    )
 }
 
 fn users(home: &Home) -> Vec<String> {
@@ -110,18 +112,18 @@ print(json.dumps({'now': str(now), 'old': str(old), 'stripe': header(now), 'stri
     let gateway = Gateway::start(&home);
     let body = r#"{"id": "evt_1", "event_id": "Ev1", "type": "charge.succeeded", "name": "Zoë"}"#;
     let mut command = Command::new(python);
-    let output =
-        command.args(["-c", SIGN, "whsec_of_tests", body]).stdin(Stdio::null()).output().unwrap();
+    let output = command.args(["-c", SIGN, "whsec_of_tests", body]).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let made = |key: &str| made[key].as_str().unwrap().to_owned();
-    for (stripe, slack, stamp, status) in
-        [("stripe_old", "slack_old", "old", 401), ("stripe", "slack", "now", 202), ("stripe", "slack", "now", 200)]
-    {
+    for (stripe, slack, stamp, status) in [
+        ("stripe_old", "slack_old", "old", 401),
+        ("stripe", "slack", "now", 202),
+        ("stripe", "slack", "now", 200),
+    ] {
         let answer = post(&gateway, "/webhooks/stripe", &[("stripe-signature", &made(stripe))], body);
         assert_eq!(answer.status, status, "{stripe}: {}", answer.text());
-        let headers =
-            [("x-slack-signature", &*made(slack)), ("x-slack-request-timestamp", &*made(stamp))];
+        let headers = [("x-slack-signature", &*made(slack)), ("x-slack-request-timestamp", &*made(stamp))];
         let answer = post(&gateway, "/webhooks/slack", &headers, body);
         assert_eq!(answer.status, status, "{slack}: {}", answer.text());
     }

@@ -162,7 +162,9 @@ fn w9_a_locked_database_is_said_soon_and_reads_go_on() {
         profile.state == "degraded" && profile.reason.is_some_and(|why| why.contains("holds the write lock"))
     });
     other.execute_batch("COMMIT").unwrap();
-    wait::until_true("it to be over", || gateway.profile("default").ready && gateway.profile("default").state == "ready");
+    wait::until_true("it to be over", || {
+        gateway.profile("default").ready && gateway.profile("default").state == "ready"
+    });
     assert_eq!(hook(&gateway, "late"), 202, "it was refused and is no duplicate");
     assert_eq!(hook(&gateway, "known"), 200);
 }

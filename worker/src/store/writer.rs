@@ -76,9 +76,10 @@ where
     fn run(&mut self, db: &Connection) -> Result<(), Failed> {
         let Some(work) = self.work.take() else { return Ok(()) };
         let result = work(db);
-        let failed = result.as_ref().err().map(|error| Failed {
-            damage: error.sqlite_error_code().filter(|_| is_damage(error)),
-        });
+        let failed = result
+            .as_ref()
+            .err()
+            .map(|error| Failed { damage: error.sqlite_error_code().filter(|_| is_damage(error)) });
         self.result = Some(result);
         failed.map_or(Ok(()), Err)
     }

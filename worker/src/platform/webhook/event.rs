@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn w8_every_vendor_names_its_deliveries() {
         for name in ID_HEADERS {
-            let found = delivery_id(&headers(&[("x-request-id", b"of the proxy"), (name, b"its own")]), None, 5);
+            let found =
+                delivery_id(&headers(&[("x-request-id", b"of the proxy"), (name, b"its own")]), None, 5);
             assert!(found.from_sender, "{name}");
             assert_eq!(found.id, if name == "x-request-id" { "of the proxy" } else { "its own" }, "{name}");
         }

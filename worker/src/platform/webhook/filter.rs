@@ -382,8 +382,14 @@ mod tests {
             let subject = Subject { payload: &payload, event_type: "", headers: &HeaderMap::new() };
             filters[0].matches(&subject).unwrap()
         };
-        assert!(holds(r#"{"v":9007199254740993}"#, json!({"field": "v", "equals": 9_007_199_254_740_993_i64})));
-        assert!(!holds(r#"{"v":9007199254740992}"#, json!({"field": "v", "equals": 9_007_199_254_740_993_i64})));
+        assert!(holds(
+            r#"{"v":9007199254740993}"#,
+            json!({"field": "v", "equals": 9_007_199_254_740_993_i64})
+        ));
+        assert!(!holds(
+            r#"{"v":9007199254740992}"#,
+            json!({"field": "v", "equals": 9_007_199_254_740_993_i64})
+        ));
         assert!(!holds(r#"{"v":1e400}"#, json!({"field": "v", "equals": 1.5})));
         assert!(holds(r#"{"v":1e2}"#, json!({"field": "v", "equals": 100})));
         assert!(holds(r#"{"v":1.50}"#, json!({"field": "v", "equals": 1.5})));

@@ -97,7 +97,14 @@ pub(super) struct Runner {
 impl Runner {
     pub(super) fn new(dir: Utf8PathBuf, env: Vec<(String, String)>, timeout: Duration) -> Self {
         let (running, left) = (Semaphore::new(MAX_RUNNING), Semaphore::new(MAX_LEFT));
-        Self { dir, env, timeout, running: Arc::new(running), left: Arc::new(left), drains: TaskTracker::new() }
+        Self {
+            dir,
+            env,
+            timeout,
+            running: Arc::new(running),
+            left: Arc::new(left),
+            drains: TaskTracker::new(),
+        }
     }
 
     /// Runs `script` on `payload`. Dropping the future kills the script and everything it started.
@@ -281,8 +288,8 @@ fn apply(output: &str, payload: Node) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
     use super::*;
+    use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
 
     /// What arrives of a value.
     macro_rules! json {
@@ -369,8 +376,7 @@ mod tests {
     async fn an_output_that_stays_open_is_not_waited_for() {
         let dir = Dir::new();
         let Verdict::Continue(value) = dir.run("sleep 600 & echo pid $!", json!({})).await else { panic!() };
-        let left: i32 =
-            said(&value).strip_prefix("pid ").unwrap().parse().unwrap();
+        let left: i32 = said(&value).strip_prefix("pid ").unwrap().parse().unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
         // Both outputs at once, beyond what a pipe holds.
         let much = "head -c 500000 /dev/zero | tr '\\0' x; head -c 500000 /dev/zero | tr '\\0' x >&2";

@@ -45,7 +45,7 @@ fn fill(out: &mut String, path: &str, payload: &Node, event_type: &str) {
         "__raw__" => out.push_str(&dump(payload, RAW_LIMIT)),
         "event_type" => out.push_str(event_type),
         _ => match lookup(payload, path.split('.')) {
-            Some(Node::Text(text) ) => out.push_str(text),
+            Some(Node::Text(text)) => out.push_str(text),
             Some(Node::Plain(text)) => out.push_str(text),
             Some(part @ (Node::Map(_) | Node::List(_))) => out.push_str(&dump(part, PART_LIMIT)),
             None => {
@@ -126,7 +126,8 @@ mod tests {
     /// Wires 8: digit for digit, in a field and in a dump.
     #[test]
     fn w8_numbers_reach_the_prompt_as_they_came() {
-        let payload = r#"{"id":12345678901234567890123,"price":1.10,"huge":1e400,"list":[-0.0,1E5],"id2":1,"id2":2}"#;
+        let payload =
+            r#"{"id":12345678901234567890123,"price":1.10,"huge":1e400,"list":[-0.0,1E5],"id2":1,"id2":2}"#;
         let payload = Node::parse(payload.as_bytes()).unwrap();
         assert_eq!(
             render("{id} {price} {huge} {list.0} {id2}", &payload, ""),

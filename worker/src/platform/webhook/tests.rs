@@ -270,7 +270,8 @@ async fn w8_a_ping_is_answered_and_runs_nothing() {
     });
     let client = house.start("webhook").await.unwrap();
     for path in ["gh", "narrow"] {
-        let answer = post(&client, path, &[("x-github-event", "ping")], r#"{"zen": "Keep it simple."}"#).await;
+        let answer =
+            post(&client, path, &[("x-github-event", "ping")], r#"{"zen": "Keep it simple."}"#).await;
         let expected = (200, r#"{"status": "ignored", "event": "ping"}"#);
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), expected);
     }
@@ -315,7 +316,8 @@ async fn w8_an_empty_secret_never_means_the_global_one() {
     let house = house(|webhook| webhook.secret = Some(Secret::new(SECRET)));
     let client = house.start("webhook").await.unwrap();
     let file = house.path("webhook_subscriptions.json");
-    let routes = json!({"empty": {"secret": ""}, "blank": {"secret": " "}, "null": {"secret": null}, "none": {}});
+    let routes =
+        json!({"empty": {"secret": ""}, "blank": {"secret": " "}, "null": {"secret": null}, "none": {}});
     fs_err::write(&file, routes.to_string()).unwrap();
     for (path, status) in [("empty", 404), ("blank", 404), ("null", 202), ("none", 202)] {
         assert_eq!(post(&client, path, &[], "{}").await.status, status, "{path}");
@@ -340,7 +342,12 @@ async fn w8_routes_ask_for_a_vendors_signature() {
     };
     let body = r#"{"id": "evt_1", "type": "charge.succeeded"}"#;
     let first = stripe(body, "1").await;
-    assert_eq!((first.status.as_u16(), &first.json()["delivery_id"]), (202, &json!("evt_1")), "{}", first.text);
+    assert_eq!(
+        (first.status.as_u16(), &first.json()["delivery_id"]),
+        (202, &json!("evt_1")),
+        "{}",
+        first.text
+    );
     assert_eq!(first.json()["event"], "charge.succeeded");
     assert_eq!(stripe(body, "2").await.json()["status"], "duplicate", "whatever a proxy calls it");
     assert_eq!(post(&client, "stripe", &[], body).await.status, 401, "GitHub's signature opens another door");

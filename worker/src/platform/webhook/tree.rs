@@ -252,7 +252,21 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_none() {
-        for bad in ["", "{", "[1,]", "{\"a\":1,}", "01", "1 2", "nul", "'a'", "{a:1}", "[1 2]", "\"a", "\"\n\"", "NaN"] {
+        for bad in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "01",
+            "1 2",
+            "nul",
+            "'a'",
+            "{a:1}",
+            "[1 2]",
+            "\"a",
+            "\"\n\"",
+            "NaN",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(Node::parse(b"\"\xff\""), None);

@@ -26,9 +26,8 @@ const LINEAR_TOLERANCE: u64 = 60_000;
 pub(super) fn verify(scheme: Scheme, headers: &HeaderMap, body: &[u8], secret: &str, now: i64) -> Verdict {
     let get = |name: &str| headers.get(name).and_then(ascii);
     let key = secret.as_bytes();
-    let is_hex = |given: &str, parts: &[&[u8]]| {
-        same_secret(given.as_bytes(), hex(&hmac(key, parts)).as_bytes())
-    };
+    let is_hex =
+        |given: &str, parts: &[&[u8]]| same_secret(given.as_bytes(), hex(&hmac(key, parts)).as_bytes());
     let seconds = now.div_euclid(1000);
     let valid = match scheme {
         Scheme::Stripe => get("stripe-signature").is_some_and(|header| {
@@ -36,7 +35,8 @@ pub(super) fn verify(scheme: Scheme, headers: &HeaderMap, body: &[u8], secret: &
             let Some((_, stamp)) = fields().find(|(name, _)| *name == "t") else { return false };
             // A clock that is behind Stripe's is no reason to refuse.
             stamp_of(stamp).is_some_and(|at| seconds.saturating_sub(at) <= TOLERANCE.cast_signed())
-                && fields().any(|(name, given)| name == "v1" && is_hex(given, &[stamp.as_bytes(), b".", body]))
+                && fields()
+                    .any(|(name, given)| name == "v1" && is_hex(given, &[stamp.as_bytes(), b".", body]))
         }),
         Scheme::Slack => {
             let stamp = get("x-slack-request-timestamp");
@@ -76,8 +76,8 @@ pub(super) fn id_of(scheme: Scheme, payload: &Node) -> Option<&str> {
 
 /// What Slack wants to hear once before it sends events to an address.
 pub(super) fn challenge(scheme: Scheme, payload: &Node) -> Option<&str> {
-    let asks = scheme == Scheme::Slack
-        && payload.get("type").and_then(Node::as_str) == Some("url_verification");
+    let asks =
+        scheme == Scheme::Slack && payload.get("type").and_then(Node::as_str) == Some("url_verification");
     payload.get("challenge").and_then(Node::as_str).filter(|_| asks)
 }
 
@@ -87,8 +87,7 @@ mod tests {
 
     use super::*;
 
-    const STRIPE: &str =
-        "{\n  \"id\": \"evt_1NG8Du2eZvKYlo2CUI79vXWy\",\n  \"object\": \"event\",\n  \"type\": \"payment_intent.succeeded\"\n}";
+    const STRIPE: &str = "{\n  \"id\": \"evt_1NG8Du2eZvKYlo2CUI79vXWy\",\n  \"object\": \"event\",\n  \"type\": \"payment_intent.succeeded\"\n}";
     const STRIPE_HEX: &str = "97c57b0867e8f3b9b023fba36139703a37906879d5f4531bb3f47e0c7a37e8b5";
     const SLACK: &str = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&\
         channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2F\
@@ -106,7 +105,9 @@ mod tests {
         fn holds(&self, headers: &[(&'static str, &str)]) -> bool {
             let headers: HeaderMap = headers
                 .iter()
-                .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap()))
+                .map(|(name, value)| {
+                    (name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+                })
                 .collect();
             verify(self.scheme, &headers, self.body.as_bytes(), self.secret, self.at) == Verdict::Valid
         }
@@ -152,7 +153,8 @@ mod tests {
             body: SLACK,
             at: seconds * 1000,
         };
-        let good = ("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503");
+        let good =
+            ("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503");
         let stamp = ("x-slack-request-timestamp", "1531420618");
         assert!(at(1_531_420_618).holds(&[good, stamp]));
         assert!(at(1_531_420_918).holds(&[good, stamp]) && at(1_531_420_318).holds(&[good, stamp]));
@@ -188,7 +190,9 @@ mod tests {
         }
         assert!(!linear(1_676_056_940_508).holds(&[("linear-signature", "00")]));
         let sentry = Case { scheme: Scheme::Sentry, ..linear(0) };
-        assert!(sentry.holds(&[("sentry-hook-signature", good)]) && !sentry.holds(&[("linear-signature", good)]));
+        assert!(
+            sentry.holds(&[("sentry-hook-signature", good)]) && !sentry.holds(&[("linear-signature", good)])
+        );
     }
 
     /// Wires 8: what a route does not ask for opens it as little as nothing does.
