@@ -1,5 +1,6 @@
 //! A real gateway process on a temporary home.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 
 use hermes_protocol::contract::gateway_status::{GatewayStatus, Profile};
@@ -40,6 +41,9 @@ pub fn hermes_at(program: &std::path::Path, home: &Home, args: &[&str]) -> Comma
         // Not the machine's own.
         .env("HERMES_MANAGED_DIR", home.user().join("etc"))
         .stdin(Stdio::null());
+    if let Some(user) = home.runs_as() {
+        command.uid(user).gid(user);
+    }
     command
 }
 
@@ -78,6 +82,13 @@ impl<'a> Gateway<'a> {
     /// Starts `hermes [args] gateway run` with more environment and does not wait.
     pub fn spawn(home: &'a Home, args: &[&str], env: &[(&str, &str)]) -> Self {
         Self::spawn_at(&binary(), home, args, env)
+    }
+
+    /// [`Self::start`] of a command line of the caller's own, which is to be `gateway run` on this home.
+    pub fn start_by(home: &'a Home, mut command: Command) -> Self {
+        let mut gateway = Self { home, child: command.spawn().unwrap() };
+        gateway.wait_settled();
+        gateway
     }
 
     /// Starts `hermes gateway run --replace` and does not wait.

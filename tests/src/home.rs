@@ -11,6 +11,8 @@ pub const SECRET: &str = "webhook-secret-of-tests";
 /// A root home in a temporary directory, removed on drop.
 pub struct Home {
     dir: TempDir,
+    /// Who runs everything on it; `None`: who runs the tests.
+    user: std::sync::OnceLock<u32>,
 }
 
 impl Default for Home {
@@ -39,16 +41,36 @@ impl Home {
     /// A home whose default profile has this `config.yaml` and the test key in `.env`.
     pub fn with_config(config: &str) -> Self {
         let home = Self::empty();
-        home.write("default", "config.yaml", config);
-        home.write("default", ".env", &format!("API_SERVER_KEY={DEFAULT_KEY}\n"));
+        home.furnish(config);
         home
+    }
+
+    /// Writes the default profile's `config.yaml` and the test key in `.env`.
+    pub fn furnish(&self, config: &str) -> &Self {
+        self.write("default", "config.yaml", config);
+        self.write("default", ".env", &format!("API_SERVER_KEY={DEFAULT_KEY}\n"))
+    }
+
+    /// Gives everything that is there now to another user, who runs everything on it from now on. Only root can do this.
+    pub fn give_to(&self, user: u32) {
+        // Others may pass, and nothing more.
+        set_mode(self.path(), 0o711);
+        for sub in [self.root(), self.runtime(), self.user()] {
+            give(&sub, user);
+        }
+        self.user.set(user).expect("a home is given away once");
+    }
+
+    /// Who runs everything on it, where that is another user.
+    pub(crate) fn runs_as(&self) -> Option<u32> {
+        self.user.get().copied()
     }
 
     /// Directories only.
     pub fn empty() -> Self {
         // Short: socket paths below it must fit into a socket address.
         let dir = tempfile::Builder::new().prefix("h").tempdir_in("/tmp").unwrap();
-        let home = Self { dir };
+        let home = Self { dir, user: std::sync::OnceLock::new() };
         for sub in ["root", "run", "user"] {
             fs_err::create_dir(home.path().join(sub)).unwrap();
         }
@@ -122,4 +144,14 @@ impl Home {
 fn set_mode(path: &Utf8Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Changes the owner of a whole tree.
+pub fn give(path: &Utf8Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if fs_err::symlink_metadata(path).unwrap().is_dir() {
+        for entry in path.read_dir_utf8().unwrap() {
+            give(entry.unwrap().path(), user);
+        }
+    }
 }

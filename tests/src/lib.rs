@@ -11,6 +11,7 @@ pub mod command;
 pub mod gateway;
 pub mod home;
 pub mod http;
+pub mod mounts;
 pub mod predecessor;
 pub mod process;
 pub mod provider;

@@ -128,3 +128,23 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     let Some((_, rest)) = stat.rsplit_once(')') else { return 0 };
     rest.split_ascii_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum()
 }
+
+/// A limit of the number of something that a process may have.
+pub use rustix::process::Resource;
+
+/// Sets the soft limit of another process; `None`: as much as its hard limit allows.
+pub fn limit(pid: u32, what: Resource, soft: Option<u64>) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed());
+    // Its hard limit is what the tests themselves have.
+    let maximum = rustix::process::getrlimit(what).maximum;
+    let new = rustix::process::Rlimit { current: soft.or(maximum), maximum };
+    rustix::process::prlimit(pid, what, new).unwrap();
+}
+
+/// A copy of a descriptor of another process.
+pub fn descriptor(pid: u32, number: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+    let process = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    let handle = pidfd_open(process, PidfdFlags::empty())?;
+    Ok(pidfd_getfd(&handle, number, PidfdGetfdFlags::empty())?)
+}

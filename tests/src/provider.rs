@@ -106,6 +106,11 @@ impl Provider {
         format!("http://{}/v1", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// `config.yaml` lines of a profile that uses it, with the key taken from `.env`'s `CUSTOM_API_KEY`.
     pub fn model_config(&self) -> String {
         format!(

@@ -16,18 +16,53 @@ const SKIPPED: &str = "skipped-tests";
 pub fn have(tool: &str) -> bool {
     let there = is_there(tool);
     if !there {
-        missing(&format!("`{tool}`"));
+        skip(&format!("it needs `{tool}`; tests/install-tools installs it"));
     }
     there
 }
 
-/// Says on the terminal that this test is skipped, and writes it down.
-fn missing(what: &str) {
+/// What a test needs that only some machines allow; where there is none, the test that asks is to return, and why was said.
+#[must_use = "the test returns where there is none"]
+pub fn permitted<T>(what: &str, result: std::io::Result<T>) -> Option<T> {
+    result.inspect_err(|error| skip(&format!("it needs {what}: {error}"))).ok()
+}
+
+/// Whether this process may become other users and give files away.
+#[must_use = "the test returns where this is false"]
+pub fn may_be_others() -> bool {
+    let may = nix::unistd::geteuid().is_root();
+    if !may {
+        skip("it needs to be run by root, to start programs as other users");
+    }
+    may
+}
+
+/// Where the service manager of this user is reached. Most machines that run tests have none, so its absence is said and no fault.
+#[must_use = "the test returns where there is none"]
+#[expect(clippy::disallowed_methods, reason = "asks the service manager of this user")]
+pub fn user_manager() -> Option<String> {
+    let directory = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
+    let asked =
+        std::process::Command::new("systemctl").args(["--user", "show", "--property=Version"]).output();
+    let there = !directory.is_empty() && asked.is_ok_and(|output| output.status.success());
+    if !there {
+        say("it needs a service manager of this user (systemd --user)");
+    }
+    there.then_some(directory)
+}
+
+/// Says that the test that runs is skipped.
+fn say(why: &str) -> String {
     let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    let line = format!("skipped {test}: it needs {what}; tests/install-tools installs it\n");
+    let line = format!("skipped {}: {why}\n", thread.name().unwrap_or("a test"));
     // Past the harness, which shows what a test prints only when it fails.
     let _ = std::io::stderr().write_all(line.as_bytes());
+    line
+}
+
+/// Says that the test that runs is skipped, and notes it.
+fn skip(why: &str) {
+    let line = say(why);
     let record = build_directory().join(SKIPPED);
     let mut file = fs_err::OpenOptions::new().create(true).append(true).open(record).unwrap();
     file.write_all(line.as_bytes()).unwrap();
@@ -53,15 +88,10 @@ impl Clients {
         if Self::directory().join(format!("{name}.installed")).exists() {
             return Some(program);
         }
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
         if Self::directory().join(format!("{name}.unreachable")).exists() {
-            let line = format!(
-                "skipped {test}: the registry of {name}'s clients could not be reached by tests/install-tools\n"
-            );
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            say(&format!("the registry of {name}'s clients could not be reached by tests/install-tools"));
         } else {
-            missing(&format!("the stock clients of {name}"));
+            skip(&format!("it needs the stock clients of {name}; tests/install-tools installs it"));
         }
         None
     }

@@ -1,18 +1,31 @@
-//! Random kills, stops and starvation under load, for a bounded time.
+//! Random kills, stops, starvation and refusals of the machine under load, for a bounded time.
 //!
-//! Checked: every acknowledged message is answered exactly once; a profile that nobody touches answers every request as long as
-//! its supervisor lives; at the end no process, socket or PID record is left. The seed is printed; `CHAOS_SEED` and
+//! Checked: every acknowledged message is answered exactly once, also beside one whose turn kills its worker, and whatever the
+//! provider does; a profile that nobody touches answers every request as long as its supervisor lives and the machine lets it; at
+//! the end no process, socket or PID record is left. Nobody reads what the gateway prints. The seed is printed; `CHAOS_SEED` and
 //! `CHAOS_SECONDS` repeat or lengthen a run.
+
+mod faults;
+mod load;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use hermes_tests::{Gateway, Home, home, http, sign, wait};
+use hermes_tests::mounts::Disk;
+use hermes_tests::provider::Provider;
+use hermes_tests::{Gateway, Home, home, tools, wait};
 use nix::sys::signal::Signal;
 
+use faults::Faults;
+
+/// Those that are killed, stopped and starved.
 const TARGETS: [&str; 3] = ["default", "coder", "ops"];
+/// The one whose turns ask a provider, and one of whose messages is poisonous.
+const ASKING: &str = "asking";
+/// In the text, and at the beginning of the id, of a message whose turn kills the worker.
+const POISON: &str = "poison";
 
 /// A tiny generator (`SplitMix64`): the test's randomness is its seed.
 struct Random(u64);
@@ -36,83 +49,65 @@ fn knob(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
+/// What the threads share.
 struct Shared {
+    /// Of webhooks, and of the API.
     addresses: Mutex<(String, String)>,
-    /// Counts supervisors; odd while none is up.
+    /// Odd while a request to the untouched profile may fail: no supervisor is up, or the machine refuses it what it needs.
     epoch: AtomicU64,
     stop: AtomicBool,
-    acknowledged: Mutex<BTreeSet<(usize, String)>>,
+    acknowledged: Mutex<BTreeSet<(&'static str, String)>>,
     quiet: AtomicU64,
+    /// `None` while it is away.
+    provider: Mutex<Option<Provider>>,
 }
 
 impl Shared {
     fn up(&self) -> Option<u64> {
         Some(self.epoch.load(SeqCst)).filter(|e| e % 2 == 0)
     }
-}
 
-/// Posts webhooks with ids of its own and records those that were acknowledged. Any failure is legal, a wrong code is not.
-fn post(shared: &Shared, thread: usize) {
-    let mut connection = None;
-    let mut n = 0_u64;
-    while !shared.stop.load(SeqCst) {
-        n += 1;
-        let target = usize::try_from(n).unwrap() % TARGETS.len();
-        let (name, id) = (TARGETS[target], format!("{thread}-{n}"));
-        let secret =
-            if name == "default" { home::SECRET.to_owned() } else { format!("{}-{name}", home::SECRET) };
-        let body = br#"{"text": "chaos"}"#;
-        let signature = sign::github(&secret, body);
-        let headers = [
-            ("X-Hub-Signature-256", signature.as_str()),
-            ("X-GitHub-Delivery", id.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        let address = shared.addresses.lock().unwrap().0.clone();
-        let open = connection.take().map_or_else(|| http::Connection::open(&address), Ok);
-        let Ok(mut open) = open else {
-            wait::pass(Duration::from_millis(20));
-            continue;
-        };
-        match open.request("POST", &format!("/p/{name}/webhooks/hook"), &headers, body) {
-            Ok(response) if response.status == 202 => {
-                shared.acknowledged.lock().unwrap().insert((target, id));
-                connection = Some(open);
-            }
-            Ok(response) => {
-                assert!(matches!(response.status, 502..=504), "{}: {}", response.status, response.text());
-                connection = Some(open).filter(|_| response.header("connection") != Some("close"));
-            }
-            Err(_) => {}
-        }
-        wait::pass(Duration::from_millis(3));
+    /// Does what costs the untouched profile something, too.
+    fn excused<T>(&self, what: impl FnOnce() -> T) -> T {
+        // The flag goes up before, so that no failure is blamed on a gateway that was there.
+        self.epoch.fetch_add(1, SeqCst);
+        let result = what();
+        self.epoch.fetch_add(1, SeqCst);
+        result
+    }
+
+    fn meet(&self, gateway: &Gateway<'_>) {
+        *self.addresses.lock().unwrap() = (gateway.address("webhook"), gateway.address("api_server"));
     }
 }
 
-/// Asks the untouched profile, and insists on an answer whenever the same supervisor lived through the whole request.
-fn ask(shared: &Shared) {
-    let mut connection = None;
-    while !shared.stop.load(SeqCst) {
-        let before = shared.up();
-        let address = shared.addresses.lock().unwrap().1.clone();
-        let open = connection.take().map_or_else(|| http::Connection::open(&address), Ok);
-        let result = open.and_then(|mut open| {
-            let response = open.request("GET", "/p/quiet/health", &[], b"")?;
-            connection = Some(open);
-            Ok(response)
-        });
-        let after = shared.up();
-        match result {
-            Ok(response) if response.status == 200 => {
-                shared.quiet.fetch_add(1, SeqCst);
-            }
-            other if before.is_some() && before == after => {
-                panic!("a request to the untouched profile failed: {other:?}")
-            }
-            _ => connection = None,
-        }
-        wait::pass(Duration::from_millis(2));
+/// Tells threads to stop, on drop.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
+}
+
+/// The root home, where possible on a small disk of its own.
+fn furnished(provider: &Provider) -> (Home, Option<Disk>) {
+    let home = Home::empty();
+    let disk = tools::permitted("a mount, to fill a disk", Disk::mount(&home.root(), 256));
+    home.furnish(&Home::config("true", "  stuck_after_ms: 3000\n  heartbeat_ms: 500\n"));
+    home.profile("coder").profile("ops").profile("quiet");
+    let config = format!(
+        "agent: {{api_max_retries: 1}}\nmax_concurrent_sessions: 32\n{}platforms: {{webhook: {{extra: {{secret: {}-{ASKING}, \
+         rate_limit: 1000000, routes: {{hook: {{prompt: 'say {{text}}'}}}}}}}}}}\n",
+        provider.model_config(),
+        home::SECRET
+    );
+    home.profile_with(
+        ASKING,
+        &config,
+        "CUSTOM_API_KEY=k-0123456789\nAPI_SERVER_KEY=asking-api-key-0123456789\n",
+    );
+    (home, disk)
 }
 
 #[test]
@@ -122,93 +117,75 @@ fn chaos_loses_nothing_and_disturbs_nobody() {
     // Shown with a failure: what a failed run is repeated with.
     eprintln!("CHAOS_SEED={seed}");
     let mut random = Random(seed);
-    let home = Home::with_config(&Home::config("true", "  stuck_after_ms: 3000\n  heartbeat_ms: 500\n"));
-    home.profile("coder").profile("ops").profile("quiet");
-    let mut gateway = Gateway::start(&home);
+    let provider = Provider::start();
+    provider.never_answer(POISON);
+    let (home, disk) = furnished(&provider);
+    let mut faults = Faults::new(&home, disk.as_ref());
+    let gateway = faults.start();
     let shared = Shared {
         addresses: Mutex::new((gateway.address("webhook"), gateway.address("api_server"))),
         epoch: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         acknowledged: Mutex::new(BTreeSet::new()),
         quiet: AtomicU64::new(0),
+        provider: Mutex::new(Some(provider)),
     };
-    std::thread::scope(|scope| {
+    let poisoner_stops = AtomicBool::new(false);
+    let mut gateway = std::thread::scope(|scope| {
+        let mut gateway = gateway;
+        // Whatever fails here, nobody goes on for ever.
+        let _ends = (Ends(&shared.stop), Ends(&poisoner_stops));
         for thread in 0..3 {
             let shared = &shared;
-            scope.spawn(move || post(shared, thread));
+            scope.spawn(move || load::post(shared, &TARGETS, thread, Duration::from_millis(3)));
         }
-        scope.spawn(|| ask(&shared));
+        scope.spawn(|| load::post(&shared, &[ASKING], 3, Duration::from_millis(60)));
+        scope.spawn(|| load::ask(&shared));
+        scope.spawn(|| load::kill_what_is_poisoned(&home, &shared, &poisoner_stops));
         let end = Instant::now() + length;
-        let mut kills = 0;
         while Instant::now() < end {
             wait::pass(Duration::from_millis(300 + random.below(900)));
-            let target = TARGETS[usize::try_from(random.below(3)).unwrap()];
-            let pid = gateway.status().profiles.into_iter().find(|p| p.name == target).and_then(|p| p.pid);
-            match (random.below(10), pid) {
-                (0..=4, Some(pid)) => {
-                    let _ = nix::sys::signal::kill(
-                        nix::unistd::Pid::from_raw(pid.cast_signed()),
-                        Signal::SIGKILL,
-                    );
-                    kills += 1;
-                }
-                (5 | 6, Some(pid)) => {
-                    let _ = nix::sys::signal::kill(
-                        nix::unistd::Pid::from_raw(pid.cast_signed()),
-                        Signal::SIGSTOP,
-                    );
-                }
-                (7, Some(pid)) => starve(pid),
-                (8, _) => {
-                    // The flag goes up before the kill, so that no failure is blamed on a gateway that was there.
-                    shared.epoch.fetch_add(1, SeqCst);
-                    gateway.signal(Signal::SIGKILL);
-                    gateway.wait();
-                    gateway.assert_nothing_left();
-                    gateway = Gateway::start(&home);
-                    *shared.addresses.lock().unwrap() =
-                        (gateway.address("webhook"), gateway.address("api_server"));
-                    shared.epoch.fetch_add(1, SeqCst);
-                }
-                _ => {
-                    hermes_tests::gateway::run(&home, &["gateway", "restart", "-p", target]);
-                }
-            }
-            // Enough deaths in a row are a crash loop, which is right and would end the load: clear it.
-            if kills % 4 == 3 {
-                hermes_tests::gateway::run(&home, &["gateway", "restart", "-p", target]);
-            }
+            gateway = faults.one(&mut random, gateway, &shared);
         }
+        faults.end(&shared);
         shared.stop.store(true, SeqCst);
+        settle(&home, &shared);
+        gateway
     });
-    for name in TARGETS {
-        hermes_tests::gateway::run(&home, &["gateway", "restart", "-p", name]);
-    }
-    let acknowledged = shared.acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() > 50, "only {} messages were acknowledged", acknowledged.len());
     assert!(shared.quiet.load(SeqCst) > 100);
-    for (index, name) in TARGETS.iter().enumerate() {
-        let expected: BTreeSet<&str> =
-            acknowledged.iter().filter(|(t, _)| *t == index).map(|(_, id)| id.as_str()).collect();
-        wait::until(&format!("{} answers of {name}", expected.len()), || {
-            let answered = answers(&home, name);
-            let missing: Vec<_> =
-                expected.iter().filter(|id| !answered.iter().any(|(a, _)| a == *id)).collect();
-            missing.is_empty().then_some(())
-        });
-        for (id, count) in answers(&home, name) {
-            assert_eq!(count, (1, 1), "{name}: message {id} has (user, assistant) rows");
-        }
-    }
     assert_eq!(gateway.stop(), Some(0));
     gateway.assert_nothing_left();
     assert!(!home.root().join("gateway.pid").exists());
 }
 
-/// Lets a worker have next to no CPU for a while: the lowest priority, beside a busy machine.
-fn starve(pid: u32) {
-    #[expect(clippy::disallowed_methods, reason = "renice is the tool for it")]
-    let _ = std::process::Command::new("renice").args(["-n", "19", "-p", &pid.to_string()]).output();
+/// Waits until everything that was acknowledged is answered, and looks how often.
+fn settle(home: &Home, shared: &Shared) {
+    for name in TARGETS.iter().chain(&[ASKING]) {
+        hermes_tests::gateway::run(home, &["gateway", "restart", "-p", name]);
+    }
+    let acknowledged = shared.acknowledged.lock().unwrap().clone();
+    assert!(acknowledged.len() > 50, "only {} messages were acknowledged", acknowledged.len());
+    for name in TARGETS.iter().chain(&[ASKING]) {
+        let of = |wanted: &bool| {
+            let ids = acknowledged.iter().filter(|(target, _)| target == name).map(|(_, id)| id.as_str());
+            ids.filter(|id| id.starts_with(POISON) == *wanted).collect::<BTreeSet<_>>()
+        };
+        let expected = of(&false);
+        wait::until_true(&format!("{} answers of {name}", expected.len()), || {
+            let answered: BTreeSet<String> = answers(home, name).into_iter().map(|(id, _)| id).collect();
+            expected.iter().all(|id| answered.contains(*id))
+        });
+        for (id, count) in answers(home, name).into_iter().filter(|(id, _)| !id.starts_with(POISON)) {
+            assert_eq!(count, (1, 1), "{name}: message {id} has (user, assistant) rows");
+        }
+        let poisonous = of(&true).len();
+        wait::until_true(&format!("{poisonous} dead letters of {name}"), || {
+            let status = hermes_tests::gateway::status(home);
+            let found = status.profiles.into_iter().find(|profile| profile.name == *name);
+            found
+                .is_some_and(|profile| profile.inbox_failed == poisonous as u64 && profile.inbox_waiting == 0)
+        });
+    }
 }
 
 /// Delivery ids of finished turns with their numbers of user and assistant rows.

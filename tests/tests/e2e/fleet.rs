@@ -131,30 +131,22 @@ fn h30_a_paused_supervisor_kills_no_healthy_worker() {
 /// 26: while there are no descriptors a worker that died is tried again every few seconds, for as long as it takes, and soon
 /// afterwards it serves; nobody calls that a crash loop.
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the limit of another process is changed by a program of the system"
-)]
 fn h26_without_descriptors_a_worker_is_tried_again_until_there_are_some() {
     let home = Home::new();
     home.profile("coder");
     let gateway = Gateway::start(&home);
     let pid = gateway.pid();
-    let limit = |soft: &str| {
-        let mut command = std::process::Command::new("prlimit");
-        let status = command.args([&format!("--pid={pid}"), &format!("--nofile={soft}:")]).status().unwrap();
-        assert!(status.success());
-    };
+    let limit = |soft| process::limit(pid, process::Resource::Nofile, soft);
     let before = gateway.worker("coder");
     // No new one at all; those that are open stay.
-    limit("8");
+    limit(Some(8));
     process::signal(before, Signal::SIGKILL);
     let hindered = wait::until("the reason to be shown", || {
         let text = home.read("default", "logs/supervisor.log").unwrap_or_default();
         text.matches("the machine does not let it run").count().checked_sub(6)
     });
     assert_eq!(hindered, 0);
-    limit("4096");
+    limit(None);
     gateway.wait_ready("coder");
     let coder = gateway.profile("coder");
     assert!(coder.pid != Some(before) && coder.restarts == 1, "{coder:?}");

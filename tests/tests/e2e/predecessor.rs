@@ -79,3 +79,53 @@ fn n3_of_one_profile_and_of_all() {
     assert!(refused.contains(TAKES_OVER), "{refused}");
     wait::until_true("nothing to be left", || home.read("ops", "gateway.pid").is_none());
 }
+
+/// 3: a gateway that a service manager runs is replaced by stopping its unit; ended alone, it would be started again.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "talks to the service manager of this user")]
+fn n3_replace_stops_the_unit_that_would_start_it_again() {
+    let Some(manager) = hermes_tests::tools::user_manager() else { return };
+    let home = Home::new();
+    home.profile("coder");
+    let unit = format!("hermes-test-{}.service", std::process::id());
+    let systemctl = |args: &[&str]| {
+        let mut command = std::process::Command::new(args[0]);
+        command.args(&args[1..]).env("XDG_RUNTIME_DIR", &manager).output().unwrap()
+    };
+    let set = |name: &str, value: &str| format!("--setenv={name}={value}");
+    let program = hermes_tests::gateway::binary();
+    let started = systemctl(&[
+        "systemd-run",
+        "--user",
+        "--collect",
+        &format!("--unit={unit}"),
+        "--property=Restart=always",
+        "--property=RestartSec=100ms",
+        &set("HERMES_HOME", home.root().as_str()),
+        &set("HOME", home.user().as_str()),
+        &set("XDG_RUNTIME_DIR", &manager),
+        program.to_str().unwrap(),
+        "gateway",
+        "run",
+    ]);
+    assert!(started.status.success(), "{started:?}");
+    let pid = || {
+        home.read("default", "gateway.pid")
+            .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok()?.get("pid")?.as_u64())
+    };
+    wait::until_true("the unit's gateway", || pid().is_some());
+    let its = pid();
+    let mut command = hermes_tests::gateway::hermes(&home, &["gateway", "run", "--replace", "-v"]);
+    command.env("XDG_RUNTIME_DIR", &manager);
+    let log = fs_err::File::create(home.user().join("gateway.out")).unwrap().into_file();
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    let ours = hermes_tests::Running(command.spawn().unwrap());
+    wait::until_true("the other one to take over", || pid() == Some(u64::from(ours.0.id())));
+    let state = systemctl(&["systemctl", "--user", "is-active", &unit]);
+    assert_ne!(String::from_utf8_lossy(&state.stdout).trim(), "active", "{state:?}");
+    // Longer than the manager waits before it starts a unit again.
+    wait::pass(std::time::Duration::from_secs(1));
+    assert!(pid() == Some(u64::from(ours.0.id())) && pid() != its);
+    hermes_tests::process::signal(ours.0.id(), nix::sys::signal::Signal::SIGTERM);
+    wait::until_true("its end", || pid().is_none());
+}

@@ -119,6 +119,83 @@ fn n23_an_impostor_in_the_place_of_the_directory_hears_nothing() {
     assert!(!home.root().join("gateway.run").exists());
 }
 
+/// Where the process of another user listens, one path a line; what it hears goes into the other file.
+const AT: &str = "IMPOSTOR_AT";
+const HEARD: &str = "IMPOSTOR_HEARD";
+
+/// The process of another user, which the test below starts from this very program; by itself no test.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what the process is to do is in its environment")]
+fn impostor() {
+    let (Ok(places), Ok(heard)) = (std::env::var(AT), std::env::var(HEARD)) else { return };
+    std::thread::scope(|scope| {
+        for place in places.lines() {
+            fs_err::create_dir_all(Utf8Path::new(place).parent().unwrap()).unwrap();
+            let listener = UnixListener::bind(place).unwrap();
+            let heard = &heard;
+            scope.spawn(move || {
+                for stream in listener.incoming() {
+                    let mut file = fs_err::OpenOptions::new().append(true).open(heard).unwrap();
+                    std::io::Write::write_all(&mut file, b"<connected>").unwrap();
+                    let _ = std::io::copy(&mut stream.unwrap(), &mut file);
+                }
+            });
+        }
+        fs_err::write(format!("{heard}.ready"), "").unwrap();
+    });
+}
+
+/// 23: another user who has the place of the sockets first, or gets it while the gateway runs, and really listens there, hears
+/// neither a request nor a command.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "starts the process of another user")]
+fn n23_another_user_who_listens_in_the_place_of_the_sockets_hears_nothing() {
+    if !hermes_tests::tools::may_be_others() {
+        return;
+    }
+    let user = 300_000 + std::process::id() % 100_000;
+    let (ours, theirs) = (user, user + 100_000);
+    let home = Home::new();
+    home.profile("ops");
+    home.give_to(ours);
+    let mut gateway = Gateway::start(&home);
+    let directory = gateway.status().gateway.runtime_dir.unwrap();
+    assert!(directory.starts_with(home.runtime().as_str()), "{directory}");
+    let address = gateway.address("api_server");
+
+    let stage = home.user().join("theirs");
+    fs_err::create_dir(&stage).unwrap();
+    hermes_tests::home::give(&stage, theirs);
+    let heard = stage.join("heard");
+    fs_err::write(&heard, "").unwrap();
+    hermes_tests::home::give(&heard, theirs);
+    fs_err::rename(home.runtime(), home.user().join("away")).unwrap();
+    fs_err::create_dir(home.runtime()).unwrap();
+    hermes_tests::home::give(&home.runtime(), theirs);
+    let places =
+        ["w-ops.sock", "w-default.sock", "supervisor.sock"].map(|name| format!("{directory}/{name}"));
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["sockets::impostor", "--exact", "--nocapture"])
+        .env(AT, places.join("\n"))
+        .env(HEARD, &heard);
+    std::os::unix::process::CommandExt::uid(&mut command, theirs);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let _impostor = Running(command.spawn().unwrap());
+    wait::until_true("the impostor to listen", || Utf8Path::new(&format!("{heard}.ready")).exists());
+
+    all_answered(&address, "ops");
+    assert_eq!(commands_work(&gateway), home.root().join("gateway.run"));
+    process::signal(gateway.worker("ops"), nix::sys::signal::Signal::SIGKILL);
+    all_answered(&address, "ops");
+    assert_eq!(gateway.stop(), Some(0));
+    // A start finds the place taken.
+    let gateway = Gateway::start(&home);
+    all_answered(&gateway.address("api_server"), "ops");
+    assert_eq!(commands_work(&gateway), home.root().join("gateway.run"));
+    assert_eq!(fs_err::read_to_string(&heard).unwrap(), "");
+}
+
 /// 23, 33: without a directory of the system's the sockets are in the home, private, never in `/tmp`; a home far deeper than an address has room for works.
 #[test]
 fn n23_the_fallback_is_in_the_home_however_deep_it_lies() {
