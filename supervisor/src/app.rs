@@ -30,6 +30,7 @@ use crate::premises::Premises;
 use crate::proxy::{BindError, Inherited, StartError};
 use crate::runtime::Runtime;
 use crate::supervise::actor::Chain;
+use crate::update::running;
 
 mod board;
 mod change;
@@ -399,6 +400,14 @@ fn replace(home: &camino::Utf8Path, surroundings: &Surroundings) -> Result<(), A
         return predecessor.end(Purpose::TakeOver).map_err(|source| AppError::Replace { pid, source });
     }
     let Liveness::Running { record } = instance::probe(home) else { return Ok(()) };
+    // A service manager would start it again.
+    let unit = record.as_deref().filter(|record| instance::is_alive(record)).map(|record| record.pid);
+    if let Some((pid, stopped)) = unit.and_then(|pid| Some((pid, running::stop_unit(pid)?))) {
+        stopped.map_err(|source| AppError::Replace { pid, source })?;
+        if wait_for_lock(home, REPLACE_TERM) {
+            return Ok(());
+        }
+    }
     let asked = Client::connect(home, surroundings)
         .and_then(|client| client.ask(&ClientRequest::Shutdown, REPLACE_TIME, |_| {}));
     match &asked {

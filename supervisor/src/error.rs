@@ -173,13 +173,13 @@ impl HermesError {
             Self::Profile(e) => e.exit_code(),
             Self::Settings(e) => e.exit_code(),
             Self::AlreadyRunning { .. }
-            | Self::Instance(InstanceError::AlreadyRunning { .. })
             | Self::Predecessor(_)
             | Self::Output(_)
             | Self::NotReached { .. } => exit::FAILURE,
             // Full disks and the like pass; a service manager shall try again.
             Self::Instance(e) if fault::caused_by_machine(e) => exit::MACHINE,
             Self::System { source, .. } if fault::is_of_machine(source) => exit::MACHINE,
+            // Also a lock whose holder is no gateway that can be seen: waiting does not help, somebody has to look.
             Self::Instance(_) | Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => {
                 exit::CONFIG
             }
@@ -265,6 +265,9 @@ mod tests {
             let setup = AppError::Setup { what: "open", object: "/dev/null".to_owned(), source };
             assert_eq!(HermesError::from(setup).exit_code(), 71, "{number}");
         }
+        // 2: nobody can be seen who would give it back; `check` says the same.
+        let unseen = InstanceError::AlreadyRunning { pid: None, lock: "/h/gateway.lock".into() };
+        assert_eq!(HermesError::from(unseen).exit_code(), 78);
         let denied = io::Error::from_raw_os_error(nix::libc::EACCES);
         assert_eq!(HermesError::from(lock(denied)).exit_code(), 78);
     }

@@ -257,12 +257,23 @@ pub fn obstacle(home: &Utf8Path) -> Option<InstanceError> {
     }
     match probe(home) {
         Liveness::Running { record } if !record.as_deref().is_some_and(is_alive) => {
-            Some(match Holder::of_home(home).filter(|who| !who.is_gateway()) {
-                Some(who) => InstanceError::Held { who, lock: path },
-                None => InstanceError::AlreadyRunning { pid: None, lock: path },
-            })
+            let error = held(&open_lock_to_read(&path).ok()?, &path);
+            // A gateway is in nobody's way: `--replace` and `restart` are about it.
+            (!matches!(error, InstanceError::AlreadyRunning { pid: Some(_), .. })).then_some(error)
         }
         _ => None,
+    }
+}
+
+/// Whose a lock is that somebody holds: a gateway's, by its record or its command line, another program's, or nobody's who can
+/// be seen.
+fn held(file: &std::fs::File, path: &Utf8Path) -> InstanceError {
+    let lock = path.to_owned();
+    let pid = record_in(file).filter(is_alive).map(|record| record.pid);
+    match Holder::of(file) {
+        Some(who) if Some(who.pid) != pid && !who.is_gateway() => InstanceError::Held { who, lock },
+        Some(who) if pid.is_none() => InstanceError::AlreadyRunning { pid: Some(who.pid), lock },
+        _ => InstanceError::AlreadyRunning { pid, lock },
     }
 }
 
@@ -323,14 +334,7 @@ fn lock_file(path: &Utf8Path) -> Result<Flock<std::fs::File>, InstanceError> {
             Ok(_) => {}
             Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
                 if attempt >= ATTEMPTS {
-                    let pid = record_in(&file).filter(is_alive).map(|r| r.pid);
-                    let lock = path.to_owned();
-                    if let Some(who) =
-                        Holder::of(&file).filter(|who| Some(who.pid) != pid && !who.is_gateway())
-                    {
-                        return Err(InstanceError::Held { who, lock });
-                    }
-                    return Err(InstanceError::AlreadyRunning { pid, lock: path.to_owned() });
+                    return Err(held(&file, path));
                 }
             }
             Err((_, e)) => return Err(io_error("lock", path, e.into())),
@@ -500,6 +504,7 @@ mod tests {
         assert_eq!(holder.pid, std::process::id());
         let message = acquire(&home).unwrap_err().to_string();
         assert!(message.contains(&format!("held by process {} (`", holder.pid)), "{message}");
+        assert_eq!(obstacle(&home).map(|error| error.to_string()), Some(message), "one judge");
     }
 
     #[test]

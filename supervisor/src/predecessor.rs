@@ -136,6 +136,10 @@ impl Predecessor {
     }
 
     fn end_by_signal(&self) -> io::Result<()> {
+        // Its manager would start it again.
+        if let Some(stopped) = running::stop_unit(self.pid) {
+            stopped?;
+        }
         let number = i32::try_from(self.pid).ok().filter(|pid| *pid > 1);
         let pid =
             Pid::from_raw(number.ok_or_else(|| io::Error::other("its record holds no process number"))?);

@@ -6,6 +6,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod conduct;
+pub(crate) mod effort;
 pub(crate) mod env;
 pub(crate) mod memory;
 pub(crate) mod policy;

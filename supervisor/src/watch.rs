@@ -122,7 +122,7 @@ impl Homes {
         let path = root.profiles();
         let mut silent = self.clone();
         silent.unseen.retain(|unseen| unseen.path != path);
-        silent.unseen.push(Unseen { profile: None, path, why: SILENT.to_owned() });
+        silent.unseen.push(Unseen { profile: None, path, why: NO_ANSWER.to_owned() });
         silent
     }
 
@@ -146,6 +146,17 @@ impl Homes {
     pub fn is_unseen(&self, name: &ProfileName) -> bool {
         let whose = |unseen: &Unseen| unseen.profile.as_ref().map_or(!name.is_default(), |who| who == name);
         self.unseen.iter().any(whose)
+    }
+
+    /// Those that nothing is known of, because their homes do not answer.
+    pub fn silent_names(&self) -> impl Iterator<Item = &ProfileName> {
+        let unseen = self.unseen.iter().filter(|unseen| unseen.why == NO_ANSWER);
+        unseen.filter_map(|unseen| unseen.profile.as_ref()).filter(|name| !self.contains(name))
+    }
+
+    /// Whether its home does not answer, so that whoever touches it may wait for ever.
+    pub fn is_silent(&self, name: &ProfileName) -> bool {
+        self.unseen.iter().any(|unseen| unseen.profile.as_ref() == Some(name) && unseen.why == NO_ANSWER)
     }
 
     /// One line for what cannot be looked at any more, and one when it can be again.
@@ -234,7 +245,7 @@ struct Looked {
 }
 
 /// What is said of who does not answer.
-const SILENT: &str = "it does not answer";
+pub(crate) const NO_ANSWER: &str = "it does not answer";
 
 /// A file system may hang: whatever touches one runs where nobody waits but who wants to know.
 fn on_a_thread(look: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -334,32 +345,27 @@ impl HomeWatch {
         // One that is under way may have passed what this one is wanted for.
         let mut fresh = self.looking.is_none();
         loop {
-            let looking = match &mut self.looking {
-                Some(looking) => looking,
-                None => {
-                    fresh = true;
-                    self.begin()
-                }
-            };
+            if self.looking.is_none() {
+                fresh = true;
+                self.begin();
+            }
+            let Some(looking) = &mut self.looking else { return };
             let patience = looking.progress.due().min(until);
-            match tokio::time::timeout_at(patience, &mut looking.answer).await {
-                Ok(looked) => {
-                    self.arrived(looked.ok().flatten());
-                    if fresh {
-                        return;
-                    }
+            if let Ok(looked) = tokio::time::timeout_at(patience, &mut looking.answer).await {
+                self.arrived(looked.ok().flatten());
+                if fresh {
+                    return;
                 }
-                Err(_) => {
-                    let listed = self.lose_patience();
-                    if !listed || Instant::now() >= until {
-                        return;
-                    }
+            } else {
+                let listed = self.lose_patience();
+                if !listed || Instant::now() >= until {
+                    return;
                 }
             }
         }
     }
 
-    fn begin(&mut self) -> &mut Looking {
+    fn begin(&mut self) {
         self.dirty = None;
         let (sender, answer) = oneshot::channel();
         let progress = Progress::new(&self.stuck);
@@ -370,7 +376,7 @@ impl HomeWatch {
             // The answer that never comes is an error, and tried again like every other.
             tracing::warn!(%error, "the homes cannot be looked at now");
         }
-        self.looking.insert(Looking { answer, progress, said: false })
+        self.looking = Some(Looking { answer, progress, said: false });
     }
 
     /// A look is back, or came to nothing.
@@ -444,7 +450,7 @@ impl HomeWatch {
                     }
                 }
                 () = until(patience) => drop(self.lose_patience()),
-                () = tokio::time::sleep_until(due), if !is_looking => drop(self.begin()),
+                () = tokio::time::sleep_until(due), if !is_looking => self.begin(),
             }
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::provider::Fault;
+use crate::provider::health::Health;
 
 /// One message of the history an engine sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,14 +243,17 @@ pub struct ModelId {
 /// The engine a profile asks for (`agent.engine`). `inherited` is what the gateway was started with.
 ///
 /// Never fails: a profile without a usable provider is served, says so in its log once, and each turn ends with
-/// [`EngineError::Config`].
-pub fn from_config(
+/// [`EngineError::Config`]. `health` hears of calls that fail and are made again.
+pub(crate) fn from_config(
     config: &ProfileConfig,
     home: &ProfileHome,
     inherited: &[(String, String)],
+    health: Health,
 ) -> Arc<dyn Engine> {
     match config.agent.engine {
         EngineKind::Echo => Arc::new(echo::Echo::new(config.agent.echo_delay)),
-        EngineKind::Native => Arc::new(native::Native::from_config(config, home, inherited)),
+        EngineKind::Native => {
+            Arc::new(native::Native::from_config(config, home, inherited).reporting(health))
+        }
     }
 }

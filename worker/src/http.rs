@@ -9,6 +9,7 @@
 //! backlog by then is still taken, because there may be no next process; what comes later is for that one. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
 //! closes its idle ones itself, so none is ever closed under a request.
 
+mod bare;
 mod cors;
 mod respond;
 mod rest;
@@ -246,6 +247,7 @@ impl Accept {
                     failing = false;
                     let _ = stream.set_nodelay(true);
                     let closing = Some(self.closing.clone());
+                    let stream = bare::Dressed::new(stream);
                     self.connections.spawn(connection(stream, Arc::clone(&self.responder), closing));
                 }
                 Err(e) => self.failed(&e, &mut failing).await,
@@ -509,6 +511,30 @@ mod tests {
         let lines = "a: b\r\n".repeat(MAX_HEADERS + ADDED_HEADERS - 1);
         stream.write_all(format!("GET /health HTTP/1.1\r\nhost: w\r\n{lines}\r\n").as_bytes()).await.unwrap();
         assert!(answer(&mut stream, "}").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    /// 22: without a proxy in front, too, what the library refuses looks like every other answer.
+    #[tokio::test]
+    async fn what_the_library_refuses_looks_like_every_other_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = address(&listener).unwrap();
+        let responder = Responder::new("coder".parse().unwrap(), Router::new(), None);
+        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
+        let _server = Server::start(Listener::Tcp(listener), responder, home);
+        let many = format!("GET / HTTP/1.1\r\nhost: w\r\n{}\r\n", "a: b\r\n".repeat(200));
+        for (request, status, code) in [
+            ("no request at all\r\n\r\n", "400 Bad Request", "bad_request"),
+            (&many, "431 Request Header Fields Too Large", "head_too_large"),
+        ] {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut bytes = Vec::new();
+            timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            let start = format!("HTTP/1.1 {status}\r\nx-hermes-error: {code}\r\n");
+            assert!(text.starts_with(&start) && text.contains("x-content-type-options: nosniff"), "{text}");
+        }
     }
 
     /// 13: a request that was sent before accepting ended is answered, also one that nobody had accepted.

@@ -13,6 +13,9 @@ use super::{EngineKind, Input, Loaded, Pins, ProfileConfig, load_layers, provide
 use crate::latest::{BoundListener, Problem, Role, Severity};
 use crate::{ProfileHome, ProfileName};
 
+/// Code of the problem that other users may read a `.env`.
+pub const ENV_PERMISSIONS: &str = "env_permissions";
+
 /// What reading a file came to.
 #[derive(Debug, Clone, Default)]
 pub enum Found<B> {
@@ -122,7 +125,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
             mode & 0o7777
         );
         let fix = format!("chmod 600 {path}");
-        problems.push(problem(Severity::Warning, "env_permissions", &path, message, &fix));
+        problems.push(problem(Severity::Warning, ENV_PERMISSIONS, &path, message, &fix));
     }
     let (pinned_yaml, pinned_env) = (files.pinned_yaml.bytes(), files.pinned_env.bytes());
     let pins = (pinned_yaml.is_some() || pinned_env.is_some()).then_some(Pins {

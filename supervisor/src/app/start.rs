@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_protocol::ProfileName;
 use hermes_protocol::latest::{GatewaySettings, OnProfileError, Problem, Report, Role};
@@ -16,11 +16,14 @@ use crate::metrics::{Admin, Facts};
 use crate::proxy::{Bound, Publisher};
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Decision, FleetEvent};
+use crate::supervise::effort::Effort;
 use crate::supervise::state::{Event, Why};
 use crate::watch::HomeWatch;
 
 /// When nobody has reported for this long, the rest is treated like profiles that are added later.
 const QUIET: Duration = Duration::from_millis(1500);
+/// How long it waits at most for those that are slow.
+const LONGEST: Duration = Duration::from_secs(20);
 /// The primary's worker may die this often before its first report.
 const PRIMARY_ATTEMPTS: u32 = 3;
 
@@ -217,8 +220,12 @@ impl Gateway {
             }
         }
         self.watch = Some(watch);
+        let (longest, mut efforts) = (Instant::now() + LONGEST, BTreeMap::new());
         while !waiting.is_empty() {
             let Ok(event) = tokio::time::timeout(QUIET, self.next_at_start()).await else {
+                if Instant::now() < longest && self.still_work(&waiting, &mut efforts) {
+                    continue;
+                }
                 tracing::warn!(profiles = ?waiting, "not waiting for these any longer; they are served when they report");
                 break;
             };
@@ -239,6 +246,16 @@ impl Gateway {
             (a.profile != self.primary, &a.profile).cmp(&(b.profile != self.primary, &b.profile))
         });
         Ok(reports)
+    }
+
+    /// Whether one of those that have not reported is at work, or would be if it had a processor: slow, and not stuck. On a busy
+    /// machine a start must not miss what would refuse it.
+    fn still_work(&self, waiting: &BTreeSet<ProfileName>, efforts: &mut BTreeMap<u32, u64>) -> bool {
+        let pids = waiting.iter().filter_map(|name| self.board.handle(name)?.view().pid);
+        let looks: Vec<_> = pids.filter_map(|pid| Some((pid, Effort::of(pid)?))).collect();
+        let before = std::mem::take(efforts);
+        efforts.extend(looks.iter().map(|(pid, effort)| (*pid, effort.ticks)));
+        looks.iter().any(|(pid, effort)| effort.runs || before.get(pid) != Some(&effort.ticks))
     }
 
     /// The report of a generation of the primary newer than `old`.

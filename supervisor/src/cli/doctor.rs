@@ -18,7 +18,7 @@ pub(super) struct DoctorArgs {
     /// For programs.
     #[arg(long)]
     json: bool,
-    /// Ask the provider of each profile as well: its list of models, or one token where that proves nothing.
+    /// Ask the provider of each profile as well: its list of models, then for one token.
     #[arg(long)]
     online: bool,
     /// Repair what can be repaired without losing anything.

@@ -125,8 +125,8 @@ fn show(
         return text.expect("strings and integers always serialise") + "\n";
     }
     // The last row is the cursor's.
-    let rows = out.rows().filter(|_| args.watch).map(|rows| rows.saturating_sub(1));
-    let look = Look { color: env.colors(), width: out.width(), rows };
+    let rows = out.rows().map(|rows| rows.saturating_sub(1));
+    let look = Look { color: env.colors(), width: out.width(), rows, scrolls: !args.watch };
     let mut text = match only {
         Some(_) => render::detail(status, look),
         None => render::table(status, look),

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use hermes_protocol::config::ProfileConfig;
+use hermes_protocol::config::{ProfileConfig, judge};
 use hermes_protocol::latest::{GatewaySettings, Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName};
 
@@ -44,7 +44,9 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
         let (config, problems) = loaded.unwrap_or_else(|| read(patient, name, settings.as_ref()));
         let home = patient.root.profile(name);
         findings.push(summary(patient, name, &home, config.as_ref()));
-        findings.extend(render::others(&problems).map(|problem| from_problem(name, problem)));
+        // Of a mode that is too wide the look at the files says more, and can mend it.
+        let others = render::others(&problems).filter(|problem| problem.code != judge::ENV_PERMISSIONS);
+        findings.extend(others.map(|problem| from_problem(name, problem)));
         findings.extend(unsupported(name, &problems));
         findings.extend(files(name, &home));
         findings.extend(database(name, &home));

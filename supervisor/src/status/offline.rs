@@ -5,6 +5,7 @@
 //! lock and does not answer: that is `unknown`, with what files and processes show.
 
 use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
+use hermes_protocol::contract::runtime_status::RuntimeStatus;
 use hermes_protocol::latest::{ClientRequest, Problem, Severity};
 use hermes_protocol::{ProfileName, RootHome};
 
@@ -105,7 +106,7 @@ pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&Profi
     let wanted = desired::Desired::load(root);
     let names: Vec<ProfileName> = match only {
         Some(name) => vec![name.clone()],
-        None => homes.names().cloned().collect(),
+        None => homes.names().chain(homes.silent_names()).cloned().collect(),
     };
     if let Some(name) = only {
         status.profiles.retain(|p| p.name == name.as_str());
@@ -113,7 +114,11 @@ pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&Profi
     for name in names {
         let known = status.profiles.iter().position(|p| p.name == name.as_str());
         let has_worker = known.is_some_and(|at| status.profiles[at].pid.is_some());
-        if !has_worker && let Some(own) = own_gateway(root, &name, env) {
+        if homes.is_silent(&name) {
+            if known.is_none() {
+                status.profiles.push(unanswered(root, &name, offline && !wanted.is_stopped(&name)));
+            }
+        } else if !has_worker && let Some(own) = own_gateway(root, &name, env) {
             match known {
                 // What the gateway says of it (`detached`, `conflict`) stands; the process is its own gateway's.
                 Some(at) => {
@@ -185,10 +190,26 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
     Some(profile)
 }
 
+/// Of a home that does not answer nothing is known, and nothing is asked.
+fn unanswered(root: &RootHome, name: &ProfileName, desired_running: bool) -> Profile {
+    let mut profile = shown(root, name, None, desired_running, true);
+    profile.reason = Some(watch::NO_ANSWER.to_owned());
+    profile
+}
+
 /// What the files and the processes they name show. `unsure`: somebody else would know, and does not answer.
 fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool, unsure: bool) -> Profile {
+    shown(root, name, read_status(&root.profile(name)), desired_running, unsure)
+}
+
+fn shown(
+    root: &RootHome,
+    name: &ProfileName,
+    file: Option<RuntimeStatus>,
+    desired_running: bool,
+    unsure: bool,
+) -> Profile {
     let home = root.profile(name);
-    let file = read_status(&home);
     // A file of 0.19.0 names its gateway, which is no worker of ours.
     let ours = file.as_ref().filter(|f| f.schema.is_some());
     let alive = |pid: &u32| instance::lives(*pid, ours.and_then(|f| f.start_time));

@@ -19,7 +19,8 @@ use cells::{Paint, age, bytes, clean, cpu, duration, plural};
 /// Warnings shown in the table view before they are only counted.
 const WARNINGS_SHOWN: usize = 5;
 
-/// Everybody. Where there are fewer rows than that takes, those in trouble come first and the rest is counted.
+/// Everybody. Where there are fewer rows than that takes, those in trouble come first and the rest is counted, or, where all of it
+/// scrolls, the last line sums up.
 pub fn table(status: &GatewayStatus, look: Look) -> String {
     let mut below = String::new();
     for problem in &status.gateway.problems {
@@ -34,6 +35,9 @@ pub fn table(status: &GatewayStatus, look: Look) -> String {
     let whole = all.around(&columns::table(&status.profiles, look));
     match look.rows {
         Some(rows) if fit::rows_of(&whole, look.width) > rows => {
+            if look.scrolls {
+                return format!("{whole}\n{}\n", fit::summary(&status.profiles));
+            }
             fit::table(&status.profiles, all, look, rows)
         }
         _ => whole,

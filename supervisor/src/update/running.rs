@@ -1,13 +1,20 @@
 //! Gateways of a root home, the program that each runs, and how each is restarted.
 
+use std::io;
+use std::time::Duration;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::{ProfileName, RootHome};
 
 use crate::instance::{self, Liveness};
-use crate::{disk, program};
+use crate::{child, disk, program};
 
 /// Largest `/proc/<pid>/cgroup` that is read, in bytes.
 const CGROUP: u64 = 64 * 1024;
+/// Time a service manager has to answer.
+const ASKED: Duration = Duration::from_secs(10);
+/// Time a unit has to stop: it may drain, and its manager has a limit of its own.
+const STOPPED: Duration = Duration::from_secs(240);
 
 /// A gateway that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +70,37 @@ fn flag(profile: &ProfileName) -> String {
 pub(crate) fn unit_of(pid: u32) -> Option<(String, bool)> {
     let group = disk::read_start(Utf8Path::new(&format!("/proc/{pid}/cgroup")), CGROUP).ok()?;
     unit(&String::from_utf8_lossy(&group))
+}
+
+/// Stops the unit whose main process this is, so that its manager does not start it again when it ends; which one. `None` where
+/// there is none, or it is the one that this process runs in.
+pub(crate) fn stop_unit(pid: u32) -> Option<io::Result<String>> {
+    let (unit, user) = unit_of(pid)?;
+    if unit_of(std::process::id()).is_some_and(|(own, _)| own == unit) {
+        return None;
+    }
+    let systemctl = |verb: &[&str], limit| {
+        let mut command = child::command("systemctl");
+        command.args(user.then_some("--user")).args(verb).arg(&unit);
+        child::run(command, limit)
+    };
+    let main = systemctl(&["show", "--property=MainPID", "--value"], ASKED).ok()?;
+    // Of another user's manager, or none at all: then signals have to do.
+    if String::from_utf8_lossy(&main.stdout).trim() != pid.to_string() {
+        return None;
+    }
+    tracing::info!(unit, "stopping the unit of the gateway that runs");
+    Some(systemctl(&["stop"], STOPPED).and_then(|output| {
+        if output.status.success() {
+            let scope = if user { "systemctl --user" } else { "sudo systemctl" };
+            tracing::warn!(
+                "the unit {unit} was stopped and is still set up: `{scope} disable {unit}` keeps it from starting with the machine"
+            );
+            return Ok(unit.clone());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("its unit {unit} cannot be stopped: {}", said.trim())))
+    }))
 }
 
 /// The same, by the text of its control group.

@@ -11,7 +11,7 @@ use hermes_protocol::absence::{OrAbsent as _, words};
 use hermes_protocol::home::IDENTITY_FILES;
 use hermes_protocol::{ProfileName, RootHome};
 
-use super::{DATABASE, Homes, Odd, SILENT, TRIGGERS, Unseen};
+use super::{DATABASE, Homes, NO_ANSWER, Odd, TRIGGERS, Unseen};
 
 /// Identity of a home and of the files in it that matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +196,7 @@ pub(super) fn home(root: &RootHome, entry: &Entry) -> Glance {
 /// What is known of a home at which another look is stuck.
 pub(super) fn silent(root: &RootHome, entry: &Entry) -> Glance {
     let path = root.profile(&entry.name).path().to_owned();
-    let unseen = Unseen { profile: Some(entry.name.clone()), path, why: SILENT.to_owned() };
+    let unseen = Unseen { profile: Some(entry.name.clone()), path, why: NO_ANSWER.to_owned() };
     Glance {
         entry: entry.clone(),
         is_link: entry.is_link.unwrap_or(false),

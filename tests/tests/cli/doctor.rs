@@ -203,10 +203,15 @@ fn c1_providers_are_asked_on_request() {
     let quiet = run(&home, &["doctor"]).ok();
     assert!(provider.calls().is_empty(), "nobody is asked unless told to: {quiet}");
     // The list is not there; one token is asked for.
-    provider.script([Reply::error(404, "no"), Reply::error(404, "no"), Reply::text("p")]);
+    provider.script([Reply::error(404, "no"), Reply::text("p")]);
     let text = run(&home, &["doctor", "--online"]).ok();
     assert!(text.contains("✓   ask: provider custom answers (one token, model m)"), "{text}");
     assert_eq!(provider.calls().last().unwrap().body["max_tokens"], 1);
+    // A list proves nothing: whoever has no money left is told so by the call alone.
+    let list = Reply::Status(200, Vec::new(), r#"{"data": [{"id": "m"}]}"#.to_owned());
+    provider.script([list, Reply::error(402, "no money")]);
+    let ran = run(&home, &["doctor", "--online", "-p", "ask"]);
+    assert!(ran.code == Some(1) && ran.out.contains("✗   ask: provider custom quota (402)"), "{ran:#?}");
     for (status, class) in [(401, "unauthorized"), (402, "quota"), (429, "rate_limited")] {
         provider.script((0..3).map(|_| Reply::error(status, "not with the-model-key")));
         let ran = run(&home, &["doctor", "--online", "-p", "ask"]);

@@ -23,7 +23,7 @@ fn insist(control: &mut UnixStream, mut bytes: &[u8]) -> std::io::Result<()> {
         match control.write(bytes) {
             Ok(n) => bytes = &bytes[n..],
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                wait::pass(std::time::Duration::from_millis(1))
+                wait::pass(std::time::Duration::from_millis(1));
             }
             Err(e) => return Err(e),
         }
@@ -46,7 +46,7 @@ fn n29_a_worker_that_breaks_the_rules_is_ended_with_the_rule_as_the_reason() {
     let report = framed(&FromWorker::Report(Report::default()));
     let heartbeat = framed(&FromWorker::Heartbeat(Heartbeat::default()));
     // A head that announces what follows, and a beginning of it.
-    let long = [frame::head(900_000).unwrap().as_slice(), &[0; 100_000]].concat();
+    let long = [frame::head(900_000).unwrap().as_slice(), vec![0; 100_000].as_slice()].concat();
     let garbled = [frame::head(64).unwrap().as_slice(), &[0xff; 64]].concat();
     let before = process::rss(gateway.pid());
     for (message, rule) in [

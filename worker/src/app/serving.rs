@@ -177,7 +177,7 @@ impl Serving {
         let turns = Turns::new(TurnParts {
             store: store.clone(),
             engine: Arc::new(Watched::new(
-                engine::from_config(&config, home, &environment.base),
+                engine::from_config(&config, home, &environment.base, health.clone()),
                 health.clone(),
             )),
             prompt: prompt_builder(&config, home),

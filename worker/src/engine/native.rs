@@ -43,6 +43,7 @@ pub use retry::RetryPolicy;
 pub(crate) use retry::jitter;
 
 use super::{Engine, EngineError, EngineFuture, EventSink, ModelId, Outcome, Prompt, Usage};
+use crate::provider::health::Health;
 use crate::provider::said::Said;
 use crate::provider::{self, Endpoint, Fault, NO_KEY, ProviderError};
 use answer::Answer;
@@ -76,6 +77,8 @@ pub struct Native {
     client: OnceLock<Client>,
     /// What the endpoint was found to accept.
     shape: Mutex<Shape>,
+    /// Told of a call that failed and is made again; of the last one whoever runs the turn knows.
+    health: Option<Health>,
 }
 
 impl Native {
@@ -121,7 +124,22 @@ impl Native {
             |_| ModelId::default(),
             |e| ModelId { model: e.model.clone(), provider: e.provider.clone() },
         );
-        Self { endpoint, model, policy, silence, client: OnceLock::new(), shape: Mutex::default() }
+        Self {
+            endpoint,
+            model,
+            policy,
+            silence,
+            client: OnceLock::new(),
+            shape: Mutex::default(),
+            health: None,
+        }
+    }
+
+    /// Tells `health` of calls that fail and are made again.
+    #[must_use]
+    pub(crate) fn reporting(mut self, health: Health) -> Self {
+        self.health = Some(health);
+        self
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<&Client, EngineError> {
@@ -217,6 +235,9 @@ impl Native {
                     )));
                 }
             };
+            if let Some(health) = self.health.as_ref().filter(|_| failure.fault.is_providers()) {
+                health.failed(&endpoint.provider, failure.fault, failure.status, &failure.message);
+            }
             attempt += 1;
             tracing::warn!(
                 session = prompt.session_id,

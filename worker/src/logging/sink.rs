@@ -2,6 +2,7 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -60,6 +61,9 @@ pub(super) struct Sink {
     profile: String,
     generation: AtomicU64,
     zone: TimeZone,
+    /// The next write panics.
+    #[cfg(test)]
+    fails: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -101,6 +105,8 @@ impl Sink {
             profile: profile.to_string(),
             generation: AtomicU64::new(0),
             zone: TimeZone::system(),
+            #[cfg(test)]
+            fails: std::sync::atomic::AtomicBool::new(false),
         });
         let writer = Writer {
             sink: Arc::clone(&sink),
@@ -111,7 +117,7 @@ impl Sink {
             log: File::new(home.gateway_log()),
             errors: File::new(home.error_log()),
         };
-        std::thread::Builder::new().name("logs".to_owned()).stack_size(STACK).spawn(move || writer.run())?;
+        std::thread::Builder::new().name("logs".to_owned()).stack_size(STACK).spawn(move || writer.live())?;
         Ok(sink)
     }
 
@@ -212,7 +218,21 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self) {
+    /// The thread's life, which ends with the process. What this program prints goes through here too: a writer that is gone would
+    /// hold up everybody who prints. So one that panics begins anew, and says so; what it had in hand is lost.
+    fn live(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            let text = "the writer of the logs failed and begins anew; some lines are lost";
+            let line = self.sink.line("ERROR", "gateway.logging", text);
+            self.sink.push(Target::Errors, &line);
+            let mut queue = lock(&self.sink.queue);
+            queue.done = queue.asked;
+            drop(queue);
+            self.sink.flushed.notify_all();
+        }
+    }
+
+    fn run(&mut self) {
         lock(&self.sink.queue).writer = Some(std::thread::current().id());
         // People follow it before anything is wrong.
         self.errors.make();
@@ -277,6 +297,8 @@ impl Writer {
     }
 
     fn write_queue(&mut self) {
+        #[cfg(test)]
+        assert!(!self.sink.fails.swap(false, Ordering::Relaxed), "as meant by a test");
         let (mut log, mut errors, dropped) = {
             let mut queue = lock(&self.sink.queue);
             (
@@ -421,6 +443,23 @@ mod tests {
         };
         assert_eq!(words("gateway.log"), ["fine", "bad"]);
         assert_eq!(words("gateway.error.log"), ["bad", "printed"]);
+    }
+
+    /// 12: a writer that panics costs some lines; it begins anew, says so, and nobody who flushes waits for it.
+    #[test]
+    fn n12_a_writer_that_panics_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(dir.path()).unwrap();
+        let sink = sink(home);
+        for round in 0..3 {
+            sink.fails.store(true, Ordering::Relaxed);
+            sink.flush(Duration::from_secs(10));
+            sink.push(Target::Log, &sink.line("INFO", "gateway.test", &format!("round {round}")));
+            sink.flush(Duration::from_secs(10));
+        }
+        let text = fs_err::read_to_string(home.join("logs/gateway.log")).unwrap();
+        assert_eq!(text.matches("begins anew").count(), 3, "{text}");
+        assert!((0..3).all(|round| text.contains(&format!("round {round}"))), "{text}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Health {
     }
 
     /// A call failed. `message` holds no secret.
-    fn failed(&self, provider: &str, fault: Fault, code: Option<u16>, message: &str) {
+    pub(crate) fn failed(&self, provider: &str, fault: Fault, code: Option<u16>, message: &str) {
         let at = status::now();
         let mut is_new = false;
         let mut count = 0;

@@ -10,8 +10,10 @@ pub struct Look {
     pub color: bool,
     /// Columns of the terminal; `None` = as wide as it gets.
     pub width: Option<usize>,
-    /// Rows that there are; what does not fit is counted. `None` = as long as it gets.
+    /// Rows that there are. `None` = as long as it gets.
     pub rows: Option<usize>,
+    /// What does not fit scrolls away, so it is summed up at the end; otherwise it is counted instead of shown.
+    pub scrolls: bool,
 }
 
 /// Colours, or none.

@@ -10,6 +10,8 @@ use crate::columns::width;
 
 /// Of all rows, the part that problems may take when not everything fits.
 const PROBLEMS: usize = 3;
+/// Names that a summary gives for each state.
+const NAMED: usize = 8;
 /// With fewer rows only the first line of the head is shown.
 const SMALL: usize = 20;
 
@@ -80,6 +82,31 @@ fn trouble(profile: &Profile) -> u8 {
     }
 }
 
+/// `40 profiles: 36 ready, 1 failed (p31), 1 backoff (p35), 2 stopped`
+pub(super) fn summary(profiles: &[Profile]) -> String {
+    let mut sorted: Vec<&Profile> = profiles.iter().collect();
+    sorted.sort_by_key(|profile| trouble(profile));
+    let ready = profiles.iter().filter(|profile| profile.state == state::READY).count();
+    let mut text = format!("{} profiles: {ready} ready", profiles.len());
+    let mut rest: &[&Profile] = &sorted;
+    while let Some(first) = rest.first() {
+        let (same, others): (Vec<&Profile>, Vec<&Profile>) =
+            rest.iter().partition(|profile| profile.state == first.state);
+        if first.state != state::READY {
+            let _ = write!(text, ", {} {}", same.len(), super::clean(&first.state));
+            if trouble(first) < 2 {
+                let names: Vec<String> =
+                    same.iter().take(NAMED).map(|profile| super::clean(&profile.name)).collect();
+                let more = if same.len() > NAMED { ", …" } else { "" };
+                let _ = write!(text, " ({}{more})", names.join(", "));
+            }
+        }
+        sorted = others;
+        rest = &sorted;
+    }
+    text
+}
+
 /// `and 21 more, 1 failed`
 fn counted(rest: &[Profile]) -> String {
     let mut states: Vec<(&str, usize)> = Vec::new();
@@ -118,7 +145,7 @@ mod tests {
     fn n07_what_does_not_fit_is_counted_and_trouble_comes_first() {
         let status = gateway(many());
         for (rows, columns) in [(10, 80), (16, 60), (24, 80), (24, 40), (30, 200)] {
-            let look = Look { color: true, width: Some(columns), rows: Some(rows) };
+            let look = Look { color: true, width: Some(columns), rows: Some(rows), scrolls: false };
             let text = super::super::table(&status, look);
             assert!(rows_of(&text, Some(columns)) <= rows, "{rows} x {columns}:\n{text}");
             let at = |name: &str| text.lines().position(|line| line.starts_with(name));
@@ -128,6 +155,19 @@ mod tests {
         }
         let fits = Look { rows: Some(100), ..Look::default() };
         assert!(!super::super::table(&status, fits).contains(" more"), "everything fits");
+    }
+
+    /// 7: a list that scrolls is whole, and its last line says how many are how, by name where somebody has to look.
+    #[test]
+    fn n07_a_list_longer_than_the_screen_is_summed_up_at_its_end() {
+        let status = gateway(many());
+        let look = Look { rows: Some(24), scrolls: true, ..Look::default() };
+        let text = super::super::table(&status, look);
+        assert_eq!(text.lines().filter(|line| line.starts_with('p')).count(), 40, "{text}");
+        let last = "40 profiles: 37 ready, 1 failed (p31), 1 backoff (p35), 1 stopped";
+        assert_eq!(text.lines().last(), Some(last), "{text}");
+        let fits = super::super::table(&status, Look { rows: Some(100), scrolls: true, ..Look::default() });
+        assert!(!fits.contains("40 profiles:"), "everything is seen");
     }
 
     #[test]

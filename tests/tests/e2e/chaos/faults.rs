@@ -59,9 +59,9 @@ impl<'a> Faults<'a> {
             8 => return self.restart(gateway, shared),
             9 => {
                 // A worker that dies meanwhile needs what there is none of.
-                shared.excused(|| self.without(gateway.pid(), || send(Signal::SIGKILL)));
+                shared.excused(|| Self::without(gateway.pid(), || send(Signal::SIGKILL)));
             }
-            10 => pid.into_iter().for_each(|pid| self.without(pid, || {})),
+            10 => pid.into_iter().for_each(|pid| Self::without(pid, || {})),
             11 => self.on_a_full_disk(|| send(Signal::SIGKILL)),
             12 => self.without_profiles(|| send(Signal::SIGKILL)),
             13 => self.without_sockets(|| send(Signal::SIGKILL)),
@@ -94,7 +94,7 @@ impl<'a> Faults<'a> {
     }
 
     /// No further descriptor for a process.
-    fn without(&self, pid: u32, meanwhile: impl FnOnce()) {
+    fn without(pid: u32, meanwhile: impl FnOnce()) {
         if !process::is_alive(pid) {
             return;
         }
@@ -133,17 +133,13 @@ impl<'a> Faults<'a> {
     /// It goes away, or comes back at the same address.
     fn provider(&mut self, shared: &Shared) {
         let mut provider = shared.provider.lock().unwrap();
-        *provider = match provider.take() {
-            Some(there) => {
-                self.provider = there.address().to_owned();
-                None
-            }
-            None => {
-                let back = Provider::start_at(&self.provider);
-                back.never_answer(POISON);
-                Some(back)
-            }
-        };
+        if let Some(there) = provider.take() {
+            there.address().clone_into(&mut self.provider);
+        } else {
+            let back = Provider::start_at(&self.provider);
+            back.never_answer(POISON);
+            *provider = Some(back);
+        }
     }
 }
 

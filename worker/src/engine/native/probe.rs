@@ -1,7 +1,7 @@
-//! Asks a provider once, on request: its list of models, or one token where a list proves nothing.
+//! Asks a provider once, on request: its list of models, and then one token.
 //!
-//! A list that is also given to nobody in particular says nothing about the key, and a model that is not on it may exist all the
-//! same; in both cases, and where there is no list, the smallest possible turn decides.
+//! The list costs nothing and refuses a wrong key. That it is given says little: some give it to anybody, and to whoever has no
+//! money left. So the smallest possible turn decides, unless no model is chosen.
 
 use std::time::Duration;
 
@@ -13,12 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::retry::Failure;
 use super::{Native, RetryPolicy, brief, cleaned, client, headers, refused, unsent};
 use crate::engine::{Engine as _, EngineError, Message, Prompt, Role};
-use crate::provider::{Endpoint, Fault, NO_KEY};
+use crate::provider::{Endpoint, Fault};
 
 /// Time that one request has.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Most of a list that is read.
-const MAX_LIST: usize = 8 * 1024 * 1024;
 
 /// What asking came to.
 pub(crate) async fn probe(endpoint: Endpoint) -> Trial {
@@ -34,49 +32,28 @@ pub(crate) async fn probe(endpoint: Endpoint) -> Trial {
 }
 
 async fn ask(endpoint: Endpoint) -> Result<&'static str, Failure> {
-    let keyed = endpoint.key.expose() != NO_KEY;
-    let is_public = keyed && list(&endpoint, false).await.is_ok();
-    if !is_public {
-        match list(&endpoint, true).await {
-            Ok(models) if endpoint.model.is_empty() || models.contains(&endpoint.model) => {
-                return Ok("its list of models");
-            }
-            // The model may have another name there.
-            Ok(_) => {}
-            Err(failure) if matches!(failure.status, Some(400 | 403 | 404 | 405 | 501)) => {}
-            Err(failure) => {
-                let failure = cleaned(failure, &endpoint);
-                return Err(Failure { message: brief(failure.message), ..failure });
-            }
+    match list(&endpoint).await {
+        Ok(()) if endpoint.model.is_empty() => return Ok("its list of models"),
+        Ok(()) => {}
+        // There may be none, or none for this key.
+        Err(failure) if matches!(failure.status, Some(400 | 403 | 404 | 405 | 501)) => {}
+        Err(failure) => {
+            let failure = cleaned(failure, &endpoint);
+            return Err(Failure { message: brief(failure.message), ..failure });
         }
     }
     call(endpoint).await.map(|()| "one token")
 }
 
-/// The ids of its models.
-async fn list(endpoint: &Endpoint, with_key: bool) -> Result<Vec<String>, Failure> {
+/// Whether it gives a list of its models.
+async fn list(endpoint: &Endpoint) -> Result<(), Failure> {
     let setup = |e: &dyn std::fmt::Display| Failure::new(Fault::Setup, e.to_string());
     let client = client::build(endpoint, Some(PATIENCE)).map_err(|e| setup(&e))?;
     let mut url = endpoint.base_url.clone();
     url.set_path(&format!("{}/models", endpoint.base_url.path().trim_end_matches('/')));
-    let mut request = client.get(url).timeout(PATIENCE);
-    if with_key {
-        request = request.headers(headers(endpoint).map_err(|e| setup(&e))?);
-    }
-    let mut response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
-    if !response.status().is_success() {
-        return Err(refused(response, endpoint).await);
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| unsent(&e, endpoint))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_LIST {
-            return Ok(Vec::new());
-        }
-    }
-    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let models = json.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
-    Ok(models.iter().filter_map(|model| model.get("id")?.as_str().map(str::to_owned)).collect())
+    let request = client.get(url).timeout(PATIENCE).headers(headers(endpoint).map_err(|e| setup(&e))?);
+    let response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
+    if response.status().is_success() { Ok(()) } else { Err(refused(response, endpoint).await) }
 }
 
 /// The smallest turn there is.

@@ -285,6 +285,25 @@ async fn silence_ends_a_call() {
     fake.left(2).await;
 }
 
+/// 1: a call that failed is the provider's last error at once, not only when its turn is over.
+#[tokio::test]
+async fn c1_a_failed_call_is_known_before_its_turn_is_over() {
+    let fake = Fake::start([status(503, "", "{}"), vec![Step::Hang]]).await;
+    let health = Health::new();
+    let engine = native(&fake.base_url).reporting(health.clone());
+    let (prompt, cancel) = (prompt(), CancellationToken::new());
+    let (sink, _events) = mpsc::channel(4);
+    let turn = engine.run(&prompt, sink.into(), cancel.clone());
+    let look = async {
+        fake.begun(2).await;
+        let last = health.subscribe().borrow().clone().unwrap();
+        assert_eq!((last.class.as_str(), last.code, last.count), ("overloaded", Some(503), 1));
+        cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(turn, look);
+    assert!(matches!(ended, Err(EngineError::Interrupted)));
+}
+
 #[tokio::test]
 async fn cancelling_drops_the_connection_and_ends_a_wait() {
     let busy = status(429, "Retry-After: 60\r\n", "{}");
