@@ -57,6 +57,9 @@ fn plain(error: &io::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
+/// Whether a path holds what it should, and why not.
+pub type Look = fn(&Utf8Path) -> Result<(), String>;
+
 /// A profile's files, and an administrator's.
 #[derive(Debug, Clone, Default)]
 pub struct Files<B> {
@@ -79,7 +82,7 @@ pub struct Files<B> {
     /// What else lies in the home.
     pub leftovers: Leftovers<B>,
     /// Looks whether a file or directory holds certificates; none: that is not asked.
-    pub certificates: Option<fn(&Utf8Path) -> Result<(), String>>,
+    pub certificates: Option<Look>,
 }
 
 /// Whose files they are.
@@ -148,11 +151,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
 }
 
 /// What a profile that names certificates of its own cannot find there. Its agent cannot answer then: nobody else is trusted.
-fn untrusting(
-    config: &ProfileConfig,
-    home: &ProfileHome,
-    look: fn(&Utf8Path) -> Result<(), String>,
-) -> Vec<Problem> {
+fn untrusting(config: &ProfileConfig, home: &ProfileHome, look: Look) -> Vec<Problem> {
     let endpoint = match config.agent.engine {
         EngineKind::Native => provider::resolve(config, home).ok(),
         EngineKind::Echo => None,
