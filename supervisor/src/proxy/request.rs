@@ -33,6 +33,7 @@ pub(super) enum Method {
 
 /// What a request head says.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about the request")]
 pub(super) struct Request<'h> {
     pub(super) method: Method,
     pub(super) method_name: &'h str,

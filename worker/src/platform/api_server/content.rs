@@ -74,12 +74,12 @@ pub(super) fn parse(messages: Option<Value>, named: bool) -> Result<Conversation
             system = Some(system.map_or_else(|| text.clone(), |before| format!("{before}\n{text}")));
             continue;
         };
-        let mut message = said(role, content, message).map_err(|error| {
+        let message = said(role, content, message).map_err(|error| {
             let below = error.param.clone().unwrap_or_default();
             error.param(at(&below))
         })?;
         if role == Role::Tool {
-            name_call(&kept, &mut message, named).map_err(|error| error.param(at(".tool_call_id")))?;
+            name_call(&kept, &message, named).map_err(|error| error.param(at(".tool_call_id")))?;
         }
         last = index;
         kept.push(message);
@@ -202,7 +202,7 @@ fn tool_call(call: Value) -> Option<Value> {
 }
 
 /// Checks that a result belongs to a call of the assistant's message before it.
-fn name_call(before: &[Message], result: &mut Message, named: bool) -> Result<(), ApiError> {
+fn name_call(before: &[Message], result: &Message, named: bool) -> Result<(), ApiError> {
     let id = result.tool_call_id.as_deref().unwrap_or_default();
     let caller = before.iter().rev().find(|message| message.role != Role::Tool);
     let is_known = match caller {
