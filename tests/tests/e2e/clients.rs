@@ -56,9 +56,9 @@ fn answer(body: &Value, tries: &Mutex<HashMap<String, u32>>) -> Reply {
         "deny" => Reply::error(401, "no such account"),
         "busy" => {
             let mut tries = tries.lock().unwrap();
-            let tried = tries.entry(asked).or_default();
-            *tried += 1;
-            if *tried == 1 { Reply::error(503, "come back") } else { Reply::text("at last") }
+            let nth = tries.entry(asked).or_default();
+            *nth += 1;
+            if *nth == 1 { Reply::error(503, "come back") } else { Reply::text("at last") }
         }
         "endless" => Reply::Endless,
         _ => Reply::error(400, "nobody knows what this means"),

@@ -216,7 +216,7 @@ pub(crate) fn replay(history: Vec<Message>, tools: bool) -> Vec<Message> {
         }
         exchanges.push((message, results));
     }
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<String> = HashSet::new();
     let mut kept = Vec::new();
     for (mut message, mut results) in exchanges.into_iter().rev() {
         if message.role == Role::Tool {
@@ -226,8 +226,9 @@ pub(crate) fn replay(history: Vec<Message>, tools: bool) -> Vec<Message> {
         let is_whole =
             message.call_ids().count() == message.tool_calls.len() && message.call_ids().all(is_result);
         if tools && is_whole && !message.tool_calls.is_empty() {
-            let is_new = message.call_ids().fold(false, |new, id| seen.insert(id.to_owned()) || new);
-            if !is_new {
+            let before = seen.len();
+            seen.extend(message.call_ids().map(str::to_owned));
+            if seen.len() == before {
                 continue;
             }
             results.retain(|result| message.call_ids().any(|id| result.tool_call_id.as_deref() == Some(id)));
