@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hermes_host::local::LocalStream;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::http::{ADDED_HEADERS, MAX_HEADERS};
 use hermes_protocol::latest::TaskProgress;
@@ -29,7 +30,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -209,8 +210,8 @@ impl Accept {
                 accepted = listener.accept() => accepted,
             };
             self.pulse.done(1);
-            match accepted {
-                Ok((stream, _)) => {
+            match accepted.and_then(|(stream, _)| LocalStream::from_tokio(stream)) {
+                Ok(stream) => {
                     failing = false;
                     self.connections.spawn(connection(stream, Arc::clone(&self.responder), None));
                 }
@@ -226,7 +227,7 @@ impl Accept {
         let listener = std::os::unix::net::UnixListener::from(listener);
         for _ in 0..BACKLOG {
             let Ok((stream, _)) = listener.accept() else { return };
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| LocalStream::new(stream)) {
                 self.connections.spawn(connection(stream, Arc::clone(&self.responder), None));
             }
         }
@@ -311,6 +312,7 @@ mod tests {
     use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
     use tokio::sync::Notify;
     use tokio::time::timeout;
 

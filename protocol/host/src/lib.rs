@@ -1,10 +1,11 @@
 //! What the supervisor and its workers ask of the machine in the same way: threads for work that blocks, whose fault an error
-//! is, which signals are heard, certificates in files, and what another program left in a home.
+//! is, which signals are heard, certificates in files, what another program left in a home, and connections between the two.
 //!
-//! Unlike `hermes-protocol` this crate acts. It knows nothing of profiles, sockets or messages.
+//! Unlike `hermes-protocol` this crate acts. It knows nothing of profiles or messages.
 
 pub mod blocking;
 pub mod certificates;
 pub mod fault;
 pub mod inherited;
+pub mod local;
 pub mod signals;

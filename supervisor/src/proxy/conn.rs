@@ -19,7 +19,7 @@ use super::chunked::{ChunkError, Keep};
 use super::client::Client;
 use super::counters::Finished;
 use super::decide::{Decision, decide};
-use super::exchange::{End, Exchange};
+use super::exchange::{End, Exchange, Report};
 use super::head::{MAX_HEAD, Persistence, find_end};
 use super::listener::Gate;
 use super::places::{Place, Standing};
@@ -52,7 +52,8 @@ pub(super) struct Conn {
     pub(super) client: Client,
     pub(super) gate: Arc<Gate>,
     pub(super) place: Place,
-    peer: IpAddr,
+    /// The client's address, as it is passed on.
+    peer: Box<str>,
     /// Received and not used yet: the start of a head, or of what follows a request in progress.
     pub(super) carry: Private,
     /// So many bytes of `carry` were searched for the end of a head.
@@ -109,23 +110,25 @@ pub(super) async fn serve(
     .await;
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
     let client = Client::new(client);
-    let carry = Private::default();
+    let (carry, peer) = (Private::default(), peer.to_string().into_boxed_str());
     let (seen, empty, id) = (0, 0, None);
     let mut conn = Conn { local, client, gate, place, peer, carry, seen, begun: true, empty, id, deadline };
     let mut burst = 0;
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
         let Begun { action, head_only, old, keep } = begun;
-        let goes_on = match action {
+        let since = match action {
             Action::Answer(answer) => conn.answer(&answer, head_only, old, keep, Vec::new()).await,
             // Boxed, so that a connection that is idle does not hold the room a request needs.
-            Action::Forward(forward) => Box::pin(conn.forward(*forward)).await,
+            Action::Forward(forward) => {
+                let forwarding = conn.forward(*forward);
+                // What the allocator has at hand; anything larger costs more than the rest of a request.
+                debug_assert!(size_of_val(&forwarding) <= 1024, "{}", size_of_val(&forwarding));
+                Box::pin(forwarding).await
+            }
         };
-        if !goes_on || conn.place.is_needed() {
-            return;
-        }
-        let now = Instant::now();
-        conn.deadline.set(now + IDLE);
-        conn.place.stands(Standing::Idle, now);
+        let Some(since) = since.filter(|_| !conn.place.is_needed()) else { return };
+        conn.deadline.set(since + IDLE);
+        conn.place.stands(Standing::Waiting, since);
         (conn.begun, conn.empty) = (false, 0);
         burst = if conn.carry.is_empty() { 0 } else { burst + 1 };
         if burst == BURST {
@@ -218,7 +221,7 @@ impl Conn {
                     self.begun = true;
                     let now = Instant::now();
                     self.deadline.set(now + self.local.limits.get().header_timeout);
-                    self.place.stands(Standing::Head, now);
+                    self.place.stands(Standing::Waiting, now);
                 }
                 self.seen = bytes.len();
                 self.carry = Private::from(&*bytes);
@@ -255,7 +258,7 @@ impl Conn {
             match decided {
                 Err(answer) => answer,
                 Ok((route, path_rest, prefixed)) => {
-                    match self.begin_forward(request, &route, (path_rest, prefixed), rest, lines) {
+                    match self.begin_forward(request, route, (path_rest, prefixed), rest, lines) {
                         Ok(forward) => {
                             let (head_only, old) = (forward.context.head_only, request.old);
                             let keep = request.keep_alive;
@@ -268,7 +271,7 @@ impl Conn {
                         }
                         // The process answers, whoever asks.
                         Err(_) if path == "/health" => answer::health(request.method, families),
-                        Err(error) => {
+                        Err((error, route)) => {
                             let status = error.status();
                             let nothing = Finished { status, took: Duration::ZERO, received: 0, sent: 0 };
                             route.counters().finished(local.index, nothing);
@@ -292,29 +295,29 @@ impl Conn {
         Begun { action: Action::Answer(answer), head_only, old: request.old, keep }
     }
 
+    /// Admits the request. A refusal is returned with the profile that it counts for.
     fn begin_forward(
         &mut self,
         request: &Request<'_>,
-        route: &Arc<Route>,
+        route: Arc<Route>,
         (path_rest, prefixed): (&str, bool),
         rest: &mut [u8],
         lines: &request::Lines,
-    ) -> Result<Forward, ProxyError> {
+    ) -> Result<Forward, (ProxyError, Arc<Route>)> {
         let local = &self.local;
-        if local.shared.is_draining() {
-            return Err(ProxyError::Draining);
-        }
         let limits = local.limits.get();
-        if let Framing::Length(length) = request.framing
-            && length > limits.body_bytes
-        {
-            return Err(ProxyError::BodyTooLarge);
+        let refused = match request.framing {
+            _ if local.shared.is_draining() => Some(ProxyError::Draining),
+            Framing::Length(length) if length > limits.body_bytes => Some(ProxyError::BodyTooLarge),
+            _ => unavailable(&route),
+        };
+        if let Some(error) = refused {
+            return Err((error, route));
         }
-        if let Some(error) = unavailable(route) {
-            return Err(error);
-        }
-        let admitted =
-            route.enter(limits.requests_per_profile, self.place.all()).ok_or(ProxyError::TooManyRequests)?;
+        let admitted = route
+            .enter(limits.requests_per_profile, self.place.all())
+            .map_err(|route| (ProxyError::TooManyRequests, route))?;
+        let route = &admitted.route;
         // Enough for all of it: a buffer that grows leaves its content behind.
         let mut first = Vec::with_capacity(
             512 + request.method_name.len() + request.target.len() + lines.len() + rest.len(),
@@ -322,10 +325,10 @@ impl Conn {
         // `rest` is the end of the path, and the path the start of the target.
         let target = &request.target[request.path().len() - path_rest.len()..];
         let ours = if prefixed { &route.prefixed_lines } else { &route.plain_lines };
-        request::write(request, target, lines, self.peer, &[ours, self.gate.families().line()], &mut first);
+        request::write(request, target, lines, &self.peer, &[ours, self.gate.families().line()], &mut first);
         let mut first = Private::from(first);
         let mut upload = Body::new(request.framing, Keep::Framed, limits.body_bytes);
-        let step = upload.feed(rest).map_err(body_error)?;
+        let step = upload.feed(rest).map_err(|error| (body_error(error), Arc::clone(route)))?;
         first.append(&rest[..step.kept]);
         self.carry = Private::from(&rest[step.used..]);
         let keep_alive = request.keep_alive;
@@ -346,39 +349,41 @@ impl Conn {
         })
     }
 
-    /// Lets a worker answer. Says whether the connection goes on.
-    async fn forward(&mut self, forward: Forward) -> bool {
+    /// Lets a worker answer. If the connection goes on: since when.
+    async fn forward(&mut self, forward: Forward) -> Option<Instant> {
         let local = Rc::clone(&self.local);
         let _in_flight = local.enter();
-        let route = Arc::clone(&forward.admitted.route);
         let (head_only, old) = (forward.context.head_only, forward.context.old);
         let started = forward.started;
-        let report = Exchange::new(self, forward).run().await;
-        let status = match &report.end {
+        let mut exchange = Exchange::new(self, forward);
+        let end = exchange.run().await;
+        let Report { ended, admitted, status, received, sent, keep, unsent } = exchange.report();
+        let counted = match &end {
             End::Failed(error) => error.status(),
-            End::ClientGone if report.status == 0 => 499,
-            End::ClientGone | End::Complete { .. } | End::Cut => report.status,
+            End::ClientGone if status == 0 => 499,
+            End::ClientGone | End::Complete { .. } | End::Cut => status,
         };
-        let finished =
-            Finished { status, took: started.elapsed(), received: report.received, sent: report.sent };
-        route.counters().finished(local.index, finished);
-        match report.end {
-            End::Complete { keep: true, .. } => true,
+        let took = ended.saturating_duration_since(started);
+        admitted.route.counters().finished(local.index, Finished { status: counted, took, received, sent });
+        if let End::Failed(error) = &end {
+            tracing::debug!(profile = %admitted.route.name(), code = error.code(), "a request failed");
+        }
+        // Its place is not needed for what is left.
+        drop(admitted);
+        match end {
+            End::Complete { keep: true, .. } => Some(ended),
             End::Complete { keep: false, unread } => {
                 if unread || !self.carry.is_empty() {
-                    self.linger().await;
+                    Box::pin(self.linger()).await;
                 }
-                false
+                None
             }
-            End::ClientGone | End::Cut => false,
-            End::Failed(error) => {
-                tracing::debug!(profile = %route.name(), code = error.code(), "a request failed");
-                self.answer(&error.into(), head_only, old, report.keep, report.unsent).await
-            }
+            End::ClientGone | End::Cut => None,
+            End::Failed(error) => Box::pin(self.answer(&error.into(), head_only, old, keep, unsent)).await,
         }
     }
 
-    /// Sends an answer of ours behind `unsent`. Says whether the connection goes on.
+    /// Sends an answer of ours behind `unsent`. If the connection goes on: since when.
     async fn answer(
         &mut self,
         answer: &Answer,
@@ -386,7 +391,7 @@ impl Conn {
         old: bool,
         keep: bool,
         unsent: Vec<u8>,
-    ) -> bool {
+    ) -> Option<Instant> {
         let close = !keep || answer.close || self.local.shared.is_draining() || self.gate.is_closed();
         let mut out = unsent;
         let id = request_id(self.id.take().as_deref());
@@ -412,7 +417,7 @@ impl Conn {
         if sent && close && !self.place.is_needed() {
             self.linger().await;
         }
-        sent && !close
+        (sent && !close).then(Instant::now)
     }
 
     /// Ends the connection so that the client can read the answer although it is still sending: what it sends is thrown away

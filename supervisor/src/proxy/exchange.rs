@@ -74,7 +74,9 @@ pub(super) enum End {
 /// How it went.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) end: End,
+    pub(super) ended: Instant,
+    /// Whose request it was.
+    pub(super) admitted: Admitted,
     /// Status of the answer that was begun, or 0.
     pub(super) status: u16,
     pub(super) received: u64,
@@ -153,6 +155,8 @@ pub(super) struct Exchange<'c> {
     check: Instant,
     /// When the client last made progress.
     moved: Instant,
+    /// When the whole answer was written.
+    ended: Option<Instant>,
 }
 
 impl<'c> Exchange<'c> {
@@ -193,22 +197,31 @@ impl<'c> Exchange<'c> {
             attempt: now,
             check: now + limits.hold.min(limits.response_timeout),
             moved: now,
+            ended: None,
         }
     }
 
-    /// Carries it out. Dropping the future closes the connection to the worker.
-    pub(super) async fn run(mut self) -> Report {
+    /// Carries it out. What seldom happens is boxed: the room that it needs would be asked for with every request, and is more than
+    /// the allocator has at hand. Dropping the exchange closes the connection to the worker.
+    pub(super) async fn run(&mut self) -> End {
         let hold_until = self.attempt + self.limits.hold;
         // How often it was sent, whole or in part.
         let mut sends = 0;
-        let end = loop {
-            if let Err(end) = self.connect(self.attempt + self.limits.hold, sends == 0).await {
-                break end;
+        loop {
+            if !(sends == 0 && self.take_kept())
+                && let Err(end) = Box::pin(self.connect(self.attempt + self.limits.hold)).await
+            {
+                return end;
             }
-            match self.attempt().await {
-                Turn::Complete => break self.complete(),
-                Turn::Switched => break self.tunnel().await,
-                Turn::End(end) => break end,
+            let turn = if self.admitted.route.is_ready() {
+                poll_fn(|cx| self.poll(cx)).await
+            } else {
+                Box::pin(self.attempt()).await
+            };
+            match turn {
+                Turn::Complete => return self.complete(),
+                Turn::Switched => return Box::pin(self.tunnel()).await,
+                Turn::End(end) => return end,
                 Turn::Lost => {
                     let was_used = self.upstream.take().is_some_and(|u| u.used);
                     let untouched = self.out_at == 0 && !self.begun;
@@ -219,24 +232,36 @@ impl<'c> Exchange<'c> {
                         self.repeatable && sends < MAX_SENDS
                     };
                     if self.phase != Phase::Head {
-                        break End::Cut;
+                        return End::Cut;
                     }
                     if !again || !self.partial.is_empty() || self.interim > 0 {
-                        break End::Failed(
+                        return End::Failed(
                             unavailable(&self.admitted.route).unwrap_or(ProxyError::ClosedEarly),
                         );
                     }
                     if untouched && !was_used {
-                        tokio::time::sleep(PAUSE).await;
+                        Box::pin(tokio::time::sleep(PAUSE)).await;
                     }
                     self.rewind();
                 }
             }
-        };
+        }
+    }
+
+    /// What there is to say when it is over.
+    pub(super) fn report(mut self) -> Report {
         let keep = self.context.keep_alive && self.upload.is_done();
         let unsent =
             if self.phase == Phase::Head { self.pending.split_off(self.pending_at) } else { Vec::new() };
-        Report { end, status: self.status, received: self.received, sent: self.sent, keep, unsent }
+        Report {
+            ended: self.ended.unwrap_or_else(Instant::now),
+            admitted: self.admitted,
+            status: self.status,
+            received: self.received,
+            sent: self.sent,
+            keep,
+            unsent,
+        }
     }
 
     /// Before the request is sent again.
@@ -248,12 +273,9 @@ impl<'c> Exchange<'c> {
         self.check = self.attempt + self.limits.hold.min(self.limits.response_timeout);
     }
 
+    /// With a worker that is starting: the request waits in the data socket's backlog, but not for one that gave up.
     async fn attempt(&mut self) -> Turn {
         let route = Arc::clone(&self.admitted.route);
-        if route.is_ready() {
-            return poll_fn(|cx| self.poll(cx)).await;
-        }
-        // The worker is starting: the request waits in the data socket's backlog, but not for one that gave up.
         let mut availability = route.watch_availability();
         // It may have given up before there was anybody to hear it.
         if let Some(error) = self.abandoned() {
@@ -555,12 +577,13 @@ impl<'c> Exchange<'c> {
 
     /// The answer is out: keeps what can be kept.
     fn complete(&mut self) -> End {
+        let now = *self.ended.insert(Instant::now());
         let uploaded = self.upload.is_done() && !self.upload_lost && self.out_at >= self.out.len();
         if let Some(upstream) = self.upstream.take()
             && uploaded
             && self.upstream_keeps
         {
-            pool::put(&self.local, &self.admitted.route, upstream);
+            pool::put(&self.local, &self.admitted.route, upstream, now);
         }
         End::Complete { keep: self.client_keeps, unread: !self.upload.is_done() }
     }

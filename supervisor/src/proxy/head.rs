@@ -1,5 +1,7 @@
 //! What request and response heads have in common: where they end, and what may stand in them.
 
+use memchr::memchr3;
+
 /// Most bytes of a head.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
 /// Most header lines of a head.
@@ -45,7 +47,12 @@ impl Persistence {
 pub(super) fn find_end(buf: &[u8], seen: usize) -> Result<Option<usize>, Ambiguous> {
     // A line end may straddle what was seen.
     let mut at = seen.saturating_sub(1);
-    while at < buf.len() {
+    while let Some(found) = memchr3(b'\n', b'\r', 0, &buf[at..]) {
+        at += found;
+        if buf[at] == b'\r' && buf.get(at + 1) == Some(&b'\n') {
+            // Both at once.
+            at += 1;
+        }
         match buf[at] {
             b'\n' => {
                 if at == 0 || buf[at - 1] != b'\r' {
@@ -69,16 +76,16 @@ pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
-/// Calls `each` with every header and the range of its line in `head`, line end included.
+/// Calls `each` with the number of every header, the header, and the range of its line in `head`, line end included.
 pub(super) fn lines<'h>(
     head: &'h [u8],
     headers: &[httparse::Header<'h>],
-    mut each: impl FnMut(&httparse::Header<'h>, &'h [u8]),
+    mut each: impl FnMut(usize, &httparse::Header<'h>, &'h [u8]),
 ) {
     for (at, header) in headers.iter().enumerate() {
         let from = offset(head, header.name.as_bytes());
         let to = headers.get(at + 1).map_or(head.len() - 2, |next| offset(head, next.name.as_bytes()));
-        each(header, &head[from..to]);
+        each(at, header, &head[from..to]);
     }
 }
 
@@ -119,6 +126,18 @@ pub(super) enum Special {
     /// Means something on this connection only, or is ours to say.
     Drop,
     None,
+}
+
+/// The kinds of the headers of one head, by number.
+pub(super) type Kinds = [Special; MAX_HEADERS];
+
+/// What kinds of headers these are.
+pub(super) fn classify_all(headers: &[httparse::Header<'_>]) -> Kinds {
+    let mut kinds = [Special::None; MAX_HEADERS];
+    for (kind, header) in kinds.iter_mut().zip(headers) {
+        *kind = classify(header.name);
+    }
+    kinds
 }
 
 /// What kind of header `name` is.

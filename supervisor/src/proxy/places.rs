@@ -4,8 +4,8 @@
 //! one port cannot keep clients from another; the other half is for whoever comes. One address holds a share at most.
 //!
 //! Where no place is left, somebody makes room who has no complete request: first who is only kept from being cut off rudely,
-//! then idle kept connections, then heads, then bodies that have not arrived; the oldest of each kind, and of bodies the ones
-//! that came slowest. A complete request is never taken away. The same is done for the places of one profile, where requests
+//! then who has waited longest, between two requests or for the rest of a head, then bodies that have not arrived, the ones that
+//! came slowest first. So a client that asks again and again keeps its connection while silent ones pour in. A complete request is never taken away. The same is done for the places of one profile, where requests
 //! whose body does not come hold them.
 //!
 //! A connection only stores where it stands, in a word that nobody else writes. The lock is taken when a connection begins or
@@ -32,14 +32,12 @@ const BATCH: usize = 32;
 pub(super) enum Standing {
     /// Has its answer, and is read from so that it can take it.
     Closing = 0,
-    /// Kept, between two requests.
-    Idle = 1,
-    /// Its request's head has not come.
-    Head = 2,
+    /// No request has come, or none since the last answer, or only the start of one.
+    Waiting = 1,
     /// Its request's body has not come.
-    Body = 3,
+    Body = 2,
     /// Being served.
-    Served = 4,
+    Served = 3,
 }
 
 /// The word is the standing above 56 bits of milliseconds, so that the smallest goes first.
@@ -132,7 +130,7 @@ impl Places {
         let slot = Arc::new(Slot {
             listener,
             source,
-            standing: AtomicU64::new(word(Standing::Head, self.since, Instant::now())),
+            standing: AtomicU64::new(word(Standing::Waiting, self.since, Instant::now())),
             route: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -348,16 +346,16 @@ mod tests {
         assert_eq!(fill(&places, API).len(), 16, "a listener that is closed reserves nothing");
     }
 
-    /// 20: at the limit the oldest without a complete request goes first, idle kept ones before all.
+    /// 20: at the limit the oldest without a complete request goes first, whether it ever had one or not.
     #[test]
     fn room_is_made_by_the_oldest_without_a_complete_request() {
         let places = places(8, 0);
         let all: Vec<Place> = (0..6).map(|_| places.enter(API, ip(1)).unwrap()).collect();
         all[0].is_served();
         all[1].awaits_body(7, ago(&places, 90));
-        all[2].stands(Standing::Head, ago(&places, 50));
-        all[3].stands(Standing::Head, ago(&places, 60));
-        all[4].stands(Standing::Idle, ago(&places, 1));
+        all[2].stands(Standing::Waiting, ago(&places, 1));
+        all[3].stands(Standing::Waiting, ago(&places, 50));
+        all[4].stands(Standing::Waiting, ago(&places, 60));
         all[5].stands(Standing::Closing, ago(&places, 0));
         let mut next = Vec::new();
         for gone in [5, 4, 3, 2, 1] {
@@ -379,7 +377,8 @@ mod tests {
         let places = places(100, 2);
         let (a, b) = (places.enter(API, ip(1)).unwrap(), places.enter(WEBHOOK, ip(1)).unwrap());
         let other = places.enter(API, ip(2)).unwrap();
-        a.stands(Standing::Idle, ago(&places, 5));
+        a.stands(Standing::Waiting, ago(&places, 5));
+        b.stands(Standing::Waiting, ago(&places, 1));
         let c = places.enter(API, ip(1)).unwrap();
         assert!(a.is_needed() && !b.is_needed() && !other.is_needed());
         b.is_served();

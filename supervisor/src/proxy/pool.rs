@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hermes_host::local::LocalStream;
 use socket2::SockAddr;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +24,7 @@ const KEEP: Duration = Duration::from_secs(10);
 /// A connection to a worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) stream: UnixStream,
+    pub(super) stream: LocalStream,
     /// It has served a request before.
     pub(super) used: bool,
     /// The route's epoch when it was made.
@@ -54,7 +55,7 @@ impl Pools {
         let pool = pools.get_mut(&key(route))?;
         while let Some(Idle { upstream, .. }) = pool.pop_back() {
             self.idle.set(self.idle.get() - 1);
-            if upstream.epoch == route.epoch() && is_quiet(&upstream.stream) {
+            if upstream.epoch == route.epoch() && upstream.stream.is_quiet() {
                 return Some(upstream);
             }
         }
@@ -62,13 +63,13 @@ impl Pools {
     }
 }
 
-/// Keeps a connection whose last response was complete.
-pub(super) fn put(local: &Rc<Local>, route: &Arc<Route>, mut upstream: Upstream) {
+/// Keeps a connection whose last response was complete, just `now`.
+pub(super) fn put(local: &Rc<Local>, route: &Arc<Route>, mut upstream: Upstream, now: Instant) {
     if upstream.epoch != route.epoch() {
         return;
     }
     upstream.used = true;
-    let idle = Idle { upstream, until: Instant::now() + KEEP };
+    let idle = Idle { upstream, until: now + KEEP };
     // A thread's share of the open files that are there for these.
     let most = local.limits.get().connections as usize / local.shared.inboxes.len();
     let count = &local.pools.idle;
@@ -119,12 +120,6 @@ async fn sweep(local: Rc<Local>, route: Arc<Route>) {
     }
 }
 
-/// Whether nothing happened on an idle connection: no end, no bytes nobody asked for. A system call only if something did.
-fn is_quiet(stream: &UnixStream) -> bool {
-    let mut byte = [0];
-    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-}
-
 /// Makes a connection to the worker's own socket: to the one that is held, or by its name where the system holds none; in both
 /// cases only if it is this process that listens there. With `WouldBlock` the backlog is full.
 pub(super) fn connect(route: &Arc<Route>) -> io::Result<Upstream> {
@@ -136,5 +131,5 @@ pub(super) fn connect(route: &Arc<Route>) -> io::Result<Upstream> {
     };
     let stream = UnixStream::from_std(stream?)?;
     runtime::verify(&stream)?;
-    Ok(Upstream { stream, used: false, epoch })
+    Ok(Upstream { stream: LocalStream::from_tokio(stream)?, used: false, epoch })
 }

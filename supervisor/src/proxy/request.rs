@@ -1,9 +1,10 @@
 //! Request heads: read strictly, written anew for the worker.
 
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 
-use super::head::{MAX_HEAD, MAX_HEADERS, Special, classify, content_length, has_token, lines, tokens};
+use super::head::{
+    Kinds, MAX_HEAD, MAX_HEADERS, Special, classify, classify_all, content_length, has_token, lines, tokens,
+};
 use super::private::wipe;
 use super::rescue::ProxyError;
 
@@ -115,7 +116,8 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
         _ => Method::Other,
     };
     let (authority, target) = target_of(raw_target, method)?;
-    let seen = Seen::of(parsed.headers, old)?;
+    let kinds = classify_all(parsed.headers);
+    let seen = Seen::of(parsed.headers, &kinds, old)?;
     match (seen.host, authority) {
         (None, _) if !old => return Err(ProxyError::BadRequest("there is no Host header")),
         (Some(host), Some(authority)) if !authority.is(host) => {
@@ -129,8 +131,8 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
 
     out.kept.clear();
     out.forwarded_for.clear();
-    lines(head, parsed.headers, |header, line| {
-        let keep = match classify(header.name) {
+    lines(head, parsed.headers, |at, header, line| {
+        let keep = match kinds[at] {
             Special::None | Special::Origin | Special::RequestId => {
                 !(seen.lists_more && is_listed(parsed.headers, header.name))
             }
@@ -158,16 +160,16 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
     Ok(Request { method, method_name, target, old, keep_alive, framing, upgrade, from_page, id })
 }
 
-/// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines.
+/// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines, and the
+/// client's address `peer` behind all.
 pub(super) fn write(
     request: &Request<'_>,
     rest: &str,
     lines: &Lines,
-    peer: IpAddr,
+    peer: &str,
     ours: &[&[u8]],
     out: &mut Vec<u8>,
 ) {
-    use std::io::Write as _;
     out.extend_from_slice(request.method_name.as_bytes());
     out.push(b' ');
     out.extend_from_slice(rest.as_bytes());
@@ -184,8 +186,8 @@ pub(super) fn write(
         out.extend_from_slice(&lines.forwarded_for);
         out.extend_from_slice(b", ");
     }
-    // Writing into a `Vec` cannot fail.
-    let _ = write!(out, "{peer}\r\n\r\n");
+    out.extend_from_slice(peer.as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 /// Host and port of a target that is a URL.
@@ -251,7 +253,7 @@ struct Seen<'h> {
 }
 
 impl<'h> Seen<'h> {
-    fn of(headers: &[httparse::Header<'h>], old: bool) -> Result<Self, ProxyError> {
+    fn of(headers: &[httparse::Header<'h>], kinds: &Kinds, old: bool) -> Result<Self, ProxyError> {
         let mut seen = Self {
             host: None,
             length: None,
@@ -266,8 +268,8 @@ impl<'h> Seen<'h> {
             from_page: false,
             id: None,
         };
-        for header in headers {
-            match classify(header.name) {
+        for (header, kind) in headers.iter().zip(kinds) {
+            match kind {
                 Special::Host => {
                     if seen.host.is_some() || !is_host(header.value) {
                         return Err(ProxyError::BadRequest("the Host header is repeated or malformed"));
@@ -358,14 +360,7 @@ mod tests {
         let mut lines = Lines::default();
         let request = parse(head.as_bytes(), &mut lines)?;
         let mut out = Vec::new();
-        write(
-            &request,
-            request.target,
-            &lines,
-            [10, 0, 0, 9].into(),
-            &[b"x-hermes-profile: coder\r\n"],
-            &mut out,
-        );
+        write(&request, request.target, &lines, "10.0.0.9", &[b"x-hermes-profile: coder\r\n"], &mut out);
         Ok(String::from_utf8(out).unwrap())
     }
 

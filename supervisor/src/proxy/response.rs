@@ -2,7 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use super::head::{MAX_HEADERS, Persistence, Special, classify, content_length, has_token, lines, tokens};
+use super::head::{
+    MAX_HEADERS, Persistence, Special, classify, classify_all, content_length, has_token, lines, tokens,
+};
 use super::request::Framing;
 
 /// One of the headers that every answer of a worker carries.
@@ -73,8 +75,9 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
     let mut close = version == 0;
     let mut lists_more = false;
     let (mut taken, mut signed) = (false, false);
-    for header in parsed.headers.iter() {
-        match classify(header.name) {
+    let kinds = classify_all(parsed.headers);
+    for (header, kind) in parsed.headers.iter().zip(&kinds) {
+        match kind {
             Special::ContentLength => {
                 if length.is_some() {
                     return Err(Malformed);
@@ -123,8 +126,8 @@ pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Resul
     // Behind the version, line end included.
     out.extend_from_slice(&head[8..status_line]);
     let no_framing = interim || status == 204;
-    lines(head, parsed.headers, |header, line| {
-        let keep = match classify(header.name) {
+    lines(head, parsed.headers, |at, header, line| {
+        let keep = match kinds[at] {
             Special::Connection | Special::Taken | Special::Drop => false,
             Special::Upgrade => status == 101,
             Special::ContentLength => !no_framing,

@@ -56,9 +56,14 @@ pub struct Route {
     finishing: AtomicBool,
     epoch: watch::Sender<u64>,
     epoch_now: AtomicU64,
-    active: AtomicU32,
+    active: Active,
     counters: Counters,
 }
+
+/// Requests in flight. Every thread writes it, so it shares its cache line with nothing that others only read.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Active(AtomicU32);
 
 impl Route {
     /// A route to the worker behind `socket`, closed (`stopped`) until the first [`Self::set`].
@@ -82,7 +87,7 @@ impl Route {
             finishing: AtomicBool::new(false),
             epoch: watch::Sender::new(0),
             epoch_now: AtomicU64::new(0),
-            active: AtomicU32::new(0),
+            active: Active::default(),
             counters: Counters::default(),
         })
     }
@@ -162,7 +167,7 @@ impl Route {
 
     /// Requests in flight.
     pub fn active(&self) -> u64 {
-        u64::from(self.active.load(Ordering::Relaxed))
+        u64::from(self.active.0.load(Ordering::Relaxed))
     }
 
     /// Everything that was counted.
@@ -203,13 +208,13 @@ impl Route {
         self.epoch.subscribe()
     }
 
-    /// Takes one of `limit` places for a request, or one that another gives up. `None`: all are taken by complete requests.
-    pub(super) fn enter(self: &Arc<Self>, limit: u32, places: &Places) -> Option<Admitted> {
-        if self.active.fetch_add(1, Ordering::Relaxed) >= limit && !places.make_room_at(self.id()) {
-            self.active.fetch_sub(1, Ordering::Relaxed);
-            return None;
+    /// Takes one of `limit` places for a request, or one that another gives up. `Err`: all are taken by complete requests.
+    pub(super) fn enter(self: Arc<Self>, limit: u32, places: &Places) -> Result<Admitted, Arc<Self>> {
+        if self.active.0.fetch_add(1, Ordering::Relaxed) >= limit && !places.make_room_at(self.id()) {
+            self.active.0.fetch_sub(1, Ordering::Relaxed);
+            return Err(self);
         }
-        Some(Admitted { route: Arc::clone(self) })
+        Ok(Admitted { route: self })
     }
 }
 
@@ -229,7 +234,7 @@ pub(super) struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.route.active.fetch_sub(1, Ordering::Relaxed);
+        self.route.active.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -337,11 +342,12 @@ mod tests {
     fn places_are_bounded_and_given_back() {
         let route = Route::new("coder".parse().unwrap(), "/nowhere".into());
         let nobody = Places::default();
-        let first = route.enter(1, &nobody).unwrap();
-        assert!(route.enter(1, &nobody).is_none());
+        let enter = || Arc::clone(&route).enter(1, &nobody);
+        let first = enter().unwrap();
+        assert!(enter().is_err());
         assert_eq!(route.active(), 1);
         drop(first);
-        assert!(route.enter(1, &nobody).is_some());
+        assert!(enter().is_ok());
         assert_eq!(route.active(), 0);
     }
 

@@ -114,7 +114,9 @@ impl Local {
 
     /// Counts a request in flight on this thread.
     pub(super) fn enter(self: &Rc<Self>) -> InFlight {
-        self.shared.load[self.index].requests.fetch_add(1, Ordering::Relaxed);
+        let requests = &self.shared.load[self.index].requests;
+        // Nobody else writes it.
+        requests.store(requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         InFlight(Rc::clone(self))
     }
 }
@@ -141,8 +143,10 @@ pub(super) struct InFlight(Rc<Local>);
 impl Drop for InFlight {
     fn drop(&mut self) {
         let shared = &self.0.shared;
-        let before = shared.load[self.0.index].requests.fetch_sub(1, Ordering::Relaxed);
-        if before == 1 && shared.is_draining() {
+        let requests = &shared.load[self.0.index].requests;
+        let left = requests.load(Ordering::Relaxed) - 1;
+        requests.store(left, Ordering::Relaxed);
+        if left == 0 && shared.is_draining() {
             shared.idle.notify_waiters();
         }
     }

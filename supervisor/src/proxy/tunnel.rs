@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use hermes_host::local::LocalStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 
 use super::TURN;
 use super::client::Client;
@@ -32,7 +32,7 @@ struct Way {
 pub(super) async fn run(
     local: &Rc<Local>,
     client: &mut Client,
-    upstream: &mut UnixStream,
+    upstream: &mut LocalStream,
     early: Private,
 ) -> (u64, u64) {
     let mut up = Way { pending: early.to_vec(), ..Way::default() };

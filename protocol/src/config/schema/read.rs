@@ -110,8 +110,8 @@ const GATEWAY: Group = Group {
             "gateway.max_connections",
             Int(1, 1_000_000),
             "open client connections, all listeners together; half of them are divided among the listeners, so that one cannot \
-             starve the others. Fewer where the limit of open files asks for it: `hermes status` says so. At the limit the oldest \
-             connection without a complete request makes room, idle ones first",
+             starve the others. Fewer where the limit of open files asks for it: `hermes status` says so. At the limit the \
+             connection that has waited longest without a complete request makes room",
         )
         .int(4096)
         .primary(),

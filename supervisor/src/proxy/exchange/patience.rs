@@ -21,12 +21,15 @@ const LOOK: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Exchange<'_> {
-    /// Makes a connection, again and again until `until`; with `kept`, an idle one will do.
-    pub(super) async fn connect(&mut self, until: Instant, kept: bool) -> Result<(), End> {
-        self.upstream = if kept { self.local.pools.take(&self.admitted.route) } else { None };
-        if self.upstream.is_some() {
-            return Ok(());
-        }
+    /// Takes an idle connection, if there is one.
+    pub(super) fn take_kept(&mut self) -> bool {
+        self.upstream = self.local.pools.take(&self.admitted.route);
+        self.upstream.is_some()
+    }
+
+    /// Makes a connection, again and again until `until`.
+    pub(super) async fn connect(&mut self, until: Instant) -> Result<(), End> {
+        self.upstream = None;
         let mut pause = PAUSE;
         loop {
             if let Some(error) = unavailable(&self.admitted.route) {
