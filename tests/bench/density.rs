@@ -1,14 +1,17 @@
-//! Memory, start and status with many profiles.
+//! Memory, idle processor time, start and status with many profiles.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use hermes_tests::process::{Cpu, TICK};
 use hermes_tests::{Gateway, gateway, process, wait};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::load::home_of;
 use crate::table::{Table, mb, median};
 
-/// Resident and proportional memory, and idle CPU, with 100 workers.
-#[expect(clippy::cast_precision_loss, reason = "megabytes and percent")]
+/// Resident and proportional memory with 100 workers.
+#[expect(clippy::cast_precision_loss, reason = "a mean")]
 pub(crate) fn memory(table: &mut Table) {
     let home = home_of(100);
     let gateway = Gateway::start(&home);
@@ -24,18 +27,92 @@ pub(crate) fn memory(table: &mut Table) {
     );
     table.row("idle worker RSS (webhook + api_server), median", "<= 8 MB", format!("{rss:.1} MB"), "-");
     table.row("idle worker PSS where 100 run, mean", "<= 3 MB", format!("{pss:.2} MB"), "-");
-    let ticks =
-        || process::cpu_ticks(gateway.pid()) + workers.iter().map(|w| process::cpu_ticks(*w)).sum::<u64>();
-    let (before, started) = (ticks(), Instant::now());
-    wait::pass(Duration::from_secs(20));
-    // A tick is 10 ms (USER_HZ = 100 on every Linux that matters).
-    let percent = (ticks() - before) as f64 / started.elapsed().as_secs_f64();
-    table.row(
-        "idle CPU of 100 workers and the supervisor",
-        "<= 2 % of a core",
-        format!("{percent:.2} %"),
-        "-",
-    );
+}
+
+/// Processor time, in percent of a core, that a gateway nobody asks anything takes: in its first minute, then when it is quiet.
+pub(crate) fn idle(table: &mut Table) {
+    for (n, must) in [(100, "<= 1 % of a core"), (1000, "<= 10 % of a core")] {
+        let what = format!("idle CPU of {n} workers and the supervisor");
+        // Each profile has a few: its socket, its channel, its pipes.
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
+        if files < 16 * n {
+            table.row(what, must, "not measured", format!("at most {files} open files are allowed"));
+            continue;
+        }
+        let home = home_of(usize::try_from(n).unwrap());
+        let gateway = Gateway::spawn(&home, &[], &[]);
+        let deadline = Instant::now() + PATIENCE;
+        while !is_ready(&gateway, usize::try_from(n).unwrap()) {
+            assert!(Instant::now() < deadline, "{n} profiles do not come up");
+            // Asking costs the processor, too.
+            wait::pass(Duration::from_secs(1));
+        }
+        let first = Usage::during(&gateway, FIRST_MINUTE);
+        wait::pass(SETTLE);
+        let quiet = Usage::during(&gateway, QUIET);
+        table.row(
+            what,
+            must,
+            format!("{:.2} %", quiet.scheduled),
+            format!(
+                "by clock ticks {:.2} %; first minute {:.2} %, {:.2} %; asleep {:.1} times a second, supervisor {:.1}",
+                quiet.ticks, first.scheduled, first.ticks, quiet.workers, quiet.supervisor
+            ),
+        );
+    }
+}
+
+/// Time after every profile is ready in which workers give back what only their start needed.
+const FIRST_MINUTE: Duration = Duration::from_secs(60);
+/// A thousand take a while on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+const SETTLE: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What a gateway used: percent of a core, by two clocks, and how often its processes went to sleep in a second.
+struct Usage {
+    scheduled: f64,
+    ticks: f64,
+    workers: f64,
+    supervisor: f64,
+}
+
+impl Usage {
+    /// Of every process of the gateway, those included that begin or end meanwhile.
+    #[expect(clippy::cast_precision_loss, reason = "percent")]
+    fn during(gateway: &Gateway<'_>, time: Duration) -> Self {
+        let look = || -> HashMap<u32, (Cpu, u64)> {
+            let family = process::family(gateway.pid()).into_iter();
+            family.map(|pid| (pid, (process::cpu(pid), process::sleeps(pid)))).collect()
+        };
+        let (before, started) = (look(), Instant::now());
+        wait::pass(time);
+        let (after, seconds) = (look(), started.elapsed().as_secs_f64());
+        let (mut scheduled, mut ticks, mut workers, mut supervisor) = (0, 0, 0, 0);
+        for (pid, (now, slept)) in &after {
+            let (then, slept_then) = before.get(pid).copied().unwrap_or_default();
+            let children = now.children - then.children;
+            scheduled += now.scheduled.saturating_sub(then.scheduled) + children * TICK;
+            ticks += (now.ticks - then.ticks + children) * TICK;
+            let sleeps = if *pid == gateway.pid() { &mut supervisor } else { &mut workers };
+            *sleeps += slept - slept_then;
+        }
+        let percent = |nanos: u64| nanos as f64 / 1e7 / seconds;
+        let a_second = |times: u64| times as f64 / seconds;
+        Self {
+            scheduled: percent(scheduled),
+            ticks: percent(ticks),
+            workers: a_second(workers),
+            supervisor: a_second(supervisor),
+        }
+    }
+}
+
+fn is_ready(gateway: &Gateway<'_>, n: usize) -> bool {
+    let status = gateway.status();
+    !status.gateway.stale
+        && status.gateway.profiles_desired as usize == n
+        && status.gateway.profiles_ready as usize == n
 }
 
 /// From exec until every profile is ready.
@@ -46,12 +123,7 @@ pub(crate) fn start(table: &mut Table) {
         for _ in 0..if n > 100 { 2 } else { 4 } {
             let started = Instant::now();
             let mut gateway = Gateway::spawn(&home, &[], &[]);
-            wait::until_true("all profiles", || {
-                let s = gateway.status();
-                !s.gateway.stale
-                    && s.gateway.profiles_desired as usize == n
-                    && s.gateway.profiles_ready as usize == n
-            });
+            wait::until_true("all profiles", || is_ready(&gateway, n));
             times.push(started.elapsed().as_secs_f64());
             gateway.stop();
         }

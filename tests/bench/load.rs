@@ -11,6 +11,8 @@ pub(crate) struct Seen {
     pub(crate) per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
+    /// Connections that broke.
+    pub(crate) broken: u64,
 }
 
 /// Runs wrk for some seconds. `None` where it is not installed.
@@ -27,6 +29,10 @@ pub(crate) fn wrk(url: &str, connections: u32, seconds: u32) -> Option<Seen> {
         per_second: field("Requests/sec:")?.parse().ok()?,
         p50_us: micros(&field("50%")?)?,
         p99_us: micros(&field("99%")?)?,
+        broken: field("Socket errors:").map_or(0, |errors| {
+            let numbers = errors.split(|c: char| !c.is_ascii_digit());
+            numbers.filter_map(|n| n.parse::<u64>().ok()).sum()
+        }),
     })
 }
 

@@ -9,6 +9,7 @@
     reason = "a benchmark that fails stops, and its output is its purpose"
 )]
 
+mod attacks;
 mod density;
 mod load;
 mod profiles;
@@ -21,11 +22,13 @@ use table::Table;
 
 type Section = (&'static str, fn(&mut Table));
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 10] = [
     ("proxy", proxy::keep_alive),
     ("bodies", proxy::bodies),
     ("webhooks", webhooks::burst),
+    ("attacks", attacks::run),
     ("memory", density::memory),
+    ("idle", density::idle),
     ("start", density::start),
     ("recovery", recovery::kill_and_swap),
     ("status", density::status),

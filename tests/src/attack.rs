@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::wait;
+use crate::{http, wait};
 
 /// An attack that goes on.
 pub struct Attack {
@@ -44,8 +44,11 @@ impl Drop for Attack {
     }
 }
 
-/// Keeps `count` connections that say `opening` and then a piece after the other, for ever, one in each `pause`. One that is
-/// closed is opened again. Returns once all have said their opening.
+/// So many connections say their piece between two rests.
+const STEP: usize = 10;
+
+/// Keeps `count` connections that say `opening` and then a piece after the other, for ever, one in each `pause`, as clients do that
+/// know nothing of each other: not all at once. One that is closed is opened again. Returns once all have said their opening.
 pub fn trickle(address: &str, count: usize, opening: &[u8], pieces: &[&[u8]], pause: Duration) -> Attack {
     let (address, opening) = (address.to_owned(), opening.to_vec());
     let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
@@ -58,8 +61,12 @@ pub fn trickle(address: &str, count: usize, opening: &[u8], pieces: &[&[u8]], pa
             Some(stream)
         };
         let mut all: Vec<Option<TcpStream>> = (0..count).map(|_| open()).collect();
+        let rest = pause * u32::try_from(STEP).unwrap_or(1) / u32::try_from(count).unwrap_or(u32::MAX).max(1);
         for piece in pieces.iter().cycle() {
-            for slot in &mut all {
+            for (at, slot) in all.iter_mut().enumerate() {
+                if at % STEP == 0 {
+                    wait::pass(rest);
+                }
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
@@ -74,7 +81,6 @@ pub fn trickle(address: &str, count: usize, opening: &[u8], pieces: &[&[u8]], pa
                     *slot = open();
                 }
             }
-            wait::pass(pause);
         }
     });
     wait::until_true("the attack to begin", || attack.rounds() >= count as u64);
@@ -99,6 +105,25 @@ pub fn post(address: &str, clients: usize, path: &str, bytes: usize) -> Attack {
                 }
             }
             let _ = stream.shutdown(Shutdown::Both);
+            rounds.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    wait::until_true("the attack to begin", || attack.rounds() > 0);
+    attack
+}
+
+/// `clients` send a request with a body of `bytes` and read the answer, again and again on one connection for as long as it is kept.
+pub fn kept(address: &str, clients: usize, path: &str, bytes: usize) -> Attack {
+    let (address, request) = (address.to_owned(), http::encode("POST", path, &[], &vec![b'x'; bytes]));
+    let attack = Attack::start(clients, move |stop, rounds| {
+        while !stop.load(Ordering::Relaxed) {
+            let Ok(mut connection) = http::Connection::open(&address) else { continue };
+            while !stop.load(Ordering::Relaxed)
+                && connection.send(&request).is_ok()
+                && connection.response(false).is_ok_and(|answer| answer.header("connection") != Some("close"))
+            {
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
             rounds.fetch_add(1, Ordering::Relaxed);
         }
     });

@@ -52,6 +52,18 @@ pub fn children(pid: u32) -> Vec<u32> {
     all().into_iter().filter(|p| parent(*p) == Some(pid)).collect()
 }
 
+/// `pid`, its children, their children and so on, zombies included.
+pub fn family(pid: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = all().into_iter().filter_map(|p| Some((p, parent(p)?))).collect();
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(&of) = family.get(at) {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(child, _)| child));
+        at += 1;
+    }
+    family
+}
+
 /// Live processes that were started with an environment naming `home`.
 pub fn using(home: &Utf8Path) -> Vec<u32> {
     all()
@@ -122,11 +134,50 @@ fn field_kb(pid: u32, file: &str, field: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// User and system CPU time so far, in clock ticks.
-pub fn cpu_ticks(pid: u32) -> u64 {
+/// Processor time of a process so far, as two clocks of the kernel have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// Of its living threads, in nanoseconds, as the scheduler counts them.
+    pub scheduled: u64,
+    /// Of all its threads, dead ones too, in clock ticks: rounded down, user and system time each by itself.
+    pub ticks: u64,
+    /// Of its children that have ended and were collected, in clock ticks.
+    pub children: u64,
+}
+
+/// Nanoseconds of a clock tick (USER_HZ = 100 on every Linux that matters).
+pub const TICK: u64 = 10_000_000;
+
+/// What a process has used; nothing where there is none.
+pub fn cpu(pid: u32) -> Cpu {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, rest)) = stat.rsplit_once(')') else { return 0 };
-    rest.split_ascii_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum()
+    let fields: Vec<u64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| {
+            rest.split_ascii_whitespace().skip(11).take(4).filter_map(|t| t.parse().ok()).collect()
+        })
+        .unwrap_or_default();
+    let [user, system, children_user, children_system] = fields[..] else { return Cpu::default() };
+    let threads = fs_err::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let scheduled = threads
+        .filter_map(|thread| {
+            let text = fs_err::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+        })
+        .sum();
+    Cpu { scheduled, ticks: user + system, children: children_user + children_system }
+}
+
+/// How often the threads of a process have gone to sleep so far.
+pub fn sleeps(pid: u32) -> u64 {
+    let threads = fs_err::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| {
+            let text = fs_err::read_to_string(thread.path().join("status")).ok()?;
+            text.lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+        })
+        .sum()
 }
 
 /// A limit of the number of something that a process may have.
