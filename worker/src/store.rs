@@ -148,7 +148,7 @@ impl Store {
             }
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Why nothing could be written the last time: the disk, a lock. Rings when that changes.

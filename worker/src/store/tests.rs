@@ -185,9 +185,10 @@ async fn w9_under_a_foreign_lock_clients_are_told_soon_and_reads_go_on() {
     store.write(|db| put(db, "before")).await.unwrap();
     let other = Connection::open(store.path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let patient = tokio::spawn({
+    let mut patient = tokio::task::JoinSet::new();
+    patient.spawn({
         let store = store.clone();
-        async move { store.write(|db| put(db, "patient")).await }
+        async move { store.write(|db| put(db, "patient")).await.unwrap() }
     });
     let started = std::time::Instant::now();
     let mut trouble = store.trouble();
@@ -205,7 +206,7 @@ async fn w9_under_a_foreign_lock_clients_are_told_soon_and_reads_go_on() {
     trouble.wait_for(Option::is_some).await.unwrap();
     assert!(trouble.borrow().as_ref().unwrap().contains("another process holds the write lock"));
     other.execute_batch("COMMIT").unwrap();
-    patient.await.unwrap().unwrap();
+    patient.join_all().await;
     trouble.wait_for(Option::is_none).await.unwrap();
     assert!(!has(&store, "client").await, "who was refused was refused");
 }

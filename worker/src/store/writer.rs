@@ -24,12 +24,15 @@ const BATCH: usize = 512;
 /// SQLite's own needs are some tens of kilobytes; jobs are shallow. Pages that are never touched cost nothing.
 const STACK: usize = 512 * 1024;
 
+/// Work between transactions, and the damage that it found.
+pub(super) type Aside = dyn FnOnce(&Connection) -> Option<StoreError> + Send;
+
 /// What the thread is asked to do.
 pub(super) enum Message {
     /// Part of the next transaction.
     Job(Waiting),
-    /// Between transactions. The answer: what it found was damage.
-    Aside(Box<dyn FnOnce(&Connection) -> Option<StoreError> + Send>),
+    /// Between transactions.
+    Aside(Box<Aside>),
     /// The end.
     Close(oneshot::Sender<()>),
 }
@@ -137,19 +140,14 @@ impl Writer {
         }
         match end {
             End::Asked(reply) => {
-                match self.files.displaced() {
-                    Some(displaced) => {
-                        tracing::error!("{displaced}");
-                        self.files.let_go(self.db);
+                if let Some(displaced) = self.files.displaced() {
+                    tracing::error!("{displaced}");
+                    self.files.let_go(self.db);
+                } else {
+                    if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                        tracing::debug!(%error, "no checkpoint at close");
                     }
-                    None => {
-                        if let Err(error) =
-                            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-                        {
-                            tracing::debug!(%error, "no checkpoint at close");
-                        }
-                        files::close(self.db);
-                    }
+                    files::close(self.db);
                 }
                 if let Some(reply) = reply {
                     let _gone = reply.send(());

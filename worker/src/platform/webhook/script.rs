@@ -267,8 +267,8 @@ fn apply(output: &str, payload: Node) -> Verdict {
     }
     match Node::parse(output.as_bytes()) {
         Some(new @ Node::Map(_)) => {
-            let silent = |key: &&str| new.get(key).is_some_and(Node::is_true);
-            if ["[SILENT]", "__hermes_ignore__"].iter().any(|key| silent(&key)) {
+            let silent = |key: &str| new.get(key).is_some_and(Node::is_true);
+            if ["[SILENT]", "__hermes_ignore__"].iter().any(|key| silent(key)) {
                 Verdict::Ignore("it asked for silence".to_owned())
             } else {
                 Verdict::Continue(new)

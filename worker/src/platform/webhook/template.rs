@@ -82,18 +82,14 @@ struct Bounded {
 
 impl Out for Bounded {
     fn push(&mut self, piece: &str) -> Result<(), Full> {
-        match piece.char_indices().nth(self.room) {
-            Some((at, _)) => {
-                self.text.push_str(&piece[..at]);
-                self.room = 0;
-                Err(Full)
-            }
-            None => {
-                self.text.push_str(piece);
-                self.room -= piece.chars().count();
-                Ok(())
-            }
+        if let Some((at, _)) = piece.char_indices().nth(self.room) {
+            self.text.push_str(&piece[..at]);
+            self.room = 0;
+            return Err(Full);
         }
+        self.text.push_str(piece);
+        self.room -= piece.chars().count();
+        Ok(())
     }
 }
 
