@@ -75,14 +75,15 @@ pub fn load(input: Input<'_>) -> Loaded {
 
 /// The same, with what an administrator pinned laid over them.
 pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
-    load_layers(input, pins, None)
+    load_layers(input, pins, None, &Env::default())
 }
 
-/// The same, with the bytes of an older `gateway.json` below everything.
+/// The same, with the bytes of an older `gateway.json` below everything, among the variables that `.env` may refer to.
 pub(in crate::config) fn load_layers(
     input: Input<'_>,
     pins: Option<Pins<'_>>,
     older: Option<&[u8]>,
+    surroundings: &Env,
 ) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
     let (mut reader, root) = open(
@@ -92,6 +93,7 @@ pub(in crate::config) fn load_layers(
         (&files.1, input.env.unwrap_or_default()),
         pins,
         older,
+        surroundings,
     );
     let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
     let mut config = ProfileConfig::new(input.profile.clone());
@@ -143,7 +145,7 @@ pub fn routes_for(
     env: (&Utf8Path, &[u8]),
 ) -> (Vec<(String, Route)>, Vec<Problem>) {
     let home = ProfileHome::new(yaml.0.parent().unwrap_or(Utf8Path::new("/")));
-    let (mut reader, root) = open(profile, &home, yaml, env, None, None);
+    let (mut reader, root) = open(profile, &home, yaml, env, None, None, &Env::default());
     let Some(root) = root else { return (Vec::new(), reader.problems.finish()) };
     // The file's other flaws are its own profile's.
     reader.problems = Problems::default();
@@ -159,16 +161,13 @@ fn open<'a>(
     env: (&Utf8Path, &[u8]),
     pins: Option<Pins<'_>>,
     older: Option<&[u8]>,
+    surroundings: &Env,
 ) -> (Reader<'a>, Option<At>) {
     let (yaml_file, env_file) = (yaml.0.to_string(), env.0.to_string());
     let mut problems = Problems::default();
-    let mut dotenv = dotenv::parse(env.1);
+    let mut dotenv = dotenv::parse_in(env.1, surroundings);
     for flaw in std::mem::take(&mut dotenv.flaws) {
-        let (severity, code) =
-            if flaw.fatal { (Severity::Profile, "env_file") } else { (Severity::Warning, "env_line") };
-        let place = Place { file: env_file.clone(), line: Some(flaw.line), ..Place::default() };
-        let fix = Some("Write NAME=VALUE, one a line.".to_owned());
-        problems.add(severity, code, place, flaw.message.to_owned(), fix);
+        problems.add_flaw(&env_file, flaw);
     }
     let (node, flaws) = yaml::parse(yaml.1);
     for flaw in flaws {
@@ -179,7 +178,7 @@ fn open<'a>(
         problems.add(severity, flaw.code, place, flaw.message, fix);
     }
     let (node, pins) = match pins {
-        Some(pins) => pins::apply(pins, node, &mut dotenv, &mut problems),
+        Some(pins) => pins::apply(pins, node, &mut dotenv, surroundings, &mut problems),
         None => (node, pins::Files::default()),
     };
     let node = match older {

@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::absence::{self, OrAbsent as _};
+use hermes_protocol::config::{Env, Secret};
 use hermes_protocol::endpoint::RuntimeDir;
 use hermes_protocol::home::IDENTITY_FILES;
 use hermes_protocol::profile::NameError;
@@ -48,12 +49,19 @@ pub struct Surroundings {
     pub editor: Option<String>,
     /// `GATEWAY_MULTIPLEX_PROFILES`, where it says something: overrides the configuration.
     pub multiplex: Option<bool>,
+    /// The variables that pass into a worker ([`env::is_allowed`]): a profile's `.env` may refer to them.
+    pub passed: Env,
 }
 
 impl Surroundings {
     /// Reads the process environment.
     pub fn from_process() -> Result<Self, SelectionError> {
-        Self::read(|name| std::env::var_os(name))
+        let passed = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| env::is_allowed(name))
+            .map(|(name, value)| (name, Secret::new(value)))
+            .collect();
+        Ok(Self { passed, ..Self::read(|name| std::env::var_os(name))? })
     }
 
     fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, SelectionError> {
@@ -82,6 +90,7 @@ impl Surroundings {
             managed_dir: path(env::MANAGED_DIR)?.unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.into()),
             editor: ["EDITOR", "VISUAL"].into_iter().find_map(|name| words(get(name))),
             multiplex: multiplex_override(get(env::MULTIPLEX).as_deref()).unwrap_or_default(),
+            passed: Env::default(),
         })
     }
 
@@ -108,6 +117,7 @@ impl Surroundings {
             managed_dir: "/nowhere".into(),
             editor: None,
             multiplex: None,
+            passed: Env::default(),
         }
     }
 
@@ -263,6 +273,14 @@ pub enum SelectionError {
     /// Neither `HERMES_HOME` nor `HOME`.
     #[error("neither HERMES_HOME nor HOME is set, so there is no home to work in")]
     NoHome,
+    /// `HERMES_HOME` is a place among the profiles where nothing is and where no profile can be.
+    #[error("`{home}` does not exist, and '{name}' can be no profile's name")]
+    NoProfileHome {
+        /// What `HERMES_HOME` says.
+        home: Utf8PathBuf,
+        /// Its last part.
+        name: String,
+    },
     /// The root home is something else.
     #[error("`{0}` is not a directory")]
     NotADirectory(Utf8PathBuf),
@@ -283,6 +301,7 @@ impl SelectionError {
             | Self::Dangling(_)
             | Self::Unseen { .. }
             | Self::NoHome
+            | Self::NoProfileHome { .. }
             | Self::NotADirectory(_)
             | Self::NotUtf8 { .. } => exit::FAILURE,
         }
@@ -307,6 +326,10 @@ impl SelectionError {
                 d.file
             )),
             Self::NoHome => Some("set HERMES_HOME to the directory that holds your profiles".to_owned()),
+            Self::NoProfileHome { .. } => Some(
+                "HERMES_HOME names it; point it at a profile that exists, or unset it and use -p NAME"
+                    .to_owned(),
+            ),
             Self::Twice(..) => Some("give -p once".to_owned()),
             Self::Name(_) | Self::NotADirectory(_) | Self::NotUtf8 { .. } => None,
         }
@@ -466,7 +489,8 @@ pub(crate) fn sticky_profile(root: &RootHome) -> Option<ProfileName> {
 fn sticky(root: &RootHome) -> std::io::Result<Option<String>> {
     let bytes = disk::read_bounded(&root.active_profile(), 4096).or_absent()?;
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    let text = text.trim();
+    // Some editors put a mark first, which is no white space.
+    let text = text.trim_start_matches('\u{feff}').trim();
     let names = !text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT);
     Ok(names.then(|| text.to_owned()))
 }
@@ -483,15 +507,27 @@ pub(crate) fn root_of(env: &Surroundings) -> Result<(RootHome, Option<ProfileNam
     {
         return Ok((RootHome::new(root), Some(name)));
     }
+    // A root home of that name would be made among the profiles, and nobody would find it there.
+    if let Some((root, name)) = among_profiles(&given)
+        && (Some(root) == usual.as_deref() || looks_like_root(root))
+        && found(&given)?.is_none()
+    {
+        return Err(SelectionError::NoProfileHome { home: given.clone(), name: name.to_owned() });
+    }
     Ok((RootHome::new(given), None))
 }
 
 /// `<root>/profiles/<name>` taken apart.
 fn as_profile_home(home: &Utf8Path) -> Option<(Utf8PathBuf, ProfileName)> {
-    let name: ProfileName = home.file_name()?.parse().ok()?;
-    let profiles = home.parent().filter(|p| p.file_name() == Some("profiles"))?;
-    let root = profiles.parent()?;
+    let (root, name) = among_profiles(home)?;
+    let name: ProfileName = name.parse().ok()?;
     (!name.is_default()).then(|| (root.to_owned(), name))
+}
+
+/// The same, whatever the name is.
+fn among_profiles(home: &Utf8Path) -> Option<(&Utf8Path, &str)> {
+    let profiles = home.parent().filter(|p| p.file_name() == Some("profiles"))?;
+    Some((profiles.parent()?, home.file_name()?))
 }
 
 /// A directory called `profiles` alone proves nothing (`/srv/profiles/x`).

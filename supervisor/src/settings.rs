@@ -30,11 +30,12 @@ use hermes_protocol::config::path::KeyPath;
 use hermes_protocol::config::schema::{self, Key};
 use hermes_protocol::config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, ProfileConfig, mask, route};
 use hermes_protocol::latest::Problem;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_protocol::{ProfileHome, ProfileName, RootHome, env};
 use serde_json::Value as Json;
 
 use crate::home::Surroundings;
 use admin::Administrator;
+pub(crate) use admin::in_force;
 pub(crate) use change::{Change, Note};
 pub(crate) use error::SettingsError;
 use file::Source;
@@ -68,6 +69,10 @@ pub(crate) struct Draft {
     yaml: Source,
     env: Source,
     document: Document,
+    /// What `.env` may refer to.
+    surroundings: Env,
+    /// A secret goes into `.env`, which nobody else is to read then.
+    tighten: bool,
 }
 
 impl Draft {
@@ -78,7 +83,7 @@ impl Draft {
         surroundings: &Surroundings,
     ) -> Result<Self, SettingsError> {
         let home = root.profile(profile);
-        let (yaml, env) = (Source::open(home.config())?, Source::open(home.env_file())?);
+        let (yaml, env) = (Source::open(home.config())?, Source::open_env(home.env_file())?);
         Self::of(root, profile, surroundings, yaml, env)
     }
 
@@ -89,7 +94,7 @@ impl Draft {
         surroundings: &Surroundings,
     ) -> Result<Self, SettingsError> {
         let home = root.profile(profile);
-        let (yaml, env) = (Source::open_blank(home.config())?, Source::open(home.env_file())?);
+        let (yaml, env) = (Source::open_blank(home.config())?, Source::open_env(home.env_file())?);
         Self::of(root, profile, surroundings, yaml, env)
     }
 
@@ -107,6 +112,8 @@ impl Draft {
             part: Part::of(root, profile, surroundings),
             admin: Administrator::read(&surroundings.managed_dir)?,
             package_manager: admin::package_manager(&home, surroundings),
+            surroundings: surroundings.passed.with(env::HERMES_HOME, home.path().as_str()),
+            tighten: false,
             home,
             yaml,
             env,
@@ -184,8 +191,10 @@ impl Draft {
             notes.push(Note::Rotated { keys: rotated });
         }
         if let Some(mode) = self.env.loose_mode() {
-            notes.push(Note::Loose { file: self.env.path.clone(), mode });
+            self.tighten = true;
+            notes.push(Note::Tightened { file: self.env.path.clone(), mode });
         }
+        notes.extend(self.env.was.map(|was| Note::Encoding { file: self.env.path.clone(), was }));
         notes.extend(self.new_problems(&problems).into_iter().map(Note::from));
         Ok(Change { key: typed.to_owned(), file: self.env.path.clone(), value: None, notes })
     }
@@ -247,11 +256,12 @@ impl Draft {
         if let Some(name) = route::variable(&path) {
             self.admin.allows_variable("unset", typed, &name)?;
             self.env.text = dotenv_edit::unset(&self.env.text, &name).ok_or_else(|| not_set(None))?;
+            let notes = self.env.was.map(|was| Note::Encoding { file: self.env.path.clone(), was });
             return Ok(Change {
                 key: typed.to_owned(),
                 file: self.env.path.clone(),
                 value: None,
-                notes: Vec::new(),
+                notes: notes.into_iter().collect(),
             });
         }
         let shown = path.to_string();
@@ -308,7 +318,9 @@ impl Draft {
 
     /// The variables that hold, an administrator's over `.env`.
     pub(crate) fn variables(&self) -> Env {
-        dotenv_edit::read(self.env.text.as_bytes()).under(&self.admin.env)
+        let own = dotenv_edit::read_in(self.env.text.as_bytes(), &self.surroundings);
+        let admin = self.admin.variables(&self.surroundings.under(&own));
+        own.under(&admin)
     }
 
     /// The keys that `config.yaml` and an administrator's set, lists as a whole.
@@ -320,6 +332,11 @@ impl Draft {
     /// The platforms that the files turn on.
     pub(crate) fn platforms(&self) -> Vec<ConfiguredPlatform> {
         self.judge().config.map(|config| config.platforms).unwrap_or_default()
+    }
+
+    /// An administrator's files that are in force.
+    pub(crate) fn administrators_files(&self) -> Vec<&Utf8Path> {
+        self.admin.files()
     }
 
     /// What a start would say about the draft as it is.
@@ -366,10 +383,17 @@ impl Draft {
         let _lock = file::lock(self.home.path())?;
         self.env.expect_unchanged()?;
         self.yaml.expect_unchanged()?;
+        if self.tighten {
+            // Before the secret is in it. A file of somebody else's becomes ours by being replaced.
+            let _ = self.env.tighten();
+        }
         let mut written = Vec::new();
         for file in [&self.env, &self.yaml].into_iter().filter(|file| file.is_changed()) {
             file.write()?;
             written.push(file.path.clone());
+        }
+        if self.tighten {
+            self.env.tighten().map_err(SettingsError::io("make private", self.env.path.clone()))?;
         }
         Ok(written)
     }
@@ -421,6 +445,18 @@ impl Draft {
         Some(Note::Beaten { key: shown.to_owned(), by, file })
     }
 
+    /// What of a change a start would refuse: a new problem, or one of the very key.
+    pub(crate) fn refused_by_a_start(&self, change: &Change) -> Option<Problem> {
+        let new = change.notes.iter().find_map(|note| match note {
+            Note::Problem(problem) if problem.severity.stops_profile() => Some((**problem).clone()),
+            _ => None,
+        });
+        let about = |problem: &Problem| {
+            problem.severity.stops_profile() && problem.key.as_deref() == Some(change.key.as_str())
+        };
+        new.or_else(|| self.problems().into_iter().find(about))
+    }
+
     /// Problems that were not there before. An unknown key has a note of its own.
     fn new_problems(&self, before: &[Problem]) -> Vec<Problem> {
         let same = |a: &Problem, b: &Problem| (&a.code, &a.key, &a.message) == (&b.code, &b.key, &b.message);
@@ -436,10 +472,14 @@ fn parse(yaml: &Source) -> Result<Document, SettingsError> {
 }
 
 fn parse_key(typed: &str) -> Result<KeyPath, SettingsError> {
-    KeyPath::parse(typed).map_err(|why| {
+    let path = KeyPath::parse(typed).map_err(|why| {
         let typed = typed.chars().filter(|c| !c.is_control()).take(80).collect();
         SettingsError::Key { typed, why }
-    })
+    })?;
+    match path.with_dots_for_brackets() {
+        Some(dotted) => Err(SettingsError::Brackets { typed: typed.to_owned(), dotted: dotted.to_string() }),
+        None => Ok(path),
+    }
 }
 
 fn value_of(typed: &str, key: Option<&Key>, text: &str, how: As) -> Result<Coerced, SettingsError> {

@@ -1,7 +1,7 @@
 //! Commands as somebody types them, and transcripts of them that read the same on every machine.
 
 use std::fmt::Write as _;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::Home;
 use crate::gateway::hermes;
@@ -15,6 +15,12 @@ pub struct Ran {
     pub out: String,
     /// Standard error.
     pub err: String,
+}
+
+/// A program that is not ours.
+#[expect(clippy::disallowed_methods, reason = "the harness starts what a test compares with")]
+pub fn outside(program: &camino::Utf8Path) -> Command {
+    Command::new(program)
 }
 
 impl Ran {

@@ -15,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hermes_host::{fault, inherited};
 use hermes_protocol::config::judge::{Case, Files, Found, judge};
 use hermes_protocol::config::unsupported::Leftovers;
-use hermes_protocol::config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim};
+use hermes_protocol::config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_protocol::latest::{Claim, Prepare, Report, Role};
 use hermes_protocol::{ProfileHome, ProfileName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -134,6 +134,11 @@ fn look(
         pinned_dir,
         leftovers: leftovers(name, home),
         certificates: Some(hermes_host::certificates::check),
+        surroundings: environment
+            .base
+            .iter()
+            .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
+            .collect(),
     }
 }
 

@@ -1,11 +1,21 @@
-//! `.env`: lines of `NAME=VALUE`, optionally after `export `; whole-line comments; one pair of outer quotes is stripped; an
-//! unquoted value ends at white space followed by `#`. Within double quotes `\"` and `\\` stand for `"` and `\`, which is how
-//! 0.19.0 writes them; no other escapes, no values over several lines, no references.
+//! `.env` as 0.19.0 reads it, with python-dotenv: values over several lines in quotes, escapes, `export`, comments, `${NAME}` and
+//! `${NAME:-default}` from the lines above and the surroundings, the file before the surroundings.
 //!
-//! A line that is something else is skipped with its number; its content never leaves this module.
+//! # Guarantees
+//!
+//! - Whatever the bytes are, they are read or refused with the true reason: UTF-8 with or without a mark, UTF-16, lines of Latin-1.
+//! - What was skipped, what nobody sees and what looks like a slip is said by line and name; no value ever leaves this module in a
+//!   message.
+//! - Bounded: the file by [`MAX_FILE_LEN`], what references make of it by twice that.
 
-use std::borrow::Cow;
+mod encoding;
+mod grammar;
+mod slips;
+
 use std::collections::BTreeMap;
+
+pub(super) use encoding::decode;
+pub(super) use grammar::{Fault, Statement, Value, is_space, statements};
 
 use super::MAX_FILE_LEN;
 use super::secret::{Env, Secret};
@@ -19,156 +29,166 @@ pub(super) struct Dotenv {
     pub(super) flaws: Vec<Flaw>,
 }
 
-/// Something odd in a line.
+/// Something odd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Flaw {
     /// Whether the file cannot be used.
     pub(super) fatal: bool,
+    pub(super) code: &'static str,
     pub(super) line: u32,
-    pub(super) message: &'static str,
+    /// The variable it is about.
+    pub(super) name: Option<String>,
+    pub(super) message: String,
+    /// What to do about it.
+    pub(super) fix: &'static str,
 }
 
-/// Reads the file.
+/// Reads a file by itself.
 pub(super) fn parse(bytes: &[u8]) -> Dotenv {
+    parse_in(bytes, &Env::default())
+}
+
+/// Reads a file among these variables, which it may refer to.
+pub(super) fn parse_in(bytes: &[u8], surroundings: &Env) -> Dotenv {
     let mut out = Dotenv::default();
+    let fatal = |message: &str, fix| Flaw {
+        fatal: true,
+        code: "env_file",
+        line: 1,
+        name: None,
+        message: message.to_owned(),
+        fix,
+    };
     if bytes.len() > MAX_FILE_LEN {
-        out.flaws.push(Flaw { fatal: true, line: 1, message: "the file is larger than 4 MiB" });
+        out.flaws.push(fatal("the file is larger than 4 MiB", "Write NAME=VALUE, one a line."));
         return out;
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut found = BTreeMap::new();
-    for (line, number) in bytes.split(|b| *b == b'\n').zip(1u32..) {
-        match variable(line) {
-            Ok(None) => {}
-            Ok(Some((name, value))) => {
-                out.lines.insert(name.to_owned(), number);
-                found.insert(name.to_owned(), Secret::new(value));
-            }
-            Err(message) => out.flaws.push(Flaw { fatal: false, line: number, message }),
+    let (text, encoding) = match decode(bytes) {
+        Ok(decoded) => decoded,
+        Err(why) => {
+            out.flaws.push(fatal(why, "Save the file as UTF-8."));
+            return out;
         }
+    };
+    out.flaws.extend(encoding.flaw());
+    let statements = statements(text.strip_prefix(encoding::MARK).unwrap_or(&text));
+    out.flaws.extend(slips::find(&statements));
+    let mut references = References { surroundings, left: 2 * MAX_FILE_LEN, values: BTreeMap::new() };
+    for statement in &statements {
+        let Some(name) = statement.name.as_deref() else { continue };
+        let value = match &statement.value {
+            Value::Text(value, _) => match references.replace(value) {
+                Some((value, missing)) => {
+                    out.flaws
+                        .extend(missing.into_iter().map(|missing| unresolved(statement, name, &missing)));
+                    Some(value)
+                }
+                None => {
+                    out.flaws.push(Flaw {
+                        fatal: false,
+                        code: "env_line",
+                        line: statement.line,
+                        name: Some(name.to_owned()),
+                        message: format!(
+                            "what `{name}` refers to makes the file longer than 8 MiB; it was skipped"
+                        ),
+                        fix: "Write the value out.",
+                    });
+                    continue;
+                }
+            },
+            Value::Absent => None,
+            Value::Broken(_) => continue,
+        };
+        if value.is_some() {
+            out.lines.insert(name.to_owned(), statement.line);
+        } else {
+            out.lines.remove(name);
+        }
+        references.values.insert(name.to_owned(), value.map(Secret::new));
     }
-    out.env = found.into_iter().collect();
+    out.env = references.values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    out.flaws.sort_by_key(|flaw| flaw.line);
     out
 }
 
-fn variable(line: &[u8]) -> Result<Option<(&str, Cow<'_, str>)>, &'static str> {
-    let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8 and was skipped")?;
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
+fn unresolved(statement: &Statement, name: &str, missing: &str) -> Flaw {
+    Flaw {
+        fatal: false,
+        code: "env_reference",
+        line: statement.line,
+        name: Some(name.to_owned()),
+        message: format!(
+            "`{name}` refers to `{missing}`, which no line above sets; that part of it is empty"
+        ),
+        fix: "Set it above, or write the value out.",
     }
-    let line = match line.strip_prefix("export") {
-        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
-        _ => line,
-    };
-    let (name, value) = line.split_once('=').ok_or("the line is not NAME=VALUE and was skipped")?;
-    let name = name.trim_end();
-    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-    if !name.starts_with(first) || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err("the text before `=` is not a variable name; the line was skipped");
-    }
-    if value.contains('\0') {
-        return Err("the value holds a zero byte; the line was skipped");
-    }
-    Ok(Some((name, value_of(value)?)))
 }
 
-fn value_of(value: &str) -> Result<Cow<'_, str>, &'static str> {
-    let trimmed = value.trim();
-    let Some(quote) = trimmed.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-        let comment = value
-            .char_indices()
-            .zip(value.chars().skip(1))
-            .find(|((_, a), b)| a.is_whitespace() && *b == '#');
-        return Ok(comment.map_or(value, |((at, _), _)| &value[..at]).trim().into());
-    };
-    let inner = &trimmed[1..];
-    if quote == '"' && inner.contains('\\') {
-        return Ok(unescaped(inner)?.into());
-    }
-    if let Some((text, rest)) = inner.split_once(quote) {
-        let comment = rest.starts_with(char::is_whitespace) && rest.trim_start().starts_with('#');
-        if rest.is_empty() || comment {
-            return Ok(text.into());
-        }
-    }
-    inner.strip_suffix(quote).map(Cow::Borrowed).ok_or(UNCLOSED)
+struct References<'a> {
+    surroundings: &'a Env,
+    /// Bytes that may still be written.
+    left: usize,
+    /// What the lines so far set; a name without `=` is there and has no value.
+    values: BTreeMap<String, Option<Secret>>,
 }
 
-const UNCLOSED: &str = "the value's opening quote has no closing quote; the line was skipped";
-
-/// Behind an opening double quote, up to the closing one.
-fn unescaped(inner: &str) -> Result<String, &'static str> {
-    let mut text = String::with_capacity(inner.len());
-    let mut chars = inner.char_indices().peekable();
-    // A quote in the middle is part of the value, as without escapes; the last one closes it.
-    let mut closed = None;
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => match chars.peek() {
-                Some((_, next @ ('"' | '\\'))) => {
-                    text.push(*next);
-                    chars.next();
-                }
-                _ => text.push(c),
-            },
-            '"' => {
-                let rest = &inner[at + 1..];
-                let comment = rest.starts_with(char::is_whitespace) && rest.trim_start().starts_with('#');
-                if rest.is_empty() || comment {
-                    closed = Some(());
-                    break;
-                }
-                text.push(c);
+impl References<'_> {
+    /// A value with its references replaced, and the names of those that nobody sets. `None`: too long.
+    fn replace(&mut self, value: &str) -> Option<(String, Vec<String>)> {
+        let (mut out, mut missing) = (String::with_capacity(value.len()), Vec::new());
+        let mut rest = value;
+        while let Some(at) = rest.find("${") {
+            out.push_str(&rest[..at]);
+            let from = &rest[at..];
+            let Some((name, default, len)) = reference(from) else {
+                out.push_str("${");
+                rest = &from[2..];
+                continue;
+            };
+            let found = match self.values.get(name) {
+                Some(own) => Some(own.as_ref().map_or("", Secret::expose)),
+                None => self.surroundings.raw(name),
+            };
+            match found.or(default) {
+                Some(text) => out.push_str(text),
+                None if is_shown(name) => missing.push(name.to_owned()),
+                None => missing.push("…".to_owned()),
             }
-            c => text.push(c),
+            if out.len() > self.left {
+                return None;
+            }
+            rest = &from[len..];
         }
+        out.push_str(rest);
+        self.left = self.left.checked_sub(out.len())?;
+        Some((out, missing))
     }
-    closed.map(|()| text).ok_or(UNCLOSED)
+}
+
+/// `${NAME}` or `${NAME:-default}` at the start of a text: the name, the default, and its length.
+fn reference(text: &str) -> Option<(&str, Option<&str>, usize)> {
+    let inner = text.strip_prefix("${")?;
+    let end = inner.find(['}', ':'])?;
+    let (name, behind) = inner.split_at(end);
+    if behind.starts_with('}') {
+        return Some((name, None, 2 + end + 1));
+    }
+    let default = behind.strip_prefix(":-")?;
+    let len = default.find('}')?;
+    Some((name, Some(&default[..len]), 2 + end + 2 + len + 1))
+}
+
+/// Whether it is a name for certain, and no part of a password with `${` in it.
+fn is_shown(name: &str) -> bool {
+    is_name(name) && !name.contains(|c: char| c.is_ascii_lowercase())
+}
+
+/// A usual name of a variable.
+pub(super) fn is_name(name: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(first) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn get(text: &str) -> Dotenv {
-        parse(text.as_bytes())
-    }
-
-    #[test]
-    fn lines_are_read_as_people_write_them() {
-        let file = get(concat!(
-            "\u{feff}# comment\r\n\r\nA=1\r\nexport B = two words \n  C='single' # note\nD=\"x # y\"\nE=a#b\nF=v # note\n",
-            "G=\nH= # nothing\nI=\"it's\"\nJ=a=b\nK='\"'\nA=2\nexport=x\nL=\"a\"b\"\n",
-        ));
-        assert_eq!(file.flaws, Vec::new());
-        let all: Vec<_> = file.env.iter().collect();
-        assert_eq!(
-            all,
-            [
-                ("A", "2"),
-                ("B", "two words"),
-                ("C", "single"),
-                ("D", "x # y"),
-                ("E", "a#b"),
-                ("F", "v"),
-                ("G", ""),
-                ("H", ""),
-                ("I", "it's"),
-                ("J", "a=b"),
-                ("K", "\""),
-                ("L", "a\"b"),
-                ("export", "x"),
-            ]
-        );
-        assert_eq!((file.lines["A"], file.lines["B"]), (14, 4));
-    }
-
-    #[test]
-    fn odd_lines_are_named_by_number_and_never_quoted() {
-        let file = parse(b"GOOD=1\nhunter2\n1X=hunter2\nQ=\"hunter2\nZ=\xff\nN=a\0b\n=hunter2\n");
-        assert_eq!(file.flaws.iter().map(|f| f.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
-        assert!(!format!("{:?}", file.flaws).contains("hunter2"));
-        assert_eq!(file.env.len(), 1);
-    }
-}
+mod tests;

@@ -9,9 +9,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::network::Trusted;
 use super::unsupported::{self, Leftovers};
-use super::{EngineKind, Input, Loaded, Pins, ProfileConfig, load_layers, provider};
+use super::{EngineKind, Env, Input, Loaded, Pins, ProfileConfig, load_layers, provider};
 use crate::latest::{BoundListener, Problem, Role, Severity};
-use crate::{ProfileHome, ProfileName};
+use crate::{ProfileHome, ProfileName, env};
 
 /// Code of the problem that other users may read a `.env`.
 pub const ENV_PERMISSIONS: &str = "env_permissions";
@@ -83,6 +83,8 @@ pub struct Files<B> {
     pub leftovers: Leftovers<B>,
     /// Looks whether a file or directory holds certificates; none: that is not asked.
     pub certificates: Option<Look>,
+    /// The variables of the process that pass into a worker ([`crate::env::is_allowed`]): `.env` may refer to them.
+    pub surroundings: Env,
 }
 
 /// Whose files they are.
@@ -138,7 +140,8 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     });
     let (yaml, env) = (files.yaml.bytes(), files.env.bytes());
     let input = Input { profile, role, multiplex, listeners, home, yaml, env };
-    let loaded = load_layers(input, pins, files.leftovers.gateway.bytes());
+    let surroundings = files.surroundings.with(env::HERMES_HOME, home.path().as_str());
+    let loaded = load_layers(input, pins, files.leftovers.gateway.bytes(), &surroundings);
     // From a file that cannot be read nothing follows about what is not in it.
     let follows = |problem: &Problem| !(unusable && problem.severity == Severity::Platform);
     problems.extend(loaded.problems.into_iter().filter(follows));

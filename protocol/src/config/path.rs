@@ -117,6 +117,27 @@ impl KeyPath {
         }
     }
 
+    /// The same with `x.1` for `x[1]`, where a part that is not quoted is written like that.
+    pub fn with_dots_for_brackets(&self) -> Option<Self> {
+        let (mut all, mut found) = (Vec::new(), false);
+        for segment in &self.0 {
+            let mut rest = segment.text.as_str();
+            let mut items = Vec::new();
+            while !segment.quoted
+                && let Some((before, n)) = rest.strip_suffix(']').and_then(|text| text.rsplit_once('['))
+                && index(n).is_some()
+                && !before.is_empty()
+            {
+                items.push(Segment::plain(n));
+                rest = before;
+            }
+            found |= !items.is_empty();
+            all.push(Segment { text: rest.to_owned(), quoted: segment.quoted });
+            all.extend(items.into_iter().rev());
+        }
+        found.then_some(Self(all))
+    }
+
     /// As far as a step, excluded.
     #[must_use]
     pub fn up_to(&self, segments: usize) -> Self {

@@ -11,6 +11,7 @@ use super::dotenv::Dotenv;
 use super::path::{KeyPath, index};
 use super::problem::{Place, Problems};
 use super::schema;
+use super::secret::Env;
 use super::yaml::{Entry, Node, Value};
 use crate::latest::Severity;
 
@@ -50,6 +51,7 @@ pub(super) fn apply(
     pins: Pins<'_>,
     node: Option<Rc<Node>>,
     dotenv: &mut Dotenv,
+    surroundings: &Env,
     problems: &mut Problems,
 ) -> (Option<Rc<Node>>, Files) {
     let mut files = Files {
@@ -72,18 +74,18 @@ pub(super) fn apply(
             return (node, files);
         }
     };
-    let own = super::dotenv::parse(pins.env.unwrap_or_default());
-    if own.flaws.iter().any(|flaw| flaw.fatal) {
+    // Read last in 0.19.0: it may refer to the profile's variables.
+    let own = super::dotenv::parse_in(pins.env.unwrap_or_default(), &surroundings.under(&dotenv.env));
+    let fatal = own.flaws.iter().find(|flaw| flaw.fatal).map(|flaw| flaw.message.clone());
+    if let Some(why) = fatal {
         let place = Place { file: files.env.clone(), ..Place::default() };
         let fix = Some("Tell your administrator.".to_owned());
-        problems.add(
-            Severity::Profile,
-            "managed_file",
-            place,
-            "the administrator's file cannot be used: it is too large".to_owned(),
-            fix,
-        );
+        let message = format!("the administrator's file cannot be used: {why}");
+        problems.add(Severity::Profile, "managed_file", place, message, fix);
         return (node, files);
+    }
+    for flaw in own.flaws {
+        problems.add_flaw(&files.env, flaw);
     }
     let mut node = node;
     for leaf in document.leaves() {

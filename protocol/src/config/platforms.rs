@@ -36,12 +36,14 @@ pub(super) enum State {
     Unset,
 }
 
+/// Where a platform's block may stand, strongest first.
+const PLACES: [&str; 4] = ["platforms", "gateway.platforms", "gateway", ""];
+
 impl Blocks {
     /// `platforms.<name>`, then `gateway.platforms.<name>`, `gateway.<name>`, `<name>`, the older file.
     pub(super) fn new(root: &At, name: &str) -> Self {
-        let paths = ["platforms", "gateway.platforms", "gateway", ""];
         let blocks =
-            paths.map(|path| if path.is_empty() { root.key(name) } else { root.key(path).key(name) });
+            PLACES.map(|path| if path.is_empty() { root.key(name) } else { root.key(path).key(name) });
         let oldest = root.legacy().key("platforms").key(name);
         let blocks = blocks.into_iter().chain([oldest]).filter(At::is_map).collect();
         Self { name: name.to_owned(), blocks }
@@ -111,6 +113,19 @@ pub(super) fn survey(
     let (mut platforms, mut claims) = (Vec::new(), Vec::new());
     for spec in CATALOG {
         let blocks = Blocks::new(root, spec.name);
+        for path in PLACES {
+            let at = if path.is_empty() { root.key(spec.name) } else { root.key(path).key(spec.name) };
+            if at.is_set() && !at.is_map() {
+                let message =
+                    format!("`{}` is not a mapping, so it says nothing about the platform", at.path);
+                reader.warn(
+                    "platform_block",
+                    reader.place(&at),
+                    message,
+                    "Write a mapping, or remove the key.",
+                );
+            }
+        }
         let mut state = reader.state(&blocks, spec);
         if spec.name == "api_server"
             && role == Role::Primary

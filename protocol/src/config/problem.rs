@@ -1,5 +1,6 @@
 //! The list of problems: each once, worst first, bounded.
 
+use super::dotenv::Flaw;
 use crate::latest::{Problem, Severity};
 
 /// Most problems of one severity that are reported; the rest is counted. What stops more never gives way to what stops less.
@@ -53,6 +54,14 @@ impl Problems {
             fix,
         };
         self.push(problem);
+    }
+
+    /// What was found in a `.env`.
+    pub(super) fn add_flaw(&mut self, file: &str, flaw: Flaw) {
+        let severity = if flaw.fatal { Severity::Profile } else { Severity::Warning };
+        let place =
+            Place { file: file.to_owned(), line: Some(flaw.line), column: None, key: flaw.name.clone() };
+        self.add(severity, flaw.code, place, flaw.message, Some(flaw.fix.to_owned()));
     }
 
     pub(super) fn push(&mut self, problem: Problem) {

@@ -70,6 +70,14 @@ impl Env {
         Self(all)
     }
 
+    /// These variables and one more.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut all = self.clone();
+        all.0.insert(name.to_owned(), Secret::new(value));
+        all
+    }
+
     /// These variables without one.
     #[must_use]
     pub(super) fn without(mut self, name: &str) -> Self {

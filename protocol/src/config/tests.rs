@@ -558,6 +558,15 @@ fn a_flood_of_problems_is_counted_and_hides_nothing_worse() {
     assert_eq!(loaded.problems.last().unwrap().message, "4900 more problems are not shown");
 }
 
+/// Wires 16: a platform's block that says nothing is not dropped in silence.
+#[test]
+fn a_block_that_is_no_mapping_is_named() {
+    let loaded = primary("platforms: {webhook: 5}\ntelegram: true\nslack:\n", "");
+    let named: Vec<_> =
+        loaded.problems.iter().map(|p| (p.code.as_str(), p.key.as_deref().unwrap())).collect();
+    assert_eq!(named, [("platform_block", "platforms.webhook"), ("platform_block", "telegram")]);
+}
+
 #[test]
 fn references_cannot_blow_a_value_up() {
     let env = format!("A={}", "x".repeat(100_000));

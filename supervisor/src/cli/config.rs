@@ -75,7 +75,7 @@ enum ConfigCommand {
         /// The value is text, whatever it looks like.
         #[arg(long)]
         string: bool,
-        /// Say nothing about keys that are not known.
+        /// Write it even where a start would refuse it, and say nothing about keys that are not known.
         #[arg(long)]
         force: bool,
     },
@@ -180,7 +180,13 @@ fn set(
         Some(value) => value,
         None => secret::ask(key)?,
     };
-    let change = change(&selection, call, |draft| draft.set(key, &value, how))?;
+    let change = change(&selection, call, |draft| {
+        let change = draft.set(key, &value, how)?;
+        match draft.refused_by_a_start(&change).filter(|_| !force) {
+            Some(problem) => Err(SettingsError::Refused { key: change.key, why: problem.message }),
+            None => Ok(change),
+        }
+    })?;
     out.line(&change.echo())?;
     say(&change, force, &selection, call, &mut out)
 }

@@ -24,6 +24,11 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         return findings;
     }
     findings.extend(disk(patient));
+    for file in crate::settings::in_force(patient.env) {
+        let message =
+            "an administrator's file is in force: what it sets wins over every profile's".to_owned();
+        findings.push(finding(Grade::Good, "managed_file", message).at(file));
+    }
     findings.extend(descriptors(patient.homes.names().count()));
     findings.extend(runtime_directory(patient));
     findings

@@ -125,6 +125,9 @@ fn the_sticky_profile_counts_unless_it_is_gone() {
         let chosen = select(None, &env).unwrap();
         assert_eq!((chosen.profile.as_str(), chosen.chosen), ("coder", Chosen::Sticky));
     }
+    // Wires 15: an editor's mark is no part of the name.
+    fs_err::write(&file, "\u{feff}coder\r\n").unwrap();
+    assert_eq!(select(None, &place.env).unwrap().profile.as_str(), "coder");
     fs_err::write(&file, "gone\n").unwrap();
     let lenient = select(None, &place.env).unwrap();
     assert_eq!((lenient.profile.as_str(), lenient.is_named()), ("default", false));
@@ -134,6 +137,18 @@ fn the_sticky_profile_counts_unless_it_is_gone() {
         fs_err::write(&file, ignored).unwrap();
         assert!(select(None, &place.env).unwrap().strict().is_ok());
     }
+}
+
+/// Wires 15: a place among the profiles where nothing is and no profile can be is no root home to be made.
+#[test]
+fn nothing_is_made_among_the_profiles() {
+    let place = place();
+    let ghost = place.root().join("profiles/Ghost");
+    let error = select(None, &place.with_home(&ghost)).unwrap_err();
+    assert_eq!((error.exit_code(), error.to_string().contains("Ghost")), (1, true), "{error}");
+    // One that is there is somebody's own affair.
+    fs_err::create_dir(&ghost).unwrap();
+    assert_eq!(select(None, &place.with_home(&ghost)).unwrap().root.path(), ghost);
 }
 
 /// All combinations of a flag, `HERMES_HOME` and the sticky file, against the rule as one reads it.

@@ -231,7 +231,7 @@ fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), Prof
             path: plan.root.profile(plan.name).env_file(),
             why: why.to_owned(),
         };
-        let mut text = String::from_utf8(env).map_err(|_| unreadable("it is not UTF-8"))?;
+        let (mut text, _) = dotenv_edit::text(&env).map_err(|why| unreadable(&why.to_string()))?;
         for (name, _) in &variables {
             text = dotenv_edit::unset(&text, name).unwrap_or(text);
         }

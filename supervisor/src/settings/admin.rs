@@ -17,6 +17,7 @@ pub(super) struct Administrator {
     env_file: Utf8PathBuf,
     pub(super) document: Document,
     pub(super) env: Env,
+    env_text: String,
     /// The keys that are pinned, as the program reads them.
     pinned: Vec<KeyPath>,
 }
@@ -24,12 +25,23 @@ pub(super) struct Administrator {
 impl Administrator {
     /// Reads the files. What an administrator pinned and nobody can read must not be guessed, so that is an error.
     pub(super) fn read(dir: &Utf8Path) -> Result<Self, SettingsError> {
-        let (yaml, env_file) = (Source::open(dir.join("config.yaml"))?, Source::open(dir.join(".env"))?);
+        let (yaml, env_file) = (Source::open(dir.join("config.yaml"))?, Source::open_env(dir.join(".env"))?);
         let document = Document::parse(yaml.text.as_bytes())
             .map_err(|e| SettingsError::Unreadable { file: yaml.path.clone(), why: e.to_string() })?;
         let pinned = document.leaves();
         let env = dotenv_edit::read(env_file.text.as_bytes());
-        Ok(Self { yaml: yaml.path, env_file: env_file.path, document, env, pinned })
+        Ok(Self { yaml: yaml.path, env_file: env_file.path, document, env, env_text: env_file.text, pinned })
+    }
+
+    /// His variables, which may refer to a profile's.
+    pub(super) fn variables(&self, profile: &Env) -> Env {
+        dotenv_edit::read_in(self.env_text.as_bytes(), profile)
+    }
+
+    /// The files that are in force: those that pin something.
+    pub(super) fn files(&self) -> Vec<&Utf8Path> {
+        let files = [(&self.yaml, !self.pinned.is_empty()), (&self.env_file, !self.env.is_empty())];
+        files.into_iter().filter(|(_, pins)| *pins).map(|(file, _)| file.as_path()).collect()
     }
 
     /// Refuses a key that is pinned, is above one that is, or below one.
@@ -85,6 +97,12 @@ impl Administrator {
         });
         if beaten { Err(refused(&self.yaml)) } else { Ok(()) }
     }
+}
+
+/// An administrator's files that are in force; none where they cannot be read, which the judge says.
+pub(crate) fn in_force(env: &Surroundings) -> Vec<Utf8PathBuf> {
+    let admin = Administrator::read(&env.managed_dir).unwrap_or_default();
+    admin.files().into_iter().map(Utf8Path::to_owned).collect()
 }
 
 /// What is said where a package manager owns the installation: 0.19.0's text.

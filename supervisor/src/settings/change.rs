@@ -90,6 +90,20 @@ pub(crate) enum Note {
         /// Its mode.
         mode: u32,
     },
+    /// Others could read it, and it holds a secret now.
+    Tightened {
+        /// The file.
+        file: Utf8PathBuf,
+        /// The mode it had.
+        mode: u32,
+    },
+    /// It was not UTF-8 and is now.
+    Encoding {
+        /// The file.
+        file: Utf8PathBuf,
+        /// What it was.
+        was: &'static str,
+    },
     /// What a start would say now and did not before.
     Problem(Box<Problem>),
 }
@@ -187,6 +201,10 @@ impl fmt::Display for Note {
             Self::Loose { file, mode } => {
                 write!(f, "⚠ others can read {file} (mode {mode:04o}); `chmod 600 {file}` makes it private.")
             }
+            Self::Tightened { file, mode } => {
+                write!(f, "Note: others could read {file} (mode {mode:04o}); now only you can (0600).")
+            }
+            Self::Encoding { file, was } => write!(f, "Note: {file} was {was}; it is UTF-8 now."),
             Self::Problem(problem) => f.write_str(crate::status::render::problem(None, problem).trim_end()),
         }
     }

@@ -17,6 +17,22 @@ pub enum SettingsError {
         /// Why not.
         why: PathError,
     },
+    /// An item named as in a program.
+    #[error("'{typed}' is not a key: items of a list are numbered with dots, '{dotted}'")]
+    Brackets {
+        /// As typed.
+        typed: String,
+        /// The spelling that works.
+        dotted: String,
+    },
+    /// What is set would keep the profile from starting.
+    #[error("'{key}' was not set: a start would refuse the profile: {why}")]
+    Refused {
+        /// The key.
+        key: String,
+        /// What a start says; quotes no secret.
+        why: String,
+    },
     /// Nobody says anything about it.
     #[error("Config key not set: {key}")]
     NotSet {
@@ -116,7 +132,8 @@ impl SettingsError {
     /// 2 for what cannot be a key or value, else 1, as 0.19.0 does.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Key { .. } | Self::Json { .. } => exit::USAGE,
+            Self::Key { .. } | Self::Brackets { .. } | Self::Json { .. } => exit::USAGE,
+            Self::Refused { .. } => exit::CONFIG,
             Self::NotSet { .. }
             | Self::PackageManaged(_)
             | Self::Administrator { .. }
@@ -157,6 +174,10 @@ impl SettingsError {
             }
             Self::NoSuchItem { advice, .. } => return Some(advice.clone()),
             Self::Entangled { .. } => "change it by hand: `hermes config edit`",
+            Self::Brackets { dotted, .. } => return Some(format!("type '{dotted}'")),
+            Self::Refused { .. } => {
+                "`--force` writes it all the same; `hermes config check` says what is wrong already"
+            }
             Self::Changed(_) => "try again",
             Self::Io { .. } => "check the directory's owner, mode and free space",
             Self::NotSet { instead, .. } => {

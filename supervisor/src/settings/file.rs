@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::MAX_FILE_LEN;
+use hermes_protocol::config::{MAX_FILE_LEN, dotenv_edit};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::SettingsError;
@@ -22,7 +22,11 @@ pub(super) struct Source {
     pub(super) path: Utf8PathBuf,
     /// What was read; `None`: there is no such file.
     read: Option<Vec<u8>>,
+    /// The same as text.
+    before: String,
     pub(super) text: String,
+    /// What it was where it was not UTF-8; written, it is.
+    pub(super) was: Option<&'static str>,
 }
 
 impl Source {
@@ -36,13 +40,22 @@ impl Source {
                 why: format!("line {line}: the text is not UTF-8"),
             }
         })?;
-        Ok(Self { path, read, text })
+        Ok(Self { path, read, before: text.clone(), text, was: None })
+    }
+
+    /// A `.env`, whatever an editor saved it as.
+    pub(super) fn open_env(path: Utf8PathBuf) -> Result<Self, SettingsError> {
+        let read = bytes(&path)?;
+        let (text, was) = dotenv_edit::text(read.as_deref().unwrap_or_default())
+            .map_err(|why| SettingsError::Unreadable { file: path.clone(), why: why.to_string() })?;
+        Ok(Self { path, read, before: text.clone(), text, was })
     }
 
     /// To be written anew, whatever is in it.
     pub(super) fn open_blank(path: Utf8PathBuf) -> Result<Self, SettingsError> {
         let read = bytes(&path)?;
-        Ok(Self { path, read, text: String::new() })
+        let before = String::from_utf8_lossy(read.as_deref().unwrap_or_default()).into_owned();
+        Ok(Self { path, read, before, text: String::new(), was: None })
     }
 
     /// Writes what was read to a new private file, whose name goes on with `suffix`; an older copy is never overwritten.
@@ -67,7 +80,7 @@ impl Source {
     }
 
     pub(super) fn is_changed(&self) -> bool {
-        self.text.as_bytes() != self.read.as_deref().unwrap_or_default()
+        self.text != self.before
     }
 
     /// Refuses where the file is not what was read any more.
@@ -77,6 +90,15 @@ impl Source {
 
     pub(super) fn write(&self) -> Result<(), SettingsError> {
         disk::replace(&self.path, self.text.as_bytes()).map_err(SettingsError::io("write", self.path.clone()))
+    }
+
+    /// Takes the file away from everybody but its owner, where that is possible.
+    pub(super) fn tighten(&self) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        if self.loose_mode().is_none() {
+            return Ok(());
+        }
+        fs_err::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))
     }
 
     /// The mode, where others than the owner may read the file.

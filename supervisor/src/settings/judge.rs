@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::inherited;
 use hermes_protocol::config::judge::{Case, Files, Found, judge};
 use hermes_protocol::config::unsupported::Leftovers;
-use hermes_protocol::config::{Loaded, MAX_FILE_LEN};
+use hermes_protocol::config::{Env, Loaded, MAX_FILE_LEN};
 use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 
@@ -19,6 +19,7 @@ pub(crate) struct Part {
     multiplex: Option<bool>,
     listeners: Vec<BoundListener>,
     pinned_dir: Utf8PathBuf,
+    surroundings: Env,
 }
 
 impl Part {
@@ -34,6 +35,7 @@ impl Part {
             multiplex: env.multiplex,
             listeners: Vec::new(),
             pinned_dir: env.managed_dir.clone(),
+            surroundings: env.passed.clone(),
         }
     }
 
@@ -91,6 +93,7 @@ impl Part {
             pinned_env: read(&self.pinned_dir.join(".env")),
             pinned_dir: self.pinned_dir.clone(),
             certificates: Some(hermes_host::certificates::check),
+            surroundings: self.surroundings.clone(),
             ..Files::default()
         }
     }

@@ -86,13 +86,96 @@ fn a_file_that_cannot_be_read_is_not_touched() {
         assert!(error.to_string().contains("line"), "{error}");
     }
     let place = Place::new(Some("a: 1\n"), None);
-    fs_err::write(place.root.path().join(".env"), b"A=1\nB=\xff\n").unwrap();
+    fs_err::write(place.root.path().join(".env"), b"\xff\xfe\0\0A\0\0\0").unwrap();
     let error = Draft::open(&place.root, &ProfileName::default_profile(), &place.env).unwrap_err();
-    assert!(error.to_string().contains("line 2"), "{error}");
+    assert!(error.to_string().contains("UTF-32"), "{error}");
     fs_err::remove_file(place.root.path().join(".env")).unwrap();
     std::os::unix::fs::symlink("nowhere", place.root.path().join(".env")).unwrap();
     let error = Draft::open(&place.root, &ProfileName::default_profile(), &place.env).unwrap_err();
     assert!(error.to_string().contains("link"), "{error}");
+}
+
+/// Wires 11: whatever `.env` was saved as, a variable can be set in it, and then it is UTF-8; nothing of a removed one is left.
+#[test]
+fn a_file_that_is_not_utf8_can_be_changed() {
+    let utf16: Vec<u8> = "\u{feff}A=ü\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, was) in [(&b"# f\xfcr\r\nA=\xfc\r\n"[..], "partly Latin-1"), (utf16.as_slice(), "UTF-16")] {
+        let place = Place::new(None, Some(""));
+        fs_err::write(place.root.path().join(".env"), bytes).unwrap();
+        let mut draft = place.draft();
+        assert!(!draft.is_changed());
+        assert_eq!(draft.variables().get("A"), Some("ü"));
+        let change = draft.set("x_token", "secret-value", As::Schema).unwrap();
+        assert!(change.notes.iter().any(|note| note.to_string().contains(was)), "{:?}", change.notes);
+        draft.commit().unwrap();
+        assert!(place.read(".env").ends_with("A=ü\r\nX_TOKEN=secret-value\r\n"), "{:?}", place.read(".env"));
+        let mut draft = place.draft();
+        draft.unset("x_token").unwrap();
+        draft.commit().unwrap();
+        for entry in fs_err::read_dir(place.root.path()).unwrap() {
+            let bytes = fs_err::read(entry.unwrap().path()).unwrap();
+            assert!(!bytes.windows(6).any(|bytes| bytes == b"secret"));
+        }
+    }
+}
+
+/// Wires 15: a file that others can read is taken away from them when a secret goes into it, and that is said.
+#[test]
+fn a_secret_makes_the_file_private() {
+    let place = Place::new(None, Some("A=1\n"));
+    let file = place.root.path().join(".env");
+    fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut draft = place.draft();
+    let change = draft.set("openai_api_key", "sk-1", As::Schema).unwrap();
+    assert!(change.notes.iter().any(|note| matches!(note, Note::Tightened { mode: 0o644, .. })));
+    assert_eq!(fs_err::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    draft.commit().unwrap();
+    assert_eq!(fs_err::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Wires 10: an item of a list is named with a dot, and whoever uses brackets is told how.
+#[test]
+fn brackets_are_refused_with_the_spelling_that_works() {
+    let mut draft = Place::new(Some("x: [{y: 1}, {y: 2}]\n"), None).draft();
+    for (typed, dotted) in [("x[1].y", "x.1.y"), ("x[1]", "x.1"), ("a.b[0][2].c", "a.b.0.2.c")] {
+        let said = [
+            draft.set(typed, "3", As::Schema).unwrap_err(),
+            draft.unset(typed).unwrap_err(),
+            draft.get(typed).unwrap_err(),
+        ];
+        for error in said {
+            assert!(error.to_string().contains(&format!("'{dotted}'")), "{error}");
+        }
+    }
+    draft.set("x.1.y", "3", As::Schema).unwrap();
+    draft.set("x.0.\"z[1]\"", "3", As::Schema).unwrap();
+}
+
+/// Wires 11: `.env` may refer to what passes into a worker, as in the worker itself.
+#[test]
+fn variables_refer_to_the_surroundings() {
+    let mut place = Place::new(None, Some("B_TOKEN=${HOME}/x\nC_TOKEN=${HERMES_HOME}\n"));
+    place.env.passed = Env::default().with("HOME", "/home/u");
+    let draft = place.draft();
+    assert_eq!(draft.variables().get("B_TOKEN"), Some("/home/u/x"));
+    assert_eq!(draft.variables().get("C_TOKEN"), Some(place.root.path().as_str()));
+    assert!(draft.problems().iter().all(|problem| problem.code != "env_reference"));
+}
+
+/// Wires 15: a key that has a default has a value.
+#[test]
+fn what_has_a_default_is_printed() {
+    let draft = Place::new(None, None).draft();
+    for key in schema::all().filter(|key| !key.path.contains('*')) {
+        if let Some(default) = key.default.json() {
+            assert_eq!(
+                draft.get(key.path).unwrap().map(|settled| settled.value),
+                Some(default),
+                "{}",
+                key.path
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,19 +1,18 @@
 //! Editing `.env`: whatever the text is, what is set is read back, what is removed is gone, and no other variable changes.
 #![no_main]
 
-use hermes_protocol::config::dotenv_edit::{check_name, read, set, unset};
+use hermes_protocol::config::dotenv_edit::{check_name, read, set, unset, written};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut parts = text.splitn(3, '\u{1}');
     let (Some(name), Some(value), Some(text)) = (parts.next(), parts.next(), parts.next()) else { return };
+    // As written: a value may refer to the one that changes.
     let others = |text: &str| {
-        let env = read(text.as_bytes());
-        env.iter()
-            .filter(|(found, _)| *found != name)
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect::<Vec<_>>()
+        let mut all = written(text.as_bytes());
+        all.retain(|(found, _)| found != name);
+        all
     };
     if let Ok(edited) = set(text, name, value) {
         assert!(check_name(name).is_ok());

@@ -8,6 +8,7 @@ mod archive_hostile;
 mod completion;
 mod config;
 mod doctor;
+mod dotenv;
 mod help;
 mod interrupted;
 mod kill;

@@ -108,11 +108,10 @@ impl Layout {
             let (event, span) = event.ok()?;
             let (from, to) = reader.span(span);
             match event {
-                Event::Nothing | Event::StreamStart | Event::StreamEnd => {}
                 // Behind directives and `---`.
                 Event::DocumentStart(explicit) => reader.at = if explicit { to } else { 0 },
                 Event::DocumentEnd if from < to => end = from,
-                Event::DocumentEnd => {}
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
                 event => events.push((event, span)),
             }
         }

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::config::MAX_FILE_LEN;
 use hermes_protocol::config::document::Document;
-use hermes_protocol::exit;
+use hermes_protocol::{env, exit};
 
 use super::super::Call;
 use super::super::output::Output;
@@ -37,7 +37,7 @@ pub(super) fn run(call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let copy = Copy::make(home.path(), &before)?;
     loop {
         out.line(&format!("Opening {file} in {}...", editor[0]))?;
-        let ended = run_editor(&editor, &copy.file)?;
+        let ended = run_editor(&editor, &copy.file, home.path())?;
         let text = copy.read()?;
         if let Some(how) = ended {
             let message = format!("the editor `{}` {how}; {file} is as it was", editor[0]);
@@ -88,13 +88,13 @@ fn finish(
 }
 
 /// The user's editor, as words.
-fn editor(env: &Surroundings) -> Result<Vec<String>, HermesError> {
+fn editor(surroundings: &Surroundings) -> Result<Vec<String>, HermesError> {
     let refused = |message: String| HermesError::Refused {
         code: exit::FAILURE,
         message,
         hint: Some("set EDITOR to a command: EDITOR='code --wait' hermes config edit".to_owned()),
     };
-    if let Some(line) = &env.editor {
+    if let Some(line) = &surroundings.editor {
         let words = shlex::split(line).filter(|words| words.first().is_some_and(|word| !word.is_empty()));
         return words.ok_or_else(|| refused(format!("the editor `{line}` is not a command")));
     }
@@ -102,7 +102,7 @@ fn editor(env: &Surroundings) -> Result<Vec<String>, HermesError> {
     if !std::io::stdin().is_terminal() {
         return Err(refused("there is no terminal for an editor".to_owned()));
     }
-    let on_path = |name: &&&str| env.path.iter().any(|dir| dir.join(name).is_file());
+    let on_path = |name: &&&str| surroundings.path.iter().any(|dir| dir.join(name).is_file());
     match EDITORS.iter().find(on_path) {
         Some(&"code") => Ok(WAITING.map(str::to_owned).to_vec()),
         Some(name) => Ok(vec![(*name).to_owned()]),
@@ -111,9 +111,10 @@ fn editor(env: &Surroundings) -> Result<Vec<String>, HermesError> {
 }
 
 /// Runs it to its end; says how it failed.
-fn run_editor(editor: &[String], file: &Utf8Path) -> Result<Option<String>, HermesError> {
+fn run_editor(editor: &[String], file: &Utf8Path, home: &Utf8Path) -> Result<Option<String>, HermesError> {
     let mut command = child::interactive(&editor[0]);
-    command.args(&editor[1..]).arg(file);
+    // The profile's own, whoever selected it: what the editor starts is about the same one.
+    command.args(&editor[1..]).arg(file).env(env::HERMES_HOME, home);
     let status = command.status().map_err(|source| HermesError::Known {
         code: exit::FAILURE,
         message: format!("cannot start the editor `{}`: {source}", editor[0]),

@@ -74,14 +74,15 @@ fn summary(draft: &Draft, selection: &Selection) -> String {
     let or_missing = |path: &camino::Utf8Path| {
         if path.exists() { path.to_string() } else { format!("{path} (not there yet)") }
     };
-    section(
-        "Paths",
-        vec![
-            ("Config".to_owned(), or_missing(draft.config_file())),
-            ("Secrets".to_owned(), or_missing(draft.env_file())),
-            ("Install".to_owned(), install),
-        ],
-    );
+    let mut paths = vec![
+        ("Config".to_owned(), or_missing(draft.config_file())),
+        ("Secrets".to_owned(), or_missing(draft.env_file())),
+        ("Install".to_owned(), install),
+    ];
+    for file in draft.administrators_files() {
+        paths.push(("Administrator".to_owned(), format!("{file} (in force: what it sets wins)")));
+    }
+    section("Paths", paths);
     section("API Keys", keys(&draft.variables()));
     section(
         "Model",
@@ -201,6 +202,7 @@ fn everything(draft: &Draft, selection: &Selection) -> Json {
         "profile": selection.profile,
         "config": draft.config_file(),
         "env_file": draft.env_file(),
+        "administrator": draft.administrators_files(),
         "keys": keys,
         "variables": variables,
         "problems": draft.problems(),

@@ -126,10 +126,12 @@ fn give_up_ports(
         let key = problem.key.unwrap_or_default();
         let in_env = problem.file == staged.env_file();
         let (path, bytes) = if in_env { (staged.env_file(), env) } else { (staged.config(), yaml) };
-        let text = String::from_utf8_lossy(&bytes);
         let keys: Vec<&str> = key.split('.').collect();
-        let edited =
-            if in_env { dotenv_edit::unset(&text, &key) } else { edit::unset(&text, &keys).ok().flatten() };
+        let edited = if in_env {
+            dotenv_edit::text(&bytes).ok().and_then(|(text, _)| dotenv_edit::unset(&text, &key))
+        } else {
+            std::str::from_utf8(&bytes).ok().and_then(|text| edit::unset(text, &keys).ok().flatten())
+        };
         let Some(edited) = edited else {
             let file = path.file_name().unwrap_or_default();
             settled.warnings.push(format!(

@@ -42,6 +42,15 @@ fn an_edit_takes_the_place_of_the_file_when_it_can_be_read() {
     assert!(said.contains("Nothing was changed."), "{said}");
 }
 
+/// Wires 15: what an editor starts is about the profile whose file it has open.
+#[test]
+fn the_editor_knows_the_profile() {
+    let home = home_with("", "");
+    let script = editor(&home, "printf 'seen: %s\\n' \"$HERMES_HOME\" > \"$1\"");
+    edit(&home, "EDITOR", &format!("'{script}'")).ok();
+    assert_eq!(home.read("default", "config.yaml").unwrap(), format!("seen: {}\n", home.root()));
+}
+
 #[test]
 fn a_missing_file_is_made_with_every_key_as_a_comment() {
     let home = Home::empty();

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use hermes_tests::Home;
-use hermes_tests::command::{run, transcript};
+use hermes_tests::command::{Ran, run, transcript};
 use hermes_tests::gateway::hermes;
 
 use super::home_with;
@@ -39,9 +39,9 @@ fn a_malformed_file_is_refused_with_its_place_and_left_alone() {
 fn files_that_cannot_be_read_are_refused() {
     let home = home_with("a: 1\n", "A=1\n");
     let env = home.root().join(".env");
-    fs_err::write(&env, b"A=1\nB=\xff\xfe\n").unwrap();
+    fs_err::write(&env, b"\xff\xfe\0\0A\0\0\0").unwrap();
     insta::assert_snapshot!("env_not_text", transcript(&home, &["config set x_token y"]));
-    assert_eq!(fs_err::read(&env).unwrap(), b"A=1\nB=\xff\xfe\n");
+    assert_eq!(fs_err::read(&env).unwrap(), b"\xff\xfe\0\0A\0\0\0");
     let yaml = home.root().join("config.yaml");
     fs_err::remove_file(&yaml).unwrap();
     fs_err::create_dir(&yaml).unwrap();
@@ -89,12 +89,72 @@ fn modes_are_private_and_what_was_there_is_kept() {
     for file in [".env", "config.yaml"] {
         fs_err::set_permissions(home.root().join(file), std::fs::Permissions::from_mode(0o640)).unwrap();
     }
+    // Wires 15: where a secret goes, nobody else reads.
     let said = run(&home, &["config", "set", "a_token", "y"]).ok();
-    assert!(said.contains("others can read") && said.contains("chmod 600"), "{said}");
+    assert!(said.contains("others could read") && said.contains("0640") && said.contains("0600"), "{said}");
+    assert!(!run(&home, &["config", "set", "a_token", "z"]).ok().contains("others"));
     let said = run(&home, &["config", "set", "model.api_key", "y"]).ok();
     assert!(said.contains("others can read"), "{said}");
     assert!(!run(&home, &["config", "set", "timezone", "Europe/Berlin"]).ok().contains("others"));
-    assert_eq!((mode(&home, ".env"), mode(&home, "config.yaml")), (0o640, 0o640));
+    assert_eq!((mode(&home, ".env"), mode(&home, "config.yaml")), (0o600, 0o640));
+}
+
+/// Wires 11: whatever `.env` was saved as, `config` works; a value over several lines goes as a whole, and no byte of it is left.
+#[test]
+fn a_file_of_any_editor_can_be_changed() {
+    let home = home_with("", "");
+    let file = home.root().join(".env");
+    fs_err::write(
+        &file,
+        b"# f\xfcr alle\nA_KEY=xOPENAI_API_KEY=y\nPEM_TOKEN=\"-----BEGIN\nc2VjcmV0\n-----END\"\nB=2\n",
+    )
+    .unwrap();
+    assert_eq!(run(&home, &["config", "get", "pem_token"]).ok(), "-----BEGIN\nc2VjcmV0\n-----END\n");
+    let said = run(&home, &["config", "check"]).out;
+    assert!(said.contains("`OPENAI_API_KEY=` stands within the value of `A_KEY`"), "{said}");
+    let said = run(&home, &["doctor"]).out;
+    assert!(said.contains("`OPENAI_API_KEY=` stands within the value of `A_KEY`"), "{said}");
+    run(&home, &["config", "unset", "pem_token"]).ok();
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), "# für alle\nA_KEY=xOPENAI_API_KEY=y\nB=2\n");
+    for entry in fs_err::read_dir(home.root()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { fs_err::read(&path).unwrap() } else { Vec::new() };
+        assert!(!bytes.windows(8).any(|bytes| bytes == b"c2VjcmV0"), "{}", path.display());
+    }
+}
+
+/// Wires 15: what a start refuses is not written, unless somebody insists.
+#[test]
+fn a_value_that_a_start_refuses_is_refused() {
+    let home = home_with("agent: {max_turns: 5}\n", "");
+    let error = run(&home, &["config", "set", "agent.max_turns", "many"]).fails(78);
+    assert!(error.contains("'agent.max_turns' was not set") && error.contains("--force"), "{error}");
+    assert_eq!(home.read("default", "config.yaml").unwrap(), "agent: {max_turns: 5}\n");
+    run(&home, &["config", "set", "--force", "agent.max_turns", "many"]).ok();
+    assert_eq!(home.read("default", "config.yaml").unwrap(), "agent: {max_turns: many}\n");
+    // It is refused already: another wrong value is no better, another key is no worse.
+    run(&home, &["config", "set", "agent.max_turns", "few"]).fails(78);
+    run(&home, &["config", "set", "timezone", "UTC"]).ok();
+    run(&home, &["config", "set", "agent.max_turns", "6"]).ok();
+}
+
+/// Wires 15: a home among the profiles that is not there is not made.
+#[test]
+fn nothing_is_made_for_a_profile_that_is_not_there() {
+    let home = home_with("", "");
+    for name in ["Ghost", "ghost"] {
+        let place = home.root().join("profiles").join(name);
+        for args in [
+            &["config", "set", "timezone", "UTC"][..],
+            &["config", "set", "x_token", "1"],
+            &["config", "edit"],
+        ] {
+            let ran: Ran =
+                hermes(&home, args).env("HERMES_HOME", &place).env("EDITOR", "true").output().unwrap().into();
+            assert!(ran.fails(1).contains("does not exist"));
+        }
+        assert!(!home.root().join("profiles").exists());
+    }
 }
 
 #[test]

@@ -67,6 +67,11 @@ fn an_administrator_pins_keys_and_variables() {
         (get("model.default"), get("x_token"), get("agent.max_turns")),
         ("pinned\n".to_owned(), "theirs\n".to_owned(), "3\n".to_owned())
     );
+    // Wires 15: that somebody else decides is said where people look.
+    let shown = run_in(&home, &env, &["config", "show"]).ok();
+    assert!(shown.contains("Administrator:") && shown.contains(dir.join("config.yaml").as_str()), "{shown}");
+    let shown = run_in(&home, &env, &["doctor"]).out;
+    assert!(shown.contains("an administrator's file is in force"), "{shown}");
     run_in(&home, &env, &["config", "set", "model.provider", "x"]).ok();
     assert_eq!(home.read("default", "config.yaml").unwrap(), "model: {default: mine, provider: x}\n");
     assert_eq!(home.read("default", ".env").unwrap(), "X_TOKEN=mine\n");
