@@ -15,6 +15,7 @@ mod line;
 mod rotate;
 mod sink;
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,12 +119,7 @@ fn targets(environment: Option<&str>, level: &str) -> Targets {
 /// A panic is a bug worth a line, whoever catches it. The default hook's text would land in the other file.
 fn log_panics(sink: Arc<Sink>) {
     std::panic::set_hook(Box::new(move |info| {
-        let payload = info.payload();
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
+        let message = panic_text(info.payload());
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
@@ -134,4 +130,34 @@ fn log_panics(sink: Arc<Sink>) {
         sink.push(Target::Errors, &sink.line("ERROR", "gateway.panic", &text));
         sink.flush(PANIC_FLUSH);
     }));
+}
+
+/// What a panic says, without the text that it is about: the standard library quotes what could not be cut, and that may be what a
+/// user or a model said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    match text.split_once(" of `") {
+        Some((about, _)) if text.contains("byte index") || text.contains("byte range") => {
+            format!("{about} of a text")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wires 1: the log does not quote an answer, whatever went wrong with it.
+    #[test]
+    fn w1_a_panic_quotes_no_text() {
+        for end in [1, 40] {
+            let panic = std::panic::catch_unwind(|| "🦀 what was said"[..end].len()).unwrap_err();
+            let text = panic_text(panic.as_ref());
+            assert!(text.contains("byte") && !text.contains("what was said"), "{text}");
+        }
+        let panic = std::panic::catch_unwind(|| panic!("the task `x` is {}", "gone")).unwrap_err();
+        assert_eq!(panic_text(panic.as_ref()), "the task `x` is gone");
+    }
 }

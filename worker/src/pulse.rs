@@ -140,8 +140,7 @@ impl Pulse {
     }
 
     fn panicked(&self, panic: &(dyn Any + Send)) {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let text = crate::logging::panic_text(panic);
         self.fail(format!("the task `{}` panicked: {text}", self.0.name), exit::FAILURE);
     }
 

@@ -94,11 +94,9 @@ impl Endpoint {
         host::is_under(host::name(&self.base_url), "openai.com")
     }
 
-    /// The base address for people and for accounting: no login, no query, no final slash.
+    /// The base address for people and for accounting: no query, no final slash.
     pub fn shown_url(&self) -> String {
         let mut url = self.base_url.clone();
-        // Both fail only for addresses without a host, which have no login either.
-        let _ = url.set_username("").and_then(|()| url.set_password(None));
         url.set_query(None);
         url.set_fragment(None);
         url.as_str().trim_end_matches('/').to_owned()

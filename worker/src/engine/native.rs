@@ -192,7 +192,9 @@ impl Native {
             usage = sum(usage, answer.usage);
             let mut failure = match result {
                 Ok(()) => {
-                    lesson.into_iter().for_each(|shape| self.learn(shape));
+                    if let Some(shape) = lesson {
+                        self.learn(shape);
+                    }
                     return Ok(outcome(endpoint, answer, usage, calls));
                 }
                 Err(failure) => failure,
@@ -286,7 +288,7 @@ fn repair_said(repair: &Repair, reason: &str) {
     let part = repair.part.as_str();
     match repair.renamed {
         Some(name) => {
-            tracing::info!(part, name, reason, "the provider refused a part of the request; renaming it")
+            tracing::info!(part, name, reason, "the provider refused a part of the request; renaming it");
         }
         None if repair.configured => {
             tracing::warn!(
@@ -296,7 +298,7 @@ fn repair_said(repair: &Repair, reason: &str) {
             );
         }
         None => {
-            tracing::info!(part, reason, "the provider refused a part of the request; sending it without")
+            tracing::info!(part, reason, "the provider refused a part of the request; sending it without");
         }
     }
 }
@@ -388,14 +390,14 @@ async fn refused(response: Response, endpoint: &Endpoint) -> Failure {
             "the address redirects elsewhere, which is never followed; set model.base_url to the final address",
         )
     } else {
-        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(response)).await.unwrap_or_default();
-        let text = String::from_utf8_lossy(&body);
-        let text = text.trim_start_matches('\u{feff}').trim();
-        match lenient::parse(text) {
+        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, body_of(response, MAX_ERROR_BODY))
+            .await
+            .unwrap_or_default();
+        match json_of(&body) {
             Some(json) => Said::of(&json.value),
             // A web server's page says nothing that its status does not.
-            None if text.starts_with('<') => Said::text(""),
-            None => Said::text(text),
+            None if body.trim_ascii_start().starts_with(b"<") => Said::text(""),
+            None => Said::text(&String::from_utf8_lossy(&body)),
         }
     };
     let code = status.as_u16();
@@ -415,28 +417,35 @@ async fn refused(response: Response, endpoint: &Endpoint) -> Failure {
     Failure { fault, status: Some(code), message, asked }
 }
 
-/// The body of an error, as far as it can be read: a part still says more than nothing.
-async fn error_body(response: Response) -> BytesMut {
+/// A body without its coding, as far as it can be read and up to `limit` bytes: a part still says more than nothing.
+async fn body_of(response: Response, limit: usize) -> BytesMut {
     let mut body = BytesMut::new();
     let Ok(coder) = coder(&response) else { return body };
     let mut bytes = coding::decoded(response.bytes_stream(), coder);
-    while body.len() < MAX_ERROR_BODY {
+    while body.len() < limit {
         match bytes.next().await {
             Some(Ok(chunk)) => body.extend_from_slice(&chunk),
             Some(Err(_)) | None => break,
         }
     }
-    body.truncate(MAX_ERROR_BODY);
+    body.truncate(limit);
     body
 }
 
+/// JSON of a provider, with what servers put around it.
+fn json_of(body: &[u8]) -> Option<lenient::Json> {
+    let text = String::from_utf8_lossy(body);
+    lenient::parse(text.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace()))
+}
+
 /// A failure on one line, without the key, parts of it, and whatever else looks like a credential.
-fn cleaned(failure: Failure, endpoint: &Endpoint) -> Failure {
+fn cleaned(mut failure: Failure, endpoint: &Endpoint) -> Failure {
     let proxys = endpoint.network.secrets(&endpoint.base_url);
     let secrets = endpoint.extra_headers.values().chain([&endpoint.key]).chain(&proxys).map(Secret::expose);
     let secrets: Vec<&str> = secrets.map(str::trim).filter(|secret| *secret != NO_KEY).collect();
     let message = failure.message.split_whitespace().collect::<Vec<_>>().join(" ");
-    Failure { message: redact::prose(&message, &secrets), ..failure }
+    failure.message = redact::prose(&message, &secrets);
+    failure
 }
 
 /// A message of a length that fits a line.

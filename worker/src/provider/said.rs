@@ -189,7 +189,7 @@ fn sentence(value: &Value, depth: u8) -> Option<String> {
             (!all.is_empty()).then(|| all.join("; "))
         }
         Value::Object(map) => {
-            let found = SENTENCES.iter().filter_map(|key| sentence(map.get(*key)?, depth)).next()?;
+            let found = SENTENCES.iter().find_map(|key| sentence(map.get(*key)?, depth))?;
             let place = location(value).filter(|place| !found.contains(place.as_str()));
             let raw = value.pointer("/metadata/raw").and_then(|raw| sentence(raw, depth));
             let raw = raw.filter(|raw| !found.contains(raw.as_str()));
@@ -243,7 +243,7 @@ fn status(error: &Value) -> Option<u16> {
         ["code", "status", "status_code", "statusCode", "error_code", "http_status", "httpStatus"];
     let number = |value: &Value| {
         let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-        (400_u16..600).find(|status| f64::from(*status) == number)
+        (400_u16..600).find(|status| (f64::from(*status) - number).abs() < 0.5)
     };
     layers(error).find_map(|layer| KEYS.iter().find_map(|key| number(layer.get(key)?)))
 }

@@ -223,7 +223,7 @@ fn is_starred(word: &str) -> bool {
 
 /// Whether a value is no word: letters and digits, or capitals amid small letters.
 fn is_opaque(value: &str) -> bool {
-    let any = |is: fn(&u8) -> bool| value.as_bytes().iter().any(|b| is(b));
+    let any = |is: fn(&u8) -> bool| value.as_bytes().iter().any(is);
     let digits = any(u8::is_ascii_digit) && any(u8::is_ascii_alphabetic);
     let mixed = value.len() >= RUN
         && any(u8::is_ascii_lowercase)

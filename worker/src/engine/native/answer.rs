@@ -47,6 +47,7 @@ const MAX_PAGE: usize = 16 * 1024;
 const TAIL: Duration = Duration::from_secs(10);
 
 /// What a provider has said so far.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what came")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Answer {
     pub(super) text: String,
@@ -114,9 +115,9 @@ impl Answer {
         }
         let rest = self.halves.rest();
         let sorted = self.sorter.push(rest);
-        self.keep(sorted);
+        self.keep(&sorted);
         let sorted = self.sorter.rest();
-        self.keep(sorted);
+        self.keep(&sorted);
         self.reasoning.push_str(self.thoughts.rest());
         self.tell(audience).await;
         self.check()
@@ -155,17 +156,14 @@ impl Answer {
                     ));
                 }
                 let text = String::from_utf8_lossy(&whole);
-                match lenient::parse(text.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace())) {
-                    Some(json) => {
-                        self.done = true;
-                        self.take_json(&json, false)
-                    }
-                    // JSON lines.
-                    None => {
-                        let lines = self.read_lines(&whole);
-                        broken.map_or(lines, Err)
-                    }
+                let text = text.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
+                if let Some(json) = lenient::parse(text) {
+                    self.done = true;
+                    return self.take_json(&json, false);
                 }
+                // JSON lines.
+                let lines = self.read_lines(&whole);
+                broken.map_or(lines, Err)
             }
             Some(_) => self.read_events(head, rest, audience).await,
         }
@@ -337,7 +335,7 @@ impl Answer {
             // The whole message once more, at the end of its pieces.
             (None, Some(_)) if self.spoke => {}
             (Some(delta), Some(message)) if !self.spoke && !says(delta) => {
-                self.take_message(message, mended)?
+                self.take_message(message, mended)?;
             }
             (Some(message), _) | (None, Some(message)) => self.take_message(message, mended)?,
             (None, None) => self.take_message(choice, mended)?,
@@ -380,11 +378,11 @@ impl Answer {
         self.spoke |= !parts.answer.is_empty();
         let text = self.halves.join(&parts.answer, mended);
         let sorted = self.sorter.push(&text);
-        self.keep(sorted);
+        self.keep(&sorted);
         Ok(())
     }
 
-    fn keep(&mut self, sorted: Sorted) {
+    fn keep(&mut self, sorted: &Sorted) {
         self.text.push_str(&sorted.answer);
         self.unheard.push_str(&sorted.answer);
         self.reasoning.push_str(&sorted.reasoning);

@@ -113,7 +113,6 @@ impl Coder {
     /// What is left at the end.
     fn finish<E>(&mut self) -> Result<Bytes, BodyError<E>> {
         match self {
-            Self::Gzip(held) | Self::Deflate(held) => Ok(held.split().freeze()),
             Self::Zstd(held) if held.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) => {
                 let damaged = || BodyError::Damaged("zstd");
                 let decoder = StreamingDecoder::new_with_max_window_size(&held[..], MAX_WINDOW);
@@ -123,7 +122,7 @@ impl Coder {
                 let read = decoder.map_err(|_| damaged())?.take(limit).read_to_end(&mut whole);
                 if read.is_err() && whole.is_empty() { Err(damaged()) } else { Ok(whole.into()) }
             }
-            Self::Zstd(held) => Ok(held.split().freeze()),
+            Self::Gzip(held) | Self::Deflate(held) | Self::Zstd(held) => Ok(held.split().freeze()),
             // Checksums, and what is missing.
             Self::InGzip(decoder) => match decoder.try_finish() {
                 Ok(()) => Ok(std::mem::take(decoder.get_mut()).into()),
@@ -207,7 +206,7 @@ mod tests {
             "deflate" => drop(ZlibEncoder::new(TEXT, level).read_to_end(&mut out).unwrap()),
             "raw" => drop(DeflateEncoder::new(TEXT, level).read_to_end(&mut out).unwrap()),
             "zstd" => {
-                out = ruzstd::encoding::compress_to_vec(TEXT, ruzstd::encoding::CompressionLevel::Fastest)
+                out = ruzstd::encoding::compress_to_vec(TEXT, ruzstd::encoding::CompressionLevel::Fastest);
             }
             _ => out = TEXT.to_vec(),
         }

@@ -4,6 +4,8 @@
 //! `Infinity`, and control characters within strings. A half cannot be a character of a [`String`]; it is carried as a
 //! character from the end of the last private plane, which nobody uses, until [`Halves`] has joined it with the other one.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// Where halves are carried: 2048 characters, one for each.
@@ -90,7 +92,7 @@ fn mend(text: &str) -> String {
                 }
                 '"' => within = false,
                 '\0'..'\u{20}' => {
-                    new.push_str(&format!("\\u{:04x}", u32::from(c)));
+                    let _ = write!(new, "\\u{:04x}", u32::from(c));
                     rest = after;
                     continue;
                 }

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::engine::Prompt;
 
-    fn endpoint(max_tokens: Option<u64>, extra: Value) -> Endpoint {
+    fn endpoint(max_tokens: Option<u64>, extra: &Value) -> Endpoint {
         Endpoint {
             provider: "custom".to_owned(),
             model: "m".to_owned(),
@@ -263,7 +263,7 @@ mod tests {
     fn w2_a_refused_part_is_renamed_or_left_out() {
         let usage = json!({"include_usage": true});
         let has = |key: &'static str| move |body: &Value| body.get(key).is_some();
-        let default = endpoint(None, json!({}));
+        let default = endpoint(None, &json!({}));
         for message in [
             "HTTP 400: Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
             "HTTP 422: `max_tokens`: Extra inputs are not permitted",
@@ -302,7 +302,7 @@ mod tests {
     fn w2_a_configured_part_is_left_out_and_said() {
         let endpoint = endpoint(
             None,
-            json!({"temperature": 0.3, "reasoning_effort": "low", "reasoning": {}, "user": "u", "stop": ["x"]}),
+            &json!({"temperature": 0.3, "reasoning_effort": "low", "reasoning": {}, "user": "u", "stop": ["x"]}),
         );
         let refuse = |message: &str, part: &str| {
             let body = super::super::chat::body(&endpoint, &Prompt::default(), &Shape::default());
@@ -342,7 +342,7 @@ mod tests {
     /// Wires 2: a configured limit is given up only where it is named, and not for good where one conversation was too long.
     #[test]
     fn w2_a_configured_limit_is_kept_while_it_can_be() {
-        let endpoint = endpoint(Some(9_000), json!({}));
+        let endpoint = endpoint(Some(9_000), &json!({}));
         let any = |body: &Value| LIMITS.iter().any(|name| body.get(name).is_some());
         let (_, repairs) = settled(&endpoint, "max_tokens must be less than or equal to 8192", any);
         assert_eq!(
