@@ -24,6 +24,8 @@ mod gzip;
 mod path;
 #[path = "archive/read.rs"]
 mod read;
+#[path = "archive/sparse.rs"]
+mod sparse;
 #[path = "archive/write.rs"]
 mod write;
 

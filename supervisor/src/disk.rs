@@ -1,47 +1,25 @@
-//! Small files of the supervisor, written so that a reader at any instant sees a whole one.
+//! Small files of the supervisor: read within bounds, and written by the one judge of whole files and their owners
+//! ([`hermes_host::file`]).
 
-use std::io::{self, Write as _};
+use std::io;
 
 use camino::Utf8Path;
+use hermes_host::file;
 use hermes_protocol::absence::OrAbsent as _;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// Writes `bytes` to `path` by a temporary file (mode 0600) in the same directory and a rename. With `durable`, contents and
-/// name survive a power loss as well.
-pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let dir = path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let mut file = temporary(dir)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.as_file().sync_all()?;
-    }
-    file.persist(path).map_err(|e| e.error)?;
-    if durable {
-        fs_err::File::open(dir)?.sync_all()?;
-    }
-    Ok(())
-}
+pub(crate) use hermes_host::file::{
+    create_new, hand_over, make_dir, make_dirs, open_or_create, replace, resolve, write_new,
+};
 
-/// Writes a new file (mode 0600), durable; `AlreadyExists` where something is there.
-pub(crate) fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|p| !p.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let mut file = temporary(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|e| e.error)?;
-    fs_err::File::open(dir)?.sync_all()
+/// Writes `bytes` to `path` (mode 0600), whole or not at all. With `durable`, contents and name survive a power loss as well.
+pub(crate) fn write_atomic(path: &Utf8Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    file::write_atomic(path, bytes, 0o600, durable)
 }
 
 /// [`write_atomic`], durable, for a file that everybody may read (mode 0644).
 pub(crate) fn write_public(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = path.parent().unwrap_or(Utf8Path::new("."));
-    let mut file = temporary(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    fs_err::File::open(dir)?.sync_all()
+    file::write_atomic(path, bytes, 0o644, true)
 }
 
 /// Renames without ever replacing what is at `to`.
@@ -83,12 +61,6 @@ pub(crate) fn sync_file_system(path: &Utf8Path) -> io::Result<()> {
         dir.sync_all()?;
     }
     Ok(())
-}
-
-/// A file (mode 0600) in `dir` that will become another one. Its name says whose it is, so that one that is left can be removed.
-fn temporary(dir: &Utf8Path) -> io::Result<tempfile::NamedTempFile> {
-    let prefix = hermes_protocol::home::temporary_prefix(std::process::id());
-    tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(dir)
 }
 
 /// Whether something is at `path`, links followed. An error is no "no".
@@ -149,25 +121,6 @@ pub(crate) fn read_start(path: &Utf8Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Replaces a file of the user's: by temporary file, sync and rename; a link is followed, mode and owner of what is there are
-/// kept; a new file has mode 0600.
-pub(crate) fn replace(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let real = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
-    let before = fs_err::metadata(&real).ok();
-    let dir = real.parent().unwrap_or(Utf8Path::new("."));
-    let mut file = temporary(dir)?;
-    file.write_all(bytes)?;
-    if let Some(meta) = before {
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(meta.mode() & 0o7777))?;
-        // Only root may give files away; everybody else owns what he replaces.
-        let _ = std::os::unix::fs::fchown(file.as_file(), Some(meta.uid()), Some(meta.gid()));
-    }
-    file.as_file().sync_all()?;
-    file.persist(&real).map_err(|e| e.error)?;
-    fs_err::File::open(dir)?.sync_all()
 }
 
 /// Whether a directory that is not there could be made, with everything above it that is missing.

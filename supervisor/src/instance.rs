@@ -360,14 +360,9 @@ fn pause() {
 
 fn open_lock(path: &Utf8Path, create: bool) -> Result<std::fs::File, InstanceError> {
     // Not `fs_err`, whose errors have lost the system's code.
-    let opened = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path);
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    let opened = if create { disk::open_or_create(path, &options) } else { options.open(path) };
     let file = match opened {
         Ok(file) => file,
         Err(e) => {

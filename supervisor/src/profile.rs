@@ -26,6 +26,7 @@ pub(crate) mod facts;
 pub(crate) mod honcho;
 pub(crate) mod import;
 pub(crate) mod live;
+pub(crate) mod logins;
 pub(crate) mod rename;
 pub(crate) mod skeleton;
 pub(crate) mod staging;

@@ -380,7 +380,7 @@ impl Draft {
         }
         self.may_change()?;
         whole::make_home(&self.profile, &self.home)?;
-        let _lock = file::lock(self.home.path())?;
+        let _lock = file::lock(self.home.path(), &[&self.env.path, &self.yaml.path])?;
         self.env.expect_unchanged()?;
         self.yaml.expect_unchanged()?;
         if self.tighten {

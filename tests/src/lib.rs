@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod home;
 pub mod http;
 pub mod mounts;
+pub mod owners;
 pub mod predecessor;
 pub mod process;
 pub mod provider;

@@ -61,7 +61,7 @@ fn say(why: &str) -> String {
 }
 
 /// Says that the test that runs is skipped, and notes it.
-fn skip(why: &str) {
+pub fn skip(why: &str) {
     let line = say(why);
     let record = build_directory().join(SKIPPED);
     let mut file = fs_err::OpenOptions::new().create(true).append(true).open(record).unwrap();

@@ -2,43 +2,14 @@
 
 use serde_json::Value as Json;
 
-/// Last words of names whose values are secrets.
-const SECRETS: [&str; 16] = [
-    "api_key",
-    "apikey",
-    "key",
-    "token",
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "secret",
-    "client_secret",
-    "password",
-    "passwd",
-    "auth",
-    "authorization",
-    "private_key",
-    "bearer",
-    "jwt",
-];
+use super::redact;
 
 /// Shortest secret of which the ends are shown, in characters.
 const MIN_LEN: usize = 12;
 
-/// Whether a key of this name holds a secret: the name is one of the words above, or ends in one (`bot_token`, `appSecret`).
+/// Whether a key of this name holds a secret: what must not be shown is what must not leave in an archive.
 pub fn is_secret(name: &str) -> bool {
-    let mut words = String::with_capacity(name.len() + 4);
-    let mut lower = false;
-    for c in name.chars() {
-        if c.is_ascii_uppercase() && lower {
-            words.push('_');
-        }
-        lower = c.is_ascii_lowercase() || c.is_ascii_digit();
-        words.push(if c == '-' || c == '.' || c == ' ' { '_' } else { c.to_ascii_lowercase() });
-    }
-    SECRETS
-        .iter()
-        .any(|secret| words.strip_suffix(secret).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+    redact::names::names_secret(name)
 }
 
 /// A secret as it may be shown.
@@ -57,7 +28,10 @@ pub fn masked(name: &str, value: &Json) -> Json {
         Json::Object(map) => map.iter().map(|(key, value)| (key.clone(), masked(key, value))).collect(),
         Json::Array(items) => items.iter().map(|item| masked(name, item)).collect(),
         Json::String(text) if is_secret(name) && !text.is_empty() && !is_reference(text) => mask(text).into(),
-        Json::Number(number) if is_secret(name) => mask(&number.to_string()).into(),
+        // `tokens: 4096` is a number of them.
+        Json::Number(number) if is_secret(name) && !name.ends_with(['s', 'S']) => {
+            mask(&number.to_string()).into()
+        }
         Json::String(text) => without_password(text).map_or_else(|| value.clone(), Json::String),
         _ => value.clone(),
     }
@@ -70,13 +44,11 @@ fn is_reference(text: &str) -> bool {
         .is_some_and(|name| !name.contains(['$', '{', '}']))
 }
 
-/// `scheme://user:password@host` with the password masked.
+/// An address with its secret parts masked.
 fn without_password(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (user, host) = rest[..end].rsplit_once('@')?;
-    let (user, _) = user.split_once(':')?;
-    Some(format!("{scheme}://{user}:***@{host}{}", &rest[end..]))
+    let parts = redact::url::secrets(text);
+    let shown = parts.iter().fold(text.to_owned(), |shown, part| shown.replace(part, "***"));
+    (!parts.is_empty()).then_some(shown)
 }
 
 #[cfg(test)]
@@ -107,9 +79,18 @@ mod tests {
         ] {
             assert!(is_secret(secret), "{secret}");
         }
-        for plain in
-            ["max_tokens", "monkey", "key_env", "keys", "secretary", "model", "author", "", "tokenizer"]
-        {
+        for plain in [
+            "max_tokens",
+            "monkey",
+            "key_env",
+            "keys",
+            "secretary",
+            "model",
+            "author",
+            "",
+            "tokenizer",
+            "public_key",
+        ] {
             assert!(!is_secret(plain), "{plain}");
         }
     }
@@ -130,7 +111,8 @@ mod tests {
             json!({"api_key": "sk-1...7890", "list": [{"token": "***"}], "base_url": "http://me:***@h/x?a=b:c@d",
                 "key": "${KEY}", "secret": "***", "port": 5})
         );
-        assert_eq!(masked("tokens", &json!(["abc"])), json!(["abc"]));
+        assert_eq!(masked("tokens", &json!(["abc"])), json!(["***"]));
+        assert_eq!(masked("tokens", &json!(4096)), json!(4096));
         assert_eq!(masked("bot_token", &json!(["abc"])), json!(["***"]));
     }
 }

@@ -2,21 +2,27 @@
 //! included, stays as it is.
 //!
 //! What is secret is decided by names (`api_key`, `…_token`, `secret`, `password`, … at any depth, everything in `env` and
-//! `headers`), and by what a value looks like wherever it stands (`sk-…`, `ghp_…`, `https://user:password@…`). Afterwards the text
+//! `headers`), by where it stands in a command line (`-e NAME=value`, `--token x`, `-H 'Authorization: …'`), and by what a value
+//! looks like wherever it stands (`sk-…`, `ghp_…`, `https://user:password@…`). Afterwards the text
 //! is searched: a value that was secret in one place and still stands in another, or a text that cannot be edited in place,
 //! is an error. Then the caller leaves the file out; a secret is never let through because it was hard to remove.
 
-mod names;
+mod line;
+pub(super) mod names;
 mod prose;
+mod tree;
+pub(super) mod url;
+pub mod values;
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
-use names::{carries_secrets, is_placeholder, looks_secret, names_secret};
+use names::{is_placeholder, looks_secret, names_secret};
+use tree::Found;
 
 pub use prose::prose;
 
 use super::edit;
+use super::secret::Secret;
 use super::yaml::{self, Node, Value};
 
 /// Most values that are replaced in one file; each costs a pass over it.
@@ -27,7 +33,7 @@ const SEARCHED_FROM: usize = 6;
 const REMOVED: &str = "<removed>";
 
 /// A text without secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redacted {
     /// The text.
     pub text: String,
@@ -35,6 +41,8 @@ pub struct Redacted {
     pub replaced: Vec<Replaced>,
     /// Lines whose comments held something that looked like a secret.
     pub comments: usize,
+    /// What was replaced and is secret for sure, with its key: nothing else may hold it either.
+    pub secrets: Vec<(String, Secret)>,
 }
 
 /// A value that was replaced.
@@ -66,12 +74,6 @@ pub enum RedactError {
     TooMany,
 }
 
-/// One secret: where it stands, and its text.
-struct Found {
-    path: Vec<String>,
-    value: String,
-}
-
 /// Takes the secrets out of YAML.
 pub fn yaml(bytes: &[u8]) -> Result<Redacted, RedactError> {
     let unreadable = |flaw: &yaml::Flaw| {
@@ -84,24 +86,20 @@ pub fn yaml(bytes: &[u8]) -> Result<Redacted, RedactError> {
     }
     let mut text = String::from_utf8(bytes.to_vec())
         .map_err(|_| RedactError::Unreadable("the text is not UTF-8".to_owned()))?;
-    let mut found = Vec::new();
-    if let Some(node) = &node {
-        search(node, &mut Vec::new(), false, &mut found)?;
-    }
+    let found = node.as_ref().map(|node| tree::of_yaml(node)).transpose()?.unwrap_or_default();
     let mut replaced = Vec::new();
     // A name that the text uses already stands for something else.
     let mut taken: BTreeSet<String> = unresolved(&text, &|_| false).into_iter().collect();
     for secret in &found {
         let path: Vec<&str> = secret.path.iter().map(String::as_str).collect();
-        let variable = variable(&secret.path, &mut taken);
-        let placeholder = format!("${{{variable}}}");
-        let edited = edit::set(&text, &path, &edit::Value::from(placeholder.as_str()));
+        let stands = scalar(node.as_deref(), &path).unwrap_or_default();
+        let new = placeholders(secret, stands, &mut taken, &mut replaced);
+        let edited = edit::set(&text, &path, &edit::Value::from(new.as_str()));
         text = edited.map_err(|_| RedactError::Stuck(path.join(".")))?.text;
-        replaced.push(Replaced { key: path.join("."), variable });
     }
     let comments = comments(&mut text, &found)?;
     remains(&text, &found)?;
-    Ok(Redacted { text, replaced, comments })
+    Ok(Redacted { text, replaced, comments, secrets: sure(&found) })
 }
 
 /// Takes the secrets out of JSON.
@@ -109,20 +107,97 @@ pub fn json(bytes: &[u8]) -> Result<Redacted, RedactError> {
     let mut json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| {
         RedactError::Unreadable(format!("line {}, column {}: not JSON", e.line(), e.column()))
     })?;
-    let (mut replaced, mut found, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
-    replace_in_json(&mut json, &mut Vec::new(), false, &mut |path, value| {
-        let variable = variable(path, &mut taken);
-        found.push(Found { path: path.to_vec(), value: value.to_owned() });
-        replaced.push(Replaced { key: path.join("."), variable: variable.clone() });
-        format!("${{{variable}}}")
-    });
-    if replaced.is_empty() {
-        let text = String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8");
-        return Ok(Redacted { text, replaced, comments: 0 });
+    let found = tree::of_json(&json)?;
+    let before = std::str::from_utf8(bytes).expect("JSON is UTF-8");
+    if found.is_empty() {
+        remains(before, &found)?;
+        return Ok(Redacted { text: before.to_owned(), ..Redacted::default() });
+    }
+    let mut replaced = Vec::new();
+    let mut taken: BTreeSet<String> = unresolved(before, &|_| false).into_iter().collect();
+    for secret in &found {
+        let mut place = &mut json;
+        for key in &secret.path {
+            place = match place {
+                serde_json::Value::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get_mut(at)),
+                serde_json::Value::Object(map) => map.get_mut(key),
+                _ => None,
+            }
+            .ok_or_else(|| RedactError::Stuck(secret.path.join(".")))?;
+        }
+        let stands = place.as_str().map_or_else(|| place.to_string(), str::to_owned);
+        *place = placeholders(secret, &stands, &mut taken, &mut replaced).into();
     }
     let text = format!("{json:#}\n");
     remains(&text, &found)?;
-    Ok(Redacted { text, replaced, comments: 0 })
+    Ok(Redacted { text, replaced, comments: 0, secrets: sure(&found) })
+}
+
+/// What is to stand instead of a scalar's text: each secret piece of it is a variable.
+fn placeholders(
+    secret: &Found,
+    stands: &str,
+    taken: &mut BTreeSet<String>,
+    replaced: &mut Vec<Replaced>,
+) -> String {
+    let mut name = || {
+        let variable = variable(&secret.path, taken);
+        replaced.push(Replaced { key: secret.path.join("."), variable: variable.clone() });
+        format!("${{{variable}}}")
+    };
+    // A piece that is written in another way there, with escapes, can only go with all of it.
+    if !secret.pieces.iter().all(|piece| stands.contains(piece.as_str())) || secret.pieces.len() > 8 {
+        return name();
+    }
+    let mut pieces: Vec<&String> = secret.pieces.iter().collect();
+    // One that is a part of another is gone with it.
+    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
+    let mut text = stands.to_owned();
+    for piece in pieces {
+        if text.contains(piece.as_str()) {
+            text = text.replace(piece.as_str(), &name());
+        }
+    }
+    text
+}
+
+/// The text of the scalar at `path`.
+fn scalar<'a>(node: Option<&'a Node>, path: &[&str]) -> Option<&'a str> {
+    let mut node = node?;
+    for key in path {
+        node = match &node.value {
+            Value::Map(entries) => &entries.iter().find(|entry| entry.key == *key)?.value,
+            Value::Seq(items) => items.get(key.parse::<usize>().ok()?)?,
+            Value::Scalar { .. } => return None,
+        };
+    }
+    match &node.value {
+        Value::Scalar { text, .. } => Some(text),
+        Value::Seq(_) | Value::Map(_) => None,
+    }
+}
+
+fn sure(found: &[Found]) -> Vec<(String, Secret)> {
+    let sure = found.iter().filter(|found| found.sure);
+    sure.flat_map(|found| found.pieces.iter().map(|piece| (found.path.join("."), Secret::new(piece))))
+        .collect()
+}
+
+/// Whether a text of settings, in whatever syntax, holds a value under a secret name, or one that looks like a secret.
+pub fn holds_key(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.trim();
+        let assigned = line.strip_prefix("export ").unwrap_or(line).split_once(['=', ':']).is_some_and(
+            |(name, value)| {
+                let value = value.trim().trim_matches(['"', '\'', ';', ',']);
+                let literal = value.len() >= SEARCHED_FROM
+                    && !value.contains(char::is_whitespace)
+                    && !value.starts_with(['$', '`', '~', '/']);
+                literal && names_secret(name.trim().trim_matches(['"', '\''])) && !is_placeholder(value)
+            },
+        );
+        assigned || looks_secret(line)
+    })
 }
 
 /// Whether a value still names a variable that nobody set.
@@ -141,102 +216,6 @@ pub fn unresolved(text: &str, defined: &dyn Fn(&str) -> bool) -> Vec<String> {
         }
     }
     names
-}
-
-fn search(
-    node: &Rc<Node>,
-    path: &mut Vec<String>,
-    secret: bool,
-    found: &mut Vec<Found>,
-) -> Result<(), RedactError> {
-    match &node.value {
-        Value::Scalar { text, plain } => {
-            let is = |words: &[&str]| *plain && words.contains(&text.to_ascii_lowercase().as_str());
-            let nothing = text.trim().is_empty()
-                || is_placeholder(text)
-                || is(&["null", "~", "true", "false", "yes", "no", "on", "off"]);
-            if !nothing && (secret || looks_secret(text)) {
-                if found.len() >= MAX_VALUES {
-                    return Err(RedactError::TooMany);
-                }
-                found.push(Found { path: path.clone(), value: text.clone() });
-            }
-        }
-        Value::Seq(items) => {
-            // `[--api-key, x]`: what follows the name of a secret.
-            let mut named = false;
-            for (at, item) in items.iter().enumerate() {
-                path.push(at.to_string());
-                search(item, path, secret || named, found)?;
-                path.pop();
-                named = matches!(&item.value, Value::Scalar { text, .. } if is_option(text));
-            }
-        }
-        Value::Map(entries) => {
-            // `{name: X_API_KEY, value: …}`: the pair is one setting.
-            let pair = node.get("name").or_else(|| node.get("key")).is_some_and(
-                |entry| matches!(&entry.value.value, Value::Scalar { text, .. } if names_secret(text)),
-            );
-            for entry in entries {
-                path.push(entry.key.clone());
-                let below = secret
-                    || carries_secrets(&entry.key)
-                    || (pair && entry.key == "value")
-                    || (names_secret(&entry.key) && !is_count(&entry.key, &entry.value));
-                search(&entry.value, path, below, found)?;
-                path.pop();
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_option(text: &str) -> bool {
-    text.strip_prefix("--")
-        .or_else(|| text.strip_prefix('-'))
-        .is_some_and(|name| names_secret(name) && !name.contains('='))
-}
-
-/// `tokens: 4096` is a number of them.
-fn is_count(key: &str, node: &Node) -> bool {
-    key.to_ascii_lowercase().ends_with('s')
-        && matches!(&node.value, Value::Scalar { text, .. } if text.trim().bytes().all(|b| b.is_ascii_digit() || b == b'.'))
-}
-
-fn replace_in_json(
-    json: &mut serde_json::Value,
-    path: &mut Vec<String>,
-    secret: bool,
-    replace: &mut dyn FnMut(&[String], &str) -> String,
-) {
-    use serde_json::Value;
-    match json {
-        Value::String(text) => {
-            if !text.trim().is_empty() && !is_placeholder(text) && (secret || looks_secret(text)) {
-                let new = replace(path, text);
-                *text = new;
-            }
-        }
-        Value::Array(items) => {
-            let mut named = false;
-            for (at, item) in items.iter_mut().enumerate() {
-                let option = item.as_str().is_some_and(is_option);
-                path.push(at.to_string());
-                replace_in_json(item, path, secret || named, replace);
-                path.pop();
-                named = option;
-            }
-        }
-        Value::Object(map) => {
-            for (key, value) in map {
-                let below = secret || carries_secrets(key) || names_secret(key);
-                path.push(key.clone());
-                replace_in_json(value, path, below, replace);
-                path.pop();
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 /// `model.api_key` is `MODEL_API_KEY`; a name that is taken gets a number.
@@ -296,8 +275,8 @@ fn clean_comment(line: &str, found: &[Found]) -> Option<String> {
     };
     let (code, comment) = line.split_at(start);
     let mut clean = comment.to_owned();
-    for secret in found.iter().filter(|secret| secret.value.len() >= SEARCHED_FROM) {
-        clean = clean.replace(&secret.value, REMOVED);
+    for piece in searched(found) {
+        clean = clean.replace(piece, REMOVED);
     }
     for word in
         comment.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '(' | ')' | '<' | '>'))
@@ -349,11 +328,18 @@ fn flatten(node: &Node, path: &mut Vec<String>, flat: &mut Vec<(Vec<String>, Str
     }
 }
 
+/// What may not stand anywhere else either.
+fn searched(found: &[Found]) -> impl Iterator<Item = &str> {
+    let sure = found.iter().filter(|found| found.sure);
+    sure.flat_map(|found| found.pieces.iter())
+        .map(|piece| piece.trim())
+        .filter(|piece| piece.len() >= SEARCHED_FROM)
+}
+
 /// Nothing that was secret is anywhere in the text.
 fn remains(text: &str, found: &[Found]) -> Result<(), RedactError> {
     for secret in found {
-        let value = secret.value.trim();
-        if value.len() >= SEARCHED_FROM && text.contains(value) {
+        if searched(std::slice::from_ref(secret)).any(|piece| text.contains(piece)) {
             return Err(RedactError::Elsewhere(secret.path.join(".")));
         }
     }

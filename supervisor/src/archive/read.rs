@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tar::EntryType;
 
 use super::path::{MAX_PATH, link_stays_inside, member_path, printable};
+use super::sparse::{Expanded, Map, Pax};
 use super::{ArchiveError, Limits};
 
 /// Largest record about the next member (long names, PAX), in bytes.
@@ -56,6 +57,7 @@ struct Announced {
     link: Option<Vec<u8>>,
     mtime: Option<u64>,
     size: Option<u64>,
+    sparse: Pax,
 }
 
 /// Gets a member, what is known of the archive so far, and the member's content.
@@ -68,50 +70,117 @@ pub fn read<E: From<ArchiveError>>(
     limits: Limits,
     visit: &mut Visit<'_, E>,
 ) -> Result<Summary, E> {
-    let mut archive = tar::Archive::new(Watched { input, ended: false });
+    let mut input = input;
     let mut summary = Summary::default();
     let mut declared = 0_u64;
     let mut records = 0_u64;
     let mut announced = Announced::default();
     let mut seen = Seen::default();
     let damaged = |e: io::Error, members: u64| E::from(damaged(e, members));
-    let entries = archive.entries().map_err(|e| damaged(e, 0))?;
-    for entry in entries.raw(true) {
-        let mut entry = entry.map_err(|e| damaged(e, summary.members))?;
+    while let Some(header) = header(&mut input).map_err(|e| damaged(e, summary.members))? {
         records += 1;
         if records > limits.members {
             return Err(
                 ArchiveError::TooLarge(format!("archive has more than {} members", limits.members)).into()
             );
         }
-        let size = entry.header().entry_size().map_err(|e| damaged(e, summary.members))?;
-        declared = declared.saturating_add(size);
-        if declared > limits.total {
-            return Err(
-                ArchiveError::TooLarge(format!("archive holds more than {} MB", limits.total >> 20)).into()
-            );
-        }
-        let kind = entry.header().entry_type();
+        let size = header.entry_size().map_err(|e| damaged(e, summary.members))?;
+        let mut claim = |bytes: u64| {
+            declared = declared.saturating_add(bytes);
+            if declared <= limits.total {
+                return Ok(());
+            }
+            Err(ArchiveError::TooLarge(format!("archive holds more than {} MB", limits.total >> 20)))
+        };
+        claim(size)?;
+        let kind = header.entry_type();
+        let mut rest = input.by_ref().take(size);
         if is_record(kind) {
-            let bytes = record(&mut entry, size).map_err(|e| damaged(e, summary.members))?;
+            let bytes = record(&mut rest, size).map_err(|e| damaged(e, summary.members))?;
             announced.take(kind, &bytes, &mut summary).map_err(E::from)?;
+            fill(&mut input, size).map_err(|e| damaged(e, summary.members))?;
             continue;
         }
-        let member = announced.member(entry.header(), size)?;
+        let Announced { sparse, .. } = &mut announced;
+        let sparse = std::mem::take(sparse);
+        if let Some(name) = &sparse.name {
+            announced.name = Some(name.clone());
+        }
+        let member = announced.member(&header, size)?;
         announced = Announced::default();
         summary.members += 1;
-        let Some(member) = member else { continue };
-        seen.admit(&member)?;
-        let mut content = Whole { left: size, input: &mut entry };
-        visit(&member, &summary, &mut content)?;
-        io::copy(&mut content, &mut io::sink()).map_err(|e| damaged(e, summary.members))?;
+        let inner = |e: ArchiveError, members: u64| E::from(at_member(e, members));
+        // Of a file with holes: where what is stored belongs.
+        let (map, stored) = if kind.is_gnu_sparse() {
+            // More of the map stands between the header and what is stored.
+            let map = Map::old(&header, size, rest.into_inner()).map_err(|e| inner(e, summary.members))?;
+            rest = input.by_ref().take(size);
+            (Some(map), size)
+        } else {
+            match sparse.map(size, &mut rest).map_err(|e| inner(e, summary.members))? {
+                Some((map, left)) => (Some(map), left),
+                None => (None, size),
+            }
+        };
+        if let Some(mut member) = member {
+            seen.admit(&member)?;
+            let mut content = Whole { left: stored, input: &mut rest };
+            match map {
+                Some(map) if member.kind == Kind::File => {
+                    claim(map.size.saturating_sub(size))?;
+                    member.size = map.size;
+                    visit(&member, &summary, &mut Expanded::new(map, &mut content))?;
+                }
+                Some(_) => return Err(inner(not_a_file(&member), summary.members)),
+                None => visit(&member, &summary, &mut content)?,
+            }
+            io::copy(&mut content, &mut io::sink()).map_err(|e| damaged(e, summary.members))?;
+        }
+        fill(&mut input, size).map_err(|e| damaged(e, summary.members))?;
     }
-    let mut rest = archive.into_inner();
-    if rest.ended {
-        return Err(damaged(io::ErrorKind::UnexpectedEof.into(), summary.members));
-    }
-    padding(&mut rest).map_err(|e| damaged(e, summary.members))?;
+    padding(&mut input).map_err(|e| damaged(e, summary.members))?;
     Ok(summary)
+}
+
+fn not_a_file(member: &Member) -> ArchiveError {
+    ArchiveError::NotAnArchive(format!(
+        "member {} has holes and is no file",
+        printable(member.path.as_str().as_bytes())
+    ))
+}
+
+/// The next header; `None` at the end mark, which every archive has.
+fn header(input: &mut impl Read) -> io::Result<Option<tar::Header>> {
+    let mut header = tar::Header::new_old();
+    let block = header.as_mut_bytes();
+    let mut length = 0;
+    while length < block.len() {
+        match input.read(&mut block[length..]) {
+            Ok(0) if length == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Err(io::Error::other("a part of a block")),
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if block.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let byte = |(at, byte): (usize, &u8)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) };
+    let sum: u32 = block.iter().enumerate().map(byte).sum();
+    if header.cksum()? != sum {
+        return Err(io::Error::other("the checksum is wrong"));
+    }
+    Ok(Some(header))
+}
+
+/// What fills a member up to whole blocks.
+fn fill(input: &mut impl Read, size: u64) -> io::Result<()> {
+    let filling = (512 - size % 512) % 512;
+    if io::copy(&mut input.take(filling), &mut io::sink())? < filling {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
 }
 
 fn is_record(kind: EntryType) -> bool {
@@ -123,7 +192,11 @@ fn is_record(kind: EntryType) -> bool {
 
 /// The error of a stream, with the place where it was found.
 fn damaged(e: io::Error, members: u64) -> ArchiveError {
-    match ArchiveError::from(e) {
+    at_member(ArchiveError::from(e), members)
+}
+
+fn at_member(e: ArchiveError, members: u64) -> ArchiveError {
+    match e {
         ArchiveError::NotAnArchive(what) if members > 0 => {
             ArchiveError::NotAnArchive(format!("{what} (damaged behind member {members})"))
         }
@@ -176,9 +249,8 @@ impl Announced {
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"mtime" => self.mtime = number(),
                 b"size" => self.size = Some(number().unwrap_or(u64::MAX)),
-                sparse if sparse.starts_with(b"GNU.sparse.") => {
-                    let name = self.name.as_deref().map(printable).unwrap_or_default();
-                    return Err(ArchiveError::UnsupportedType { name, what: "a sparse file".to_owned() });
+                sparse if !global && let Some(key) = sparse.strip_prefix(b"GNU.sparse.") => {
+                    self.sparse.record(key, value)?
                 }
                 _ => {}
             }
@@ -200,7 +272,7 @@ impl Announced {
         let by_name = raw.ends_with(b"/");
         let kind = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous if by_name => Kind::Directory,
-            EntryType::Regular | EntryType::Continuous => Kind::File,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
             EntryType::Directory => Kind::Directory,
             EntryType::Symlink => {
                 let target =
@@ -213,7 +285,6 @@ impl Announced {
             EntryType::Link => return Err(unsupported("a hard link")),
             EntryType::Char | EntryType::Block => return Err(unsupported("a device")),
             EntryType::Fifo => return Err(unsupported("a FIFO")),
-            EntryType::GNUSparse => return Err(unsupported("a sparse file")),
             other => {
                 return Err(unsupported(&format!("an entry of type `{}`", printable(&[other.as_byte()]))));
             }
@@ -260,20 +331,6 @@ impl Seen {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// A stream that remembers having come to its end.
-struct Watched<R> {
-    input: R,
-    ended: bool,
-}
-
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buffer)?;
-        self.ended |= n == 0 && !buffer.is_empty();
-        Ok(n)
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod check;
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
 
 use hermes_protocol::contract::gateway_status::{GatewayStatus, Profile, state};
@@ -10,7 +9,7 @@ use hermes_protocol::latest::ClientRequest;
 use hermes_protocol::{ProfileName, RootHome, exit};
 
 use super::interrupt::Interrupt;
-use super::output::Output;
+use super::output::{self, Output};
 use super::update::gateways::{self, take_up};
 use super::{RunArgs, target};
 use crate::app::{self, CheckOptions, GatewayOptions};
@@ -48,14 +47,20 @@ pub(super) fn run(
     let root_home = selection.root.path();
     // A first start on a fresh machine; a named profile's home was found, or it could not have been selected.
     if !root_home.exists() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root_home).map_err(|source| {
-            HermesError::System { doing: "make the home", object: root_home.to_string(), source }
+        crate::disk::make_dirs(root_home, 0o700).map_err(|source| HermesError::System {
+            doing: "make the home",
+            object: root_home.to_string(),
+            source,
         })?;
     }
     if !selection.profile.is_default() {
         guard(selection, args.force, env)?;
     }
     let home = selection.home();
+    if let Err(e) = crate::profile::skeleton::seed_soul(home.path()) {
+        // A home on a medium that cannot be written to is served without it.
+        output::warn(&format!("{} was not made: {e}", home.soul()));
+    }
     if !args.replace
         && let Some(predecessor) = Predecessor::find(home.path())
     {

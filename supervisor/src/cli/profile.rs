@@ -113,6 +113,9 @@ enum ProfileCommand {
         /// Also the databases (session history), each as of one instant.
         #[arg(long)]
         history: bool,
+        /// A variable of .env whose value is no secret and may be in the archive; may be given several times.
+        #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+        allow: Vec<String>,
         /// For programs.
         #[arg(long)]
         json: bool,
@@ -193,8 +196,8 @@ pub(super) fn run(args: ProfileArgs, call: &Call) -> Result<u8, HermesError> {
         }
         Some(ProfileCommand::Rename { old, new, json }) => rename::run(&old, &new, json, call, out),
         Some(ProfileCommand::Delete { name, yes, json }) => delete::run(&name, yes, json, call, out),
-        Some(ProfileCommand::Export { name, archive, output: to, history, json }) => {
-            let asked = export::Asked { name: &name, output: to.or(archive), history, json };
+        Some(ProfileCommand::Export { name, archive, output: to, history, allow, json }) => {
+            let asked = export::Asked { name: &name, output: to.or(archive), history, allow: &allow, json };
             export::run(&asked, call, out)
         }
         Some(ProfileCommand::Import { archive, here, name, json }) => {

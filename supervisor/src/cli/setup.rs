@@ -15,9 +15,10 @@ use hermes_protocol::{ProfileName, exit};
 use inquire::InquireError;
 
 use super::Call;
-use super::output::Output;
+use super::output::{self, Output};
 use crate::error::HermesError;
 use crate::home::Selection;
+use crate::profile::skeleton;
 use crate::settings::{self, As, Draft, Note, SettingsError};
 use crate::setup::{self, Change, Platforms};
 use crate::status::render;
@@ -58,15 +59,34 @@ pub(super) fn run(args: &SetupArgs, call: &Call) -> Result<u8, HermesError> {
     let draft = open(&selection.root, &selection.profile, &call.env)?;
     draft.may_change()?;
     let out = Output::stdout();
+    let done = ask(args, draft, &selection, call, out)?;
+    let home = selection.home();
+    // Whoever left the wizard changed nothing.
+    if done == exit::OK
+        && home.path().is_dir()
+        && let Err(e) = skeleton::seed_soul(home.path())
+    {
+        output::warn(&format!("{} was not made: {e}", home.soul()));
+    }
+    Ok(done)
+}
+
+fn ask(
+    args: &SetupArgs,
+    draft: Draft,
+    selection: &Selection,
+    call: &Call,
+    out: Output,
+) -> Result<u8, HermesError> {
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     if !args.set.is_empty() {
-        return batch(&args.set, args.reset, draft, &selection, out);
+        return batch(&args.set, args.reset, draft, selection, out);
     }
     if args.non_interactive || !terminal {
         let why = if terminal { "--non-interactive" } else { "no TTY detected" };
-        return without_questions(why, args.reset, draft, &selection, out);
+        return without_questions(why, args.reset, draft, selection, out);
     }
-    wizard(args.section, draft, &selection, call, out)
+    wizard(args.section, draft, selection, call, out)
 }
 
 /// `--set KEY=VALUE …`: all of them, or none.

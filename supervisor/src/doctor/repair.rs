@@ -33,7 +33,8 @@ fn carry_out(repair: &Repair) -> io::Result<()> {
         }
         Repair::SeedEnv(path) => {
             use io::Write as _;
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let mut file =
+                crate::disk::create_new(path, std::fs::OpenOptions::new().write(true).mode(0o600))?;
             file.write_all(skeleton::ENV.as_bytes())
         }
         Repair::Sweep(profiles) => {

@@ -84,19 +84,16 @@ impl Sink for RotatingFile {
 }
 
 fn open(path: &Utf8Path) -> io::Result<(fs_err::File, (u64, u64), u64)> {
-    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     if let Some(dir) = path.parent()
         && !dir.is_dir()
     {
-        fs_err::create_dir(dir)?;
-        fs_err::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        crate::disk::make_dir(dir, 0o700)?;
     }
-    let file = fs_err::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NONBLOCK)
-        .open(path)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).mode(0o600).custom_flags(nix::libc::O_NONBLOCK);
+    let file = crate::disk::open_or_create(path, &options)?;
+    let file = fs_err::File::from_parts(file, path);
     let found = file.metadata()?;
     Ok((file, (found.dev(), found.ino()), found.len()))
 }

@@ -13,10 +13,11 @@
 //! use count; those without a word about it that 0.19.0 made count everywhere, because they follow their caller.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::absence::OrAbsent as _;
 use hermes_protocol::profile::{RESERVED, is_grammatical};
 use hermes_protocol::{ProfileName, RootHome};
 
@@ -71,6 +72,159 @@ const COMMANDS: [&str; 34] = [
     "memory",
 ];
 
+/// Words that sh, bash, zsh or fish take for themselves before they look for a command: reserved words and builtins, of which
+/// only those that can be names of aliases. From POSIX (2.4, 2.14, 2.15) and the manuals of bash 5.2, zsh 5.9 and fish 4.
+const SHELL: [&str; 148] = [
+    "abbr",
+    "alias",
+    "and",
+    "argparse",
+    "autoload",
+    "begin",
+    "bg",
+    "bind",
+    "bindkey",
+    "block",
+    "break",
+    "breakpoint",
+    "builtin",
+    "bye",
+    "caller",
+    "case",
+    "cd",
+    "chdir",
+    "command",
+    "commandline",
+    "comparguments",
+    "compcall",
+    "compctl",
+    "compdescribe",
+    "compfiles",
+    "compgen",
+    "compgroups",
+    "complete",
+    "compopt",
+    "compquote",
+    "comptags",
+    "comptry",
+    "compvalues",
+    "contains",
+    "continue",
+    "coproc",
+    "count",
+    "declare",
+    "dirh",
+    "dirs",
+    "disable",
+    "disown",
+    "do",
+    "done",
+    "echo",
+    "echotc",
+    "echoti",
+    "elif",
+    "else",
+    "emulate",
+    "enable",
+    "end",
+    "esac",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fc",
+    "fg",
+    "fi",
+    "float",
+    "for",
+    "foreach",
+    "funced",
+    "funcsave",
+    "function",
+    "functions",
+    "getcap",
+    "getln",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "if",
+    "in",
+    "integer",
+    "isatty",
+    "jobs",
+    "kill",
+    "let",
+    "limit",
+    "local",
+    "logout",
+    "mapfile",
+    "math",
+    "nextd",
+    "nocorrect",
+    "noglob",
+    "not",
+    "or",
+    "popd",
+    "prevd",
+    "print",
+    "printf",
+    "private",
+    "pushd",
+    "pushln",
+    "pwd",
+    "random",
+    "read",
+    "readarray",
+    "readonly",
+    "realpath",
+    "rehash",
+    "repeat",
+    "return",
+    "sched",
+    "select",
+    "set",
+    "setcap",
+    "setopt",
+    "shift",
+    "shopt",
+    "source",
+    "stat",
+    "status",
+    "string",
+    "suspend",
+    "switch",
+    "test",
+    "then",
+    "time",
+    "times",
+    "trap",
+    "true",
+    "ttyctl",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unfunction",
+    "unhash",
+    "unlimit",
+    "unset",
+    "unsetopt",
+    "until",
+    "vared",
+    "wait",
+    "whence",
+    "where",
+    "which",
+    "while",
+    "zcompile",
+    "zmodload",
+    "zparseopts",
+    "zstyle",
+];
+
 /// Where wrappers live, and what they call.
 #[derive(Debug)]
 pub(crate) struct AliasDir {
@@ -121,6 +275,17 @@ pub enum AliasError {
     /// `hermes NAME` means something already.
     #[error("'{0}' conflicts with a hermes subcommand")]
     Subcommand(String),
+    /// Shells do not look for a command of this name.
+    #[error("'{0}' is a word of the shell, which would never call it; another name: --name hermes-{0}")]
+    Shell(String),
+    /// It is there and not removed.
+    #[error("cannot remove alias '{name}': {why}")]
+    Kept {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// A command has the name; it is left alone.
     #[error("'{name}' conflicts with an existing command ({path})")]
     Exists {
@@ -298,6 +463,9 @@ impl AliasDir {
         if COMMANDS.contains(&name) || self.commands.iter().any(|command| command == name) {
             return Err(AliasError::Subcommand(name.to_owned()));
         }
+        if SHELL.contains(&name) {
+            return Err(AliasError::Shell(name.to_owned()));
+        }
         let target = self.dir.join(name);
         if let Some(found) = self.path.iter().map(|dir| dir.join(name)).find(|file| is_executable(file))
             && !(found.file_name() == target.file_name() && same_directory(&found, &target))
@@ -330,7 +498,12 @@ impl AliasDir {
     /// A file of ours in the directory, not yet under its name. What a killed command left of such files goes first.
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         self.sweep(ABANDONED);
-        tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(&self.dir)
+        let heir = hermes_host::file::Heir::of(&self.dir)?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(&self.dir)?;
+        if let Some(heir) = heir {
+            heir.take(file.as_file())?;
+        }
+        Ok(file)
     }
 
     /// Removes temporary files that nothing happened to for `age`: empty ones and wrappers. Anything else may be a user's file
@@ -357,7 +530,7 @@ impl AliasDir {
     /// Writes a wrapper; `AlreadyExists` where there is something else.
     fn put(&self, path: &Utf8Path, text: &str) -> io::Result<()> {
         use std::io::Write as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.dir)?;
+        disk::make_dirs(&self.dir, 0o755)?;
         let mut file = self.temporary()?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
@@ -387,12 +560,50 @@ impl AliasDir {
         }
     }
 
-    /// Removes wrappers of `profile`: the one called `name`, or all. What was removed.
-    pub(crate) fn remove(&self, profile: &ProfileName, name: Option<&str>) -> Vec<Alias> {
+    /// Removes wrappers of `profile`: the one called `name`, or all. What was removed, and what could not be.
+    pub(crate) fn remove(&self, profile: &ProfileName, name: Option<&str>) -> (Vec<Alias>, Vec<AliasError>) {
         let ours =
             |alias: &Alias| alias.profile == profile.as_str() && name.is_none_or(|name| name == alias.name);
-        let found = self.all().into_iter().filter(ours);
-        found.filter(|alias| self.take_away(alias).is_ok_and(|removed| removed)).collect()
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        if let Err(source) = self.dir.read_dir_utf8().or_absent() {
+            kept.push(AliasError::Io { path: self.dir.clone(), source });
+        }
+        for alias in self.all().into_iter().filter(ours) {
+            let why = match self.take_away(&alias) {
+                Ok(true) => {
+                    removed.push(alias);
+                    continue;
+                }
+                Ok(false) => "somebody changed it in this moment".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            kept.push(AliasError::Kept { name: alias.name, why });
+        }
+        // Asked for by name, and there, and not ours to remove.
+        if let Some(name) = name
+            && removed.is_empty()
+            && kept.is_empty()
+            && let Some(why) = self.why_not(name)
+        {
+            kept.push(AliasError::Kept { name: name.to_owned(), why });
+        }
+        (removed, kept)
+    }
+
+    /// Why what is called `name` is not removed; `None`: there is nothing.
+    fn why_not(&self, name: &str) -> Option<String> {
+        if !is_grammatical(name) {
+            return None;
+        }
+        let path = self.dir.join(name);
+        match fs_err::symlink_metadata(&path).or_absent() {
+            Ok(None) => None,
+            Ok(Some(_)) => Some(match self.alias_at(&path) {
+                Some(other) => format!("it stands for profile '{}'", other.profile),
+                None => format!("`{path}` is not one of ours"),
+            }),
+            Err(e) => Some(e.to_string()),
+        }
     }
 
     /// Removes one wrapper, if it is still that one.

@@ -82,7 +82,7 @@ pub(crate) fn delete(
         fs_err::remove_file(root.active_profile())
             .map_err(ProfileError::io("remove", root.active_profile()))?;
     }
-    let aliases = aliases.map(|dir| dir.remove(name, None)).unwrap_or_default();
+    let aliases = aliases.map(|dir| dir.remove(name, None).0).unwrap_or_default();
     let unrouted = hold.is_some();
     if !unrouted {
         let mut desired = desired::Desired::load(root);

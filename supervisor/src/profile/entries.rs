@@ -7,6 +7,8 @@
 
 use camino::Utf8Path;
 
+use super::logins::is_login;
+
 /// What an entry of a home is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -79,39 +81,85 @@ const INFRASTRUCTURE: [&str; 10] = [
 const CREDENTIAL: [&str; 3] = ["auth.json", ".op.env", "webhook_subscriptions.json"];
 const CREDENTIAL_DIRECTORIES: [&str; 2] = ["pairing", "platforms"];
 
-/// Where tools keep what they sign in with, below `home/`, which is the home directory of the tools an agent runs.
-const OF_TOOLS: [&str; 22] = [
-    ".ssh",
-    ".gnupg",
-    ".aws",
-    ".azure",
-    ".kube",
-    ".docker",
-    ".netrc",
-    ".git-credentials",
-    ".npmrc",
-    ".pypirc",
-    ".pgpass",
-    ".my.cnf",
-    ".password-store",
-    ".cache",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/hub",
-    ".config/git/credentials",
-    ".config/op",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".local/share/keyrings",
+/// What an archive of `default` takes from the top of its home, which may be anybody's directory: the names of 0.19.0, and those
+/// of this program. Databases only with the history.
+const OF_DEFAULT: [&str; 31] = [
+    "config.yaml",
+    "SOUL.md",
+    "MEMORY.md",
+    "USER.md",
+    "AGENTS.md",
+    "CLAUDE.md",
+    ".cursorrules",
+    "todo.json",
+    "system_prompt.md",
+    "profile.yaml",
+    "distribution.yaml",
+    "honcho.json",
+    "mcp.json",
+    ".no-bundled-skills",
+    "skills",
+    "skins",
+    "hooks",
+    "plans",
+    "plugins",
+    "scripts",
+    "cron",
+    "sessions",
+    "memories",
+    "knowledge",
+    "preferences",
+    "state.db",
+    "hermes_state.db",
+    "response_store.db",
+    "kanban.db",
+    "goals.db",
+    "memory.db",
 ];
 
 /// Files that an archive may bring although none is ever written into one: somebody put them there on purpose.
 pub(crate) const BROUGHT: [&str; 2] = [".env", "auth.json"];
 
-/// Whether the entry at `path` goes into an archive; with `history`, sessions and databases do too.
-pub(crate) fn is_exported(path: &Utf8Path, history: bool) -> bool {
-    match class_of(path) {
-        Class::Content => !is_of_tools(path),
+/// What an archive is asked to hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope {
+    /// The home is that of `default`.
+    pub(crate) default: bool,
+    /// Sessions and databases too.
+    pub(crate) history: bool,
+}
+
+/// What becomes of an entry of a home in its archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Taken,
+    /// Out, as the contract says of its class; needs no mention.
+    Out,
+    /// Out: it is a login.
+    Login,
+    /// Out: it stands in the home of `default` and is nothing of a profile.
+    Foreign,
+}
+
+/// Whether the entry at `path` goes into an archive.
+pub(crate) fn verdict(path: &Utf8Path, scope: Scope) -> Verdict {
+    let class = class_of(path);
+    if !is_wanted(class, path, scope.history) {
+        return Verdict::Out;
+    }
+    let top = path.components().next().map(|c| c.as_str()).unwrap_or_default();
+    if scope.default && !top.is_empty() && !OF_DEFAULT.contains(&top) {
+        Verdict::Foreign
+    } else if is_login(path) {
+        Verdict::Login
+    } else {
+        Verdict::Taken
+    }
+}
+
+fn is_wanted(class: Class, path: &Utf8Path, history: bool) -> bool {
+    match class {
+        Class::Content => true,
         Class::Identity => is_job(path, history),
         Class::Database => history && !is_sidecar(path.as_str()),
         Class::History => history && path.starts_with("sessions"),
@@ -119,14 +167,9 @@ pub(crate) fn is_exported(path: &Utf8Path, history: bool) -> bool {
     }
 }
 
-/// Whether the entry at `path` is taken out of an archive.
+/// Whether the entry at `path` is taken out of an archive. Whoever packed logins meant to.
 pub(crate) fn is_imported(path: &Utf8Path, history: bool) -> bool {
-    is_exported(path, history) || BROUGHT.contains(&path.as_str())
-}
-
-fn is_of_tools(path: &Utf8Path) -> bool {
-    let Ok(below) = path.strip_prefix("home") else { return false };
-    below.as_str().starts_with(".env") || OF_TOOLS.iter().any(|place| below.starts_with(place))
+    is_wanted(class_of(path), path, history) || BROUGHT.contains(&path.as_str())
 }
 
 /// Scheduled jobs and what belongs to them: not the locks of their scheduler, and what they did only with the history.
@@ -260,7 +303,9 @@ mod tests {
 
     #[test]
     fn what_goes_into_an_archive() {
-        let exported = |path: &str, history| is_exported(Utf8Path::new(path), history);
+        let exported = |path: &str, history| {
+            verdict(Utf8Path::new(path), Scope { default: false, history }) == Verdict::Taken
+        };
         for path in [
             "config.yaml",
             "skills/x/.env",
@@ -268,7 +313,7 @@ mod tests {
             "cron/jobs.json",
             "cron/scripts/x",
             "home/notes",
-            "home/.config/x",
+            "home/.config/nvim/init.lua",
         ] {
             assert!(exported(path, false), "{path}");
         }
@@ -282,10 +327,8 @@ mod tests {
             "cron/.jobs.lock",
             "cron/ticker_heartbeat",
             "cron/executions.db-wal",
-            "home/.ssh/id_rsa",
             "home/.ssh",
             "home/.env",
-            "home/.config/gh/hosts.yml",
             "logs/x",
             "backups/x",
             "pairing",
@@ -293,5 +336,35 @@ mod tests {
             assert!(!exported(path, true), "{path}");
         }
         assert!(is_imported(Utf8Path::new(".env"), false) && !is_imported(Utf8Path::new(".env.bak"), false));
+    }
+
+    /// Wires 12: the home of `default` may be the user's own.
+    #[test]
+    fn of_default_only_what_belongs_to_a_profile() {
+        let verdict = |path: &str, history| verdict(Utf8Path::new(path), Scope { default: true, history });
+        for path in
+            ["", "config.yaml", "SOUL.md", "skills/a/SKILL.md", "cron/jobs.json", "hooks/x", "memories"]
+        {
+            assert_eq!(verdict(path, false), Verdict::Taken, "{path}");
+        }
+        for path in [
+            ".ssh",
+            ".aws",
+            ".gnupg",
+            ".netrc",
+            ".kube",
+            "projects",
+            "Documents",
+            "workspace",
+            "home",
+            ".claude.json",
+        ] {
+            assert_eq!(verdict(path, true), Verdict::Foreign, "{path}");
+        }
+        assert_eq!(
+            (verdict("sessions/x", true), verdict("state.db", true)),
+            (Verdict::Taken, Verdict::Taken)
+        );
+        assert_eq!((verdict("mine.db", true), verdict("mine.db", false)), (Verdict::Foreign, Verdict::Out));
     }
 }

@@ -1,5 +1,7 @@
 //! Why a profile could not be made, found, changed or removed. Texts are those that scripts know.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io;
 
 use camino::Utf8PathBuf;
@@ -9,6 +11,9 @@ use hermes_protocol::{ProfileName, exit};
 use super::alias::AliasError;
 use super::copy::CopyError;
 use crate::archive::ArchiveError;
+
+/// Most lines about one kind of thing.
+const LINES: usize = 20;
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +127,15 @@ pub enum ProfileError {
         #[source]
         source: io::Error,
     },
+    /// The finished archive holds what must not leave; it was thrown away.
+    #[error("the archive would hold values of credentials:{}", leaks(found))]
+    Leaks {
+        /// Members, and the names of the values in each.
+        found: Vec<(String, BTreeSet<String>)>,
+    },
+    /// So many values that nobody could search for all of them.
+    #[error("{0} values of credentials are more than an archive can be searched for")]
+    TooManyValues(usize),
     /// Ctrl-C, or the like; nothing was made.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -136,6 +150,19 @@ pub enum ProfileError {
         #[source]
         source: io::Error,
     },
+}
+
+/// One line for each member.
+fn leaks(found: &[(String, BTreeSet<String>)]) -> String {
+    let mut text = String::new();
+    for (member, names) in found.iter().take(LINES) {
+        let names: Vec<&str> = names.iter().take(LINES).map(String::as_str).collect();
+        let _ = write!(text, "\n  {member}: {}", names.join(", "));
+    }
+    if found.len() > LINES {
+        let _ = write!(text, "\n  and {} more", found.len() - LINES);
+    }
+    text
 }
 
 impl ProfileError {
@@ -172,6 +199,8 @@ impl ProfileError {
             | Self::ManyRoots
             | Self::ImportDefault
             | Self::Export { .. }
+            | Self::Leaks { .. }
+            | Self::TooManyValues(_)
             | Self::Io { .. } => exit::FAILURE,
         }
     }
@@ -193,6 +222,13 @@ impl ProfileError {
             Self::Archive(_) => Some("nothing was imported".to_owned()),
             Self::Export { .. } => {
                 Some("no archive was written; correct that entry and try again".to_owned())
+            }
+            Self::Leaks { .. } => Some(
+                "no archive was written; remove them there, or say that one is no secret: --allow NAME"
+                    .to_owned(),
+            ),
+            Self::TooManyValues(_) => {
+                Some("no archive was written; move what is no setting out of .env".to_owned())
             }
             Self::Copy(_) => Some("nothing was made; correct that entry and try again".to_owned()),
             Self::Io { .. } => Some("check owner, mode and free space".to_owned()),

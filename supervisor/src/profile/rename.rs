@@ -164,8 +164,7 @@ struct Note {
 impl Note {
     fn write(root: &RootHome, old: &ProfileName, new: &ProfileName) -> io::Result<Self> {
         let path = root.profiles().join(format!("{NOTE}{old}"));
-        let file =
-            std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
+        let file = disk::open_or_create(&path, std::fs::OpenOptions::new().read(true).write(true))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| io::Error::other("another command is renaming this profile"))?;
         lock.set_len(0)?;

@@ -1,9 +1,11 @@
 //! What every home has from its first moment: directories, the placeholder `.env`, the persona text.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use camino::Utf8Path;
+
+use crate::disk;
 
 /// Directories of a fresh home (0.19.0's, mode 0700 here from the start).
 pub(crate) const DIRECTORIES: [&str; 9] =
@@ -27,18 +29,23 @@ cannot be undone.
 /// Creates what is missing in `home`, which exists. Nothing that is there is changed.
 pub(crate) fn seed(home: &Utf8Path) -> io::Result<()> {
     for name in DIRECTORIES {
-        match std::fs::DirBuilder::new().mode(0o700).create(home.join(name)) {
+        match disk::make_dir(&home.join(name), 0o700) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
     }
     seed_file(&home.join(".env"), ENV, 0o600)?;
+    seed_soul(home)
+}
+
+/// Writes the persona text where a home has none: of `default`, whose home nobody creates by a command.
+pub(crate) fn seed_soul(home: &Utf8Path) -> io::Result<()> {
     seed_file(&home.join("SOUL.md"), SOUL, 0o644)
 }
 
 /// Writes `path` unless something is there.
 pub(crate) fn seed_file(path: &Utf8Path, text: &str, mode: u32) -> io::Result<()> {
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let opened = disk::create_new(path, std::fs::OpenOptions::new().write(true).mode(mode));
     match opened {
         Ok(mut file) => file.write_all(text.as_bytes()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),

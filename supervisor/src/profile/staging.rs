@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::disk::{rename_new, sync_file_system};
+use crate::disk::{hand_over, make_dir, make_dirs, open_or_create, rename_new, sync_file_system};
 
 /// How hidden directories under construction, and homes on their way out, begin.
 pub(crate) const PREFIX: &str = ".hermes-";
@@ -29,13 +29,12 @@ impl Staging {
     /// Makes an empty hidden directory (0700) for `name`, and `profiles/` (0755) where that is missing. Leftovers of makers that
     /// died are removed first.
     pub(crate) fn begin(root: &RootHome, name: &ProfileName) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
         let profiles = root.profiles();
         if !profiles.is_dir() {
             if !root.path().is_dir() {
-                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root.path())?;
+                make_dirs(root.path(), 0o700)?;
             }
-            match std::fs::DirBuilder::new().mode(0o755).create(&profiles) {
+            match make_dir(&profiles, 0o755) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
                 _ => {}
             }
@@ -56,9 +55,10 @@ impl Staging {
         &self.path
     }
 
-    /// Syncs everything and gives it its name; fails with `AlreadyExists` where that is taken. After `Ok` the profile exists,
+    /// Gives everything to the owner of `profiles/`, syncs it and gives it its name; fails with `AlreadyExists` where that is taken. After `Ok` the profile exists,
     /// after `Err` nothing does.
     pub(crate) fn publish(mut self, root: &RootHome, name: &ProfileName) -> io::Result<ProfileHome> {
+        hand_over(&self.path)?;
         sync_file_system(&self.path)?;
         let home = root.profile(name);
         rename_new(&self.path, home.path())?;
@@ -108,14 +108,9 @@ pub(crate) fn making(root: &RootHome) -> io::Result<Flock<std::fs::File>> {
 
 fn lock(profiles: &Utf8Path, how: FlockArg) -> io::Result<Flock<std::fs::File>> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(profiles.join(LOCK))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    let file = open_or_create(&profiles.join(LOCK), &options)?;
     Flock::lock(file, how).map_err(|(_, e)| io::Error::from(e))
 }
 

@@ -128,15 +128,49 @@ pub(crate) fn bytes(path: &Utf8Path) -> Result<Option<Vec<u8>>, SettingsError> {
     }
 }
 
-/// Keeps other commands from writing to the files of a home. The home directory itself is locked, so nothing is left behind.
-pub(super) fn lock(home: &Utf8Path) -> Result<Flock<std::fs::File>, SettingsError> {
-    let begun = Instant::now();
-    let mut dir = fs_err::File::open(home).map_err(SettingsError::io("open", home))?.into_parts().0;
+/// Keeps other commands from writing to the files of a home, and to the same files by another name: two profiles may have one
+/// `config.yaml`. The home directory and the files themselves are locked, so nothing is left behind.
+pub(super) fn lock(home: &Utf8Path, files: &[&Utf8Path]) -> Result<Vec<Flock<std::fs::File>>, SettingsError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut locks = vec![
+        exclusive(home, deadline)?
+            .ok_or_else(|| SettingsError::io("lock", home)(nix::errno::Errno::EOPNOTSUPP.into()))?,
+    ];
+    let mut real = Vec::new();
+    for file in files {
+        let path = disk::resolve(file).map_err(SettingsError::io("read", *file))?;
+        if disk::is_there(&path).map_err(SettingsError::io("read", *file))? {
+            real.push(path);
+        }
+    }
+    // In one order, so that no two commands wait for each other.
+    real.sort_unstable();
+    real.dedup();
+    for path in real {
+        locks.extend(exclusive(&path, deadline)?);
+    }
+    Ok(locks)
+}
+
+/// Locks what is at `path` now; a file that was replaced while we waited is looked for again. `None`: this file system locks no
+/// file that is open for reading; the home's lock has to do.
+fn exclusive(path: &Utf8Path, deadline: Instant) -> Result<Option<Flock<std::fs::File>>, SettingsError> {
+    use nix::errno::Errno;
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
     loop {
-        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < PATIENCE => dir = back,
-            Err((_, errno)) => return Err(SettingsError::io("lock", home)(errno.into())),
+        let file = fs_err::File::open(path).map_err(SettingsError::io("open", path))?.into_parts().0;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                let held = lock.metadata().map(id).map_err(SettingsError::io("read", path))?;
+                let named = fs_err::metadata(path).map(id).map_err(SettingsError::io("read", path))?;
+                if held == named {
+                    return Ok(Some(lock));
+                }
+            }
+            Err((_, Errno::EBADF | Errno::ENOLCK | Errno::EOPNOTSUPP)) => return Ok(None),
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {}
+            Err((_, errno)) => return Err(SettingsError::io("lock", path)(errno.into())),
         }
         crate::cli::pause(Duration::from_millis(5));
     }

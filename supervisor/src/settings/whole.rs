@@ -1,7 +1,5 @@
 //! `config.yaml` as a whole: made for the first time, or replaced by a text that somebody edited.
 
-use std::os::unix::fs::DirBuilderExt as _;
-
 use hermes_protocol::config::schema;
 use hermes_protocol::{ProfileHome, ProfileName, RootHome};
 
@@ -17,8 +15,7 @@ pub(super) fn make_home(profile: &ProfileName, home: &ProfileHome) -> Result<(),
     if !profile.is_default() || path.exists() {
         return Ok(());
     }
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(SettingsError::io("make", path))
+    disk::make_dirs(path, 0o700).map_err(SettingsError::io("make", path))
 }
 
 /// Refuses where a package manager owns the files of a home.
@@ -30,7 +27,7 @@ pub(crate) fn may_change(home: &ProfileHome, surroundings: &Surroundings) -> Res
 pub(crate) fn create(root: &RootHome, profile: &ProfileName) -> Result<(), SettingsError> {
     let home = root.profile(profile);
     make_home(profile, &home)?;
-    let _lock = file::lock(home.path())?;
+    let _lock = file::lock(home.path(), &[])?;
     let mut file = Source::open(home.config())?;
     if file.exists() {
         return Ok(());
@@ -42,8 +39,8 @@ pub(crate) fn create(root: &RootHome, profile: &ProfileName) -> Result<(), Setti
 /// Puts a whole new text in the place of `config.yaml`, if it is still what it was.
 pub(crate) fn replace_config(selection: &Selection, text: &[u8], before: &[u8]) -> Result<(), SettingsError> {
     let home = selection.home();
-    let _lock = file::lock(home.path())?;
     let file = home.config();
+    let _lock = file::lock(home.path(), &[&file])?;
     if file::bytes(&file)?.unwrap_or_default() != before {
         return Err(SettingsError::Changed(file));
     }

@@ -65,9 +65,15 @@ pub(crate) fn list(home: &ProfileHome, bundle: &[Bundled]) -> (Vec<Skill>, Optio
     let disabled = config::list_at(&file, &["skills", "disabled"]);
     let external = external_dirs(home.path());
     let roots = std::iter::once((&skills, false)).chain(external.iter().map(|dir| (dir, true)));
-    let mut all = Vec::new();
+    let mut all: Vec<Skill> = Vec::new();
+    let mut reals = std::collections::HashSet::new();
     for (root, is_external) in roots {
         for path in below(root) {
+            // The same directory by another way.
+            if is_external && path.canonicalize().is_ok_and(|real| reals.contains(&real)) {
+                continue;
+            }
+            reals.extend(path.canonicalize());
             let front = front_matter(&path);
             let name = name_of(&front, &path);
             let source =
@@ -83,6 +89,10 @@ pub(crate) fn list(home: &ProfileHome, bundle: &[Bundled]) -> (Vec<Skill>, Optio
             });
         }
     }
+    // An unchanged bundled one whose name a directory of the user's has as well is not the one that is used.
+    let external: Vec<String> =
+        all.iter().filter(|skill| skill.source == Source::External).map(|skill| skill.name.clone()).collect();
+    all.retain(|skill| skill.source != Source::Bundled || !external.contains(&skill.name));
     all.sort_by(|a, b| (&a.category, &a.name, &a.path).cmp(&(&b.category, &b.name, &b.path)));
     (all, flaw)
 }
@@ -104,15 +114,18 @@ pub(super) fn external_dirs(home: &Utf8Path) -> Vec<Utf8PathBuf> {
     let user_home = std::env::home_dir().and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok());
     let own = home.join("skills");
     let dirs = config::list_at(&file, &["skills", "external_dirs"]).into_iter().map(|text| {
-        match (text.strip_prefix("~/"), &user_home) {
+        // As 0.19.0 reads them.
+        let rest = ["~/", "$HOME/", "${HOME}/"].iter().find_map(|start| text.strip_prefix(start));
+        match (rest, &user_home) {
             (Some(rest), Some(user_home)) => user_home.join(rest),
             _ => home.join(text),
         }
     });
-    dirs.filter(|dir| *dir != own).collect()
+    let real = own.canonicalize().ok();
+    dirs.filter(|dir| *dir != own && (real.is_none() || dir.canonicalize().ok() != real)).collect()
 }
 
-fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
+pub(super) fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
     let mut found = Vec::new();
     facts::skills_below(root, 0, &mut found);
     found

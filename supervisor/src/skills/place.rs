@@ -49,7 +49,7 @@ impl Workplace {
     /// Makes it, and writes down what is about to be done.
     pub(crate) fn begin(skills: &Utf8Path, plan: &[&Bundled], swap: Swap) -> io::Result<Self> {
         let dir = skills.join(ARCHIVE).join(WORK);
-        fs_err::create_dir_all(&dir)?;
+        disk::make_dirs(&dir, 0o755)?;
         let line = |skill: &&Bundled| format!("{}:{}:{}\n", skill.name, skill.hash, skill.place());
         let text: String = plan.iter().map(line).collect();
         disk::write_atomic(&dir.join(PENDING), text.as_bytes(), true)
@@ -72,7 +72,7 @@ impl Workplace {
             }
             fs_err::write(path, text)?;
         }
-        Ok(())
+        disk::hand_over(&new)
     }
 
     /// Makes everything staged or moved survive a power loss.
@@ -83,7 +83,7 @@ impl Workplace {
     /// Gives a staged one its name. `false`: something took it meanwhile, and was left alone.
     pub(crate) fn install(&self, skill: &Bundled) -> io::Result<bool> {
         let place = self.skills.join(skill.place());
-        fs_err::create_dir_all(self.skills.join(skill.category))?;
+        disk::make_dirs(&self.skills.join(skill.category), 0o755)?;
         match rename_new(&self.entry(skill.name, "new"), &place) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -148,16 +148,7 @@ impl Workplace {
 
     /// Gives what cannot be told apart a name of its own beside the workplace.
     fn keep(&self, leftover: &Utf8Path) -> io::Result<Utf8PathBuf> {
-        let archive = self.skills.join(ARCHIVE);
-        let name = leftover.file_stem().unwrap_or("skill");
-        for n in 1..1000 {
-            let path = archive.join(format!("{name}-{n}"));
-            match rename_new(leftover, &path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                other => return other.map(|()| path).map_err(|e| named(&e, leftover)),
-            }
-        }
-        Err(io::Error::other(format!("`{leftover}` cannot be told apart and `{archive}` is full")))
+        aside(&self.skills, leftover, leftover.file_stem().unwrap_or("skill"))
     }
 
     /// Removes everything that is ours, `pending` last, and the workplace. What is not is kept, and returned.
@@ -221,6 +212,73 @@ pub(crate) fn recover(skills: &Utf8Path, manifest: &mut Manifest) -> io::Result<
     }
     kept.extend(work.clear()?);
     Ok(kept)
+}
+
+/// Undoes what 0.19.0 left when it died in the middle of an update: it moves a skill to `NAME.bak` beside its place, copies the new
+/// one there and removes the old. What comes back is whole; what is kept for a look is returned. Names that neither the manifest nor
+/// the bundle knows are the user's own.
+pub(crate) fn recover_former(
+    skills: &Utf8Path,
+    found: &[Utf8PathBuf],
+    bundle: &[Bundled],
+    manifest: &Manifest,
+) -> io::Result<Vec<Utf8PathBuf>> {
+    let mut kept = Vec::new();
+    for former in found {
+        let Some(name) = former.file_name().and_then(|name| name.strip_suffix(".bak")) else { continue };
+        let bundled = bundle
+            .iter()
+            .find(|skill| skill.name == name && former.parent() == skills.join(skill.place()).parent());
+        let recorded = manifest.of(name);
+        if bundled.is_none() && recorded == Recorded::Never {
+            continue;
+        }
+        let place = former.with_file_name(name);
+        if tree::look(&place) == Tree::Absent {
+            rename_new(former, &place).map_err(|e| named(&e, &place))?;
+        } else if bundled.is_some_and(|skill| tree::look(&place).is(&skill.hash))
+            || !is_remains(&place, bundled)
+        {
+            // The update came to its end, or the user went on with what there was.
+            let known = matches!(recorded, Recorded::Hash(origin) if tree::look(former).is(origin));
+            if known {
+                fs_err::remove_dir_all(former)?;
+            } else {
+                kept.push(aside(skills, former, name)?);
+            }
+        } else {
+            kept.push(aside(skills, &place, name)?);
+            rename_new(former, &place).map_err(|e| named(&e, &place))?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Whether a directory is what a copy that was cut off leaves: without `SKILL.md`, or only beginnings of the bundled files.
+fn is_remains(place: &Utf8Path, bundled: Option<&Bundled>) -> bool {
+    if !place.join("SKILL.md").exists() {
+        return true;
+    }
+    let Some(skill) = bundled else { return false };
+    let begun = skill.files.iter().map(|(path, text)| match disk::read_bounded(&place.join(path), LIMIT) {
+        Ok(bytes) => text.as_bytes().starts_with(&bytes),
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+    });
+    begun.into_iter().all(|begun| begun)
+}
+
+/// Moves what stays for a look to `.archive`.
+fn aside(skills: &Utf8Path, path: &Utf8Path, name: &str) -> io::Result<Utf8PathBuf> {
+    let archive = skills.join(ARCHIVE);
+    disk::make_dirs(&archive, 0o755)?;
+    for n in 1..1000 {
+        let to = archive.join(format!("{name}-{n}"));
+        match rename_new(path, &to) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| to).map_err(|e| named(&e, path)),
+        }
+    }
+    Err(io::Error::other(format!("`{path}` cannot be told apart and `{archive}` is full")))
 }
 
 /// One line of `pending`; a place outside of `skills/` is not ours.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::manifest::{self, Manifest};
 use super::place::{self, Swap, Workplace};
 use super::rule::{Action, Recorded, Why, decide};
 use super::{installed, tree};
+use crate::disk;
 
 /// Time one home has.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -152,15 +153,9 @@ fn opted_out(home: &Utf8Path) -> io::Result<bool> {
 
 fn lock(home: &Utf8Path, deadline: Instant) -> io::Result<Flock<std::fs::File>> {
     let path = home.join(LOCK);
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(&path)
-        .map_err(|e| manifest::named(&e, &path))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    let mut file = disk::open_or_create(&path, &options).map_err(|e| manifest::named(&e, &path))?;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
@@ -219,7 +214,7 @@ impl Home {
 
     /// See the module's parent for the order.
     pub(super) fn sync(&self, bundle: &[Bundled]) -> io::Result<Outcome> {
-        match std::fs::DirBuilder::new().mode(0o700).create(&self.skills) {
+        match disk::make_dir(&self.skills, 0o700) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(manifest::named(&e, &self.skills));
             }
@@ -228,6 +223,8 @@ impl Home {
         let mut manifest = Manifest::read(&self.skills)?;
         let mut outcome =
             Outcome { kept: place::recover(&self.skills, &mut manifest)?, ..Outcome::default() };
+        let found = installed::below(&self.skills);
+        outcome.kept.extend(place::recover_former(&self.skills, &found, bundle, &manifest)?);
         let before = manifest.clone();
         let changes = self.decide(bundle, &mut manifest, &mut outcome)?;
         manifest.keep_only(|name| bundle.iter().any(|skill| skill.name == name));

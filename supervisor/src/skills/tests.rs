@@ -372,3 +372,32 @@ proptest! {
         prop_assert_eq!(outcome.modified, vec!["one".to_owned()]);
     }
 }
+
+/// Wires 15: 0.19.0 died while it updated a skill: the former one is at `NAME.bak`, in its place nothing or a part of the new one.
+#[test]
+fn what_the_old_program_left_of_an_update_comes_back() {
+    for (there, expected) in [
+        (&[][..], "one v2"),
+        (&[("a/one/references/y.md", "y")], "one v2"),
+        (&[("a/one/SKILL.md", "one")], "one v2"),
+        (&[("a/one/SKILL.md", "one v2"), ("a/one/references/y.md", "y")], "one v2"),
+        // The user went on with it.
+        (&[("a/one/SKILL.md", "mine")], "mine"),
+    ] {
+        let place = Place::new();
+        place.sync(Swap::Exchange, &old());
+        fs_err::rename(place.skills().join("a/one"), place.skills().join("a/one.bak")).unwrap();
+        for (path, text) in there {
+            place.write(path, text);
+        }
+        place.sync(Swap::Exchange, &new());
+        assert_eq!(place.read("a/one/SKILL.md").as_deref(), Some(expected), "{there:?}");
+        assert!(!place.skills().join("a/one.bak").exists(), "{there:?}");
+    }
+    // The user's own of such a name is left alone.
+    let place = Place::new();
+    place.sync(Swap::Exchange, &old());
+    place.write("a/notes.bak/SKILL.md", "mine");
+    place.sync(Swap::Exchange, &new());
+    assert_eq!(place.read("a/notes.bak/SKILL.md").as_deref(), Some("mine"));
+}

@@ -76,8 +76,12 @@ fn no_file_of_the_user_is_touched() {
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let err = run(&home, &["profile", "alias", "coder", "--name", name]).fails(1);
         assert!(err.contains("conflicts with an existing"), "{err}");
-        let out = run(&home, &["profile", "alias", "coder", "--remove", "--name", name]).ok();
-        assert_eq!(out, format!("No alias '{name}' found to remove.\n"));
+        // Wires 15: what is there and stays there is a failure.
+        let err = run(&home, &["profile", "alias", "coder", "--remove", "--name", name]).fails(1);
+        assert!(
+            err.contains(&format!("cannot remove alias '{name}'")) && err.contains("is not one of ours"),
+            "{err}"
+        );
         assert_eq!(fs_err::read_to_string(&path).unwrap(), text);
     }
     let target = home.user().join("precious");

@@ -5,6 +5,7 @@
 mod alias;
 mod archive;
 mod archive_hostile;
+mod archive_secrets;
 mod completion;
 mod config;
 mod doctor;
@@ -12,6 +13,7 @@ mod dotenv;
 mod help;
 mod interrupted;
 mod kill;
+mod owners;
 mod profile;
 mod selection;
 mod setup;

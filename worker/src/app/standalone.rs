@@ -6,8 +6,8 @@
 //! take it, because a swap runs two of them side by side.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hermes_protocol::config::ProfileConfig;
 use hermes_protocol::http::Family;
 use hermes_protocol::latest::{BoundListener, Prepare, Role};
@@ -180,8 +180,10 @@ fn warn_if_nothing_to_serve(config: &ProfileConfig) {
 
 fn lock(home: &ProfileHome) -> Result<Flock<std::fs::File>, Failure> {
     let path = home.gateway_lock();
-    let file = fs_err::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
-    let file = file.map_err(|e| Failure::Lock(path.clone(), e))?.into_file();
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).append(true).mode(0o600);
+    let file = hermes_host::file::open_or_create(&path, &options);
+    let file = file.map_err(|e| Failure::Lock(path.clone(), e))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
         nix::errno::Errno::EWOULDBLOCK => Failure::Locked(path),
         e => Failure::Lock(path, e.into()),

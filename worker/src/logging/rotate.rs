@@ -1,10 +1,10 @@
 //! A file that is appended to and never grows beyond a limit.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err::os::unix::fs::OpenOptionsExt as _;
+use hermes_host::file;
 
 /// Mode of log files: they quote messages of people.
 const MODE: u32 = 0o600;
@@ -79,29 +79,23 @@ impl Rotating {
 }
 
 fn open(path: &Utf8Path) -> io::Result<Open> {
-    let options = || {
-        let mut options = fs_err::OpenOptions::new();
-        // A FIFO must not hold the thread up; it is refused below.
-        options
-            .append(true)
-            .create(true)
-            .mode(MODE)
-            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC);
-        options
-    };
-    let file = match options().open(path) {
+    let mut options = std::fs::OpenOptions::new();
+    // A FIFO must not hold the thread up; it is refused below.
+    options.append(true).mode(MODE).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC);
+    let file = match file::open_or_create(path, &options) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             // Only the folder: a home that was removed must not come back because its worker has something to say.
             if let Some(dir) = path.parent()
-                && let Err(e) = fs_err::create_dir(dir)
+                && let Err(e) = file::make_dir(dir, 0o700)
                 && e.kind() != io::ErrorKind::AlreadyExists
             {
                 return Err(e);
             }
-            options().open(path)?
+            file::open_or_create(path, &options)?
         }
         other => other?,
     };
+    let file = fs_err::File::from_parts(file, path);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` is not a regular file")));

@@ -8,6 +8,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 
 use camino::Utf8Path;
+use hermes_host::file;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
@@ -59,20 +60,20 @@ impl From<std::io::Error> for WriteError {
 fn write_file(db: &Connection, scopes: &Scopes, path: &Utf8Path) -> Result<(), WriteError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     // Only the folder: a home that was removed must not come back.
-    if let Err(e) = fs_err::create_dir(folder)
+    if let Err(e) = file::make_dir(folder, 0o700)
         && e.kind() != std::io::ErrorKind::AlreadyExists
     {
         return Err(e.into());
     }
     let temp = path.with_extension(format!("json.{}.tmp", std::process::id()));
-    let mut options = fs_err::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).truncate(true);
     #[cfg(unix)]
     {
-        use fs_err::os::unix::fs::OpenOptionsExt;
+        use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    let mut out = BufWriter::new(options.open(&temp)?);
+    let mut out = BufWriter::new(file::open_or_create(&temp, &options)?);
     write!(out, "{{\n  \"_README\": {}", Value::from(README))?;
     // By row id, which follows the last use; `+` keeps the planner from sorting the whole index instead.
     let mut select = db.prepare_cached(

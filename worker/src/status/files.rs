@@ -9,10 +9,10 @@
 //! one step under a lock on the home directory.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err::os::unix::fs::OpenOptionsExt as _;
+use hermes_host::file;
 use hermes_protocol::ProfileHome;
 use hermes_protocol::contract::runtime_status::{MAX_LEN, RuntimeStatus, SCHEMA};
 use nix::fcntl::{Flock, FlockArg};
@@ -155,7 +155,7 @@ fn write_temp(path: &Utf8Path, bytes: &[u8], sync: bool) -> Result<Utf8PathBuf, 
     let attempt = || {
         // A leftover of a process with this id.
         let _ = fs_err::remove_file(&temp);
-        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temp)?;
+        let mut file = file::create_new(&temp, std::fs::OpenOptions::new().write(true).mode(MODE))?;
         file.write_all(bytes)?;
         if mode != MODE {
             use std::os::unix::fs::PermissionsExt as _;

@@ -100,14 +100,15 @@ fn create(
     io: impl Fn(std::io::Error) -> StoreError,
 ) -> Result<(), StoreError> {
     let temp = Utf8PathBuf::from(format!("{path}.{}.new", std::process::id()));
-    let mut options = fs_err::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).truncate(true);
     #[cfg(unix)]
     {
-        use fs_err::os::unix::fs::OpenOptionsExt;
+        use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    let file = options.open(&temp).map_err(&io)?;
+    // Journals that SQLite makes beside it get its owner.
+    let file = hermes_host::file::open_or_create(&temp, &options).map_err(&io)?;
     let made = connect(&temp).and_then(|mut db| {
         db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;
         complete(&mut db)

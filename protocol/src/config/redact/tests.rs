@@ -121,3 +121,94 @@ proptest::proptest! {
         }
     }
 }
+
+/// Wires 12: command lines of tool servers and hooks, environments of containers, passwords of every name, addresses.
+#[test]
+fn secrets_in_every_place_that_a_configuration_has_for_them() {
+    let key = "c4n4ry-0123456789";
+    for yaml in [
+        "mcp_servers: {x: {command: docker, args: [run, -i, --rm, -e, GITHUB_TOKEN=Q9Q, mcp/github]}}",
+        "mcp_servers: {x: {command: docker, args: [run, -eGITHUB_TOKEN=Q9Q, mcp/github]}}",
+        "mcp_servers: {x: {command: docker, args: [run, '--env=WHATEVER=Q9Q', mcp/github]}}",
+        "mcp_servers: {x: {command: npx, args: [mcp-remote, 'https://h/sse', --header, 'Authorization: Bearer Q9Q']}}",
+        "mcp_servers: {x: {command: npx, args: [mcp-remote, '--header=X-Anything: Q9Q']}}",
+        "mcp_servers: {x: {command: npx, args: [server, --api-key, Q9Q]}}",
+        "mcp_servers: {x: {command: npx, args: [server, '--token=Q9Q']}}",
+        "mcp_servers: {x: {command: npx, args: [server, --figma-api-key=Q9Q]}}",
+        "mcp_servers: {x: {command: npx, args: [server, 'postgres://me:Q9Q@db/x']}}",
+        "mcp_servers: {x: {command: npx, args: [server, '--config={\"apiKey\": \"Q9Q\"}']}}",
+        "mcp_servers: {x: {command: npx, args: [server, '--config', '{\"a\": [{\"token\": \"Q9Q\"}]}']}}",
+        "mcp_servers: {x: {command: sh, args: [-c, 'TOKEN=Q9Q exec server --verbose']}}",
+        "mcp_servers: {x: {command: 'npx server --api-key Q9Q'}}",
+        "mcp_servers: {x: {url: 'https://h/mcp?apikey=Q9Q'}}",
+        "mcp_servers: {x: {url: 'https://Q9Q@h/mcp'}}",
+        "mcp_servers: {x: {options: {whatever_token: Q9Q}}}",
+        "hooks: {pre_tool_call: [{command: 'curl -H \"Authorization: Bearer Q9Q\" https://h'}]}",
+        "hooks: {pre_tool_call: [{command: 'curl -u me:Q9Q https://h'}]}",
+        "hooks: {pre_tool_call: [{command: 'env API_KEY=Q9Q ./run.sh'}]}",
+        "hooks: {x: {command: 'mysql -pQ9Q db'}}",
+        "hooks: {x: {command: 'sshpass -p Q9Q ssh h'}}",
+        "terminal: {docker_env: {ANYTHING: Q9Q}}",
+        "terminal: {container_environment: ['ANYTHING=Q9Q']}",
+        "terminal: {docker_extra_args: [-e, 'ANYTHING=Q9Q']}",
+        "terminal: {env: [{name: ANYTHING, value: Q9Q}]}",
+        "terminal: {docker_extra_args: '-e ANYTHING=Q9Q'}",
+        "mail: {smtp_pass: Q9Q}",
+        "mail: {imapPassword: Q9Q}",
+        "mail: {password_for_bob: Q9Q}",
+        "mail: {passwd2: Q9Q}",
+        "mail: {user_pw: Q9Q}",
+        "x: {fal_key: Q9Q}",
+        "x: {api_key_2: Q9Q}",
+        "x: {proxy: 'http://me:Q9Q@proxy:8080'}",
+        "x: {auth_header: 'Bearer Q9Q'}",
+        "x: {headers: 'X-Anything: Q9Q'}",
+        "x: [{name: github_token, value: Q9Q}]",
+    ] {
+        let text = yaml.replace("Q9Q", key);
+        let done = yaml_of(&text);
+        assert!(!done.contains(key) && done.contains("${"), "{text}\n{done}");
+        let node: serde_json::Value = json_of(&text);
+        let done = json(node.to_string().as_bytes()).unwrap().text;
+        assert!(!done.contains(key) && done.contains("${"), "{text}\n{done}");
+    }
+    for kept in [
+        "args: [run, -e, GITHUB_TOKEN, -v, '/a:/b', --user, '1000:1000', -p, '80:80', mcp/x]",
+        "args: [--token, '${MY_TOKEN}', '--header', 'Authorization: Bearer ${MY_TOKEN}', -H, 'Accept: x/y']",
+        "toolsets: [basic, filesystem, token]",
+        "terminal: {docker_forward_env: [GITHUB_TOKEN, HOME]}",
+        "x: {password_file: /run/secrets/x, api_key_env: MY_KEY, public_key: abc, primary_key: id, password_command: pass show x}",
+        "command: sed -e 's=a=b=' file",
+        "url: 'https://h/p?x=1&lang=de'",
+        "limits: {max_tokens: 4096, tokens: 12}",
+    ] {
+        assert_eq!(yaml(kept.as_bytes()).unwrap().text, kept);
+    }
+}
+
+fn yaml_of(text: &str) -> String {
+    yaml(text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}")).text
+}
+
+fn json_of(text: &str) -> serde_json::Value {
+    fn value(node: &Node) -> serde_json::Value {
+        match &node.value {
+            Value::Scalar { text, .. } => text.as_str().into(),
+            Value::Seq(items) => items.iter().map(|item| value(item)).collect(),
+            Value::Map(entries) => {
+                entries.iter().map(|entry| (entry.key.clone(), value(&entry.value))).collect()
+            }
+        }
+    }
+    value(&super::super::yaml::parse(text.as_bytes()).0.unwrap())
+}
+
+/// A value that only stands among variables, and is a word, keeps no file from leaving.
+#[test]
+fn a_word_that_stands_elsewhere_is_no_reason() {
+    let done = yaml(b"env: {MODE: production}\nmode: production\n").unwrap();
+    assert_eq!(
+        (done.text.as_str(), done.secrets),
+        ("env: {MODE: '${ENV_MODE}'}\nmode: production\n", Vec::new())
+    );
+}

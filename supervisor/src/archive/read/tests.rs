@@ -130,7 +130,6 @@ fn names_and_kinds_that_are_refused() {
         (b'3', "", "a device"),
         (b'4', "", "a device"),
         (b'6', "", "a FIFO"),
-        (b'S', "", "a sparse file"),
         (b'V', "", "an entry of type `V`"),
     ] {
         let bytes = Raw::default().add(b"c/x", kind, link.as_bytes(), b"").end();
@@ -160,7 +159,7 @@ fn limits() {
     assert_eq!(refused(&large.0), "archive holds more than 1 MB");
     large = Raw::default();
     large.header(b"c/a", b'0', b"", u64::MAX);
-    assert_eq!(refused(&large.0), "what it holds is no tar header");
+    assert_eq!(refused(&large.0), "archive holds more than 1 MB");
     let bomb = gz(&Raw::default().add(b"c/a", b'0', b"", &vec![0; 900 << 10]).end());
     assert_eq!(
         refused(&bomb),

@@ -55,18 +55,18 @@ fn take(
     exists: bool,
     out: &mut Output,
 ) -> Result<u8, HermesError> {
-    let removed = aliases.remove(profile, alias);
+    let (removed, kept) = aliases.remove(profile, alias);
     for alias in &removed {
         out.line(&format!("✓ Removed alias '{}'", alias.name))?;
+    }
+    if let Some(why) = kept.into_iter().next() {
+        return Err(ProfileError::Alias(why).into());
     }
     if removed.is_empty() {
         if !exists {
             return Err(ProfileError::Missing(profile.clone()).into());
         }
         out.line(&format!("No alias '{}' found to remove.", alias.unwrap_or(profile.as_str())))?;
-        if let Some(other) = alias.and_then(|name| aliases.named(name)) {
-            out.line(&format!("  It stands for profile '{}'.", other.profile))?;
-        }
     }
     Ok(exit::OK)
 }

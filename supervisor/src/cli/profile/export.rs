@@ -21,6 +21,7 @@ pub(super) struct Asked<'a> {
     pub(super) name: &'a str,
     pub(super) output: Option<Utf8PathBuf>,
     pub(super) history: bool,
+    pub(super) allow: &'a [String],
     pub(super) json: bool,
 }
 
@@ -32,7 +33,13 @@ pub(super) fn run(asked: &Asked<'_>, call: &Call, mut out: Output) -> Result<u8,
     }
     let typed = asked.name.trim();
     let output = output_path(asked.output.as_deref(), typed, &call.env.current_dir);
-    let plan = Plan { root: &selection.root, name: &name, output: &output, history: asked.history };
+    let plan = Plan {
+        root: &selection.root,
+        name: &name,
+        output: &output,
+        history: asked.history,
+        allow: asked.allow,
+    };
     let mut progress = Progress::new("read", true);
     let done = export::export(&plan, &mut |bytes| progress.at(bytes));
     drop(progress);
@@ -88,6 +95,16 @@ fn text(typed: &str, plan: &Plan<'_>, done: &Exported) -> String {
         let _ = writeln!(text, "  Removed keys from comments in {file}");
     }
     list(&mut text, done.left_out.iter().map(|(path, why)| format!("⚠ left out {path}: {why}")));
+    if !done.foreign.is_empty() {
+        let (n, names) =
+            (done.foreign.len(), done.foreign.iter().take(LINES).map(String::as_str).collect::<Vec<_>>());
+        let more = if n > LINES { ", …" } else { "" };
+        let _ = writeln!(
+            text,
+            "  Not in it, because an archive of `default` takes only what belongs to a profile: {}{more}",
+            names.join(", ")
+        );
+    }
     list(
         &mut text,
         done.as_they_are.iter().map(|path| format!("⚠ {path} is no whole database; it was copied as it is")),
@@ -138,6 +155,7 @@ fn json(plan: &Plan<'_>, done: &Exported) -> serde_json::Value {
         "replaced": replaced,
         "comments_cleaned": done.comments,
         "left_out": left_out,
+        "not_of_the_profile": done.foreign,
         "importable": done.too_large.is_none(),
     })
 }

@@ -107,6 +107,14 @@ fn about(made: &Imported) -> String {
             made.settled.ports.join(", ")
         );
     }
+    if !made.settled.missing.is_empty() {
+        let _ = writeln!(
+            text,
+            "  Not in the archive: {}; `hermes -p {} setup` asks for what is missing",
+            made.settled.missing.join(", "),
+            made.name
+        );
+    }
     text += &about_code(made);
     if !made.settled.unset.is_empty() {
         let _ = writeln!(
@@ -165,6 +173,7 @@ fn as_json(made: &Imported, alias: Option<&str>, told: &Told) -> serde_json::Val
         "dropped": made.dropped,
         "history": made.history,
         "credentials": made.settled.credentials,
+        "missing": made.settled.missing,
         "paused_jobs": jobs,
         "plugins": runs.plugins,
         "hooks": runs.hooks,

@@ -13,6 +13,7 @@ use crate::home::Selection;
 use crate::profile::alias::Alias;
 use crate::profile::error::ProfileError;
 use crate::profile::facts::{self, Facts, Running};
+use crate::settings::Draft;
 use crate::{disk, home, watch};
 
 /// Characters of a model's name in the list, as 0.19.0 cuts it.
@@ -21,6 +22,12 @@ const MODEL: usize = 26;
 const DISTRIBUTION: usize = 30;
 /// No column of the list gets narrower, however narrow the terminal is.
 const NARROWEST: usize = 8;
+
+/// Names of the platforms that a start of the profile would turn on; `None` where its files cannot be read.
+fn platforms(selection: &Selection, name: &ProfileName, call: &Call) -> Option<Vec<String>> {
+    let draft = Draft::open(&selection.root, name, &call.env).ok()?;
+    Some(draft.platforms().into_iter().map(|platform| platform.name).collect())
+}
 
 fn aliases(call: &Call) -> Vec<Alias> {
     call.aliases().map(|dir| dir.all()).unwrap_or_default()
@@ -32,7 +39,8 @@ pub(super) fn active(json: bool, call: &Call, mut out: Output) -> Result<u8, Her
     let running = Running::ask(&selection.root, &call.env);
     let facts = facts::look(&selection.root, &selection.profile, &running, &aliases(call));
     if json {
-        out.line(&format!("{:#}", detail(&facts, &selection)))?;
+        let platforms = platforms(&selection, &facts.name, call);
+        out.line(&format!("{:#}", detail(&facts, &selection, platforms)))?;
         return Ok(exit::OK);
     }
     let mut text = format!("\nActive profile: {}\n", facts.name);
@@ -158,11 +166,13 @@ fn summary(facts: &Facts, selection: &Selection) -> serde_json::Value {
     })
 }
 
-fn detail(facts: &Facts, selection: &Selection) -> serde_json::Value {
+fn detail(facts: &Facts, selection: &Selection, platforms: Option<Vec<String>>) -> serde_json::Value {
     let mut value = summary(facts, selection);
     if let Some(map) = value.as_object_mut() {
         map.insert("schema".to_owned(), 1.into());
         map.insert("skills".to_owned(), facts::count_skills(&facts.home).into());
+        map.insert("config".to_owned(), selection.root.profile(&facts.name).config().as_str().into());
+        map.insert("platforms".to_owned(), platforms.into());
         map.insert("env".to_owned(), facts.home.join(".env").exists().into());
         map.insert("soul".to_owned(), facts.home.join("SOUL.md").exists().into());
         map.insert("alias_path".to_owned(), facts.alias.as_ref().map(|a| a.path.as_str()).into());
@@ -176,8 +186,9 @@ pub(super) fn show(typed: &str, json: bool, call: &Call, mut out: Output) -> Res
     let name = existing(typed, &selection.root)?;
     let running = Running::ask(&selection.root, &call.env);
     let facts = facts::look(&selection.root, &name, &running, &aliases(call));
+    let platforms = platforms(&selection, &name, call);
     if json {
-        out.line(&format!("{:#}", detail(&facts, &selection)))?;
+        out.line(&format!("{:#}", detail(&facts, &selection, platforms)))?;
         return Ok(exit::OK);
     }
     let there = |file: &str| if facts.home.join(file).exists() { "exists" } else { "not configured" };
@@ -187,6 +198,13 @@ pub(super) fn show(typed: &str, json: bool, call: &Call, mut out: Output) -> Res
     }
     let _ = writeln!(text, "Gateway: {}", gateway(&facts));
     let _ = writeln!(text, "Skills:  {}", facts::count_skills(&facts.home));
+    let config = selection.root.profile(&name).config();
+    let _ = writeln!(text, "Config:  {config}{}", if config.exists() { "" } else { " (not configured)" });
+    let _ = match platforms.as_deref() {
+        Some([]) => writeln!(text, "Platforms: none configured"),
+        Some(names) => writeln!(text, "Platforms: {}", names.join(", ")),
+        None => writeln!(text, "Platforms: unknown; `hermes -p {name} config check` says why"),
+    };
     let _ = writeln!(text, ".env:    {}", there(".env"));
     let _ = writeln!(text, "SOUL.md: {}", there("SOUL.md"));
     if let Some(description) = &facts.description {

@@ -43,6 +43,12 @@ fn names_that_are_taken_are_refused_with_the_known_texts() {
     assert_eq!(why("worker"), "'worker' conflicts with a hermes subcommand");
     assert_eq!(why("ls"), format!("'ls' conflicts with an existing command ({}/ls)", place.aliases.path[0]));
     assert!(place.aliases.check("coder").is_ok());
+    // Wires 15: what a shell takes for itself can never be called.
+    for word in ["if", "jobs", "history", "source", "function", "end", "setopt", "time", "export"] {
+        assert!(why(word).contains("a word of the shell") && why(word).contains("--name hermes-"), "{word}");
+    }
+    let made = place.aliases.create(&place.root, &name("jobs"), None, "").unwrap();
+    assert_eq!(made.name, "hermes-jobs");
 }
 
 #[test]
@@ -61,7 +67,7 @@ fn a_file_that_is_not_ours_is_never_replaced_or_removed() {
         assert_eq!(made.name, "hermes-coder");
         assert!(made.instead.unwrap().to_string().starts_with("'coder' conflicts with an existing file"));
         assert!(place.aliases.create(&place.root, &name("coder"), Some("coder"), "").is_err());
-        assert_eq!(place.aliases.remove(&name("coder"), None).len(), 1, "only ours");
+        assert_eq!(place.aliases.remove(&name("coder"), None).0.len(), 1, "only ours");
         assert!(fs_err::symlink_metadata(&target).is_ok());
         if !link {
             assert_eq!(fs_err::read_to_string(&target).unwrap(), text);
@@ -87,7 +93,7 @@ fn a_wrapper_runs_with_spaces_and_quotes_in_the_way() {
     let profiles = |all: Vec<Alias>| all.into_iter().map(|a| a.profile).collect::<Vec<_>>();
     assert_eq!(profiles(place.aliases.everywhere()), ["coder", "ops"]);
     assert_eq!(profiles(place.aliases.all()), ["coder"], "ops is a profile of another root home");
-    assert!(place.aliases.remove(&name("ops"), None).is_empty());
+    assert!(place.aliases.remove(&name("ops"), None).0.is_empty());
     // Ours is recognised, so it can be made again.
     assert_eq!(place.aliases.create(&place.root, &name("coder"), None, "").unwrap().name, "coder");
 }
@@ -107,8 +113,8 @@ fn wrappers_of_0_19_0_are_ours_and_the_custom_one_is_shown() {
     let now: Vec<_> = now.iter().map(|a| (a.name.as_str(), a.profile.as_str())).collect();
     assert_eq!(now, [("a-custom", "dev"), ("dev", "dev"), ("z-custom", "dev")]);
     assert!(place.aliases.all().iter().all(|a| a.profile == "dev"));
-    assert_eq!(place.aliases.remove(&name("dev"), Some("dev")).len(), 1);
-    assert_eq!(place.aliases.remove(&name("dev"), None).len(), 2);
+    assert_eq!(place.aliases.remove(&name("dev"), Some("dev")).0.len(), 1);
+    assert_eq!(place.aliases.remove(&name("dev"), None).0.len(), 2);
 }
 
 #[test]

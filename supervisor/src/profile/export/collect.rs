@@ -1,14 +1,15 @@
 //! Which entries of a home go into its archive, in a fixed order, and which stay out and why.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_protocol::absence::OrAbsent as _;
+use hermes_protocol::config::{MAX_FILE_LEN, dotenv_edit};
 
-use super::super::entries::{SIDECARS, is_exported};
+use super::super::entries::{Class, SIDECARS, Scope, Verdict, class_of, verdict};
 use super::super::error::ProfileError;
-use super::snapshot;
+use super::{snapshot, steady};
 use crate::archive::{MAX_DEPTH, link_stays_inside, member_path, printable};
 
 /// Files that are in an archive themselves where the home has links to them.
@@ -38,11 +39,13 @@ pub(super) struct Collector<'a> {
     pub(super) home: &'a Utf8Path,
     /// The top directory in the archive.
     pub(super) name: &'a str,
-    pub(super) history: bool,
+    pub(super) scope: Scope,
     /// The archive itself, if it is written into the home.
     pub(super) output: &'a Utf8Path,
     pub(super) items: Vec<Item>,
     pub(super) left_out: Vec<(String, String)>,
+    /// Entries beside the profile's own, in the home of `default`.
+    pub(super) foreign: Vec<String>,
     /// Device and inode of files that never leave the home, whatever other names they have.
     secret: Vec<(u64, u64)>,
     /// The content of `.env`.
@@ -50,21 +53,33 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(home: &'a Utf8Path, name: &'a str, history: bool, output: &'a Utf8Path) -> Self {
+    pub(super) fn new(
+        home: &'a Utf8Path,
+        name: &'a str,
+        scope: Scope,
+        output: &'a Utf8Path,
+    ) -> Result<Self, ProfileError> {
         let mut secret = Vec::new();
-        for entry in home.read_dir_utf8().into_iter().flatten().flatten() {
-            let class = super::super::entries::class_of(Utf8Path::new(entry.file_name()));
-            if class == super::super::entries::Class::Credential
-                && let Ok(meta) = fs_err::metadata(entry.path())
-                && meta.is_file()
-            {
-                secret.push((meta.dev(), meta.ino()));
-            }
+        for file in credential_files(home)? {
+            let meta = fs_err::metadata(&file).map_err(ProfileError::io("read", &file))?;
+            secret.push((meta.dev(), meta.ino()));
         }
-        let env = crate::disk::read_bounded(&home.join(".env"), 1 << 20).unwrap_or_default();
-        let has_keys = !hermes_protocol::config::dotenv_edit::names(&env).is_empty();
-        let env = if has_keys { env } else { Vec::new() };
-        Self { home, name, history, output, items: Vec::new(), left_out: Vec::new(), secret, env }
+        let env = home.join(".env");
+        let env = crate::disk::read_bounded(&env, MAX_FILE_LEN)
+            .or_absent()
+            .map_err(ProfileError::io("read", &env))?;
+        let env = env.filter(|env| !dotenv_edit::names(env).is_empty()).unwrap_or_default();
+        Ok(Self {
+            home,
+            name,
+            scope,
+            output,
+            items: Vec::new(),
+            left_out: Vec::new(),
+            foreign: Vec::new(),
+            secret,
+            env,
+        })
     }
 
     /// Walks everything.
@@ -77,15 +92,36 @@ impl<'a> Collector<'a> {
         self.left_out.push((path.into(), why.into()));
     }
 
-    /// Adds a directory and what is below it; gives its time.
+    /// Adds a directory and what is below it; gives its time, unless it is gone.
     fn directory(
         &mut self,
         path: &Utf8Path,
         meta: &std::fs::Metadata,
         depth: usize,
-    ) -> Result<u64, ProfileError> {
+    ) -> Result<Option<u64>, ProfileError> {
         let place = self.home.join(path);
-        let failed = |source: io::Error| ProfileError::Export { path: place.clone(), source };
+        let mut names = Vec::new();
+        let listed = place.as_std_path().read_dir().and_then(|entries| {
+            for entry in entries {
+                let name = entry?.file_name();
+                if let Some(name) = name.to_str() {
+                    names.push(name.to_owned());
+                } else {
+                    let shown = path.join(printable(name.as_bytes()));
+                    self.out(printable(shown.as_str().as_bytes()), "its name is not UTF-8");
+                }
+            }
+            Ok(())
+        });
+        match listed {
+            Ok(()) => {}
+            // It vanished while we looked: a running agent does that.
+            Err(e) if steady::is_gone(&e) && !path.as_str().is_empty() => {
+                self.out(printable(path.as_str().as_bytes()), steady::GONE);
+                return Ok(None);
+            }
+            Err(source) => return Err(ProfileError::Export { path: place, source }),
+        }
         let at = self.items.len();
         self.items.push(Item {
             path: path.to_owned(),
@@ -93,16 +129,6 @@ impl<'a> Collector<'a> {
             mode: meta.mode() & 0o777,
             mtime: 0,
         });
-        let mut names = Vec::new();
-        for entry in place.as_std_path().read_dir().map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(name) = name.to_str() {
-                names.push(name.to_owned());
-            } else {
-                let shown = path.join(printable(name.as_bytes()));
-                self.out(printable(shown.as_str().as_bytes()), "its name is not UTF-8");
-            }
-        }
         names.sort_unstable();
         let mut newest = None;
         for name in &names {
@@ -111,7 +137,7 @@ impl<'a> Collector<'a> {
         }
         let time = newest.unwrap_or_else(|| seconds(meta));
         self.items[at].mtime = time;
-        Ok(time)
+        Ok(Some(time))
     }
 
     /// Adds one entry, unless it stays out; gives its time.
@@ -121,8 +147,17 @@ impl<'a> Collector<'a> {
         siblings: &[String],
         depth: usize,
     ) -> Result<Option<u64>, ProfileError> {
-        if !is_exported(path, self.history) {
-            return Ok(None);
+        match verdict(path, self.scope) {
+            Verdict::Taken => {}
+            Verdict::Out => return Ok(None),
+            Verdict::Foreign => {
+                self.foreign.push(printable(path.as_str().as_bytes()));
+                return Ok(None);
+            }
+            Verdict::Login => {
+                self.out(printable(path.as_str().as_bytes()), "tools keep logins there");
+                return Ok(None);
+            }
         }
         let place = self.home.join(path);
         let look = |place: &Utf8Path| {
@@ -131,8 +166,10 @@ impl<'a> Collector<'a> {
         };
         let meta = match look(&place) {
             Ok(meta) => meta,
-            // It vanished while we looked: a running agent does that.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if steady::is_gone(&e) => {
+                self.out(printable(path.as_str().as_bytes()), steady::GONE);
+                return Ok(None);
+            }
             Err(source) => return Err(ProfileError::Export { path: place, source }),
         };
         let full = Utf8Path::new(self.name).join(path);
@@ -144,7 +181,7 @@ impl<'a> Collector<'a> {
         }
         let kind = meta.file_type();
         if kind.is_dir() {
-            return self.directory(path, &meta, depth + 1).map(Some);
+            return self.directory(path, &meta, depth + 1);
         }
         let what = if kind.is_symlink() {
             match self.link(path, &full) {
@@ -220,6 +257,26 @@ impl<'a> Collector<'a> {
         let target = up.collect::<Utf8PathBuf>().join(inside);
         link_stays_inside(full, target.as_str().as_bytes()).ok_or("it is a link to the profile itself")
     }
+}
+
+/// Files at the top of a home that hold credentials. What cannot be looked at is an error: it might be one.
+pub(super) fn credential_files(home: &Utf8Path) -> Result<Vec<Utf8PathBuf>, ProfileError> {
+    let mut files = Vec::new();
+    for entry in home.as_std_path().read_dir().map_err(ProfileError::io("read", home))? {
+        let entry = entry.map_err(ProfileError::io("read", home))?;
+        // A name that is not UTF-8 is none of those.
+        let Some(name) = entry.file_name().to_str().map(Utf8PathBuf::from) else { continue };
+        if class_of(&name) != Class::Credential {
+            continue;
+        }
+        let path = home.join(name);
+        let meta = fs_err::metadata(&path).or_absent().map_err(ProfileError::io("read", &path))?;
+        if meta.is_some_and(|meta| meta.is_file()) {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Whole seconds since the epoch; before it counts as at it.

@@ -4,7 +4,7 @@
 //! anything.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
@@ -100,6 +100,7 @@ impl Place {
             .mode(mode)
             .open(target)
             .map_err(Failure::Write)?;
+        let mut length = 0;
         loop {
             let n = match content.read(&mut self.buffer) {
                 Ok(0) => break,
@@ -107,12 +108,19 @@ impl Place {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(Failure::Read(e)),
             };
-            file.write_all(&self.buffer[..n]).map_err(Failure::Write)?;
+            // A hole stays one, and costs no space.
+            if self.buffer[..n].iter().all(|byte| *byte == 0) {
+                file.seek_relative(i64::try_from(n).unwrap_or_default()).map_err(Failure::Write)?;
+            } else {
+                file.write_all(&self.buffer[..n]).map_err(Failure::Write)?;
+            }
+            length += n as u64;
             self.bytes += n as u64;
             if !progress(self.bytes) {
                 return Err(Failure::Stopped);
             }
         }
+        file.set_len(length).map_err(Failure::Write)?;
         if mode & 0o077 != 0 {
             // The mask of whoever calls took these away.
             file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(Failure::Write)?;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 use super::super::error::ProfileError;
+use super::super::logins::is_login;
 use crate::archive::printable;
 use crate::disk;
 
@@ -43,7 +44,9 @@ pub(crate) struct Runs {
 pub(crate) struct Settled {
     pub(crate) runs: Runs,
     /// Files with credentials that the archive brought.
-    pub(crate) credentials: Vec<&'static str>,
+    pub(crate) credentials: Vec<String>,
+    /// Files that a profile cannot do without and the archive did not bring.
+    pub(crate) missing: Vec<&'static str>,
     /// Variables that `config.yaml` names and `.env` does not have.
     pub(crate) unset: Vec<String>,
     /// Messages and answers that waited in the original.
@@ -58,8 +61,11 @@ const PORTS: usize = 64;
 
 /// Changes what must not stay as it came.
 pub(super) fn settle(root: &RootHome, name: &ProfileName, home: &Utf8Path) -> Result<Settled, ProfileError> {
-    let credentials = super::BROUGHT.into_iter().filter(|name| home.join(name).exists()).collect();
-    let mut settled = Settled { credentials, ..Settled::default() };
+    let mut credentials: Vec<String> =
+        super::BROUGHT.into_iter().filter(|name| home.join(name).exists()).map(str::to_owned).collect();
+    credentials.extend(logins_in(&home.join("home")));
+    let missing = ["config.yaml", ".env"].into_iter().filter(|name| !home.join(name).exists()).collect();
+    let mut settled = Settled { credentials, missing, ..Settled::default() };
     pause_jobs(home, &mut settled)?;
     give_up_ports(root, name, home, &mut settled)?;
     forget_waiting(home, &mut settled);
@@ -82,6 +88,17 @@ impl Settled {
         self.unset = redact::unresolved(&text, &|name| defined.iter().any(|n| n == name));
         self.unset.truncate(LISTED);
     }
+}
+
+/// Logins of tools that the archive brought.
+fn logins_in(home: &Utf8Path) -> Vec<String> {
+    let entries = home.read_dir_utf8().into_iter().flatten().flatten();
+    let paths = entries.map(|entry| Utf8Path::new("home").join(entry.file_name()));
+    let mut logins: Vec<_> =
+        paths.filter(|path| is_login(path)).map(|path| printable(path.as_str().as_bytes())).collect();
+    logins.sort_unstable();
+    logins.truncate(LISTED);
+    logins
 }
 
 /// Names of what is in a directory, sorted; nothing where there is none.
