@@ -77,26 +77,14 @@ pub(super) fn parse_in(bytes: &[u8], surroundings: &Env) -> Dotenv {
     for statement in &statements {
         let Some(name) = statement.name.as_deref() else { continue };
         let value = match &statement.value {
-            Value::Text(value, _) => match references.replace(value) {
-                Some((value, missing)) => {
-                    out.flaws
-                        .extend(missing.into_iter().map(|missing| unresolved(statement, name, &missing)));
-                    Some(value)
-                }
-                None => {
-                    out.flaws.push(Flaw {
-                        fatal: false,
-                        code: "env_line",
-                        line: statement.line,
-                        name: Some(name.to_owned()),
-                        message: format!(
-                            "what `{name}` refers to makes the file longer than 8 MiB; it was skipped"
-                        ),
-                        fix: "Write the value out.",
-                    });
+            Value::Text(value, _) => {
+                let Some((value, missing)) = references.replace(value) else {
+                    out.flaws.push(too_long(statement, name));
                     continue;
-                }
-            },
+                };
+                out.flaws.extend(missing.into_iter().map(|missing| unresolved(statement, name, &missing)));
+                Some(value)
+            }
             Value::Absent => None,
             Value::Broken(_) => continue,
         };
@@ -110,6 +98,17 @@ pub(super) fn parse_in(bytes: &[u8], surroundings: &Env) -> Dotenv {
     out.env = references.values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     out.flaws.sort_by_key(|flaw| flaw.line);
     out
+}
+
+fn too_long(statement: &Statement, name: &str) -> Flaw {
+    Flaw {
+        fatal: false,
+        code: "env_line",
+        line: statement.line,
+        name: Some(name.to_owned()),
+        message: format!("what `{name}` refers to makes the file longer than 8 MiB; it was skipped"),
+        fix: "Write the value out.",
+    }
 }
 
 fn unresolved(statement: &Statement, name: &str, missing: &str) -> Flaw {

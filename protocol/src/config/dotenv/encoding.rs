@@ -106,6 +106,6 @@ fn unmarked(bytes: &[u8]) -> Option<(&[u8], bool)> {
 }
 
 fn line_of(bytes: &[u8], at: usize) -> u32 {
-    let ends = bytes[..at].iter().filter(|b| **b == b'\n').count();
-    u32::try_from(ends + 1).unwrap_or(u32::MAX)
+    let lines = bytes[..at].split(|b| *b == b'\n').count();
+    u32::try_from(lines).unwrap_or(u32::MAX)
 }

@@ -171,8 +171,9 @@ impl<'t> Reader<'t> {
     /// The node of an event, whose place is behind `self.at`.
     fn node(&mut self, event: &Event<'t>, span: Span, flow: bool) -> Option<Node> {
         let (anchor, tagged) = match event {
-            Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(anchor, tag)
+            | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
             Event::Alias(_) => (0, false),
             _ => return None,
         };
