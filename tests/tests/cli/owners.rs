@@ -31,7 +31,7 @@ fn root_leaves_nothing_of_its_own_in_a_users_home() {
         &["profile", "describe", "coder", "--text", "x"],
         &["profile", "use", "coder"],
         &["profile", "use", "default"],
-        &["profile", "alias", "coder", "--name", "cc"],
+        &["profile", "alias", "coder", "--name", "coco"],
         &["update", "--skills-only"],
         &["setup", "--set", "model.default=c/d"],
     ] {
@@ -46,7 +46,7 @@ fn root_leaves_nothing_of_its_own_in_a_users_home() {
     for root in [home.root(), home.user()] {
         assert_eq!(strangers(&root, USER), Vec::<String>::new());
     }
-    assert!(home.of("imported").is_dir() && home.user().join(".local/bin/cc").exists());
+    assert!(home.of("imported").is_dir() && home.user().join(".local/bin/coco").exists());
 }
 
 /// Wires 14: a home that does not exist yet belongs to whom the directory around it belongs.
