@@ -250,7 +250,7 @@ impl Announced {
                 b"mtime" => self.mtime = number(),
                 b"size" => self.size = Some(number().unwrap_or(u64::MAX)),
                 sparse if !global && let Some(key) = sparse.strip_prefix(b"GNU.sparse.") => {
-                    self.sparse.record(key, value)?
+                    self.sparse.record(key, value)?;
                 }
                 _ => {}
             }

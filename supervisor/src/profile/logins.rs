@@ -113,7 +113,7 @@ pub(crate) fn is_login(path: &Utf8Path) -> bool {
     ANYWHERE.contains(&name)
         || path.extension().is_some_and(|end| STORES.contains(&end))
         || name.starts_with("client_secret_")
-        || path.strip_prefix("home").is_ok_and(|below| is_kept_below_home(below))
+        || path.strip_prefix("home").is_ok_and(is_kept_below_home)
 }
 
 fn is_kept_below_home(below: &Utf8Path) -> bool {
@@ -140,7 +140,10 @@ fn is_kept_below_home(below: &Utf8Path) -> bool {
 pub(crate) fn is_dotenv(path: &Utf8Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     !is_template(name)
-        && (name == ".env" || name.starts_with(".env.") || name.ends_with(".env") || name == ".envrc")
+        && (name == ".env"
+            || name.starts_with(".env.")
+            || path.extension() == Some("env")
+            || name == ".envrc")
 }
 
 /// What is in it shows how it is filled in.

@@ -143,17 +143,17 @@ impl<'a> Packing<'a> {
                 return Ok(self.skip(item, why));
             }
             let whole = (self.buffer.len() as u64) < AT_ONCE;
-            let copy = if whole { None } else { Some(self.copy(&file).map_err(|e| self.spool(&place, e))?) };
+            let copy = if whole { None } else { Some(self.copy(&file).map_err(|e| Self::spool(&place, e))?) };
             if steady::Look::at(&file).map_err(failed)? != before {
                 continue;
             }
             let size = before.size();
             match copy {
                 Some(copy) => {
-                    tar.file(path, item.mode, item.mtime, size, io::BufReader::with_capacity(CHUNK, copy))?
+                    tar.file(path, item.mode, item.mtime, size, io::BufReader::with_capacity(CHUNK, copy))?;
                 }
                 None if self.buffer.len() as u64 == size => {
-                    tar.file(path, item.mode, item.mtime, size, &self.buffer[..])?
+                    tar.file(path, item.mode, item.mtime, size, &self.buffer[..])?;
                 }
                 None => continue,
             }
@@ -188,7 +188,7 @@ impl<'a> Packing<'a> {
         Ok(copy)
     }
 
-    fn spool(&self, place: &Utf8Path, e: io::Error) -> ProfileError {
+    fn spool(place: &Utf8Path, e: io::Error) -> ProfileError {
         if e.kind() == io::ErrorKind::Interrupted {
             ProfileError::Interrupted
         } else {
