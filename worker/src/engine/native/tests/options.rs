@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 
-fn with(options: Value) -> Prompt {
+fn with(options: &Value) -> Prompt {
     Prompt { options: options.as_object().unwrap().clone(), ..prompt() }
 }
 
@@ -36,7 +36,7 @@ async fn options_reach_the_provider_as_they_came() {
         "temperature": 0.25, "stop": ["\n"], "seed": 7, "max_completion_tokens": 9, "max_tokens": 12, "tools": tool(),
         "tool_choice": "auto", "response_format": {"type": "json_object"},
     });
-    run_prompt(&engine, &with(asked.clone())).await.0.unwrap();
+    run_prompt(&engine, &with(&asked)).await.0.unwrap();
     let body = fake.calls()[0].body.clone();
     for key in ["temperature", "stop", "seed", "tools", "tool_choice", "response_format"] {
         assert_eq!(body[key], asked[key], "{key}");
@@ -86,7 +86,7 @@ async fn calls_of_tools_are_an_answer() {
         json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]);
     for (reason, said) in [("tool_calls", "tool_calls"), ("stop", "tool_calls"), ("length", "length")] {
         let fake = Fake::start([deltas_of(&pieces, reason)]).await;
-        let (outcome, events) = run_prompt(&native(&fake.base_url), &with(json!({"tools": tool()}))).await;
+        let (outcome, events) = run_prompt(&native(&fake.base_url), &with(&json!({"tools": tool()}))).await;
         let outcome = outcome.unwrap();
         assert_eq!((outcome.text.as_str(), outcome.finish_reason.as_str(), events.len()), ("", said, 0));
         assert_eq!(json!(outcome.tool_calls), whole);
@@ -95,7 +95,7 @@ async fn calls_of_tools_are_an_answer() {
     let mut broken = deltas_of(&pieces, "tool_calls");
     broken.drain(2..broken.len() - 1);
     let fake = Fake::start([broken, deltas_of(&pieces, "tool_calls")]).await;
-    let outcome = run_prompt(&native(&fake.base_url), &with(json!({"tools": tool()}))).await.0.unwrap();
+    let outcome = run_prompt(&native(&fake.base_url), &with(&json!({"tools": tool()}))).await.0.unwrap();
     assert_eq!((json!(outcome.tool_calls), outcome.calls), (whole, 2));
     // Nobody offered any.
     let unasked = std::iter::repeat_n(deltas_of(&pieces, "tool_calls"), 3);
