@@ -11,6 +11,7 @@ pub mod command;
 pub mod gateway;
 pub mod home;
 pub mod http;
+#[cfg(target_os = "linux")]
 pub mod mounts;
 pub mod owners;
 pub mod predecessor;

@@ -181,9 +181,11 @@ pub fn sleeps(pid: u32) -> u64 {
 }
 
 /// A limit of the number of something that a process may have.
+#[cfg(target_os = "linux")]
 pub use rustix::process::Resource;
 
 /// Sets the soft limit of another process; `None`: as much as its hard limit allows.
+#[cfg(target_os = "linux")]
 pub fn limit(pid: u32, what: Resource, soft: Option<u64>) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed());
     // Its hard limit is what the tests themselves have.
@@ -193,6 +195,7 @@ pub fn limit(pid: u32, what: Resource, soft: Option<u64>) {
 }
 
 /// A copy of a descriptor of another process.
+#[cfg(target_os = "linux")]
 pub fn descriptor(pid: u32, number: i32) -> std::io::Result<std::os::fd::OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
     let process = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();

@@ -112,12 +112,10 @@ fn place(text: &str, name: &str, written: &str) -> String {
             Value::Text(_, range) => body[range.end..statement.end].trim_end_matches(['\r', '\n']),
             _ => "",
         };
-        // Behind nothing at all, `#` begins no comment for every reader.
-        if written.is_empty() && !behind.trim().is_empty() {
-            out.push_str("\"\"");
-        }
         let comment = behind.trim_start();
         if comment.starts_with('#') {
+            // Behind nothing at all, `#` begins no comment for every reader.
+            out.push_str(if written.is_empty() { "\"\"" } else { "" });
             let gap = &behind[..behind.len() - comment.len()];
             out.extend([if gap.is_empty() { " " } else { gap }, comment]);
         }
@@ -259,6 +257,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Wires 11: a value that is emptied twice is written once, whatever stood behind it.
+    #[test]
+    fn nothing_is_written_alike_each_time() {
+        let once = set("\nI=<I\u{1})\u{1c}", "I", "").unwrap();
+        assert_eq!((once.as_str(), set(&once, "I", "").as_ref()), ("\nI=", Ok(&once)));
+    }
 
     #[test]
     fn lines_around_it_stay() {

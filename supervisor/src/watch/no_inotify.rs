@@ -23,7 +23,7 @@ pub(super) struct Watched(Infallible);
 pub(super) enum Place {
     Root,
     Profiles,
-    Home(ProfileName),
+    Home(#[expect(dead_code, reason = "nothing is watched here")] ProfileName),
 }
 
 impl Watcher {
