@@ -21,10 +21,11 @@ pub fn have(tool: &str) -> bool {
     there
 }
 
-/// What a test needs that only some machines allow; where there is none, the test that asks is to return, and why was said.
+/// What a test needs that only some machines allow, and nothing that is installed would change; where there is none, the test that
+/// asks is to return, and why was said.
 #[must_use = "the test returns where there is none"]
 pub fn permitted<T>(what: &str, result: std::io::Result<T>) -> Option<T> {
-    result.inspect_err(|error| skip(&format!("it needs {what}: {error}"))).ok()
+    result.inspect_err(|error| drop(say(&format!("it needs {what}: {error}")))).ok()
 }
 
 /// Whether this process may become other users and give files away.
@@ -51,8 +52,8 @@ pub fn user_manager() -> Option<String> {
     there.then_some(directory)
 }
 
-/// Says that the test that runs is skipped.
-fn say(why: &str) -> String {
+/// Says that the test that runs is skipped, where its machine does not allow it.
+pub fn say(why: &str) -> String {
     let thread = std::thread::current();
     let line = format!("skipped {}: {why}\n", thread.name().unwrap_or("a test"));
     // Past the harness, which shows what a test prints only when it fails.
