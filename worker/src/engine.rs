@@ -3,6 +3,7 @@
 //! An engine gets the whole prompt and streams events; it never touches the store. `echo` is offline and deterministic, `native`
 //! calls a model. Dropping the future or cancelling the token interrupts; an engine must notice within a second.
 
+mod call;
 pub mod echo;
 pub mod native;
 
@@ -16,6 +17,8 @@ use hermes_protocol::config::{EngineKind, ProfileConfig};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use call::call_kind;
 
 use crate::provider::Fault;
 use crate::provider::health::Health;

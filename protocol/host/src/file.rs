@@ -69,7 +69,7 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
 
 /// Opens a file as `options` say; one that is made for it belongs to the owner of its directory.
 pub fn open_or_create(path: &Utf8Path, options: &OpenOptions) -> io::Result<File> {
-    // Twice: somebody may make or remove it meanwhile.
+    // More than once: somebody may make or remove it meanwhile.
     for _ in 0..3 {
         match options.clone().create(false).create_new(false).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -165,9 +165,13 @@ fn hand_over_below(dir: &impl std::os::fd::AsFd, heir: Heir, depth: usize) -> io
 
 /// A file (mode 0600) in `dir` that will become another one. Its name says whose it is, so that one that is left can be removed.
 pub fn temporary(dir: &Utf8Path) -> io::Result<tempfile::NamedTempFile> {
+    temporary_as(dir, &hermes_protocol::home::temporary_prefix(std::process::id()), ".tmp")
+}
+
+/// A file (mode 0600) in `dir`, of its owner, whose name begins and ends so.
+pub fn temporary_as(dir: &Utf8Path, prefix: &str, suffix: &str) -> io::Result<tempfile::NamedTempFile> {
     let heir = Heir::of(dir)?;
-    let prefix = hermes_protocol::home::temporary_prefix(std::process::id());
-    let file = tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(dir)?;
+    let file = tempfile::Builder::new().prefix(prefix).suffix(suffix).tempfile_in(dir)?;
     if let Some(heir) = heir {
         heir.take(file.as_file())?;
     }

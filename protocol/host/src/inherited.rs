@@ -6,7 +6,8 @@
 use std::io::ErrorKind;
 
 use camino::Utf8Path;
-use rusqlite::OpenFlags;
+
+use crate::database::{LookError, look_into};
 
 /// What is in a directory, sorted, hidden entries aside; nothing where there is none.
 pub fn names(dir: &Utf8Path) -> Result<Vec<String>, String> {
@@ -47,22 +48,9 @@ fn open_cards(path: &Utf8Path) -> Option<Result<u64, String>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return None,
         Err(e) => return Some(Err(e.to_string())),
     }
-    // A file that nobody has open is read as it is: SQLite would put files of its own beside it.
-    let open = match fs_err::metadata(format!("{path}-wal")) {
-        Ok(_) => true,
-        Err(e) if e.kind() == ErrorKind::NotFound => false,
-        Err(e) => return Some(Err(e.to_string())),
-    };
-    let uri = format!(
-        "file:{}?mode=ro{}",
-        path.as_str().replace('%', "%25").replace('?', "%3f").replace('#', "%23"),
-        if open { "" } else { "&immutable=1" }
-    );
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let count = || {
-        let db = rusqlite::Connection::open_with_flags(uri, flags)?;
+    let count = || -> Result<i64, LookError> {
         let query = "SELECT count(*) FROM tasks WHERE status NOT IN ('done', 'archived')";
-        db.query_row(query, [], |row| row.get::<_, i64>(0))
+        Ok(look_into(path)?.query_row(query, [], |row| row.get(0))?)
     };
     Some(count().map(|n| u64::try_from(n).unwrap_or(0)).map_err(|e| e.to_string()))
 }

@@ -1,11 +1,12 @@
 //! What the supervisor and its workers ask of the machine in the same way: threads for work that blocks, files that are written
-//! whole and belong to whom they should, whose fault an error is, which signals are heard, certificates in files, what another
-//! program left in a home, and connections between the two.
+//! whole and belong to whom they should, whose fault an error is, which signals are heard, certificates in files, databases
+//! that are only read, what another program left in a home, and connections between the two.
 //!
 //! Unlike `hermes-protocol` this crate acts. It knows nothing of profiles or messages.
 
 pub mod blocking;
 pub mod certificates;
+pub mod database;
 pub mod fault;
 pub mod file;
 pub mod inherited;

@@ -37,13 +37,19 @@ pub(super) enum State {
 }
 
 /// Where a platform's block may stand, strongest first.
-const PLACES: [&str; 4] = ["platforms", "gateway.platforms", "gateway", ""];
+fn places(root: &At, name: &str) -> [At; 4] {
+    [
+        root.key("platforms").key(name),
+        root.key("gateway.platforms").key(name),
+        root.key("gateway").key(name),
+        root.key(name),
+    ]
+}
 
 impl Blocks {
     /// `platforms.<name>`, then `gateway.platforms.<name>`, `gateway.<name>`, `<name>`, the older file.
     pub(super) fn new(root: &At, name: &str) -> Self {
-        let blocks =
-            PLACES.map(|path| if path.is_empty() { root.key(name) } else { root.key(path).key(name) });
+        let blocks = places(root, name);
         let oldest = root.legacy().key("platforms").key(name);
         let blocks = blocks.into_iter().chain([oldest]).filter(At::is_map).collect();
         Self { name: name.to_owned(), blocks }
@@ -113,8 +119,7 @@ pub(super) fn survey(
     let (mut platforms, mut claims) = (Vec::new(), Vec::new());
     for spec in CATALOG {
         let blocks = Blocks::new(root, spec.name);
-        for path in PLACES {
-            let at = if path.is_empty() { root.key(spec.name) } else { root.key(path).key(spec.name) };
+        for at in places(root, spec.name) {
             if at.is_set() && !at.is_map() {
                 let message =
                     format!("`{}` is not a mapping, so it says nothing about the platform", at.path);

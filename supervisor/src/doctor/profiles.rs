@@ -1,7 +1,9 @@
 //! Each profile: is its configuration what a start would accept, are its files there and private, is its database whole.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 
+use hermes_host::database::{LookError, STATE_SCHEMA, look_into};
 use hermes_protocol::config::{ProfileConfig, judge};
 use hermes_protocol::latest::{GatewaySettings, Problem, Severity};
 use hermes_protocol::{ProfileHome, ProfileName};
@@ -173,50 +175,42 @@ fn files(name: &ProfileName, home: &ProfileHome) -> Vec<Finding> {
     findings
 }
 
-/// Newest schema of a database that is written to, as the worker has it.
-const SCHEMA: i64 = 22;
-
 /// A database that cannot be read, or is a newer program's, stops its profile.
 fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
     let path = home.state_db();
-    let length = fs_err::metadata(&path).ok()?.len();
-    // A file that nobody has open is read as it is: SQLite would leave files of its own beside it.
-    let immutable = if path.with_file_name("state.db-wal").exists() { "" } else { "&immutable=1" };
-    let name_of = path.as_str().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let uri = format!("file:{name_of}?mode=ro{immutable}");
-    let open = || {
-        use rusqlite::OpenFlags as Flags;
-        let flags = Flags::SQLITE_OPEN_READ_ONLY | Flags::SQLITE_OPEN_NO_MUTEX | Flags::SQLITE_OPEN_URI;
-        rusqlite::Connection::open_with_flags(&uri, flags)
-    };
-    let check = || -> rusqlite::Result<String> {
-        let db = open()?;
-        db.busy_timeout(std::time::Duration::from_secs(2))?;
-        if length > DATABASE {
-            return db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok("ok".to_owned()));
-        }
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-    };
     let bad = |message: String| {
         finding(Grade::Failure, "database", message)
             .of(name)
             .at(&path)
             .next("keep a copy of the file; `sqlite3 state.db .recover` saves what can be read")
     };
-    let version = || -> rusqlite::Result<Option<i64>> {
-        let db = open()?;
-        db.query_row("SELECT max(version) FROM schema_version", [], |row| row.get(0))
+    let length = match fs_err::metadata(&path) {
+        Ok(found) => found.len(),
+        Err(e) if e.kind() == ErrorKind::NotFound => return None,
+        Err(e) => return Some(bad(format!("its database cannot be read: {e}"))),
+    };
+    let version = || -> Result<Option<i64>, LookError> {
+        let query = "SELECT max(version) FROM schema_version";
+        Ok(look_into(&path)?.query_row(query, [], |row| row.get(0))?)
     };
     if let Ok(Some(version)) = version()
-        && version > SCHEMA
+        && version > STATE_SCHEMA
     {
         let message = format!(
-            "its database has schema version {version}, and this program knows versions up to {SCHEMA}: no turn runs, nothing is \
-             written to it"
+            "its database has schema version {version}, and this program knows versions up to {STATE_SCHEMA}: no turn runs, \
+             nothing is written to it"
         );
         let next = "run the program that made it, or one that is as new; or move the file away to begin anew";
         return Some(finding(Grade::Failure, "database_newer", message).of(name).at(&path).next(next));
     }
+    let check = || -> Result<String, LookError> {
+        let db = look_into(&path)?;
+        db.busy_timeout(std::time::Duration::from_secs(2))?;
+        if length > DATABASE {
+            return Ok(db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok("ok".to_owned()))?);
+        }
+        Ok(db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?)
+    };
     match check() {
         Ok(answer) if answer == "ok" => None,
         Ok(answer) => Some(bad(format!("its database is damaged: {answer}"))),

@@ -309,12 +309,7 @@ impl AliasDir {
     /// A file of ours in the directory, not yet under its name. What a killed command left of such files goes first.
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         self.sweep(ABANDONED);
-        let heir = hermes_host::file::Heir::of(&self.dir)?;
-        let file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(&self.dir)?;
-        if let Some(heir) = heir {
-            heir.take(file.as_file())?;
-        }
-        Ok(file)
+        hermes_host::file::temporary_as(&self.dir, TEMPORARY.0, TEMPORARY.1)
     }
 
     /// Removes temporary files that nothing happened to for `age`: empty ones and wrappers. Anything else may be a user's file

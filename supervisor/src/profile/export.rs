@@ -14,7 +14,6 @@ mod steady;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_host::file::Heir;
 use hermes_protocol::config::redact;
 use hermes_protocol::{ProfileName, RootHome};
 
@@ -92,11 +91,7 @@ pub(crate) fn export(
         ..Exported::default()
     };
     let items = std::mem::take(&mut collector.items);
-    let temporary = || tempfile::Builder::new().prefix(".hermes-").suffix(".tmp").to_owned();
-    let file = temporary().tempfile_in(dir).map_err(unwritable())?;
-    if let Some(heir) = Heir::of(dir).map_err(unwritable())? {
-        heir.take(file.as_file()).map_err(unwritable())?;
-    }
+    let file = hermes_host::file::temporary_as(dir, ".hermes-", ".tmp").map_err(unwritable())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let written = archive::compress(file.as_file(), threads, |to| {
         let mut packing = Packing::new(plan, &real, &mut done, &mut kept, progress);

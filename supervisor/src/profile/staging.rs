@@ -55,8 +55,8 @@ impl Staging {
         &self.path
     }
 
-    /// Gives everything to the owner of `profiles/`, syncs it and gives it its name; fails with `AlreadyExists` where that is taken. After `Ok` the profile exists,
-    /// after `Err` nothing does.
+    /// Gives everything to the owner of `profiles/`, syncs it and gives it its name; fails with `AlreadyExists` where that is
+    /// taken. After `Ok` the profile exists, after `Err` nothing does.
     pub(crate) fn publish(mut self, root: &RootHome, name: &ProfileName) -> io::Result<ProfileHome> {
         hand_over(&self.path)?;
         sync_file_system(&self.path)?;

@@ -5,8 +5,8 @@
 //!
 //! Where no place is left, somebody makes room who has no complete request: first who is only kept from being cut off rudely,
 //! then who has waited longest, between two requests or for the rest of a head, then bodies that have not arrived, the ones that
-//! came slowest first. So a client that asks again and again keeps its connection while silent ones pour in. A complete request is never taken away. The same is done for the places of one profile, where requests
-//! whose body does not come hold them.
+//! came slowest first. So a client that asks again and again keeps its connection while silent ones pour in. A complete request
+//! is never taken away. The same is done for the places of one profile, where requests whose body does not come hold them.
 //!
 //! A connection only stores where it stands, in a word that nobody else writes. The lock is taken when a connection begins or
 //! ends, and to look for somebody who makes room.

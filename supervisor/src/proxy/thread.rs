@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::Context;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -341,4 +342,10 @@ impl Quiet {
         self.0 = Some(now);
         true
     }
+}
+
+/// Goes on when everybody else who can has had a turn.
+pub(super) fn others_first(cx: &mut Context<'_>) {
+    // The first poll does nothing but ask for that.
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }

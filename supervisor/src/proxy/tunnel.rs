@@ -11,9 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::TURN;
 use super::client::Client;
-use super::exchange::others_first;
 use super::private::Private;
-use super::thread::Local;
+use super::thread::{Local, others_first};
 
 /// One direction.
 #[derive(Default)]

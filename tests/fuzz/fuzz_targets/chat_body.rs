@@ -5,6 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 /// The module alone: the rest of its crate takes many minutes to build with the sanitizer.
+#[path = "../../../worker/src/engine/call.rs"]
+mod call;
 #[path = "../../../worker/src/platform/api_server/content.rs"]
 mod content;
 #[path = "../../../worker/src/json.rs"]
@@ -38,6 +40,8 @@ mod error {
 
 /// What it uses of `engine.rs`.
 mod engine {
+    pub(crate) use crate::call::call_kind;
+
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) struct Message {
         pub(crate) role: Role,

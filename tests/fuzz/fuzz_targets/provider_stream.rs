@@ -8,6 +8,8 @@ use libfuzzer_sys::fuzz_target;
 // The modules alone: the rest of their crate takes many minutes to build with the sanitizer.
 #[path = "../../../worker/src/engine/native/answer.rs"]
 mod answer;
+#[path = "../../../worker/src/engine/call.rs"]
+mod call;
 #[path = "../../../worker/src/engine/native/calls.rs"]
 mod calls;
 #[path = "../../../worker/src/engine/native/chat.rs"]
@@ -82,6 +84,8 @@ async fn read(pieces: Vec<bytes::Bytes>) -> Result<String, String> {
 }
 
 mod engine {
+    pub(crate) use crate::call::call_kind;
+
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) struct Message {
         pub(crate) role: Role,

@@ -393,7 +393,7 @@ async fn refused(response: Response, endpoint: &Endpoint) -> Failure {
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, body_of(response, MAX_ERROR_BODY))
             .await
             .unwrap_or_default();
-        match json_of(&body) {
+        match lenient::from_body(&body) {
             Some(json) => Said::of(&json.value),
             // A web server's page says nothing that its status does not.
             None if body.trim_ascii_start().starts_with(b"<") => Said::text(""),
@@ -430,12 +430,6 @@ async fn body_of(response: Response, limit: usize) -> BytesMut {
     }
     body.truncate(limit);
     body
-}
-
-/// JSON of a provider, with what servers put around it.
-fn json_of(body: &[u8]) -> Option<lenient::Json> {
-    let text = String::from_utf8_lossy(body);
-    lenient::parse(text.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace()))
 }
 
 /// A failure on one line, without the key, parts of it, and whatever else looks like a credential.

@@ -18,7 +18,7 @@ use crate::session::history;
 /// 0.19.0's schema.
 const SCHEMA: &str = include_str!("schema_v22.sql");
 /// Its version.
-const VERSION: i64 = 22;
+const VERSION: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.

@@ -33,22 +33,15 @@ const RUN: usize = 16;
 const NEAR: u8 = 6;
 
 /// More beginnings of keys, of services that answer prompts mostly.
-const MORE: [&str; 26] = [
-    "sk_",
-    "nvapi-",
+const MORE: [&str; 18] = [
     "csk-",
     "fw_",
     "tgp_v1_",
     "AQ.",
-    "ntn_",
-    "lin_api_",
-    "shpat_",
-    "shpss_",
     "dapi",
     "esecret_",
     "glsa_",
     "ATATT",
-    "hvs.",
     "dckr_pat_",
     "bce-v3",
     "xoxc-",
@@ -58,7 +51,6 @@ const MORE: [&str; 26] = [
     "vck_",
     "sess-",
     "ABSK",
-    "GOCSPX-",
     "1//0",
 ];
 

@@ -155,9 +155,7 @@ impl Answer {
                         format!("the answer is larger than {MAX_JSON} bytes"),
                     ));
                 }
-                let text = String::from_utf8_lossy(&whole);
-                let text = text.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
-                if let Some(json) = lenient::parse(text) {
+                if let Some(json) = lenient::from_body(&whole) {
                     self.done = true;
                     return self.take_json(&json, false);
                 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::lenient::Halves;
 use super::numbers::whole;
+use crate::engine::call_kind;
 
 /// Most calls of one answer.
 const MAX_CALLS: usize = 1024;
@@ -38,11 +39,6 @@ impl Call {
     fn id(&self) -> &str {
         self.fields.get("id").and_then(Value::as_str).unwrap_or_default()
     }
-}
-
-/// A kind of tool, and what its call carries.
-fn payload(fields: &Map<String, Value>) -> (&'static str, &'static str) {
-    if fields.contains_key("custom") { ("custom", "input") } else { ("function", "arguments") }
 }
 
 impl Calls {
@@ -82,7 +78,7 @@ impl Calls {
             // Some servers give the arguments as the object that they are.
             Some(other) => other.to_string(),
         };
-        let (kind, key) = payload(piece);
+        let (kind, key) = call_kind(piece);
         let inner = piece.get(kind).and_then(Value::as_object);
         let name = text_of(inner.and_then(|inner| inner.get("name")));
         let text = text_of(inner.and_then(|inner| inner.get(key)));
@@ -143,7 +139,7 @@ impl Calls {
             .map(|(at, call)| {
                 let Call { mut fields, name, mut text, mut halves, .. } = call;
                 text.push_str(halves.rest());
-                let (kind, key) = payload(&fields);
+                let (kind, key) = call_kind(&fields);
                 let mut inner = Map::new();
                 inner.insert("name".to_owned(), name.into());
                 inner.insert(key.to_owned(), text.into());

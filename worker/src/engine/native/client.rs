@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 
-use super::trust::{Named, Platform};
+use super::trust::Trust;
 use crate::provider::Endpoint;
 
 /// Name resolution, connection and TLS handshake together.
@@ -117,8 +117,8 @@ fn tls(endpoint: &Endpoint, proxy: Option<&Proxy>) -> Result<ClientConfig, Build
         certificates.append(&mut certificates::read(&place.path).map_err(|error| flaw(error.to_string()))?);
     }
     let verifier: Arc<dyn ServerCertVerifier> = match named.first() {
-        None => Arc::new(Platform::new(crypto.clone())),
-        Some(place) => Arc::new(Named::new(crypto.clone(), certificates).map_err(|error| {
+        None => Arc::new(Trust::platform(crypto.clone())),
+        Some(place) => Arc::new(Trust::named(crypto.clone(), certificates).map_err(|error| {
             let why = format!("`{}`: {error}", place.path);
             BuildError::Certificates { variable: place.variable, is_own: place.is_own, why }
         })?),

@@ -94,18 +94,15 @@ impl Coder {
             }
             Self::InGzip(decoder) => {
                 let done = decoder.write_all(input).and_then(|()| decoder.flush());
-                done.map_err(|_| BodyError::Damaged("gzip"))?;
-                Ok(std::mem::take(decoder.get_mut()).into())
+                output("gzip", done, decoder.get_mut())
             }
             Self::InZlib(decoder) => {
                 let done = decoder.write_all(input).and_then(|()| decoder.flush());
-                done.map_err(|_| BodyError::Damaged("deflate"))?;
-                Ok(std::mem::take(decoder.get_mut()).into())
+                output("deflate", done, decoder.get_mut())
             }
             Self::InDeflate(decoder) => {
                 let done = decoder.write_all(input).and_then(|()| decoder.flush());
-                done.map_err(|_| BodyError::Damaged("deflate"))?;
-                Ok(std::mem::take(decoder.get_mut()).into())
+                output("deflate", done, decoder.get_mut())
             }
         }
     }
@@ -124,17 +121,21 @@ impl Coder {
             }
             Self::Gzip(held) | Self::Deflate(held) | Self::Zstd(held) => Ok(held.split().freeze()),
             // Checksums, and what is missing.
-            Self::InGzip(decoder) => match decoder.try_finish() {
-                Ok(()) => Ok(std::mem::take(decoder.get_mut()).into()),
-                Err(_) => Err(BodyError::Damaged("gzip")),
-            },
-            Self::InZlib(decoder) => match decoder.try_finish() {
-                Ok(()) => Ok(std::mem::take(decoder.get_mut()).into()),
-                Err(_) => Err(BodyError::Damaged("deflate")),
-            },
+            Self::InGzip(decoder) => output("gzip", decoder.try_finish(), decoder.get_mut()),
+            Self::InZlib(decoder) => output("deflate", decoder.try_finish(), decoder.get_mut()),
             Self::InDeflate(_) | Self::Plain => Ok(Bytes::new()),
         }
     }
+}
+
+/// What a decoder has written, where what it was given is what it should be.
+fn output<E>(
+    coding: &'static str,
+    done: std::io::Result<()>,
+    written: &mut Vec<u8>,
+) -> Result<Bytes, BodyError<E>> {
+    done.map_err(|_| BodyError::Damaged(coding))?;
+    Ok(std::mem::take(written).into())
 }
 
 fn is_zlib(start: &[u8]) -> bool {

@@ -20,6 +20,12 @@ pub(super) struct Json {
     pub(super) mended: bool,
 }
 
+/// The JSON of a whole body, with what servers put around it.
+pub(super) fn from_body(body: &[u8]) -> Option<Json> {
+    let text = String::from_utf8_lossy(body);
+    parse(text.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace()))
+}
+
 /// Parses; `None`: not JSON by any measure.
 pub(super) fn parse(text: &str) -> Option<Json> {
     match serde_json::from_str(text) {

@@ -17,71 +17,29 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-/// The platform's verifier, made at the first handshake. It decides everything; this only delays it.
+/// Judges the certificates of servers.
 #[derive(Debug)]
-pub(super) struct Platform {
+pub(super) struct Trust {
     crypto: Arc<CryptoProvider>,
-    inner: OnceLock<Result<Verifier, Error>>,
+    anchors: Anchors,
 }
 
-impl Platform {
-    pub(super) fn new(crypto: Arc<CryptoProvider>) -> Self {
-        Self { crypto, inner: OnceLock::new() }
-    }
-
-    fn inner(&self) -> Result<&Verifier, Error> {
-        self.inner.get_or_init(|| Verifier::new(self.crypto.clone())).as_ref().map_err(Clone::clone)
-    }
-}
-
-impl ServerCertVerifier for Platform {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.inner()?
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(plain)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner()?.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner()?.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.crypto.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Certificates that somebody named.
 #[derive(Debug)]
-pub(super) struct Named {
-    crypto: Arc<CryptoProvider>,
-    roots: RootCertStore,
-    certificates: Vec<CertificateDer<'static>>,
+enum Anchors {
+    /// The platform's, loaded at the first handshake.
+    Platform(OnceLock<Result<Verifier, Error>>),
+    /// Certificates that somebody named.
+    Named { roots: RootCertStore, certificates: Vec<CertificateDer<'static>> },
 }
 
-impl Named {
-    /// An error where none of them can be used.
-    pub(super) fn new(
+impl Trust {
+    /// The platform's roots, whose verifier decides everything; this only delays it.
+    pub(super) fn platform(crypto: Arc<CryptoProvider>) -> Self {
+        Self { crypto, anchors: Anchors::Platform(OnceLock::new()) }
+    }
+
+    /// These certificates alone; an error where none of them can be used.
+    pub(super) fn named(
         crypto: Arc<CryptoProvider>,
         certificates: Vec<CertificateDer<'static>>,
     ) -> Result<Self, Error> {
@@ -95,23 +53,34 @@ impl Named {
         if roots.is_empty() {
             return Err(Error::General("none of the certificates can be used".to_owned()));
         }
-        Ok(Self { crypto, roots, certificates })
+        Ok(Self { crypto, anchors: Anchors::Named { roots, certificates } })
     }
 }
 
-impl ServerCertVerifier for Named {
+impl ServerCertVerifier for Trust {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let (roots, certificates) = match &self.anchors {
+            Anchors::Platform(verifier) => {
+                let verifier = verifier.get_or_init(|| Verifier::new(self.crypto.clone()));
+                return verifier
+                    .as_ref()
+                    .map_err(Clone::clone)?
+                    .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                    .map_err(plain);
+            }
+            Anchors::Named { roots, certificates } => (roots, certificates),
+        };
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        let is_named = self.certificates.contains(end_entity);
+        let is_named = certificates.contains(end_entity);
         let algorithms = self.crypto.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)
+        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)
             .or_else(|error| if is_named && is_only_its_part(&error) { Ok(()) } else { Err(plain(error)) })?;
         verify_server_name(&certificate, server_name).or_else(|error| {
             let named = is_named

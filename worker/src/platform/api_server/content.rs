@@ -16,7 +16,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use crate::engine::{Message, Role};
+use crate::engine::{Message, Role, call_kind};
 use crate::platform::wire::first_chars;
 
 /// A request's messages, sorted out.
@@ -186,8 +186,7 @@ fn said(role: Role, content: Value, mut fields: Map<String, Value>) -> Result<Me
 fn tool_call(call: Value) -> Option<Value> {
     let Value::Object(mut call) = call else { return None };
     call.get("id")?.as_str().filter(|id| !id.is_empty())?;
-    let (kind, key) =
-        if call.contains_key("custom") { ("custom", "input") } else { ("function", "arguments") };
+    let (kind, key) = call_kind(&call);
     let inner = call.get_mut(kind)?.as_object_mut()?;
     inner.get("name")?.as_str()?;
     let payload = match inner.remove(key) {

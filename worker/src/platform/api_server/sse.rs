@@ -153,23 +153,21 @@ impl Stream {
                 if let Some(hermes) = hermes {
                     more.insert("hermes".to_owned(), hermes);
                 }
-                self.chunks.finish(frame, &finish, &Value::Object(more));
+                self.chunks.finish(frame, &finish, more);
                 if self.chunks.include_usage == Some(true) {
                     self.chunks.usage(frame, &usage);
                 }
             }
             End::Failed(error) => {
                 let body = error.body();
-                let hermes = match error.hermes {
+                let mut hermes = match error.hermes {
                     Some(hermes) => *hermes,
                     None => report(self.sent_text, true, &error.message, error.code.unwrap_or("agent_error")),
                 };
-                let mut more = json!({
-                    "error": {"message": body["message"], "type": body["type"], "code": body["code"]},
-                    "hermes": hermes,
-                });
-                more["hermes"]["partial"] = Value::Bool(self.sent_text);
-                self.chunks.finish(frame, "error", &more);
+                hermes["partial"] = Value::Bool(self.sent_text);
+                let said = json!({"message": body["message"], "type": body["type"], "code": body["code"]});
+                let more = Map::from_iter([("error".to_owned(), said), ("hermes".to_owned(), hermes)]);
+                self.chunks.finish(frame, "error", more);
             }
         }
         frame.push_str(DONE);
@@ -233,9 +231,8 @@ impl Chunks {
         let _ = write!(out, "{{\"content\":{text}}}{}", self.end());
     }
 
-    /// `more` is an object whose fields join those of the chunk.
-    fn finish(&self, out: &mut String, reason: &str, more: &Value) {
-        let mut more = more.as_object().cloned().unwrap_or_default();
+    /// The fields of `more` join those of the chunk.
+    fn finish(&self, out: &mut String, reason: &str, mut more: Map<String, Value>) {
         if self.include_usage == Some(true) {
             more.entry("usage").or_insert(Value::Null);
         }

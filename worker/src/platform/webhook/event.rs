@@ -137,13 +137,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    /// What arrives of a value.
-    macro_rules! json {
-        ($($json:tt)+) => {
-            Node::parse(serde_json::json!($($json)+).to_string().as_bytes()).unwrap()
-        };
-    }
+    use crate::platform::webhook::tree::json;
 
     fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
         pairs.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_bytes(v).unwrap())).collect()

@@ -203,7 +203,7 @@ impl Routes {
         if bytes.len() as u64 > MAX_FILE_LEN {
             return Err(format!("it has more than {MAX_FILE_LEN} bytes"));
         }
-        match serde_json::from_slice(bytes) {
+        match crate::json::parse(bytes) {
             Ok(Value::Object(routes)) => Ok(routes),
             Ok(_) => Err("it is not a JSON object".to_owned()),
             // The text of a JSON error names a place, never a value.

@@ -289,14 +289,8 @@ fn apply(output: &str, payload: Node) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::webhook::tree::json;
     use nix::libc::{EACCES, EAGAIN, EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR};
-
-    /// What arrives of a value.
-    macro_rules! json {
-        ($($json:tt)+) => {
-            Node::parse(serde_json::json!($($json)+).to_string().as_bytes()).unwrap()
-        };
-    }
 
     /// The text that a script gave beside the payload.
     fn said(value: &Node) -> &str {

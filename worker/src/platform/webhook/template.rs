@@ -96,13 +96,7 @@ impl Out for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What arrives of a value.
-    macro_rules! json {
-        ($($json:tt)+) => {
-            Node::parse(serde_json::json!($($json)+).to_string().as_bytes()).unwrap()
-        };
-    }
+    use crate::platform::webhook::tree::json;
 
     #[test]
     fn paths_are_filled_once_and_unknown_ones_stay() {

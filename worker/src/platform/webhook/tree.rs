@@ -218,6 +218,16 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// What arrives of a value, written as in `serde_json::json!`.
+#[cfg(test)]
+macro_rules! json {
+    ($($json:tt)+) => {
+        $crate::platform::webhook::tree::Node::parse(serde_json::json!($($json)+).to_string().as_bytes()).unwrap()
+    };
+}
+#[cfg(test)]
+pub(super) use json;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,0 +1,32 @@
+//! Databases of a home, looked into and left as they are.
+
+use std::io::ErrorKind;
+
+use camino::Utf8Path;
+use rusqlite::{Connection, OpenFlags};
+
+/// Newest schema of `state.db` that is written to: 0.19.0's.
+pub const STATE_SCHEMA: i64 = 22;
+
+/// Why a database cannot be looked into.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// What is beside it cannot be looked at.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// SQLite's.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// Opens a database to read. One that nobody has open is read as it is: SQLite would put files of its own beside it.
+pub fn look_into(path: &Utf8Path) -> Result<Connection, LookError> {
+    let immutable = match fs_err::metadata(format!("{path}-wal")) {
+        Ok(_) => "",
+        Err(e) if e.kind() == ErrorKind::NotFound => "&immutable=1",
+        Err(e) => return Err(e.into()),
+    };
+    let name = path.as_str().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    Ok(Connection::open_with_flags(format!("file:{name}?mode=ro{immutable}"), flags)?)
+}
