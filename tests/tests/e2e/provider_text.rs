@@ -13,13 +13,13 @@ fn w06_credentials_in_a_providers_words_are_shown_nowhere() {
         Home::config("true", "  admin: '127.0.0.1:0'\n").replace("engine: echo, ", ""),
         provider.model_config()
     ));
-    let env = format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=own-key-8d1f2a3b4c5d\n", home::DEFAULT_KEY);
+    let env = format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=own-key-8d1f2a3bzq5k\n", home::DEFAULT_KEY);
     home.write("default", ".env", &env);
     let gateway = Gateway::start(&home);
-    let said = "no: own-key-8d1f2a3b4c5d, key-8d1f2a3b, sk-proj-****4c5d, Authorization: Bearer abcdefgh, ghp_0123456789abcdefghij, \
+    let said = "no: own-key-8d1f2a3bzq5k, key-8d1f2a3b, sk-proj-****zq5k, Authorization: Bearer abcdefgh, ghp_0123456789abcdefghij, \
         http://user:p4ss@proxy.example/x?api_key=zzz999, eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln, subscription key \
         0123456789abcdef0123456789abcdef";
-    let secrets = ["8d1f2a3b", "4c5d", "abcdefgh", "ghp_", "p4ss", "zzz999", "eyJhbGci", "0123456789abcdef"];
+    let secrets = ["8d1f2a3b", "zq5k", "abcdefgh", "ghp_", "p4ss", "zzz999", "eyJhbGci", "0123456789abcdef"];
     let event = |text: &str| {
         format!("event: error\ndata: {}\n\n", serde_json::json!({ "message": text, "code": 401 }))
     };
