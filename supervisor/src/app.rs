@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use hermes_host::{blocking, fault};
-use hermes_protocol::endpoint::RuntimeDir;
-use hermes_protocol::latest::{ClientRequest, OnProfileError, Problem, Severity};
-use hermes_protocol::{ProfileName, RootHome, exit};
+use hermes_wire::endpoint::RuntimeDir;
+use hermes_wire::latest::{ClientRequest, OnProfileError, Problem, Severity};
+use hermes_wire::{ProfileName, RootHome, exit};
 
 use crate::client::Client;
 use crate::descriptors::{Files, TooFewFiles, Wanted};
@@ -298,7 +298,7 @@ fn setup(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Error
 /// Runs the gateway until it is told to stop, in a runtime of its own; the result is the exit code.
 pub fn run(options: GatewayOptions) -> Result<u8, HermesError> {
     // First of all: so far no socket of ours can have the number of one that was handed over.
-    let inherited = Inherited::take(std::env::var_os(hermes_protocol::env::LISTENERS).as_deref());
+    let inherited = Inherited::take(std::env::var_os(hermes_wire::env::LISTENERS).as_deref());
     let surroundings = Surroundings::from_process()?;
     let home = options.root.profile(&options.profile);
     let path = home.path();

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
-use hermes_protocol::{ProfileHome, ProfileName, exit};
+use hermes_wire::{ProfileHome, ProfileName, exit};
 use hermes_worker::{Mode, WorkerArgs};
 
 use crate::color::Color;

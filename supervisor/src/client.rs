@@ -8,13 +8,13 @@ use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::RootHome;
-use hermes_protocol::codec::{self, CodecError};
-use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
-use hermes_protocol::contract::pid_record::PidRecord;
-use hermes_protocol::frame;
-use hermes_protocol::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
-use hermes_protocol::latest::{ClientReply, ClientRequest};
+use hermes_wire::RootHome;
+use hermes_wire::codec::{self, CodecError};
+use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
+use hermes_wire::contract::pid_record::PidRecord;
+use hermes_wire::frame;
+use hermes_wire::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
+use hermes_wire::latest::{ClientReply, ClientRequest};
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::{Stream, traits::Stream as _};
 use interprocess::os::unix::uds_local_socket;
@@ -161,7 +161,7 @@ impl Client {
         places.extend(env.runtime_dirs(home).into_iter().map(|place| place.path().to_owned()));
         let mut first = None;
         for place in places {
-            let socket = place.join(hermes_protocol::endpoint::SUPERVISOR_SOCKET);
+            let socket = place.join(hermes_wire::endpoint::SUPERVISOR_SOCKET);
             let client = match Self::dial(&socket) {
                 Ok(client) => client,
                 Err(error @ ClientError::NobodyThere { .. }) => {

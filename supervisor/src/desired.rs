@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::{OrAbsent as _, words};
-use hermes_protocol::latest::{Problem, Severity};
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::absence::{OrAbsent as _, words};
+use hermes_wire::latest::{Problem, Severity};
+use hermes_wire::{ProfileName, RootHome};
 use serde::{Deserialize, Serialize};
 
 use crate::disk;

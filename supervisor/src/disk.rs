@@ -5,7 +5,7 @@ use std::io;
 
 use camino::Utf8Path;
 use hermes_host::file;
-use hermes_protocol::absence::OrAbsent as _;
+use hermes_wire::absence::OrAbsent as _;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 pub(crate) use hermes_host::file::{

@@ -19,7 +19,7 @@ mod render;
 mod repair;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 
 use crate::home::{Selection, Surroundings};
 use crate::profile::alias::{Alias, AliasDir};
@@ -137,7 +137,7 @@ struct Patient<'a> {
     /// Commands that stand for profiles of this root home.
     aliases: Vec<Alias>,
     /// Answered by the gateway, or the reason why nobody answers.
-    status: Result<hermes_protocol::contract::gateway_status::GatewayStatus, crate::client::ClientError>,
+    status: Result<hermes_wire::contract::gateway_status::GatewayStatus, crate::client::ClientError>,
 }
 
 impl Patient<'_> {
@@ -154,7 +154,7 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -
     let only = matches!(selection.chosen, Chosen::Flag | Chosen::Home);
     let profiles =
         if only { vec![selection.profile.clone()] } else { homes.names().cloned().collect::<Vec<_>>() };
-    let request = hermes_protocol::latest::ClientRequest::Status { profile: None };
+    let request = hermes_wire::latest::ClientRequest::Status { profile: None };
     let status = crate::client::Client::connect(root.path(), env)
         .and_then(|client| client.status(&request))
         .and_then(|answer| answer.map_err(|_| crate::client::ClientError::CutShort));

@@ -5,7 +5,7 @@
 use std::io;
 
 use hermes_host::fault;
-use hermes_protocol::{ProfileName, exit};
+use hermes_wire::{ProfileName, exit};
 
 use crate::app::AppError;
 use crate::client::ClientError;

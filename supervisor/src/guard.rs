@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-use hermes_protocol::{exit, mark};
+use hermes_wire::{exit, mark};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

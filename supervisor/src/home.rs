@@ -7,12 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::{self, OrAbsent as _};
-use hermes_protocol::config::{Env, Secret};
-use hermes_protocol::endpoint::RuntimeDir;
-use hermes_protocol::home::IDENTITY_FILES;
-use hermes_protocol::profile::NameError;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome, env, exit};
+use hermes_config::{Env, Secret};
+use hermes_wire::absence::{self, OrAbsent as _};
+use hermes_wire::endpoint::RuntimeDir;
+use hermes_wire::home::IDENTITY_FILES;
+use hermes_wire::profile::NameError;
+use hermes_wire::{ProfileHome, ProfileName, RootHome, env, exit};
 
 use crate::color::Color;
 use crate::disk;
@@ -491,7 +491,7 @@ fn sticky(root: &RootHome) -> std::io::Result<Option<String>> {
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     // Some editors put a mark first, which is no white space.
     let text = text.trim_start_matches('\u{feff}').trim();
-    let names = !text.is_empty() && !text.eq_ignore_ascii_case(hermes_protocol::profile::DEFAULT);
+    let names = !text.is_empty() && !text.eq_ignore_ascii_case(hermes_wire::profile::DEFAULT);
     Ok(names.then(|| text.to_owned()))
 }
 

@@ -13,8 +13,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::contract::pid_record::{self, PidRecord};
-use hermes_protocol::{ProfileName, text};
+use hermes_wire::contract::pid_record::{self, PidRecord};
+use hermes_wire::{ProfileName, text};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::disk;
@@ -312,11 +312,11 @@ pub fn lives(pid: u32, started: Option<u64>) -> bool {
 }
 
 fn lock_path(home: &Utf8Path) -> Utf8PathBuf {
-    hermes_protocol::RootHome::new(home).gateway_lock()
+    hermes_wire::RootHome::new(home).gateway_lock()
 }
 
 fn pid_path(home: &Utf8Path) -> Utf8PathBuf {
-    hermes_protocol::RootHome::new(home).gateway_pid()
+    hermes_wire::RootHome::new(home).gateway_pid()
 }
 
 fn io_error(doing: &'static str, path: &Utf8Path, source: io::Error) -> InstanceError {

@@ -28,7 +28,7 @@
 //! no request is answered (connections wait in the listeners' backlog) and no platform is polled. With a fatal problem and
 //! policy `fail`, everything is taken down again and the exit code is 78.
 //!
-//! **A worker's states** (words of `hermes_protocol::contract::gateway_status::state`):
+//! **A worker's states** (words of `hermes_wire::contract::gateway_status::state`):
 //!
 //! ```text
 //!   stopped ──start──▶ starting ──ready──▶ ready ◀──▶ degraded

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use hermes_protocol::handshake::{Answer, HandshakeError, OFFER_HEAD, Offer};
-use hermes_protocol::latest::{FromWorker, ToWorker};
-use hermes_protocol::v1::worker::MAX_REPORT_LEN;
-use hermes_protocol::{codec, frame};
+use hermes_wire::handshake::{Answer, HandshakeError, OFFER_HEAD, Offer};
+use hermes_wire::latest::{FromWorker, ToWorker};
+use hermes_wire::v1::worker::MAX_REPORT_LEN;
+use hermes_wire::{codec, frame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite};
@@ -97,7 +97,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::latest::{Heartbeat, Report};
+    use hermes_wire::latest::{Heartbeat, Report};
     use tokio::net::UnixStream;
 
     use super::*;
@@ -117,7 +117,7 @@ mod tests {
         let link = tasks.spawn(async move { run(ours, outgoing, &incoming, |message| message).await });
 
         theirs.write_all(&Offer::ours().encode()).await.unwrap();
-        let mut answer = vec![0; hermes_protocol::handshake::ANSWER_HEAD];
+        let mut answer = vec![0; hermes_wire::handshake::ANSWER_HEAD];
         theirs.read_exact(&mut answer).await.unwrap();
         let mut text = vec![0; Answer::text_len(&answer).unwrap()];
         theirs.read_exact(&mut text).await.unwrap();

@@ -17,7 +17,7 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hermes_protocol::{RootHome, text};
+use hermes_wire::{RootHome, text};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber, span};
@@ -257,7 +257,7 @@ mod tests {
             Box::leak(Box::new(Outlets { file: Some(outlet.clone()), stderr: None }));
         let log = Log { outlets, file_level: LevelFilter::INFO, stderr_level: LevelFilter::OFF };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
-            let name: hermes_protocol::ProfileName = "coder".parse().unwrap();
+            let name: hermes_wire::ProfileName = "coder".parse().unwrap();
             let _span = tracing::info_span!("worker", profile = %name, generation = 3).entered();
             tracing::warn!(pid = 54, profile = %name, "starting -> ready\nforged line");
             tracing::debug!("not shown");

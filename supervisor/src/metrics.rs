@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hermes_protocol::http::{JSON, SECURITY_HEADERS};
+use hermes_wire::http::{JSON, SECURITY_HEADERS};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;

@@ -12,8 +12,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::contract::pid_record::{self, PidRecord};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::contract::pid_record::{self, PidRecord};
+use hermes_wire::{ProfileHome, ProfileName};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -8,9 +8,9 @@ use std::fmt;
 use std::io;
 
 use camino::Utf8Path;
-use hermes_protocol::config::judge::problem;
-use hermes_protocol::latest::{ClientRequest, GatewaySettings, Problem, Severity};
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_config::judge::problem;
+use hermes_wire::latest::{ClientRequest, GatewaySettings, Problem, Severity};
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use crate::client::Client;
 use crate::home::Surroundings;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hermes_protocol::version::PROOF;
+use hermes_wire::version::PROOF;
 
 /// What the kernel appends to the name of a file that was removed or replaced.
 const GONE: &[u8] = b" (deleted)";

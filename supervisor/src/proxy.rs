@@ -53,7 +53,7 @@
 //! the same as stopping it without waiting. [`Proxy::keep_listeners`] before all of that leaves the sockets open for the program
 //! that this process becomes.
 //!
-//! [`TAKEN`]: hermes_protocol::http::TAKEN
+//! [`TAKEN`]: hermes_wire::http::TAKEN
 
 mod answer;
 mod body;
@@ -81,7 +81,7 @@ mod tunnel;
 
 use std::time::Duration;
 
-use hermes_protocol::latest::GatewaySettings;
+use hermes_wire::latest::GatewaySettings;
 
 pub use counters::{LATENCY_BOUNDS_MS, Totals};
 pub use inherit::Inherited;

@@ -25,11 +25,11 @@ pub(crate) fn report(error: &HermesError) -> u8 {
     if let HermesError::Output(e) = error
         && e.kind() == io::ErrorKind::BrokenPipe
     {
-        return hermes_protocol::exit::OK;
+        return hermes_wire::exit::OK;
     }
     let text = text(error);
     // Names and values in it may come from anywhere.
-    let text = hermes_protocol::text::printable(&text);
+    let text = hermes_wire::text::printable(&text);
     // A gateway's reader may not read.
     if !crate::logging::print(&text) {
         let _ = io::stderr().lock().write_all(text.as_bytes());

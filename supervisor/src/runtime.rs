@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::endpoint::{RuntimeDir, SUPERVISOR_SOCKET};
+use hermes_wire::endpoint::{RuntimeDir, SUPERVISOR_SOCKET};
 
 mod directory;
 mod door;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt as _};
-use hermes_protocol::contract::gateway_status::GatewayStatus;
-use hermes_protocol::latest::{ClientReply, ClientRequest};
-use hermes_protocol::{ProfileName, codec, exit, frame};
+use hermes_wire::contract::gateway_status::GatewayStatus;
+use hermes_wire::latest::{ClientReply, ClientRequest};
+use hermes_wire::{ProfileName, codec, exit, frame};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::Framed;

@@ -22,15 +22,15 @@ mod tests;
 mod whole;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::coerce::{self, Coerced};
-use hermes_protocol::config::document::{Document, Layers, Origin, Settled, Shape, places};
-use hermes_protocol::config::dotenv_edit::{self, DotenvError};
-use hermes_protocol::config::edit::{self, EditError};
-use hermes_protocol::config::path::KeyPath;
-use hermes_protocol::config::schema::{self, Key};
-use hermes_protocol::config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, ProfileConfig, mask, route};
-use hermes_protocol::latest::Problem;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome, env};
+use hermes_config::coerce::{self, Coerced};
+use hermes_config::document::{Document, Layers, Origin, Settled, Shape, places};
+use hermes_config::dotenv_edit::{self, DotenvError};
+use hermes_config::edit::{self, EditError};
+use hermes_config::path::KeyPath;
+use hermes_config::schema::{self, Key};
+use hermes_config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, ProfileConfig, mask, route};
+use hermes_wire::latest::Problem;
+use hermes_wire::{ProfileHome, ProfileName, RootHome, env};
 use serde_json::Value as Json;
 
 use crate::home::Surroundings;

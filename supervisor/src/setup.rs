@@ -3,8 +3,8 @@
 //! Pure: the wizard (`cli::setup`) asks and writes, this decides. Keys go to `.env` under the names that the worker looks for;
 //! everything else goes to `config.yaml`.
 
-use hermes_protocol::config::Secret;
-use hermes_protocol::providers::{self, Row, TABLE, Wire};
+use hermes_config::Secret;
+use hermes_wire::providers::{self, Row, TABLE, Wire};
 
 /// Variable of the key of a server that is not in the table.
 pub(crate) const CUSTOM_KEY: &str = "CUSTOM_API_KEY";
@@ -146,17 +146,17 @@ pub(crate) fn platform_changes(platforms: &Platforms, listeners: bool) -> Vec<Ch
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::config::EngineKind;
+    use hermes_config::EngineKind;
 
     use super::*;
 
-    fn loaded(yaml: &str, env: &str) -> hermes_protocol::config::Loaded {
-        use hermes_protocol::config::{Input, load};
+    fn loaded(yaml: &str, env: &str) -> hermes_config::Loaded {
+        use hermes_config::{Input, load};
         let (profile, home) =
-            (hermes_protocol::ProfileName::default_profile(), hermes_protocol::ProfileHome::new("/h"));
+            (hermes_wire::ProfileName::default_profile(), hermes_wire::ProfileHome::new("/h"));
         load(Input {
             profile: &profile,
-            role: hermes_protocol::latest::Role::Primary,
+            role: hermes_wire::latest::Role::Primary,
             multiplex: None,
             listeners: &[],
             home: &home,
@@ -190,7 +190,7 @@ mod tests {
         for engine in known.chain(others) {
             let (mut yaml, mut env) = ("agent: {engine: native}\n".to_owned(), String::new());
             for change in engine_changes(&engine) {
-                use hermes_protocol::config::{dotenv_edit, edit};
+                use hermes_config::{dotenv_edit, edit};
                 match change {
                     Change::Env(name, value) => env = dotenv_edit::set(&env, name, value.expose()).unwrap(),
                     Change::Set(key, value) => {

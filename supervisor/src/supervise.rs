@@ -17,8 +17,8 @@ pub(crate) mod state;
 use std::time::{Instant, SystemTime};
 
 use camino::Utf8PathBuf;
-use hermes_protocol::latest::{BoundListener, LastError, Problem};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::latest::{BoundListener, LastError, Problem};
+use hermes_wire::{ProfileHome, ProfileName};
 
 /// One worker, as its actor last published it.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct WorkerView {
     pub home: ProfileHome,
     /// What was asked for: running, or stopped.
     pub desired_running: bool,
-    /// One of `hermes_protocol::contract::gateway_status::state`.
+    /// One of `hermes_wire::contract::gateway_status::state`.
     pub state: &'static str,
     /// Whether it takes requests now.
     pub ready: bool,

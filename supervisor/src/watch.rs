@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

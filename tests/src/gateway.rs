@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 
-use hermes_protocol::contract::gateway_status::{GatewayStatus, Profile};
+use hermes_wire::contract::gateway_status::{GatewayStatus, Profile};
 use nix::sys::signal::Signal;
 
 use crate::http::{self, Response};

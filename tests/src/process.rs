@@ -33,7 +33,7 @@ pub fn state(pid: u32) -> Option<char> {
 /// Field 22 of `/proc/<pid>/stat`.
 pub fn start_time(pid: u32) -> u64 {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    hermes_protocol::contract::pid_record::start_time_from_stat(&stat).unwrap()
+    hermes_wire::contract::pid_record::start_time_from_stat(&stat).unwrap()
 }
 
 /// The parent of a process.

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use hermes_host::signals::{came, unless_ignored};
 use hermes_host::{blocking, fault};
-use hermes_protocol::latest::{Problem, Severity};
-use hermes_protocol::{ProfileHome, ProfileName, exit};
+use hermes_wire::latest::{Problem, Severity};
+use hermes_wire::{ProfileHome, ProfileName, exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::children;

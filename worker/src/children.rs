@@ -1,7 +1,7 @@
 //! What this worker started, and what that left behind.
 //!
 //! A supervised worker is the subreaper of everything below it: what a script leaves running, in whatever session, becomes a
-//! child of this worker and of nobody else, and carries its [mark](hermes_protocol::mark). So the supervisor never meets a
+//! child of this worker and of nobody else, and carries its [mark](hermes_wire::mark). So the supervisor never meets a
 //! descendant of a worker that lives, and knows those of one that died. [`collect`] takes in what was adopted and has ended.
 //!
 //! The end of a program that was started here belongs to whoever waits for it. [`own`] says so, in the same turn of the
@@ -76,7 +76,7 @@ pub(crate) fn adopt() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     // Neither can fail on a kernel that runs this program, short of a filter on system calls; then the supervisor adopts.
     let _ = nix::sys::prctl::set_child_subreaper(true);
-    let mark = hermes_protocol::mark::value(std::process::id());
+    let mark = hermes_wire::mark::value(std::process::id());
     let _ = getrlimit(Resource::RLIMIT_RTTIME)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_RTTIME, mark.min(hard), hard));
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::{ProfileHome, ProfileName};
 
 /// Arguments of one worker process.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, SinkExt, StreamExt as _};
-use hermes_protocol::codec::{self, CodecError};
-use hermes_protocol::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
-use hermes_protocol::latest::{FromWorker, Heartbeat, ToWorker};
+use hermes_wire::codec::{self, CodecError};
+use hermes_wire::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
+use hermes_wire::latest::{FromWorker, Heartbeat, ToWorker};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -54,7 +54,7 @@ impl Control {
     /// Offers our versions and waits for the answer.
     pub(crate) async fn connect(mut stream: UnixStream) -> Result<Self, ControlError> {
         timeout(HANDSHAKE, shake(&mut stream)).await.map_err(|_| ControlError::Timeout)??;
-        let mut parts = FramedParts::new::<Bytes>(stream, hermes_protocol::frame::codec());
+        let mut parts = FramedParts::new::<Bytes>(stream, hermes_wire::frame::codec());
         parts.read_buf.reserve(BUFFER);
         parts.write_buf.reserve(BUFFER);
         Ok(Self { framed: Framed::from_parts(parts), sequence: 0 })
@@ -127,7 +127,7 @@ mod tests {
             theirs.write_all(&answer).await.unwrap();
         };
         let (control, ()) = tokio::join!(Control::connect(ours), supervisor);
-        (control.unwrap(), Framed::new(theirs, hermes_protocol::frame::codec()))
+        (control.unwrap(), Framed::new(theirs, hermes_wire::frame::codec()))
     }
 
     #[tokio::test]

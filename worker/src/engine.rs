@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_protocol::ProfileHome;
-use hermes_protocol::config::{EngineKind, ProfileConfig};
+use hermes_config::{EngineKind, ProfileConfig};
+use hermes_wire::ProfileHome;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -22,9 +22,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hermes_host::local::LocalStream;
-use hermes_protocol::ProfileHome;
-use hermes_protocol::http::{ADDED_HEADERS, MAX_HEADERS};
-use hermes_protocol::latest::TaskProgress;
+use hermes_wire::ProfileHome;
+use hermes_wire::http::{ADDED_HEADERS, MAX_HEADERS};
+use hermes_wire::latest::TaskProgress;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -396,7 +396,7 @@ mod tests {
         assert!(answer(&mut stream, "404: Not Found").await.contains("text/plain; charset=utf-8"));
         send(&mut stream, "HEAD /health").await;
         let text = answer(&mut stream, "\r\n\r\n").await;
-        let length = hermes_protocol::http::health("").len();
+        let length = hermes_wire::http::health("").len();
         assert!(text.contains(&format!("content-length: {length}\r\n")), "{text}");
     }
 

@@ -19,8 +19,8 @@ pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::session_key::{self, KeyParts};
+use hermes_wire::ProfileName;
+use hermes_wire::session_key::{self, KeyParts};
 use rusqlite::{OptionalExtension, params};
 
 use crate::inbound::{Accepted, DedupKey, Inbound, Source};

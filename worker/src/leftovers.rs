@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use camino::Utf8Path;
-use hermes_protocol::ProfileHome;
-use hermes_protocol::home::{Writer, temporary};
+use hermes_wire::ProfileHome;
+use hermes_wire::home::{Writer, temporary};
 
 /// A younger file may be about to be renamed, by a process of another container for instance.
 const SETTLED: Duration = Duration::from_secs(60);

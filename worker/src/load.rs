@@ -12,12 +12,12 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use hermes_config::judge::{Case, Files, Found, judge};
+use hermes_config::unsupported::Leftovers;
+use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_host::{fault, inherited};
-use hermes_protocol::config::judge::{Case, Files, Found, judge};
-use hermes_protocol::config::unsupported::Leftovers;
-use hermes_protocol::config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
-use hermes_protocol::latest::{Claim, Prepare, Report, Role};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::latest::{Claim, Prepare, Report, Role};
+use hermes_wire::{ProfileHome, ProfileName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -192,7 +192,7 @@ fn home_fault(home: &ProfileHome, to_be_made: bool, hindrance: &Hindrance) -> Op
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::config::Secret;
+    use hermes_config::Secret;
 
     use super::*;
 

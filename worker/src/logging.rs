@@ -20,8 +20,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_protocol::config::{Logging as Settings, ProfileConfig};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_config::{Logging as Settings, ProfileConfig};
+use hermes_wire::{ProfileHome, ProfileName};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, reload};

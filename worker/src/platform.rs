@@ -13,9 +13,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hermes_protocol::ProfileHome;
-use hermes_protocol::config::ProfileConfig;
-use hermes_protocol::latest::BoundListener;
+use hermes_config::ProfileConfig;
+use hermes_wire::ProfileHome;
+use hermes_wire::latest::BoundListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Deliveries;

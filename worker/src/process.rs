@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-use hermes_protocol::{contract::pid_record, env};
+use hermes_wire::{contract::pid_record, env};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};

@@ -21,8 +21,8 @@
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileHome;
-use hermes_protocol::config::ProfileConfig;
+use hermes_config::ProfileConfig;
+use hermes_wire::ProfileHome;
 use jiff::civil::Date;
 
 use crate::engine::ModelId;
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_default_profile_has_one_home_and_a_built_in_identity() {
-        let config = ProfileConfig::new(hermes_protocol::ProfileName::default_profile());
+        let config = ProfileConfig::new(hermes_wire::ProfileName::default_profile());
         let text = prompt(&config, "/h/.hermes", "unknown", Some("  \n"));
         assert!(text.starts_with(IDENTITY));
         assert!(

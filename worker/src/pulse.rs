@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use hermes_protocol::latest::TaskProgress;
-use hermes_protocol::{ProfileHome, exit};
+use hermes_wire::latest::TaskProgress;
+use hermes_wire::{ProfileHome, exit};
 use tokio::sync::{Notify, watch};
 
 /// A silence of the heart longer than this was a pause of the whole process: it counts for no more.

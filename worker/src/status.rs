@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hermes_host::blocking;
-use hermes_protocol::contract::runtime_status::{InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA};
-use hermes_protocol::latest::LastError;
+use hermes_wire::contract::runtime_status::{InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA};
+use hermes_wire::latest::LastError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -283,7 +283,7 @@ pub fn platform(state: &str) -> PlatformStatus {
 pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>) -> RuntimeStatus {
     RuntimeStatus {
         pid: Some(pid),
-        kind: Some(hermes_protocol::contract::pid_record::KIND.to_owned()),
+        kind: Some(hermes_wire::contract::pid_record::KIND.to_owned()),
         argv,
         start_time,
         gateway_state: Some(State::Starting.as_str().to_owned()),
@@ -312,7 +312,7 @@ pub(crate) fn now() -> String {
 #[cfg(test)]
 mod tests {
     use camino::Utf8Path;
-    use hermes_protocol::ProfileHome;
+    use hermes_wire::ProfileHome;
 
     use super::*;
 

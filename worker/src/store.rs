@@ -28,8 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileHome;
-use hermes_protocol::absence::OrAbsent as _;
+use hermes_wire::ProfileHome;
+use hermes_wire::absence::OrAbsent as _;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 

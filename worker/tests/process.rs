@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use command_fds::{CommandFdExt as _, FdMapping};
-use hermes_protocol::contract::runtime_status::RuntimeStatus;
-use hermes_protocol::handshake::{OFFER_HEAD, Offer};
-use hermes_protocol::latest::{Admit, BoundListener, FromWorker, Prepare, Report, Role, Severity, ToWorker};
-use hermes_protocol::{ProfileHome, ProfileName, RootHome, codec, env, frame};
+use hermes_wire::contract::runtime_status::RuntimeStatus;
+use hermes_wire::handshake::{OFFER_HEAD, Offer};
+use hermes_wire::latest::{Admit, BoundListener, FromWorker, Prepare, Report, Role, Severity, ToWorker};
+use hermes_wire::{ProfileHome, ProfileName, RootHome, codec, env, frame};
 use hermes_worker::{Mode, WorkerArgs};
 
 const TESTS: [(&str, fn()); 9] = [

@@ -165,7 +165,7 @@ fn hand_over_below(dir: &impl std::os::fd::AsFd, heir: Heir, depth: usize) -> io
 
 /// A file (mode 0600) in `dir` that will become another one. Its name says whose it is, so that one that is left can be removed.
 pub fn temporary(dir: &Utf8Path) -> io::Result<tempfile::NamedTempFile> {
-    temporary_as(dir, &hermes_protocol::home::temporary_prefix(std::process::id()), ".tmp")
+    temporary_as(dir, &hermes_wire::home::temporary_prefix(std::process::id()), ".tmp")
 }
 
 /// A file (mode 0600) in `dir`, of its owner, whose name begins and ends so.

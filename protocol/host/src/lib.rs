@@ -2,7 +2,7 @@
 //! whole and belong to whom they should, whose fault an error is, which signals are heard, certificates in files, databases
 //! that are only read, what another program left in a home, and connections between the two.
 //!
-//! Unlike `hermes-protocol` this crate acts. It knows nothing of profiles or messages.
+//! Unlike `hermes-wire` this crate acts. It knows nothing of profiles or messages.
 
 pub mod blocking;
 pub mod certificates;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 
 use crate::supervise::actor::Handle;
 use crate::supervise::{GatewayView, WorkerTable};

@@ -6,8 +6,8 @@
 
 use std::net::SocketAddr;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting, Problem, Severity};
+use hermes_wire::ProfileName;
+use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting, Problem, Severity};
 
 use super::gateway::Gateway;
 use super::served::allowed;
@@ -234,7 +234,7 @@ impl Gateway {
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::latest::OnProfileError;
+    use hermes_wire::latest::OnProfileError;
 
     use super::*;
 

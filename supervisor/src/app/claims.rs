@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::latest::{Claim, Problem, Report, Severity};
+use hermes_wire::ProfileName;
+use hermes_wire::latest::{Claim, Problem, Report, Severity};
 
 /// `code` of the problem that two profiles hold one identity.
 const DUPLICATE: &str = "duplicate_credential";

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hermes_protocol::latest::{Admit, GatewaySettings, Problem, Role};
-use hermes_protocol::{ProfileName, endpoint};
+use hermes_wire::latest::{Admit, GatewaySettings, Problem, Role};
+use hermes_wire::{ProfileName, endpoint};
 
 use super::gateway::Gateway;
 use super::served::{served, unseen};

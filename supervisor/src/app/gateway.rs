@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use camino::Utf8Path;
-use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{ClientReply, GatewaySettings, Problem, Report};
-use hermes_protocol::{ProfileName, RootHome, exit};
+use hermes_wire::contract::gateway_status::state as words;
+use hermes_wire::latest::{ClientReply, GatewaySettings, Problem, Report};
+use hermes_wire::{ProfileName, RootHome, exit};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -233,7 +233,7 @@ impl Gateway {
     ) -> Result<(Self, mpsc::Sender<Request>), AppError> {
         let signals = Signals::listen().map_err(setup("listen to", "signals"))?;
         let home = root.profile(&primary);
-        let multiplex = multiplex_override(std::env::var_os(hermes_protocol::env::MULTIPLEX).as_deref())
+        let multiplex = multiplex_override(std::env::var_os(hermes_wire::env::MULTIPLEX).as_deref())
             .inspect_err(|warning| tracing::warn!("{warning}"))
             .unwrap_or_default();
         let (fleet_sender, fleet) = mpsc::channel(FLEET_QUEUE);

@@ -1,6 +1,6 @@
 //! How many clients are let in: as many as the settings ask for, as far as open files go.
 
-use hermes_protocol::latest::{GatewaySettings, Problem, Severity};
+use hermes_wire::latest::{GatewaySettings, Problem, Severity};
 
 use super::gateway::Gateway;
 use crate::descriptors::{TooFewFiles, Wanted};

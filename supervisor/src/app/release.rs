@@ -1,8 +1,8 @@
 //! Profiles that a command has taken out of service for as long as it is connected: while a home is moved or removed, nobody is
 //! sent there and no worker of it starts. When the command hangs up, however it ended, the disk decides again.
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::latest::ClientReply;
+use hermes_wire::ProfileName;
+use hermes_wire::latest::ClientReply;
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;
@@ -19,7 +19,7 @@ impl Gateway {
         if profile == self.primary {
             let message = format!("profile '{profile}' is the gateway's own and cannot be released");
             let hint = Some("stop the gateway first: hermes gateway stop".to_owned());
-            return answer(&replies, refused(hermes_protocol::exit::FAILURE, &message, hint)).await;
+            return answer(&replies, refused(hermes_wire::exit::FAILURE, &message, hint)).await;
         }
         tracing::info!(profile = %profile, "released to a command");
         let (hung_up, watched, name) = (self.hung_up.0.clone(), replies.clone(), profile.clone());

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use hermes_protocol::latest::ClientReply;
-use hermes_protocol::{ProfileName, exit};
+use hermes_wire::latest::ClientReply;
+use hermes_wire::{ProfileName, exit};
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use hermes_protocol::latest::ClientReply;
-use hermes_protocol::{env, exit};
+use hermes_wire::latest::ClientReply;
+use hermes_wire::{env, exit};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, Pid, access};

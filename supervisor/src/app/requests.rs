@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use hermes_protocol::latest::{ClientReply, ClientRequest};
-use hermes_protocol::{ProfileName, exit};
+use hermes_wire::latest::{ClientReply, ClientRequest};
+use hermes_wire::{ProfileName, exit};
 use tokio::sync::mpsc;
 
 use super::fleet::conflict;

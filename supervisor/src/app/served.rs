@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::latest::{Problem, Severity};
+use hermes_wire::ProfileName;
+use hermes_wire::latest::{Problem, Severity};
 
 use crate::watch::{Homes, Unseen};
 
@@ -97,7 +97,7 @@ fn unknown_entry(config: &str, why: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use camino::Utf8PathBuf;
-    use hermes_protocol::RootHome;
+    use hermes_wire::RootHome;
 
     use super::*;
     use crate::watch;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::latest::{GatewaySettings, OnProfileError, Problem, Report, Role};
+use hermes_wire::ProfileName;
+use hermes_wire::latest::{GatewaySettings, OnProfileError, Problem, Report, Role};
 use tokio::sync::oneshot;
 
 use super::claims::{self, Findings};

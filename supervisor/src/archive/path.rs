@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::text::is_unseen;
+use hermes_wire::text::is_unseen;
 
 /// Longest path of a member, in bytes.
 pub const MAX_PATH: usize = 2048;

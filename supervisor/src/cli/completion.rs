@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use camino::Utf8Path;
 use clap::{Args, CommandFactory as _};
-use hermes_protocol::{RootHome, exit};
+use hermes_wire::{RootHome, exit};
 
 use super::output::Output;
 use super::{Call, Cli};

@@ -8,9 +8,9 @@ mod show;
 use std::io::{IsTerminal as _, Read as _};
 
 use clap::{Args, Subcommand, ValueHint};
-use hermes_protocol::config::edit::block;
-use hermes_protocol::config::schema;
-use hermes_protocol::exit;
+use hermes_config::edit::block;
+use hermes_config::schema;
+use hermes_wire::exit;
 use serde_json::Value as Json;
 
 use super::output::Output;

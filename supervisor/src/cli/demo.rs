@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::contract::gateway_status::GatewayStatus;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::contract::gateway_status::GatewayStatus;
+use hermes_wire::{ProfileName, RootHome};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -73,7 +73,7 @@ fn furnish(root: &RootHome) -> io::Result<()> {
         let home = root.profile(&name.parse().expect("the names above are valid"));
         fs_err::create_dir_all(home.path())?;
         let routes = format!("{{{ROUTE}: {{prompt: 'Say hello to {{name}}.'}}}}");
-        let config = if name == hermes_protocol::profile::DEFAULT {
+        let config = if name == hermes_wire::profile::DEFAULT {
             format!(
                 "agent: {{engine: echo}}\n\
                  gateway: {{multiplex_profiles: true}}\n\
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn commands_can_be_pasted() {
-        let ready = hermes_protocol::contract::gateway_status::state::READY;
+        let ready = hermes_wire::contract::gateway_status::state::READY;
         let status = gateway(PROFILES.map(|name| profile(name, ready)).to_vec());
         let text = instructions(&RootHome::new("/tmp/a b"), "/x/hermes".into(), &status);
         insta::assert_snapshot!(text);

@@ -1,7 +1,7 @@
 //! `hermes doctor`: finds what is wrong, in one profile or in all; exit 1 when something fails.
 
 use clap::Args;
-use hermes_protocol::exit;
+use hermes_wire::exit;
 
 use super::Call;
 use super::output::Output;

@@ -4,9 +4,9 @@ mod check;
 
 use std::time::{Duration, Instant};
 
-use hermes_protocol::contract::gateway_status::{GatewayStatus, Profile, state};
-use hermes_protocol::latest::ClientRequest;
-use hermes_protocol::{ProfileName, RootHome, exit};
+use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{ProfileName, RootHome, exit};
 
 use super::interrupt::Interrupt;
 use super::output::{self, Output};
@@ -454,7 +454,7 @@ fn ask(
 
 /// `hermes gateway check --proof`: needs no home, no file and no time.
 pub(super) fn prove(mut out: Output) -> Result<u8, HermesError> {
-    out.line(hermes_protocol::version::PROOF)?;
+    out.line(hermes_wire::version::PROOF)?;
     Ok(exit::OK)
 }
 

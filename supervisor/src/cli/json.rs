@@ -1,6 +1,6 @@
 //! JSON on one line, as 0.19.0 prints it: a blank behind commas and colons, letters as they are.
 
-use hermes_protocol::spaced::Spaced;
+use hermes_wire::spaced::Spaced;
 use serde::Serialize as _;
 use serde_json::Value;
 use serde_json::ser::Serializer;

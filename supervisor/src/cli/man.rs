@@ -4,7 +4,7 @@ use std::io;
 
 use camino::Utf8PathBuf;
 use clap::{Args, CommandFactory as _, ValueHint};
-use hermes_protocol::exit;
+use hermes_wire::exit;
 
 use super::Cli;
 use super::output::Output;

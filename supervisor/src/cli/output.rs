@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use hermes_protocol::text;
+use hermes_wire::text;
 
 /// A warning, on standard error. Output nobody reads any more is not a failure.
 pub(super) fn warn(text: &str) {

@@ -12,7 +12,7 @@ mod rename;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand, ValueHint};
-use hermes_protocol::{ProfileName, RootHome, config};
+use hermes_wire::{ProfileName, RootHome};
 
 use super::Call;
 use super::output::{self, Output};
@@ -241,8 +241,8 @@ fn tilde(path: &Utf8Path, env: &Surroundings) -> String {
 /// The prefix that aliases of this root's profiles get.
 fn alias_prefix(root: &RootHome) -> String {
     let home = root.profile(&ProfileName::default_profile());
-    let bytes = disk::read_bounded(&home.config(), config::MAX_FILE_LEN).unwrap_or_default();
-    config::glance(&bytes).alias_prefix.unwrap_or_default()
+    let bytes = disk::read_bounded(&home.config(), hermes_config::MAX_FILE_LEN).unwrap_or_default();
+    hermes_config::glance(&bytes).alias_prefix.unwrap_or_default()
 }
 
 /// What to do where a shell does not find the aliases.

@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Read as _};
 
 use clap::{Args, ValueEnum};
-use hermes_protocol::config::{ProfileConfig, Secret};
-use hermes_protocol::latest::{Problem, Severity};
-use hermes_protocol::{ProfileName, exit};
+use hermes_config::{ProfileConfig, Secret};
+use hermes_wire::latest::{Problem, Severity};
+use hermes_wire::{ProfileName, exit};
 use inquire::InquireError;
 
 use super::Call;
@@ -331,7 +331,7 @@ fn left(error: InquireError, out: &mut Output) -> Result<u8, HermesError> {
 fn lack(draft: &Draft) -> Option<Problem> {
     // What no release does yet is not missing here.
     let is_missing = |problem: &Problem| {
-        problem.severity != Severity::Warning && problem.code != hermes_protocol::config::unsupported::CODE
+        problem.severity != Severity::Warning && problem.code != hermes_config::unsupported::CODE
     };
     draft.problems().into_iter().find(is_missing)
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
-use hermes_protocol::latest::ClientRequest;
-use hermes_protocol::{ProfileName, exit};
+use hermes_wire::contract::gateway_status::{GatewayStatus, state};
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{ProfileName, exit};
 
 use super::interrupt::Interrupt;
 use super::output::Output;

@@ -4,8 +4,8 @@
 //! the sticky profile is; where it does not, the sticky profile, as with every other command. Whenever a sticky profile is set,
 //! it is said which of the two was taken.
 
-use hermes_protocol::RootHome;
-use hermes_protocol::latest::ClientRequest;
+use hermes_wire::RootHome;
+use hermes_wire::latest::ClientRequest;
 
 use super::Call;
 use super::output;

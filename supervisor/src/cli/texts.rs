@@ -189,7 +189,9 @@ fn refusal(text: &str) -> Option<String> {
 fn texts() -> Vec<(String, String)> {
     let top = top();
     let mut texts = Vec::new();
-    for below in ["supervisor/src", "worker/src", "protocol/src"] {
+    for below in
+        ["supervisor/src", "worker/src", "protocol/wire/src", "protocol/config/src", "protocol/host/src"]
+    {
         for path in files(&top.join(below), ".rs") {
             let shown = path.strip_prefix(&top).unwrap().display().to_string();
             if ["tests.rs", "/tests/", "texts.rs"].iter().any(|part| shown.contains(part)) {

@@ -5,7 +5,7 @@ mod program;
 mod skills;
 
 use clap::Args;
-use hermes_protocol::{ProfileName, RootHome, exit};
+use hermes_wire::{ProfileName, RootHome, exit};
 
 use super::Call;
 use super::output::Output;

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use hermes_protocol::handshake::OFFER_HEAD;
+use hermes_wire::handshake::OFFER_HEAD;
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn serve(
 }
 
 fn welcome() -> Answer {
-    Answer::Welcome { version: hermes_protocol::version::NEWEST, build: "test".to_owned() }
+    Answer::Welcome { version: hermes_wire::version::NEWEST, build: "test".to_owned() }
 }
 
 fn request(stream: &mut UnixStream) -> ClientRequest {
@@ -143,7 +143,7 @@ fn the_recorded_runtime_directory_is_the_first_place_to_look() {
         current_dir: path.clone(),
         ..Surroundings::bare()
     };
-    let profile = hermes_protocol::ProfileName::default_profile();
+    let profile = hermes_wire::ProfileName::default_profile();
     let instance = instance::Instance::acquire(&home, &profile, Vec::new(), &elsewhere).unwrap();
     let place = Place { _dir: dir, socket: elsewhere.join("supervisor.sock") };
     let server = serve(&place, welcome(), drop);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::config::{ProfileConfig, RawClaim};
-use hermes_protocol::latest::{Claim, Problem, Report};
+use hermes_config::{ProfileConfig, RawClaim};
+use hermes_wire::ProfileName;
+use hermes_wire::latest::{Claim, Problem, Report};
 use sha2::{Digest as _, Sha256};
 
 use super::profiles::Examined;

@@ -1,8 +1,8 @@
 //! The gateway itself: does the lock tell the same as the PID record, the socket and the status; are its addresses free.
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::contract::gateway_status::state;
-use hermes_protocol::latest::{ListenerSetting, Problem, Severity};
+use hermes_wire::ProfileName;
+use hermes_wire::contract::gateway_status::state;
+use hermes_wire::latest::{ListenerSetting, Problem, Severity};
 
 use super::profiles::Examined;
 use super::{Finding, Grade, Patient, Repair, Section};
@@ -70,7 +70,7 @@ fn of_gateway(problem: &Problem) -> Finding {
 
 fn answering(
     patient: &Patient<'_>,
-    status: &hermes_protocol::contract::gateway_status::GatewayStatus,
+    status: &hermes_wire::contract::gateway_status::GatewayStatus,
     pid: &str,
 ) -> Vec<Finding> {
     let gateway = &status.gateway;

@@ -1,7 +1,7 @@
 //! What is left over: a sticky profile that is gone, directories that are no profiles, aliases and units without a profile.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::disk;

@@ -108,7 +108,7 @@ fn runtime_directory(patient: &Patient<'_>) -> Vec<Finding> {
     let Ok(meta) = fs_err::metadata(directory.path()) else { return findings };
     if meta.mode() & 0o077 != 0 {
         let message = format!("{} is open to other users (mode {:o})", directory.path(), meta.mode() & 0o777);
-        let repair = Repair::Mode(directory.path().to_owned(), hermes_protocol::endpoint::DIR_MODE);
+        let repair = Repair::Mode(directory.path().to_owned(), hermes_wire::endpoint::DIR_MODE);
         findings.push(
             finding(Grade::Failure, "runtime_dir", message)
                 .next(format!("chmod 700 {}", directory.path()))

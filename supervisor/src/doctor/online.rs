@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::contract::provider_trial::{Outcome, Trial};
+use hermes_wire::ProfileName;
+use hermes_wire::contract::provider_trial::{Outcome, Trial};
 
 use super::{Finding, Grade, Patient, Section};
 use crate::child;
@@ -33,8 +33,8 @@ fn ask(patient: &Patient<'_>, name: &ProfileName) -> Result<Trial, String> {
     let mut command = child::own();
     command
         .args(["worker", "--ask-provider", "-p", name.as_str()])
-        .env(hermes_protocol::env::HERMES_HOME, patient.root.path())
-        .env(hermes_protocol::env::MANAGED_DIR, &patient.env.managed_dir);
+        .env(hermes_wire::env::HERMES_HOME, patient.root.path())
+        .env(hermes_wire::env::MANAGED_DIR, &patient.env.managed_dir);
     let output = child::run(command, PATIENCE).map_err(|e| e.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 
+use hermes_config::{ProfileConfig, judge};
 use hermes_host::database::{LookError, STATE_SCHEMA, look_into};
-use hermes_protocol::config::{ProfileConfig, judge};
-use hermes_protocol::latest::{GatewaySettings, Problem, Severity};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::latest::{GatewaySettings, Problem, Severity};
+use hermes_wire::{ProfileHome, ProfileName};
 
 use super::{Finding, Grade, Patient, Repair, Section};
 use crate::home::Selection;

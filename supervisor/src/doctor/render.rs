@@ -91,7 +91,7 @@ pub(crate) fn json(findings: &[Finding]) -> String {
                 "section": title(f.section),
                 "grade": grade(f.grade),
                 "code": f.code,
-                "profile": f.profile.as_ref().map(hermes_protocol::ProfileName::as_str),
+                "profile": f.profile.as_ref().map(hermes_wire::ProfileName::as_str),
                 "message": f.message,
                 "place": f.place,
                 "fix": f.next,

@@ -17,9 +17,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::OrAbsent as _;
-use hermes_protocol::profile::{RESERVED, is_grammatical};
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::absence::OrAbsent as _;
+use hermes_wire::profile::{RESERVED, is_grammatical};
+use hermes_wire::{ProfileName, RootHome};
 
 use crate::disk;
 use crate::home::{self, Surroundings};
@@ -268,7 +268,7 @@ impl AliasDir {
         if !is_grammatical(name) {
             return Err(AliasError::Grammar(name.to_owned()));
         }
-        if name == hermes_protocol::profile::DEFAULT || RESERVED.contains(&name) {
+        if name == hermes_wire::profile::DEFAULT || RESERVED.contains(&name) {
             return Err(AliasError::Reserved(name.to_owned()));
         }
         if COMMANDS.contains(&name) || self.commands.iter().any(|command| command == name) {

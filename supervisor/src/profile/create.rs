@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::OrAbsent as _;
-use hermes_protocol::config::{self, MAX_FILE_LEN, dotenv_edit, edit};
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_config::{MAX_FILE_LEN, dotenv_edit, edit};
+use hermes_wire::absence::OrAbsent as _;
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use super::copy::Copier;
 use super::entries::{Class, class_of};
@@ -219,7 +219,7 @@ fn without_refresh_tokens(json: &mut serde_json::Value) -> usize {
 fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
     let env_path = new.join(".env");
     let env = copied(&env_path)?.unwrap_or_default();
-    let variables = config::channel_variables(&env);
+    let variables = hermes_config::channel_variables(&env);
     if plan.channels {
         made.shared = variables;
         return Ok(());
@@ -239,7 +239,7 @@ fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), Prof
     }
     let config_path = new.join("config.yaml");
     if let Some(bytes) = copied(&config_path)? {
-        let seen = config::glance(&bytes);
+        let seen = hermes_config::glance(&bytes);
         let unreadable = |why: String| {
             let (source, _) = plan.source.expect("only copies have channels");
             ProfileError::Unreadable { path: plan.root.profile(source).config(), why }

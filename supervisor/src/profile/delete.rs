@@ -3,7 +3,7 @@
 use std::io;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 
 use super::alias::{Alias, AliasDir};
 use super::error::ProfileError;

@@ -1,7 +1,7 @@
 //! What a profile is for: `profile.yaml`, whose other keys are kept.
 
 use camino::Utf8Path;
-use hermes_protocol::config::edit;
+use hermes_config::edit;
 
 use super::error::ProfileError;
 use crate::disk;
@@ -29,5 +29,5 @@ pub(crate) fn write(home: &Utf8Path, description: &str) -> Result<(), ProfileErr
 /// Whether the description was generated.
 pub(crate) fn is_generated(home: &Utf8Path) -> bool {
     let bytes = disk::read_bounded(&home.join("profile.yaml"), LIMIT).unwrap_or_default();
-    hermes_protocol::config::text_at(&bytes, &["description_auto"]).as_deref() == Some("true")
+    hermes_config::text_at(&bytes, &["description_auto"]).as_deref() == Some("true")
 }

@@ -31,7 +31,7 @@ pub(crate) enum Class {
 }
 
 const PROCESS: [&str; 12] = [
-    hermes_protocol::endpoint::IN_HOME,
+    hermes_wire::endpoint::IN_HOME,
     "gateway.pid",
     "gateway.lock",
     "gateway_state.json",

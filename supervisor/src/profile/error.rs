@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::io;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::profile::NameError;
-use hermes_protocol::{ProfileName, exit};
+use hermes_wire::profile::NameError;
+use hermes_wire::{ProfileName, exit};
 
 use super::alias::AliasError;
 use super::copy::CopyError;

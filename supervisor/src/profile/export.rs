@@ -14,8 +14,8 @@ mod steady;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::redact;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_config::redact;
+use hermes_wire::{ProfileName, RootHome};
 
 use self::collect::Collector;
 use self::pack::{Failure, Packing};

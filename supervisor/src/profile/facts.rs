@@ -4,9 +4,9 @@
 //! the lock decides where nobody answers.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::{self, MAX_FILE_LEN};
-use hermes_protocol::latest::ClientRequest;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_config::MAX_FILE_LEN;
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use super::alias::{Alias, AliasDir};
 use crate::client::Client;
@@ -104,7 +104,7 @@ pub(crate) fn look(root: &RootHome, name: &ProfileName, running: &Running, alias
     let home = root.profile(name);
     let read = disk::read_bounded(&home.config(), MAX_FILE_LEN);
     let unreadable = read.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
-    let seen = read.map(|bytes| config::glance(&bytes)).unwrap_or_default();
+    let seen = read.map(|bytes| hermes_config::glance(&bytes)).unwrap_or_default();
     let alias = if name.is_default() { None } else { AliasDir::shown(aliases, name).cloned() };
     Facts {
         model: seen.model,
@@ -151,13 +151,13 @@ pub(crate) fn look_at_all(
 
 fn small_yaml(path: &Utf8Path, key: &[&str]) -> Option<String> {
     let bytes = disk::read_bounded(path, SMALL).ok()?;
-    config::text_at(&bytes, key)
+    hermes_config::text_at(&bytes, key)
 }
 
 fn distribution(home: &Utf8Path) -> Option<Distribution> {
     let path = home.join("distribution.yaml");
     let bytes = disk::read_bounded(&path, SMALL).ok()?;
-    let text = |key| config::text_at(&bytes, &[key]);
+    let text = |key| hermes_config::text_at(&bytes, &[key]);
     Some(Distribution { name: text("name")?, version: text("version"), source: text("source") })
 }
 

@@ -1,7 +1,7 @@
 //! The host block of a profile in `honcho.json`, as 0.19.0's memory plug-in keeps it: it follows a rename.
 
 use camino::Utf8Path;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 use serde_json::Value;
 
 use crate::disk;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use camino::Utf8Path;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use self::place::Place;
 pub(crate) use self::settle::Settled;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use hermes_protocol::latest::ClientRequest;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{ProfileName, RootHome};
 
 use crate::client::{Client, ClientError, Hold, Outcome};
 use crate::home::Surroundings;

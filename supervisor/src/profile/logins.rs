@@ -5,7 +5,7 @@
 //! on every machine count, and the content.
 
 use camino::Utf8Path;
-use hermes_protocol::config::redact;
+use hermes_config::redact;
 
 /// Directories and files that are logins wherever they stand.
 const ANYWHERE: [&str; 34] = [

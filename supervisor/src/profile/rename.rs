@@ -8,7 +8,7 @@
 use std::io;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::alias::{Alias, AliasDir, AliasError};

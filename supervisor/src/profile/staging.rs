@@ -6,7 +6,7 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::disk::{hand_over, make_dir, make_dirs, open_or_create, rename_new, sync_file_system};

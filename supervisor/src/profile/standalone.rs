@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::{ProfileHome, ProfileName};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

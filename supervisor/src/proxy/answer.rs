@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use hermes_protocol::http::{BOTH_PLATFORMS, ERROR, Family, JSON, SECURITY_HEADERS, health as agent_health};
-use hermes_protocol::request_id::REQUEST_ID;
+use hermes_wire::http::{BOTH_PLATFORMS, ERROR, Family, JSON, SECURITY_HEADERS, health as agent_health};
+use hermes_wire::request_id::REQUEST_ID;
 
 use super::head::Persistence;
 use super::listener::Families;
@@ -38,7 +38,7 @@ impl Answer {
     }
 
     /// Appends the response as sent.
-    /// `id`: see [`hermes_protocol::request_id`].
+    /// `id`: see [`hermes_wire::request_id`].
     pub(super) fn write(&self, id: &str, head_only: bool, persistence: Persistence, out: &mut Vec<u8>) {
         let status =
             http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::http::{Family, Split, split};
+use hermes_wire::ProfileName;
+use hermes_wire::http::{Family, Split, split};
 
 use super::listener::Families;
 use super::rescue::ProxyError;

@@ -5,7 +5,7 @@ use memchr::memchr3;
 /// Most bytes of a head.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
 /// Most header lines of a head.
-pub(super) const MAX_HEADERS: usize = hermes_protocol::http::MAX_HEADERS;
+pub(super) const MAX_HEADERS: usize = hermes_wire::http::MAX_HEADERS;
 
 /// A head holds a byte or a line end that may be read in two ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +117,9 @@ pub(super) enum Special {
     Host,
     /// The page that calls.
     Origin,
-    /// [`hermes_protocol::request_id`].
+    /// [`hermes_wire::request_id`].
     RequestId,
-    /// [`hermes_protocol::http::TAKEN`].
+    /// [`hermes_wire::http::TAKEN`].
     Taken,
     TransferEncoding,
     Upgrade,
@@ -152,14 +152,14 @@ pub(super) fn classify(name: &str) -> Special {
         7 if is("trailer") => Special::Drop,
         10 if is("connection") => Special::Connection,
         10 if is("keep-alive") => Special::Drop,
-        12 if is(hermes_protocol::request_id::REQUEST_ID) => Special::RequestId,
+        12 if is(hermes_wire::request_id::REQUEST_ID) => Special::RequestId,
         14 if is("content-length") => Special::ContentLength,
-        14 if is(hermes_protocol::http::TAKEN) => Special::Taken,
+        14 if is(hermes_wire::http::TAKEN) => Special::Taken,
         15 if is("x-forwarded-for") => Special::ForwardedFor,
-        16 if is("proxy-connection") || is(hermes_protocol::http::PROFILE) => Special::Drop,
+        16 if is("proxy-connection") || is(hermes_wire::http::PROFILE) => Special::Drop,
         17 if is("transfer-encoding") => Special::TransferEncoding,
-        17 if is(hermes_protocol::http::LISTENER) => Special::Drop,
-        18 if is("proxy-authenticate") || is(hermes_protocol::http::FORWARDED_PREFIX) => Special::Drop,
+        17 if is(hermes_wire::http::LISTENER) => Special::Drop,
+        18 if is("proxy-authenticate") || is(hermes_wire::http::FORWARDED_PREFIX) => Special::Drop,
         19 if is("proxy-authorization") => Special::Drop,
         _ => Special::None,
     }

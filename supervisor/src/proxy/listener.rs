@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use hermes_protocol::http::Family;
-use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting};
+use hermes_wire::http::Family;
+use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio_util::sync::CancellationToken;
 

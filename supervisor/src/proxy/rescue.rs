@@ -1,7 +1,7 @@
 //! The one mapping from what went wrong to what the client is told.
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::http::{JSON, NOT_FOUND, UNKNOWN_PROFILE};
+use hermes_wire::ProfileName;
+use hermes_wire::http::{JSON, NOT_FOUND, UNKNOWN_PROFILE};
 
 use super::answer::{Answer, TEXT};
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileName;
-use hermes_protocol::http::{FORWARDED_PREFIX, PROFILE};
+use hermes_wire::ProfileName;
+use hermes_wire::http::{FORWARDED_PREFIX, PROFILE};
 use tokio::sync::watch;
 
 use super::counters::{Counters, Totals};
@@ -27,7 +27,7 @@ pub enum Availability {
     },
     /// Requests are answered with 503 at once.
     Unavailable {
-        /// One of `hermes_protocol::contract::gateway_status::state`, for the body.
+        /// One of `hermes_wire::contract::gateway_status::state`, for the body.
         state: &'static str,
         /// For `Retry-After`.
         retry_after_secs: u32,
@@ -71,7 +71,7 @@ impl Route {
         let plain = format!("{PROFILE}: {name}\r\n");
         let prefixed = format!("{plain}{FORWARDED_PREFIX}: /p/{name}\r\n");
         let closed = Availability::Unavailable {
-            state: hermes_protocol::contract::gateway_status::state::STOPPED,
+            state: hermes_wire::contract::gateway_status::state::STOPPED,
             retry_after_secs: 5,
         };
         Arc::new(Self {

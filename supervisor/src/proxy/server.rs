@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hermes_protocol::latest::{BoundListener, GatewaySettings};
+use hermes_wire::latest::{BoundListener, GatewaySettings};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use hermes_protocol::endpoint::{DATA_BACKLOG, DIR_MODE, MAX_SOCKET_PATH, RuntimeDir, SOCKET_MODE};
+use hermes_wire::endpoint::{DATA_BACKLOG, DIR_MODE, MAX_SOCKET_PATH, RuntimeDir, SOCKET_MODE};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};

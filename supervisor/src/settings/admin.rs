@@ -1,10 +1,10 @@
 //! Whoever else decides: a package manager that owns the whole installation, or an administrator who pins single keys.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileHome;
-use hermes_protocol::config::document::{Document, places};
-use hermes_protocol::config::path::KeyPath;
-use hermes_protocol::config::{Env, dotenv_edit, schema};
+use hermes_config::document::{Document, places};
+use hermes_config::path::KeyPath;
+use hermes_config::{Env, dotenv_edit, schema};
+use hermes_wire::ProfileHome;
 
 use super::error::SettingsError;
 use super::file::Source;

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::config::mask;
-use hermes_protocol::latest::Problem;
-use hermes_protocol::text::is_unseen;
+use hermes_config::mask;
+use hermes_wire::latest::Problem;
+use hermes_wire::text::is_unseen;
 use serde_json::Value as Json;
 
 /// Most characters of a value that are printed.

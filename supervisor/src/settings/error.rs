@@ -3,8 +3,8 @@
 use std::io;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::config::path::PathError;
-use hermes_protocol::exit;
+use hermes_config::path::PathError;
+use hermes_wire::exit;
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::{MAX_FILE_LEN, dotenv_edit};
+use hermes_config::{MAX_FILE_LEN, dotenv_edit};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::SettingsError;

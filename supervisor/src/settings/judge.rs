@@ -1,12 +1,12 @@
 //! What a start would say about a profile's two files, without starting anything: looked at here, judged where a worker's are.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_config::judge::{Case, Files, Found, judge};
+use hermes_config::unsupported::Leftovers;
+use hermes_config::{Env, Loaded, MAX_FILE_LEN};
 use hermes_host::inherited;
-use hermes_protocol::config::judge::{Case, Files, Found, judge};
-use hermes_protocol::config::unsupported::Leftovers;
-use hermes_protocol::config::{Env, Loaded, MAX_FILE_LEN};
-use hermes_protocol::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use crate::disk;
 use crate::home::Surroundings;

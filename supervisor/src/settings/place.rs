@@ -1,9 +1,9 @@
 //! Where a key is kept in `config.yaml`, and whether there is room for it.
 
-use hermes_protocol::config::Env;
-use hermes_protocol::config::document::Shape;
-use hermes_protocol::config::edit::{self, EditError};
-use hermes_protocol::config::path::{KeyPath, Segment};
+use hermes_config::Env;
+use hermes_config::document::Shape;
+use hermes_config::edit::{self, EditError};
+use hermes_config::path::{KeyPath, Segment};
 
 use super::{As, Draft, Note, SettingsError};
 

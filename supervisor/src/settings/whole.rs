@@ -1,7 +1,7 @@
 //! `config.yaml` as a whole: made for the first time, or replaced by a text that somebody edited.
 
-use hermes_protocol::config::schema;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_config::schema;
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use super::admin;
 use super::error::SettingsError;

@@ -1,7 +1,6 @@
 //! The head of a `SKILL.md`: YAML between two `---` lines, read line by line where it is not YAML, as 0.19.0 does.
 
-use hermes_protocol::config;
-use hermes_protocol::text::is_unseen;
+use hermes_wire::text::is_unseen;
 
 /// Longest name and description that are shown, in characters; 0.19.0's limits.
 const NAME: usize = 64;
@@ -26,7 +25,7 @@ pub(crate) fn read(bytes: &[u8]) -> FrontMatter {
         Err(problem) => return FrontMatter { problem: Some(problem), ..FrontMatter::default() },
     };
     let field = |key: &str, most: usize| {
-        let value = config::text_at(block.as_bytes(), &[key]).or_else(|| by_line(&block, key))?;
+        let value = hermes_config::text_at(block.as_bytes(), &[key]).or_else(|| by_line(&block, key))?;
         let clean: String = value.chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect();
         let words: Vec<&str> = clean.split_whitespace().collect();
         Some(words.join(" ").chars().take(most).collect::<String>()).filter(|text| !text.is_empty())

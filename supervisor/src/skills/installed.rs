@@ -1,9 +1,9 @@
 //! The skills of a home: what `hermes skills list` shows. Nothing here fails; a broken skill says so in its row.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileHome;
-use hermes_protocol::config::{self, MAX_FILE_LEN};
-use hermes_protocol::text::is_unseen;
+use hermes_config::MAX_FILE_LEN;
+use hermes_wire::ProfileHome;
+use hermes_wire::text::is_unseen;
 
 use super::bundle::Bundled;
 use super::front_matter::{self, FrontMatter};
@@ -62,7 +62,7 @@ pub(crate) fn list(home: &ProfileHome, bundle: &[Bundled]) -> (Vec<Skill>, Optio
         Err(e) => (Manifest::default(), Some(e.to_string())),
     };
     let file = disk::read_bounded(&home.config(), MAX_FILE_LEN).unwrap_or_default();
-    let disabled = config::list_at(&file, &["skills", "disabled"]);
+    let disabled = hermes_config::list_at(&file, &["skills", "disabled"]);
     let external = external_dirs(home.path());
     let roots = std::iter::once((&skills, false)).chain(external.iter().map(|dir| (dir, true)));
     let mut all: Vec<Skill> = Vec::new();
@@ -113,7 +113,7 @@ pub(super) fn external_dirs(home: &Utf8Path) -> Vec<Utf8PathBuf> {
     let file = disk::read_bounded(&home.join("config.yaml"), MAX_FILE_LEN).unwrap_or_default();
     let user_home = std::env::home_dir().and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok());
     let own = home.join("skills");
-    let dirs = config::list_at(&file, &["skills", "external_dirs"]).into_iter().map(|text| {
+    let dirs = hermes_config::list_at(&file, &["skills", "external_dirs"]).into_iter().map(|text| {
         // As 0.19.0 reads them.
         let rest = ["~/", "$HOME/", "${HOME}/"].iter().find_map(|start| text.strip_prefix(start));
         match (rest, &user_home) {

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileHome;
+use hermes_wire::ProfileHome;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::bundle::Bundled;

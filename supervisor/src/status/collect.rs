@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Listener, Profile, SCHEMA, state};
-use hermes_protocol::contract::runtime_status::{self, RuntimeStatus};
-use hermes_protocol::{ProfileHome, ProfileName, text};
+use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Listener, Profile, SCHEMA, state};
+use hermes_wire::contract::runtime_status::{self, RuntimeStatus};
+use hermes_wire::{ProfileHome, ProfileName, text};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::files::Found;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileHome;
-use hermes_protocol::contract::runtime_status::RuntimeStatus;
+use hermes_wire::ProfileHome;
+use hermes_wire::contract::runtime_status::RuntimeStatus;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 

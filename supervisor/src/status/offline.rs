@@ -4,10 +4,10 @@
 //! unless a process that answers says so. Nor as stopped while its process lives, or while the gateway that would know holds its
 //! lock and does not answer: that is `unknown`, with what files and processes show.
 
-use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
-use hermes_protocol::contract::runtime_status::RuntimeStatus;
-use hermes_protocol::latest::{ClientRequest, Problem, Severity};
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
+use hermes_wire::contract::runtime_status::RuntimeStatus;
+use hermes_wire::latest::{ClientRequest, Problem, Severity};
+use hermes_wire::{ProfileName, RootHome};
 
 use super::collect::{read_status, secs_since};
 use crate::client::{Client, ClientError};
@@ -153,7 +153,7 @@ pub fn complete(status: &mut GatewayStatus, root: &RootHome, only: Option<&Profi
             fix: None,
         });
     }
-    status.profiles.sort_by_key(|p| (p.name != hermes_protocol::profile::DEFAULT, p.name.clone()));
+    status.profiles.sort_by_key(|p| (p.name != hermes_wire::profile::DEFAULT, p.name.clone()));
 }
 
 /// A named profile that runs as a gateway of its own, as that gateway tells it.

@@ -9,9 +9,9 @@ mod fit;
 
 use std::fmt::Write as _;
 
-use hermes_protocol::config::unsupported;
-use hermes_protocol::contract::gateway_status::{Gateway, GatewayStatus, Profile, state};
-use hermes_protocol::latest::{LastError, Problem, Severity};
+use hermes_config::unsupported;
+use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, state};
+use hermes_wire::latest::{LastError, Problem, Severity};
 
 pub use cells::Look;
 use cells::{Paint, age, bytes, clean, cpu, duration, plural};

@@ -10,9 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hermes_protocol::contract::gateway_status::state as words;
-use hermes_protocol::latest::{FromWorker, Heartbeat, Problem, Report, ToWorker};
-use hermes_protocol::v1::worker::QUIET_MOST_MS;
+use hermes_wire::contract::gateway_status::state as words;
+use hermes_wire::latest::{FromWorker, Heartbeat, Problem, Report, ToWorker};
+use hermes_wire::v1::worker::QUIET_MOST_MS;
 use nix::sys::signal::Signal as UnixSignal;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use hermes_protocol::codec::CodecError;
-use hermes_protocol::latest::FromWorker;
-use hermes_protocol::v1::worker::MAX_REPORT_LEN;
+use hermes_wire::codec::CodecError;
+use hermes_wire::latest::FromWorker;
+use hermes_wire::v1::worker::MAX_REPORT_LEN;
 
 use super::policy::At;
 
@@ -105,7 +105,7 @@ impl Conduct {
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::latest::{Heartbeat, Report};
+    use hermes_wire::latest::{Heartbeat, Report};
 
     use super::*;
 
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(run(&[report(), Ready, beat(), report()]), Err(Violation::Again("Report")));
         assert_eq!(run(&[report(), Ready, Ready]), Err(Violation::Again("Ready")));
         assert_eq!(run(&[report(), Ready, Drained, beat()]), Err(Violation::Late));
-        let garbled = hermes_protocol::codec::decode::<FromWorker>(&[0xff]);
+        let garbled = hermes_wire::codec::decode::<FromWorker>(&[0xff]);
         assert_eq!(Conduct::new(Duration::ZERO).said(&garbled, Duration::ZERO), Err(Violation::Garbled));
     }
 

@@ -5,7 +5,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use hermes_protocol::{ProfileHome, ProfileName, env};
+use hermes_wire::{ProfileHome, ProfileName, env};
 
 /// What workers inherit.
 #[derive(Clone, Default)]

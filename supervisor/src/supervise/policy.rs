@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hermes_protocol::latest::TaskProgress;
+use hermes_wire::latest::TaskProgress;
 
 /// A point in time: how long the supervisor has been running. Keeps the decisions free of clocks.
 pub(crate) type At = Duration;

@@ -13,7 +13,7 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 
 /// `argv[0]` of workers: readers of the status files know a gateway by it.
 pub(crate) const ARGV0: &str = "hermes-gateway";

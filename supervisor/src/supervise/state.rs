@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::policy::{At, Deaths, Limits, Patience};
-use hermes_protocol::contract::gateway_status::state as words;
+use hermes_wire::contract::gateway_status::state as words;
 
 mod machine;
 
@@ -92,7 +92,7 @@ pub(crate) enum Exit {
 impl Exit {
     /// Whether the machine is to blame, so that it is neither the worker's nor its files' fault.
     fn is_of_machine(self) -> bool {
-        self == Self::OutOfMemory || self == Self::Code(i32::from(hermes_protocol::exit::MACHINE))
+        self == Self::OutOfMemory || self == Self::Code(i32::from(hermes_wire::exit::MACHINE))
     }
 }
 

@@ -7,9 +7,9 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use hermes_protocol::contract::gateway_status::{GatewayStatus, state};
-use hermes_protocol::latest::ClientRequest;
-use hermes_protocol::{RootHome, exit};
+use hermes_wire::contract::gateway_status::{GatewayStatus, state};
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{RootHome, exit};
 
 use super::running::Running;
 use crate::client::{Client, ClientError, Outcome};
@@ -101,7 +101,7 @@ fn check(
         return Ok(false);
     }
     (watcher.progress)("the new program checks the files of every profile");
-    let mut command = child::command_passing(program.as_str(), &[hermes_protocol::env::MULTIPLEX]);
+    let mut command = child::command_passing(program.as_str(), &[hermes_wire::env::MULTIPLEX]);
     command.args(["gateway", "check", "--renewal"]).env("HERMES_HOME", root.path().as_str());
     if !gateway.profile.is_default() {
         command.args(["-p", gateway.profile.as_str()]);

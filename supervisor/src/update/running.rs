@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 
 use crate::instance::{self, Liveness};
 use crate::{child, disk, program};

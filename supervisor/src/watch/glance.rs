@@ -7,9 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::{OrAbsent as _, words};
-use hermes_protocol::home::IDENTITY_FILES;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::absence::{OrAbsent as _, words};
+use hermes_wire::home::IDENTITY_FILES;
+use hermes_wire::{ProfileName, RootHome};
 
 use super::{DATABASE, Homes, NO_ANSWER, Odd, TRIGGERS, Unseen};
 
@@ -148,7 +148,7 @@ pub(super) fn list(root: &RootHome, known: &Homes) -> Listing {
             continue;
         };
         // Hidden entries are staging areas and the like; `profiles/default` is nobody's home.
-        if name.starts_with('.') || name == hermes_protocol::profile::DEFAULT {
+        if name.starts_with('.') || name == hermes_wire::profile::DEFAULT {
             continue;
         }
         match name.parse::<ProfileName>() {

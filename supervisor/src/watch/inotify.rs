@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use hermes_protocol::ProfileName;
-use hermes_protocol::home::IDENTITY_FILES;
+use hermes_wire::ProfileName;
+use hermes_wire::home::IDENTITY_FILES;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::io::Interest;

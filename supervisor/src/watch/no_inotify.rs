@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 
 use camino::Utf8Path;
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 
 /// Never exists.
 #[derive(Debug)]

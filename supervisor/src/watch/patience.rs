@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 use tokio::time::Instant;
 
 use super::{LESS_PATIENCE, PATIENCE};

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hermes_protocol::RootHome;
 use hermes_supervisor::metrics::{Admin, Facts};
 use hermes_supervisor::proxy::Availability;
 use hermes_supervisor::supervise::{GatewayView, WorkerTable, WorkerView};
+use hermes_wire::RootHome;
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Client, eventually, rig, status};
 
 fn facts() -> WorkerTable {
-    let name: hermes_protocol::ProfileName = "coder".parse().unwrap();
+    let name: hermes_wire::ProfileName = "coder".parse().unwrap();
     let gateway = GatewayView {
         state: "running",
         started: SystemTime::now(),

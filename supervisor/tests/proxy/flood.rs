@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hermes_protocol::latest::GatewaySettings;
+use hermes_wire::latest::GatewaySettings;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_protocol::latest::{GatewaySettings, ListenerSetting, OnProfileError};
 use hermes_supervisor::proxy::{Availability, Bound, Limits, Proxy, Publisher, Route, Table};
+use hermes_wire::latest::{GatewaySettings, ListenerSetting, OnProfileError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;

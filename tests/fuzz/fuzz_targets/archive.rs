@@ -43,6 +43,6 @@ fuzz_target!(|data: &[u8]| {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(&signed).expect("memory takes everything");
     read(&packed.finish().expect("memory takes everything"));
-    let _ = hermes_protocol::config::redact::yaml(data);
-    let _ = hermes_protocol::config::redact::json(data);
+    let _ = hermes_config::redact::yaml(data);
+    let _ = hermes_config::redact::json(data);
 });

@@ -2,9 +2,9 @@
 //! `.env`.
 #![no_main]
 
-use hermes_protocol::config::{self, Input, Loaded, Pins};
-use hermes_protocol::latest::Role;
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_config::{Input, Loaded, Pins};
+use hermes_wire::latest::Role;
+use hermes_wire::{ProfileName, RootHome};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         // An administrator's files are as hostile as anybody's.
         let pins = Pins { dir: "/p".into(), yaml: Some(env), env: Some(yaml) };
         let same = Pins { dir: "/p".into(), yaml: Some(yaml), env: Some(env) };
-        let loads = [None, Some(pins), Some(same)].map(|pins| config::load_pinned(input, pins));
+        let loads = [None, Some(pins), Some(same)].map(|pins| hermes_config::load_pinned(input, pins));
         // The same once more changes no setting.
         if let [Loaded { config: Some(alone), .. }, _, Loaded { config: Some(pinned), .. }] = &loads {
             assert_eq!((&alone.agent, &alone.env), (&pinned.agent, &pinned.env));
@@ -35,6 +35,6 @@ fuzz_target!(|data: &[u8]| {
         for problem in loads.iter().flat_map(|loaded| &loaded.problems) {
             assert!(!problem.message.is_empty() && !problem.file.is_empty());
         }
-        let _ = config::routes_for(&name, ("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
+        let _ = hermes_config::routes_for(&name, ("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
     }
 });

@@ -1,7 +1,7 @@
 //! Editing `.env`: whatever the text is, what is set is read back, what is removed is gone, and no other variable changes.
 #![no_main]
 
-use hermes_protocol::config::dotenv_edit::{check_name, read, set, unset, written};
+use hermes_config::dotenv_edit::{check_name, read, set, unset, written};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

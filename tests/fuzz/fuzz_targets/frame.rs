@@ -3,8 +3,8 @@
 #![no_main]
 
 use bytes::BytesMut;
-use hermes_protocol::latest::{ClientReply, ClientRequest, FromWorker, ToWorker};
-use hermes_protocol::{codec, frame};
+use hermes_wire::latest::{ClientReply, ClientRequest, FromWorker, ToWorker};
+use hermes_wire::{codec, frame};
 use libfuzzer_sys::fuzz_target;
 use tokio_util::codec::Decoder as _;
 

@@ -1,7 +1,7 @@
 //! Handshakes: any bytes give an offer or answer or an error; what decodes has exactly one encoding.
 #![no_main]
 
-use hermes_protocol::handshake::{Answer, Offer};
+use hermes_wire::handshake::{Answer, Offer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

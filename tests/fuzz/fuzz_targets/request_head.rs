@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     request::write(&request, request.target, &lines, "127.0.0.1", &ours, &mut out);
 
     assert_eq!(head::find_end(&out, 0), Ok(Some(out.len())));
-    let mut headers = [httparse::EMPTY_HEADER; head::MAX_HEADERS + hermes_protocol::http::ADDED_HEADERS];
+    let mut headers = [httparse::EMPTY_HEADER; head::MAX_HEADERS + hermes_wire::http::ADDED_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     assert_eq!(parsed.parse(&out).unwrap(), httparse::Status::Complete(out.len()));
     assert_eq!((parsed.method, parsed.path), (Some(request.method_name), Some(request.target)));

@@ -1,7 +1,7 @@
 //! Paths: splitting never panics, never normalises, and never lets two spellings of the rest become one.
 #![no_main]
 
-use hermes_protocol::http::{Family, Split, split};
+use hermes_wire::http::{Family, Split, split};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|path: &str| {
@@ -11,7 +11,7 @@ fuzz_target!(|path: &str| {
             assert!(
                 path.starts_with("/p/") && path.ends_with(rest) && rest.starts_with('/') && rest.len() > 1
             );
-            assert!(hermes_protocol::profile::is_grammatical(name.as_str()));
+            assert!(hermes_wire::profile::is_grammatical(name.as_str()));
             let canonical = format!("/p/{name}{rest}");
             assert_eq!(split(&canonical), Split::Prefixed(name, rest));
         }

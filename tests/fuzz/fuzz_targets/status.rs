@@ -1,8 +1,8 @@
 //! Files that other processes wrote: status and PID records of any release, or of none.
 #![no_main]
 
-use hermes_protocol::contract::pid_record::{PidRecord, start_time_from_stat};
-use hermes_protocol::contract::runtime_status::RuntimeStatus;
+use hermes_wire::contract::pid_record::{PidRecord, start_time_from_stat};
+use hermes_wire::contract::runtime_status::RuntimeStatus;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -83,7 +83,7 @@ fuzz_target!(|data: &[u8]| {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     }
     let _ = signature::verify(&headers, body, "a secret", 1_763_680_000);
-    for scheme in hermes_protocol::config::Scheme::ALL {
+    for scheme in hermes_config::Scheme::ALL {
         let _ = vendor::verify(scheme, &headers, body, "a secret", 1_763_680_000_000);
     }
     let delivery = event::delivery_id(&headers, None, 1);

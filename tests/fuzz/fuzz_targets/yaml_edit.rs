@@ -2,10 +2,10 @@
 //! other value is as it was, and the text can be read again.
 #![no_main]
 
-use hermes_protocol::config::Env;
-use hermes_protocol::config::document::Document;
-use hermes_protocol::config::edit::{Value, set, unset};
-use hermes_protocol::config::path::KeyPath;
+use hermes_config::Env;
+use hermes_config::document::Document;
+use hermes_config::edit::{Value, set, unset};
+use hermes_config::path::KeyPath;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     {
         let after = Document::parse(edited.as_bytes()).expect("what is left can be read");
         // Items of a list move up.
-        if !path.segments().iter().any(hermes_protocol::config::path::Segment::is_index) {
+        if !path.segments().iter().any(hermes_config::path::Segment::is_index) {
             assert!(!after.holds(&path), "{key}");
             assert_eq!(others(&after), others(before), "{key}");
         }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::dotenv_edit;
-use hermes_protocol::config::{Env, Secret};
+use hermes_config::dotenv_edit;
+use hermes_config::{Env, Secret};
 use hermes_tests::tools::Clients;
 
 /// Reads each file of the list in its first argument as `load_dotenv(override=True)` in 0.19.0 would, and prints what is set.

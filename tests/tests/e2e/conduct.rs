@@ -4,10 +4,10 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use hermes_protocol::latest::{FromWorker, Heartbeat, Report};
-use hermes_protocol::{codec, frame};
 use hermes_tests::gateway::{both, run};
 use hermes_tests::{Gateway, Home, process, tools, wait};
+use hermes_wire::latest::{FromWorker, Heartbeat, Report};
+use hermes_wire::{codec, frame};
 
 /// The descriptor of the control connection, by the convention by which a worker inherits it.
 const CONTROL: i32 = 4;

@@ -3,7 +3,7 @@
 use hermes_tests::gateway::{both, run};
 use hermes_tests::{Gateway, Home, Loop, wait};
 
-fn problem(gateway: &Gateway<'_>, code: &str) -> Option<hermes_protocol::latest::Problem> {
+fn problem(gateway: &Gateway<'_>, code: &str) -> Option<hermes_wire::latest::Problem> {
     gateway.status().gateway.problems.into_iter().find(|problem| problem.code == code)
 }
 

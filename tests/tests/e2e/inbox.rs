@@ -94,7 +94,7 @@ fn hook(gateway: &Gateway, id: &str, text: &str) -> u16 {
     gateway.hook("/webhooks/hook", home::SECRET, id, &body).status
 }
 
-fn default(gateway: &Gateway) -> hermes_protocol::contract::gateway_status::Profile {
+fn default(gateway: &Gateway) -> hermes_wire::contract::gateway_status::Profile {
     gateway.status().profiles.into_iter().find(|p| p.name == "default").unwrap()
 }
 

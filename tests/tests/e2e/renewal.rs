@@ -9,11 +9,11 @@ use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use hermes_protocol::handshake::{ANSWER_HEAD, Answer, Offer};
-use hermes_protocol::latest::{ClientReply, ClientRequest};
-use hermes_protocol::{codec, frame, version};
 use hermes_tests::gateway::{self, both, hermes_at};
 use hermes_tests::{Gateway, Home, home, http, process, sign, wait};
+use hermes_wire::handshake::{ANSWER_HEAD, Answer, Offer};
+use hermes_wire::latest::{ClientReply, ClientRequest};
+use hermes_wire::{codec, frame, version};
 use nix::sys::signal::Signal;
 
 /// An installed program, which can be replaced as installers do it.

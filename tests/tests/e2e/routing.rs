@@ -228,7 +228,7 @@ fn c50_security_headers_everywhere() {
     ] {
         let response = gateway.api(method, path, &[], b"");
         assert_eq!(response.status, status, "{method} {path}: {}", response.text());
-        for (name, value) in hermes_protocol::http::SECURITY_HEADERS {
+        for (name, value) in hermes_wire::http::SECURITY_HEADERS {
             assert_eq!(response.header(name), Some(value), "{method} {path}: {name}");
             assert_eq!(
                 response.headers.iter().filter(|(n, _)| n == name).count(),

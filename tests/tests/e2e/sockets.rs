@@ -216,7 +216,7 @@ fn n23_the_fallback_is_in_the_home_however_deep_it_lies() {
     let mut gateway = Running(command(&["gateway", "run"]).spawn().unwrap());
     let status = wait::until("the gateway to be ready", || {
         let output = command(&["status", "--json"]).output().unwrap();
-        let status: hermes_protocol::contract::gateway_status::GatewayStatus =
+        let status: hermes_wire::contract::gateway_status::GatewayStatus =
             serde_json::from_slice(&output.stdout).ok()?;
         (status.gateway.state == "running" && status.gateway.profiles_ready == 2).then_some(status)
     });

@@ -1,8 +1,8 @@
 //! The truth about what runs.
 
-use hermes_protocol::contract::runtime_status::RuntimeStatus;
 use hermes_tests::gateway::{both, run, status};
 use hermes_tests::{Gateway, Home, process, wait};
+use hermes_wire::contract::runtime_status::RuntimeStatus;
 use nix::sys::signal::Signal;
 
 #[test]
@@ -50,7 +50,7 @@ fn c80_c81_each_worker_writes_its_own_status_files() {
         assert_eq!(parsed.platforms["api_server"].state, "connected");
         assert_eq!(parsed.argv[0], "hermes-gateway");
         let stat = fs_err::read_to_string(format!("/proc/{}/stat", gateway.worker(name))).unwrap();
-        assert_eq!(parsed.start_time, hermes_protocol::contract::pid_record::start_time_from_stat(&stat));
+        assert_eq!(parsed.start_time, hermes_wire::contract::pid_record::start_time_from_stat(&stat));
         assert_eq!(parsed.served_profiles.is_some(), name == "default");
     }
     let command = fs_err::read(format!("/proc/{}/cmdline", gateway.worker("coder"))).unwrap();

@@ -3,10 +3,10 @@
 
 use std::io::Write as _;
 
-use hermes_protocol::config::EngineKind;
-use hermes_protocol::contract::provider_trial::{Outcome, Trial};
-use hermes_protocol::exit;
-use hermes_protocol::latest::{Prepare, Role};
+use hermes_config::EngineKind;
+use hermes_wire::contract::provider_trial::{Outcome, Trial};
+use hermes_wire::exit;
+use hermes_wire::latest::{Prepare, Role};
 
 use super::Who;
 use crate::engine::native::probe;

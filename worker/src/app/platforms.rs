@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_protocol::contract::runtime_status::PlatformStatus;
+use hermes_wire::contract::runtime_status::PlatformStatus;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use hermes_protocol::latest::{Heartbeat, quiet_ms};
+use hermes_wire::latest::{Heartbeat, quiet_ms};
 use tokio::time::{Instant, sleep_until};
 
 use crate::pulse;
@@ -69,7 +69,7 @@ impl Rhythm {
 
 #[cfg(test)]
 mod tests {
-    use hermes_protocol::latest::TaskProgress;
+    use hermes_wire::latest::TaskProgress;
 
     use super::*;
 

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hermes_protocol::config::{ProfileConfig, network};
-use hermes_protocol::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
-use hermes_protocol::{ProfileHome, env, exit};
+use hermes_config::{ProfileConfig, network};
+use hermes_wire::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
+use hermes_wire::{ProfileHome, env, exit};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -8,10 +8,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use hermes_protocol::config::ProfileConfig;
-use hermes_protocol::http::Family;
-use hermes_protocol::latest::{BoundListener, Prepare, Role};
-use hermes_protocol::{ProfileHome, exit};
+use hermes_config::ProfileConfig;
+use hermes_wire::http::Family;
+use hermes_wire::latest::{BoundListener, Prepare, Role};
+use hermes_wire::{ProfileHome, exit};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -3,8 +3,8 @@
 use std::future::pending;
 use std::time::Duration;
 
-use hermes_protocol::exit;
-use hermes_protocol::latest::{Admit, FromWorker, Prepare, Role, ToWorker};
+use hermes_wire::exit;
+use hermes_wire::latest::{Admit, FromWorker, Prepare, Role, ToWorker};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::ProfileHome;
+use hermes_wire::ProfileHome;
 use tempfile::TempDir;
 
 use super::*;

@@ -32,9 +32,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use hermes_protocol::ProfileHome;
-use hermes_protocol::config::network::Proxy;
-use hermes_protocol::config::{ProfileConfig, Secret, redact};
+use hermes_config::network::Proxy;
+use hermes_config::{ProfileConfig, Secret, redact};
+use hermes_wire::ProfileHome;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hermes_protocol::http::{ERROR, JSON, SECURITY_HEADERS};
+use hermes_wire::http::{ERROR, JSON, SECURITY_HEADERS};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

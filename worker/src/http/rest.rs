@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hermes_protocol::http::TAKEN;
+use hermes_wire::http::TAKEN;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};

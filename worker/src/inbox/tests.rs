@@ -1,7 +1,7 @@
 //! The inbox on a real database: accepted once, known for a day, reserved and released.
 
 use camino::Utf8PathBuf;
-use hermes_protocol::ProfileHome;
+use hermes_wire::ProfileHome;
 use tempfile::TempDir;
 
 use super::*;

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8Path;
-use hermes_protocol::absence::{OrAbsent as _, is_absence};
-use hermes_protocol::config::judge::problem;
-use hermes_protocol::config::{self, Route};
-use hermes_protocol::latest::{Problem, Severity};
-use hermes_protocol::{ProfileHome, ProfileName, env, exit};
+use hermes_config::Route;
+use hermes_config::judge::problem;
+use hermes_wire::absence::{OrAbsent as _, is_absence};
+use hermes_wire::latest::{Problem, Severity};
+use hermes_wire::{ProfileHome, ProfileName, env, exit};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
@@ -143,11 +143,11 @@ fn spawn(name: &ProfileName, root: &Utf8Path, environment: &Environment) -> std:
     use std::os::unix::process::CommandExt as _;
     Command::new(own_executable()?)
         .arg0("hermes-gateway")
-        .args(["worker", "--routes-for", name.as_str(), "--profile", hermes_protocol::profile::DEFAULT])
+        .args(["worker", "--routes-for", name.as_str(), "--profile", hermes_wire::profile::DEFAULT])
         .env_clear()
         .envs(environment.base.iter().map(|(k, v)| (k, v)))
         .env(env::HERMES_HOME, root)
-        .env(env::HERMES_PROFILE, hermes_protocol::profile::DEFAULT)
+        .env(env::HERMES_PROFILE, hermes_wire::profile::DEFAULT)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -167,7 +167,7 @@ pub(crate) fn print(name: &ProfileName, home: &ProfileHome) -> u8 {
         return exit::CONFIG;
     };
     let env_bytes = env_bytes.unwrap_or_default();
-    let (routes, problems) = config::routes_for(name, (&config, &yaml), (&env, &env_bytes));
+    let (routes, problems) = hermes_config::routes_for(name, (&config, &yaml), (&env, &env_bytes));
     let Ok(text) = serde_json::to_vec(&Answer { routes, problems }) else { return exit::FAILURE };
     let mut out = std::io::stdout().lock();
     if out.write_all(&text).and_then(|()| out.flush()).is_ok() { exit::OK } else { exit::FAILURE }

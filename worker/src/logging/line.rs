@@ -1,7 +1,7 @@
 //! One line of a log: its layout, what may not be in it, and how long it may get.
 
-use hermes_protocol::config::{ProfileConfig, Secret};
-use hermes_protocol::text::push_visible;
+use hermes_config::{ProfileConfig, Secret};
+use hermes_wire::text::push_visible;
 use jiff::tz::TimeZone;
 
 /// Longest line in bytes, the newline excluded. What is longer is cut and says so.

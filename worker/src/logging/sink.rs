@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use hermes_protocol::config::Secret;
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_config::Secret;
+use hermes_wire::{ProfileHome, ProfileName};
 use jiff::tz::TimeZone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 

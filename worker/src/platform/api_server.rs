@@ -29,8 +29,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use hermes_protocol::config;
-use hermes_protocol::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
+use hermes_wire::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +50,8 @@ const NAME: &str = "api_server";
 pub(super) struct ApiServer(Arc<Inner>);
 
 struct Inner {
-    config: config::ApiServer,
-    profile: Arc<config::ProfileConfig>,
+    config: hermes_config::ApiServer,
+    profile: Arc<hermes_config::ProfileConfig>,
     home: ProfileHome,
     turns: Turns,
     inbox: Inbox,
@@ -65,7 +64,7 @@ struct Inner {
 }
 
 impl ApiServer {
-    pub(super) fn new(config: &config::ApiServer, context: &Context) -> Self {
+    pub(super) fn new(config: &hermes_config::ApiServer, context: &Context) -> Self {
         Self(Arc::new(Inner {
             config: config.clone(),
             profile: Arc::clone(&context.config),

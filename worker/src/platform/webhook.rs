@@ -37,9 +37,8 @@ use std::time::{Duration, Instant};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use hermes_protocol::config;
-use hermes_protocol::latest::BoundListener;
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::latest::BoundListener;
+use hermes_wire::{ProfileHome, ProfileName};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +65,7 @@ const SESSION_END: &str = "webhook_complete";
 pub(super) struct Webhook(Arc<Inner>);
 
 struct Inner {
-    config: config::Webhook,
+    config: hermes_config::Webhook,
     profile: ProfileName,
     home: ProfileHome,
     listeners: Vec<BoundListener>,
@@ -80,7 +79,7 @@ struct Inner {
 }
 
 impl Webhook {
-    pub(super) fn new(config: &config::Webhook, context: &Context) -> Self {
+    pub(super) fn new(config: &hermes_config::Webhook, context: &Context) -> Self {
         let scripts =
             script::Runner::new(context.home.scripts(), context.child_env.clone(), config.script_timeout);
         Self(Arc::new(Inner {

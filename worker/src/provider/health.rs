@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use hermes_protocol::latest::LastError;
+use hermes_wire::latest::LastError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

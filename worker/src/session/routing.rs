@@ -5,7 +5,7 @@
 //! finds the same session.
 
 use camino::Utf8Path;
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 

@@ -13,8 +13,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::file;
-use hermes_protocol::ProfileHome;
-use hermes_protocol::contract::runtime_status::{MAX_LEN, RuntimeStatus, SCHEMA};
+use hermes_wire::ProfileHome;
+use hermes_wire::contract::runtime_status::{MAX_LEN, RuntimeStatus, SCHEMA};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::State;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::fault;
-use hermes_protocol::exit;
+use hermes_wire::exit;
 use rusqlite::ErrorCode;
 
 /// Why the store could not do something. Cheap to clone: one failed commit answers many callers.

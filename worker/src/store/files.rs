@@ -10,7 +10,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::OrAbsent as _;
+use hermes_wire::absence::OrAbsent as _;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 

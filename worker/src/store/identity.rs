@@ -5,7 +5,7 @@
 //! which a gateway for this profile alone has used, stay what they are.
 
 use camino::Utf8Path;
-use hermes_protocol::{ProfileName, session_key};
+use hermes_wire::{ProfileName, session_key};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Key of the row.

@@ -1,6 +1,6 @@
 //! Who holds a claim: a process, told apart from a later one with the same id by its start time.
 
-use hermes_protocol::contract::pid_record::start_time_from_stat;
+use hermes_wire::contract::pid_record::start_time_from_stat;
 
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

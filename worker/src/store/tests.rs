@@ -1,6 +1,6 @@
 //! The writer thread on a real database: grouping, rollback of one job alone, waiting for another writer.
 
-use hermes_protocol::exit;
+use hermes_wire::exit;
 use rusqlite::{ErrorCode, params};
 use tempfile::TempDir;
 

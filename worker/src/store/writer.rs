@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::{ProfileHome, exit};
+use hermes_wire::{ProfileHome, exit};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
-use hermes_protocol::ProfileHome;
+use hermes_wire::ProfileHome;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;

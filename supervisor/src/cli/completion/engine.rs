@@ -6,7 +6,7 @@
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, ValueHint};
-use hermes_protocol::config::schema;
+use hermes_config::schema;
 
 /// Longest description that is shown.
 const HELP: usize = 72;

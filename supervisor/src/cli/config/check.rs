@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::exit;
-use hermes_protocol::latest::{Problem, Severity};
+use hermes_wire::exit;
+use hermes_wire::latest::{Problem, Severity};
 
 use super::super::Call;
 use super::super::output::Output;

@@ -7,9 +7,9 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::config::MAX_FILE_LEN;
-use hermes_protocol::config::document::Document;
-use hermes_protocol::{env, exit};
+use hermes_config::MAX_FILE_LEN;
+use hermes_config::document::Document;
+use hermes_wire::{env, exit};
 
 use super::super::Call;
 use super::super::output::Output;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::config::document::{Origin, Settled};
-use hermes_protocol::config::mask::{is_secret, mask, masked};
-use hermes_protocol::config::{Env, platform_of_variable, schema};
-use hermes_protocol::exit;
-use hermes_protocol::latest::Severity;
-use hermes_protocol::text::is_unseen;
+use hermes_config::document::{Origin, Settled};
+use hermes_config::mask::{is_secret, mask, masked};
+use hermes_config::{Env, platform_of_variable, schema};
+use hermes_wire::exit;
+use hermes_wire::latest::Severity;
+use hermes_wire::text::is_unseen;
 use serde_json::{Value as Json, json};
 
 use super::super::Call;

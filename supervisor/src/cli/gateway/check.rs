@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::config::unsupported;
-use hermes_protocol::latest::{Problem, Severity};
-use hermes_protocol::profile::DEFAULT;
-use hermes_protocol::{ProfileName, exit};
+use hermes_config::unsupported;
+use hermes_wire::latest::{Problem, Severity};
+use hermes_wire::profile::DEFAULT;
+use hermes_wire::{ProfileName, exit};
 
 use super::super::output::Output;
 use crate::app::{self, CheckOptions, CheckReport};

@@ -1,6 +1,6 @@
 //! `hermes profile alias`: makes and removes the commands that stand for `hermes -p NAME`.
 
-use hermes_protocol::{ProfileName, RootHome, exit};
+use hermes_wire::{ProfileName, RootHome, exit};
 
 use super::alias_prefix;
 use crate::cli::Call;
@@ -41,7 +41,7 @@ pub(super) fn run(
 }
 
 fn default_name(root: &RootHome, name: &str) -> String {
-    if name == hermes_protocol::profile::DEFAULT {
+    if name == hermes_wire::profile::DEFAULT {
         return name.to_owned();
     }
     format!("{}{name}", alias_prefix(root))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::{ProfileName, RootHome, exit};
+use hermes_wire::{ProfileName, RootHome, exit};
 
 use super::super::Call;
 use super::super::output::Output;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 
-use hermes_protocol::{ProfileName, exit};
+use hermes_wire::{ProfileName, exit};
 
 use super::super::Call;
 use super::super::output::Output;

@@ -1,6 +1,6 @@
 //! `hermes profile describe`.
 
-use hermes_protocol::exit;
+use hermes_wire::exit;
 
 use super::super::Call;
 use super::super::output::Output;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::exit;
+use hermes_wire::exit;
 
 use super::super::Call;
 use super::super::output::Output;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use hermes_protocol::ProfileName;
-use hermes_protocol::config::{ProfileConfig, Secret};
-use hermes_protocol::providers;
+use hermes_config::{ProfileConfig, Secret};
+use hermes_wire::ProfileName;
+use hermes_wire::providers;
 use inquire::ui::RenderConfig;
 use inquire::validator::{StringValidator, Validation};
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};

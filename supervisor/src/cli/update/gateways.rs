@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use camino::Utf8Path;
-use hermes_protocol::RootHome;
+use hermes_wire::RootHome;
 use serde_json::{Value, json};
 
 use super::super::output::{self, Output};

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::exit;
+use hermes_wire::exit;
 use serde_json::{Value, json};
 
 use super::super::interrupt::Interrupt;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use hermes_protocol::{ProfileName, RootHome};
+use hermes_wire::{ProfileName, RootHome};
 use serde_json::{Value, json};
 
 use super::super::output::{self, Output};

@@ -1,7 +1,7 @@
 //! What a wrapper's file says: written here, read here, nothing touched.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::ProfileName;
+use hermes_wire::ProfileName;
 
 /// Line that marks a wrapper as ours; the profile's name follows.
 const MARKER: &str = "# hermes-profile-alias: ";

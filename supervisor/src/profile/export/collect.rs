@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_protocol::absence::OrAbsent as _;
-use hermes_protocol::config::{MAX_FILE_LEN, dotenv_edit};
+use hermes_config::{MAX_FILE_LEN, dotenv_edit};
+use hermes_wire::absence::OrAbsent as _;
 
 use super::super::entries::{Class, SIDECARS, Scope, Verdict, class_of, verdict};
 use super::super::error::ProfileError;

@@ -4,8 +4,8 @@ use std::io::{self, Read as _, Seek as _, Write};
 use std::time::Duration;
 
 use camino::Utf8Path;
-use hermes_protocol::config::redact::values::Kept;
-use hermes_protocol::config::{MAX_FILE_LEN, redact};
+use hermes_config::redact::values::Kept;
+use hermes_config::{MAX_FILE_LEN, redact};
 
 use super::super::entries::{Class, class_of};
 use super::super::error::ProfileError;

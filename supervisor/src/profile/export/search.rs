@@ -10,8 +10,8 @@ use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use camino::Utf8Path;
-use hermes_protocol::config::MAX_FILE_LEN;
-use hermes_protocol::config::redact::values::{self, Kept};
+use hermes_config::MAX_FILE_LEN;
+use hermes_config::redact::values::{self, Kept};
 
 use super::super::error::ProfileError;
 use super::collect::credential_files;
@@ -173,7 +173,7 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::STANDARD;
-    use hermes_protocol::config::Secret;
+    use hermes_config::Secret;
 
     use super::*;
 

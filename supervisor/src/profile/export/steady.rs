@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use camino::Utf8Path;
-use hermes_protocol::absence::is_absence;
+use hermes_wire::absence::is_absence;
 use nix::libc;
 
 /// Said of what was there when the home was looked through.

@@ -2,10 +2,10 @@
 //! of everything in it that will run.
 
 use camino::Utf8Path;
-use hermes_protocol::absence::OrAbsent as _;
-use hermes_protocol::config::{self, Input, MAX_FILE_LEN, dotenv_edit, edit, redact};
-use hermes_protocol::latest::Role;
-use hermes_protocol::{ProfileHome, ProfileName, RootHome};
+use hermes_config::{Input, MAX_FILE_LEN, dotenv_edit, edit, redact};
+use hermes_wire::absence::OrAbsent as _;
+use hermes_wire::latest::Role;
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ impl Settled {
         runs.hooks = names_in(&home.join("hooks"));
         runs.scripts = names_in(&home.join("scripts"));
         let config = disk::read_bounded(&home.join("config.yaml"), MAX_FILE_LEN).unwrap_or_default();
-        runs.servers = hermes_protocol::config::mcp_commands(&config);
+        runs.servers = hermes_config::mcp_commands(&config);
         runs.servers.truncate(LISTED);
         let env = disk::read_bounded(&home.join(".env"), MAX_FILE_LEN).unwrap_or_default();
         let defined = dotenv_edit::names(&env);
@@ -123,13 +123,13 @@ fn give_up_ports(
         let bytes = disk::read_bounded(path, MAX_FILE_LEN).or_absent();
         bytes.map(Option::unwrap_or_default).map_err(ProfileError::io("read", path))
     };
-    if !config::glance(&read(&root.profile(&ProfileName::default_profile()).config())?).multiplex {
+    if !hermes_config::glance(&read(&root.profile(&ProfileName::default_profile()).config())?).multiplex {
         return Ok(());
     }
     let staged = ProfileHome::new(home);
     for _ in 0..PORTS {
         let (yaml, env) = (read(&staged.config())?, read(&staged.env_file())?);
-        let loaded = config::load(Input {
+        let loaded = hermes_config::load(Input {
             profile: name,
             home: &staged,
             role: Role::Secondary,

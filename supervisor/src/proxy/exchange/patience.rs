@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hermes_protocol::contract::gateway_status::state;
+use hermes_wire::contract::gateway_status::state;
 use tokio::time::Instant;
 
 use super::{End, Exchange, PAUSE, Phase, Turn};

@@ -1,7 +1,7 @@
 //! Single values as text: times, sizes, colours.
 
-use hermes_protocol::contract::gateway_status::state;
-use hermes_protocol::text;
+use hermes_wire::contract::gateway_status::state;
+use hermes_wire::text;
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,6 +1,6 @@
 //! The table: columns as wide as their widest cell, the least important ones left out where the terminal is narrow.
 
-use hermes_protocol::contract::gateway_status::Profile;
+use hermes_wire::contract::gateway_status::Profile;
 
 use super::cells::{Look, Paint, age, bytes, clean, cpu, duration};
 use crate::columns::{cut, pad, width};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hermes_protocol::contract::gateway_status::{Profile, state};
+use hermes_wire::contract::gateway_status::{Profile, state};
 
 use super::cells::Look;
 use super::{Parts, columns};

@@ -1,7 +1,7 @@
 //! What people see, pinned.
 
-use hermes_protocol::contract::gateway_status::{Listener, SCHEMA};
-use hermes_protocol::contract::runtime_status::PlatformStatus;
+use hermes_wire::contract::gateway_status::{Listener, SCHEMA};
+use hermes_wire::contract::runtime_status::PlatformStatus;
 
 use super::*;
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hermes_protocol::latest::ToWorker;
-use hermes_protocol::{ProfileHome, exit};
+use hermes_wire::latest::ToWorker;
+use hermes_wire::{ProfileHome, exit};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hermes_protocol::latest::{Prepare, ToWorker};
+use hermes_wire::latest::{Prepare, ToWorker};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::Instrument as _;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use hermes_protocol::latest::{Admit, BoundListener, Report, Role};
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_wire::latest::{Admit, BoundListener, Report, Role};
+use hermes_wire::{ProfileHome, ProfileName};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hermes_protocol::exit;
+use hermes_wire::exit;
 
 use super::super::policy::{
     self, ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, Patience, RESTART_FLOOR, TERM_GRACE,

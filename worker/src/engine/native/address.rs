@@ -1,7 +1,7 @@
 //! What to say where a provider does not know the address that was asked: most often `model.base_url` lacks its `/v1`, or names the
 //! whole path of the request.
 
-use hermes_protocol::providers::TABLE;
+use hermes_wire::providers::TABLE;
 use reqwest::Url;
 
 /// Ends of paths that belong to a request and not to a base address.

@@ -1,15 +1,15 @@
 //! The HTTP client of a worker: built when it is first used, and small.
 //!
 //! Whom it trusts is decided in [`trust`](super::trust), by which way it goes in
-//! [`network`](hermes_protocol::config::network): both by the profile's own `.env`, then by what the gateway was started with.
+//! [`network`](hermes_config::network): both by the profile's own `.env`, then by what the gateway was started with.
 //! Every request of a worker goes out through a client that is built here. Redirects are never followed: the key would
 //! travel along.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use hermes_config::network::{NoSuchProxy, Proxy};
 use hermes_host::certificates;
-use hermes_protocol::config::network::{NoSuchProxy, Proxy};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};

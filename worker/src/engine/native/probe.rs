@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hermes_protocol::contract::provider_trial::{Outcome, Trial};
+use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

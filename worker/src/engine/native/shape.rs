@@ -213,7 +213,7 @@ fn names(text: &str, part: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use hermes_protocol::config::Secret;
+    use hermes_config::Secret;
     use serde_json::json;
 
     use super::*;
@@ -229,7 +229,7 @@ mod tests {
             extra_body: extra.as_object().unwrap().clone(),
             extra_headers: BTreeMap::new(),
             local: true,
-            network: hermes_protocol::config::network::Network::default(),
+            network: hermes_config::network::Network::default(),
             rule: String::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hermes_protocol::config::{ProfileConfig, Secret};
+use hermes_config::{ProfileConfig, Secret};
 use serde_json::json;
 use tokio::sync::mpsc;
 

@@ -19,7 +19,7 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use hermes_protocol::config::Secret;
+use hermes_config::Secret;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -316,7 +316,7 @@ fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value
         "usage": usage(&outcome.usage),
     });
     let mut headers = head.headers.clone();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(hermes_protocol::http::JSON));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(hermes_wire::http::JSON));
     if let Some(hermes) = hermes {
         mark(&mut headers, &hermes);
         body["hermes"] = hermes;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use hermes_protocol::{COMPATIBLE_WITH, VERSION};
+use hermes_wire::{COMPATIBLE_WITH, VERSION};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 

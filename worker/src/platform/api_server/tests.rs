@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use hermes_protocol::config::{self, ProfileConfig, Secret};
+use hermes_config::{ProfileConfig, Secret};
 use serde_json::{Value, json};
 
 use crate::platform::harness::{Answer, Client, House, request};
@@ -13,8 +13,8 @@ use crate::platform::harness::{Answer, Client, House, request};
 const KEY: &str = "a-strong-enough-key-of-coder";
 const AUTH: (&str, &str) = ("authorization", "bearer a-strong-enough-key-of-coder");
 
-fn house(delay: Duration, change: impl FnOnce(&mut config::ApiServer)) -> House {
-    let mut api = config::ApiServer {
+fn house(delay: Duration, change: impl FnOnce(&mut hermes_config::ApiServer)) -> House {
+    let mut api = hermes_config::ApiServer {
         key: Some(Secret::new(KEY)),
         cors_origins: Vec::new(),
         model_name: "coder".to_owned(),

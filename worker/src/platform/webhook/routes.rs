@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
-use hermes_protocol::config::{Route, Scheme, Secret, is_loopback};
-use hermes_protocol::latest::BoundListener;
-use hermes_protocol::{ProfileHome, ProfileName};
+use hermes_config::{Route, Scheme, Secret, is_loopback};
+use hermes_wire::latest::BoundListener;
+use hermes_wire::{ProfileHome, ProfileName};
 use serde_json::{Map, Value};
 
 use super::filter::{self, Filter};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hermes_protocol::config::{self, ProfileConfig, Route, Secret};
+use hermes_config::{ProfileConfig, Route, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::Sha256;
@@ -12,8 +12,8 @@ use crate::platform::wire::hex;
 
 const SECRET: &str = "a secret of the route";
 
-fn webhook(routes: Vec<(&str, Route)>) -> config::Webhook {
-    config::Webhook {
+fn webhook(routes: Vec<(&str, Route)>) -> hermes_config::Webhook {
+    hermes_config::Webhook {
         host: Some("127.0.0.1".to_owned()),
         port: 8644,
         secret: None,
@@ -29,7 +29,7 @@ fn route() -> Route {
     Route { secret: Some(Secret::new(SECRET)), ..Route::default() }
 }
 
-fn house(change: impl FnOnce(&mut config::Webhook)) -> House {
+fn house(change: impl FnOnce(&mut hermes_config::Webhook)) -> House {
     let mut webhook = webhook(vec![("gh", route())]);
     change(&mut webhook);
     House::new(Duration::ZERO, Some("127.0.0.1"), |config: &mut ProfileConfig| config.webhook = Some(webhook))

@@ -12,7 +12,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hermes_protocol::config::Scheme;
+use hermes_config::Scheme;
 use http::HeaderMap;
 
 use super::signature::{TOLERANCE, Verdict, ascii, hmac, stamp_of};

@@ -173,7 +173,7 @@ fn w9_a_cut_or_overwritten_file_is_damaged_and_left_alone() {
         fs_err::write(&path, damaged).unwrap();
         let error = open(&path).unwrap_err();
         assert!(matches!(&error, StoreError::Damaged { .. }), "{} bytes: {error:?}", damaged.len());
-        assert_eq!(error.exit_code(), hermes_protocol::exit::CONFIG);
+        assert_eq!(error.exit_code(), hermes_wire::exit::CONFIG);
         assert!(fs_err::read(&path).unwrap() == *damaged);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 
-use hermes_protocol::config::redact;
+use hermes_config::redact;
 use serde::Deserialize;
 
 use super::*;

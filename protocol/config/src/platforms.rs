@@ -1,0 +1,285 @@
+//! Which platforms a profile's files turn on, which identities they hold, and what the contract between profiles forbids.
+
+use super::catalog::{self, Binds, CATALOG, ClaimSpec, Field, Form, Spec};
+use super::problem::Place;
+use super::reader::{At, Reader, boolean, split_commas};
+use super::secret::Secret;
+use super::types::{ConfiguredPlatform, RawClaim};
+use hermes_wire::latest::{Problem, Role, Severity};
+
+/// Platforms this build has an adapter for.
+const SUPPORTED: [&str; 2] = ["webhook", "api_server"];
+
+/// One platform's settings, wherever they stand.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    name: String,
+    /// Strongest first.
+    blocks: Vec<At>,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) value: String,
+    pub(super) place: Place,
+}
+
+/// Whether a platform runs.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// Something turns it on.
+    On(Place),
+    /// `enabled: false` (or its switch) turns it off.
+    Off,
+    /// Nothing says.
+    Unset,
+}
+
+/// Where a platform's block may stand, strongest first.
+fn places(root: &At, name: &str) -> [At; 4] {
+    [
+        root.key("platforms").key(name),
+        root.key("gateway.platforms").key(name),
+        root.key("gateway").key(name),
+        root.key(name),
+    ]
+}
+
+impl Blocks {
+    /// `platforms.<name>`, then `gateway.platforms.<name>`, `gateway.<name>`, `<name>`, the older file.
+    pub(super) fn new(root: &At, name: &str) -> Self {
+        let blocks = places(root, name);
+        let oldest = root.legacy().key("platforms").key(name);
+        let blocks = blocks.into_iter().chain([oldest]).filter(At::is_map).collect();
+        Self { name: name.to_owned(), blocks }
+    }
+
+    /// `extra.<key>`, then `<key>`, of the strongest block that has it.
+    pub(super) fn get(&self, key: &str) -> At {
+        let found = self
+            .blocks
+            .iter()
+            .flat_map(|block| [block.key("extra").key(key), block.key(key)])
+            .find(At::is_set);
+        found.unwrap_or_else(|| At::root(None).key("platforms").key(&self.name).key("extra").key(key))
+    }
+}
+
+impl Reader<'_> {
+    /// A setting: `.env` first, then YAML.
+    fn setting(&mut self, blocks: &Blocks, field: Field) -> Option<Found> {
+        if !field.env.is_empty()
+            && let Some(value) = self.env(field.env)
+        {
+            return Some(Found { value: value.to_owned(), place: self.env_place(field.env) });
+        }
+        if field.key.is_empty() {
+            return None;
+        }
+        let at = blocks.get(field.key);
+        let value = self.text(&at)?;
+        Some(Found { value, place: self.place(&at) })
+    }
+
+    /// Whether the platform runs. `enabled: false` always wins; else its switch, else `enabled: true`, else credentials.
+    pub(super) fn state(&mut self, blocks: &Blocks, spec: &Spec) -> State {
+        let at = blocks.get("enabled");
+        let enabled = self.flag(&at);
+        if enabled == Some(false) {
+            return State::Off;
+        }
+        if let Some(name) = spec.switch
+            && let Some(on) = self.env_flag(name)
+        {
+            return if on { State::On(self.env_place(name)) } else { State::Off };
+        }
+        if enabled == Some(true) {
+            return State::On(self.place(&at));
+        }
+        for set in spec.credentials {
+            let found: Vec<_> = set.iter().filter_map(|field| self.setting(blocks, *field)).collect();
+            // What opens a port is not turned on by a YAML leftover.
+            let variable = |file: &str| file == self.env_file || self.pins.is_env_file(file);
+            let counts = |found: &Found| spec.binds == Binds::No || variable(&found.place.file);
+            if found.len() == set.len() && found.iter().all(counts) {
+                return found.into_iter().next_back().map_or(State::Unset, |last| State::On(last.place));
+            }
+        }
+        State::Unset
+    }
+}
+
+/// Everything about platforms that does not need an adapter.
+pub(super) fn survey(
+    reader: &mut Reader<'_>,
+    root: &At,
+    role: Role,
+) -> (Vec<ConfiguredPlatform>, Vec<RawClaim>) {
+    let (mut platforms, mut claims) = (Vec::new(), Vec::new());
+    for spec in CATALOG {
+        let blocks = Blocks::new(root, spec.name);
+        for at in places(root, spec.name) {
+            if at.is_set() && !at.is_map() {
+                let message =
+                    format!("`{}` is not a mapping, so it says nothing about the platform", at.path);
+                reader.warn(
+                    "platform_block",
+                    reader.place(&at),
+                    message,
+                    "Write a mapping, or remove the key.",
+                );
+            }
+        }
+        let mut state = reader.state(&blocks, spec);
+        if spec.name == "api_server"
+            && role == Role::Primary
+            && matches!(state, State::Unset)
+            && reader.env("API_SERVER_KEY").is_some()
+        {
+            state = State::On(reader.env_place("API_SERVER_KEY"));
+        }
+        if role == Role::Secondary {
+            forbid_port(reader, &blocks, spec, &state);
+        }
+        let State::On(place) = state else { continue };
+        if spec.policy {
+            forbid_open_policy(reader, &blocks, spec);
+        }
+        // On a secondary these two are a breach, already noted; they run by the gateway's listener, not by this.
+        let supported = SUPPORTED.contains(&spec.name);
+        platforms.push(ConfiguredPlatform { name: spec.name.to_owned(), supported, source: place.source() });
+        for claim in spec.claims {
+            claims.extend(identities(reader, &blocks, spec, claim));
+        }
+    }
+    let all = [root.key("platforms"), root.key("gateway.platforms"), root.legacy().key("platforms")];
+    for (name, at) in all.iter().flat_map(At::entries) {
+        let on = !catalog::is_platform(&name)
+            && reader.expect_map(&at)
+            && reader.flag(&at.key("enabled")) == Some(true);
+        if on && platforms.iter().all(|p| p.name != name) {
+            platforms.push(ConfiguredPlatform { name, supported: false, source: reader.place(&at).source() });
+        }
+    }
+    claims.sort();
+    claims.dedup_by(|a, b| (&a.scope, &a.identity) == (&b.scope, &b.identity));
+    (platforms, claims)
+}
+
+fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, state: &State) {
+    match spec.binds {
+        Binds::No => return,
+        Binds::Port => {}
+        Binds::When(field, value) => {
+            if reader.setting(blocks, field).is_none_or(|found| !found.value.eq_ignore_ascii_case(value)) {
+                return;
+            }
+        }
+    }
+    let place = match state {
+        State::On(place) => place.clone(),
+        State::Unset if matches!(spec.name, "webhook" | "api_server") => {
+            let Some(at) = ["host", "port"].map(|key| blocks.get(key)).into_iter().find(At::is_set) else {
+                return;
+            };
+            reader.place(&at)
+        }
+        State::Off | State::Unset => return,
+    };
+    let (profile, platform) = (reader.profile, spec.name);
+    let (what, file) = removal(&place, platform, &reader.env_file);
+    let message = format!(
+        "Profile '{profile}' enables the port-binding platform '{platform}', but gateway.multiplex_profiles is on. The \
+         default profile owns the single shared HTTP listener and serves every profile through the /p/{profile}/ URL \
+         prefix. Remove {what} from profile '{profile}'s {file} (configure it only on the default profile)."
+    );
+    let fix = Some(format!("Remove {what} from {}.", place.file));
+    let Place { file, line, column, key } = place;
+    let (code, platform) = ("port_binding".to_owned(), Some(platform.to_owned()));
+    reader.problems.push(Problem {
+        severity: Severity::Gateway,
+        code,
+        platform,
+        file,
+        line,
+        column,
+        key,
+        message,
+        fix,
+    });
+}
+
+/// What to remove, and from which kind of file: `platforms.webhook`, `config.yaml`.
+fn removal(place: &Place, platform: &str, env_file: &str) -> (String, &'static str) {
+    let key = place.key.as_deref().unwrap_or(platform);
+    if place.file == env_file {
+        return (key.to_owned(), ".env");
+    }
+    let block = key.find(platform).map_or(key, |at| &key[..at + platform.len()]);
+    (block.to_owned(), "config.yaml")
+}
+
+fn forbid_open_policy(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec) {
+    let allow_all = [format!("{}_ALLOW_ALL_USERS", spec.prefix), "GATEWAY_ALLOW_ALL_USERS".to_owned()];
+    if allow_all.iter().any(|name| reader.env(name).and_then(boolean) == Some(true)) {
+        return;
+    }
+    for key in ["dm_policy", "group_policy"] {
+        let variable = format!("{}_{}", spec.prefix, key.to_ascii_uppercase());
+        let at = blocks.get(key);
+        let place =
+            if reader.env(&variable).is_some() { reader.env_place(&variable) } else { reader.place(&at) };
+        let value = reader.env(&variable).map(str::to_owned).or_else(|| reader.text(&at));
+        if value.is_none_or(|value| !value.trim().eq_ignore_ascii_case("open")) {
+            continue;
+        }
+        let (profile, platform) = (reader.profile, spec.name);
+        let message = format!(
+            "Profile '{profile}' enables {platform}: open policy without allow-all opt-in. Enable GATEWAY_ALLOW_ALL_USERS \
+             or the platform allow-all flag for that profile, or change dm_policy/group_policy away from 'open'."
+        );
+        let fix = Some(format!("Change {key} away from `open`, or set {} in .env.", allow_all[0]));
+        let Place { file, line, column, key } = place;
+        let (code, platform) = ("open_policy".to_owned(), Some(platform.to_owned()));
+        let severity = Severity::Gateway;
+        reader.problems.push(Problem { severity, code, platform, file, line, column, key, message, fix });
+        return;
+    }
+}
+
+fn identities(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, claim: &ClaimSpec) -> Vec<RawClaim> {
+    let mut parts = Vec::new();
+    let mut source = None;
+    for part in claim.parts {
+        let found = reader.setting(blocks, part.field);
+        if let Some(found) = &found {
+            source = Some(found.place.source());
+        }
+        let Some(mut value) = found.map(|f| f.value).or_else(|| part.default.map(str::to_owned)) else {
+            return Vec::new();
+        };
+        if part.fold {
+            value = value.trim_end_matches('/').to_lowercase();
+        }
+        parts.push(value);
+    }
+    let texts = match claim.form {
+        Form::Joined => vec![parts.join("|")],
+        Form::Colon => vec![parts.join(":")],
+        Form::Each => split_commas(&parts.concat()),
+        Form::Path => vec![reader.home.path().join(parts.concat()).into_string()],
+        Form::Port => match parts.concat().parse::<u16>() {
+            Ok(port) if port != 0 => vec![format!("port:{port}")],
+            _ => Vec::new(),
+        },
+    };
+    let source = source.unwrap_or_else(|| format!("platforms.{} in {}", spec.name, reader.yaml_file));
+    let claim = |text: String| RawClaim {
+        platform: spec.name.to_owned(),
+        scope: claim.scope.to_owned(),
+        identity: Secret::new(text),
+        source: source.clone(),
+    };
+    texts.into_iter().map(claim).collect()
+}

@@ -1,0 +1,492 @@
+//! The keys this program reads.
+
+use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, List, Seconds, Section, Text};
+use super::{Group, Key, Value};
+use crate::Scheme;
+
+/// Most tokens anybody may ask for.
+const TOKENS: Kind = Int(1, 100_000_000);
+const MINUTES: Kind = Int(1, u32::MAX as i64);
+const PORT: Kind = Int(0, u16::MAX as i64);
+const YEAR: Kind = Seconds(31_536_000);
+
+pub(super) const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { path, also: &[], kind, default: Value::None, about, env: "", primary: false, secret: false }
+}
+
+impl Key {
+    pub(super) const fn or(mut self, default: Value) -> Self {
+        self.default = default;
+        self
+    }
+
+    const fn yes(self) -> Self {
+        self.or(Value::Bool(true))
+    }
+
+    const fn no(self) -> Self {
+        self.or(Value::Bool(false))
+    }
+
+    const fn int(self, default: i64) -> Self {
+        self.or(Value::Int(default))
+    }
+
+    const fn text(self, default: &'static str) -> Self {
+        self.or(Value::Text(default))
+    }
+
+    const fn env(mut self, name: &'static str) -> Self {
+        self.env = name;
+        self
+    }
+
+    const fn also(mut self, paths: &'static [&'static str]) -> Self {
+        self.also = paths;
+        self
+    }
+
+    const fn primary(mut self) -> Self {
+        self.primary = true;
+        self
+    }
+
+    pub(super) const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+pub(super) static GROUPS: &[Group] =
+    &[GATEWAY, MODEL, PROVIDERS, AGENT, SESSIONS, LOGGING, WEBHOOK, API_SERVER, PLATFORMS, OTHER];
+
+const GATEWAY: Group = Group {
+    title: "The gateway",
+    intro: "One file decides these: the default profile's. Elsewhere they are ignored, and a warning says so.",
+    outro: "A secondary profile's file may not open listeners: `enabled`, `host` or `port` of `webhook`, `api_server`, \
+            `msgraph_webhook`, `feishu` (webhook mode), `wecom_callback`, `bluebubbles`, `sms`, `whatsapp_cloud` and `line` \
+            refuse the start.",
+    keys: &[
+        key(
+            "gateway.multiplex_profiles",
+            Bool,
+            "serve every profile under `/p/<profile>/`. The top-level spelling beats the nested one",
+        )
+        .no()
+        .env("GATEWAY_MULTIPLEX_PROFILES")
+        .also(&["multiplex_profiles"])
+        .primary(),
+        key(
+            "gateway.multiplex_profile_allowlist",
+            List,
+            "names of the profiles to serve, all of them without it; `default` always is; `[]`: `default` only",
+        )
+        .also(&["multiplex_profile_allowlist"])
+        .primary(),
+        key(
+            "gateway.on_profile_error",
+            Choice(&["fail", "skip"]),
+            "a profile that breaks the contract between profiles: refuse the start, or start without it",
+        )
+        .text("fail")
+        .primary(),
+        key(
+            "gateway.shared_env",
+            List,
+            "names of variables that pass from the gateway's environment into every worker. Bot tokens, API-server keys and \
+             webhook secrets are refused",
+        )
+        .or(Value::NoItems)
+        .primary(),
+        key(
+            "gateway.listen",
+            Address,
+            "`host:port` that carries every platform, instead of one address each; `*:8644` for all interfaces",
+        )
+        .primary(),
+        key("gateway.admin", Address, "loopback address for Prometheus text (`/metrics`), `/health` and `/ready`")
+            .primary(),
+        key(
+            "gateway.max_connections",
+            Int(1, 1_000_000),
+            "open client connections, all listeners together; half of them are divided among the listeners, so that one cannot \
+             starve the others. Fewer where the limit of open files asks for it: `hermes status` says so. At the limit the \
+             connection that has waited longest without a complete request makes room",
+        )
+        .int(4096)
+        .primary(),
+        key(
+            "gateway.max_connections_per_address",
+            Int(0, 1_000_000),
+            "open client connections of one address (of one /64 network, for IPv6); half of `gateway.max_connections` without it. \
+             `0`, for a gateway behind a reverse proxy, where all clients have the proxy's address: no such limit",
+        )
+        .primary(),
+        key(
+            "gateway.max_requests_per_profile",
+            Int(1, 100_000),
+            "requests in flight for one profile; at the limit the slowest whose body has not come makes room, and if there is \
+             none, more get 503",
+        )
+        .int(256)
+        .primary(),
+        key(
+            "gateway.max_body_bytes",
+            Int(1024, 1 << 40),
+            "largest request body the gateway passes on; platforms have smaller limits of their own",
+        )
+        .int(64 << 20)
+        .primary(),
+        key(
+            "gateway.header_timeout_ms",
+            Int(100, 600_000),
+            "time a client has for a request's head, from the connection or the head's first byte",
+        )
+        .int(15_000)
+        .primary(),
+        key(
+            "gateway.body_timeout_ms",
+            Int(0, 86_400_000),
+            "time a client has for a request's body, until the profile begins to answer; `0`: any",
+        )
+        .int(300_000)
+        .primary(),
+        key(
+            "gateway.min_body_rate",
+            Int(0, 1 << 30),
+            "bytes a second a request's body must come with, after the time that a head may take and until the profile begins to \
+             answer; `0`: any",
+        )
+        .int(500)
+        .primary(),
+        key("gateway.hold_ms", Int(0, 600_000), "time a request waits for a worker that is starting")
+            .int(5000)
+            .primary(),
+        key("gateway.response_timeout_ms", Int(100, 86_400_000), "time a worker has until the response's head")
+            .int(3_600_000)
+            .primary(),
+        key("gateway.start_timeout_ms", Int(100, 600_000), "time a worker has from spawn to ready")
+            .int(30_000)
+            .primary(),
+        key("gateway.heartbeat_ms", Int(20, 60_000), "time between two heartbeats of a worker that has news; without any, up to 15 s")
+            .int(1000)
+            .primary(),
+        key(
+            "gateway.stuck_after_ms",
+            Int(100, 3_600_000),
+            "silence after which a worker is replaced; at least twice `gateway.heartbeat_ms`",
+        )
+        .int(10_000)
+        .primary(),
+    ],
+};
+
+const MODEL: Group = Group {
+    title: "The model",
+    intro: "As in 0.19.0; `model: vendor/name` is short for `model.default`. Any server that speaks chat completions: \
+            `provider: custom` and its `base_url`.",
+    outro: "",
+    keys: &[
+        key("model.default", Text, "the model's id, as it is sent").also(&["model.model", "model.name"]),
+        key("model.provider", Text, "who serves it; found out from the keys in `.env` without it")
+            .also(&["provider"]),
+        key("model.base_url", Text, "address of its API").also(&["model.api_base", "base_url"]),
+        key("model.api_key", Text, "its key, better kept in `.env`").also(&["model.api"]).secret(),
+        key(
+            "model.api_mode",
+            Choice(&[
+                "chat_completions",
+                "codex_responses",
+                "anthropic_messages",
+                "bedrock_converse",
+                "codex_app_server",
+            ]),
+            "the wire it speaks; follows from provider and address without it",
+        ),
+        key("model.context_length", TOKENS, "tokens of its context").also(&["context_length"]),
+        key("model.max_tokens", TOKENS, "most tokens of one answer"),
+    ],
+};
+
+const PROVIDERS: Group = Group {
+    title: "Providers",
+    intro: "`providers.<name>` describes a provider of your own, for `model.provider: <name>`. `custom_providers` is the older \
+            list of the same, each item with a `name`.",
+    outro: "",
+    keys: &[
+        key("providers.*.base_url", Text, "address of its API").also(&[
+            "providers.*.url",
+            "providers.*.api",
+            "custom_providers.*.base_url",
+            "custom_providers.*.url",
+            "custom_providers.*.api",
+        ]),
+        key("providers.*.api_key", Text, "its key, better kept in `.env`")
+            .also(&["custom_providers.*.api_key"])
+            .secret(),
+        key("providers.*.key_env", Text, "the variable of `.env` that holds its key")
+            .also(&["custom_providers.*.key_env"]),
+        key("providers.*.api_mode", Text, "the wire it speaks").also(&[
+            "providers.*.transport",
+            "custom_providers.*.api_mode",
+            "custom_providers.*.transport",
+        ]),
+        key("providers.*.default_model", Text, "a model's id").also(&[
+            "providers.*.model",
+            "custom_providers.*.default_model",
+            "custom_providers.*.model",
+        ]),
+        key("providers.*.extra_body", Any, "merged into every request")
+            .also(&["custom_providers.*.extra_body"]),
+        key("providers.*.extra_headers", Any, "sent with every request")
+            .also(&["custom_providers.*.extra_headers"]),
+        key("providers.*.max_output_tokens", TOKENS, "most tokens of one answer")
+            .also(&["custom_providers.*.max_output_tokens"]),
+        key("providers.*.enabled", Bool, "whether it may be used")
+            .yes()
+            .also(&["custom_providers.*.enabled"]),
+        key("custom_providers.*.name", Text, "in the older list: its name")
+            .also(&["custom_providers.*.provider_key"]),
+    ],
+};
+
+const AGENT: Group = Group {
+    title: "Turns",
+    intro: "",
+    outro: "",
+    keys: &[
+        key(
+            "agent.engine",
+            Choice(&["native", "echo"]),
+            "`echo`: answer with what was sent, offline; says that it is no model",
+        )
+        .text("native"),
+        key("agent.echo_delay_ms", Int(0, 600_000), "pause before each piece of an echo").int(0),
+        key("agent.max_turns", Int(1, 100_000), "calls to the model for one message")
+            .int(90)
+            .also(&["max_turns"]),
+        key("agent.api_max_retries", Count(100), "attempts in all, at least one").int(3),
+        key(
+            "agent.restart_drain_timeout",
+            YEAR,
+            "seconds running turns have on stop, swap and shutdown, a day at most; 0 interrupts at once",
+        )
+        .int(20),
+        key("agent.gateway_timeout", YEAR, "seconds of silence after which a turn is ended; 0: never")
+            .int(1800),
+        key(
+            "agent.postpone_timeout",
+            YEAR,
+            "seconds for which a message is tried again while the provider is away, limited, unpaid or refuses the key; \
+             0: it fails at once",
+        )
+        .int(86_400),
+        key(
+            "agent.gateway_auto_continue_freshness",
+            YEAR,
+            "seconds after which an interrupted turn is not continued any more; 0: any age",
+        )
+        .int(3600),
+        key(
+            "agent.local_stream_stale_timeout",
+            YEAR,
+            "seconds of silence after which a model's stream is dropped",
+        )
+        .int(900),
+        key("agent.environment_probe", Bool, "tell the model about the machine it works on").yes(),
+        key("context_file_max_chars", TOKENS, "most characters of a context file in the prompt"),
+        key(
+            "platform_hints.*",
+            Any,
+            "text added to what the model is told about that platform, or a mapping",
+        ),
+        key("platform_hints.*.append", Text, "the text that is added"),
+        key("platform_hints.*.replace", Text, "text that stands instead of it"),
+    ],
+};
+
+const SESSIONS: Group = Group {
+    title: "Sessions",
+    intro: "`reset_by_platform.<name>` and `reset_by_type.<name>` (`dm`, `group`, `thread`) have the keys of `session_reset`, for one \
+            platform or kind of chat; the platform wins. All three may also stand below `gateway`; as a whole, the top level \
+            wins.",
+    outro: "",
+    keys: &[
+        key("max_concurrent_sessions", Int(0, 10_000), "turns at once in this profile; 0: no limit")
+            .int(16)
+            .also(&["gateway.max_concurrent_sessions"]),
+        key("group_sessions_per_user", Bool, "in a group, a session for each of its members")
+            .yes()
+            .also(&["gateway.group_sessions_per_user"]),
+        key("thread_sessions_per_user", Bool, "in a thread, a session for each of its members")
+            .no()
+            .also(&["gateway.thread_sessions_per_user"]),
+        key("session_reset.mode", RESET_MODE, "when a session begins anew by itself")
+            .text("none")
+            .also(&["gateway.session_reset.mode"]),
+        key("session_reset.at_hour", Int(0, 23), "the hour of `daily`, local time")
+            .int(4)
+            .env("SESSION_RESET_HOUR")
+            .also(&["gateway.session_reset.at_hour"]),
+        key("session_reset.idle_minutes", MINUTES, "the silence of `idle`")
+            .int(1440)
+            .env("SESSION_IDLE_MINUTES")
+            .also(&["gateway.session_reset.idle_minutes"]),
+        key("session_reset.notify", Bool, "say so in the conversation")
+            .yes()
+            .also(&["gateway.session_reset.notify"]),
+        key("reset_by_platform.*.mode", RESET_MODE, "when a session begins anew by itself, there").also(&[
+            "gateway.reset_by_platform.*.mode",
+            "reset_by_type.*.mode",
+            "gateway.reset_by_type.*.mode",
+        ]),
+        key("reset_by_platform.*.at_hour", Int(0, 23), "the hour, there").also(&[
+            "gateway.reset_by_platform.*.at_hour",
+            "reset_by_type.*.at_hour",
+            "gateway.reset_by_type.*.at_hour",
+        ]),
+        key("reset_by_platform.*.idle_minutes", MINUTES, "the silence, there").also(&[
+            "gateway.reset_by_platform.*.idle_minutes",
+            "reset_by_type.*.idle_minutes",
+            "gateway.reset_by_type.*.idle_minutes",
+        ]),
+        key("reset_by_platform.*.notify", Bool, "say so, there").also(&[
+            "gateway.reset_by_platform.*.notify",
+            "reset_by_type.*.notify",
+            "gateway.reset_by_type.*.notify",
+        ]),
+    ],
+};
+
+const RESET_MODE: Kind = Choice(&["none", "daily", "idle", "both", "off", "false"]);
+
+const LOGGING: Group = Group {
+    title: "Logs",
+    intro: "Of `logs/gateway.log` in the profile's home.",
+    outro: "",
+    keys: &[
+        key(
+            "logging.level",
+            Choice(&["error", "warn", "info", "debug", "trace", "critical", "warning"]),
+            "how much is written",
+        )
+        .text("info"),
+        key("logging.max_size_mb", Int(1, 10_000), "size at which a new file is begun").int(5),
+        key("logging.backup_count", Int(0, 1000), "older files that are kept").int(3),
+    ],
+};
+
+const WEBHOOK: Group = Group {
+    title: "Webhooks",
+    intro: "Every key may also stand below `extra`, which wins. `enabled`, `host` and `port` belong into the default profile's \
+            file only; the rest into the file of each profile that has routes.",
+    outro: "",
+    keys: &[
+        key("platforms.webhook", Section, "requests from outside that begin a turn"),
+        key("platforms.webhook.enabled", Bool, "listen for webhooks; `false` always wins")
+            .env("WEBHOOK_ENABLED")
+            .primary(),
+        key("platforms.webhook.host", Text, "address to listen on; all interfaces without it").primary(),
+        key("platforms.webhook.port", PORT, "port to listen on; 0: any")
+            .int(8644)
+            .env("WEBHOOK_PORT")
+            .primary(),
+        key("platforms.webhook.secret", Text, "secret of routes without their own")
+            .env("WEBHOOK_SECRET")
+            .secret(),
+        key("platforms.webhook.rate_limit", MINUTES, "authenticated requests a minute and route").int(30),
+        key("platforms.webhook.max_body_bytes", Int(1, 1 << 40), "largest body").int(1 << 20),
+        key("platforms.webhook.script_timeout_seconds", Count(86_400), "time a route's script has").int(30),
+        key(
+            "platforms.webhook.routes.*.secret",
+            Text,
+            "its own secret, which must not be empty; `INSECURE_NO_AUTH` turns authentication off, on loopback only",
+        )
+        .secret(),
+        key(
+            "platforms.webhook.routes.*.signature",
+            Choice(&Scheme::NAMES),
+            "the vendor whose signatures it takes, and no others; without it the headers of the request tell",
+        ),
+        key("platforms.webhook.routes.*.enabled", Bool, "whether it answers").yes(),
+        key("platforms.webhook.routes.*.events", List, "types of events let through, all of them without it"),
+        key("platforms.webhook.routes.*.filters", Any, "conditions on the payload, all of which must hold"),
+        key(
+            "platforms.webhook.routes.*.script",
+            Text,
+            "a file below `scripts/` that changes the payload or drops it",
+        ),
+        key("platforms.webhook.routes.*.prompt", Text, "the message, with `{fields}` of the payload"),
+        key(
+            "platforms.webhook.routes.*.skills",
+            List,
+            "skills to load with it; this version says that it does not",
+        ),
+        key("platforms.webhook.routes.*.deliver", Text, "where the answer goes: `log`, `github_comment`")
+            .text("log"),
+        key("platforms.webhook.routes.*.deliver_extra", Any, "what the delivery needs, with `{fields}` too"),
+        key("platforms.webhook.routes.*.deliver_only", Bool, "deliver the message itself, without a turn")
+            .no(),
+        key(
+            "platforms.webhook.routes.*.profile",
+            Text,
+            "in the default profile's file: the profile it belongs to",
+        ),
+        key("platforms.webhook.routes.*.description", Text, "for people"),
+    ],
+};
+
+const API_SERVER: Group = Group {
+    title: "API server",
+    intro: "`enabled`, `host` and `port` belong into the default profile's file only. The key, at least 16 characters, belongs \
+            into each profile's own `.env`.",
+    outro: "",
+    keys: &[
+        key("platforms.api_server", Section, "chat completions for programs"),
+        key("platforms.api_server.enabled", Bool, "listen for API calls; `false` always wins")
+            .env("API_SERVER_ENABLED")
+            .primary(),
+        key("platforms.api_server.host", Text, "address to listen on")
+            .text("127.0.0.1")
+            .env("API_SERVER_HOST")
+            .primary(),
+        key("platforms.api_server.port", PORT, "port to listen on; 0: any")
+            .int(8642)
+            .env("API_SERVER_PORT")
+            .primary(),
+        key("platforms.api_server.key", Text, "who has it may call").env("API_SERVER_KEY").secret(),
+        key("platforms.api_server.cors_origins", List, "origins that browsers may call from; `*`: any")
+            .env("API_SERVER_CORS_ORIGINS"),
+        key(
+            "platforms.api_server.model_name",
+            Text,
+            "the model's id that clients see; the profile's name without it",
+        )
+        .env("API_SERVER_MODEL_NAME"),
+        key("platforms.api_server.max_concurrent_runs", Count(u32::MAX as i64), "turns at once; 0: no limit")
+            .int(10),
+        key("platforms.api_server.model_routes.*.model", Text, "the id that an alias stands for"),
+        key("platforms.api_server.model_routes.*.provider", Text, "who serves it"),
+        key("platforms.api_server.model_routes.*.api_key", Text, "its key").secret(),
+        key("platforms.api_server.model_routes.*.base_url", Text, "address of its API"),
+    ],
+};
+
+const PLATFORMS: Group = Group {
+    title: "Platforms",
+    intro: "A platform's keys stand below `platforms.<name>`, `gateway.platforms.<name>`, `gateway.<name>` or `<name>`; the \
+            first that has one counts. Platforms without an adapter here are known, so that two profiles cannot hold one bot; \
+            their other keys are kept as they are.",
+    outro: "",
+    keys: &[key("platforms.*.enabled", Bool, "`false` turns it off, whatever else is set")],
+};
+
+const OTHER: Group = Group {
+    title: "Everything else",
+    intro: "",
+    outro: "",
+    keys: &[
+        key("timezone", Text, "an IANA name such as `Europe/Berlin`; the system's without it"),
+        key("profiles.alias_prefix", Text, "put before a profile's name to make its alias: `hermes-`"),
+    ],
+};

@@ -1,0 +1,467 @@
+//! What configuration becomes: plain data, defaults applied, nothing left to interpret.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Env, Secret};
+use hermes_wire::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
+use hermes_wire::{ProfileHome, ProfileName};
+
+/// One profile's files, as the caller found them.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The profile.
+    pub profile: &'a ProfileName,
+    /// The part it plays.
+    pub role: Role,
+    /// The flag where the supervisor's environment overrides configuration (`Prepare.multiplex`).
+    pub multiplex: Option<bool>,
+    /// The gateway's listeners (`Prepare.listeners`); empty for the primary, whose settings decide them.
+    pub listeners: &'a [BoundListener],
+    /// Its home: decides the paths that problems name.
+    pub home: &'a ProfileHome,
+    /// Bytes of `config.yaml`; `None` = no such file.
+    pub yaml: Option<&'a [u8]>,
+    /// Bytes of `.env`; `None` = no such file.
+    pub env: Option<&'a [u8]>,
+}
+
+/// What became of the files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// `None` exactly when a problem of [`Severity::Profile`] was found. Present with [`Severity::Gateway`], so that claims
+    /// are compared and every conflict is shown in one run; whether the profile is then served is the supervisor's decision.
+    pub config: Option<ProfileConfig>,
+    /// Everything wrong or odd, worst first.
+    pub problems: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The worst severity found.
+    pub fn worst(&self) -> Option<Severity> {
+        self.problems.iter().map(|p| p.severity).max()
+    }
+}
+
+/// A profile's settings, defaults applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfileConfig {
+    /// The profile.
+    pub name: ProfileName,
+    /// `model.*`
+    pub model: Model,
+    /// `providers.*` and the older list `custom_providers`.
+    pub providers: Vec<Provider>,
+    /// `agent.*`
+    pub agent: Agent,
+    /// `max_concurrent_sessions`: turns that run at the same time; 0: no limit. Default 16.
+    pub max_concurrent_sessions: u32,
+    /// The webhook platform, where it is enabled (primary) or the gateway has a listener for it (secondary).
+    pub webhook: Option<Webhook>,
+    /// The API server, likewise.
+    pub api_server: Option<ApiServer>,
+    /// Every configured platform, adapter or not.
+    pub platforms: Vec<ConfiguredPlatform>,
+    /// Exclusive identities of every configured platform, adapter or not.
+    pub claims: Vec<RawClaim>,
+    /// The gateway's settings; of the primary only.
+    pub gateway: Option<GatewaySettings>,
+    /// `group_sessions_per_user`. Default true.
+    pub group_sessions_per_user: bool,
+    /// `thread_sessions_per_user`. Default false.
+    pub thread_sessions_per_user: bool,
+    /// `session_reset` with its overrides.
+    pub session_reset: SessionReset,
+    /// `logging.*`
+    pub logging: Logging,
+    /// `timezone`, an IANA name; empty = the system's.
+    pub timezone: String,
+    /// The profile's own `.env`.
+    pub env: Env,
+    /// What shapes the system prompt.
+    pub prompt: PromptSettings,
+}
+
+impl ProfileConfig {
+    /// All defaults: what empty files give.
+    pub fn new(name: ProfileName) -> Self {
+        Self {
+            name,
+            model: Model::default(),
+            providers: Vec::new(),
+            agent: Agent::default(),
+            max_concurrent_sessions: 16,
+            webhook: None,
+            api_server: None,
+            platforms: Vec::new(),
+            claims: Vec::new(),
+            gateway: None,
+            group_sessions_per_user: true,
+            thread_sessions_per_user: false,
+            session_reset: SessionReset::default(),
+            logging: Logging::default(),
+            timezone: String::new(),
+            env: Env::default(),
+            prompt: PromptSettings::default(),
+        }
+    }
+}
+
+/// `model.*`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Model {
+    /// `model.default`: the id on the wire; empty = not configured.
+    pub default: String,
+    /// `model.provider`
+    pub provider: Option<String>,
+    /// `model.base_url`, without a final slash.
+    pub base_url: Option<String>,
+    /// `model.api_key`; may still hold `${NAME}` where `.env` has no such variable.
+    pub api_key: Option<Secret>,
+    /// `model.api_mode`: `chat_completions`, `codex_responses`, `anthropic_messages`, `bedrock_converse`, `codex_app_server`.
+    pub api_mode: Option<String>,
+    /// `model.context_length`
+    pub context_length: Option<u64>,
+    /// `model.max_tokens`
+    pub max_tokens: Option<u64>,
+}
+
+/// One `providers.<name>`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Provider {
+    /// Key in the map, or `name` of the list item.
+    pub name: String,
+    /// `base_url`, `url` or `api`, without a final slash.
+    pub base_url: Option<String>,
+    /// `api_key`
+    pub api_key: Option<Secret>,
+    /// `key_env`: name of the variable that holds the key.
+    pub key_env: Option<String>,
+    /// `api_mode` or `transport`
+    pub api_mode: Option<String>,
+    /// `default_model` or `model`
+    pub default_model: Option<String>,
+    /// `extra_body`: merged into every request.
+    pub extra_body: serde_json::Map<String, serde_json::Value>,
+    /// `extra_headers`
+    pub extra_headers: BTreeMap<String, Secret>,
+    /// `max_output_tokens`
+    pub max_output_tokens: Option<u64>,
+    /// `enabled`. Default true.
+    pub enabled: bool,
+}
+
+/// `agent.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// `agent.engine`. Default `native`.
+    pub engine: EngineKind,
+    /// `agent.max_turns`: provider calls per user turn. Default 90.
+    pub max_turns: u32,
+    /// `agent.api_max_retries`: attempts in total, at least 1. Default 3.
+    pub api_max_retries: u32,
+    /// `agent.restart_drain_timeout`: time running turns have on stop, swap and shutdown. Zero interrupts at once.
+    /// Default 20 s.
+    pub restart_drain_timeout: Duration,
+    /// `agent.gateway_timeout`: silence of a turn after which it is ended; zero = never. Default 1800 s.
+    pub gateway_timeout: Duration,
+    /// `agent.postpone_timeout`: how long a message whose provider is away, limited, unpaid or set up wrong is tried again; zero =
+    /// it fails at once. Default one day.
+    pub postpone_timeout: Duration,
+    /// `agent.gateway_auto_continue_freshness`: how old an interrupted turn may be to be continued; zero = any age.
+    /// Default 3600 s.
+    pub auto_continue_freshness: Duration,
+    /// `agent.local_stream_stale_timeout`: silence of a provider's stream after which it is dropped. Default 900 s.
+    pub stream_stale_timeout: Duration,
+    /// `agent.echo_delay_ms`: with the engine `echo`, a wait before each piece of an answer, to try out slow turns. Default 0.
+    pub echo_delay: Duration,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            engine: EngineKind::Native,
+            max_turns: 90,
+            api_max_retries: 3,
+            restart_drain_timeout: Duration::from_secs(20),
+            gateway_timeout: Duration::from_mins(30),
+            postpone_timeout: Duration::from_hours(24),
+            auto_continue_freshness: Duration::from_hours(1),
+            stream_stale_timeout: Duration::from_mins(15),
+            echo_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// Who writes answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineKind {
+    /// A model.
+    #[default]
+    Native,
+    /// Nobody: what came in goes out again.
+    Echo,
+}
+
+/// Why a platform must not start although it is configured: its state is `fatal`, and retrying is useless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// For programs, as in [`Problem::code`].
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// `platforms.webhook`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    /// Host of the listener; `None` = all interfaces. Of the gateway's listener for a secondary.
+    pub host: Option<String>,
+    /// Port as configured. Default 8644.
+    pub port: u16,
+    /// Secret of routes without their own.
+    pub secret: Option<Secret>,
+    /// This profile's own routes in file order: those of the default profile's file that carry `profile: <other>` are not
+    /// among them.
+    pub routes: Vec<(String, Route)>,
+    /// Authenticated requests per minute and route. Default 30.
+    pub rate_limit: u32,
+    /// Largest body. Default 1 MiB.
+    pub max_body_bytes: u64,
+    /// Time a route's script has. Default 30 s.
+    pub script_timeout: Duration,
+    /// Set when the platform must not start.
+    pub fault: Option<Fault>,
+}
+
+/// One webhook route; also the form of an entry in `webhook_subscriptions.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    /// Its own secret, else the platform's. `INSECURE_NO_AUTH` turns authentication off, on loopback only. An empty one is none, and
+    /// never stands for the platform's.
+    pub secret: Option<Secret>,
+    /// The vendor whose signatures it takes, and no others: a name of [`Scheme`]. Without it the headers tell.
+    pub signature: Option<String>,
+    /// Only an explicit `false` disables.
+    pub enabled: bool,
+    /// Event types let through; empty = all.
+    pub events: Vec<String>,
+    /// Filter objects, all of which must match. Evaluated by the platform.
+    pub filters: Vec<serde_json::Value>,
+    /// Path under `scripts/`.
+    pub script: Option<String>,
+    /// Template; empty = dump the payload.
+    pub prompt: String,
+    /// Skills to load with the prompt.
+    pub skills: Vec<String>,
+    /// `log`, `github_comment` or a platform. Default `log`.
+    pub deliver: String,
+    /// Parameters of the delivery; values are templates.
+    pub deliver_extra: BTreeMap<String, String>,
+    /// Deliver the rendered prompt itself, without a turn.
+    pub deliver_only: bool,
+    /// The profile it belongs to, where it stands in the default profile's file.
+    pub profile: Option<String>,
+    /// For people.
+    pub description: String,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            signature: None,
+            enabled: true,
+            events: Vec::new(),
+            filters: Vec::new(),
+            script: None,
+            prompt: String::new(),
+            skills: Vec::new(),
+            deliver: "log".to_owned(),
+            deliver_extra: BTreeMap::new(),
+            deliver_only: false,
+            profile: None,
+            description: String::new(),
+        }
+    }
+}
+
+/// A vendor's way to sign its webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Stripe
+    Stripe,
+    /// Slack
+    Slack,
+    /// Shopify
+    Shopify,
+    /// Linear
+    Linear,
+    /// Sentry
+    Sentry,
+}
+
+impl Scheme {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Stripe, Self::Slack, Self::Shopify, Self::Linear, Self::Sentry];
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 5] = ["stripe", "slack", "shopify", "linear", "sentry"];
+
+    /// The scheme of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().zip(Self::ALL).find(|(known, _)| **known == name).map(|(_, scheme)| scheme)
+    }
+}
+
+/// `platforms.api_server`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiServer {
+    /// The key, if it is strong enough. `None` = every authenticated path answers 401.
+    pub key: Option<Secret>,
+    /// Origins that browsers may call from; `*` = any; empty = none.
+    pub cors_origins: Vec<String>,
+    /// Model id shown to clients. Default: the profile's name, `hermes-agent` for `default`.
+    pub model_name: String,
+    /// Alias → model.
+    pub model_routes: Vec<(String, ModelRoute)>,
+    /// Runs at the same time; 0 = no limit. Default 10.
+    pub max_concurrent_runs: u32,
+    /// Host of the listener. Default 127.0.0.1.
+    pub host: String,
+    /// Port as configured. Default 8642.
+    pub port: u16,
+    /// Set when the platform must not start.
+    pub fault: Option<Fault>,
+}
+
+/// One `model_routes.<alias>`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelRoute {
+    /// Model id on the wire.
+    pub model: String,
+    /// Provider.
+    pub provider: Option<String>,
+    /// Key.
+    pub api_key: Option<Secret>,
+    /// Endpoint.
+    pub base_url: Option<String>,
+}
+
+/// A platform that the files turn on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredPlatform {
+    /// Its name.
+    pub name: String,
+    /// Whether this build has an adapter for it.
+    pub supported: bool,
+    /// File and key or variable that turn it on.
+    pub source: String,
+}
+
+/// An exclusive identity before it is hashed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RawClaim {
+    /// Platform.
+    pub platform: String,
+    /// Kind of identity: `telegram-bot-token`, `whatsapp-session`, …
+    pub scope: String,
+    /// The identity. Never logged, never sent unhashed.
+    pub identity: Secret,
+    /// File and key or variable that hold it.
+    pub source: String,
+}
+
+/// `session_reset`, `reset_by_platform`, `reset_by_type`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SessionReset {
+    /// What holds unless an override does.
+    pub default: ResetPolicy,
+    /// By platform; wins over everything.
+    pub by_platform: BTreeMap<String, ResetPolicy>,
+    /// By chat type: `dm`, `group`, `thread`.
+    pub by_type: BTreeMap<String, ResetPolicy>,
+}
+
+impl SessionReset {
+    /// The policy for one conversation.
+    pub fn policy(&self, platform: &str, chat_type: &str) -> &ResetPolicy {
+        self.by_platform.get(platform).or_else(|| self.by_type.get(chat_type)).unwrap_or(&self.default)
+    }
+}
+
+/// When a session ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetPolicy {
+    /// `mode`. Default none.
+    pub mode: ResetMode,
+    /// `at_hour`, local time. Default 4.
+    pub at_hour: u8,
+    /// `idle_minutes`. Default 1440.
+    pub idle_minutes: u32,
+    /// `notify`. Default true.
+    pub notify: bool,
+}
+
+impl Default for ResetPolicy {
+    fn default() -> Self {
+        Self { mode: ResetMode::None, at_hour: 4, idle_minutes: 1440, notify: true }
+    }
+}
+
+/// `session_reset.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetMode {
+    /// Never.
+    #[default]
+    None,
+    /// At the hour.
+    Daily,
+    /// After silence.
+    Idle,
+    /// Whichever comes first.
+    Both,
+}
+
+/// `logging.*`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// `logging.level`: `error`, `warn`, `info`, `debug`, `trace`. Default info.
+    pub level: String,
+    /// `logging.max_size_mb`. Default 5.
+    pub max_size_mb: u32,
+    /// `logging.backup_count`. Default 3.
+    pub backup_count: u32,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), max_size_mb: 5, backup_count: 3 }
+    }
+}
+
+/// What shapes the system prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptSettings {
+    /// `platform_hints.<platform>`: text appended to the platform's hint.
+    pub append_hints: BTreeMap<String, String>,
+    /// `platform_hints.<platform>.replace`: text that stands for it.
+    pub replace_hints: BTreeMap<String, String>,
+    /// `agent.environment_probe`. Default true.
+    pub environment_probe: bool,
+    /// `context_file_max_chars`
+    pub context_file_max_chars: Option<u64>,
+}
+
+impl Default for PromptSettings {
+    fn default() -> Self {
+        Self {
+            append_hints: BTreeMap::new(),
+            replace_hints: BTreeMap::new(),
+            environment_probe: true,
+            context_file_max_chars: None,
+        }
+    }
+}
