@@ -215,17 +215,7 @@ fn too_deep(home: &ProfileHome) -> Option<Problem> {
 
 /// A problem of a file as a whole.
 pub fn problem(severity: Severity, code: &str, file: &Utf8Path, message: String, fix: &str) -> Problem {
-    Problem {
-        severity,
-        code: code.to_owned(),
-        platform: None,
-        file: file.to_string(),
-        line: None,
-        column: None,
-        key: None,
-        message,
-        fix: Some(fix.to_owned()),
-    }
+    Problem::of_file(severity, code, file, message, fix)
 }
 
 #[cfg(test)]

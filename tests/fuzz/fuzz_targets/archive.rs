@@ -8,7 +8,7 @@ use archive::{ArchiveError, Kind, Limits};
 use libfuzzer_sys::fuzz_target;
 
 /// The module alone: the rest of its crate takes many minutes to build with the sanitizer.
-#[path = "../../../supervisor/src/archive.rs"]
+#[path = "../../../supervisor/cli/src/archive.rs"]
 pub mod archive;
 
 const LIMITS: Limits = Limits { members: 1000, total: 4 << 20, ratio: 100, free: 1 << 20 };

@@ -6,11 +6,11 @@
 use libfuzzer_sys::fuzz_target;
 use request::{Framing, Lines};
 
-#[path = "../../../supervisor/src/proxy/head.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/head.rs"]
 mod head;
-#[path = "../../../supervisor/src/proxy/private.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/private.rs"]
 mod private;
-#[path = "../../../supervisor/src/proxy/request.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/request.rs"]
 mod request;
 
 /// As much of `proxy::rescue` as the parser needs: the rest of that module is about answers.

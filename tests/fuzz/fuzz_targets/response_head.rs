@@ -7,13 +7,13 @@ use libfuzzer_sys::fuzz_target;
 use request::Framing;
 use response::Context;
 
-#[path = "../../../supervisor/src/proxy/head.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/head.rs"]
 mod head;
-#[path = "../../../supervisor/src/proxy/private.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/private.rs"]
 mod private;
-#[path = "../../../supervisor/src/proxy/request.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/request.rs"]
 mod request;
-#[path = "../../../supervisor/src/proxy/response.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/response.rs"]
 mod response;
 
 /// As much of `proxy::rescue` as the parser of requests needs, whose types responses share.

@@ -326,10 +326,10 @@ impl Cargo {
     fn source(&self, main: &str) {
         let dir = self.at("source/src");
         fs_err::create_dir_all(&dir).unwrap();
-        let package = "[package]\nname = \"hermes-supervisor\"\nversion = \"9.9.9\"\nedition = \"2021\"\n";
+        let package = "[package]\nname = \"hermes-cli\"\nversion = \"9.9.9\"\nedition = \"2021\"\n";
         let bin = "[[bin]]\nname = \"hermes\"\npath = \"src/main.rs\"\n[workspace]\n";
         fs_err::write(self.at("source/Cargo.toml"), format!("{package}{bin}")).unwrap();
-        let lock = "version = 4\n\n[[package]]\nname = \"hermes-supervisor\"\nversion = \"9.9.9\"\n";
+        let lock = "version = 4\n\n[[package]]\nname = \"hermes-cli\"\nversion = \"9.9.9\"\n";
         fs_err::write(self.at("source/Cargo.lock"), lock).unwrap();
         fs_err::write(dir.join("main.rs"), main).unwrap();
     }
@@ -398,7 +398,7 @@ fn what_cargo_installed_is_installed_again_and_the_new_program_brings_its_skills
     let ran = cargo.run(&home, &["update"]);
     let text = cargo.masked(&home, &ran.clone().ok()).replace(&pid, "<pid>");
     insta::assert_snapshot!(text);
-    assert!(ran.err.contains("Installing hermes-supervisor v9.9.9"), "cargo is heard: {}", ran.err);
+    assert!(ran.err.contains("Installing hermes-cli v9.9.9"), "cargo is heard: {}", ran.err);
     assert!(home.of("coder").join(SKILL).exists() && home.of("default").join(SKILL).exists());
     assert_eq!(running.status().gateway.pid, Some(running.pid()), "the gateway was left alone");
     assert_eq!(cargo.run(&home, &["--version"]).ok(), "hermes 9.9.9\n");

@@ -339,7 +339,7 @@ fn an_update_brings_the_gateway_to_the_new_program() {
     let root = installed.dir.path();
     // What cargo leaves behind, and a cargo that installs without building for minutes.
     let list = format!(
-        r#"{{"installs": {{"hermes-supervisor 0.1.0 (path+file://{})": {{"bins": ["hermes"]}}}}}}"#,
+        r#"{{"installs": {{"hermes-cli 0.1.0 (path+file://{})": {{"bins": ["hermes"]}}}}}}"#,
         root.display()
     );
     fs_err::write(root.join(".crates2.json"), list).unwrap();

@@ -215,6 +215,21 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What is wrong with `file`, which is stopped as far as `severity` says, and the next step.
+    pub fn of_file(
+        severity: Severity,
+        code: &str,
+        file: &camino::Utf8Path,
+        message: String,
+        fix: &str,
+    ) -> Self {
+        Self {
+            file: file.to_string(),
+            fix: Some(fix.to_owned()),
+            ..Self::without_place(severity, code, message)
+        }
+    }
+
     fn without_place(severity: Severity, code: &str, message: String) -> Self {
         Self {
             severity,

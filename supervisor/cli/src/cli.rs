@@ -1,0 +1,575 @@
+//! The command line: what can be typed, and where each command goes. No logic of its own.
+//!
+//! Parsing needs no home, no configuration and no runtime, so `--help`, `--version` and completion answer at once and
+//! everywhere.
+
+mod completion;
+mod config;
+mod demo;
+mod doctor;
+mod gateway;
+mod interrupt;
+mod json;
+mod man;
+mod output;
+mod profile;
+mod setup;
+mod skills;
+mod status;
+mod target;
+#[cfg(test)]
+mod texts;
+mod update;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
+use hermes_wire::{ProfileHome, ProfileName, exit};
+use hermes_worker::{Mode, WorkerArgs};
+
+use crate::color::Color;
+use crate::error::HermesError;
+use crate::home::{self, SelectionError, Surroundings};
+use crate::profile::alias::{AliasDir, AliasError};
+use crate::report::report;
+use completion::engine::At;
+use output::Output;
+
+/// Name a supervised worker is started under, which existing readers of status files recognise.
+const WORKER_NAME: &str = "hermes-gateway";
+
+/// `0.1.0 (3f2a9c01de 2026-11-28) x86_64-unknown-linux-gnu`; no commit where the program was not built from a repository.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("HERMES_COMMIT"), " ", env!("HERMES_TARGET"));
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// One gateway for all your profiles: one service, one listener, one process for each profile.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hermes",
+    version,
+    long_version = VERSION,
+    styles = STYLES,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        hermes demo                         try it: three profiles, no keys, removed afterwards\n  \
+        hermes gateway run                  run the gateway in the foreground\n  \
+        hermes status                       who runs, since when, why not\n  \
+        hermes gateway restart coder        replace one profile's worker without a gap\n\n\
+        Homes: HERMES_HOME, else ~/.hermes; a profile lives in <root>/profiles/<name>."
+)]
+pub struct Cli {
+    /// The profile to work with [default: the one in `active_profile`, else `default`].
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+    /// When to colour the output.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway, or act on the one that runs.
+    #[command(args_conflicts_with_subcommands = true)]
+    Gateway(GatewayArgs),
+    /// Show what runs, since when, and why not.
+    Status(StatusArgs),
+    /// Run the worker of one profile alone, without a gateway, to debug it.
+    #[command(
+        after_help = "Examples:\n  hermes worker -p coder\n  hermes worker -p coder --http 127.0.0.1:8700\n\n\
+        A worker that a gateway started can be talked to as it is:\n  \
+        curl --unix-socket \"$(hermes status -p coder --json | jq -r '.profiles[0].data_socket')\" http://worker/health"
+    )]
+    Worker(WorkerFlags),
+    /// Try it: a throw-away home with three profiles that need no key; Ctrl-C removes it.
+    #[command(
+        after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched."
+    )]
+    Demo(DemoArgs),
+    /// Make, copy, show, rename, move and delete profiles.
+    #[command(args_conflicts_with_subcommands = true)]
+    Profile(profile::ProfileArgs),
+    /// Show and change the configuration of a profile.
+    #[command(args_conflicts_with_subcommands = true)]
+    Config(config::ConfigArgs),
+    /// Set up a profile: provider, key, model, platforms.
+    Setup(setup::SetupArgs),
+    /// Show the skills of a profile.
+    Skills(skills::SkillsArgs),
+    /// Update this installation, and the skills that come with it.
+    Update(update::UpdateArgs),
+    /// Find what is wrong, in one profile or in all.
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script for your shell.
+    #[command(after_help = "Examples:\n  \
+        eval \"$(hermes completion bash)\"      in ~/.bashrc\n  \
+        eval \"$(hermes completion zsh)\"       in ~/.zshrc\n  \
+        hermes completion fish > ~/.config/fish/completions/hermes.fish")]
+    Completion(completion::CompletionArgs),
+    /// Waits for the end of a gateway.
+    #[command(name = hermes_gateway::guard::COMMAND, hide = true)]
+    Guard,
+    /// Print the manual page, or write the pages of all commands.
+    Man(man::ManArgs),
+    /// Asked by completion scripts.
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::CompleteArgs),
+}
+
+/// A profile, where a command is about all of them unless one is named.
+#[derive(Debug, Args)]
+struct OneOfAll {
+    /// Only this profile [default: all].
+    #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
+    name: Option<String>,
+    /// The same.
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
+/// A profile, where a command is about a gateway as a whole unless one is named.
+#[derive(Debug, Args)]
+struct OneOrWhole {
+    /// This profile [default: the whole gateway where it serves all profiles, else the profile in `active_profile`, else
+    /// `default`].
+    #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
+    name: Option<String>,
+    /// The same.
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
+/// No profile: such a command is about none, or about all.
+#[derive(Debug, Args)]
+struct NotOne {
+    #[arg(short, long, global = true, hide = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct GatewayArgs {
+    #[command(subcommand)]
+    command: Option<GatewayCommand>,
+    #[command(flatten)]
+    run: RunArgs,
+    /// The profile whose gateway this is [default: the root home's where that serves all profiles, else the one in
+    /// `active_profile`, else `default`].
+    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    profile: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewayCommand {
+    /// Run the gateway in the foreground (also: plain `hermes gateway`).
+    #[command(
+        after_help = "The first Ctrl-C or SIGTERM drains and ends, a second one ends at once, a third kills.\n\n\
+        Exit codes: 0 stopped as asked, 1 already running, 75 start me again, 78 configuration (a retry does not help)."
+    )]
+    Run {
+        #[command(flatten)]
+        run: RunArgs,
+        /// The profile whose gateway this is [default: the root home's where that serves all profiles, else the one in
+        /// `active_profile`, else `default`].
+        #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
+        name: Option<String>,
+    },
+    /// Start a profile that was stopped.
+    #[command(
+        after_help = "What runs already is left alone (exit 0). Where no gateway runs, what starts one is said (exit 69).\n\n\
+        Example:\n  hermes gateway start coder"
+    )]
+    Start(OneOrWhole),
+    /// Stop one profile and remember that, or the whole gateway.
+    #[command(after_help = "What does not run is left alone (exit 0).\n\n\
+        Examples:\n  hermes gateway stop coder\n  hermes gateway stop")]
+    Stop(OneOrWhole),
+    /// Replace one profile's worker without a gap, or without -p every worker, one after the other.
+    #[command(
+        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78). \
+        A profile whose own files are broken keeps the worker it has, the others are replaced (exit 1). Where \
+        the program on disk is another one than the one that runs, that one checks everything, \
+        and the gateway takes it up in place: turns finish, connections wait, process id and ports stay.\n\n\
+        Examples:\n  hermes gateway restart coder\n  hermes gateway restart"
+    )]
+    Restart(OneOrWhole),
+    /// Put what default's files say now into force as a whole, also what that takes away.
+    #[command(
+        after_help = "A change of the default profile's files is seen by itself. What it would take away (a listener, the flag, \
+        served profiles, the metrics' address) waits for this, or for `hermes gateway restart`, and `hermes status` says so: \
+        an empty or half-written file stops nobody.\n\n\
+        Example:\n  hermes gateway reload"
+    )]
+    Reload,
+    /// Show what runs: the same as `hermes status`.
+    Status(StatusArgs),
+    /// Say everything that a start would refuse, and start nothing (exit 78 if there is something).
+    Check {
+        #[command(flatten)]
+        whose: OneOrWhole,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        /// Also say whether this program can take a gateway's listeners over: one that does not know this option cannot.
+        #[arg(long, hide = true)]
+        renewal: bool,
+        /// Only say that this program is a gateway that can take listeners over.
+        #[arg(long, hide = true)]
+        proof: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Take over from a gateway that already runs for this home.
+    #[arg(long)]
+    replace: bool,
+    /// For a named profile: detach it from the running gateway and give it a gateway of its own.
+    #[arg(long)]
+    force: bool,
+    /// More on standard error: -v what happens, -vv why.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Nothing on standard error.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0; with --exit-code 0 all well, 3 stopped, 4 something is not ready.\n\n\
+    Examples:\n  hermes status\n  hermes status coder\n  hermes status --json | jq '.profiles[] | select(.ready | not)'\n  \
+    caffeinate -w \"$(hermes gateway status --pid)\""
+)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+struct StatusArgs {
+    #[command(flatten)]
+    whose: OneOfAll,
+    /// For programs: everything, in a form that only ever gains fields.
+    #[arg(long)]
+    json: bool,
+    /// Look again every second until `q` or Ctrl-C.
+    #[arg(short, long)]
+    watch: bool,
+    /// Say with the exit code whether all is well.
+    #[arg(long)]
+    exit_code: bool,
+    /// Print the process id of the gateway and nothing else (exit 3 where none runs).
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    pid: bool,
+}
+
+#[derive(Debug, Args)]
+struct WorkerFlags {
+    /// Address of its HTTP listener [default: any free port on 127.0.0.1].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Print the webhook routes of this profile's file that belong to another profile, as JSON.
+    #[arg(long, value_name = "NAME", hide = true)]
+    routes_for: Option<String>,
+    /// Move the sessions of a renamed home to its name.
+    #[arg(long, hide = true)]
+    settle_identity: bool,
+    /// Ask the provider once and print what came of it, as JSON.
+    #[arg(long, hide = true)]
+    ask_provider: bool,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    #[command(flatten)]
+    _whose: NotOne,
+    /// Show what happens inside.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// What a command was called with and in.
+#[derive(Debug)]
+struct Call {
+    env: Surroundings,
+    /// The value of `-p`.
+    flag: Option<String>,
+}
+
+impl Call {
+    /// The home and the profile, for commands that change something of the selected profile.
+    fn select_strict(&self) -> Result<home::Selection, HermesError> {
+        Ok(self.select()?.strict()?)
+    }
+
+    /// The same for commands that can do without the sticky profile: one that is gone is warned about.
+    fn select_and_warn(&self) -> Result<home::Selection, HermesError> {
+        let selection = self.select()?;
+        if let Some(dangling) = &selection.dangling {
+            output::warn(&format!(
+                "{} (`{}`); `hermes profile use default` forgets it",
+                dangling.message(),
+                dangling.file
+            ));
+        }
+        Ok(selection)
+    }
+
+    /// The user's alias directory.
+    fn aliases(&self) -> Result<AliasDir, AliasError> {
+        let commands = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        AliasDir::of(&self.env, commands)
+    }
+
+    /// The same call about the profile that was also named as an argument; two that differ are an error.
+    fn about(&self, name: Option<String>) -> Result<Self, SelectionError> {
+        let flag = match name {
+            Some(name) => Some(home::one_of(self.flag.clone(), name)?),
+            None => self.flag.clone(),
+        };
+        Ok(Self { env: self.env.clone(), flag })
+    }
+
+    /// The home and the profile; a sticky profile that is gone is in `dangling`.
+    fn select(&self) -> Result<home::Selection, HermesError> {
+        Ok(home::select(self.flag.as_deref(), &self.env)?)
+    }
+}
+
+/// What is left to do after [`run`].
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: exit with this code.
+    Exit(u8),
+    /// Be a worker.
+    Worker(WorkerArgs),
+}
+
+/// Does what the command line says, except for being a worker, which this crate cannot. `settle` gives back the memory that only
+/// a start needed; a gateway calls it once, when it has settled.
+pub fn run(args: Vec<OsString>, settle: fn()) -> Next {
+    let next = match dispatch(args, settle) {
+        Ok(next) => next,
+        Err(error) => Next::Exit(report(&error)),
+    };
+    hermes_gateway::logging::flush();
+    next
+}
+
+fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
+    let supervised = args
+        .first()
+        .and_then(|arg| std::path::Path::new(arg).file_name())
+        .is_some_and(|name| name == OsStr::new(WORKER_NAME));
+    // A supervisor says nothing that could be taken for something else, and a hundred workers start at once.
+    let (rest, flag) =
+        if supervised { home::take_profile_flag(args, |_| false)? } else { take_profile_flag(args)? };
+    let color = Color::from_arguments(rest.iter().map(OsString::as_os_str));
+    let cli = match parse(rest, color) {
+        Ok(cli) => cli,
+        Err(e) => return Ok(Next::Exit(explain(&e, color))),
+    };
+    // What the parser found stood among other short options: `-vp coder`.
+    let flag = match cli.profile {
+        Some(second) => Some(home::one_of(flag, second)?),
+        None => flag,
+    };
+    let out = Output::stdout();
+    match cli.command {
+        Command::Completion(args) => return completion::script(&args, out).map(Next::Exit),
+        Command::Complete(args) => return Ok(Next::Exit(completion::answer(&args, flag, out))),
+        Command::Guard => return Ok(Next::Exit(hermes_gateway::guard::run(settle))),
+        Command::Man(args) => return man::run(&args, out).map(Next::Exit),
+        _ => {}
+    }
+    let mut env = Surroundings::from_process()?;
+    env.color = color.unwrap_or(env.color);
+    let call = Call { env: env.clone(), flag: flag.clone() };
+    let code = match cli.command {
+        Command::Gateway(GatewayArgs { command, run, .. }) => {
+            match command.unwrap_or(GatewayCommand::Run { run, name: None }) {
+                GatewayCommand::Run { run, name } => {
+                    gateway::run(&run, &target::of(&call.about(name)?)?, &env, settle)
+                }
+                GatewayCommand::Start(whose) => {
+                    gateway::start(&target::of(&call.about(whose.name)?)?, &env, out)
+                }
+                GatewayCommand::Stop(whose) => {
+                    gateway::stop(&target::of(&call.about(whose.name)?)?, &env, out)
+                }
+                GatewayCommand::Restart(whose) => {
+                    gateway::restart(&target::of(&call.about(whose.name)?)?, &env, out)
+                }
+                GatewayCommand::Reload => gateway::reload(&target::of(&call)?, &env, out),
+                GatewayCommand::Status(args) => {
+                    status::run(&args, &call.about(args.whose.name.clone())?, out)
+                }
+                GatewayCommand::Check { proof: true, .. } => gateway::prove(out),
+                GatewayCommand::Check { whose, json, .. } => {
+                    gateway::check(json, &target::of(&call.about(whose.name)?)?, &env, out)
+                }
+            }
+        }
+        Command::Status(args) => status::run(&args, &call.about(args.whose.name.clone())?, out),
+        Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
+        Command::Demo(args) => demo::run(args.verbose, &env, settle, out),
+        Command::Profile(args) => profile::run(args, &call),
+        Command::Config(args) => config::run(args, &call),
+        Command::Setup(args) => setup::run(&args, &call),
+        Command::Skills(args) => skills::run(&args, &call),
+        Command::Update(args) => update::run(&args, &call),
+        Command::Doctor(args) => doctor::run(&args, &call.about(args.whose.name.clone())?),
+        Command::Completion(_) | Command::Complete(_) | Command::Guard | Command::Man(_) => Ok(exit::OK),
+    }?;
+    Ok(Next::Exit(code))
+}
+
+/// The command line as the tree has it; what is wrong with it is said in `color`.
+fn parse(args: Vec<OsString>, color: Option<Color>) -> Result<Cli, clap::Error> {
+    let choice = match color {
+        None | Some(Color::Auto) => clap::ColorChoice::Auto,
+        Some(Color::Always) => clap::ColorChoice::Always,
+        Some(Color::Never) => clap::ColorChoice::Never,
+    };
+    Cli::from_arg_matches(&Cli::command().color(choice).try_get_matches_from(args)?)
+}
+
+/// `-p` and `--profile`, wherever the command tree has no value there.
+fn take_profile_flag(args: Vec<OsString>) -> Result<(Vec<OsString>, Option<String>), SelectionError> {
+    let mut tree = Cli::command();
+    tree.build();
+    let mut at = At::start(&tree);
+    home::take_profile_flag(args, |word| at.read_value(&word.to_string_lossy()))
+}
+
+/// Prints help, the version, or what is wrong with the command line. A closed pipe is not a failure.
+fn explain(error: &clap::Error, color: Option<Color>) -> u8 {
+    if error.use_stderr() {
+        let shown = error.render();
+        let color = color.unwrap_or_else(|| Color::from_environment(|name| std::env::var_os(name)));
+        let text =
+            if color.on(io::stderr().is_terminal()) { shown.ansi().to_string() } else { shown.to_string() };
+        // One word for what is wrong, whoever found it.
+        let _ = io::stderr().lock().write_all(text.replacen("error:", "Error:", 1).as_bytes());
+        return exit::USAGE;
+    }
+    let _ = error.print();
+    // Whoever asks for help may be looking for the way out of this.
+    if error.kind() == clap::error::ErrorKind::DisplayHelp
+        && let Ok(env) = Surroundings::from_process()
+    {
+        let _ = Call { env, flag: None }.select_and_warn();
+    }
+    exit::OK
+}
+
+fn worker(
+    args: &WorkerFlags,
+    flag: Option<&str>,
+    supervised: bool,
+    env: &Surroundings,
+) -> Result<WorkerArgs, HermesError> {
+    let routes_for = args
+        .routes_for
+        .as_deref()
+        .map(|name| ProfileName::from_user_input(name).map_err(SelectionError::Name))
+        .transpose()?;
+    // A supervisor says exactly which home; nothing is looked for and nothing is guessed.
+    if supervised && let (Some(flag), Some(home)) = (flag, &env.hermes_home) {
+        let profile = ProfileName::from_user_input(flag).map_err(SelectionError::Name)?;
+        let mode = routes_for.map_or(Mode::Supervised, Mode::RoutesFor);
+        return Ok(WorkerArgs { profile, home: ProfileHome::new(home.clone()), mode });
+    }
+    let selection = home::select(flag, env)?.strict()?;
+    let mode = if let Some(name) = routes_for {
+        Mode::RoutesFor(name)
+    } else if args.settle_identity {
+        Mode::SettleIdentity
+    } else if args.ask_provider {
+        Mode::AskProvider
+    } else {
+        gateway::refuse_if_served_for_debugging(&selection, env)?;
+        Mode::Standalone { http: args.http }
+    };
+    Ok(WorkerArgs { home: selection.home(), profile: selection.profile, mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        let (rest, _) = take_profile_flag(args.iter().map(OsString::from).collect()).unwrap();
+        super::parse(rest, None)
+    }
+
+    #[test]
+    fn plain_gateway_runs() {
+        for args in
+            [&["hermes", "gateway", "-v", "--replace"][..], &["hermes", "gateway", "run", "-v", "--replace"]]
+        {
+            let Command::Gateway(gateway) = parse(args).unwrap().command else { panic!("{args:?}") };
+            let run = match gateway.command {
+                Some(GatewayCommand::Run { run, .. }) => run,
+                None => gateway.run,
+                other => panic!("{other:?}"),
+            };
+            assert!(run.verbose == 1 && run.replace && !run.force);
+        }
+        assert!(parse(&["hermes", "gateway", "run", "-q", "-v"]).is_err());
+        assert!(parse(&["hermes", "nonsense"]).is_err());
+    }
+
+    #[test]
+    fn a_supervisor_starts_exactly_this() {
+        let args = ["hermes-gateway", "worker", "--profile", "coder"].map(OsString::from).to_vec();
+        let (rest, flag) = take_profile_flag(args).unwrap();
+        let Command::Worker(args) = Cli::try_parse_from(rest).unwrap().command else { panic!("worker") };
+        let env = Surroundings { hermes_home: Some("/h/profiles/coder".into()), ..Surroundings::bare() };
+        let request = worker(&args, flag.as_deref(), true, &env).unwrap();
+        assert_eq!(
+            (request.profile.as_str(), request.home.path().as_str(), request.mode),
+            ("coder", "/h/profiles/coder", Mode::Supervised)
+        );
+    }
+
+    #[test]
+    fn help_texts() {
+        let mut command = Cli::command();
+        command.build();
+        let mut text = command.render_long_help().to_string();
+        for path in [
+            &["gateway"][..],
+            &["gateway", "run"],
+            &["status"],
+            &["worker"],
+            &["demo"],
+            &["profile"],
+            &["profile", "create"],
+            &["config"],
+            &["setup"],
+            &["skills"],
+            &["update"],
+            &["doctor"],
+        ] {
+            let mut at = &mut command;
+            for name in path {
+                at = at.find_subcommand_mut(name).unwrap();
+            }
+            let _ = write!(text, "\n=== {} ===\n{}", path.join(" "), at.render_long_help());
+        }
+        insta::assert_snapshot!(text);
+    }
+}

@@ -1,0 +1,508 @@
+//! `hermes gateway run|start|stop|restart`: the guards before a start, and requests to the gateway that runs.
+
+mod check;
+
+use std::time::{Duration, Instant};
+
+use hermes_gateway::app::{self, GatewayOptions};
+use hermes_gateway::client::{Client, ClientError, Outcome};
+use hermes_gateway::instance::{self, Liveness};
+use hermes_gateway::logging::{self, Verbosity};
+use hermes_gateway::predecessor::{Predecessor, Purpose};
+use hermes_gateway::running::Running;
+use hermes_host::wait;
+use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{ProfileName, RootHome, exit};
+
+use super::interrupt::Interrupt;
+use super::output::{self, Output};
+use super::update::gateways::{self, take_up};
+use super::{RunArgs, target};
+use crate::error::HermesError;
+use crate::home::{Selection, Surroundings};
+use crate::profile::standalone;
+use crate::status::render;
+use crate::update::renew::Renewal;
+
+pub(super) use check::run as check;
+
+/// Time a worker has to start, drain and be replaced, before the command gives up waiting (the gateway goes on).
+const ONE: Duration = Duration::from_secs(180);
+/// Time a change of everything has.
+const ALL: Duration = Duration::from_secs(900);
+/// Time a gateway that has just taken its lock has until it answers.
+const STARTING: Duration = Duration::from_secs(3);
+/// Time a gateway has until its start is no longer worth announcing.
+const ANNOUNCE: Duration = Duration::from_secs(120);
+/// Time between two looks at something that is awaited.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// `hermes gateway run`.
+pub(super) fn run(
+    args: &RunArgs,
+    selection: &Selection,
+    env: &Surroundings,
+    settle: fn(),
+) -> Result<u8, HermesError> {
+    let root_home = selection.root.path();
+    // A first start on a fresh machine; a named profile's home was found, or it could not have been selected.
+    if !root_home.exists() {
+        hermes_host::disk::make_dirs(root_home, 0o700).map_err(|source| HermesError::System {
+            doing: "make the home",
+            object: root_home.to_string(),
+            source,
+        })?;
+    }
+    if !selection.profile.is_default() {
+        guard(selection, args.force, env)?;
+    }
+    let home = selection.home();
+    if let Err(e) = crate::profile::skeleton::seed_soul(home.path()) {
+        // A home on a medium that cannot be written to is served without it.
+        output::warn(&format!("{} was not made: {e}", home.soul()));
+    }
+    if !args.replace
+        && let Some(predecessor) = Predecessor::find(home.path())
+    {
+        return Err(HermesError::Predecessor(Box::new(predecessor)));
+    }
+    // Where the lock is, there is the log: two gateways never write to one file.
+    let own = RootHome::new(home.path());
+    if let Err(e) = logging::init(&own, Verbosity::from_flags(args.verbose, args.quiet)) {
+        tracing::warn!(path = %own.supervisor_log(), error = %e, "there is no log file");
+    }
+    let banner = announce(home.path().to_owned(), selection.profile.clone(), env.clone(), render::banner);
+    let result = app::run(GatewayOptions {
+        root: selection.root.clone(),
+        profile: selection.profile.clone(),
+        replace: args.replace,
+        repeatable: true,
+        settle,
+        sockets: env.sockets.clone(),
+    });
+    banner.cancel();
+    Ok(result?)
+}
+
+/// A named profile may not have a gateway of its own while the root home's gateway serves it. The gateway that runs is asked;
+/// neither this command's environment nor a file decides.
+fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), HermesError> {
+    let root = &selection.root;
+    let name = &selection.profile;
+    if let Some(predecessor) = Predecessor::find(root.path()) {
+        // It cannot give up one profile alone.
+        let serves = predecessor.serves(name);
+        return if serves { Err(HermesError::Predecessor(Box::new(predecessor))) } else { Ok(()) };
+    }
+    let Some(client) = connect(root.path(), env)? else { return Ok(()) };
+    let status = status_of(client, None)?;
+    if !is_served(&status, name) {
+        return Ok(());
+    }
+    if !force {
+        return Err(HermesError::Served { profile: name.clone() });
+    }
+    let Some(client) = connect(root.path(), env)? else { return Ok(()) };
+    let request = ClientRequest::Detach { profile: name.clone() };
+    match client.ask(&request, ONE, |line| tracing::info!("{line}"))? {
+        Outcome::Done(_) => Ok(()),
+        Outcome::Refused { code, message, hint } => Err(HermesError::Refused { code, message, hint }),
+    }
+}
+
+/// Refuses to debug a worker beside the one that a gateway runs for the same home.
+pub(super) fn refuse_if_served_for_debugging(
+    selection: &Selection,
+    env: &Surroundings,
+) -> Result<(), HermesError> {
+    let name = &selection.profile;
+    let own_home = selection.home();
+    for home in [selection.root.path(), own_home.path()] {
+        let Some(client) = connect(home, env)? else { continue };
+        let status = status_of(client, None)?;
+        let runs = status.profiles.iter().any(|p| p.name == name.as_str() && p.state != state::STOPPED);
+        if runs && is_served(&status, name) {
+            let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+            let mine = status.profiles.iter().find(|p| p.name == name.as_str());
+            let socket = mine.and_then(|p| p.data_socket.clone());
+            let talk = socket.map_or_else(String::new, |socket| {
+                format!(", or talk to its worker: curl --unix-socket {socket} http://worker/health")
+            });
+            return Err(HermesError::Refused {
+                code: exit::CONFIG,
+                message: format!(
+                    "the gateway{pid} serves profile `{name}`; two workers must not share a home"
+                ),
+                hint: Some(format!("`hermes gateway stop -p {name}` makes room{talk}")),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_served(status: &GatewayStatus, name: &ProfileName) -> bool {
+    status
+        .profiles
+        .iter()
+        .find(|p| p.name == name.as_str())
+        .is_some_and(|p| !matches!(p.state.as_str(), state::DETACHED | state::CONFLICT))
+}
+
+/// Connects to the gateway of `home`; `None` when none runs. One that has just begun is waited for.
+fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>, HermesError> {
+    let deadline = Instant::now() + STARTING;
+    loop {
+        match Client::connect(home, &env.sockets) {
+            Ok(client) => return Ok(Some(client)),
+            Err(ClientError::NobodyThere { .. }) => {
+                if let Some(predecessor) = Predecessor::find(home) {
+                    return Err(HermesError::Predecessor(Box::new(predecessor)));
+                }
+                let Liveness::Running { record } = instance::probe(home) else { return Ok(None) };
+                if Instant::now() >= deadline {
+                    return Err(silent(home, record.map(|record| record.pid)));
+                }
+                wait::pause(LOOK);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn silent(home: &camino::Utf8Path, pid: Option<u32>) -> HermesError {
+    HermesError::Silent { home: home.to_string(), pid, flag: instance::flag_of(home) }
+}
+
+fn status_of(client: Client, only: Option<&ProfileName>) -> Result<GatewayStatus, HermesError> {
+    match client.status(&ClientRequest::Status { profile: only.cloned() })? {
+        Ok(status) => Ok(status),
+        Err(Outcome::Refused { code, message, hint }) => Err(HermesError::Refused { code, message, hint }),
+        Err(Outcome::Done(_)) => Err(ClientError::CutShort.into()),
+    }
+}
+
+/// The gateway a command about `selection` goes to: a profile's own where it has one, else the root home's.
+fn gateway_of(
+    selection: &Selection,
+    env: &Surroundings,
+) -> Result<(Client, camino::Utf8PathBuf), HermesError> {
+    find(selection, env)?.ok_or_else(|| not_running(selection, env))
+}
+
+/// The same; `None` where neither runs.
+fn find(
+    selection: &Selection,
+    env: &Surroundings,
+) -> Result<Option<(Client, camino::Utf8PathBuf)>, HermesError> {
+    let own = selection.home();
+    let root = selection.root.path();
+    if own.path() != root
+        && let Some(client) = connect(own.path(), env)?
+    {
+        return Ok(Some((client, own.path().to_owned())));
+    }
+    Ok(connect(root, env)?.map(|client| (client, root.to_owned())))
+}
+
+/// No gateway runs; the hint is what starts one.
+fn not_running(selection: &Selection, env: &Surroundings) -> HermesError {
+    let name = &selection.profile;
+    let alone = !name.is_default() && !target::is_multiplexer(&selection.root, env);
+    let (flag, unit) = if alone {
+        (format!(" -p {name}"), standalone::unit_name(name))
+    } else {
+        (String::new(), "hermes-gateway.service".to_owned())
+    };
+    let foreground = format!("`hermes gateway run{flag}` runs it in the foreground");
+    let hint = if standalone::is_installed(&unit, env) {
+        format!("`systemctl --user start {unit}` starts it; {foreground}")
+    } else {
+        foreground
+    };
+    let home = if alone { selection.home().path().to_string() } else { selection.root.path().to_string() };
+    HermesError::NotRunning { home, hint }
+}
+
+/// What is said of a gateway that is, or was, there: `the gateway of profile 'coder' (PID 7)`.
+fn shown(home: &camino::Utf8Path, selection: &Selection, pid: Option<u32>) -> String {
+    let own = home == selection.home().path() && !selection.profile.is_default();
+    let of = if own { format!(" of profile '{}'", selection.profile) } else { String::new() };
+    let pid = pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+    format!("gateway{of}{pid}")
+}
+
+/// `hermes gateway start`. What runs is left alone, so that a loop over profiles goes on.
+pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+    if let Some(predecessor) = Predecessor::find(selection.home().path()) {
+        out.line(&format!("✓ Running already: {predecessor}; `{}` takes over", predecessor.take_over()))?;
+        return Ok(exit::OK);
+    }
+    let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    let status = status_of(client, None)?;
+    let mine = status.profiles.iter().find(|p| p.name == name.as_str());
+    let is_own = home == *selection.home().path();
+    let serving = mine.is_some_and(|p| p.pid.is_some());
+    if !selection.is_named() || (is_own && serving) {
+        out.line(&format!("✓ The {} is running", shown(&home, selection, status.gateway.pid)))?;
+        return Ok(exit::OK);
+    }
+    match mine {
+        Some(Profile { pid: Some(pid), state, .. }) => {
+            out.line(&format!("✓ Profile '{name}' is running already ({state}, PID {pid})"))?;
+            return Ok(exit::OK);
+        }
+        Some(_) => {}
+        None => return Err(not_served(name, &status)),
+    }
+    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
+    ask(
+        client,
+        &ClientRequest::Start { profile: name.clone() },
+        ONE,
+        &format!("✓ Started profile {name}"),
+        out,
+    )
+}
+
+/// The gateway that runs does not have this profile.
+fn not_served(name: &ProfileName, status: &GatewayStatus) -> HermesError {
+    let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+    let (why, hint) = if status.gateway.mode.as_deref() == Some("multiplex") {
+        let why =
+            "it is not among those that `gateway.multiplex_profile_allowlist` names, or cannot be served";
+        (
+            why,
+            format!(
+                "`hermes doctor {name}` says more; `hermes gateway run -p {name}` runs a gateway of its own"
+            ),
+        )
+    } else {
+        ("multiplexing is off", format!("`hermes gateway run -p {name}` runs a gateway of its own"))
+    };
+    HermesError::Refused {
+        code: exit::UNAVAILABLE,
+        message: format!("the gateway that runs{pid} does not serve profile '{name}': {why}"),
+        hint: Some(hint),
+    }
+}
+
+/// `hermes gateway stop`. What does not run is left alone, so that a loop over profiles goes on.
+pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+    if let Some(predecessor) = Predecessor::find(selection.home().path()) {
+        predecessor.end(Purpose::Stop).map_err(|source| HermesError::System {
+            doing: "end",
+            object: predecessor.to_string(),
+            source,
+        })?;
+        out.line(&format!("✓ Stopped {predecessor}"))?;
+        return Ok(exit::OK);
+    }
+    let name = &selection.profile;
+    let Some((client, home)) = find(selection, env)? else {
+        let whose = if selection.is_named() && !name.is_default() {
+            format!("profile '{name}'")
+        } else {
+            format!("`{}`", selection.root.path())
+        };
+        out.line(&format!("✓ Nothing to stop: no gateway runs for {whose}"))?;
+        return Ok(exit::OK);
+    };
+    let is_own = home == *selection.home().path() && !name.is_default();
+    if !selection.is_named() || is_own {
+        return shutdown(client, &home, selection, out);
+    }
+    let status = status_of(client, None)?;
+    if !status.profiles.iter().any(|p| p.name == name.as_str()) {
+        let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
+        out.line(&format!("✓ Nothing to stop: the gateway{pid} does not serve profile '{name}'"))?;
+        return Ok(exit::OK);
+    }
+    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
+    let text = format!("✓ Stopped profile {name}; `hermes gateway start -p {name}` starts it again");
+    ask(client, &ClientRequest::Stop { profile: name.clone() }, ONE, &text, out)
+}
+
+/// Stops a whole gateway and waits until its lock is free.
+fn shutdown(
+    client: Client,
+    home: &camino::Utf8Path,
+    selection: &Selection,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    let pid = instance::record(home).map(|r| r.pid);
+    let result = client.ask(&ClientRequest::Shutdown, ALL, |line| drop(out.line(&format!("  {line}"))));
+    match result {
+        // It may be gone before it has answered; the lock decides.
+        Ok(Outcome::Done(_)) | Err(ClientError::CutShort | ClientError::Io { .. }) => {}
+        Ok(Outcome::Refused { code, message, hint }) => {
+            return Err(HermesError::Refused { code, message, hint });
+        }
+        Err(e) => return Err(e.into()),
+    }
+    let deadline = Instant::now() + ONE;
+    while let Liveness::Running { record } = instance::probe(home) {
+        if pid.is_some() && record.as_ref().map(|r| r.pid) != pid {
+            break;
+        }
+        if Instant::now() >= deadline {
+            let pid = pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+            return Err(HermesError::NotReached {
+                message: format!("the gateway (PID {pid}) is still running"),
+                hint: format!("`kill -TERM {pid}` hurries it, a second time kills its workers"),
+            });
+        }
+        wait::pause(LOOK);
+    }
+    out.line(&format!("✓ Stopped the {}", shown(home, selection, pid)))?;
+    Ok(exit::OK)
+}
+
+/// `hermes gateway restart`.
+pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
+    let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    let is_own = home == *selection.home().path() && !name.is_default();
+    if (!selection.is_named() || is_own)
+        && let Some(code) = renew(selection, is_own, env, &mut out)?
+    {
+        return Ok(code);
+    }
+    if selection.is_named() {
+        let request = ClientRequest::Restart { profile: name.clone() };
+        return ask(client, &request, ONE, &format!("✓ Restarted profile {name}"), out);
+    }
+    // A bad edit must not become an outage: everything is checked before anything is replaced.
+    let report = app::check(&check::options(selection, env))?;
+    if report.refused {
+        out.write(&check::text(&report, selection))?;
+        return Err(HermesError::Refused {
+            code: exit::CONFIG,
+            message: "nothing was restarted: the files would not pass a start".to_owned(),
+            hint: Some("the gateway goes on with what it has; fix the files and try again".to_owned()),
+        });
+    }
+    // The check took a while; the connection from before is used only to know that a gateway runs.
+    drop(client);
+    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
+    ask(client, &ClientRequest::Reload, ALL, "✓ Restarted every profile", out)
+}
+
+/// `hermes gateway reload`.
+pub(super) fn reload(selection: &Selection, env: &Surroundings, out: Output) -> Result<u8, HermesError> {
+    let (client, home) = gateway_of(selection, env)?;
+    let name = &selection.profile;
+    if !name.is_default() && home != *selection.home().path() {
+        return Err(HermesError::Refused {
+            code: exit::USAGE,
+            message: format!("the settings of a gateway are its default profile's, not those of '{name}'"),
+            hint: Some(format!("`hermes gateway restart -p {name}` replaces the worker of '{name}'")),
+        });
+    }
+    ask(client, &ClientRequest::Apply, ALL, "✓ The configuration is in force as a whole", out)
+}
+
+/// Brings a gateway to the program that has taken the place of its own; `None` where it runs what is on disk.
+fn renew(
+    selection: &Selection,
+    is_own: bool,
+    env: &Surroundings,
+    out: &mut Output,
+) -> Result<Option<u8>, HermesError> {
+    let whose = if is_own { selection.profile.clone() } else { ProfileName::default_profile() };
+    let Some(running) = Running::find(&selection.root, &whose) else { return Ok(None) };
+    let Some(program) = running.replaced_by() else { return Ok(None) };
+    let interrupt = Interrupt::new();
+    let wait = |time| interrupt.came_within(time);
+    match take_up(&running, &selection.root, program, env, &wait)? {
+        Renewal::Done(facts) => {
+            out.write(&gateways::done(&running, &facts))?;
+            Ok(Some(if facts.missing.is_empty() { exit::OK } else { exit::FAILURE }))
+        }
+        Renewal::Accepted(line) => {
+            out.line(&format!("✓ {line}"))?;
+            Ok(Some(exit::OK))
+        }
+        Renewal::TooOld => Err(HermesError::Known {
+            code: exit::FAILURE,
+            message: format!(
+                "the gateway (PID {}) cannot take up the program on disk in place: one of the two is of an older release",
+                running.pid
+            ),
+            hint: Some(format!("restart it: {}", running.restart)),
+        }),
+    }
+}
+
+fn ask(
+    client: Client,
+    request: &ClientRequest,
+    limit: Duration,
+    success: &str,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    let outcome = client.ask(request, limit, |line| drop(out.line(&format!("  {line}"))))?;
+    match outcome {
+        Outcome::Done(line) => {
+            let line = if line.is_empty() { success.to_owned() } else { line };
+            out.line(&if line.starts_with(['✓', '⚠']) { line } else { format!("✓ {line}") })?;
+            Ok(exit::OK)
+        }
+        Outcome::Refused { code, message, hint } => Err(HermesError::Refused { code, message, hint }),
+    }
+}
+
+/// `hermes gateway check --proof`: needs no home, no file and no time.
+pub(super) fn prove(mut out: Output) -> Result<u8, HermesError> {
+    out.line(hermes_wire::version::PROOF)?;
+    Ok(exit::OK)
+}
+
+/// A look-out for the moment the gateway in this process is ready.
+pub(super) struct Announcement(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl Announcement {
+    /// Nothing is printed any more.
+    pub(super) fn cancel(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Prints `text` of the status once the gateway of `home`, which this process is about to become, is up. Runs on a thread of
+/// its own, as any other client would ask, and ends by itself. Until then it asks about `primary` alone, which costs the
+/// starting gateway next to nothing.
+pub(super) fn announce(
+    home: camino::Utf8PathBuf,
+    primary: ProfileName,
+    env: Surroundings,
+    text: impl Fn(&GatewayStatus) -> String + Send + 'static,
+) -> Announcement {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let cancelled = std::sync::Arc::new(AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&cancelled);
+    let own = std::process::id();
+    let look = move || {
+        let begun = Instant::now();
+        let ask = |only| {
+            Client::connect(&home, &env.sockets).map_err(HermesError::from).and_then(|c| status_of(c, only))
+        };
+        while !seen.load(Ordering::Relaxed) && begun.elapsed() < ANNOUNCE {
+            let up = ask(Some(&primary)).ok().map(|s| s.gateway).filter(|gateway| {
+                let all = gateway.profiles_ready >= gateway.profiles_desired;
+                gateway.pid == Some(own) && gateway.state == "running" && (all || begun.elapsed() > STARTING)
+            });
+            if up.is_some()
+                && let Ok(status) = ask(None)
+                && !seen.load(Ordering::Relaxed)
+            {
+                let _ = Output::stdout().write(&text(&status));
+                return;
+            }
+            wait::pause(2 * LOOK);
+        }
+    };
+    // Without the thread there is no banner, nothing else.
+    let _ = std::thread::Builder::new().name("announce".to_owned()).stack_size(256 * 1024).spawn(look);
+    Announcement(cancelled)
+}

@@ -1,0 +1,177 @@
+//! What is wrong with an installation, in one look: every check runs, none stops the others, and nothing is changed.
+//!
+//! # Theory of operation
+//!
+//! `examine` collects [`Finding`]s from the checks, each of which looks at one thing and touches nothing: not the files, not the
+//! databases (opened read-only), not the gateway (asked for its status as anybody may). A finding says what, where, and what to
+//! do; where the remedy cannot lose anything it carries a [`Repair`], which only `--fix` carries out, after everything was
+//! looked at. Configurations are read through the same loader as a worker's, so this sees what a start would see.
+//!
+//! Credentials are compared by hash; a finding names the two profiles and the keys, never a value.
+
+mod duplicates;
+mod gateway;
+mod leftovers;
+mod machine;
+mod online;
+mod profiles;
+mod render;
+mod repair;
+
+use camino::Utf8PathBuf;
+use hermes_gateway::watch;
+use hermes_wire::{ProfileName, RootHome};
+
+use crate::home::{Selection, Surroundings};
+use crate::profile::alias::{Alias, AliasDir};
+
+pub(crate) use render::{json, text};
+pub(crate) use repair::apply;
+
+/// How bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Grade {
+    /// As it should be.
+    Good,
+    /// Works, and somebody should know.
+    Warning,
+    /// Does not work, or is not safe.
+    Failure,
+}
+
+/// Which part of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Section {
+    /// Disk, limits, directories of the system.
+    Machine,
+    /// The gateway that runs, or what one left behind.
+    Gateway,
+    /// The profiles.
+    Profiles,
+    /// Units of the service manager.
+    Services,
+}
+
+/// One thing that was looked at.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) section: Section,
+    pub(crate) grade: Grade,
+    /// Stable, for scripts.
+    pub(crate) code: &'static str,
+    pub(crate) profile: Option<ProfileName>,
+    pub(crate) message: String,
+    /// File, with line and key where known.
+    pub(crate) place: Option<String>,
+    /// What to do.
+    pub(crate) next: Option<String>,
+    pub(crate) repair: Option<Repair>,
+    /// Whether `--fix` repaired it, or why not.
+    pub(crate) repaired: Option<Result<(), String>>,
+}
+
+/// A remedy that loses nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// Set the permissions of a file or directory of ours.
+    Mode(Utf8PathBuf, u32),
+    /// Remove a file that only a process that is gone could use.
+    Remove(Utf8PathBuf),
+    /// Write the placeholder `.env`.
+    SeedEnv(Utf8PathBuf),
+    /// Remove hidden directories of makers that died.
+    Sweep(Utf8PathBuf),
+}
+
+impl Finding {
+    fn new(section: Section, grade: Grade, code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            section,
+            grade,
+            code,
+            profile: None,
+            message,
+            place: None,
+            next: None,
+            repair: None,
+            repaired: None,
+        }
+    }
+
+    fn of(mut self, profile: &ProfileName) -> Self {
+        self.profile = Some(profile.clone());
+        self
+    }
+
+    fn at(mut self, place: impl std::fmt::Display) -> Self {
+        self.place = Some(place.to_string());
+        self
+    }
+
+    fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    fn repair(mut self, repair: Repair) -> Self {
+        self.repair = Some(repair);
+        self
+    }
+
+    /// Whether it still stands: a repaired failure does not.
+    pub(crate) fn stands(&self) -> bool {
+        self.grade != Grade::Good && !matches!(self.repaired, Some(Ok(())))
+    }
+}
+
+/// What the checks share; read once.
+struct Patient<'a> {
+    root: RootHome,
+    env: &'a Surroundings,
+    /// The profiles to look at, `default` first.
+    profiles: Vec<ProfileName>,
+    /// Only one profile was asked for: what concerns all is left out.
+    only: bool,
+    homes: watch::Homes,
+    /// Commands that stand for profiles of this root home.
+    aliases: Vec<Alias>,
+    /// Answered by the gateway, or the reason why nobody answers.
+    status: Result<hermes_wire::contract::gateway_status::GatewayStatus, hermes_gateway::client::ClientError>,
+}
+
+impl Patient<'_> {
+    fn gateway_runs(&self) -> bool {
+        self.status.is_ok()
+    }
+}
+
+/// Looks at everything, and with `online` asks the providers; with a named profile in `selection`, at that profile and at what the gateway needs.
+pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -> Vec<Finding> {
+    use crate::home::Chosen;
+    let root = selection.root.clone();
+    let homes = watch::scan(&root);
+    let only = matches!(selection.chosen, Chosen::Flag | Chosen::Home);
+    let profiles =
+        if only { vec![selection.profile.clone()] } else { homes.names().cloned().collect::<Vec<_>>() };
+    let request = hermes_wire::latest::ClientRequest::Status { profile: None };
+    let status = hermes_gateway::client::Client::connect(root.path(), &env.sockets)
+        .and_then(|client| client.status(&request))
+        .and_then(|answer| answer.map_err(|_| hermes_gateway::client::ClientError::CutShort));
+    // What `hermes NAME` means is of no interest to aliases that are there already.
+    let aliases = AliasDir::of(env, Vec::new()).map(|dir| dir.all()).unwrap_or_default();
+    let patient = Patient { root, env, profiles, only, homes, aliases, status };
+    let mut findings = machine::check(&patient);
+    findings.extend(gateway::check(&patient));
+    let (of_profiles, loaded) = profiles::check(&patient, selection);
+    findings.extend(of_profiles);
+    if online {
+        findings.extend(online::check(&patient));
+    }
+    findings.extend(duplicates::check(&loaded));
+    findings.extend(gateway::premises(&patient, &loaded));
+    findings.extend(leftovers::check(&patient, selection));
+    // Stable: within a section and a profile, checks stay in their order.
+    findings.sort_by_key(|f| f.section);
+    findings
+}

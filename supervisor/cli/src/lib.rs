@@ -1,0 +1,20 @@
+//! Every command of `hermes`: what it reads from the command line and the files, what it asks a gateway that runs, what it prints.
+//!
+//! This is the only crate that knows gateway and worker. `cli` parses a command line and calls what carries it out; a command
+//! about a gateway that runs is a client of its socket ([`hermes_gateway::client`]); `gateway run` is [`hermes_gateway::app`] in this
+//! process, and `worker` is [`hermes_worker`]. Where nobody answers, files are read ([`status`]) and what they say is marked as stale.
+
+pub mod archive;
+pub mod cli;
+mod color;
+mod columns;
+mod doctor;
+pub mod error;
+pub mod home;
+mod profile;
+pub mod report;
+mod settings;
+mod setup;
+mod skills;
+mod status;
+mod update;

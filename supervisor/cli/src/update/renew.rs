@@ -1,0 +1,279 @@
+//! Lets a running gateway take up the program that is on disk now, and waits until it serves again.
+//!
+//! The new program is asked first whether it would start this gateway: a release that refuses the configuration must not become
+//! an outage. Only what was observed is reported: the same process, the new image, its profiles ready.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use hermes_gateway::client::{Client, ClientError, Outcome};
+use hermes_gateway::running::Running;
+use hermes_gateway::{instance, program};
+use hermes_host::child;
+use hermes_wire::contract::gateway_status::{GatewayStatus, state};
+use hermes_wire::latest::ClientRequest;
+use hermes_wire::{RootHome, exit};
+
+use crate::error::HermesError;
+use crate::home::Surroundings;
+
+/// Time the new program has to check the files of every profile.
+const CHECK: Duration = Duration::from_mins(3);
+/// Time the gateway has to answer the request.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Time requests and turns have to finish, and the new program to answer.
+const TAKE_UP: Duration = Duration::from_mins(15);
+/// Time the profiles have to be ready afterwards.
+const READY: Duration = Duration::from_mins(3);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Renewal {
+    /// It runs the program on disk.
+    Done(Facts),
+    /// It will, when the turn that asks for it is over.
+    Accepted(String),
+    /// The gateway, or the program on disk, is of a release that cannot do this.
+    TooOld,
+}
+
+/// What is observed afterwards.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) version: String,
+    pub(crate) ready: u32,
+    pub(crate) desired: u32,
+    /// Were ready before, and are not.
+    pub(crate) missing: Vec<String>,
+}
+
+/// How a renewal is watched.
+pub(crate) struct Watcher<'a> {
+    /// Waits that long; whether the user wants to wait no longer.
+    pub(crate) interrupted: &'a dyn Fn(Duration) -> bool,
+    /// Gets a line for people now and then.
+    pub(crate) progress: &'a mut dyn FnMut(&str),
+}
+
+/// Brings `gateway` to `program`, which is the file that it was started from.
+pub(crate) fn renew(
+    gateway: &Running,
+    root: &RootHome,
+    program: &Utf8Path,
+    env: &Surroundings,
+    watcher: &mut Watcher<'_>,
+) -> Result<Renewal, HermesError> {
+    if !check(gateway, root, program, watcher)? {
+        return Ok(Renewal::TooOld);
+    }
+    let home = root.profile(&gateway.profile);
+    let before = status(home.path(), env)?;
+    let mut inside = None;
+    let request = Client::connect(home.path(), &env.sockets)?;
+    match request.ask(&ClientRequest::Renew, ANSWER, |line| inside = Some(line.to_owned())) {
+        Ok(Outcome::Done(_)) => {}
+        Ok(Outcome::Refused { code, message, hint }) => {
+            return Err(HermesError::Refused { code, message, hint });
+        }
+        // What cannot be read is answered by hanging up.
+        Err(ClientError::CutShort) => return Ok(Renewal::TooOld),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(line) = inside {
+        return Ok(Renewal::Accepted(line));
+    }
+    (watcher.progress)("requests and turns in flight finish; new connections wait");
+    let after = taken_up(gateway, home.path(), program, &before, env, watcher)?;
+    (watcher.progress)("the new program starts its workers");
+    ready(gateway, home.path(), &before, after, env, watcher)
+}
+
+/// Lets the new program say whether it would start. False: it is not one that could take the listeners over.
+fn check(
+    gateway: &Running,
+    root: &RootHome,
+    program: &Utf8Path,
+    watcher: &mut Watcher<'_>,
+) -> Result<bool, HermesError> {
+    if !prove(gateway, program)? {
+        return Ok(false);
+    }
+    (watcher.progress)("the new program checks the files of every profile");
+    let mut command = child::command_passing(program.as_str(), &[hermes_wire::env::MULTIPLEX]);
+    command.args(["gateway", "check", "--renewal"]).env("HERMES_HOME", root.path().as_str());
+    if !gateway.profile.is_default() {
+        command.args(["-p", gateway.profile.as_str()]);
+    }
+    let (code, said) = match child::run_watched(command, CHECK, watcher.interrupted) {
+        Ok(output) if output.status.success() => return Ok(true),
+        Ok(output) if output.status.code() == Some(exit::USAGE.into()) => return Ok(false),
+        Ok(output) => {
+            let refused = output.status.code() == Some(exit::CONFIG.into());
+            let code = if refused { exit::CONFIG } else { exit::FAILURE };
+            (code, format!("{}{}", output.status, text(&output)))
+        }
+        Err(error) => (exit::FAILURE, error.to_string()),
+    };
+    if (watcher.interrupted)(Duration::ZERO) {
+        let message = "interrupted; the gateway goes on with the program before".to_owned();
+        return Err(HermesError::Known { code: exit::INTERRUPTED, message, hint: None });
+    }
+    let flag = gateway.flag();
+    Err(HermesError::Known {
+        code,
+        message: format!(
+            "the new program would not start the gateway (PID {}), which goes on with the one before ({said})",
+            gateway.pid
+        ),
+        hint: Some(format!(
+            "`{program} gateway check{flag}` says it again; then `hermes gateway restart{flag}` brings the gateway to it"
+        )),
+    })
+}
+
+/// Lets the program on disk prove that it is a gateway, before it has time for anything. False: it is one that cannot take the
+/// listeners over.
+fn prove(gateway: &Running, program: &Utf8Path) -> Result<bool, HermesError> {
+    let mut command = child::command(program.as_str());
+    command.args(program::PROOF_ARGUMENTS);
+    let why = match child::run(command, program::PROOF_TIME) {
+        Ok(output) if output.status.code() == Some(exit::USAGE.into()) => return Ok(false),
+        Ok(output) => match program::judge_proof(&output.stdout, output.status.success()) {
+            Ok(()) => return Ok(true),
+            Err(why) => format!("{why}: {}{}", output.status, text(&output)),
+        },
+        Err(error) => error.to_string(),
+    };
+    Err(known(
+        format!(
+            "`{program}` is no gateway that could be taken up ({why}); the gateway (PID {}) goes on with the program before",
+            gateway.pid
+        ),
+        format!("install hermes there again; then `hermes gateway restart{}`", gateway.flag()),
+    ))
+}
+
+/// What a program printed, below each other, as part of a message.
+fn text(output: &Output) -> String {
+    let both = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let lines = both.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty());
+    // Enough for every problem that somebody reads here; the command of the hint has all.
+    lines.take(40).fold(String::new(), |text, line| text + "\n  " + line)
+}
+
+fn status(home: &Utf8Path, env: &Surroundings) -> Result<GatewayStatus, HermesError> {
+    match Client::connect(home, &env.sockets)?.status(&ClientRequest::Status { profile: None })? {
+        Ok(status) => Ok(status),
+        Err(Outcome::Refused { code, message, hint }) => Err(HermesError::Refused { code, message, hint }),
+        Err(Outcome::Done(_)) => Err(ClientError::CutShort.into()),
+    }
+}
+
+/// Waits until the same process answers as the new program.
+fn taken_up(
+    gateway: &Running,
+    home: &Utf8Path,
+    program: &Utf8Path,
+    before: &GatewayStatus,
+    env: &Surroundings,
+    watcher: &Watcher<'_>,
+) -> Result<GatewayStatus, HermesError> {
+    let deadline = Instant::now() + TAKE_UP;
+    let pid = gateway.pid;
+    loop {
+        if instance::start_time(pid) != before.gateway.start_time {
+            return Err(known(
+                format!("the gateway (PID {pid}) ended while it took up the new program"),
+                format!(
+                    "its log says why: {}; this starts it again: {}",
+                    home.join("logs/supervisor.log"),
+                    gateway.restart
+                ),
+            ));
+        }
+        if let Ok(now) = status(home, env)
+            && now.gateway.started_at != before.gateway.started_at
+            && now.gateway.state == "running"
+        {
+            if program::is_same(program::image_of(pid), program) == Some(true) {
+                return Ok(now);
+            }
+            return Err(known(
+                format!("the gateway (PID {pid}) could not execute `{program}` and runs the program before"),
+                format!("its log says why: {}", home.join("logs/supervisor.log")),
+            ));
+        }
+        if Instant::now() >= deadline {
+            return Err(HermesError::NotReached {
+                message: format!("the gateway (PID {pid}) has not taken up the new program yet"),
+                hint: "`hermes status` shows how it goes on".to_owned(),
+            });
+        }
+        pause(watcher)?;
+    }
+}
+
+/// Waits until those that were ready are ready again, or it is seen that they will not be.
+fn ready(
+    gateway: &Running,
+    home: &Utf8Path,
+    before: &GatewayStatus,
+    mut now: GatewayStatus,
+    env: &Surroundings,
+    watcher: &Watcher<'_>,
+) -> Result<Renewal, HermesError> {
+    let deadline = Instant::now() + READY;
+    loop {
+        let missing = missing(before, &now);
+        let may_come = missing.iter().any(|(_, state)| matches!(*state, state::STARTING | state::BACKOFF));
+        if !may_come || Instant::now() >= deadline {
+            return Ok(Renewal::Done(Facts {
+                version: now.gateway.version.clone().unwrap_or_else(|| "?".to_owned()),
+                ready: now.gateway.profiles_ready,
+                desired: now.gateway.profiles_desired,
+                missing: missing.into_iter().map(|(name, _)| name.to_owned()).collect(),
+            }));
+        }
+        pause(watcher)?;
+        if instance::start_time(gateway.pid) == before.gateway.start_time {
+            // It is busy with its start; the next look counts.
+            if let Ok(status) = status(home, env) {
+                now = status;
+            }
+        } else {
+            return Err(known(
+                format!("the gateway (PID {}) ended after it had taken up the new program", gateway.pid),
+                format!("its log says why: {}", home.join("logs/supervisor.log")),
+            ));
+        }
+    }
+}
+
+/// Profiles that were ready before and are not now, with their states.
+fn missing<'a>(before: &'a GatewayStatus, now: &'a GatewayStatus) -> Vec<(&'a str, &'a str)> {
+    let was = before.profiles.iter().filter(|profile| profile.ready);
+    was.filter_map(|old| {
+        // One that is gone was removed meanwhile.
+        let new = now.profiles.iter().find(|new| new.name == old.name)?;
+        (!new.ready && new.desired == "running").then_some((new.name.as_str(), new.state.as_str()))
+    })
+    .collect()
+}
+
+fn pause(watcher: &Watcher<'_>) -> Result<(), HermesError> {
+    if !(watcher.interrupted)(LOOK) {
+        return Ok(());
+    }
+    Err(HermesError::Known {
+        code: exit::INTERRUPTED,
+        message: "interrupted; the gateway goes on taking up the new program".to_owned(),
+        hint: Some("`hermes status` shows how it goes on".to_owned()),
+    })
+}
+
+fn known(message: String, hint: String) -> HermesError {
+    HermesError::Known { code: exit::FAILURE, message, hint: Some(hint) }
+}

@@ -1,0 +1,459 @@
+//! Puts the parts together: the only place that knows all of them.
+//!
+//! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
+//! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `start` the order at start,
+//! `fleet` who is served, `claims`, `served` and `change` the rules, `requests` what the command line may ask, `reload` and `release` the
+//! longer answers to that, `renew` how this process becomes
+//! the next release, `board` what status surfaces see.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use hermes_host::{blocking, fault, wait};
+use hermes_wire::endpoint::RuntimeDir;
+use hermes_wire::latest::{ClientRequest, OnProfileError, Problem, Severity};
+use hermes_wire::{ProfileName, RootHome, exit};
+
+use crate::client::Client;
+use crate::descriptors::{Files, TooFewFiles, Wanted};
+use crate::guard;
+use crate::instance::{self, Instance, InstanceError, Liveness};
+use crate::logging;
+use crate::metrics::AdminError;
+use crate::predecessor::{Predecessor, Purpose};
+use crate::premises::Premises;
+use crate::proxy::{BindError, Inherited, StartError};
+use crate::running;
+use crate::runtime::{Runtime, SocketPlaces};
+use crate::supervise::actor::Chain;
+
+mod board;
+mod change;
+pub mod claims;
+mod fleet;
+mod gateway;
+mod limits;
+mod release;
+mod reload;
+mod renew;
+mod requests;
+mod served;
+mod start;
+
+pub(crate) use board::Board;
+use gateway::Ended;
+use gateway::Examined;
+pub(crate) use gateway::Gateway;
+pub use served::unseen;
+
+/// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.
+const REPLACE_TIME: Duration = Duration::from_mins(2);
+/// After SIGTERM, until SIGKILL, for a gateway that does not answer.
+const REPLACE_TERM: Duration = Duration::from_secs(30);
+/// Threads that look at homes, which may lie on a file system that hangs.
+const BLOCKING_THREADS: usize = 4;
+/// Time between two looks at a lock that somebody else must give up.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// What `hermes gateway run` was asked to do. The command line has already refused a profile that a live gateway serves, and
+/// with `--force` has asked that gateway to detach it.
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// The root home, absolute and resolved.
+    pub root: RootHome,
+    /// The profile whose gateway this is: `default`, or a profile that runs on its own.
+    pub profile: ProfileName,
+    /// Take over from a gateway that already runs for this home.
+    pub replace: bool,
+    /// The command line of this process, executed again, is this gateway again.
+    pub repeatable: bool,
+    /// Gives back the memory that only a start needed.
+    pub settle: fn(),
+    /// Where it may have its sockets.
+    pub sockets: SocketPlaces,
+}
+
+/// What `hermes gateway check` was asked to do.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// The root home, absolute and resolved.
+    pub root: RootHome,
+    /// The profile whose gateway would start.
+    pub profile: ProfileName,
+    /// Where it would have its sockets.
+    pub sockets: SocketPlaces,
+    /// Where sockets of the check itself may be.
+    pub temp_dir: Utf8PathBuf,
+}
+
+/// What a start would meet.
+#[derive(Debug, Clone, Default)]
+pub struct CheckReport {
+    /// Profiles that would be served, `default` first.
+    pub served: Vec<ProfileName>,
+    /// Everything that is wrong, by profile (`None`: the gateway itself), worst first.
+    pub problems: Vec<(Option<ProfileName>, Problem)>,
+    /// Whether a start would be refused: then the exit code is 78.
+    pub refused: bool,
+    /// How many problems refuse it.
+    pub stopping: usize,
+    /// Profiles that a start would leave out.
+    pub left_out: Vec<ProfileName>,
+    /// Profiles that would be served without one of their platforms.
+    pub degraded: Vec<ProfileName>,
+}
+
+impl CheckReport {
+    /// The verdict, from what was found: the same rules as a start's.
+    fn conclude(&mut self, primary: &ProfileName, strict: bool) {
+        self.problems.sort_by_key(|(_, problem)| std::cmp::Reverse(problem.severity));
+        let stops = |(profile, problem): &&(Option<ProfileName>, Problem)| match profile {
+            Some(profile) if profile != primary => strict && problem.severity == Severity::Gateway,
+            _ => problem.severity.stops_profile(),
+        };
+        self.stopping = self.problems.iter().filter(stops).count();
+        self.refused = self.stopping > 0;
+        let having = |wanted: fn(Severity) -> bool| -> Vec<ProfileName> {
+            let has = |name: &&ProfileName| {
+                let own = |(whose, _): &&(Option<ProfileName>, Problem)| whose.as_ref() == Some(*name);
+                self.problems.iter().filter(own).any(|(_, problem)| wanted(problem.severity))
+            };
+            self.served.iter().filter(has).cloned().collect()
+        };
+        let (left_out, degraded) = (having(Severity::stops_profile), having(|s| s == Severity::Platform));
+        self.served.retain(|name| !left_out.contains(name));
+        self.degraded = degraded.into_iter().filter(|name| !left_out.contains(name)).collect();
+        self.left_out = left_out;
+    }
+}
+
+/// Why the gateway could not start, or did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// There is no such home.
+    #[error("the home `{path}` cannot be used")]
+    Home {
+        /// The home.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The instance lock could not be taken.
+    #[error("cannot take the instance lock")]
+    Instance(#[from] InstanceError),
+    /// Some part could not be set up.
+    #[error("cannot {what} `{object}`")]
+    Setup {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        object: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Profiles break the contract, or the primary's configuration cannot be used.
+    #[error("{}", Refusal(.problems))]
+    Refused {
+        /// The profile whose settings are the gateway's.
+        primary: ProfileName,
+        /// All of them.
+        problems: Vec<(ProfileName, Problem)>,
+    },
+    /// The primary's worker did not get as far as its report.
+    #[error("the worker of profile `{profile}`, whose settings are the gateway's, does not start: {reason}")]
+    Primary {
+        /// The primary.
+        profile: ProfileName,
+        /// How it ended.
+        reason: String,
+    },
+    /// An address is not to be had.
+    #[error("{error}")]
+    Bind {
+        /// Which.
+        error: BindError,
+        /// The commands that choose others.
+        remedies: Vec<String>,
+    },
+    /// The admin address is not to be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// No threads.
+    #[error(transparent)]
+    Proxy(#[from] StartError),
+    /// Somebody asked for the end before there was a result.
+    #[error("interrupted by {name}")]
+    Interrupted {
+        /// The signal.
+        name: &'static str,
+    },
+    /// Too few open files.
+    #[error("the gateway does not start")]
+    Files(#[from] TooFewFiles),
+    /// The gateway that is to be replaced does not go.
+    #[error("the running gateway (PID {pid}) does not stop")]
+    Replace {
+        /// Its process.
+        pid: u32,
+        /// What the last attempt met.
+        source: io::Error,
+    },
+}
+
+impl AppError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        let of_machine = match self {
+            Self::Bind { error: BindError(failures), .. } => {
+                failures.iter().all(|f| fault::is_of_machine(&f.error))
+            }
+            other => fault::caused_by_machine(other),
+        };
+        if of_machine {
+            return exit::MACHINE;
+        }
+        match self {
+            // A limit of open files is a setting, too: no retry changes it.
+            Self::Home { .. }
+            | Self::Refused { .. }
+            | Self::Bind { .. }
+            | Self::Admin(_)
+            | Self::Files(_) => exit::CONFIG,
+            Self::Instance(e) => e.exit_code(),
+            Self::Setup { source, .. } => lasting(source.kind()),
+            Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => exit::FAILURE,
+            Self::Interrupted { .. } => exit::INTERRUPTED,
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Home { .. } => "create it, or point HERMES_HOME at the right one".to_owned(),
+            Self::Refused { primary, problems } => {
+                let flag = if primary.is_default() { String::new() } else { format!(" -p {primary}") };
+                let mut hint = format!("`hermes gateway check{flag}` lists these again");
+                // Without the profile whose settings are the gateway's there is no gateway.
+                if problems.iter().all(|(profile, _)| profile != primary) {
+                    hint += "; `gateway.on_profile_error: skip` starts without the offenders";
+                }
+                hint
+            }
+            Self::Instance(e) => e.hint(),
+            Self::Primary { profile, .. } => {
+                format!(
+                    "its log is `logs/gateway.log` in its home; `hermes worker -p {profile}` runs it alone"
+                )
+            }
+            Self::Setup { .. } => "check owner, mode and free space, and the limit of open files".to_owned(),
+            Self::Bind { remedies, .. } if !remedies.is_empty() => {
+                let all: Vec<_> = remedies.iter().map(|command| format!("`{command}`")).collect();
+                format!("{} chooses another port; then start again", all.join(", "))
+            }
+            Self::Proxy(_) => {
+                "look at the limits of threads and open files (`ulimit -a`), and at free memory".to_owned()
+            }
+            Self::Files(few) => few.hint(),
+            Self::Bind { .. } | Self::Admin(_) | Self::Interrupted { .. } => return None,
+            Self::Replace { pid, .. } => format!("end process {pid} yourself, then start again"),
+        })
+    }
+}
+
+/// What belongs to somebody else, or may not be touched, does so at the next attempt too.
+fn lasting(kind: io::ErrorKind) -> u8 {
+    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    match kind {
+        AlreadyExists | NotADirectory | PermissionDenied | ReadOnlyFilesystem => exit::CONFIG,
+        _ => exit::FAILURE,
+    }
+}
+
+/// All problems of a refused start, one paragraph each.
+struct Refusal<'a>(&'a [(ProfileName, Problem)]);
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the gateway does not start: {count} problem{}", if count == 1 { "" } else { "s" })?;
+        for (profile, problem) in self.0 {
+            write!(f, "\n\n  profile {profile}")?;
+            if let Some(platform) = &problem.platform {
+                write!(f, ", {platform}")?;
+            }
+            write!(f, ": {}\n    in {}", problem.message, problem.file)?;
+            for number in [problem.line, problem.column].into_iter().flatten() {
+                write!(f, ":{number}")?;
+            }
+            if let Some(key) = &problem.key {
+                write!(f, " ({key})")?;
+            }
+            if let Some(fix) = &problem.fix {
+                write!(f, "\n    fix: {fix}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn setup(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Error) -> AppError {
+    let object = object.to_string();
+    move |source| AppError::Setup { what, object, source }
+}
+
+/// Runs the gateway until it is told to stop, in a runtime of its own; the result is the exit code.
+pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
+    // First of all: so far no socket of ours can have the number of one that was handed over.
+    let inherited = Inherited::take(std::env::var_os(hermes_wire::env::LISTENERS).as_deref());
+    let sockets = options.sockets.clone();
+    let home = options.root.profile(&options.profile);
+    let path = home.path();
+    let found = fs_err::metadata(path).and_then(|found| {
+        if found.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+    });
+    found.map_err(|source| AppError::Home { path: path.to_owned(), source })?;
+    // Before anything is opened that could fail with a worse reason.
+    let files = enough_files()?;
+    if options.replace {
+        replace(path, &sockets)?;
+    }
+    let argv = std::env::args().collect();
+    let runtime = runtime(sockets.of(path))?;
+    let instance = Instance::acquire(path, &options.profile, argv, &runtime.path())?;
+    // Before there is anything that it could have to end.
+    let guard = guard::start().unwrap_or_else(|error| {
+        tracing::warn!(%error, "if this gateway is killed, what scripts leave running stays");
+        None
+    });
+    let (root, profile) = (options.root.clone(), options.profile.clone());
+    let mut result = within_runtime(gateway::run(options, runtime, inherited, files));
+    if let Err(AppError::Bind { error, remedies }) = &mut result {
+        let premises = Premises { root: &root, profile: &profile, sockets: &sockets };
+        premises.name_holders(error);
+        *remedies = error.0.iter().filter_map(|failure| premises.remedy(failure)).collect();
+    }
+    if let Err(error) = &result {
+        // The terminal is told by the command itself.
+        tracing::error!(target: logging::FILE_ONLY, "the gateway does not start: {}", Chain(error));
+    }
+    drop(guard);
+    instance.release();
+    Ok(match result? {
+        Ended::Stopped(code) => code,
+        Ended::Renewing(renewal) => renew::execute(&renewal),
+    })
+}
+
+/// Does what a start does as far as the decision about admission, and starts nothing.
+pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
+    let CheckOptions { root, profile, sockets, temp_dir } = options;
+    // Sockets of its own, so that it can run beside the gateway.
+    let directory = tempfile::Builder::new()
+        .prefix("hermes-check-")
+        .tempdir_in(temp_dir)
+        .map_err(setup("make a directory in", temp_dir))?;
+    let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).map_err(|path| AppError::Setup {
+        what: "use the directory",
+        object: path.display().to_string(),
+        source: io::Error::from(io::ErrorKind::InvalidFilename),
+    })?;
+    let files = enough_files()?;
+    let runtime = runtime(vec![RuntimeDir::at(base.join("run"))])?;
+    let premises = Premises { root, profile, sockets };
+    let place = premises.problems();
+    let Examined { mut report, settings } = within_runtime(gateway::check(options.clone(), runtime, files))?;
+    report.problems.extend(place.into_iter().map(|problem| (None, problem)));
+    let mut strict = true;
+    if let Some(settings) = settings {
+        strict = settings.on_profile_error == OnProfileError::Fail;
+        report.problems.extend(premises.addresses(&settings).into_iter().map(|problem| (None, problem)));
+    }
+    report.conclude(profile, strict);
+    Ok(report)
+}
+
+fn runtime(choices: Vec<RuntimeDir>) -> Result<Arc<Runtime>, AppError> {
+    let names = choices.iter().map(|choice| choice.path().as_str()).collect::<Vec<_>>().join("` or `");
+    Runtime::open(choices).map(Arc::new).map_err(setup("keep sockets in", names))
+}
+
+fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
+    let runtime = blocking::build(BLOCKING_THREADS).map_err(setup("start", "the runtime"))?;
+    let result = runtime.block_on(life);
+    // A home on a file system that hangs must not keep us.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Raises the limit of open files, which must be enough for one profile at least.
+fn enough_files() -> Result<Files, AppError> {
+    let files = Files::raise();
+    files.connections(Wanted { profiles: 1, listeners: 1, connections: u32::MAX })?;
+    Ok(files)
+}
+
+/// Ends the gateway that runs for `home`, if one does: asks it, and if it does not answer sends signals to the very process that
+/// holds the lock.
+fn replace(home: &camino::Utf8Path, sockets: &SocketPlaces) -> Result<(), AppError> {
+    if let Some(predecessor) = Predecessor::find(home) {
+        tracing::info!("taking over from {predecessor}");
+        let pid = predecessor.pid;
+        return predecessor.end(Purpose::TakeOver).map_err(|source| AppError::Replace { pid, source });
+    }
+    let Liveness::Running { record } = instance::probe(home) else { return Ok(()) };
+    // A service manager would start it again.
+    let unit = record.as_deref().filter(|record| instance::is_alive(record)).map(|record| record.pid);
+    if let Some((pid, stopped)) = unit.and_then(|pid| Some((pid, running::stop_unit(pid)?))) {
+        stopped.map_err(|source| AppError::Replace { pid, source })?;
+        if wait_for_lock(home, REPLACE_TERM) {
+            return Ok(());
+        }
+    }
+    let asked = Client::connect(home, sockets)
+        .and_then(|client| client.ask(&ClientRequest::Shutdown, REPLACE_TIME, |_| {}));
+    match &asked {
+        Ok(outcome) => tracing::info!(?outcome, "the running gateway was asked to stop"),
+        Err(error) => tracing::warn!(%error, "the running gateway does not answer"),
+    }
+    if asked_to_stop(&asked) && wait_for_lock(home, REPLACE_TIME) {
+        return Ok(());
+    }
+    let Some(record) = record.filter(|record| instance::is_alive(record)) else { return Ok(()) };
+    let pid = record.pid;
+    let process = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(0));
+    for (signal, time) in [
+        (nix::sys::signal::Signal::SIGTERM, REPLACE_TERM),
+        (nix::sys::signal::Signal::SIGKILL, Duration::from_secs(5)),
+    ] {
+        // The number could be somebody else's by now.
+        if process.as_raw() > 1 && instance::is_alive(&record) {
+            nix::sys::signal::kill(process, signal)
+                .map_err(|errno| AppError::Replace { pid, source: errno.into() })?;
+        }
+        if wait_for_lock(home, time) {
+            return Ok(());
+        }
+    }
+    Err(AppError::Replace { pid, source: io::Error::from(io::ErrorKind::TimedOut) })
+}
+
+fn asked_to_stop(asked: &Result<crate::client::Outcome, crate::client::ClientError>) -> bool {
+    matches!(asked, Ok(crate::client::Outcome::Done(_)))
+}
+
+/// Waits without a runtime: there is none yet.
+fn wait_for_lock(home: &camino::Utf8Path, time: Duration) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if !matches!(instance::probe(home), Liveness::Running { .. }) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        wait::pause(LOCK_PAUSE);
+    }
+}

@@ -1,0 +1,368 @@
+//! Asks the supervisor: one request a connection over `supervisor.sock`, without a runtime.
+//!
+//! The socket is looked for in the runtime directory that `gateway.pid` names, because a service and a shell rarely have the same
+//! environment, then where this command's environment would put it. A socket is only believed when its peer runs as this user or
+//! as root and is, where the record tells, the very process that holds the lock. Nobody is waited for without a limit.
+
+use std::io::{self, Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_wire::RootHome;
+use hermes_wire::codec::{self, CodecError};
+use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
+use hermes_wire::contract::pid_record::PidRecord;
+use hermes_wire::frame;
+use hermes_wire::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
+use hermes_wire::latest::{ClientReply, ClientRequest};
+use interprocess::local_socket::traits::StreamCommon as _;
+use interprocess::local_socket::{Stream, traits::Stream as _};
+use interprocess::os::unix::uds_local_socket;
+use socket2::{Domain, Socket, Type};
+
+use crate::instance;
+use crate::runtime::{self, SocketPlaces};
+
+/// Time for the handshake and for a status.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// Why the supervisor could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error("nobody answers on `{path}`")]
+    NobodyThere {
+        /// The socket.
+        path: Utf8PathBuf,
+    },
+    /// Another user's process.
+    #[error("`{path}` belongs to user {uid}")]
+    Stranger {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Who listens there.
+        uid: u32,
+    },
+    /// A process that is not the gateway.
+    #[error("process {pid} listens on `{path}`, and the gateway is process {gateway}")]
+    Impostor {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Who listens there.
+        pid: u32,
+        /// Who holds the lock.
+        gateway: u32,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("the gateway did not answer within {} seconds", .after.as_secs())]
+    Timeout {
+        /// The limit.
+        after: Duration,
+    },
+    /// Not a hermes process, or one of a release too far away.
+    #[error("the gateway does not understand this command")]
+    Handshake(#[source] HandshakeError),
+    /// A malformed frame.
+    #[error("the gateway's answer cannot be read")]
+    Codec(#[source] CodecError),
+    /// A frame beyond the limit.
+    #[error("the gateway's answer is too large")]
+    TooLarge,
+    /// Status that is not the JSON it should be.
+    #[error("the gateway's status cannot be read")]
+    Json(#[source] serde_json::Error),
+    /// It said no.
+    #[error("the gateway refused: {message}")]
+    Refused {
+        /// Why.
+        message: String,
+    },
+    /// The connection ended before the final frame.
+    #[error("the gateway closed the connection before it had answered")]
+    CutShort,
+}
+
+impl ClientError {
+    /// The next step where the lock of the gateway at `home` is held, so that somebody runs.
+    pub fn hint_while_running(&self, root: &RootHome) -> String {
+        match self {
+            Self::NobodyThere { .. } => format!(
+                "it may be starting, or its directory of sockets was lost and is being made again: try again in a few seconds; its log is {}, and `hermes gateway run --replace` takes over",
+                root.supervisor_log()
+            ),
+            _ => self.hint(),
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NobodyThere { .. } => "start it with `hermes gateway run`",
+            Self::Stranger { .. } => "run this command as the user who runs the gateway",
+            Self::Impostor { .. } => "end that process; nothing was sent to it",
+            Self::Timeout { .. } | Self::Io { .. } | Self::CutShort => {
+                "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
+            }
+            Self::Refused { .. } => "`hermes status` shows what the gateway serves",
+            Self::Handshake(_) | Self::Codec(_) | Self::TooLarge | Self::Json(_) => {
+                "restart the gateway so that both are of one release"
+            }
+        }
+        .to_owned()
+    }
+}
+
+/// How the supervisor answered a request that changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Carried out.
+    Done(String),
+    /// Not carried out.
+    Refused {
+        /// Exit code.
+        code: u8,
+        /// What and why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+}
+
+/// A profile is out of service for as long as this lives.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "its end is what it is for")] Client);
+
+/// An open connection, the handshake done.
+#[derive(Debug)]
+pub struct Client {
+    stream: Stream,
+    path: Utf8PathBuf,
+}
+
+impl Client {
+    /// Connects to the gateway whose instance home is `home`.
+    pub fn connect(home: &Utf8Path, places: &SocketPlaces) -> Result<Self, ClientError> {
+        let recorded = || instance::record(home).filter(instance::is_alive);
+        let record = recorded();
+        let recorded_dir = record.iter().filter_map(|record| record.runtime_dir.clone());
+        let usual = places.of(home).into_iter().map(|dir| dir.path().to_owned());
+        let mut first = None;
+        for dir in recorded_dir.chain(usual) {
+            let socket = dir.join(hermes_wire::endpoint::SUPERVISOR_SOCKET);
+            let client = match Self::dial(&socket) {
+                Ok(client) => client,
+                Err(error @ ClientError::NobodyThere { .. }) => {
+                    first.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            // One gateway may just have followed another.
+            if client.check_holder(record.as_ref()).is_err() {
+                client.check_holder(recorded().as_ref())?;
+            }
+            return client.greeted();
+        }
+        Err(first.unwrap_or_else(|| ClientError::NobodyThere { path: home.to_owned() }))
+    }
+
+    /// Connects to a socket and shakes hands.
+    pub fn open(path: &Utf8Path) -> Result<Self, ClientError> {
+        Self::dial(path)?.greeted()
+    }
+
+    /// A connection to somebody who is of this user; nothing is said yet.
+    fn dial(path: &Utf8Path) -> Result<Self, ClientError> {
+        let connected = || {
+            let (address, _directory) = runtime::address(path)?;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            // One that does not accept, with a full backlog, is not waited for either.
+            socket.set_write_timeout(Some(SHORT))?;
+            socket.connect(&address)?;
+            Ok(std::os::fd::OwnedFd::from(socket))
+        };
+        let stream = connected().map_err(|source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NobodyThere { path: path.to_owned() }
+            }
+            _ => ClientError::Io { doing: "connect to", path: path.to_owned(), source },
+        })?;
+        let stream = Stream::UdSocket(uds_local_socket::Stream::from(stream));
+        let client = Self { stream, path: path.to_owned() };
+        client.check_peer()?;
+        Ok(client)
+    }
+
+    fn greeted(mut self) -> Result<Self, ClientError> {
+        self.handshake(Instant::now() + SHORT)?;
+        Ok(self)
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// Status of everything, or of one profile. Profiles come in the supervisor's order.
+    pub fn status(mut self, request: &ClientRequest) -> Result<Result<GatewayStatus, Outcome>, ClientError> {
+        let deadline = Instant::now() + SHORT;
+        self.send(request, deadline)?;
+        let mut gateway: Option<Gateway> = None;
+        let mut profiles: Vec<Profile> = Vec::new();
+        loop {
+            match self.reply(deadline, SHORT)? {
+                ClientReply::Gateway(json) => {
+                    gateway = Some(serde_json::from_str(&json).map_err(ClientError::Json)?);
+                }
+                ClientReply::Profile(json) => {
+                    profiles.push(serde_json::from_str(&json).map_err(ClientError::Json)?);
+                }
+                ClientReply::Progress(_) => {}
+                ClientReply::Done(_) => {
+                    let gateway = gateway.ok_or(ClientError::CutShort)?;
+                    return Ok(Ok(GatewayStatus { schema: SCHEMA, gateway, profiles }));
+                }
+                ClientReply::Refused { code, message, hint } => {
+                    return Ok(Err(Outcome::Refused { code, message, hint }));
+                }
+            }
+        }
+    }
+
+    /// Asks for a change and waits until it came about. `progress` gets the lines for people.
+    pub fn ask(
+        mut self,
+        request: &ClientRequest,
+        limit: Duration,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Outcome, ClientError> {
+        let deadline = Instant::now() + limit;
+        self.send(request, deadline)?;
+        loop {
+            match self.reply(deadline, limit)? {
+                ClientReply::Progress(line) => progress(&line),
+                ClientReply::Gateway(_) | ClientReply::Profile(_) => {}
+                ClientReply::Done(line) => return Ok(Outcome::Done(line)),
+                ClientReply::Refused { code, message, hint } => {
+                    return Ok(Outcome::Refused { code, message, hint });
+                }
+            }
+        }
+    }
+
+    /// Asks for something that holds for as long as the connection is open; returns when it came about.
+    pub fn hold(mut self, request: &ClientRequest, limit: Duration) -> Result<Hold, ClientError> {
+        let deadline = Instant::now() + limit;
+        self.send(request, deadline)?;
+        loop {
+            match self.reply(deadline, limit)? {
+                ClientReply::Progress(_) => return Ok(Hold(self)),
+                ClientReply::Refused { message, .. } => return Err(ClientError::Refused { message }),
+                ClientReply::Gateway(_) | ClientReply::Profile(_) | ClientReply::Done(_) => {}
+            }
+        }
+    }
+
+    fn check_peer(&self) -> Result<(), ClientError> {
+        let peer = self.stream.peer_creds().map_err(|e| self.io("look at the peer of", e))?;
+        match peer.euid() {
+            Some(uid) if uid != 0 && uid != nix::unistd::geteuid().as_raw() => {
+                Err(ClientError::Stranger { path: self.path.clone(), uid })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the peer is the process that a record names. A record without the time of its process's start may be about another
+    /// one, and a peer of another process namespace has no number here.
+    fn check_holder(&self, record: Option<&PidRecord>) -> Result<(), ClientError> {
+        let Some(record) = record.filter(|record| record.start_time.is_some()) else { return Ok(()) };
+        let peer = self.stream.peer_creds().map_err(|e| self.io("look at the peer of", e))?;
+        match peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0) {
+            Some(pid) if cfg!(target_os = "linux") && pid != record.pid => {
+                Err(ClientError::Impostor { path: self.path.clone(), pid, gateway: record.pid })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn handshake(&mut self, deadline: Instant) -> Result<(), ClientError> {
+        self.write(&Offer::ours().encode(), deadline)?;
+        let mut bytes = vec![0; ANSWER_HEAD];
+        self.read(&mut bytes, deadline, SHORT)?;
+        let text = Answer::text_len(&bytes).map_err(ClientError::Handshake)?;
+        bytes.resize(ANSWER_HEAD + text, 0);
+        self.read(&mut bytes[ANSWER_HEAD..], deadline, SHORT)?;
+        let answer = Answer::decode(&bytes).map_err(ClientError::Handshake)?;
+        answer.into_version().map(drop).map_err(ClientError::Handshake)
+    }
+
+    fn send(&mut self, request: &ClientRequest, deadline: Instant) -> Result<(), ClientError> {
+        let payload = codec::encode(request).map_err(ClientError::Codec)?;
+        let head = frame::head(payload.len()).ok_or(ClientError::TooLarge)?;
+        self.write(&[&head, payload.as_slice()].concat(), deadline)
+    }
+
+    fn reply(&mut self, deadline: Instant, limit: Duration) -> Result<ClientReply, ClientError> {
+        let mut head = [0; 4];
+        self.read(&mut head, deadline, limit)?;
+        let len = frame::payload_len(head).ok_or(ClientError::TooLarge)?;
+        let mut payload = vec![0; len];
+        self.read(&mut payload, deadline, limit)?;
+        codec::decode(&payload).map_err(ClientError::Codec)
+    }
+
+    fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), ClientError> {
+        let left = remaining(deadline).ok_or(ClientError::Timeout { after: SHORT })?;
+        self.stream.set_send_timeout(Some(left)).and_then(|()| self.stream.write_all(bytes)).map_err(
+            |source| match source.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ClientError::CutShort,
+                _ => self.io("write to", source),
+            },
+        )
+    }
+
+    fn read(&mut self, mut into: &mut [u8], deadline: Instant, limit: Duration) -> Result<(), ClientError> {
+        while !into.is_empty() {
+            let left = remaining(deadline).ok_or(ClientError::Timeout { after: limit })?;
+            self.stream.set_recv_timeout(Some(left)).map_err(|e| self.io("read from", e))?;
+            match self.stream.read(into) {
+                Ok(0) => return Err(ClientError::CutShort),
+                Ok(n) => into = &mut into[n..],
+                Err(e) => match e.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        return Err(ClientError::Timeout { after: limit });
+                    }
+                    io::ErrorKind::ConnectionReset => return Err(ClientError::CutShort),
+                    _ => return Err(self.io("read from", e)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn io(&self, doing: &'static str, source: io::Error) -> ClientError {
+        ClientError::Io { doing, path: self.path.clone(), source }
+    }
+}
+
+fn remaining(deadline: Instant) -> Option<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
+}
+
+#[cfg(test)]
+#[path = "client/tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! Against a supervisor's side made by hand, on real sockets.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use hermes_wire::handshake::OFFER_HEAD;
+
+use super::*;
+
+struct Place {
+    _dir: tempfile::TempDir,
+    socket: Utf8PathBuf,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = Utf8PathBuf::from_path_buf(dir.path().join("s")).unwrap();
+    Place { _dir: dir, socket }
+}
+
+/// Accepts one connection and answers the handshake, then hands it over.
+fn serve(
+    place: &Place,
+    answer: Answer,
+    then: impl FnOnce(UnixStream) + Send + 'static,
+) -> std::thread::JoinHandle<()> {
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; OFFER_HEAD];
+        stream.read_exact(&mut head).unwrap();
+        let mut text = vec![0; Offer::text_len(&head).unwrap()];
+        stream.read_exact(&mut text).unwrap();
+        stream.write_all(&answer.encode()).unwrap();
+        then(stream);
+    })
+}
+
+fn welcome() -> Answer {
+    Answer::Welcome { version: hermes_wire::version::NEWEST, build: "test".to_owned() }
+}
+
+fn request(stream: &mut UnixStream) -> ClientRequest {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).unwrap();
+    let mut payload = vec![0; frame::payload_len(head).unwrap()];
+    stream.read_exact(&mut payload).unwrap();
+    codec::decode(&payload).unwrap()
+}
+
+fn send(stream: &mut UnixStream, reply: &ClientReply) {
+    let payload = codec::encode(reply).unwrap();
+    stream.write_all(&frame::head(payload.len()).unwrap()).unwrap();
+    stream.write_all(&payload).unwrap();
+}
+
+#[test]
+fn progress_comes_before_the_outcome() {
+    let place = place();
+    let server = serve(&place, welcome(), |mut stream| {
+        assert_eq!(request(&mut stream), ClientRequest::Shutdown);
+        send(&mut stream, &ClientReply::Progress("draining".to_owned()));
+        send(&mut stream, &ClientReply::Done(String::new()));
+    });
+    let mut lines = Vec::new();
+    let client = Client::open(&place.socket).unwrap();
+    let outcome = client.ask(&ClientRequest::Shutdown, SHORT, |line| lines.push(line.to_owned())).unwrap();
+    assert_eq!((lines, outcome), (vec!["draining".to_owned()], Outcome::Done(String::new())));
+    server.join().unwrap();
+}
+
+#[test]
+fn refusals_hang_ups_and_strangers_are_told_apart() {
+    let place = place();
+    assert!(matches!(Client::open(&place.socket), Err(ClientError::NobodyThere { .. })));
+
+    let rejected = Answer::Reject { reason: "too old".to_owned() };
+    let server = serve(&place, rejected, drop);
+    assert!(matches!(Client::open(&place.socket), Err(ClientError::Handshake(HandshakeError::Rejected(_)))));
+    server.join().unwrap();
+    // The socket file is there, its listener is not: what a killed gateway leaves behind.
+    assert!(matches!(Client::open(&place.socket), Err(ClientError::NobodyThere { .. })));
+
+    fs_err::remove_file(&place.socket).unwrap();
+    let server = serve(&place, welcome(), |mut stream| {
+        request(&mut stream);
+    });
+    let client = Client::open(&place.socket).unwrap();
+    let cut = client.status(&ClientRequest::Status { profile: None });
+    assert!(matches!(cut, Err(ClientError::CutShort)), "{cut:?}");
+    server.join().unwrap();
+
+    fs_err::remove_file(&place.socket).unwrap();
+    let server = serve(&place, welcome(), |mut stream| {
+        request(&mut stream);
+        stream.write_all(&[0xff; 4]).unwrap();
+        // Kept open: only the announced length may end it.
+        let _ = stream.read(&mut [0]);
+    });
+    let client = Client::open(&place.socket).unwrap();
+    let huge = client.status(&ClientRequest::Status { profile: None });
+    assert!(matches!(huge, Err(ClientError::TooLarge)), "{huge:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn somebody_else_on_the_socket_is_not_believed() {
+    let place = place();
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = stream.read(&mut [0; 64]);
+    });
+    let error = Client::open(&place.socket).unwrap_err();
+    assert!(matches!(error, ClientError::Handshake(HandshakeError::Magic)), "{error:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn nobody_is_waited_for_without_a_limit() {
+    let place = place();
+    let server = serve(&place, welcome(), |mut stream| {
+        request(&mut stream);
+        let _ = stream.read(&mut [0]);
+    });
+    let client = Client::open(&place.socket).unwrap();
+    let limit = Duration::from_millis(50);
+    let late = client.ask(&ClientRequest::Shutdown, limit, |_| {});
+    assert!(matches!(late, Err(ClientError::Timeout { after }) if after == limit), "{late:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn the_recorded_runtime_directory_is_the_first_place_to_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
+    let (home, elsewhere) = (path.join("home"), path.join("elsewhere"));
+    fs_err::create_dir_all(&home).unwrap();
+    fs_err::create_dir_all(&elsewhere).unwrap();
+    let places = SocketPlaces { xdg_runtime_dir: Some(path.join("mine")), uid: 1 };
+    let profile = hermes_wire::ProfileName::default_profile();
+    let instance = instance::Instance::acquire(&home, &profile, Vec::new(), &elsewhere).unwrap();
+    let place = Place { _dir: dir, socket: elsewhere.join("supervisor.sock") };
+    let server = serve(&place, welcome(), drop);
+    assert_eq!(Client::connect(&home, &places).unwrap().path(), place.socket);
+    server.join().unwrap();
+    // A record whose process is gone leads nowhere.
+    drop(instance);
+    assert!(matches!(Client::connect(&home, &places), Err(ClientError::NobodyThere { .. })));
+}

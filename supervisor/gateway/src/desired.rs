@@ -1,0 +1,299 @@
+//! Which profiles were stopped on purpose: `gateway_desired.json`, written by the supervisor alone.
+//!
+//! What was asked for must outlive a restart of the gateway, or a stopped profile would come back by itself. A file that cannot
+//! be used never stops the gateway, and is never read as an empty one: it stays as it is, is said, and is tried again until it
+//! can be read. Until then every profile counts as wanted, and nothing is written over it: where the file cannot be read,
+//! nothing can be remembered either; one that is no JSON is set aside by the next command that has something to remember.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::disk;
+use hermes_wire::absence::{OrAbsent as _, words};
+use hermes_wire::latest::{Problem, Severity};
+use hermes_wire::{ProfileName, RootHome};
+use serde::{Deserialize, Serialize};
+
+/// Version of the file.
+const SCHEMA: u32 = 1;
+/// Largest file that is read.
+const MAX_LEN: usize = 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    schema: u32,
+    #[serde(default)]
+    stopped: Vec<String>,
+}
+
+/// What was asked for. Everything that is not stopped is meant to run.
+#[derive(Debug)]
+pub struct Desired {
+    path: Utf8PathBuf,
+    stopped: BTreeSet<ProfileName>,
+    /// A newer release wrote the file: it is read, never written over.
+    newer: Option<u32>,
+    /// What is wrong with the file.
+    trouble: Option<DesiredWarning>,
+}
+
+/// The file exists and cannot be used as it is. The gateway starts regardless.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredWarning {
+    /// It cannot be read.
+    #[error("what was stopped on purpose is not known, every profile counts as wanted: {}", words(why))]
+    Unreadable {
+        /// Why not.
+        why: io::Error,
+    },
+    /// Not what it should be.
+    #[error("what was stopped on purpose is not known, every profile counts as wanted: {why}")]
+    Invalid {
+        /// What is wrong.
+        why: serde_json::Error,
+    },
+    /// Entries that are not profile names were skipped.
+    #[error("{count} entries that are not profile names are ignored")]
+    Names {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// What was asked for could not be remembered.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// The file system refused.
+    #[error("cannot write `{path}`")]
+    Write {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be read, so writing it would lose what it says.
+    #[error("`{path}` cannot be read ({why}), and what it says must not be lost")]
+    Unread {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// Written by a newer release, whose contents this one could lose.
+    #[error("`{path}` has version {version}, written by a newer release; this one does not change it")]
+    Newer {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+impl Desired {
+    /// Reads the file of `root` and changes nothing.
+    pub fn load(root: &RootHome) -> Self {
+        let path = root.desired_state();
+        let mut desired = Self { path, stopped: BTreeSet::new(), newer: None, trouble: None };
+        desired.read();
+        desired
+    }
+
+    fn read(&mut self) {
+        self.trouble = None;
+        let bytes = match disk::read_bounded(&self.path, MAX_LEN).or_absent() {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return,
+            Err(why) => return self.trouble = Some(DesiredWarning::Unreadable { why }),
+        };
+        let file: File = match serde_json::from_slice(&bytes) {
+            Ok(file) => file,
+            Err(why) => return self.trouble = Some(DesiredWarning::Invalid { why }),
+        };
+        self.newer = (file.schema > SCHEMA).then_some(file.schema);
+        let listed = file.stopped.len();
+        self.stopped = file.stopped.into_iter().filter_map(|name| name.parse().ok()).collect();
+        let count = listed - self.stopped.len().min(listed);
+        self.trouble = (count > 0).then_some(DesiredWarning::Names { count });
+    }
+
+    /// What is wrong with the file.
+    pub fn trouble(&self) -> Option<&DesiredWarning> {
+        self.trouble.as_ref()
+    }
+
+    /// Whether what the file says is still to be found out.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.trouble, Some(DesiredWarning::Unreadable { .. } | DesiredWarning::Invalid { .. }))
+    }
+
+    /// The same for status.
+    pub fn problem(&self) -> Option<Problem> {
+        let trouble = self.trouble.as_ref()?;
+        let unknown = self.is_unknown();
+        let fix = if unknown {
+            "repair the file; it is read again by itself, and kept as it is until then"
+        } else {
+            "remove those entries"
+        };
+        Some(Problem {
+            severity: if unknown { Severity::Profile } else { Severity::Warning },
+            code: "desired_state".to_owned(),
+            platform: None,
+            file: self.path.to_string(),
+            line: None,
+            column: None,
+            key: None,
+            message: trouble.to_string(),
+            fix: Some(fix.to_owned()),
+        })
+    }
+
+    /// Reads the file again where it could not be used. Whether it can be now.
+    pub fn retry(&mut self) -> bool {
+        if !self.is_unknown() {
+            return false;
+        }
+        self.read();
+        !self.is_unknown()
+    }
+
+    /// Whether `name` was stopped on purpose.
+    pub fn is_stopped(&self, name: &ProfileName) -> bool {
+        self.stopped.contains(name)
+    }
+
+    /// The profiles that were stopped on purpose, by name.
+    pub fn stopped(&self) -> impl Iterator<Item = &ProfileName> {
+        self.stopped.iter()
+    }
+
+    /// Remembers that `name` is stopped, or wanted again. When this returns without an error it survives a power loss; with
+    /// one, memory and file are as before.
+    pub fn set_stopped(&mut self, name: &ProfileName, stopped: bool) -> Result<(), DesiredError> {
+        self.retry();
+        if let Some(DesiredWarning::Unreadable { why }) = &self.trouble {
+            return Err(DesiredError::Unread { path: self.path.clone(), why: words(why) });
+        }
+        let changed = if stopped { self.stopped.insert(name.clone()) } else { self.stopped.remove(name) };
+        if !changed {
+            return Ok(());
+        }
+        let saved = self.save();
+        if saved.is_err() {
+            if stopped {
+                self.stopped.remove(name);
+            } else {
+                self.stopped.insert(name.clone());
+            }
+        }
+        saved
+    }
+
+    fn save(&mut self) -> Result<(), DesiredError> {
+        if let Some(version) = self.newer {
+            return Err(DesiredError::Newer { path: self.path.clone(), version });
+        }
+        if self.is_unknown() {
+            let aside = set_aside(&self.path)
+                .map_err(|source| DesiredError::Write { path: self.path.clone(), source })?;
+            tracing::warn!(path = %self.path, %aside, "the file that could not be read was set aside");
+            self.trouble = None;
+        }
+        let file = File { schema: SCHEMA, stopped: self.stopped.iter().map(ToString::to_string).collect() };
+        let text = serde_json::to_vec(&file).expect("strings and integers always serialise");
+        disk::write_atomic(&self.path, &text, true)
+            .map_err(|source| DesiredError::Write { path: self.path.clone(), source })
+    }
+}
+
+/// Renames a bad file so that it is neither lost nor in the way. Returns where it is now.
+fn set_aside(path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+    for n in 0..100 {
+        let aside = Utf8PathBuf::from(if n == 0 { format!("{path}.bad") } else { format!("{path}.bad.{n}") });
+        if fs_err::symlink_metadata(&aside).or_absent()?.is_none() {
+            return fs_err::rename(path, &aside).map(|()| aside);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "there are too many bad ones already"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, RootHome) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = RootHome::new(Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap());
+        (dir, root)
+    }
+
+    #[test]
+    fn what_was_stopped_stays_stopped_until_started() {
+        let (_dir, root) = root();
+        let coder: ProfileName = "coder".parse().unwrap();
+        let mut desired = Desired::load(&root);
+        assert!(desired.trouble().is_none() && !desired.is_stopped(&coder));
+        desired.set_stopped(&coder, true).unwrap();
+        assert!(Desired::load(&root).is_stopped(&coder));
+        assert_eq!(
+            fs_err::read_to_string(root.desired_state()).unwrap(),
+            r#"{"schema":1,"stopped":["coder"]}"#
+        );
+        desired.set_stopped(&coder, false).unwrap();
+        assert!(!Desired::load(&root).is_stopped(&coder));
+    }
+
+    /// 9: a file that is no JSON is no empty list: it stays until somebody mends it, or asks for something.
+    #[test]
+    fn a_bad_file_is_kept_and_said_and_read_again() {
+        let (_dir, root) = root();
+        let (coder, ops): (ProfileName, ProfileName) = ("coder".parse().unwrap(), "ops".parse().unwrap());
+        fs_err::write(root.desired_state(), "{oops").unwrap();
+        let mut desired = Desired::load(&root);
+        assert!(desired.is_unknown() && !desired.retry());
+        let problem = desired.problem().unwrap();
+        assert_eq!((problem.severity, problem.file), (Severity::Profile, root.desired_state().to_string()));
+        assert_eq!(fs_err::read_to_string(root.desired_state()).unwrap(), "{oops");
+
+        fs_err::write(root.desired_state(), r#"{"schema":1,"stopped":["coder"]}"#).unwrap();
+        assert!(desired.retry() && desired.is_stopped(&coder) && desired.problem().is_none());
+
+        fs_err::write(root.desired_state(), "{again").unwrap();
+        let mut desired = Desired::load(&root);
+        desired.set_stopped(&ops, true).unwrap();
+        assert!(Desired::load(&root).is_stopped(&ops) && !desired.is_unknown());
+        let aside = format!("{}.bad", root.desired_state());
+        assert_eq!(fs_err::read_to_string(aside).unwrap(), "{again");
+    }
+
+    /// 9: what cannot be read is not written over either.
+    #[test]
+    fn an_unreadable_file_is_never_overwritten() {
+        let (_dir, root) = root();
+        let coder: ProfileName = "coder".parse().unwrap();
+        fs_err::create_dir(root.desired_state()).unwrap();
+        let mut desired = Desired::load(&root);
+        assert!(desired.is_unknown());
+        assert!(matches!(desired.set_stopped(&coder, true), Err(DesiredError::Unread { .. })));
+        assert!(root.desired_state().is_dir() && !desired.is_stopped(&coder));
+        fs_err::remove_dir(root.desired_state()).unwrap();
+        desired.set_stopped(&coder, true).unwrap();
+        assert!(Desired::load(&root).is_stopped(&coder));
+    }
+
+    #[test]
+    fn a_newer_file_is_read_and_never_written_over() {
+        let (_dir, root) = root();
+        let newer = r#"{"schema":9,"stopped":["coder","Bad Name"],"more":1}"#;
+        fs_err::write(root.desired_state(), newer).unwrap();
+        let mut desired = Desired::load(&root);
+        assert!(matches!(desired.trouble(), Some(DesiredWarning::Names { count: 1 })));
+        let coder: ProfileName = "coder".parse().unwrap();
+        assert!(desired.is_stopped(&coder));
+        assert!(matches!(desired.set_stopped(&coder, false), Err(DesiredError::Newer { version: 9, .. })));
+        assert!(desired.is_stopped(&coder), "unchanged in memory too");
+        assert_eq!(fs_err::read_to_string(root.desired_state()).unwrap(), newer);
+    }
+}
