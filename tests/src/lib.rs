@@ -2,6 +2,18 @@
 //!
 //! Everything binds port 0 on loopback, lives in a temporary directory, and ends the processes it started by their own handles.
 //! Nothing here knows how the gateway works inside; it sees what a user sees, plus `/proc`.
+//!
+//! # Layers
+//!
+//! A module names only modules of lower lines.
+//!
+//! ```text
+//! owners, steps
+//! command, terminal, tools
+//! attack, gateway                                    a running gateway, and who attacks it
+//! http, predecessor, provider                        peers
+//! archive, home, mounts, process, sign, tap, unreadable, wait
+//! ```
 
 #![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 

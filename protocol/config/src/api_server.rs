@@ -3,7 +3,8 @@
 use super::gateway::{API_PORT, Listen};
 use super::platforms::Blocks;
 use super::problem::Place;
-use super::reader::{At, Reader, split_commas};
+use super::reader::{At, Reader};
+use super::scalar::{narrow, split_commas};
 use super::secret::Secret;
 use super::types::{ApiServer, Fault, ModelRoute};
 use super::webhook::{port, port_of};
@@ -70,7 +71,7 @@ pub(super) fn read(
         cors_origins,
         model_name: model_name.unwrap_or_else(own_name),
         model_routes: model_routes(reader, &blocks.get("model_routes")),
-        max_concurrent_runs: runs.map_or(10, super::sections::narrow),
+        max_concurrent_runs: runs.map_or(10, narrow),
         host,
         port,
         fault,

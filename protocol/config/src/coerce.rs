@@ -6,9 +6,9 @@
 
 use serde_json::Value as Json;
 
-use super::document::plain;
-use super::reader::{boolean, split_commas, whole};
+use super::scalar::{address, boolean, split_commas, whole};
 use super::schema::{Key, Kind};
+use super::typed::plain;
 use super::yaml;
 
 /// A value, and what it should have been.
@@ -52,7 +52,7 @@ pub fn coerce(key: Option<&Key>, text: &str) -> Coerced {
             Kind::Seconds(high) => word.parse::<f64>().is_ok_and(|n| n.is_finite() && n <= f64::from(high)),
             _ => false,
         };
-        Coerced { value: by_looks(text), wanted: (!readable).then(|| wanted(kind)) }
+        Coerced { value: by_looks(text), wanted: (!readable).then(|| kind.wanted()) }
     })
 }
 
@@ -77,31 +77,12 @@ fn checked(kind: Kind, value: Json) -> Coerced {
         Kind::Choice(words) => {
             text(&value).is_some_and(|text| words.iter().any(|word| word.eq_ignore_ascii_case(text.trim())))
         }
-        Kind::Address => text(&value).is_some_and(|text| super::gateway::address(&text).is_some()),
+        Kind::Address => text(&value).is_some_and(|text| address(&text).is_some()),
         Kind::List => value.is_array() || value.is_string(),
         Kind::Section => value.is_object(),
         Kind::Any => true,
     };
-    Coerced { value, wanted: (!fits).then(|| wanted(kind)) }
-}
-
-/// What a value of this kind is, in words.
-pub fn wanted(kind: Kind) -> String {
-    match kind {
-        Kind::Bool => "true or false".to_owned(),
-        Kind::Int(low, high) => format!("a whole number from {low} to {high}"),
-        Kind::Count(high) => format!("a whole number up to {high}"),
-        Kind::Seconds(high) => format!("a number of seconds up to {high}"),
-        Kind::Number => "a number".to_owned(),
-        Kind::Text => "text".to_owned(),
-        Kind::Choice(words) => {
-            format!("one of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
-        }
-        Kind::Address => "an address, `host:port`".to_owned(),
-        Kind::List => "a list".to_owned(),
-        Kind::Section => "a mapping of keys to values".to_owned(),
-        Kind::Any => "anything".to_owned(),
-    }
+    Coerced { value, wanted: (!fits).then(|| kind.wanted()) }
 }
 
 /// 0.19.0's rule, for keys nobody knows, and negative numbers too.
@@ -145,7 +126,7 @@ fn list(text: &str) -> Coerced {
         Some(yaml::Value::Seq(items)) if flaws.iter().all(|flaw| !flaw.fatal) => {
             items.iter().map(|item| plain(item)).collect()
         }
-        _ => return Coerced { value: text.into(), wanted: Some(wanted(Kind::List)) },
+        _ => return Coerced { value: text.into(), wanted: Some(Kind::List.wanted()) },
     };
     Coerced { value: Json::Array(items), wanted: None }
 }

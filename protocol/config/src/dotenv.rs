@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 pub(super) use encoding::decode;
 pub(super) use grammar::{Fault, Statement, Value, is_space, statements};
 
-use super::MAX_FILE_LEN;
 use super::secret::{Env, Secret};
+use super::types::MAX_FILE_LEN;
 
 /// A file, read.
 #[derive(Debug, Default)]

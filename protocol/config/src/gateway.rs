@@ -1,7 +1,8 @@
 //! The gateway's settings, which only the primary's files decide.
 
 use super::platforms::Blocks;
-use super::reader::{At, Reader, boolean};
+use super::reader::{At, Reader};
+use super::scalar::{address, boolean, narrow};
 use super::types::ProfileConfig;
 use hermes_wire::ProfileName;
 use hermes_wire::env::{MULTIPLEX, may_be_shared};
@@ -50,21 +51,6 @@ fn bad_address(reader: &mut Reader<'_>, at: &At) {
     let message = format!("`{}` must be `host:port`", at.path);
     let fix = Some("Write an address such as `127.0.0.1:8644`, or `*:8644` for all interfaces.".to_owned());
     reader.problems.add(Severity::Profile, "bad_address", reader.place(at), message, fix);
-}
-
-/// `host:port`, `[v6]:port`, `*:port` or `:port`.
-pub(super) fn address(text: &str) -> Option<(Option<String>, u16)> {
-    let (host, port) = text.trim().rsplit_once(':')?;
-    let port = port.parse().ok()?;
-    let bare = match host.strip_prefix('[') {
-        Some(inner) => inner.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    if bare.chars().any(char::is_whitespace) || bare.contains('/') {
-        return None;
-    }
-    Some((Some(bare).filter(|h| !h.is_empty() && *h != "*").map(str::to_owned), port))
 }
 
 /// The multiplex flag. `outer` is the supervisor's own environment and wins.
@@ -165,8 +151,8 @@ pub(super) fn settings(
         shared_env: shared_env(reader, &gateway.key("shared_env")),
         listeners: listeners(reader, root, config, multiplex),
         admin: admin(reader, &gateway.key("admin")),
-        max_connections: super::sections::narrow(max_connections),
-        max_requests_per_profile: super::sections::narrow(max_requests_per_profile),
+        max_connections: narrow(max_connections),
+        max_requests_per_profile: narrow(max_requests_per_profile),
         max_body_bytes,
         header_timeout_ms,
         hold_ms,
@@ -175,7 +161,7 @@ pub(super) fn settings(
         start_timeout_ms,
         stuck_after_ms,
         heartbeat_ms,
-        max_connections_per_address: super::sections::narrow(per_address),
+        max_connections_per_address: narrow(per_address),
         body_timeout_ms,
         min_body_rate,
     }
@@ -273,21 +259,4 @@ fn listeners(
         add("api_server", Some(api.host.clone()).filter(|host| !host.is_empty()), api.port);
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_host_and_port() {
-        let some = |host: &str, port| Some((Some(host.to_owned()), port));
-        assert_eq!(address("127.0.0.1:8644"), some("127.0.0.1", 8644));
-        assert_eq!(address("[::1]:0"), some("::1", 0));
-        assert_eq!(address("*:80"), Some((None, 80)));
-        assert_eq!(address(":80"), Some((None, 80)));
-        for bad in ["8644", "host", "host:", "host:99999", "::1:80", "http://h:80", "a b:1", ""] {
-            assert_eq!(address(bad), None, "{bad}");
-        }
-    }
 }

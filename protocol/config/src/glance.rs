@@ -1,6 +1,6 @@
 //! The few things about a `config.yaml` that a list of profiles, a copy or an alias needs, without judging the rest.
 
-use super::reader::boolean;
+use super::scalar::boolean;
 use super::yaml::{self, Node, Value};
 use super::{catalog, dotenv};
 

@@ -7,55 +7,21 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::load::load_layers;
 use super::network::Trusted;
+use super::pins::Pins;
+use super::provider;
+use super::secret::Env;
+use super::types::{EngineKind, Input, Loaded, ProfileConfig};
 use super::unsupported::{self, Leftovers};
-use super::{EngineKind, Env, Input, Loaded, Pins, ProfileConfig, load_layers, provider};
+
+pub use super::found::Found;
+pub use super::problem::problem;
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName, env};
 
 /// Code of the problem that other users may read a `.env`.
 pub const ENV_PERMISSIONS: &str = "env_permissions";
-
-/// What reading a file came to.
-#[derive(Debug, Clone, Default)]
-pub enum Found<B> {
-    /// There is no such file.
-    #[default]
-    Absent,
-    /// Its bytes, at most one more than [`super::MAX_FILE_LEN`].
-    Bytes(B),
-    /// It is there and cannot be read.
-    Unreadable {
-        /// What kind of failure.
-        kind: io::ErrorKind,
-        /// The system's words.
-        why: String,
-    },
-}
-
-impl<B: AsRef<[u8]>> Found<B> {
-    /// What an attempt to read `path` came to. A dangling link is not an absent file.
-    pub fn of(read: io::Result<B>, path: &Utf8Path) -> Self {
-        match read {
-            Ok(bytes) => Self::Bytes(bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Self::Absent,
-            Err(e) => Self::Unreadable { kind: e.kind(), why: plain(&e) },
-        }
-    }
-
-    /// The bytes, where there are some.
-    pub fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Bytes(bytes) => Some(bytes.as_ref()),
-            Self::Absent | Self::Unreadable { .. } => None,
-        }
-    }
-}
-
-/// The system's words alone; the path is a field of the problem already.
-fn plain(error: &io::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
 
 /// Whether a path holds what it should, and why not.
 pub type Look = fn(&Utf8Path) -> Result<(), String>;
@@ -211,11 +177,6 @@ fn too_deep(home: &ProfileHome) -> Option<Problem> {
     let message =
         format!("the path of the home has {len} bytes, {over} more than a database in it can be opened by");
     Some(problem(Severity::Profile, "home_path", path, message, "Move it to a shorter path."))
-}
-
-/// A problem of a file as a whole.
-pub fn problem(severity: Severity, code: &str, file: &Utf8Path, message: String, fix: &str) -> Problem {
-    Problem::of_file(severity, code, file, message, fix)
 }
 
 #[cfg(test)]

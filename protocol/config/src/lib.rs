@@ -9,11 +9,34 @@
 //! - `.env` overrides YAML, for every key, with no exception. `${NAME}` in YAML text is replaced from the profile's own `.env`
 //!   and from nowhere else; a name that is not there stays as written.
 //!
-//! # Layers
+//! # From bytes to settings
 //!
 //! ```text
 //! bytes ─▶ yaml (tree with places) ─▶ reader (typed access, notes problems) ─▶ sections ─▶ ProfileConfig
 //!       └▶ dotenv ──────────────────▶                                          keys: unknown ones are warned by name
+//! ```
+//!
+//! # Layers
+//!
+//! A module names only modules of lower lines.
+//!
+//! ```text
+//! judge                                              the one verdict, over everything below
+//! load                                               two files, one ProfileConfig
+//! api_server
+//! webhook
+//! gateway, unsupported
+//! able, keys, platforms, sections                    parts of the files
+//! reader                                             typed access to the tree, which notes problems
+//! pins
+//! document, legacy, redact, route
+//! coerce, dotenv_edit, glance, problem
+//! dotenv, provider, typed
+//! schema                                             the table of keys
+//! edit
+//! scalar, yaml
+//! mask, network, types
+//! catalog, found, host, path, secret
 //! ```
 
 mod able;
@@ -24,11 +47,14 @@ pub mod document;
 mod dotenv;
 pub mod dotenv_edit;
 pub mod edit;
+mod found;
 mod gateway;
 mod glance;
+mod host;
 pub mod judge;
 mod keys;
 mod legacy;
+mod load;
 pub mod mask;
 pub mod network;
 pub mod path;
@@ -39,9 +65,11 @@ pub mod provider;
 mod reader;
 pub mod redact;
 pub mod route;
+mod scalar;
 pub mod schema;
 mod secret;
 mod sections;
+mod typed;
 mod types;
 pub mod unsupported;
 mod webhook;
@@ -49,160 +77,14 @@ mod yaml;
 
 pub use gateway::is_loopback;
 pub use glance::{Glance, channel_variables, glance, list_at, mcp_commands, platform_of_variable, text_at};
+pub use load::{load, load_pinned, routes_for};
 pub use pins::Pins;
 pub use secret::{Env, Secret};
 pub use types::{
-    Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, Model, ModelRoute,
-    ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, Scheme, SessionReset,
-    Webhook,
+    Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, MAX_FILE_LEN, Model,
+    ModelRoute, ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, Scheme,
+    SessionReset, Webhook,
 };
-
-use camino::Utf8Path;
-
-use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
-use hermes_wire::{ProfileHome, ProfileName};
-use platforms::{Blocks, State};
-use problem::{Place, Problems};
-use reader::{At, Reader};
-
-/// Largest `config.yaml` or `.env` that is read, in bytes. A caller may stop reading one byte behind it.
-pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
-
-/// Reads one profile's files. See [`Input`] and [`Loaded`].
-pub fn load(input: Input<'_>) -> Loaded {
-    load_pinned(input, None)
-}
-
-/// The same, with what an administrator pinned laid over them.
-pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
-    load_layers(input, pins, None, &Env::default())
-}
-
-/// The same, with the bytes of an older `gateway.json` below everything, among the variables that `.env` may refer to.
-pub(crate) fn load_layers(
-    input: Input<'_>,
-    pins: Option<Pins<'_>>,
-    older: Option<&[u8]>,
-    surroundings: &Env,
-) -> Loaded {
-    let files = (input.home.config(), input.home.env_file());
-    let (mut reader, root) = open(
-        input.profile,
-        input.home,
-        (&files.0, input.yaml.unwrap_or_default()),
-        (&files.1, input.env.unwrap_or_default()),
-        pins,
-        older,
-        surroundings,
-    );
-    let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
-    let mut config = ProfileConfig::new(input.profile.clone());
-    sections::check_root(&mut reader, &root);
-    keys::check(&mut reader, &root);
-    sections::read(&mut reader, &root, &mut config);
-    (config.platforms, config.claims) = platforms::survey(&mut reader, &root, input.role);
-    match input.role {
-        Role::Primary => {
-            let listen = gateway::listen(&mut reader, &root);
-            let on = |name: &str| config.platforms.iter().any(|platform| platform.name == name);
-            config.webhook = on("webhook").then(|| webhook::read(&mut reader, &root, &listen, None));
-            config.api_server = on("api_server").then(|| api_server::read(&mut reader, &root, &listen, None));
-            let settings = gateway::settings(&mut reader, &root, input.multiplex, &config);
-            config.gateway = Some(settings);
-        }
-        Role::Secondary => {
-            gateway::warn_flag(&mut reader, &root);
-            gateway::warn_primary_only(&mut reader, &root);
-            // What the default profile's listeners serve, this profile serves below its prefix, unless it says no.
-            let mut bound = |name: &str| listener(&mut reader, &root, name, input.listeners);
-            let (hooks, api) = (bound("webhook"), bound("api_server"));
-            config.webhook = hooks.map(|bound| webhook::read(&mut reader, &root, &None, Some(bound)));
-            config.api_server = api.map(|bound| api_server::read(&mut reader, &root, &None, Some(bound)));
-            config.platforms.retain(|platform| !matches!(platform.name.as_str(), "webhook" | "api_server"));
-            let served = [("webhook", config.webhook.is_some()), ("api_server", config.api_server.is_some())];
-            for (name, _) in served.into_iter().filter(|(_, served)| *served) {
-                let source = "the gateway's listener".to_owned();
-                config.platforms.push(ConfiguredPlatform { name: name.to_owned(), supported: true, source });
-            }
-        }
-    }
-    config.env = std::mem::take(&mut reader.dotenv.env);
-    let broken = reader.problems.any(Severity::Profile);
-    if !broken {
-        able::judge(&mut reader, &root, &config);
-        unsupported::of_keys(&mut reader, &root, &config);
-    }
-    Loaded { config: (!broken).then_some(config), problems: reader.problems.finish() }
-}
-
-/// The webhook routes in the default profile's files that carry `profile: <name>`, secrets resolved.
-///
-/// Bytes are those of `<root>/config.yaml` and `<root>/.env`; the paths are for problems. Whether a listener may serve a route is
-/// [`Route::refusal`], which needs the listener's host.
-pub fn routes_for(
-    profile: &ProfileName,
-    yaml: (&Utf8Path, &[u8]),
-    env: (&Utf8Path, &[u8]),
-) -> (Vec<(String, Route)>, Vec<Problem>) {
-    let home = ProfileHome::new(yaml.0.parent().unwrap_or(Utf8Path::new("/")));
-    let (mut reader, root) = open(profile, &home, yaml, env, None, None, &Env::default());
-    let Some(root) = root else { return (Vec::new(), reader.problems.finish()) };
-    // The file's other flaws are its own profile's.
-    reader.problems = Problems::default();
-    let found = webhook::routes(&mut reader, &root, webhook::Whose::GivenTo(profile));
-    (found.into_iter().map(|(name, route, _)| (name, route)).collect(), reader.problems.finish())
-}
-
-/// Parses both files. No document: what was read cannot be used.
-fn open<'a>(
-    profile: &'a ProfileName,
-    home: &'a ProfileHome,
-    yaml: (&Utf8Path, &[u8]),
-    env: (&Utf8Path, &[u8]),
-    pins: Option<Pins<'_>>,
-    older: Option<&[u8]>,
-    surroundings: &Env,
-) -> (Reader<'a>, Option<At>) {
-    let (yaml_file, env_file) = (yaml.0.to_string(), env.0.to_string());
-    let mut problems = Problems::default();
-    let mut dotenv = dotenv::parse_in(env.1, surroundings);
-    for flaw in std::mem::take(&mut dotenv.flaws) {
-        problems.add_flaw(&env_file, flaw);
-    }
-    let (node, flaws) = yaml::parse(yaml.1);
-    for flaw in flaws {
-        let severity = if flaw.fatal { Severity::Profile } else { Severity::Warning };
-        let (line, column) = (Some(flaw.line), Some(flaw.column));
-        let fix = Some(format!("Correct line {} of {yaml_file}.", flaw.line));
-        let place = Place { file: yaml_file.clone(), line, column, key: None };
-        problems.add(severity, flaw.code, place, flaw.message, fix);
-    }
-    let (node, pins) = match pins {
-        Some(pins) => pins::apply(pins, node, &mut dotenv, surroundings, &mut problems),
-        None => (node, pins::Files::default()),
-    };
-    let node = match older {
-        Some(older) => legacy::lay_under(node, older, &home.gateway_json(), &mut problems),
-        None => node,
-    };
-    let usable = !problems.any(Severity::Profile);
-    let reader = Reader { profile, home, yaml_file, env_file, dotenv, problems, pins };
-    (reader, usable.then(|| At::root(node)))
-}
-
-/// The gateway's listener for a platform of a secondary; none where the profile turns the platform off.
-fn listener<'l>(
-    reader: &mut Reader<'_>,
-    root: &At,
-    name: &str,
-    all: &'l [BoundListener],
-) -> Option<&'l BoundListener> {
-    let spec = catalog::find(name)?;
-    if matches!(reader.state(&Blocks::new(root, name), spec), State::Off) {
-        return None;
-    }
-    all.iter().find(|listener| listener.platforms.iter().any(|platform| platform == name))
-}
 
 #[cfg(test)]
 mod tests;

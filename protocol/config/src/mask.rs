@@ -2,14 +2,14 @@
 
 use serde_json::Value as Json;
 
-use super::redact;
+use super::secret::{names, url};
 
 /// Shortest secret of which the ends are shown, in characters.
 const MIN_LEN: usize = 12;
 
 /// Whether a key of this name holds a secret: what must not be shown is what must not leave in an archive.
 pub fn is_secret(name: &str) -> bool {
-    redact::names::names_secret(name)
+    names::names_secret(name)
 }
 
 /// A secret as it may be shown.
@@ -46,7 +46,7 @@ fn is_reference(text: &str) -> bool {
 
 /// An address with its secret parts masked.
 fn without_password(text: &str) -> Option<String> {
-    let parts = redact::url::secrets(text);
+    let parts = url::secrets(text);
     let shown = parts.iter().fold(text.to_owned(), |shown, part| shown.replace(part, "***"));
     (!parts.is_empty()).then_some(shown)
 }

@@ -7,7 +7,7 @@
 use camino::Utf8PathBuf;
 use url::Url;
 
-use super::provider::is_loopback;
+use super::host::is_loopback;
 use super::{Env, Secret};
 
 /// Variables that name a file (or directory) of certificates, the first that is set counts. 0.19.0 reads the same.

@@ -2,7 +2,8 @@
 
 use super::catalog::{self, Binds, CATALOG, ClaimSpec, Field, Form, Spec};
 use super::problem::Place;
-use super::reader::{At, Reader, boolean, split_commas};
+use super::reader::{At, Reader};
+use super::scalar::{boolean, split_commas};
 use super::secret::Secret;
 use super::types::{ConfiguredPlatform, RawClaim};
 use hermes_wire::latest::{Problem, Role, Severity};

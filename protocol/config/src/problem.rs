@@ -1,5 +1,7 @@
 //! The list of problems: each once, worst first, bounded.
 
+use camino::Utf8Path;
+
 use super::dotenv::Flaw;
 use hermes_wire::latest::{Problem, Severity};
 
@@ -108,4 +110,9 @@ impl Problems {
         }
         self.list
     }
+}
+
+/// A problem of a file as a whole.
+pub fn problem(severity: Severity, code: &str, file: &Utf8Path, message: String, fix: &str) -> Problem {
+    Problem::of_file(severity, code, file, message, fix)
 }

@@ -20,22 +20,22 @@
 //! as well and are reached that way. Any other wire is a [`ProviderError`] that says what to do.
 
 mod error;
-mod host;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::host;
 use super::network::Network;
 use super::schema::closest;
 use super::{ProfileConfig, Provider, Secret};
 use hermes_wire::ProfileHome;
 use hermes_wire::providers::{self, Row, TABLE, Wire};
 
+pub use super::host::is_loopback;
 pub use error::ProviderError;
 pub(super) use error::Spot;
-pub use host::is_loopback;
 
 /// What a local server without a key is sent.
 pub const NO_KEY: &str = "no-key-required";

@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::MAX_FILE_LEN;
 use super::dotenv::Dotenv;
 use super::legacy;
 use super::pins;
 use super::problem::{Place, Problems};
-use super::secret::{Env, Secret};
+use super::scalar::{boolean, expand, split_commas, whole};
+use super::secret::Secret;
 use super::yaml::{Entry, Node, Value, shorten};
 use hermes_wire::latest::Severity;
 use hermes_wire::{ProfileHome, ProfileName};
@@ -133,15 +133,6 @@ pub(super) struct Reader<'a> {
     pub(super) problems: Problems,
     /// Where pinned values are said to stand.
     pub(super) pins: pins::Files,
-}
-
-/// What a text may mean as a boolean; YAML 1.1's spellings, quoted or not.
-pub(super) fn boolean(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
-    }
 }
 
 impl Reader<'_> {
@@ -336,49 +327,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// Replaces `${NAME}` from `.env`; a name that is not there stays as written. `None`: it would be longer than any file.
-pub(super) fn expand(text: &str, env: &Env, mut missing: impl FnMut(&str)) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let (before, from) = rest.split_at(start);
-        out.push_str(before);
-        let Some(end) = from.find('}') else {
-            rest = from;
-            break;
-        };
-        let name = &from[2..end];
-        if let Some(value) = env.raw(name) {
-            out.push_str(value);
-        } else {
-            out.push_str(&from[..=end]);
-            if is_variable_name(name) {
-                missing(name);
-            }
-        }
-        rest = &from[end + 1..];
-        if out.len() > MAX_FILE_LEN {
-            return None;
-        }
-    }
-    out.push_str(rest);
-    Some(out)
-}
-
-fn is_variable_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-}
-
-/// A whole number as YAML writes them: `_` between digits, `.0` at the end.
-pub(super) fn whole(text: &str) -> Option<i64> {
-    let text = text.trim().replace('_', "");
-    text.strip_suffix(".0").unwrap_or(&text).parse().ok()
-}
-
-pub(super) fn split_commas(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 fn plain_json(text: &str) -> Option<serde_json::Value> {

@@ -8,15 +8,14 @@
 //! is an error. Then the caller leaves the file out; a secret is never let through because it was hard to remove.
 
 mod line;
-pub(super) mod names;
 mod prose;
 mod tree;
-pub(super) mod url;
 pub mod values;
 
 use std::collections::BTreeSet;
 
-use names::{is_placeholder, looks_secret, names_secret};
+use crate::secret::looks::looks_secret;
+use crate::secret::names::{is_placeholder, names_secret};
 use tree::Found;
 
 pub use prose::prose;

@@ -44,6 +44,30 @@ pub enum Kind {
     Any,
 }
 
+impl Kind {
+    /// What a value of this kind is, in words.
+    pub fn wanted(self) -> String {
+        match self {
+            Self::Bool => "true or false".to_owned(),
+            Self::Int(low, high) => format!("a whole number from {low} to {high}"),
+            Self::Count(high) => format!("a whole number up to {high}"),
+            Self::Seconds(high) => format!("a number of seconds up to {high}"),
+            Self::Number => "a number".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Choice(words) => {
+                format!(
+                    "one of {}",
+                    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+                )
+            }
+            Self::Address => "an address, `host:port`".to_owned(),
+            Self::List => "a list".to_owned(),
+            Self::Section => "a mapping of keys to values".to_owned(),
+            Self::Any => "anything".to_owned(),
+        }
+    }
+}
+
 /// What holds where nothing is set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {

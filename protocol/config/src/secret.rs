@@ -1,4 +1,9 @@
-//! Values that must never be seen: not in `Debug`, not in an error, not in freed memory.
+//! Values that must never be seen: not in `Debug`, not in an error, not in freed memory; and which values are such, by the names
+//! they stand under and by their looks.
+
+pub(crate) mod looks;
+pub(crate) mod names;
+pub(crate) mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::reader::{At, Reader};
+use super::scalar::narrow;
 use super::secret::Secret;
 use super::types::{
     Agent, EngineKind, Logging, Model, ProfileConfig, PromptSettings, Provider, ResetMode, ResetPolicy,
@@ -38,11 +39,6 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     let sessions = reader.number(&anywhere("max_concurrent_sessions"), 0..=10_000);
     config.max_concurrent_sessions = sessions.map_or(defaults.2, narrow);
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
-}
-
-/// The value of a checked range as the type that holds the range.
-pub(super) fn narrow(n: u64) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 fn url(reader: &mut Reader<'_>, at: &At) -> Option<String> {

@@ -1,7 +1,9 @@
 //! Rules of configuration by example. The three files of the sample home of 0.19.0 come first.
 
 use super::*;
+use hermes_wire::ProfileName;
 use hermes_wire::latest::GatewaySettings;
+use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 
 mod webhook;
 

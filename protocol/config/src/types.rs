@@ -9,6 +9,9 @@ use super::secret::{Env, Secret};
 use hermes_wire::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
 
+/// Largest `config.yaml` or `.env` that is read, in bytes. A caller may stop reading one byte behind it.
+pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
+
 /// One profile's files, as the caller found them.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {

@@ -4,9 +4,9 @@
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::judge::{Found, problem};
+use super::found::Found;
 use super::platforms::Blocks;
-use super::problem::Place;
+use super::problem::{Place, problem};
 use super::reader::{At, Reader};
 use super::types::ProfileConfig;
 use hermes_wire::ProfileHome;

@@ -7,6 +7,7 @@ use super::gateway::{Listen, WEBHOOK_PORT, is_loopback};
 use super::platforms::Blocks;
 use super::problem::Place;
 use super::reader::{At, Reader};
+use super::scalar::narrow;
 use super::secret::Secret;
 use super::types::{Fault, Route, Scheme, Webhook};
 use hermes_wire::ProfileName;
@@ -92,7 +93,7 @@ pub(super) fn read(
         port,
         secret: global_secret(reader, &blocks),
         routes: found.into_iter().map(|(name, route, _)| (name, route)).collect(),
-        rate_limit: rate_limit.map_or(30, super::sections::narrow),
+        rate_limit: rate_limit.map_or(30, narrow),
         max_body_bytes: body.unwrap_or(DEFAULT_MAX_BODY),
         script_timeout: Duration::from_secs(script.map_or(30, |seconds| seconds.max(1))),
         fault,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use super::MAX_FILE_LEN;
+use super::types::MAX_FILE_LEN;
 
 /// Most nodes a document may have, aliases written out.
 pub(super) const MAX_NODES: usize = 200_000;

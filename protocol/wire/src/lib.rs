@@ -31,6 +31,17 @@
 //! 2. Add `v2.rs` with only the types that changed, `From` their older form, and re-export the mix from `latest.rs`.
 //! 3. Widen [`version::SUPPORTED`]; keep exactly N and N-1.
 //! 4. Commit golden bytes for every new message in `tests/golden/wire`.
+//!
+//! # Layers
+//!
+//! A module names only modules of lower lines.
+//!
+//! ```text
+//! contract, latest                                                files, and the messages in use
+//! v1                                                              frozen messages
+//! codec, endpoint, handshake, home, http, session_key
+//! absence, env, exit, frame, mark, profile, providers, release, request_id, spaced, text, version
+//! ```
 
 pub mod absence;
 pub mod codec;
@@ -46,6 +57,7 @@ pub mod latest;
 pub mod mark;
 pub mod profile;
 pub mod providers;
+mod release;
 pub mod request_id;
 pub mod session_key;
 pub mod spaced;
@@ -55,9 +67,4 @@ pub mod version;
 
 pub use home::{ProfileHome, RootHome};
 pub use profile::ProfileName;
-
-/// The release of this program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The release of the Python program whose homes, texts and HTTP bodies this project is a drop-in for.
-pub const COMPATIBLE_WITH: &str = "0.19.0";
+pub use release::{COMPATIBLE_WITH, VERSION};

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::names::{is_key, is_opaque, is_placeholder, is_scheme, looks_secret, names_secret, words};
-use super::{tree, url};
+use crate::secret::looks::{looks_secret, words};
+use crate::secret::names::{is_key, is_opaque, is_placeholder, is_scheme, names_secret};
+use crate::secret::url;
 
 /// Options whose value is a variable with its value, `NAME=value`: of docker, podman, MCP clients and others.
 const VARIABLES: [&str; 5] = ["-e", "--env", "-env", "--environment", "--env-var"];
@@ -41,6 +42,9 @@ const PROGRAMS: [(&str, &str); 12] = [
 /// Deepest line within a line.
 const DEPTH: usize = 4;
 
+/// The secret pieces of JSON that is a word of a line; who looks through JSON says it.
+pub(super) type OfJson = fn(&serde_json::Value) -> BTreeSet<String>;
+
 /// What the next word is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -52,15 +56,15 @@ enum Next {
 }
 
 /// The secret pieces of the words of one command line, with the word they are in.
-pub(super) fn in_words(words: &[&str]) -> Vec<(usize, String)> {
-    let mut line = Line { program: None, found: Vec::new(), depth: 0 };
+pub(super) fn in_words(words: &[&str], of_json: OfJson) -> Vec<(usize, String)> {
+    let mut line = Line { program: None, found: Vec::new(), depth: 0, of_json };
     line.all(words);
     line.found
 }
 
 /// The secret pieces of a command line that is one text, as they stand in it.
-pub(super) fn in_text(text: &str) -> BTreeSet<String> {
-    let mut line = Line { program: None, found: Vec::new(), depth: 0 };
+pub(super) fn in_text(text: &str, of_json: OfJson) -> BTreeSet<String> {
+    let mut line = Line { program: None, found: Vec::new(), depth: 0, of_json };
     line.text(0, text);
     line.found.into_iter().map(|(_, piece)| piece).collect()
 }
@@ -70,6 +74,7 @@ struct Line<'a> {
     program: Option<&'a str>,
     found: Vec<(usize, String)>,
     depth: usize,
+    of_json: OfJson,
 }
 
 impl Line<'_> {
@@ -220,7 +225,7 @@ impl Line<'_> {
         if start.starts_with(['{', '['])
             && let Ok(json) = serde_json::from_str::<serde_json::Value>(start)
         {
-            for piece in tree::secrets(&json) {
+            for piece in (self.of_json)(&json) {
                 self.add(at, &piece);
             }
             return;
@@ -232,7 +237,8 @@ impl Line<'_> {
         if words.len() == 1 && words[0] == text && text.contains(char::is_whitespace) {
             return self.looks(at, text);
         }
-        let mut inner = Line { program: None, found: Vec::new(), depth: self.depth + 1 };
+        let mut inner =
+            Line { program: None, found: Vec::new(), depth: self.depth + 1, of_json: self.of_json };
         inner.all(&words);
         self.found.extend(inner.found.into_iter().map(|(_, piece)| (at, piece)));
     }

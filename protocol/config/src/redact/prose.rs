@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
 
-use super::names::{BEGINNINGS, names_secret};
+use crate::secret::names::{BEGINNINGS, names_secret};
 
 /// What stands for a secret.
 const MASK: &str = "***";

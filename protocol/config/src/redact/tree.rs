@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::super::yaml::{self, Node};
-use super::names::{carries_secrets, is_command, is_opaque, is_placeholder, looks_secret, names_secret};
 use super::{MAX_VALUES, RedactError, line};
+use crate::secret::looks::looks_secret;
+use crate::secret::names::{carries_secrets, is_command, is_opaque, is_placeholder, names_secret};
 
 /// One secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub(super) fn of_json(json: &serde_json::Value) -> Result<Vec<Found>, RedactErro
 }
 
 /// The secret pieces of JSON that is a word of a command line.
-pub(super) fn secrets(json: &serde_json::Value) -> BTreeSet<String> {
+fn secrets(json: &serde_json::Value) -> BTreeSet<String> {
     let found = find(&json.into()).unwrap_or_default();
     found.into_iter().flat_map(|found| found.pieces).collect()
 }
@@ -132,7 +133,7 @@ impl Walk {
         match below {
             Below::Secret => self.add(vec![text.to_owned()], true),
             Below::Carried => self.add(vec![text.to_owned()], looks_secret(text) || is_opaque_value(text)),
-            Below::Command => self.add(line::in_text(text).into_iter().collect(), true),
+            Below::Command => self.add(line::in_text(text, secrets).into_iter().collect(), true),
             Below::Anything if looks_secret(text) => self.add(vec![text.to_owned()], true),
             Below::Anything => Ok(()),
         }
@@ -170,7 +171,7 @@ impl Walk {
             return Ok(());
         }
         // Any list may be a command line, whatever its key is called.
-        let found = line::in_words(&words);
+        let found = line::in_words(&words, secrets);
         for (at, word) in words.iter().enumerate() {
             let mut pieces: Vec<String> = Vec::new();
             for (_, piece) in found.iter().filter(|(of, _)| *of == at) {

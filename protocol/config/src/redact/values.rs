@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::super::secret::{Env, Secret};
 use super::super::{dotenv_edit, schema};
-use super::names::{is_placeholder, looks_secret, names_secret};
+use crate::secret::looks::looks_secret;
+use crate::secret::names::{is_opaque, is_placeholder, names_secret};
 
 /// Shortest value under a secret name that is searched for.
 const NAMED: usize = 6;
@@ -68,7 +69,9 @@ pub fn of_json(bytes: &[u8], all: bool) -> Kept {
         leaves(&json, &mut Vec::new(), all, &mut kept);
     } else {
         let text = String::from_utf8_lossy(bytes);
-        for word in super::names::words(&text).filter(|word| word.len() >= 16 && stays("", word, false)) {
+        for word in
+            crate::secret::looks::words(&text).filter(|word| word.len() >= 16 && stays("", word, false))
+        {
             kept.insert(Secret::new(word), "an unreadable text".to_owned());
         }
     }
@@ -103,9 +106,7 @@ pub fn holds_values(bytes: &[u8]) -> bool {
 
 /// Whether a value that was taken out of a configuration is searched for in the rest of an archive too.
 pub fn is_telling(value: &str) -> bool {
-    value.len() >= CONFIGURED
-        && (looks_secret(value) || super::names::is_opaque(value))
-        && !is_placeholder(value)
+    value.len() >= CONFIGURED && (looks_secret(value) || is_opaque(value)) && !is_placeholder(value)
 }
 
 fn stays(name: &str, value: &str, sign_in: bool) -> bool {

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::coerce::wanted;
 use super::{Key, Kind, all};
 use crate::catalog;
 
@@ -166,7 +165,7 @@ fn describe(out: &mut Json, key: &Key) {
     } else if matches!(key.kind, Kind::Any | Kind::Section | Kind::Bool | Kind::Text) {
         key.about.to_owned()
     } else {
-        format!("{} ({})", key.about, wanted(key.kind))
+        format!("{} ({})", key.about, key.kind.wanted())
     };
     if key.primary {
         text.push_str(" Only the default profile's file decides it.");

@@ -95,13 +95,10 @@ const OPEN_KEYS: [&str; 16] = [
 ];
 
 /// Whole names.
-const NAMES: [&str; 5] = ["key", "auth", "pass", "pin", "jwt"];
-
-/// Shortest value of a bare `NAME=value` that is taken for a secret.
-const SHORTEST: usize = 6;
+pub(super) const NAMES: [&str; 5] = ["key", "auth", "pass", "pin", "jwt"];
 
 /// Beginnings of keys that services hand out.
-pub(super) const BEGINNINGS: [&str; 46] = [
+pub(crate) const BEGINNINGS: [&str; 46] = [
     "sk-",
     "sk_live_",
     "sk_test_",
@@ -151,7 +148,7 @@ pub(super) const BEGINNINGS: [&str; 46] = [
 ];
 
 /// `apiKey`, `API-Key` and `api_key` are one name.
-fn normal(name: &str) -> String {
+pub(super) fn normal(name: &str) -> String {
     let mut text = String::with_capacity(name.len() + 4);
     let mut before = ' ';
     for c in name.trim().chars() {
@@ -193,7 +190,7 @@ pub(crate) fn names_secret(name: &str) -> bool {
 }
 
 /// Whether everything below this name is taken for secret: variables and headers for other programs.
-pub(super) fn carries_secrets(name: &str) -> bool {
+pub(crate) fn carries_secrets(name: &str) -> bool {
     let name = normal(name);
     name == "env"
         || name == "envs"
@@ -226,7 +223,7 @@ const COMMANDS: [&str; 14] = [
 ];
 
 /// Whether what stands under this name is a command line, or a part of one.
-pub(super) fn is_command(name: &str) -> bool {
+pub(crate) fn is_command(name: &str) -> bool {
     let name = normal(name);
     COMMANDS
         .iter()
@@ -234,7 +231,7 @@ pub(super) fn is_command(name: &str) -> bool {
 }
 
 /// Whether a value is only placeholders, with at most the name of a scheme before one.
-pub(super) fn is_placeholder(text: &str) -> bool {
+pub(crate) fn is_placeholder(text: &str) -> bool {
     let mut rest = text.trim().trim_matches(['"', '\'']).to_owned();
     // What is left of one where a text is cut at braces.
     if rest == "$" {
@@ -257,53 +254,18 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     )
 }
 
-/// Whether a text is, or holds, a key by its looks.
-pub(super) fn looks_secret(text: &str) -> bool {
-    let text = text.trim();
-    if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
-        return true;
-    }
-    let mut scheme = false;
-    words(text).any(|word| {
-        let value = word.split_once('=').map_or(word, |(_, value)| value);
-        let after_scheme = std::mem::replace(&mut scheme, is_scheme(word));
-        is_key(word)
-            || is_key(value)
-            || !super::url::secrets(word).is_empty()
-            || is_assignment(word)
-            || (after_scheme && word.len() >= 16 && is_opaque(word))
-    })
-}
-
-/// The pieces of a text that can be keys.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| {
-        c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '(' | ')' | '[' | ']' | '{' | '}' | '`')
-    })
-}
-
 /// What stands before a credential in a header.
-pub(super) fn is_scheme(word: &str) -> bool {
+pub(crate) fn is_scheme(word: &str) -> bool {
     ["bearer", "basic", "token", "digest", "apikey"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
-/// `--password=x`, `API_KEY=x`.
-fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, value)| {
-        let option = name.starts_with('-');
-        // `key=value` in a sentence is none.
-        let telling = option || (value.len() >= SHORTEST && !NAMES.contains(&normal(name).as_str()));
-        telling && names_secret(name.trim_start_matches('-')) && !value.is_empty() && !is_placeholder(value)
-    })
-}
-
-pub(super) fn is_key(word: &str) -> bool {
+pub(crate) fn is_key(word: &str) -> bool {
     let tail = |start: &str| word.strip_prefix(start).is_some_and(|rest| rest.len() >= 12 && is_opaque(rest));
     BEGINNINGS.iter().any(|start| tail(start)) || is_jwt(word) || is_telegram(word)
 }
 
 /// Letters, digits and what keys are joined with; a word of prose has no digit.
-pub(super) fn is_opaque(text: &str) -> bool {
+pub(crate) fn is_opaque(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'=' | b'+' | b'/'))
         && (text.bytes().any(|b| b.is_ascii_digit()) || text.bytes().any(|b| b.is_ascii_uppercase()))
 }
@@ -313,7 +275,7 @@ fn is_jwt(word: &str) -> bool {
 }
 
 /// `123456789:AA…`, a bot's token.
-pub(super) fn is_telegram(word: &str) -> bool {
+pub(crate) fn is_telegram(word: &str) -> bool {
     let word = word.strip_prefix("bot").unwrap_or(word);
     word.split_once(':').is_some_and(|(id, key)| {
         (6..=12).contains(&id.len())
