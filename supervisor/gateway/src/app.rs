@@ -4,7 +4,7 @@
 //! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `start` the order at start,
 //! `fleet` who is served, `claims`, `served` and `change` the rules, `requests` what the command line may ask, `reload` and `release` the
 //! longer answers to that, `renew` how this process becomes
-//! the next release, `board` what status surfaces see.
+//! the next release, `shutdown` the end in phases.
 
 use std::fmt;
 use std::io;
@@ -30,7 +30,6 @@ use crate::running;
 use crate::runtime::{Runtime, SocketPlaces};
 use crate::supervise::actor::Chain;
 
-mod board;
 mod change;
 pub mod claims;
 mod fleet;
@@ -41,12 +40,11 @@ mod reload;
 mod renew;
 mod requests;
 mod served;
+mod shutdown;
 mod start;
 
-pub(crate) use board::Board;
 use gateway::Ended;
 use gateway::Examined;
-pub(crate) use gateway::Gateway;
 pub use served::unseen;
 
 /// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.

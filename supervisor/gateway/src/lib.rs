@@ -1,5 +1,19 @@
 //! The gateway: one lock, one PID record, one set of listeners, one status; one worker process per profile.
 //!
+//! # Layers
+//!
+//! A module names only modules of lower lines.
+//!
+//! ```text
+//! app                           all parts put together: start, changes, stop, and becoming the next release
+//! descriptors                   what open files are kept for
+//! premises, server              what a start needs of the machine; commands on `supervisor.sock`
+//! board, metrics, status        what can be seen of a gateway that runs
+//! predecessor, supervise        the Python program's gateway; one worker a profile
+//! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
+//! desired, guard, instance, link, logging, program, runtime, signal, status_files, watch
+//! ```
+//!
 //! # Theory of operation
 //!
 //! ```text
@@ -8,7 +22,7 @@
 //!  watch  ──▶  │           │ spawn, signal (only here)                                                     per connection
 //!  socket ─▶ server        ▼                                                                                   │ HTTP/1.1
 //!              │        worker process ◀── control pair (frames) ── link ──┘        data socket (listening, ours for life)
-//!              └─▶ status::collect ◀── reads runtime_status.json
+//!              └─▶ status ◀── status_files reads runtime_status.json
 //! ```
 //!
 //! **Who owns what.** `instance` owns the lock and the PID record. `app` owns the set of actors, the settings in force and the
@@ -51,6 +65,7 @@
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
 
 pub mod app;
+mod board;
 pub mod client;
 pub mod descriptors;
 pub mod desired;
@@ -66,8 +81,8 @@ pub mod proxy;
 pub mod running;
 pub mod runtime;
 mod server;
-mod shutdown;
 mod signal;
 pub mod status;
+pub mod status_files;
 pub mod supervise;
 pub mod watch;

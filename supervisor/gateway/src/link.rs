@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use crate::supervise::conduct::{Conduct, Violation};
+mod conduct;
+
+use conduct::{Conduct, Violation};
 
 /// A peer that takes longer to take a frame does not read.
 const WRITE_TIME: Duration = Duration::from_secs(5);

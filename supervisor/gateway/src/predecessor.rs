@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 
 use crate::instance::{self, Liveness};
 use crate::running;
-use crate::status::collect;
+use crate::status_files;
 
 /// Time it has after SIGTERM: it drains as it was configured to.
 const GRACE: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ impl Predecessor {
             Liveness::Stopped | Liveness::Unknown { .. } => None,
         };
         let holds_lock = locked.is_some();
-        let status = collect::read_status(&ProfileHome::new(home)).filter(|status| status.schema.is_none());
+        let status = status_files::read(&ProfileHome::new(home)).filter(|status| status.schema.is_none());
         let of_status = || {
             let status = status.clone()?;
             let runs = !matches!(status.gateway_state.as_deref(), None | Some("stopped" | "startup_failed"));

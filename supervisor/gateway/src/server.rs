@@ -19,10 +19,10 @@ use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::Board;
+use crate::board::Board;
 use crate::link::{self, LinkError};
-use crate::status::collect::{Processes, collect, homes};
-use crate::status::files::StatusFiles;
+use crate::status::{Processes, collect, homes};
+use crate::status_files::StatusFiles;
 use crate::supervise::actor::Chain;
 
 /// Clients at the same time; more wait in the backlog.

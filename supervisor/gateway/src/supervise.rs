@@ -1,11 +1,10 @@
 //! Keeps one worker process per profile in the state that was asked for.
 //!
-//! `state` decides, purely; `policy` holds its numbers, `conduct` what a worker may say; `actor` carries decisions out, one task a profile; `spawn` starts
+//! `state` decides, purely; `policy` holds its numbers; `actor` carries decisions out, one task a profile; `spawn` starts
 //! processes, `reap` collects them, `env` builds their environment. What the rest of the supervisor sees of a worker is a
 //! [`WorkerView`], a copy: nobody but the actor can change a worker.
 
 pub(crate) mod actor;
-pub(crate) mod conduct;
 pub(crate) mod effort;
 pub mod env;
 pub(crate) mod memory;

@@ -5,7 +5,7 @@ use hermes_gateway::desired::Desired;
 use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::predecessor::Predecessor;
 use hermes_gateway::premises::Premises;
-use hermes_gateway::status::collect::read_status;
+use hermes_gateway::status_files;
 use hermes_wire::ProfileName;
 use hermes_wire::contract::gateway_status::state;
 use hermes_wire::latest::{ListenerSetting, Problem, Severity};
@@ -118,7 +118,7 @@ fn stale(patient: &Patient<'_>) -> Vec<Finding> {
                     found.next("remove the file").repair(Repair::Remove(home.gateway_pid()))
                 });
             }
-            if read_status(&home).is_some_and(|s| s.gateway_state.as_deref() == Some("running")) {
+            if status_files::read(&home).is_some_and(|s| s.gateway_state.as_deref() == Some("running")) {
                 let message = "its status file says `running`, and nothing runs: the process was killed";
                 let next =
                     "nothing to do: `hermes status` does not believe it, and the next start writes it anew";

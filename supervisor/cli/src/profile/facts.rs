@@ -16,28 +16,6 @@ use crate::home::Surroundings;
 
 /// Largest `profile.yaml` or `distribution.yaml` that is read, in bytes.
 const SMALL: usize = 256 * 1024;
-/// Directories that hold no skills of their own, as 0.19.0 skips them.
-const NOT_SKILLS: [&str; 14] = [
-    ".git",
-    ".github",
-    ".hub",
-    ".archive",
-    ".venv",
-    "venv",
-    "node_modules",
-    "site-packages",
-    "__pycache__",
-    ".tox",
-    ".nox",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-];
-/// Directories of a skill that are parts of it.
-const PARTS: [&str; 4] = ["references", "templates", "assets", "scripts"];
-/// Deepest directory that is looked into for skills.
-const DEPTH: usize = 12;
-
 /// One profile.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -164,36 +142,4 @@ fn distribution(home: &Utf8Path) -> Option<Distribution> {
 /// What the profile is for.
 pub(crate) fn description(home: &Utf8Path) -> Option<String> {
     small_yaml(&home.join("profile.yaml"), &["description"])
-}
-
-/// Number of skills in a home.
-pub(crate) fn count_skills(home: &Utf8Path) -> usize {
-    let mut found = Vec::new();
-    skills_below(&home.join("skills"), 0, &mut found);
-    found.len()
-}
-
-/// Directories that hold a skill, below `dir`.
-pub(crate) fn skills_below(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) {
-    let Ok(entries) = dir.read_dir_utf8() else { return };
-    let mut is_skill = false;
-    let mut below = Vec::new();
-    for entry in entries.filter_map(Result::ok) {
-        let Ok(kind) = entry.file_type() else { continue };
-        if entry.file_name() == "SKILL.md" {
-            is_skill |= !kind.is_dir();
-        } else if kind.is_dir() && !NOT_SKILLS.contains(&entry.file_name()) {
-            below.push(entry.path().to_owned());
-        }
-    }
-    if is_skill {
-        found.push(dir.to_owned());
-        below.retain(|path| path.file_name().is_none_or(|name| !PARTS.contains(&name)));
-    }
-    if depth < DEPTH {
-        below.sort();
-        for path in below {
-            skills_below(&path, depth + 1, found);
-        }
-    }
 }

@@ -11,10 +11,30 @@ use super::front_matter::{self, FrontMatter};
 use super::manifest::Manifest;
 use super::rule::Recorded;
 use super::tree;
-use crate::profile::facts;
 
 /// How much of a `SKILL.md` is read for its front matter, in bytes.
 const HEAD: u64 = 16 * 1024;
+/// Directories that hold no skills of their own, as 0.19.0 skips them.
+const NOT_SKILLS: [&str; 14] = [
+    ".git",
+    ".github",
+    ".hub",
+    ".archive",
+    ".venv",
+    "venv",
+    "node_modules",
+    "site-packages",
+    "__pycache__",
+    ".tox",
+    ".nox",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+];
+/// Directories of a skill that are parts of it.
+const PARTS: [&str; 4] = ["references", "templates", "assets", "scripts"];
+/// Deepest directory that is looked into for skills.
+const DEPTH: usize = 12;
 
 /// Where a skill comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,10 +145,40 @@ pub(super) fn external_dirs(home: &Utf8Path) -> Vec<Utf8PathBuf> {
     dirs.filter(|dir| *dir != own && (real.is_none() || dir.canonicalize().ok() != real)).collect()
 }
 
+/// Number of skills in a home.
+pub(crate) fn count(home: &Utf8Path) -> usize {
+    below(&home.join("skills")).len()
+}
+
 pub(super) fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
     let mut found = Vec::new();
-    facts::skills_below(root, 0, &mut found);
+    collect(root, 0, &mut found);
     found
+}
+
+/// Directories that hold a skill, below `dir`.
+fn collect(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) {
+    let Ok(entries) = dir.read_dir_utf8() else { return };
+    let mut is_skill = false;
+    let mut below = Vec::new();
+    for entry in entries.filter_map(Result::ok) {
+        let Ok(kind) = entry.file_type() else { continue };
+        if entry.file_name() == "SKILL.md" {
+            is_skill |= !kind.is_dir();
+        } else if kind.is_dir() && !NOT_SKILLS.contains(&entry.file_name()) {
+            below.push(entry.path().to_owned());
+        }
+    }
+    if is_skill {
+        found.push(dir.to_owned());
+        below.retain(|path| path.file_name().is_none_or(|name| !PARTS.contains(&name)));
+    }
+    if depth < DEPTH {
+        below.sort();
+        for path in below {
+            collect(&path, depth + 1, found);
+        }
+    }
 }
 
 fn front_matter(dir: &Utf8Path) -> FrontMatter {

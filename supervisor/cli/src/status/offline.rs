@@ -7,8 +7,8 @@
 use hermes_gateway::client::{Client, ClientError};
 use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::predecessor::Predecessor;
-use hermes_gateway::status::collect::{read_status, secs_since};
-use hermes_gateway::{desired, watch};
+use hermes_gateway::status::secs_since;
+use hermes_gateway::{desired, status_files, watch};
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::latest::{ClientRequest, Problem, Severity};
@@ -204,7 +204,7 @@ fn unanswered(root: &RootHome, name: &ProfileName, desired_running: bool) -> Pro
 
 /// What the files and the processes they name show. `unsure`: somebody else would know, and does not answer.
 fn from_files(root: &RootHome, name: &ProfileName, desired_running: bool, unsure: bool) -> Profile {
-    shown(root, name, read_status(&root.profile(name)), desired_running, unsure)
+    shown(root, name, status_files::read(&root.profile(name)), desired_running, unsure)
 }
 
 fn shown(

@@ -13,6 +13,7 @@ use crate::home::Selection;
 use crate::profile::delete::{self, Deleted};
 use crate::profile::error::ProfileError;
 use crate::profile::facts::{self, Running};
+use crate::skills::installed;
 
 /// Longest answer that is read, in bytes.
 const ANSWER: u64 = 1024;
@@ -53,7 +54,7 @@ fn preview(name: &ProfileName, selection: &Selection, call: &Call) -> String {
         let provider = facts.provider.as_ref().map(|p| format!(" ({p})")).unwrap_or_default();
         let _ = writeln!(text, "Model:   {model}{provider}");
     }
-    let skills = facts::count_skills(&facts.home);
+    let skills = installed::count(&facts.home);
     if skills > 0 {
         let _ = writeln!(text, "Skills:  {skills}");
     }

@@ -17,6 +17,7 @@ use crate::profile::alias::Alias;
 use crate::profile::error::ProfileError;
 use crate::profile::facts::{self, Facts, Running};
 use crate::settings::Draft;
+use crate::skills::installed;
 
 /// Characters of a model's name in the list, as 0.19.0 cuts it.
 const MODEL: usize = 26;
@@ -51,7 +52,7 @@ pub(super) fn active(json: bool, call: &Call, mut out: Output) -> Result<u8, Her
         let _ = writeln!(text, "Model:          {model}");
     }
     let _ = writeln!(text, "Gateway:        {}", gateway(&facts));
-    let _ = writeln!(text, "Skills:         {} installed", facts::count_skills(&facts.home));
+    let _ = writeln!(text, "Skills:         {} installed", installed::count(&facts.home));
     if let Some(alias) = &facts.alias {
         let _ = writeln!(text, "Alias:          {} → hermes -p {}", alias.name, facts.name);
     }
@@ -172,7 +173,7 @@ fn detail(facts: &Facts, selection: &Selection, platforms: Option<Vec<String>>) 
     let mut value = summary(facts, selection);
     if let Some(map) = value.as_object_mut() {
         map.insert("schema".to_owned(), 1.into());
-        map.insert("skills".to_owned(), facts::count_skills(&facts.home).into());
+        map.insert("skills".to_owned(), installed::count(&facts.home).into());
         map.insert("config".to_owned(), selection.root.profile(&facts.name).config().as_str().into());
         map.insert("platforms".to_owned(), platforms.into());
         map.insert("env".to_owned(), facts.home.join(".env").exists().into());
@@ -199,7 +200,7 @@ pub(super) fn show(typed: &str, json: bool, call: &Call, mut out: Output) -> Res
         let _ = writeln!(text, "Model:   {model}");
     }
     let _ = writeln!(text, "Gateway: {}", gateway(&facts));
-    let _ = writeln!(text, "Skills:  {}", facts::count_skills(&facts.home));
+    let _ = writeln!(text, "Skills:  {}", installed::count(&facts.home));
     let config = selection.root.profile(&name).config();
     let _ = writeln!(text, "Config:  {config}{}", if config.exists() { "" } else { " (not configured)" });
     let _ = match platforms.as_deref() {

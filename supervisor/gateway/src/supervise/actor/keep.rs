@@ -12,7 +12,7 @@ use super::super::memory::OomKills;
 use super::super::state::Exit;
 use super::{Chain, Input};
 use crate::link::{self, LinkError};
-use crate::status::collect;
+use crate::status_files;
 
 /// How long a starting process keeps others from starting.
 const GATE_TIME: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ async fn last_words(exit: Exit, home: ProfileHome, pid: Pid) -> Option<String> {
     if !matches!(exit, Exit::Code(code) if code != i32::from(exit::OK) && code != i32::from(exit::RESTART)) {
         return None;
     }
-    let read = hermes_host::blocking::run(move || collect::read_status(&home));
+    let read = hermes_host::blocking::run(move || status_files::read(&home));
     let status = tokio::time::timeout(LAST_WORDS, read).await.ok()?.ok()??;
     let own = status.pid.and_then(|pid| i32::try_from(pid).ok()) == Some(pid.as_raw());
     let ended = matches!(status.gateway_state.as_deref(), Some("startup_failed" | "stopped"));

@@ -1,6 +1,7 @@
-//! Status files of many homes, any of which may be on a file system that does not answer.
+//! The workers' status files: one, read as a file of ours whose words are shown and never obeyed ([`read`]); and those of many
+//! homes ([`StatusFiles`]), any of which may be on a file system that does not answer.
 //!
-//! One thread reads them one after the other. A home at which it is stuck is left to it, and another thread reads the rest; until
+//! Of many, one thread reads them one after the other. A home at which it is stuck is left to it, and another thread reads the rest; until
 //! the first one is back, nobody else touches that home. So a home that hangs costs one thread, and hides no other.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -8,17 +9,56 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_wire::ProfileHome;
-use hermes_wire::contract::runtime_status::RuntimeStatus;
+use hermes_host::disk;
+use hermes_wire::contract::runtime_status::{self, RuntimeStatus};
+use hermes_wire::{ProfileHome, text};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-
-use super::collect::read_status;
 
 /// How long one file may take before its home is left alone.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How long all of them may take; what was not read by then is missing.
 const LONGEST: Duration = Duration::from_secs(3);
+
+/// A worker's status file, or the older name of it; `None` where there is none that can be used.
+pub fn read(home: &ProfileHome) -> Option<RuntimeStatus> {
+    [home.runtime_status(), home.gateway_state()].iter().find_map(|path| {
+        let bytes = disk::read_own(path, runtime_status::MAX_LEN).ok()?;
+        RuntimeStatus::read(&bytes).ok().map(shown)
+    })
+}
+
+/// With what it says made harmless, wherever it will be shown.
+fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
+    let harmless = |text: &mut String| {
+        if let std::borrow::Cow::Owned(visible) = text::visible(text) {
+            *text = visible;
+        }
+    };
+    let texts = [
+        &mut status.exit_reason,
+        &mut status.gateway_state,
+        &mut status.updated_at,
+        &mut status.degraded_reason,
+    ];
+    texts.into_iter().flatten().for_each(harmless);
+    if let Some(error) = &mut status.last_error {
+        let texts =
+            [&mut error.provider, &mut error.class, &mut error.message, &mut error.since, &mut error.at];
+        texts.into_iter().for_each(harmless);
+    }
+    status.platforms = std::mem::take(&mut status.platforms)
+        .into_iter()
+        .map(|(mut name, mut platform)| {
+            harmless(&mut name);
+            harmless(&mut platform.state);
+            let texts = [&mut platform.error_code, &mut platform.error_message, &mut platform.updated_at];
+            texts.into_iter().flatten().for_each(harmless);
+            (name, platform)
+        })
+        .collect();
+    status
+}
 
 /// What was found, by home.
 #[derive(Debug, Default)]
@@ -26,14 +66,14 @@ pub struct Found(HashMap<Utf8PathBuf, RuntimeStatus>);
 
 impl Found {
     /// What the file in this home says.
-    pub(super) fn of(&self, home: &Utf8Path) -> Option<&RuntimeStatus> {
+    pub(crate) fn of(&self, home: &Utf8Path) -> Option<&RuntimeStatus> {
         self.0.get(home)
     }
 
     /// Reads them here and now, where nothing hangs.
     #[cfg(test)]
-    pub(super) fn read<'a>(homes: impl Iterator<Item = &'a ProfileHome>) -> Self {
-        Self(homes.filter_map(|home| Some((home.path().to_owned(), read_status(home)?))).collect())
+    pub(crate) fn read<'a>(homes: impl Iterator<Item = &'a ProfileHome>) -> Self {
+        Self(homes.filter_map(|home| Some((home.path().to_owned(), read(home)?))).collect())
     }
 }
 
@@ -50,7 +90,7 @@ impl StatusFiles {
 
     /// What the files in `homes` say, without those that do not answer.
     pub(crate) async fn read(&self, homes: Vec<ProfileHome>) -> Found {
-        self.read_with(homes, read_status).await
+        self.read_with(homes, read).await
     }
 
     async fn read_with(
@@ -174,5 +214,28 @@ mod tests {
         }
         let found = files.read_with(homes.clone(), read).await;
         assert!(found.of("/b".into()).is_some());
+    }
+
+    /// 33: a status file is neither a way to another file nor to the reader's terminal.
+    #[test]
+    fn a_status_file_is_read_only_as_one_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let homes = Utf8Path::from_path(dir.path()).unwrap();
+        let (coder, ops) = (ProfileHome::new(homes.join("coder")), ProfileHome::new(homes.join("ops")));
+        for home in [&ops, &coder] {
+            fs_err::create_dir_all(home.path()).unwrap();
+        }
+        fs_err::write(ops.runtime_status(), r#"{"pid":7,"platforms":{}}"#).unwrap();
+        std::os::unix::fs::symlink(ops.runtime_status(), coder.runtime_status()).unwrap();
+        assert!(read(&coder).is_none(), "a link is not followed");
+        fs_err::remove_file(coder.runtime_status()).unwrap();
+        nix::unistd::mkfifo(coder.runtime_status().as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&coder).is_none(), "nobody is waited for");
+        fs_err::remove_file(coder.runtime_status()).unwrap();
+        let evil = r#"{"pid":7,"gateway_state":"x","exit_reason":"\u001b[2Jboo","platforms":{"\u001b]0;t\u0007":{"state":"\u009b"}}}"#;
+        fs_err::write(coder.runtime_status(), evil).unwrap();
+        let status = read(&coder).unwrap();
+        assert_eq!(status.exit_reason.as_deref(), Some("\\u{1b}[2Jboo"));
+        assert_eq!(status.platforms["\\u{1b}]0;t\\u{7}"].state, "\\u{9b}");
     }
 }

@@ -10,8 +10,6 @@ use hermes_wire::codec::CodecError;
 use hermes_wire::latest::FromWorker;
 use hermes_wire::v1::worker::MAX_REPORT_LEN;
 
-use super::policy::At;
-
 /// Longest message but the report: names, counters and a sentence at most.
 const MAX_NEWS_LEN: usize = 16 * 1024;
 /// Messages that may come at once. What was said while the supervisor itself was held up comes at once too, as much as a
@@ -47,11 +45,11 @@ pub(crate) struct Conduct {
     drained: bool,
     /// Messages that may still come now, in thousandths.
     left: u64,
-    since: At,
+    since: Duration,
 }
 
 impl Conduct {
-    pub(crate) fn new(now: At) -> Self {
+    pub(crate) fn new(now: Duration) -> Self {
         Self { reported: false, ready: false, drained: false, left: BURST * 1000, since: now }
     }
 
@@ -65,7 +63,7 @@ impl Conduct {
     pub(crate) fn said(
         &mut self,
         message: &Result<FromWorker, CodecError>,
-        now: At,
+        now: Duration,
     ) -> Result<(), Violation> {
         self.rate(now)?;
         let message = message.as_ref().map_err(|_| Violation::Garbled)?;
@@ -92,7 +90,7 @@ impl Conduct {
         Ok(())
     }
 
-    fn rate(&mut self, now: At) -> Result<(), Violation> {
+    fn rate(&mut self, now: Duration) -> Result<(), Violation> {
         let passed: Duration = now.saturating_sub(self.since);
         self.since = now;
         // A message a second is one thousandth a millisecond; counted in microseconds, nothing is lost between two calls.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::app::Gateway;
+use super::gateway::Gateway;
 use crate::logging;
 use crate::supervise::actor::Command;
 use crate::supervise::state::{Event, Signal};
