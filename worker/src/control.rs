@@ -2,19 +2,22 @@
 //!
 //! [`Control`] has no task of its own: `app` waits on [`Control::receive`] beside everything else, and heartbeats leave from
 //! the same runtime that serves requests, so that their absence means what it should. A supervisor that does not read delays
-//! nothing here for longer than [`PATIENCE`].
+//! nothing here for longer than [`PATIENCE`]. Messages have their newest form everywhere else; what the supervisor speaks is known
+//! here alone.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, SinkExt, StreamExt as _};
-use hermes_wire::codec::{self, CodecError};
+use hermes_wire::codec::CodecError;
 use hermes_wire::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
-use hermes_wire::latest::{FromWorker, Heartbeat, ToWorker};
+use hermes_wire::latest::{FromWorker, Heartbeat, Message as _, ToWorker};
+use hermes_wire::version::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedParts, LengthDelimitedCodec};
+use tracing::warn;
 
 /// Longest time a single message may wait to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,33 +50,42 @@ pub(crate) enum ControlError {
 #[derive(Debug)]
 pub(crate) struct Control {
     framed: Framed<UnixStream, LengthDelimitedCodec>,
+    version: Version,
     sequence: u64,
 }
 
 impl Control {
     /// Offers our versions and waits for the answer.
     pub(crate) async fn connect(mut stream: UnixStream) -> Result<Self, ControlError> {
-        timeout(HANDSHAKE, shake(&mut stream)).await.map_err(|_| ControlError::Timeout)??;
+        let version = timeout(HANDSHAKE, shake(&mut stream)).await.map_err(|_| ControlError::Timeout)??;
         let mut parts = FramedParts::new::<Bytes>(stream, hermes_wire::frame::codec());
         parts.read_buf.reserve(BUFFER);
         parts.write_buf.reserve(BUFFER);
-        Ok(Self { framed: Framed::from_parts(parts), sequence: 0 })
+        Ok(Self { framed: Framed::from_parts(parts), version, sequence: 0 })
     }
 
     /// The next message. Cancel safe: what was read stays in the buffer.
     pub(crate) async fn receive(&mut self) -> Result<ToWorker, ControlError> {
-        match self.framed.next().await {
-            None => Err(ControlError::Closed),
-            Some(Ok(frame)) => Ok(codec::decode(&frame)?),
-            Some(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(ControlError::Closed),
-            Some(Err(e)) => Err(e.into()),
+        loop {
+            return match self.framed.next().await {
+                None => Err(ControlError::Closed),
+                Some(Ok(frame)) => match ToWorker::decode(self.version, &frame) {
+                    Err(error @ CodecError::Retired(_)) => {
+                        warn!("an older supervisor is not obeyed: {error}");
+                        continue;
+                    }
+                    message => Ok(message?),
+                },
+                Some(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(ControlError::Closed),
+                Some(Err(e)) => Err(e.into()),
+            };
         }
     }
 
-    /// Sends one message.
+    /// Sends one message, unless it is none in the supervisor's version.
     pub(crate) async fn send(&mut self, message: &FromWorker) -> Result<(), ControlError> {
-        let frame = Bytes::from(codec::encode(message)?);
-        match timeout(PATIENCE, self.framed.send(frame)).await {
+        let Some(frame) = message.encode(self.version)? else { return Ok(()) };
+        match timeout(PATIENCE, self.framed.send(Bytes::from(frame))).await {
             Err(_) => Err(ControlError::Timeout),
             Ok(Err(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(ControlError::Closed),
             Ok(sent) => Ok(sent?),
@@ -86,9 +98,8 @@ impl Control {
         self.sequence += 1;
         beat.sequence = self.sequence;
         let there_is_room = self.framed.write_buffer().is_empty();
-        if there_is_room {
-            let frame = Bytes::from(codec::encode(&FromWorker::Heartbeat(beat))?);
-            self.framed.feed(frame).await?;
+        if there_is_room && let Some(frame) = FromWorker::Heartbeat(beat).encode(self.version)? {
+            self.framed.feed(Bytes::from(frame)).await?;
         }
         match SinkExt::<Bytes>::flush(&mut self.framed).now_or_never() {
             Some(Err(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(ControlError::Closed),
@@ -98,15 +109,14 @@ impl Control {
     }
 }
 
-async fn shake(stream: &mut UnixStream) -> Result<(), ControlError> {
+async fn shake(stream: &mut UnixStream) -> Result<Version, ControlError> {
     stream.write_all(&Offer::ours().encode()).await?;
     let mut answer = vec![0; ANSWER_HEAD];
     stream.read_exact(&mut answer).await.map_err(closed)?;
     let len = Answer::text_len(&answer)?;
     answer.resize(ANSWER_HEAD + len, 0);
     stream.read_exact(&mut answer[ANSWER_HEAD..]).await.map_err(closed)?;
-    Answer::decode(&answer)?.into_version()?;
-    Ok(())
+    Ok(Answer::decode(&answer)?.into_version()?)
 }
 
 fn closed(error: std::io::Error) -> ControlError {
@@ -115,11 +125,18 @@ fn closed(error: std::io::Error) -> ControlError {
 
 #[cfg(test)]
 mod tests {
+    use hermes_wire::codec;
+
     use super::*;
 
     async fn pair() -> (Control, Framed<UnixStream, LengthDelimitedCodec>) {
+        pair_in(hermes_wire::version::NEWEST).await
+    }
+
+    /// With a supervisor that speaks this version.
+    async fn pair_in(version: Version) -> (Control, Framed<UnixStream, LengthDelimitedCodec>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let answer = Offer::ours().answer().encode();
+        let answer = Answer::Welcome { version, build: "test".to_owned() }.encode();
         let supervisor = async {
             let mut offer = vec![0; Offer::ours().encode().len()];
             theirs.read_exact(&mut offer).await.unwrap();
@@ -144,6 +161,24 @@ mod tests {
         }
         drop(supervisor);
         assert!(matches!(control.receive().await, Err(ControlError::Closed)));
+    }
+
+    /// A supervisor of the release before is understood, hears what it knows and nothing else, and is not obeyed in what nobody
+    /// carries out any more.
+    #[tokio::test]
+    async fn a_supervisor_of_version_1_is_met() {
+        use hermes_wire::v1::worker as v1;
+        let (mut control, mut supervisor) = pair_in(1).await;
+        for message in [v1::ToWorker::Quiesce { on: true }, v1::ToWorker::StopClaiming] {
+            supervisor.send(Bytes::from(codec::encode(&message).unwrap())).await.unwrap();
+        }
+        assert_eq!(control.receive().await.unwrap(), ToWorker::StopClaiming);
+        control.send(&FromWorker::Connected { platform: "polling".to_owned() }).await.unwrap();
+        control.send(&FromWorker::Yielded).await.unwrap();
+        control.beat(Heartbeat::default()).await.unwrap();
+        let frame = supervisor.next().await.unwrap().unwrap();
+        let beat = Heartbeat { sequence: 1, ..Heartbeat::default() };
+        assert_eq!(codec::decode::<v1::FromWorker>(&frame).unwrap(), v1::FromWorker::Heartbeat(beat));
     }
 
     /// 30: a supervisor that is stopped for however long costs no worker; what it finds on its return is whole messages.

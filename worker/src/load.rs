@@ -85,9 +85,8 @@ pub(crate) async fn load(
     problems.sort_by_key(|p| std::cmp::Reverse(p.severity));
     let report = config.as_ref().map_or_else(Report::default, |config| Report {
         claims: claims(&prepare.claim_key, &config.claims),
-        platforms: config.platforms.iter().map(|p| (p.name.clone(), p.supported)).collect(),
         gateway: config.gateway.clone(),
-        problems: Vec::new(),
+        ..Report::default()
     });
     let mut report = Report { problems, ..report };
     report.bound();

@@ -6,7 +6,7 @@
 //!
 //! | Surface | Modules | Encoding | Evolves by |
 //! |---|---|---|---|
-//! | control socket, `supervisor.sock` | [`handshake`], [`frame`], [`codec`], [`v1`] | hand-laid handshake, then length-delimited frames | a new message version beside the old one |
+//! | control socket, `supervisor.sock` | [`handshake`], [`frame`], [`codec`], [`message`], [`v1`], [`v2`] | hand-laid handshake, then length-delimited frames | a new message version beside the old one |
 //! | data socket | [`http`] | HTTP/1.1 | headers and paths, additive |
 //! | files in a home | [`contract`], [`home`], `hermes-config` | JSON, YAML, `.env` | a `schema` number, readers accept older |
 //!
@@ -28,7 +28,8 @@
 //! # To change a message
 //!
 //! 1. Never edit a released module: bincode has no additive change (a field more makes old bytes undecodable).
-//! 2. Add `v2.rs` with only the types that changed, `From` their older form, and re-export the mix from `latest.rs`.
+//! 2. Add `v3.rs` with only the types that changed, conversions from and to their older form in `Message`, and re-export the mix
+//!    from `latest.rs`.
 //! 3. Widen [`version::SUPPORTED`]; keep exactly N and N-1.
 //! 4. Commit golden bytes for every new message in `tests/golden/wire`.
 //!
@@ -38,7 +39,9 @@
 //!
 //! ```text
 //! contract, latest                                                files, and the messages in use
+//! v2                                                              what version 2 changed
 //! v1                                                              frozen messages
+//! message                                                         between versions
 //! codec, endpoint, handshake, home, http, session_key
 //! absence, env, exit, frame, mark, profile, providers, release, request_id, spaced, text, version
 //! ```
@@ -55,6 +58,7 @@ pub mod home;
 pub mod http;
 pub mod latest;
 pub mod mark;
+pub mod message;
 pub mod profile;
 pub mod providers;
 mod release;
@@ -63,6 +67,7 @@ pub mod session_key;
 pub mod spaced;
 pub mod text;
 pub mod v1;
+pub mod v2;
 pub mod version;
 
 pub use home::{ProfileHome, RootHome};

@@ -3,8 +3,8 @@
 /// A message version.
 pub type Version = u16;
 
-/// Oldest and newest version this build speaks: N-1 and N once there are two.
-pub const SUPPORTED: std::ops::RangeInclusive<Version> = 1..=1;
+/// Oldest and newest version this build speaks: N-1 and N.
+pub const SUPPORTED: std::ops::RangeInclusive<Version> = 1..=2;
 
 /// The version used between equals.
 pub const NEWEST: Version = *SUPPORTED.end();

@@ -1,9 +1,9 @@
 //! What holds for every input: parsers of outside bytes never panic, and say only what is in them.
 
 use hermes_wire::http::{Split, split};
-use hermes_wire::latest::{FromWorker, ToWorker};
+use hermes_wire::latest::{ClientRequest, FromWorker, Message as _, ToWorker};
 use hermes_wire::session_key::{KeyParts, build, canonical_whatsapp, namespace, parse};
-use hermes_wire::{ProfileName, codec, handshake, profile};
+use hermes_wire::{ProfileName, handshake, profile, version};
 use proptest::prelude::*;
 
 fn name_strategy() -> impl Strategy<Value = ProfileName> {
@@ -67,8 +67,11 @@ proptest! {
 
     #[test]
     fn decoders_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = codec::decode::<ToWorker>(&bytes);
-        let _ = codec::decode::<FromWorker>(&bytes);
+        for version in version::SUPPORTED {
+            let _ = ToWorker::decode(version, &bytes);
+            let _ = FromWorker::decode(version, &bytes);
+            let _ = ClientRequest::decode(version, &bytes);
+        }
         let _ = handshake::Offer::decode(&bytes);
         let _ = handshake::Answer::decode(&bytes);
     }

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_wire::RootHome;
-use hermes_wire::codec::{self, CodecError};
+use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
 use hermes_wire::contract::pid_record::PidRecord;
 use hermes_wire::frame;
 use hermes_wire::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
-use hermes_wire::latest::{ClientReply, ClientRequest};
+use hermes_wire::latest::{ClientReply, ClientRequest, Message as _};
+use hermes_wire::version::{self, Version};
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::{Stream, traits::Stream as _};
 use interprocess::os::unix::uds_local_socket;
@@ -88,6 +89,9 @@ pub enum ClientError {
         /// Why.
         message: String,
     },
+    /// It is of a release that has no such request.
+    #[error("the gateway is older than this command")]
+    TooOld,
     /// The connection ended before the final frame.
     #[error("the gateway closed the connection before it had answered")]
     CutShort,
@@ -115,7 +119,7 @@ impl ClientError {
                 "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
             }
             Self::Refused { .. } => "`hermes status` shows what the gateway serves",
-            Self::Handshake(_) | Self::Codec(_) | Self::TooLarge | Self::Json(_) => {
+            Self::Handshake(_) | Self::Codec(_) | Self::TooOld | Self::TooLarge | Self::Json(_) => {
                 "restart the gateway so that both are of one release"
             }
         }
@@ -148,6 +152,8 @@ pub struct Hold(#[expect(dead_code, reason = "its end is what it is for")] Clien
 pub struct Client {
     stream: Stream,
     path: Utf8PathBuf,
+    /// What the gateway speaks: one that runs may be older than this program.
+    version: Version,
 }
 
 impl Client {
@@ -199,7 +205,7 @@ impl Client {
             _ => ClientError::Io { doing: "connect to", path: path.to_owned(), source },
         })?;
         let stream = Stream::UdSocket(uds_local_socket::Stream::from(stream));
-        let client = Self { stream, path: path.to_owned() };
+        let client = Self { stream, path: path.to_owned(), version: version::NEWEST };
         client.check_peer()?;
         Ok(client)
     }
@@ -305,11 +311,12 @@ impl Client {
         bytes.resize(ANSWER_HEAD + text, 0);
         self.read(&mut bytes[ANSWER_HEAD..], deadline, SHORT)?;
         let answer = Answer::decode(&bytes).map_err(ClientError::Handshake)?;
-        answer.into_version().map(drop).map_err(ClientError::Handshake)
+        self.version = answer.into_version().map_err(ClientError::Handshake)?;
+        Ok(())
     }
 
     fn send(&mut self, request: &ClientRequest, deadline: Instant) -> Result<(), ClientError> {
-        let payload = codec::encode(request).map_err(ClientError::Codec)?;
+        let payload = request.encode(self.version).map_err(ClientError::Codec)?.ok_or(ClientError::TooOld)?;
         let head = frame::head(payload.len()).ok_or(ClientError::TooLarge)?;
         self.write(&[&head, payload.as_slice()].concat(), deadline)
     }
@@ -320,7 +327,7 @@ impl Client {
         let len = frame::payload_len(head).ok_or(ClientError::TooLarge)?;
         let mut payload = vec![0; len];
         self.read(&mut payload, deadline, limit)?;
-        codec::decode(&payload).map_err(ClientError::Codec)
+        ClientReply::decode(self.version, &payload).map_err(ClientError::Codec)
     }
 
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), ClientError> {

@@ -1,7 +1,8 @@
 //! The supervisor's half of one worker's control pair: handshake, then frames both ways.
 //!
 //! One task a process. It ends when the connection does, after having told so; what the worker said before it died is still
-//! delivered. Everything is bounded: the handshake's text, the frames, the queues, and the time a write may take. What a worker
+//! delivered. Inside, messages have their newest form; what the worker speaks is agreed in the handshake and known here alone.
+//! Everything is bounded: the handshake's text, the frames, the queues, and the time a write may take. What a worker
 //! may say when is `conduct`'s; the first message that is out of order ends the connection with that as its reason.
 
 use std::time::{Duration, Instant};
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hermes_wire::handshake::{Answer, HandshakeError, OFFER_HEAD, Offer};
-use hermes_wire::latest::{FromWorker, ToWorker};
-use hermes_wire::v1::worker::MAX_REPORT_LEN;
+use hermes_wire::latest::{FromWorker, MAX_REPORT_LEN, Message as _, ToWorker};
+use hermes_wire::version::Version;
 use hermes_wire::{codec, frame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -40,8 +41,9 @@ pub(crate) enum LinkError {
     WriteTimeout,
 }
 
-/// Reads the peer's offer and answers it. Not cancel-safe: give the connection up instead.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), LinkError> {
+/// Reads the peer's offer and answers it; the version that both speak from here on. Not cancel-safe: give the connection up
+/// instead.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Version, LinkError> {
     let mut bytes = vec![0; OFFER_HEAD];
     stream.read_exact(&mut bytes).await?;
     let text = Offer::text_len(&bytes)?;
@@ -50,7 +52,7 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) ->
     let answer = Offer::decode(&bytes)?.answer();
     stream.write_all(&answer.encode()).await?;
     match answer {
-        Answer::Welcome { .. } => Ok(()),
+        Answer::Welcome { version, .. } => Ok(version),
         Answer::Reject { reason } => Err(HandshakeError::Rejected(reason).into()),
     }
 }
@@ -65,7 +67,7 @@ pub(crate) async fn run<S, T>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    accept(&mut stream).await?;
+    let version = accept(&mut stream).await?;
     let (reader, writer) = tokio::io::split(stream);
     let began = Instant::now();
     let mut conduct = Conduct::new(Duration::ZERO);
@@ -76,8 +78,11 @@ where
         tokio::select! {
             message = outgoing.recv(), if open => match message {
                 Some(message) => {
-                    let bytes = Bytes::from(codec::encode(&*message)?);
-                    tokio::time::timeout(WRITE_TIME, writer.send(bytes)).await.map_err(|_| LinkError::WriteTimeout)??;
+                    // What an older worker has no word for does not concern it.
+                    if let Some(bytes) = message.encode(version)? {
+                        let sent = tokio::time::timeout(WRITE_TIME, writer.send(Bytes::from(bytes)));
+                        sent.await.map_err(|_| LinkError::WriteTimeout)??;
+                    }
                 }
                 None => open = false,
             },
@@ -85,7 +90,7 @@ where
                 Some(bytes) => {
                     let bytes = bytes?;
                     conduct.length(bytes.len())?;
-                    let message = codec::decode(&bytes);
+                    let message = FromWorker::decode(version, &bytes);
                     conduct.said(&message, began.elapsed())?;
                     if incoming.send(wrap(message?)).await.is_err() {
                         return Ok(());
@@ -100,14 +105,34 @@ where
 #[cfg(test)]
 mod tests {
     use hermes_wire::latest::{Heartbeat, Report};
+    use hermes_wire::version;
     use tokio::net::UnixStream;
 
     use super::*;
 
-    async fn speak(stream: &mut UnixStream, message: &FromWorker) {
+    async fn speak<T: serde::Serialize>(stream: &mut UnixStream, message: &T) {
         let bytes = codec::encode(message).unwrap();
         stream.write_all(&frame::head(bytes.len()).unwrap()).await.unwrap();
         stream.write_all(&bytes).await.unwrap();
+    }
+
+    async fn hear<T: serde::de::DeserializeOwned>(stream: &mut UnixStream) -> T {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut bytes = vec![0; frame::payload_len(head).unwrap()];
+        stream.read_exact(&mut bytes).await.unwrap();
+        codec::decode(&bytes).unwrap()
+    }
+
+    /// Offers these versions; the one that is agreed.
+    async fn greet(stream: &mut UnixStream, versions: std::ops::RangeInclusive<Version>) -> Version {
+        stream.write_all(&Offer { versions, build: "test".to_owned() }.encode()).await.unwrap();
+        let mut answer = vec![0; hermes_wire::handshake::ANSWER_HEAD];
+        stream.read_exact(&mut answer).await.unwrap();
+        let mut text = vec![0; Answer::text_len(&answer).unwrap()];
+        stream.read_exact(&mut text).await.unwrap();
+        answer.append(&mut text);
+        Answer::decode(&answer).unwrap().into_version().unwrap()
     }
 
     #[tokio::test]
@@ -118,18 +143,10 @@ mod tests {
         let tasks = tokio_util::task::TaskTracker::new();
         let link = tasks.spawn(async move { run(ours, outgoing, &incoming, |message| message).await });
 
-        theirs.write_all(&Offer::ours().encode()).await.unwrap();
-        let mut answer = vec![0; hermes_wire::handshake::ANSWER_HEAD];
-        theirs.read_exact(&mut answer).await.unwrap();
-        let mut text = vec![0; Answer::text_len(&answer).unwrap()];
-        theirs.read_exact(&mut text).await.unwrap();
+        assert_eq!(greet(&mut theirs, version::SUPPORTED).await, version::NEWEST);
 
         to_worker.send(Box::new(ToWorker::StopAccepting)).await.unwrap();
-        let mut head = [0; 4];
-        theirs.read_exact(&mut head).await.unwrap();
-        let mut bytes = vec![0; frame::payload_len(head).unwrap()];
-        theirs.read_exact(&mut bytes).await.unwrap();
-        assert_eq!(codec::decode::<ToWorker>(&bytes).unwrap(), ToWorker::StopAccepting);
+        assert_eq!(hear::<ToWorker>(&mut theirs).await, ToWorker::StopAccepting);
 
         let said = [
             FromWorker::Report(Report::default()),
@@ -145,6 +162,33 @@ mod tests {
             assert_eq!(from_worker.recv().await, Some(message));
         }
         assert_eq!(from_worker.recv().await, None);
+        link.await.unwrap().unwrap();
+    }
+
+    /// A worker of the release before is told what it knows and nothing else, and understood.
+    #[tokio::test]
+    async fn a_worker_of_version_1_is_met() {
+        use hermes_wire::v1::worker as v1;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (to_worker, outgoing) = mpsc::channel(4);
+        let (incoming, mut from_worker) = mpsc::channel(4);
+        let tasks = tokio_util::task::TaskTracker::new();
+        let link = tasks.spawn(async move { run(ours, outgoing, &incoming, |message| message).await });
+        assert_eq!(greet(&mut theirs, 1..=1).await, 1);
+
+        let told = [ToWorker::Connect, ToWorker::Yield { within_ms: 1 }, ToWorker::StopClaiming];
+        for message in told {
+            to_worker.send(Box::new(message)).await.unwrap();
+        }
+        assert_eq!(hear::<v1::ToWorker>(&mut theirs).await, v1::ToWorker::StopClaiming, "and nothing before");
+
+        let platforms = vec![("webhook".to_owned(), true)];
+        let report = v1::Report { platforms, ..v1::Report::default() };
+        speak(&mut theirs, &v1::FromWorker::Report(report)).await;
+        speak(&mut theirs, &v1::FromWorker::Ready).await;
+        drop(theirs);
+        assert_eq!(from_worker.recv().await, Some(FromWorker::Report(Report::default())));
+        assert_eq!(from_worker.recv().await, Some(FromWorker::Ready));
         link.await.unwrap().unwrap();
     }
 

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt as _};
+use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::GatewayStatus;
-use hermes_wire::latest::{ClientReply, ClientRequest};
-use hermes_wire::{ProfileName, codec, exit, frame};
+use hermes_wire::latest::{ClientReply, ClientRequest, Message as _};
+use hermes_wire::version::Version;
+use hermes_wire::{ProfileName, exit, frame};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::Framed;
@@ -119,7 +121,11 @@ struct Client {
     waiting: Arc<Semaphore>,
 }
 
-type Wire = Framed<UnixStream, tokio_util::codec::LengthDelimitedCodec>;
+/// The connection, and the version that the client speaks.
+struct Wire {
+    framed: Framed<UnixStream, tokio_util::codec::LengthDelimitedCodec>,
+    version: Version,
+}
 
 impl Client {
     async fn answer(&self, mut stream: UnixStream) -> Result<(), LinkError> {
@@ -130,18 +136,26 @@ impl Client {
             return Ok(());
         }
         let asked = tokio::time::timeout(ASK_TIME, async {
-            link::accept(&mut stream).await?;
+            let version = link::accept(&mut stream).await?;
             let mut wire = Framed::new(stream, frame::codec_up_to(MAX_REQUEST));
             let request = match wire.next().await {
-                Some(bytes) => Some(codec::decode::<ClientRequest>(&bytes?)?),
+                Some(bytes) => Some(ClientRequest::decode(version, &bytes?)),
                 None => None,
             };
-            Ok::<_, LinkError>((wire, request))
+            Ok::<_, LinkError>((wire, version, request))
         });
         let Ok(asked) = asked.await else { return Ok(()) };
-        let (mut wire, Some(request)) = asked? else { return Ok(()) };
+        let (wire, version, Some(request)) = asked? else { return Ok(()) };
+        let mut wire = Wire { framed: wire, version };
         // What is answered may be long.
-        wire.codec_mut().set_max_frame_length(frame::MAX_FRAME_LEN);
+        wire.framed.codec_mut().set_max_frame_length(frame::MAX_FRAME_LEN);
+        let request = match request {
+            Err(error @ CodecError::Retired(_)) => {
+                let hint = Some("use the `hermes` of the gateway's release".to_owned());
+                return send(&mut wire, &refused(exit::USAGE, &error.to_string(), hint)).await;
+            }
+            request => request?,
+        };
         match request {
             ClientRequest::Status { profile } => self.status(&mut wire, profile).await,
             what => self.pass_on(&mut wire, what, peer.pid()).await,
@@ -190,7 +204,7 @@ impl Client {
                     None => return Ok(()),
                 },
                 // Nothing is said after the request: this is the client hanging up. Whoever waits for that sees `replies` closed.
-                _ = wire.next() => return Ok(()),
+                _ = wire.framed.next() => return Ok(()),
             }
         }
     }
@@ -206,14 +220,16 @@ async fn send_status(wire: &mut Wire, status: &GatewayStatus) -> Result<(), Link
 }
 
 async fn feed(wire: &mut Wire, reply: &ClientReply) -> Result<(), LinkError> {
-    let bytes = Bytes::from(codec::encode(reply)?);
-    tokio::time::timeout(WRITE_TIME, wire.feed(bytes)).await.map_err(|_| LinkError::WriteTimeout)??;
+    if let Some(bytes) = reply.encode(wire.version)? {
+        let fed = tokio::time::timeout(WRITE_TIME, wire.framed.feed(Bytes::from(bytes)));
+        fed.await.map_err(|_| LinkError::WriteTimeout)??;
+    }
     Ok(())
 }
 
 async fn send(wire: &mut Wire, reply: &ClientReply) -> Result<(), LinkError> {
     feed(wire, reply).await?;
-    tokio::time::timeout(WRITE_TIME, SinkExt::<Bytes>::flush(wire))
+    tokio::time::timeout(WRITE_TIME, SinkExt::<Bytes>::flush(&mut wire.framed))
         .await
         .map_err(|_| LinkError::WriteTimeout)??;
     Ok(())

@@ -41,4 +41,5 @@ mod store;
 mod streaming;
 mod turn;
 mod verbs;
+mod versions;
 mod vital;

@@ -327,11 +327,6 @@ impl Serving {
         }
     }
 
-    /// Refuses, or again admits, new turns.
-    pub(super) fn quiesce(&self, on: bool) {
-        self.turns.set_quiesced(on);
-    }
-
     /// Leaves what waits in the inbox to another process.
     pub(super) fn stop_claiming(&self) {
         self.turns.stop_claiming();

@@ -179,15 +179,9 @@ enum Next {
 
 /// The next message before there is anything to drain.
 async fn next(control: &mut Control, signals: &mut Signals) -> Result<Next, ControlError> {
-    loop {
-        tokio::select! {
-            message = control.receive() => match message? {
-                // There are no turns yet; what holds is said again with the admission.
-                ToWorker::Quiesce { .. } => {}
-                message => return Ok(Next::Message(message)),
-            },
-            () = signals.terminated() => return Ok(Next::Terminated),
-        }
+    tokio::select! {
+        message = control.receive() => Ok(Next::Message(message?)),
+        () = signals.terminated() => Ok(Next::Terminated),
     }
 }
 
@@ -196,7 +190,11 @@ fn unexpected(message: &ToWorker) -> Ended {
     match message {
         ToWorker::Drain { .. } | ToWorker::StopAccepting => Ended(exit::OK),
         ToWorker::Refuse { .. } => Ended(exit::CONFIG),
-        ToWorker::Prepare(_) | ToWorker::Admit(_) | ToWorker::Quiesce { .. } | ToWorker::StopClaiming => {
+        ToWorker::Prepare(_)
+        | ToWorker::Admit(_)
+        | ToWorker::StopClaiming
+        | ToWorker::Connect
+        | ToWorker::Yield { .. } => {
             error!("the supervisor sent a message out of order");
             Ended(exit::FAILURE)
         }
@@ -304,10 +302,9 @@ impl Duty {
                     failed: None,
                 }));
             }
-            ToWorker::Quiesce { on } => {
-                info!(on, "new turns are {}", if on { "refused" } else { "admitted" });
-                self.serving.quiesce(on);
-            }
+            // No platform of this build is exclusive.
+            ToWorker::Connect => {}
+            ToWorker::Yield { .. } => self.control.send(&FromWorker::Yielded).await?,
             ToWorker::StopClaiming => self.serving.stop_claiming(),
             // The set of served profiles changed.
             ToWorker::Admit(admit) => {

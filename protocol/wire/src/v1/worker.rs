@@ -90,75 +90,6 @@ pub struct Report {
     pub gateway: Option<GatewaySettings>,
 }
 
-/// Longest encoded report.
-pub const MAX_REPORT_LEN: usize = 512 * 1024;
-/// Most problems of one report.
-const MAX_PROBLEMS: usize = 200;
-/// Most claims, and most platforms, of one report.
-const MAX_ENTRIES: usize = 512;
-/// Longest text in a report, in bytes: a path of the file system.
-const MAX_TEXT: usize = 4096;
-
-impl Report {
-    /// Whether it keeps the bounds that [`Report::bound`] brings it to.
-    pub fn is_bounded(&self) -> bool {
-        let texts = |problem: &Problem| {
-            let optional = [&problem.platform, &problem.key, &problem.fix];
-            let all = [&problem.code, &problem.file, &problem.message].into_iter();
-            all.chain(optional.into_iter().flatten()).all(|text| text.len() <= MAX_TEXT)
-        };
-        self.problems.len() <= MAX_PROBLEMS
-            && self.claims.len() <= MAX_ENTRIES
-            && self.platforms.len() <= MAX_ENTRIES
-            && self.problems.iter().all(texts)
-            && self.claims.iter().all(|c| c.platform.len() <= MAX_TEXT && c.source.len() <= MAX_TEXT)
-            && self.platforms.iter().all(|(name, _)| name.len() <= MAX_TEXT)
-    }
-
-    /// Cuts what is longer or more than a supervisor takes. Problems are given worst first; how many had to go is one of them.
-    /// Claims are never left out: a profile that makes too many of them is not served.
-    pub fn bound(&mut self) {
-        if self.claims.len() > MAX_ENTRIES || self.platforms.len() > MAX_ENTRIES {
-            self.claims.clear();
-            self.platforms.truncate(MAX_ENTRIES);
-            let message = format!("the profile configures more than {MAX_ENTRIES} platforms or credentials");
-            self.problems.insert(0, Problem::without_place(Severity::Profile, "too_many", message));
-        }
-        let names = self.platforms.iter_mut().map(|(name, _)| name);
-        let claims = self.claims.iter_mut().flat_map(|claim| [&mut claim.platform, &mut claim.source]);
-        names.chain(claims).for_each(cut);
-        for problem in &mut self.problems {
-            let optional = [&mut problem.platform, &mut problem.key, &mut problem.fix];
-            let texts = [&mut problem.code, &mut problem.file, &mut problem.message].into_iter();
-            texts.chain(optional.into_iter().flatten()).for_each(cut);
-        }
-        let all = self.problems.len();
-        self.leave(all.min(MAX_PROBLEMS), all);
-        while crate::codec::encode(self).map_or(true, |bytes| bytes.len() > MAX_REPORT_LEN)
-            && self.problems.len() > 1
-        {
-            self.leave(self.problems.len() / 2, all);
-        }
-    }
-
-    /// Keeps `keep` problems, of which one says that there were `all`.
-    fn leave(&mut self, keep: usize, all: usize) {
-        if keep < all {
-            self.problems.truncate(keep.saturating_sub(1));
-            let message = format!("{} more problems are not listed", all - self.problems.len());
-            self.problems.push(Problem::without_place(Severity::Warning, "more_problems", message));
-        }
-    }
-}
-
-fn cut(text: &mut String) {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-}
-
 /// An exclusive identity: two workers must never hold the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Claim {
@@ -230,7 +161,7 @@ impl Problem {
         }
     }
 
-    fn without_place(severity: Severity, code: &str, message: String) -> Self {
+    pub(crate) fn without_place(severity: Severity, code: &str, message: String) -> Self {
         Self {
             severity,
             code: code.to_owned(),
@@ -426,39 +357,4 @@ pub struct TaskProgress {
     pub stalled_ms: u64,
     /// From when on that means stuck.
     pub deadline_ms: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// 29: whatever a profile's files say, the report about them is one that a supervisor takes, worst problems first.
-    #[test]
-    fn any_report_can_be_bounded_and_says_what_it_left_out() {
-        let long = "ä".repeat(MAX_TEXT);
-        let mut report = Report::default();
-        for n in 0..1000 {
-            let mut problem = Problem::without_place(Severity::Warning, "x", format!("{n} {long}"));
-            (problem.file, problem.fix) = (long.clone(), Some(long.clone()));
-            report.problems.push(problem);
-        }
-        report.platforms.push((long.clone(), true));
-        report.claims.push(Claim { platform: long.clone(), identity: [0; 32], source: long });
-        assert!(!report.is_bounded());
-        report.bound();
-        assert!(report.is_bounded());
-        assert!(crate::codec::encode(&report).unwrap().len() <= MAX_REPORT_LEN);
-        let (kept, last) = (report.problems.len() - 1, report.problems.last().unwrap());
-        assert!(report.problems[0].message.starts_with("0 ä") && kept > 10, "{kept}");
-        assert_eq!(last.message, format!("{} more problems are not listed", 1000 - kept));
-
-        let mut short = Report { problems: report.problems[..3].to_vec(), ..Report::default() };
-        let before = short.clone();
-        short.bound();
-        assert_eq!(short, before);
-
-        let mut many = Report { platforms: vec![("p".into(), true); MAX_ENTRIES + 1], ..Report::default() };
-        many.bound();
-        assert!(many.is_bounded() && many.problems[0].severity == Severity::Profile);
-    }
 }

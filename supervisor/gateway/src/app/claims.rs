@@ -145,7 +145,7 @@ mod tests {
                 fix: None,
             })
             .collect();
-        Report { claims: claims.to_vec(), problems, platforms: Vec::new(), gateway: None }
+        Report { claims: claims.to_vec(), problems, ..Report::default() }
     }
 
     #[test]

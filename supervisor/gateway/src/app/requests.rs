@@ -14,7 +14,7 @@ use super::gateway::{Gateway, Happened};
 use crate::program;
 use crate::server::{Request, refused, unknown};
 use crate::signal::Interrupt;
-use crate::supervise::actor::{Command, Handle, Wait};
+use crate::supervise::actor::{Handle, Wait};
 use crate::supervise::policy::Limits;
 use crate::supervise::state::{Event, Why};
 use crate::watch::HomeWatch;
@@ -61,15 +61,6 @@ impl Gateway {
                     self.reload(false, None);
                     answer(&replies, done("accepted; it is carried out without waiting for this turn")).await;
                 }
-            }
-            ClientRequest::Drain { on } => {
-                for handle in self.board.handles() {
-                    handle.command(Command::Quiesce(on)).await;
-                }
-                self.board.gateway(|view| view.state = if on { "draining" } else { "running" });
-                tracing::info!(on, "drain requested");
-                let line = if on { "no new turns are accepted" } else { "new turns are accepted" };
-                answer(&replies, done(line)).await;
             }
             ClientRequest::Shutdown => {
                 answer(&replies, done(&format!("the gateway is stopping (PID {})", std::process::id())))

@@ -40,15 +40,19 @@ fn welcome() -> Answer {
 }
 
 fn request(stream: &mut UnixStream) -> ClientRequest {
+    received(stream)
+}
+
+fn received<T: serde::de::DeserializeOwned>(stream: &mut UnixStream) -> T {
     let mut head = [0; 4];
     stream.read_exact(&mut head).unwrap();
     let mut payload = vec![0; frame::payload_len(head).unwrap()];
     stream.read_exact(&mut payload).unwrap();
-    codec::decode(&payload).unwrap()
+    hermes_wire::codec::decode(&payload).unwrap()
 }
 
 fn send(stream: &mut UnixStream, reply: &ClientReply) {
-    let payload = codec::encode(reply).unwrap();
+    let payload = hermes_wire::codec::encode(reply).unwrap();
     stream.write_all(&frame::head(payload.len()).unwrap()).unwrap();
     stream.write_all(&payload).unwrap();
 }
@@ -65,6 +69,21 @@ fn progress_comes_before_the_outcome() {
     let client = Client::open(&place.socket).unwrap();
     let outcome = client.ask(&ClientRequest::Shutdown, SHORT, |line| lines.push(line.to_owned())).unwrap();
     assert_eq!((lines, outcome), (vec!["draining".to_owned()], Outcome::Done(String::new())));
+    server.join().unwrap();
+}
+
+/// A gateway that runs the release before understands a command of this one: an update asks it to take the new program up.
+#[test]
+fn an_older_gateway_is_asked_in_its_words() {
+    let place = place();
+    let older = Answer::Welcome { version: 1, build: "hermes 0.0.1".to_owned() };
+    let server = serve(&place, older, |mut stream| {
+        let asked: hermes_wire::v1::client::ClientRequest = received(&mut stream);
+        assert_eq!(asked, hermes_wire::v1::client::ClientRequest::Renew);
+        send(&mut stream, &ClientReply::Done("as you wish".to_owned()));
+    });
+    let outcome = Client::open(&place.socket).unwrap().ask(&ClientRequest::Renew, SHORT, |_| {}).unwrap();
+    assert_eq!(outcome, Outcome::Done("as you wish".to_owned()));
     server.join().unwrap();
 }
 

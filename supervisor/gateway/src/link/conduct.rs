@@ -7,8 +7,7 @@
 use std::time::Duration;
 
 use hermes_wire::codec::CodecError;
-use hermes_wire::latest::FromWorker;
-use hermes_wire::v1::worker::MAX_REPORT_LEN;
+use hermes_wire::latest::{FromWorker, MAX_REPORT_LEN};
 
 /// Longest message but the report: names, counters and a sentence at most.
 const MAX_NEWS_LEN: usize = 16 * 1024;
@@ -82,9 +81,13 @@ impl Conduct {
             FromWorker::Drained => self.drained = true,
             FromWorker::Heartbeat(_) if !self.reported => return Err(Violation::Early("Heartbeat")),
             FromWorker::Degraded { .. } if !self.reported => return Err(Violation::Early("Degraded")),
+            FromWorker::Yielded if !self.reported => return Err(Violation::Early("Yielded")),
+            FromWorker::Connected { .. } if !self.reported => return Err(Violation::Early("Connected")),
             FromWorker::AcceptStopped
             | FromWorker::Heartbeat(_)
             | FromWorker::Degraded { .. }
+            | FromWorker::Yielded
+            | FromWorker::Connected { .. }
             | FromWorker::LastWords { .. } => {}
         }
         Ok(())
@@ -123,16 +126,32 @@ mod tests {
     /// 29: every message in its phase, and never twice what is said once.
     #[test]
     fn every_message_has_its_phase() {
-        use FromWorker::{AcceptStopped, Degraded, Drained, Ready};
+        use FromWorker::{AcceptStopped, Degraded, Drained, Ready, Yielded};
         let degraded = || Degraded { platforms: vec!["webhook".to_owned()], reason: None, last_error: None };
-        let life =
-            [report(), Ready, degraded(), beat(), AcceptStopped, beat(), AcceptStopped, beat(), Drained];
+        let connected = || FromWorker::Connected { platform: "polling".to_owned() };
+        let life = [
+            report(),
+            connected(),
+            Ready,
+            degraded(),
+            Yielded,
+            connected(),
+            beat(),
+            AcceptStopped,
+            beat(),
+            AcceptStopped,
+            beat(),
+            Yielded,
+            Drained,
+        ];
         assert_eq!(run(&life), Ok(()));
         for (first, rule) in [
             (beat(), Violation::Early("Heartbeat")),
             (Ready, Violation::Early("Ready")),
             (degraded(), Violation::Early("Degraded")),
             (AcceptStopped, Violation::Early("AcceptStopped")),
+            (Yielded, Violation::Early("Yielded")),
+            (connected(), Violation::Early("Connected")),
             (Drained, Violation::Early("Drained")),
         ] {
             assert_eq!(run(&[first]), Err(rule));
@@ -155,7 +174,7 @@ mod tests {
         assert_eq!(conduct.length(MAX_NEWS_LEN), Ok(()));
         let most = MAX_NEWS_LEN;
         assert_eq!(conduct.length(most + 1), Err(Violation::Long { len: most + 1, most }));
-        let long = Report { platforms: vec![("x".repeat(5000), true)], ..Report::default() };
+        let long = Report { exclusive: vec!["x".repeat(5000)], ..Report::default() };
         assert_eq!(run(&[FromWorker::Report(long)]), Err(Violation::Report));
     }
 

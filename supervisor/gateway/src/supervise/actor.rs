@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_wire::contract::gateway_status::state as words;
-use hermes_wire::latest::{FromWorker, Heartbeat, Problem, Report, ToWorker};
-use hermes_wire::v1::worker::QUIET_MOST_MS;
+use hermes_wire::latest::{FromWorker, Heartbeat, Problem, QUIET_MOST_MS, Report, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
@@ -60,7 +59,6 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         condition: (0, Condition::default()),
         problems: Vec::new(),
         why_at: SystemTime::now(),
-        quiesced: false,
         publisher: None,
         state,
         setup,
@@ -120,7 +118,6 @@ struct Actor {
     problems: Vec<Problem>,
     /// When the state last got another reason.
     why_at: SystemTime,
-    quiesced: bool,
     publisher: Option<watch::Sender<WorkerView>>,
 }
 
@@ -169,21 +166,6 @@ impl Actor {
                     self.send(generation, ToWorker::Admit(*admit));
                 }
             }
-            Command::Quiesce(on) => {
-                self.quiesced = on;
-                // Who is not admitted yet has no turns, and is told with the admission.
-                let has_turns = |child: &&state::Child| {
-                    !matches!(
-                        child.phase,
-                        state::Phase::Spawned | state::Phase::Reported | state::Phase::Refused
-                    )
-                };
-                let generations: Vec<u64> =
-                    self.state.children().filter(has_turns).map(|child| child.generation).collect();
-                for generation in generations {
-                    self.send(generation, ToWorker::Quiesce { on });
-                }
-            }
             Command::StopClaiming => {
                 let serving: Vec<u64> =
                     self.state.children().filter(|child| child.has_served()).map(|c| c.generation).collect();
@@ -220,9 +202,6 @@ impl Actor {
             Input::Decided { generation, decision } => match decision {
                 Decision::Admit(admit) => {
                     self.send(generation, ToWorker::Admit(*admit));
-                    if self.quiesced {
-                        self.send(generation, ToWorker::Quiesce { on: true });
-                    }
                     self.apply(Event::Admitted { generation });
                 }
                 Decision::Refuse(why) => {
@@ -280,6 +259,8 @@ impl Actor {
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
             FromWorker::Drained => tracing::debug!(generation, "drained"),
+            // Nobody is asked to yield yet.
+            FromWorker::Yielded | FromWorker::Connected { .. } => {}
             FromWorker::LastWords { reason } => self.apply(Event::LastWords { generation, reason }),
             FromWorker::Degraded { platforms, reason, last_error } => {
                 let condition = Condition { platforms, reason, last_error };

@@ -106,8 +106,6 @@ pub(crate) enum Decision {
 pub(crate) enum Command {
     /// Put an event to the state; when `wait` has come about, or cannot any more, say so.
     Do { event: Event, wait: Option<(Wait, oneshot::Sender<Result<(), Why>>)> },
-    /// Refuse or again admit new turns.
-    Quiesce(bool),
     /// Leave the inbox to the next process.
     StopClaiming,
     /// Tell the process that serves, if one does, who else is served now.

@@ -1,8 +1,7 @@
 //! What others see of a worker: the status view, and what the proxy does with its requests.
 
 use hermes_wire::contract::gateway_status::state as words;
-use hermes_wire::latest::{LastError, Severity};
-use hermes_wire::v1::worker::QUIET_MOST_MS;
+use hermes_wire::latest::{LastError, QUIET_MOST_MS, Severity};
 
 use super::super::WorkerView;
 use super::super::state;
