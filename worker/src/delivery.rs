@@ -1,16 +1,22 @@
 //! Where answers go, and the ledger that keeps them until they got there.
 //!
 //! `log` is one line in the log, written after the turn's commit. Everything else is a row of `hermes_delivery`, written in the
-//! transaction that stores the answer, and tried until it is done or cannot be: a worker that dies in between tries again (at
-//! least once). Platform names are targets without an adapter so far: they fail with a message that says so.
+//! transaction that stores the answer, and sent by the [`Outbound`] of its kind until it is done or cannot be: a worker that dies in
+//! between sends again (at least once; under the same key, so that a service that knows keys shows it once). Answers to one chat go out in
+//! order, one at a time; chats do not wait for each other.
 
 mod github;
 pub(crate) mod ledger;
+pub mod outbound;
+mod parts;
 
-use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +25,8 @@ use crate::pulse::Pulse;
 use crate::session::epoch;
 use crate::store::Store;
 
-use ledger::Due;
+use ledger::{Due, Tried, UnderWay};
+use outbound::{Message, Outbound, Outbounds, Unsent};
 
 /// Targets that are platforms.
 const PLATFORMS: [&str; 18] = [
@@ -47,63 +54,90 @@ const PLATFORMS: [&str; 18] = [
 const LOGGED: usize = 200;
 
 /// Deliveries under way at once.
-const AT_ONCE: u32 = 4;
+const AT_ONCE: usize = 64;
 
 /// Time for one look at the ledger, which waits for the store.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Time for one message, whatever its outbound allows itself.
+const SEND: Duration = Duration::from_mins(1);
+
 /// Pause after the ledger could not be read or written.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Why an answer did not get out. The texts of wrong parameters are those of 0.19.0.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
-    /// Wrong parameters, unknown target: a retry cannot help.
-    #[error("{0}")]
-    Permanent(String),
-    /// Worth another try.
-    #[error("{0}")]
-    Temporary(String),
-}
+/// Pause between looks at a ledger that another process works on too: during a swap.
+const SHARED: Duration = Duration::from_secs(2);
+
+/// Time that messages under way have to get there once this process ends.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Ways out. Cloning shares them.
 #[derive(Debug, Clone)]
 pub struct Deliveries(Arc<Inner>);
 
+#[derive(Debug)]
 struct Inner {
     store: Store,
-    child_env: Vec<(String, String)>,
+    ways: Outbounds,
     ring: Notify,
     pulse: Pulse,
 }
 
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The environment holds tokens.
-        f.debug_struct("Inner").field("store", &self.store).finish_non_exhaustive()
-    }
+/// The ways out that every profile has. `child_env` is the whole environment of programs that deliver (`gh`): the worker's allow-list plus
+/// the profile's own `GH_TOKEN`/`GITHUB_TOKEN` and the like. Nothing is inherited.
+pub fn common(child_env: Vec<(String, String)>) -> impl Iterator<Item = Arc<dyn Outbound>> {
+    std::iter::once(Arc::new(github::Comments::new(child_env)) as Arc<dyn Outbound>)
 }
 
 impl Deliveries {
-    /// `child_env` is the whole environment of programs that deliver (`gh`): the worker's allow-list plus the profile's own
-    /// `GH_TOKEN`/`GITHUB_TOKEN` and the like. Nothing is inherited.
-    pub fn new(store: Store, child_env: Vec<(String, String)>) -> Self {
+    /// Deliveries by these ways; see [`common`].
+    pub fn new(store: Store, ways: Outbounds) -> Self {
         let pulse = Pulse::new("delivery", DEADLINE);
-        Self(Arc::new(Inner { store, child_env, ring: Notify::new(), pulse }))
+        Self(Arc::new(Inner { store, ways, ring: Notify::new(), pulse }))
     }
 
     /// Delivers now and says how it went; nothing is written down (`deliver_only` of `webhook`). `chat_id` is that of the event.
-    pub async fn deliver(
-        &self,
-        target: &DeliveryTarget,
-        chat_id: &str,
-        text: &str,
-    ) -> Result<(), DeliveryError> {
+    pub async fn deliver(&self, target: &DeliveryTarget, chat_id: &str, text: &str) -> Result<(), Unsent> {
         if !ledger::is_kept(target) {
             log("webhook", chat_id, text);
             return Ok(());
         }
-        self.send(&target.kind, &target.extra, text).await
+        let way = self.way(target)?;
+        let key = format!(
+            "{:016x}{:016x}",
+            RandomState::new().hash_one(text),
+            RandomState::new().hash_one(chat_id)
+        );
+        let mut done = 0;
+        loop {
+            let part = parts::first(&text[done..], way.abilities().longest);
+            let key = if done == 0 { key.clone() } else { format!("{key}-{done}") };
+            send(way, target, Message { text: part, key: &key, repeated: false }).await?;
+            done += part.len();
+            if done == text.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Shows in the target's chat that an answer is being made, for as long as `work` takes.
+    pub(crate) async fn typing_while<T>(&self, target: &DeliveryTarget, work: impl Future<Output = T>) -> T {
+        let way = self.0.ways.get(&target.kind);
+        let Some((way, lasts)) = way.and_then(|way| Some((way, way.abilities().typing?))) else {
+            return work.await;
+        };
+        let shows = async {
+            loop {
+                // Best effort, and never in the way of the work.
+                let _ = tokio::time::timeout(lasts, way.typing(target)).await;
+                tokio::time::sleep(lasts).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = shows => unreachable!("it never ends"),
+        }
     }
 
     /// The ledger holds something new.
@@ -117,93 +151,142 @@ impl Deliveries {
         &self.0.pulse
     }
 
-    /// Works the ledger off until `stop`. What is under way then is tried again by the next process.
+    /// Works the ledger off until `stop`. What is under way then has a moment to get there, or is sent again by the next process.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut sending = FuturesUnordered::new();
+        let mut under_way = UnderWay { room: AT_ONCE, ..UnderWay::default() };
         loop {
-            tokio::select! {
+            let tried = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.round() => {}
+                tried = self.round(&mut sending, &mut under_way) => tried,
+            };
+            // What got there and is not written down would be sent again: an end waits for this.
+            if let Some(tried) = tried {
+                self.record(tried, &mut under_way).await;
             }
         }
+        let last = async {
+            while let Some(tried) = sending.next().await {
+                self.record(tried, &mut under_way).await;
+            }
+        };
+        // What is cut here is given back.
+        let _ = tokio::time::timeout(LAST, last).await;
+        drop(sending);
         let me = self.0.store.owner();
         if let Err(error) = self.0.store.write_one(move |db| ledger::give_back(db, me)).await {
             tracing::debug!(%error, "deliveries under way stay marked; the next start frees them");
         }
     }
 
-    /// Tries what is due, or waits until something is. Cancel-safe: rows stay marked as being sent by this process.
-    async fn round(&self) {
+    /// Starts what is due, then waits until something is over, or new, or due. Returns what is over. Cancel safe: rows stay marked as
+    /// being sent by this process.
+    async fn round<'s>(
+        &'s self,
+        sending: &mut FuturesUnordered<BoxFuture<'s, Tried>>,
+        under_way: &mut UnderWay,
+    ) -> Option<Tried> {
         let me = self.0.store.owner();
         let wanted = self.0.pulse.wanted();
         self.0.pulse.door(self.0.store.home()).await;
-        let taken = self.0.store.write(move |db| ledger::take_due(db, me, AT_ONCE, epoch())).await;
+        let (ways, before) = (self.0.ways.clone(), under_way.clone());
+        let taken = self.0.store.write(move |db| ledger::take_due(db, me, &ways, &before, epoch())).await;
         // What is taken has its own time limit.
         self.0.pulse.serve(wanted);
-        let (due, next) = match taken {
+        let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the delivery ledger");
-                return tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY).await;
+                return None;
             }
         };
-        if due.is_empty() {
-            let wait = next.map(|at| Duration::from_secs_f64((at - epoch()).clamp(0.01, 3600.0)));
-            let timer = async {
-                match wait {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = self.0.ring.notified() => {}
-                () = timer => {}
-            }
-            return;
+        for due in taken.due {
+            under_way.add(&due);
+            sending.push(Box::pin(self.attempt(due)));
         }
-        let results = futures_util::future::join_all(due.into_iter().map(|due| self.attempt(due))).await;
-        let recorded = self.0.store.write(move |db| {
-            results.iter().try_for_each(|(due, result)| ledger::record(db, due, result, epoch()))
-        });
+        let due = taken.next.map(|at| Duration::from_secs_f64((at - epoch()).clamp(0.01, 3600.0)));
+        let shared = taken.shared.then_some(SHARED);
+        let timer = async {
+            match due.into_iter().chain(shared).min() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(tried) = sending.next() => Some(tried),
+            () = self.0.ring.notified() => None,
+            () = timer => None,
+        }
+    }
+
+    /// Sends the next part of one message.
+    async fn attempt(&self, due: Due) -> Tried {
+        let (result, bytes) = match self.way(&due.target) {
+            Ok(way) => {
+                let part = parts::first(&due.content, way.abilities().longest);
+                let message = Message { text: part, key: &due.key(), repeated: due.ambiguous };
+                (send(way, &due.target, message).await, part.len())
+            }
+            Err(unsent) => (Err(unsent), due.content.len()),
+        };
+        Tried { due, bytes, result }
+    }
+
+    /// Writes down how a try went.
+    async fn record(&self, tried: Tried, under_way: &mut UnderWay) {
+        under_way.remove(&tried.due);
+        let Due { platform, chat_id, target, .. } = &tried.due;
+        let kind = &target.kind;
+        match &tried.result {
+            Ok(_) if tried.goes_on() => {}
+            Ok(_) => tracing::info!(kind, "[{platform}] Delivered response for {chat_id}"),
+            Err(error) => {
+                let again = tried.retry_in().is_some();
+                tracing::warn!(kind, again, "[{platform}] Delivery failed for {chat_id}: {error}");
+            }
+        }
+        let recorded = self.0.store.write(move |db| ledger::record(db, &tried, epoch()));
         if let Err(error) = recorded.await {
-            tracing::error!(%error, "the outcome of deliveries is not written; they will be repeated");
+            tracing::error!(%error, "the outcome of a delivery is not written; it will be repeated");
             tokio::time::sleep(RETRY).await;
         }
     }
 
-    async fn attempt(&self, due: Due) -> (Due, Result<(), DeliveryError>) {
-        let result = self.send(&due.kind, &due.extra, &due.content).await;
-        match &result {
-            Ok(()) => {
-                tracing::info!(kind = due.kind, "[{}] Delivered response for {}", due.platform, due.chat_id);
+    fn way(&self, target: &DeliveryTarget) -> Result<&dyn Outbound, Unsent> {
+        match self.0.ways.get(&target.kind) {
+            Some(way) => Ok(&**way),
+            None if PLATFORMS.contains(&target.kind.as_str()) => {
+                Err(Unsent::never(format!("Platform {} not connected", target.kind)))
             }
-            Err(error) => {
-                let again = ledger::retry_in(due.attempts, error).is_some();
-                tracing::warn!(
-                    kind = due.kind,
-                    again,
-                    "[{}] Delivery failed for {}: {error}",
-                    due.platform,
-                    due.chat_id
-                );
-            }
+            None => Err(Unsent::never(format!("Unknown deliver type: {}", target.kind))),
         }
-        (due, result)
+    }
+}
+
+async fn send(
+    way: &dyn Outbound,
+    target: &DeliveryTarget,
+    message: Message<'_>,
+) -> Result<outbound::Sent, Unsent> {
+    let sent = tokio::time::timeout(SEND, way.send(target, message)).await;
+    sent.unwrap_or_else(|_| Err(Unsent::unsure(format!("no answer in {} s", SEND.as_secs()))))
+}
+
+impl UnderWay {
+    fn add(&mut self, due: &Due) {
+        self.ids.push(due.id);
+        *self.kinds.entry(due.target.kind.clone()).or_default() += 1;
+        self.room = self.room.saturating_sub(1);
     }
 
-    async fn send(
-        &self,
-        kind: &str,
-        extra: &BTreeMap<String, String>,
-        text: &str,
-    ) -> Result<(), DeliveryError> {
-        match kind {
-            "github_comment" => github::comment(&self.0.child_env, extra, text).await,
-            platform if PLATFORMS.contains(&platform) => {
-                Err(DeliveryError::Permanent(format!("Platform {platform} not connected")))
-            }
-            unknown => Err(DeliveryError::Permanent(format!("Unknown deliver type: {unknown}"))),
+    fn remove(&mut self, due: &Due) {
+        self.ids.retain(|id| *id != due.id);
+        if let Some(now) = self.kinds.get_mut(&due.target.kind) {
+            *now = now.saturating_sub(1);
         }
+        self.room += 1;
     }
 }
 

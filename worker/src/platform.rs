@@ -1,22 +1,26 @@
 //! A platform: one way into (and out of) this profile.
 //!
-//! One file or folder under `platform/` each, plus one line in [`registry`]. The trait has exactly what differs: HTTP-inbound
-//! platforms contribute routes; connection platforms (none yet) will do their work in `start`.
+//! Each is one folder under `platform/`, and one line in [`connectable`]. Its [`Adapter`] keeps the connection; what it needs of
+//! the worker for that, and what the worker needs to hear of it, goes through its [`Link`]. How long to wait before another try, when
+//! a silent connection is a dead one, what status and log say: all of that is the worker's (`app::platforms`), and the same for all.
 
 mod api_server;
 #[cfg(test)]
 mod harness;
+pub(crate) mod link;
 mod webhook;
 mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hermes_config::ProfileConfig;
 use hermes_wire::ProfileHome;
 use hermes_wire::latest::BoundListener;
-use tokio_util::sync::CancellationToken;
+
+pub use link::{Class, Down, Link, Told};
 
 use crate::delivery::Deliveries;
 use crate::inbox::Inbox;
@@ -26,31 +30,32 @@ use crate::turn::Turns;
 /// A boxed future of a platform.
 pub type PlatformFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Why a platform could not start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct PlatformError {
-    /// For programs; shown in the status file.
-    pub code: String,
-    /// For people.
-    pub message: String,
-    /// `false`: a retry cannot help until the files change (`fatal`); `true`: `retrying`.
-    pub retryable: bool,
+/// Keeps one platform's connection.
+pub trait Adapter: Send + Sync {
+    /// One connection, from dialling to its end. Says [`Link::up`] once it is usable and [`Link::progress`] whenever the service was
+    /// heard, and listens to [`Link::told`] throughout; then it confirms what it accepted, closes and returns `Ok`. An error says how
+    /// the connection was lost, or could not be made: the worker judges when to call again.
+    ///
+    /// The future may be dropped at any await (an end without patience, a silence beyond [`window`](Self::window)), which is what a
+    /// crash there would be: what is confirmed to the service was stored before.
+    fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>>;
+
+    /// Longest silence of a connection that lives; none where silence means nothing (who only listens).
+    fn window(&self) -> Option<Duration> {
+        None
+    }
 }
 
-/// One adapter.
-pub trait Platform: Send + Sync {
+/// A platform that this profile's configuration turns on and this build has an adapter for.
+pub struct Platform {
     /// Name in configuration, status and logs.
-    fn name(&self) -> &'static str;
-
-    /// Routes on the data socket, without prefix. They are merged with those of the other platforms.
-    fn routes(&self) -> axum::Router;
-
-    /// Connects. Returns when the platform is usable.
-    fn start(&self) -> PlatformFuture<'_, Result<(), PlatformError>>;
-
-    /// Takes in nothing new; finishes what it holds. Returns early when `now` is cancelled.
-    fn drain(&self, now: CancellationToken) -> PlatformFuture<'_, ()>;
+    pub name: &'static str,
+    /// Only one process may hold its connection: it is made when the supervisor says so, and given up on its word.
+    pub exclusive: bool,
+    /// Routes on the data socket, without prefix; none where it only dials out.
+    pub routes: Option<axum::Router>,
+    /// The connection.
+    pub adapter: Arc<dyn Adapter>,
 }
 
 /// What platforms are made of.
@@ -76,13 +81,6 @@ pub struct Context {
 }
 
 /// The platforms that this profile's configuration turns on and this build has an adapter for.
-pub fn registry(context: &Context) -> Vec<Arc<dyn Platform>> {
-    let mut platforms: Vec<Arc<dyn Platform>> = Vec::new();
-    if let Some(config) = &context.config.webhook {
-        platforms.push(Arc::new(webhook::Webhook::new(config, context)));
-    }
-    if let Some(config) = &context.config.api_server {
-        platforms.push(Arc::new(api_server::ApiServer::new(config, context)));
-    }
-    platforms
+pub fn connectable(context: &Context) -> Vec<Platform> {
+    [webhook::connect(context), api_server::connect(context)].into_iter().flatten().collect()
 }

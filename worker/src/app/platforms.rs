@@ -1,208 +1,357 @@
-//! Brings platforms up, and keeps trying those that may come up later.
+//! The connections of this profile's platforms: brought up, watched, brought up again, handed over, closed.
+//!
+//! One task per platform runs its adapter and alone writes its status. It judges what ends a connection: how long to wait before another
+//! try, and whether there is one; and what keeps silent for longer than a live connection would is down. A platform whose connection
+//! only one process may hold is [held back](Connections::start) until [`Connections::connect`], and given up by
+//! [`Connections::yield_exclusive`], so that two generations of this worker never hold it at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hermes_wire::contract::runtime_status::PlatformStatus;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::platform::{Platform, PlatformError};
+use crate::logging;
+use crate::platform::link::Order;
+use crate::platform::{Class, Down, Link, Platform, Told};
 use crate::status::{self, Status};
 
-/// Longest time one attempt may take.
+/// Longest time from dialling to a usable connection.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Longest time readiness waits for first attempts; what takes longer comes up while the rest is served.
+/// Longest time readiness waits for platforms that answer requests; what takes longer comes up while the rest is served.
 const FIRST: Duration = Duration::from_secs(5);
-/// Wait before the second attempt; doubles up to the longest.
+/// Time to confirm what was accepted, and to close, when another process waits for the connection.
+const YIELD: Duration = Duration::from_secs(5);
+/// Wait before the second try; doubles up to the longest.
 const SHORTEST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(5);
+/// Longest wait that a service may ask for.
+const ASKED: Duration = Duration::from_hours(1);
+/// A connection that lived so long makes up for the failures before it.
+const STABLE: Duration = Duration::from_mins(1);
 
 /// Names of platforms that are configured and not connected.
 pub(super) type Degraded = BTreeSet<String>;
 
-/// What bringing platforms up reports to, and ends with.
-#[derive(Clone)]
-pub(super) struct Scope {
-    pub(super) status: Status,
-    pub(super) degraded: Arc<watch::Sender<Degraded>>,
-    pub(super) stop: CancellationToken,
+/// Where one platform's connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Exclusive, and not to be made (any more) for now: nothing is open.
+    Held,
+    /// Being made for the first time.
+    Connecting,
+    /// Usable.
+    Connected,
+    /// Lost or not made; another try follows.
+    Retrying,
+    /// Not made, and no try can help until the files change.
+    Fatal,
+    /// Closed for good.
+    Closed,
 }
 
-/// Starts all platforms side by side. Returns when each has connected or failed once, at the latest after [`FIRST`]; those that
-/// failed for good are left out of the answer, and the rest is kept being tried in `tasks` until `stop`.
-pub(super) async fn start(
-    platforms: Vec<Arc<dyn Platform>>,
-    scope: &Scope,
-    tasks: &TaskTracker,
-) -> Vec<Arc<dyn Platform>> {
-    let fatal = watch::Sender::new(BTreeSet::new());
-    let fatal = Arc::new(fatal);
-    let first = TaskTracker::new();
-    for platform in &platforms {
-        let (platform, scope, fatal) = (Arc::clone(platform), scope.clone(), Arc::clone(&fatal));
-        // Held until the first attempt is over.
-        let token = first.token();
-        tasks.spawn(async move {
-            let name = platform.name();
-            let failed = attempt(&*platform, &scope, 1).await;
-            if failed.as_ref().is_some_and(|e| !e.retryable) {
-                fatal.send_modify(|all| {
-                    all.insert(name);
-                });
+/// Every platform's phase.
+pub(super) type Phases = BTreeMap<&'static str, Phase>;
+
+/// All connections of this worker. Cloning shares them.
+#[derive(Clone)]
+pub(super) struct Connections(Arc<Inner>);
+
+struct Inner {
+    /// What answers requests, of the platforms that did not fail for good at once.
+    routes: axum::Router,
+    exclusive: BTreeSet<&'static str>,
+    orders: watch::Sender<Order>,
+    desk: Desk,
+    tasks: TaskTracker,
+}
+
+/// What the tasks share: where they report to, and what they hear.
+#[derive(Clone)]
+struct Desk {
+    status: Status,
+    phases: watch::Sender<Phases>,
+    degraded: watch::Sender<Degraded>,
+    /// No patience is left.
+    now: CancellationToken,
+}
+
+impl Connections {
+    /// Brings up all that is not exclusive, side by side, and keeps it up. Returns when each platform with routes has connected or failed
+    /// once, at the latest after [`FIRST`]; nobody waits for those that dial out.
+    pub(super) async fn start(platforms: Vec<Platform>, status: Status) -> Self {
+        let orders = watch::Sender::new(Order::Hold);
+        let first = |platform: &Platform| if platform.exclusive { Phase::Held } else { Phase::Connecting };
+        let phases: Phases = platforms.iter().map(|platform| (platform.name, first(platform))).collect();
+        let exclusive = platforms.iter().filter(|platform| platform.exclusive).map(|p| p.name).collect();
+        let desk = Desk {
+            status,
+            phases: watch::Sender::new(phases),
+            degraded: watch::Sender::default(),
+            now: CancellationToken::new(),
+        };
+        let (tasks, mut routes) = (TaskTracker::new(), Vec::new());
+        for mut platform in platforms {
+            routes.extend(platform.routes.take().map(|router| (platform.name, router)));
+            tasks.spawn(Keeper { platform, orders: orders.clone(), desk: desk.clone() }.keep());
+        }
+        tasks.close();
+        let mut heard = desk.phases.subscribe();
+        let all = heard
+            .wait_for(|phases| routes.iter().all(|(name, _)| phases.get(name) != Some(&Phase::Connecting)));
+        // A platform that is slow is not lost: its status says `connecting`, and its task goes on.
+        let _ = timeout(FIRST, all).await;
+        let phases = desk.phases.borrow().clone();
+        let routes = routes
+            .into_iter()
+            .filter(|(name, _)| phases.get(name) != Some(&Phase::Fatal))
+            .fold(axum::Router::new(), |all, (_, router)| all.merge(router));
+        Self(Arc::new(Inner { routes, exclusive, orders, desk, tasks }))
+    }
+
+    /// What answers requests.
+    pub(super) fn routes(&self) -> axum::Router {
+        self.0.routes.clone()
+    }
+
+    /// Exclusive connections may be made from here on. Saying so twice is saying it once; after [`stop`](Self::stop) it says nothing.
+    pub(super) fn connect(&self) {
+        self.order(Order::Connect);
+    }
+
+    /// Gives up all exclusive connections: what was accepted is confirmed, then they are closed. Returns when nothing of them is open any
+    /// more, within seconds. They stay closed until [`connect`](Self::connect).
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a swap of protocol v1 asks for nothing of exclusive connections")
+    )]
+    pub(super) async fn yield_exclusive(&self) {
+        self.order(Order::Hold);
+        let open = |phase: &Phase| matches!(phase, Phase::Connecting | Phase::Connected | Phase::Retrying);
+        let mut phases = self.phases();
+        let closed =
+            phases.wait_for(|phases| self.0.exclusive.iter().all(|name| !phases.get(name).is_some_and(open)));
+        // The sender lives as long as this.
+        let _ = closed.await;
+    }
+
+    /// Every platform's phase, and each change of it.
+    pub(super) fn phases(&self) -> watch::Receiver<Phases> {
+        self.0.desk.phases.subscribe()
+    }
+
+    /// The platforms whose connection only one process may hold.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a swap of protocol v1 asks for nothing of exclusive connections")
+    )]
+    pub(super) fn exclusive(&self) -> impl Iterator<Item = &'static str> {
+        self.0.exclusive.iter().copied()
+    }
+
+    /// What is configured and not connected.
+    pub(super) fn degraded(&self) -> watch::Receiver<Degraded> {
+        self.0.desk.degraded.subscribe()
+    }
+
+    /// Closes everything, for good. What is not closed when `now` is cancelled is dropped.
+    pub(super) async fn stop(&self, now: &CancellationToken) {
+        self.order(Order::Stop);
+        tokio::select! {
+            () = self.0.tasks.wait() => {}
+            () = now.cancelled() => {
+                self.0.desk.now.cancel();
+                self.0.tasks.wait().await;
             }
-            drop(token);
-            if failed.is_some_and(|e| e.retryable) {
-                retry(&*platform, &scope).await;
+        }
+    }
+
+    fn order(&self, order: Order) {
+        self.0.orders.send_if_modified(|current| {
+            let changes = *current != order && *current != Order::Stop;
+            if changes {
+                *current = order;
             }
+            changes
         });
     }
-    first.close();
-    // A platform that is slow is not lost: its status says `connecting`, and its task goes on.
-    let _ = timeout(FIRST, first.wait()).await;
-    let fatal = fatal.borrow().clone();
-    platforms.into_iter().filter(|platform| !fatal.contains(platform.name())).collect()
 }
 
-async fn retry(platform: &dyn Platform, scope: &Scope) {
-    let mut number = 1;
-    loop {
-        tokio::select! {
-            () = scope.stop.cancelled() => return,
-            () = tokio::time::sleep(delay(number)) => {}
-        }
-        number += 1;
-        match attempt(platform, scope, number).await {
-            Some(e) if e.retryable => {}
-            _ => return,
-        }
-    }
+/// How one connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// As it was told.
+    Told,
+    /// By itself, after having been usable for so long; `None`: it never was.
+    Down(Down, Option<Duration>),
 }
 
-/// `30 s`, doubled after each failure, at most five minutes.
-fn delay(failures: u32) -> Duration {
-    SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST)
+/// Keeps one platform's connection: the one writer of its status.
+struct Keeper {
+    platform: Platform,
+    orders: watch::Sender<Order>,
+    desk: Desk,
 }
 
-/// One attempt; its error, if it failed.
-async fn attempt(platform: &dyn Platform, scope: &Scope, number: u32) -> Option<PlatformError> {
-    let name = platform.name();
-    if number == 1 {
-        scope.status.set_platform(name, status::platform("connecting"));
-    }
-    let result = tokio::select! {
-        result = timeout(CONNECT, platform.start()) => result.unwrap_or_else(|_| Err(PlatformError {
-            code: "timeout".to_owned(),
-            message: format!("no connection within {} s", CONNECT.as_secs()),
-            retryable: true,
-        })),
-        () = scope.stop.cancelled() => return None,
-    };
-    let failed = result.err();
-    match &failed {
-        None => {
-            info!(platform = name, "platform connected");
-            scope.status.set_platform(name, status::platform("connected"));
-        }
-        Some(e) if e.retryable => {
+impl Keeper {
+    async fn keep(self) {
+        let (name, exclusive) = (self.platform.name, self.platform.exclusive);
+        let mut orders = self.orders.subscribe();
+        let mut failures: u32 = 0;
+        loop {
+            if orders.borrow().told(exclusive) == Some(Told::Yield) {
+                self.enter(Phase::Held, status::platform("disconnected"));
+                failures = 0;
+            }
+            let going = orders.wait_for(|order| order.told(exclusive) != Some(Told::Yield)).await;
+            if going.is_ok_and(|order| *order == Order::Stop) {
+                break;
+            }
+            if failures == 0 {
+                self.enter(Phase::Connecting, status::platform("connecting"));
+            }
+            let (down, lived) = match self.connection().await {
+                Ended::Told => continue,
+                Ended::Down(down, lived) => (down, lived),
+            };
+            if lived.is_some_and(|lived| lived >= STABLE) {
+                failures = 0;
+            }
+            failures = failures.saturating_add(1);
+            if down.class == Class::Fatal {
+                error!(platform = name, code = down.code, "platform does not start: {down}");
+                return self.enter(Phase::Fatal, failure("fatal", &down));
+            }
+            let wait = wait(failures, down.retry_after, RandomState::new().hash_one(()));
+            let what = if lived.is_some() { "lost its connection" } else { "is not connected" };
+            let (code, seconds) = (&down.code, wait.as_secs());
             warn!(
                 platform = name,
-                code = e.code,
-                attempt = number,
-                "platform is not connected, trying again in {} s: {e}",
-                delay(number).as_secs()
+                code,
+                attempt = failures,
+                "platform {what}, trying again in {seconds} s: {down}"
             );
-            scope.status.set_platform(name, failure("retrying", e));
+            self.enter(Phase::Retrying, failure("retrying", &down));
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = orders.wait_for(|order| order.told(exclusive).is_some()) => {}
+            }
         }
-        Some(e) => {
-            error!(platform = name, code = e.code, "platform does not start: {e}");
-            scope.status.set_platform(name, failure("fatal", e));
+        self.enter(Phase::Closed, status::platform("disconnected"));
+    }
+
+    /// One connection, from dialling to its end.
+    async fn connection(&self) -> Ended {
+        let Platform { name, exclusive, adapter, .. } = &self.platform;
+        let (link, mut heard) = Link::new(self.orders.subscribe(), *exclusive);
+        let told = link.told();
+        tokio::pin!(told);
+        let run = AssertUnwindSafe(adapter.run(link.clone())).catch_unwind();
+        tokio::pin!(run);
+        let mut up: Option<Instant> = None;
+        let mut leaving = false;
+        let mut limit = Some(Instant::now() + CONNECT);
+        loop {
+            let overdue = async {
+                match limit {
+                    Some(limit) => sleep_until(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let lived = || up.map(|up| up.elapsed());
+            tokio::select! {
+                biased;
+                ended = &mut run => return match ended {
+                    Ok(Err(down)) if leaving => {
+                        info!(platform = name, code = down.code, "platform closed its connection with an error: {down}");
+                        Ended::Told
+                    }
+                    Ok(Ok(())) if leaving => Ended::Told,
+                    Ok(Ok(())) if link.told().now_or_never().is_some() => Ended::Told,
+                    Ok(Ok(())) => Ended::Down(Down::retrying("ended", "the connection ended without a reason"), lived()),
+                    Ok(Err(down)) => Ended::Down(down, lived()),
+                    Err(panic) => {
+                        let text = logging::panic_text(panic.as_ref());
+                        Ended::Down(Down::retrying("panic", format!("its adapter panicked: {text}")), lived())
+                    }
+                },
+                told = &mut told, if !leaving => {
+                    leaving = true;
+                    limit = (told == Told::Yield).then(|| Instant::now() + YIELD);
+                }
+                () = self.desk.now.cancelled() => return Ended::Told,
+                () = overdue => return if leaving {
+                    warn!(platform = name, "platform did not close its connection in {} s: it is cut", YIELD.as_secs());
+                    Ended::Told
+                } else {
+                    Ended::Down(silence(adapter.window().filter(|_| up.is_some())), lived())
+                },
+                Ok(()) = heard.changed() => if heard.borrow_and_update().up && !leaving {
+                    if up.is_none() {
+                        up = Some(Instant::now());
+                        info!(platform = name, "platform connected");
+                        self.enter(Phase::Connected, status::platform("connected"));
+                    }
+                    limit = adapter.window().map(|window| Instant::now() + window);
+                },
+            }
         }
     }
-    scope.degraded.send_if_modified(|degraded| {
-        if failed.is_some() { degraded.insert(name.to_owned()) } else { degraded.remove(name) }
-    });
-    failed
+
+    /// Says where the connection is, everywhere.
+    fn enter(&self, phase: Phase, shown: PlatformStatus) {
+        let name = self.platform.name;
+        self.desk.status.set_platform(name, shown);
+        self.desk.degraded.send_if_modified(|degraded| match phase {
+            Phase::Retrying | Phase::Fatal => degraded.insert(name.to_owned()),
+            Phase::Connected | Phase::Held => degraded.remove(name),
+            Phase::Connecting | Phase::Closed => false,
+        });
+        self.desk.phases.send_modify(|phases| {
+            phases.insert(name, phase);
+        });
+    }
 }
 
-fn failure(state: &str, error: &PlatformError) -> PlatformStatus {
+/// What a connection was that said nothing for too long; `window` of one that was usable.
+fn silence(window: Option<Duration>) -> Down {
+    match window {
+        Some(window) => Down::retrying("silent", format!("nothing was heard for {} s", window.as_secs())),
+        None => Down::retrying("timeout", format!("no connection within {} s", CONNECT.as_secs())),
+    }
+}
+
+/// `30 s`, doubled after each failure, at most five minutes, up to a fifth more or less; or what the service asked for, up to a
+/// fifth more. `random`: any number.
+fn wait(failures: u32, asked: Option<Duration>, random: u64) -> Duration {
+    let share = |parts: u64| Duration::from_millis(random % (parts + 1));
+    if let Some(asked) = asked {
+        let asked = asked.min(ASKED);
+        return asked + share(millis(asked) / 5);
+    }
+    let wait = SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);
+    wait * 4 / 5 + share(millis(wait) * 2 / 5)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn failure(state: &str, down: &Down) -> PlatformStatus {
     PlatformStatus {
-        error_code: Some(error.code.clone()),
-        error_message: Some(error.message.clone()),
+        error_code: Some(down.code.clone()),
+        error_message: Some(down.message.clone()),
         ..status::platform(state)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::platform::PlatformFuture;
-
-    /// Fails as told, then connects.
-    struct Fake(&'static str, Mutex<Vec<bool>>);
-
-    impl Platform for Fake {
-        fn name(&self) -> &'static str {
-            self.0
-        }
-
-        fn routes(&self) -> axum::Router {
-            axum::Router::new()
-        }
-
-        fn start(&self) -> PlatformFuture<'_, Result<(), PlatformError>> {
-            Box::pin(async {
-                match self.1.lock().unwrap().pop() {
-                    None => Ok(()),
-                    Some(retryable) => {
-                        Err(PlatformError { code: "c".into(), message: "m".into(), retryable })
-                    }
-                }
-            })
-        }
-
-        fn drain(&self, _now: CancellationToken) -> PlatformFuture<'_, ()> {
-            Box::pin(async {})
-        }
-    }
-
-    #[test]
-    fn delays_double_up_to_five_minutes() {
-        let seconds: Vec<u64> = (1..=6).map(|n| delay(n).as_secs()).collect();
-        assert_eq!(seconds, [30, 60, 120, 240, 300, 300]);
-        assert_eq!(delay(u32::MAX), LONGEST);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_may_come_up_is_tried_again_and_what_cannot_is_left_out() {
-        let platforms: Vec<Arc<dyn Platform>> = vec![
-            Arc::new(Fake("good", Mutex::default())),
-            Arc::new(Fake("late", Mutex::new(vec![true, true]))),
-            Arc::new(Fake("never", Mutex::new(vec![false]))),
-        ];
-        let scope = Scope {
-            status: Status::new(status::empty("coder", 1, None, Vec::new())),
-            degraded: Arc::new(watch::Sender::new(Degraded::new())),
-            stop: CancellationToken::new(),
-        };
-        let state = |name: &str| scope.status.snapshot().platforms[name].state.clone();
-        let tasks = TaskTracker::new();
-        let usable = start(platforms, &scope, &tasks).await;
-        let names: Vec<&str> = usable.iter().map(|p| p.name()).collect();
-        assert_eq!(names, ["good", "late"]);
-        assert_eq!([state("good"), state("late"), state("never")], ["connected", "retrying", "fatal"]);
-        let mut degraded = scope.degraded.subscribe();
-        assert_eq!(degraded.borrow_and_update().iter().collect::<Vec<_>>(), ["late", "never"]);
-        degraded.changed().await.unwrap();
-        assert_eq!(degraded.borrow().iter().collect::<Vec<_>>(), ["never"]);
-        assert_eq!(state("late"), "connected");
-        tasks.close();
-        tasks.wait().await;
-    }
-}
+mod tests;

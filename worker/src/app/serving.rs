@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::platforms::{self, Degraded, Scope};
-use crate::delivery::Deliveries;
+use super::platforms::{Connections, Degraded};
+use crate::delivery::{self, Deliveries};
 use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
-use crate::platform::{self, Context, Platform};
+use crate::platform::{self, Context};
 use crate::process::{self, Environment};
 use crate::provider::health::{Health, Watched};
 use crate::pulse::{Failure, Pulse};
@@ -150,17 +150,15 @@ pub(super) struct Serving {
     store: Store,
     turns: Turns,
     deliveries: Deliveries,
-    platforms: Vec<Arc<dyn Platform>>,
+    connections: Connections,
     inbox: Inbox,
     counted: Arc<Counted>,
     status: Status,
-    degraded: Arc<watch::Sender<Degraded>>,
     reason: Option<String>,
     /// What keeps the store from writing.
     trouble: watch::Receiver<Option<String>>,
     health: Health,
-    /// Ends background work of platforms.
-    stop: CancellationToken,
+    /// Counts of the backlog.
     tasks: TaskTracker,
 }
 
@@ -172,7 +170,8 @@ impl Serving {
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
         let child_env = child_env(&config, home, environment);
-        let deliveries = Deliveries::new(store.clone(), delivery_env(&config, &child_env));
+        let ways = delivery::common(delivery_env(&config, &child_env)).collect();
+        let deliveries = Deliveries::new(store.clone(), ways);
         let health = Health::new();
         let turns = Turns::new(TurnParts {
             store: store.clone(),
@@ -206,17 +205,9 @@ impl Serving {
         } else {
             turns.serve_inbox();
         }
-        let scope = Scope {
-            status: status.clone(),
-            degraded: Arc::new(watch::Sender::new(Degraded::new())),
-            stop: CancellationToken::new(),
-        };
-        let tasks = TaskTracker::new();
-        let platforms = platforms::start(platform::registry(&context), &scope, &tasks).await;
-        let router =
-            platforms.iter().fold(axum::Router::new(), |router, platform| router.merge(platform.routes()));
+        let connections = Connections::start(platform::connectable(&context), status.clone()).await;
         let cors = config.api_server.as_ref().map(|api| Cors::new(&api.cors_origins));
-        let responder = Responder::new(config.name.clone(), router, cors);
+        let responder = Responder::new(config.name.clone(), connections.routes(), cors);
         let server = Server::start(listener, responder, home.clone());
         let serving = Self {
             server,
@@ -224,15 +215,13 @@ impl Serving {
             store,
             turns,
             deliveries,
-            platforms,
+            connections,
             inbox,
             counted: Arc::default(),
             status,
-            degraded: scope.degraded,
             reason,
             health,
-            stop: scope.stop,
-            tasks,
+            tasks: TaskTracker::new(),
         };
         serving.show_state();
         serving.status.settled().await;
@@ -249,7 +238,7 @@ impl Serving {
     pub(super) fn condition(&self) -> Condition {
         let store = self.store.refusal().map(StoreError::reason);
         Condition {
-            platforms: self.degraded.borrow().iter().cloned().collect(),
+            platforms: self.connections.degraded().borrow().iter().cloned().collect(),
             reason: store.or_else(|| self.trouble.borrow().clone()).or_else(|| self.reason.clone()),
             last_error: self.health.subscribe().borrow().clone(),
         }
@@ -258,7 +247,7 @@ impl Serving {
     /// Tells of every change of what does not work.
     pub(super) fn changes(&self) -> Changes {
         Changes {
-            platforms: self.degraded.subscribe(),
+            platforms: self.connections.degraded(),
             provider: self.health.subscribe(),
             store: self.trouble.clone(),
         }
@@ -327,6 +316,11 @@ impl Serving {
         }
     }
 
+    /// The connections of this profile's platforms.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// Leaves what waits in the inbox to another process.
     pub(super) fn stop_claiming(&self) {
         self.turns.stop_claiming();
@@ -342,7 +336,6 @@ impl Serving {
     /// requests. What is not finished when `now` is cancelled is interrupted. Call after [`Serving::stop_accepting`].
     pub(super) async fn drain(&self, now: CancellationToken, for_connections: bool) {
         self.status.set_state(State::Draining, None);
-        self.stop.cancel();
         let requests =
             async { if for_connections { self.server.drained().await } else { self.server.idle().await } };
         let in_flight = async {
@@ -351,14 +344,8 @@ impl Serving {
                 () = now.cancelled() => {}
             }
         };
-        let platforms = async {
-            for platform in &self.platforms {
-                platform.drain(now.clone()).await;
-                self.status.set_platform(platform.name(), status::platform("disconnected"));
-            }
-        };
         let orderly = async {
-            tokio::join!(in_flight, platforms);
+            tokio::join!(in_flight, self.connections.stop(&now));
             // Only now: a request that was already here may still have to start its turn.
             self.turns.drain(now.clone()).await;
             if now.is_cancelled() {

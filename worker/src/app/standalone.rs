@@ -108,6 +108,7 @@ async fn live(
             return Ok(Ended(e.exit_code()));
         }
     };
+    serving.connections().connect();
     info!("serving at http://{bound}; Ctrl-C ends");
     let mut changes = serving.changes();
     let failed = serving.failed();

@@ -137,6 +137,8 @@ async fn live(
             return Ok(Ended(code));
         }
     };
+    // Admitted: nobody else holds what this profile's platforms hold.
+    serving.connections().connect();
     let mut duty = Duty { control, signals, prepare, serving };
     let (ended, reason) = duty.serve(&reporter).await;
     info!(code = ended.0, "the worker ends");

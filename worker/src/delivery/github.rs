@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use super::DeliveryError;
+use super::outbound::{Abilities, Format, Message, Outbound, OutboundFuture, Sent, Unsent};
 use crate::children::Group;
+use crate::inbound::DeliveryTarget;
 
 /// Most that is read of what it says, in bytes.
 const HEARD: u64 = 64 * 1024;
@@ -17,23 +18,66 @@ const REST: Duration = Duration::from_secs(1);
 /// Time for one comment.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Programs at once.
+const AT_ONCE: usize = 4;
+
+/// Characters that GitHub takes in one comment.
+const LONGEST: usize = 65_536;
+
 /// What of `gh`'s complaint is kept.
 const SHOWN: usize = 300;
 
-/// Runs `gh pr comment`, with `env` as its whole environment.
-pub(super) async fn comment(
-    env: &[(String, String)],
-    extra: &BTreeMap<String, String>,
-    text: &str,
-) -> Result<(), DeliveryError> {
-    let (repo, number) = parameters(extra)?;
-    let command = command(env, &["pr", "comment", &number.to_string(), "--repo", repo, "--body", text]);
-    run(command).await
+/// Comments by `gh pr comment`.
+pub(super) struct Comments {
+    /// The whole environment of the program.
+    env: Vec<(String, String)>,
+}
+
+impl Comments {
+    pub(super) fn new(env: Vec<(String, String)>) -> Self {
+        Self { env }
+    }
+
+    async fn comment(&self, target: &DeliveryTarget, text: &str) -> Result<Sent, Unsent> {
+        let (repo, number) = parameters(&target.extra)?;
+        run(command(&self.env, &["pr", "comment", &number.to_string(), "--repo", repo, "--body", text])).await
+    }
+}
+
+impl Outbound for Comments {
+    fn kind(&self) -> &'static str {
+        "github_comment"
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            longest: LONGEST,
+            format: Format::Markdown,
+            at_once: AT_ONCE,
+            keyed: false,
+            edits: false,
+            typing: None,
+        }
+    }
+
+    /// A pull request.
+    fn chat(&self, target: &DeliveryTarget) -> Option<String> {
+        let (repo, number) = parameters(&target.extra).ok()?;
+        Some(format!("{repo}#{number}"))
+    }
+
+    fn send<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        message: Message<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        Box::pin(self.comment(target, message.text))
+    }
 }
 
 /// The repository and the pull request, checked as 0.19.0 does.
-fn parameters(extra: &BTreeMap<String, String>) -> Result<(&str, u64), DeliveryError> {
-    let wrong = |text: &str| DeliveryError::Permanent(text.to_owned());
+fn parameters(extra: &BTreeMap<String, String>) -> Result<(&str, u64), Unsent> {
+    let wrong = |text: &str| Unsent::never(text);
     let given = |name: &str| extra.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
     let (Some(repo), Some(number)) = (given("repo"), given("pr_number")) else {
         return Err(wrong("Missing repo or pr_number"));
@@ -68,12 +112,12 @@ fn command(env: &[(String, String)], args: &[&str]) -> Command {
     command
 }
 
-async fn run(mut command: Command) -> Result<(), DeliveryError> {
+async fn run(mut command: Command) -> Result<Sent, Unsent> {
     let child = command.spawn().map_err(|error| {
         if error.kind() == std::io::ErrorKind::NotFound {
-            DeliveryError::Permanent("gh CLI not installed".to_owned())
+            Unsent::never("gh CLI not installed")
         } else {
-            DeliveryError::Temporary(format!("cannot run gh: {error}"))
+            Unsent::later(format!("cannot run gh: {error}"))
         }
     })?;
     let mut gh = Group::new(child);
@@ -96,19 +140,19 @@ async fn run(mut command: Command) -> Result<(), DeliveryError> {
         }
     })
     .await
-    .map_err(|_| DeliveryError::Temporary(format!("gh timed out after {} s", TIMEOUT.as_secs())))?
-    .map_err(|error| DeliveryError::Temporary(format!("cannot run gh: {error}")))?;
+    .map_err(|_| Unsent::unsure(format!("gh timed out after {} s", TIMEOUT.as_secs())))?
+    .map_err(|error| Unsent::unsure(format!("cannot run gh: {error}")))?;
     if status.success() {
-        return Ok(());
+        return Ok(Sent::default());
     }
     let stderr = String::from_utf8_lossy(&said);
     let stderr: String = stderr.trim().chars().take(SHOWN).collect();
     let hopeless = ["HTTP 401", "HTTP 403", "HTTP 404", "HTTP 422", "Could not resolve to", "gh auth login"];
     let message = format!("gh failed: {stderr}");
     if hopeless.iter().any(|sign| stderr.contains(sign)) {
-        Err(DeliveryError::Permanent(message))
+        Err(Unsent::never(message))
     } else {
-        Err(DeliveryError::Temporary(message))
+        Err(Unsent::unsure(message))
     }
 }
 
@@ -132,7 +176,7 @@ mod tests {
             (extra(&[("repo", "--body/x"), ("pr_number", "1")]), "Invalid repo format"),
             (extra(&[("repo", "o n/x"), ("pr_number", "1")]), "Invalid repo format"),
         ] {
-            assert_eq!(parameters(&bad), Err(DeliveryError::Permanent(says.to_owned())));
+            assert_eq!(parameters(&bad), Err(Unsent::never(says)));
         }
     }
 }

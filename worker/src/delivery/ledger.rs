@@ -1,11 +1,17 @@
-//! Rows of `hermes_delivery`.
+//! Rows of `hermes_delivery`: the ledger of what is on its way out.
+//!
+//! A row belongs to a *lane*: the messages to one chat, in the order in which they were written. Only the head of a lane is ever sent, so
+//! that order holds however often it is tried; lanes know nothing of each other. A row has a key of its own for life, under which every
+//! try is sent. What a process was sending when it died is *ambiguous*: it may have got there. It is marked so and sent again.
+//!
+//! A long message goes out in parts: `sent` says how many of its bytes got there. Each part has its own key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::DeliveryError;
+use super::outbound::{Outbounds, Sent, Unsent};
 use crate::inbound::DeliveryTarget;
 use crate::store::Owner;
 
@@ -22,17 +28,57 @@ const WAITS: [Duration; 9] = [
     Duration::from_hours(8),
 ];
 
-/// A row that is to be tried now.
+/// Longest wait that a service may ask for.
+const ASKED: Duration = Duration::from_hours(8);
+
+/// Rows looked at for one that may be sent.
+const LOOK: u32 = 256;
+
+/// A message that is to be sent now.
 #[derive(Debug)]
 pub(super) struct Due {
-    id: i64,
+    pub(super) id: i64,
     pub(super) platform: String,
     pub(super) chat_id: String,
-    pub(super) kind: String,
-    pub(super) extra: BTreeMap<String, String>,
+    pub(super) target: DeliveryTarget,
+    /// What did not get there yet.
     pub(super) content: String,
+    /// Bytes before that.
+    sent: usize,
+    key: String,
+    /// An earlier try may have got there.
+    pub(super) ambiguous: bool,
     /// Tries so far, this one included.
     pub(super) attempts: u32,
+}
+
+impl Due {
+    /// The key of the part that is sent now.
+    pub(super) fn key(&self) -> String {
+        if self.sent == 0 { self.key.clone() } else { format!("{}-{}", self.key, self.sent) }
+    }
+}
+
+/// What a look at the ledger brought.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Marked as being sent by this process.
+    pub(super) due: Vec<Due>,
+    /// When the head of another lane is due.
+    pub(super) next: Option<f64>,
+    /// Another process works on this ledger too: what it does is not heard of.
+    pub(super) shared: bool,
+}
+
+/// What is under way in this process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct UnderWay {
+    /// Rows.
+    pub(super) ids: Vec<i64>,
+    /// How many of each kind.
+    pub(super) kinds: BTreeMap<String, usize>,
+    /// How many more there may be.
+    pub(super) room: usize,
 }
 
 /// Whether answers for `target` go through the ledger; the log needs none.
@@ -40,7 +86,7 @@ pub(crate) fn is_kept(target: &DeliveryTarget) -> bool {
     !matches!(target.kind.as_str(), "" | "log")
 }
 
-/// Adds an answer.
+/// Adds an answer, behind all others to its chat.
 pub(crate) fn add(
     db: &Connection,
     session: &str,
@@ -59,32 +105,60 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Marks up to `limit` due rows as being sent by `me`, and says when the next one is due if there is none. Rows of a process that
-/// died in the middle are due.
+/// Marks heads of lanes that are due as being sent by `me`, as many as there is room for. Rows of a process that died in the middle
+/// are due.
 pub(super) fn take_due(
     db: &Connection,
     me: Owner,
-    limit: u32,
+    ways: &Outbounds,
+    under_way: &UnderWay,
     now: f64,
-) -> rusqlite::Result<(Vec<Due>, Option<f64>)> {
-    free_dead(db, me, now)?;
-    let due: Vec<Due> = db
+) -> rusqlite::Result<Taken> {
+    free_dead(db, me, &under_way.ids, now)?;
+    assign_lanes(db, ways)?;
+    let mut kinds = under_way.kinds.clone();
+    let has_room = |kinds: &BTreeMap<String, usize>, kind: &str| {
+        let most = ways.get(kind).map_or(usize::MAX, |way| way.abilities().at_once.max(1));
+        kinds.get(kind).is_none_or(|now| *now < most)
+    };
+    let full: Vec<&String> = kinds.keys().filter(|kind| !has_room(&kinds, kind)).collect();
+    let full = serde_json::to_string(&full).expect("a list of strings always serialises");
+    let heads: Vec<Due> = db
         .prepare_cached(
-            "SELECT id, platform, chat_id, kind, extra, content, attempts + 1 FROM hermes_delivery
-             WHERE finished_at IS NULL AND state = 'pending' AND next_attempt_at <= ?1 ORDER BY next_attempt_at LIMIT ?2",
+            "SELECT id, platform, chat_id, kind, extra, content, sent, key, ambiguous, attempts + 1 FROM hermes_delivery AS row
+             WHERE finished_at IS NULL AND state = 'pending' AND next_attempt_at <= ?1
+               AND kind NOT IN (SELECT value FROM json_each(?2))
+               AND NOT EXISTS (SELECT 1 FROM hermes_delivery AS other
+                   WHERE other.finished_at IS NULL AND other.lane = row.lane AND other.id < row.id)
+             ORDER BY next_attempt_at, id LIMIT ?3",
         )?
-        .query_map(params![now, limit], |row| {
+        .query_map(params![now, full, LOOK], |row| {
+            let extra = serde_json::from_str(row.get_ref(4)?.as_str()?).unwrap_or_default();
+            let content = row.get::<_, Option<String>>(5)?.unwrap_or_default();
+            let sent: usize = row.get::<_, i64>(6)?.try_into().unwrap_or(usize::MAX);
             Ok(Due {
                 id: row.get(0)?,
                 platform: row.get(1)?,
                 chat_id: row.get(2)?,
-                kind: row.get(3)?,
-                extra: serde_json::from_str(row.get_ref(4)?.as_str()?).unwrap_or_default(),
-                content: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
-                attempts: row.get(6)?,
+                target: DeliveryTarget { kind: row.get(3)?, extra },
+                content: content.get(sent..).unwrap_or_default().to_owned(),
+                sent,
+                key: row.get(7)?,
+                ambiguous: row.get(8)?,
+                attempts: row.get(9)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
+    let mut due = Vec::new();
+    for head in heads {
+        if due.len() == under_way.room {
+            break;
+        }
+        if has_room(&kinds, &head.target.kind) {
+            *kinds.entry(head.target.kind.clone()).or_default() += 1;
+            due.push(head);
+        }
+    }
     for row in &due {
         db.prepare_cached(
             "UPDATE hermes_delivery SET state = 'sending', attempts = ?2, owner_pid = ?3, owner_start = ?4 WHERE id = ?1",
@@ -92,72 +166,147 @@ pub(super) fn take_due(
         .execute(params![row.id, row.attempts, me.pid, me.start_column()])?;
     }
     let next = db
-        .prepare_cached("SELECT min(next_attempt_at) FROM hermes_delivery WHERE finished_at IS NULL AND state = 'pending'")?
-        .query_row([], |row| row.get(0))
+        .prepare_cached(
+            "SELECT min(next_attempt_at) FROM hermes_delivery AS row
+             WHERE finished_at IS NULL AND state = 'pending' AND next_attempt_at > ?1
+               AND NOT EXISTS (SELECT 1 FROM hermes_delivery AS other
+                   WHERE other.finished_at IS NULL AND other.lane = row.lane AND other.id < row.id)",
+        )?
+        .query_row([now], |row| row.get(0))
         .optional()?
         .flatten();
-    Ok((due, next))
+    Ok(Taken { due, next, shared: is_shared(db, me)? })
 }
 
-fn free_dead(db: &Connection, me: Owner, now: f64) -> rusqlite::Result<()> {
-    let owners: Vec<Owner> = db
+/// Gives new rows, and those of an older version, their lane and their key.
+fn assign_lanes(db: &Connection, ways: &Outbounds) -> rusqlite::Result<()> {
+    let fresh: Vec<(i64, String, String, String)> = db
         .prepare_cached(
-            "SELECT DISTINCT owner_pid, owner_start FROM hermes_delivery WHERE finished_at IS NULL AND state = 'sending'",
+            "SELECT id, kind, chat_id, extra FROM hermes_delivery WHERE lane = '' AND finished_at IS NULL ORDER BY id",
         )?
-        .query_map([], |row| Ok(Owner::from_columns(row.get(0)?, row.get(1)?)))?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    // Rounds of one process do not overlap, so a row of its own is left over from a round that could not be written down.
-    for dead in owners.into_iter().filter(|owner| *owner == me || !owner.is_alive()) {
+    for (id, kind, chat_id, extra) in fresh {
+        let extra = serde_json::from_str(&extra).unwrap_or_default();
+        let target = DeliveryTarget { kind, extra };
+        let chat = ways.get(&target.kind).and_then(|way| way.chat(&target)).unwrap_or(chat_id);
         db.prepare_cached(
-            "UPDATE hermes_delivery SET state = 'pending', next_attempt_at = ?3, owner_pid = NULL, owner_start = NULL
-             WHERE finished_at IS NULL AND state = 'sending' AND owner_pid = ?1 AND owner_start = ?2",
+            "UPDATE hermes_delivery SET lane = ?2, key = CASE key WHEN '' THEN lower(hex(randomblob(16))) ELSE key END
+             WHERE id = ?1",
         )?
-        .execute(params![dead.pid, dead.start_column(), now])?;
+        .execute(params![id, format!("{} {chat}", target.kind)])?;
     }
     Ok(())
 }
 
-/// What this process was sending is pending again; the try did not count.
+/// Rows of a process that is gone, and of this one where it is not at them any more: whether they got there is not known.
+fn free_dead(db: &Connection, me: Owner, under_way: &[i64], now: f64) -> rusqlite::Result<()> {
+    let owned: Vec<(i64, String, String, Owner)> = db
+        .prepare_cached(
+            "SELECT id, platform, chat_id, owner_pid, owner_start FROM hermes_delivery
+             WHERE finished_at IS NULL AND state = 'sending'",
+        )?
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, Owner::from_columns(row.get(3)?, row.get(4)?)))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (id, platform, chat_id, owner) in owned {
+        let lives = if owner == me { under_way.contains(&id) } else { owner.is_alive() };
+        if lives {
+            continue;
+        }
+        tracing::warn!(
+            "[{platform}] Whether the response for {chat_id} got there is not known; it is sent again"
+        );
+        db.prepare_cached(
+            "UPDATE hermes_delivery SET state = 'pending', next_attempt_at = ?2, ambiguous = 1, owner_pid = NULL,
+                owner_start = NULL
+             WHERE id = ?1",
+        )?
+        .execute(params![id, now])?;
+    }
+    Ok(())
+}
+
+/// Whether another living process runs turns of this home.
+fn is_shared(db: &Connection, me: Owner) -> rusqlite::Result<bool> {
+    let all: Vec<Owner> = db
+        .prepare_cached("SELECT pid, start FROM hermes_life")?
+        .query_map([], |row| Ok(Owner::from_columns(row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(all.into_iter().any(|owner| owner != me && owner.is_alive()))
+}
+
+/// What this process was sending is pending again, and may have got there; the try did not count.
 pub(super) fn give_back(db: &Connection, me: Owner) -> rusqlite::Result<()> {
     db.execute(
-        "UPDATE hermes_delivery SET state = 'pending', attempts = attempts - 1, owner_pid = NULL, owner_start = NULL
+        "UPDATE hermes_delivery SET state = 'pending', attempts = attempts - 1, ambiguous = 1, owner_pid = NULL,
+            owner_start = NULL
          WHERE finished_at IS NULL AND state = 'sending' AND owner_pid = ?1 AND owner_start = ?2",
         params![me.pid, me.start_column()],
     )?;
     Ok(())
 }
 
+/// How a try of the first `bytes` of what was left went.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) due: Due,
+    pub(super) bytes: usize,
+    pub(super) result: Result<Sent, Unsent>,
+}
+
+impl Tried {
+    /// The wait before the next try of this part, if there is one.
+    pub(super) fn retry_in(&self) -> Option<Duration> {
+        self.result.as_ref().err().and_then(|unsent| retry_in(self.due.attempts, unsent))
+    }
+
+    /// It got there, and there is more.
+    pub(super) fn goes_on(&self) -> bool {
+        self.result.is_ok() && self.bytes < self.due.content.len()
+    }
+}
+
 /// Writes down how a try went.
-pub(super) fn record(
-    db: &Connection,
-    due: &Due,
-    result: &Result<(), DeliveryError>,
-    now: f64,
-) -> rusqlite::Result<()> {
-    let wait = result.as_ref().err().and_then(|error| retry_in(due.attempts, error));
-    let (state, content_stays) = match (result, wait) {
-        (Ok(()), _) => ("done", false),
-        (Err(_), Some(_)) => ("pending", true),
-        (Err(_), None) => ("failed", true),
-    };
-    let again = wait.map(|wait| now + wait.as_secs_f64());
-    let error = result.as_ref().err().map(ToString::to_string);
-    db.prepare_cached(
-        "UPDATE hermes_delivery SET state = ?2, next_attempt_at = ?3, finished_at = CASE WHEN ?3 IS NULL THEN ?4 END,
-            last_error = ?5, content = CASE WHEN ?6 THEN content END, owner_pid = NULL, owner_start = NULL
-         WHERE id = ?1",
-    )?
-    .execute(params![due.id, state, again, now, error, content_stays])?;
+pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Result<()> {
+    let Tried { due, bytes, result } = tried;
+    match result {
+        Ok(Sent { id }) => {
+            let more = tried.goes_on();
+            let sent = i64::try_from(due.sent + bytes).unwrap_or(i64::MAX);
+            db.prepare_cached(
+                "UPDATE hermes_delivery SET state = CASE WHEN ?2 THEN 'pending' ELSE 'done' END,
+                    next_attempt_at = CASE WHEN ?2 THEN ?3 END, finished_at = CASE WHEN ?2 THEN NULL ELSE ?3 END,
+                    attempts = CASE WHEN ?2 THEN 0 ELSE attempts END, content = CASE WHEN ?2 THEN content END, sent = ?4,
+                    message_id = COALESCE(?5, message_id), last_error = NULL, owner_pid = NULL, owner_start = NULL
+                 WHERE id = ?1",
+            )?
+            .execute(params![due.id, more, now, sent, id])?;
+        }
+        Err(unsent) => {
+            let again = tried.retry_in().map(|wait| now + wait.as_secs_f64());
+            let unsure = matches!(unsent, Unsent::Later { unsure: true, .. });
+            db.prepare_cached(
+                "UPDATE hermes_delivery SET state = CASE WHEN ?2 IS NULL THEN 'failed' ELSE 'pending' END,
+                    next_attempt_at = ?2, finished_at = CASE WHEN ?2 IS NULL THEN ?3 END, ambiguous = ambiguous OR ?4,
+                    last_error = ?5, owner_pid = NULL, owner_start = NULL
+                 WHERE id = ?1",
+            )?
+            .execute(params![due.id, again, now, unsure, unsent.to_string()])?;
+        }
+    }
     Ok(())
 }
 
 /// How long to wait before another try, if there is one.
-pub(super) fn retry_in(attempts: u32, error: &DeliveryError) -> Option<Duration> {
-    match error {
-        DeliveryError::Permanent(_) => None,
-        DeliveryError::Temporary(_) => {
+pub(super) fn retry_in(attempts: u32, unsent: &Unsent) -> Option<Duration> {
+    match unsent {
+        Unsent::Never { .. } => None,
+        Unsent::Later { after, .. } => {
             let done = usize::try_from(attempts).unwrap_or(usize::MAX);
-            WAITS.get(done.saturating_sub(1)).copied()
+            let wait = *WAITS.get(done.saturating_sub(1))?;
+            Some(after.map_or(wait, |asked| asked.min(ASKED)))
         }
     }
 }

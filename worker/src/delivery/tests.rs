@@ -1,4 +1,7 @@
-//! Deliveries against a real ledger and a stand-in `gh` on the path: what is sent, retried, given up and resumed.
+//! Deliveries against a real ledger: by a stand-in `gh` on the path, what is sent, retried and given up; by a chat service for tests,
+//! order, lanes, keys and crashes.
+
+mod lanes;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -34,7 +37,7 @@ impl Bench {
     fn deliveries(&self, store: &Store) -> Deliveries {
         let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
         let env = vec![("PATH".to_owned(), path), ("GH_TOKEN".to_owned(), "t0ken".to_owned())];
-        Deliveries::new(store.clone(), env)
+        Deliveries::new(store.clone(), common(env).collect())
     }
 
     fn text(&self, name: &str) -> String {
@@ -93,10 +96,20 @@ async fn what_cannot_work_says_so() {
     assert_eq!(says("telegram").await, Err("Platform telegram not connected".to_owned()));
     assert_eq!(says("pigeon").await, Err("Unknown deliver type: pigeon".to_owned()));
     assert_eq!(says("github_comment").await, Err("Missing repo or pr_number".to_owned()));
-    let nowhere = Deliveries::new(store.clone(), vec![("PATH".to_owned(), "/nonexistent".to_owned())]);
+    let nowhere = Deliveries::new(
+        store.clone(),
+        common(vec![("PATH".to_owned(), "/nonexistent".to_owned())]).collect(),
+    );
     let missing = nowhere.deliver(&comment(), "c", "x").await;
-    assert_eq!(missing, Err(DeliveryError::Permanent("gh CLI not installed".to_owned())));
+    assert_eq!(missing, Err(Unsent::never("gh CLI not installed")));
     store.close().await;
+}
+
+/// Takes what is due, and waits for the first of it to be over.
+async fn round(deliveries: &Deliveries) {
+    let mut under_way = UnderWay { room: AT_ONCE, ..UnderWay::default() };
+    let tried = deliveries.round(&mut FuturesUnordered::new(), &mut under_way).await;
+    deliveries.record(tried.expect("something was due"), &mut under_way).await;
 }
 
 #[tokio::test]
@@ -106,12 +119,12 @@ async fn the_ledger_tries_again_and_in_the_end_gives_up() {
     let deliveries = bench.deliveries(&store);
     bench.fail("HTTP 502: bad gateway");
     add(&store).await;
-    deliveries.round().await;
+    round(&deliveries).await;
     let failed = Some("gh failed: HTTP 502: bad gateway".to_owned());
     assert_eq!(row(&store).await, ("pending".to_owned(), 1, failed));
     for attempt in 2..=10 {
         store.write_one(|db| db.execute("UPDATE hermes_delivery SET next_attempt_at = 0", [])).await.unwrap();
-        deliveries.round().await;
+        round(&deliveries).await;
         assert_eq!(row(&store).await.1, attempt);
     }
     assert_eq!(row(&store).await.0, "failed");
@@ -124,24 +137,28 @@ async fn a_hopeless_answer_is_not_tried_again() {
     let store = bench.store(Owner::current());
     bench.fail("HTTP 404: Not Found");
     add(&store).await;
-    bench.deliveries(&store).round().await;
+    round(&bench.deliveries(&store)).await;
     assert_eq!((row(&store).await.0.as_str(), row(&store).await.1), ("failed", 1));
     store.close().await;
 }
 
 #[tokio::test]
-async fn the_next_process_delivers_what_a_dead_one_was_sending() {
+async fn the_next_process_delivers_what_a_dead_one_was_sending_and_marks_it() {
     let bench = Bench::new();
     let dead = Owner { pid: 4_194_999, start_time: 1 };
     let store = bench.store(dead);
     add(&store).await;
-    store.write(move |db| ledger::take_due(db, dead, 4, epoch()).map(drop)).await.unwrap();
+    let (none, room) = (Outbounds::default(), UnderWay { room: 4, ..UnderWay::default() });
+    store.write(move |db| ledger::take_due(db, dead, &none, &room, epoch()).map(drop)).await.unwrap();
     assert_eq!(row(&store).await.0, "sending");
     store.close().await;
 
     let store = bench.store(Owner::current());
-    bench.deliveries(&store).round().await;
+    round(&bench.deliveries(&store)).await;
     assert_eq!(row(&store).await, ("done".to_owned(), 2, None));
+    let marked =
+        |db: &rusqlite::Connection| db.query_row("SELECT ambiguous FROM hermes_delivery", [], |r| r.get(0));
+    assert!(store.aside::<bool, _>(marked).await.unwrap());
     assert_eq!(bench.text("calls").lines().count(), 1);
     store.close().await;
 }

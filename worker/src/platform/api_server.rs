@@ -32,10 +32,9 @@ use axum::routing::{any, get, post};
 use hermes_wire::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::wire::{self, bearer, same_secret};
-use super::{Context, Platform, PlatformError, PlatformFuture};
+use super::{Adapter, Context, Down, Link, Platform, PlatformFuture};
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
@@ -45,9 +44,16 @@ use replay::Replay;
 /// The platform's name.
 const NAME: &str = "api_server";
 
+/// The platform, where this profile's configuration turns it on.
+pub(super) fn connect(context: &Context) -> Option<Platform> {
+    let server = ApiServer::new(context.config.api_server.as_ref()?, context);
+    let routes = Some(server.routes());
+    Some(Platform { name: NAME, exclusive: false, routes, adapter: Arc::new(server) })
+}
+
 /// The platform `api_server`. Cloning shares it.
 #[derive(Clone)]
-pub(super) struct ApiServer(Arc<Inner>);
+struct ApiServer(Arc<Inner>);
 
 struct Inner {
     config: hermes_config::ApiServer,
@@ -64,7 +70,7 @@ struct Inner {
 }
 
 impl ApiServer {
-    pub(super) fn new(config: &hermes_config::ApiServer, context: &Context) -> Self {
+    fn new(config: &hermes_config::ApiServer, context: &Context) -> Self {
         Self(Arc::new(Inner {
             config: config.clone(),
             profile: Arc::clone(&context.config),
@@ -91,12 +97,6 @@ impl ApiServer {
     fn active_runs(&self) -> usize {
         Arc::strong_count(&self.0.runs) - 1
     }
-}
-
-impl Platform for ApiServer {
-    fn name(&self) -> &'static str {
-        NAME
-    }
 
     fn routes(&self) -> Router {
         let on_get = |route: axum::routing::MethodRouter<Self>| {
@@ -118,23 +118,19 @@ impl Platform for ApiServer {
             .route("/api/{*rest}", any(unknown))
             .with_state(self.clone())
     }
+}
 
-    fn start(&self) -> PlatformFuture<'_, Result<(), PlatformError>> {
-        Box::pin(async {
-            match &self.0.config.fault {
-                Some(fault) => Err(PlatformError {
-                    code: fault.code.clone(),
-                    message: fault.message.clone(),
-                    retryable: false,
-                }),
-                None => Ok(()),
+impl Adapter for ApiServer {
+    fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>> {
+        Box::pin(async move {
+            if let Some(fault) = &self.0.config.fault {
+                return Err(Down::fatal(&fault.code, &fault.message));
             }
+            link.up();
+            // Runs belong to `turn`, connections to `http`.
+            link.told().await;
+            Ok(())
         })
-    }
-
-    fn drain(&self, _now: CancellationToken) -> PlatformFuture<'_, ()> {
-        // Runs belong to `turn`, connections to `http`.
-        Box::pin(async {})
     }
 }
 

@@ -13,11 +13,13 @@ use hermes_wire::latest::BoundListener;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
-use super::{Context, Platform, PlatformError};
-use crate::delivery::Deliveries;
+use super::link::Order;
+use super::{Context, Down, Link};
+use crate::delivery::{self, Deliveries};
 use crate::engine::echo::Echo;
 use crate::inbox::{Inbox, KeyPolicy};
 use crate::status::{self, Status};
@@ -40,7 +42,7 @@ impl House {
         change(&mut config);
         let store = Store::open(&home, Owner::current()).unwrap();
         let child_env = vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
-        let deliveries = Deliveries::new(store.clone(), child_env.clone());
+        let deliveries = Deliveries::new(store.clone(), delivery::common(child_env.clone()).collect());
         let turns = Turns::new(TurnParts {
             store: store.clone(),
             engine: Arc::new(Echo::new(delay)),
@@ -85,10 +87,20 @@ impl House {
     }
 
     /// Starts the platform of this name.
-    pub(super) async fn start(&self, name: &str) -> Result<Client, PlatformError> {
-        let platform = super::registry(&self.context).into_iter().find(|p| p.name() == name).unwrap();
-        platform.start().await?;
-        Ok(Client { router: platform.routes(), platform })
+    pub(super) async fn start(&self, name: &str) -> Result<Client, Down> {
+        let platform = super::connectable(&self.context).into_iter().find(|p| p.name == name).unwrap();
+        let orders = watch::Sender::new(Order::Connect);
+        let (link, mut heard) = Link::new(orders.subscribe(), platform.exclusive);
+        let down = Arc::new(watch::Sender::new(None));
+        let (mut ended, tasks) = (down.subscribe(), TaskTracker::new());
+        let adapter = platform.adapter;
+        tasks.spawn(async move { down.send_replace(adapter.run(link).await.err()) });
+        tasks.close();
+        tokio::select! {
+            Ok(_) = heard.wait_for(|heard| heard.up) => {}
+            down = ended.wait_for(Option::is_some) => return Err(down.unwrap().clone().unwrap()),
+        }
+        Ok(Client { router: platform.routes.unwrap(), orders, tasks })
     }
 }
 
@@ -96,7 +108,8 @@ impl House {
 #[derive(Clone)]
 pub(super) struct Client {
     router: Router,
-    pub(super) platform: Arc<dyn Platform>,
+    orders: watch::Sender<Order>,
+    tasks: TaskTracker,
 }
 
 /// An answer, read to its end.
@@ -130,7 +143,8 @@ impl Client {
     }
 
     pub(super) async fn drain(&self) {
-        self.platform.drain(CancellationToken::new()).await;
+        self.orders.send_replace(Order::Stop);
+        self.tasks.wait().await;
     }
 }
 

@@ -41,12 +41,12 @@ use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::wire::{BodyError, CODINGS, json, read_body};
-use super::{Context, Platform, PlatformError, PlatformFuture};
-use crate::delivery::{Deliveries, DeliveryError};
+use super::{Adapter, Context, Down, Link, Platform, PlatformFuture};
+use crate::delivery::Deliveries;
+use crate::delivery::outbound::Unsent;
 use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::{Inbox, Reservation};
 use crate::store::StoreError;
@@ -60,9 +60,18 @@ const NAME: &str = "webhook";
 /// Reason under which the session of an event ends.
 const SESSION_END: &str = "webhook_complete";
 
+/// The platform, where this profile's configuration turns it on.
+pub(super) fn connect(context: &Context) -> Option<Platform> {
+    let webhook = Webhook::new(context.config.webhook.as_ref()?, context);
+    let routes = axum::Router::new()
+        .route("/webhooks/{route}", axum::routing::post(receive).fallback(wrong_method))
+        .with_state(webhook.clone());
+    Some(Platform { name: NAME, exclusive: false, routes: Some(routes), adapter: Arc::new(webhook) })
+}
+
 /// The platform `webhook`. Cloning shares it.
 #[derive(Clone)]
-pub(super) struct Webhook(Arc<Inner>);
+struct Webhook(Arc<Inner>);
 
 struct Inner {
     config: hermes_config::Webhook,
@@ -79,7 +88,7 @@ struct Inner {
 }
 
 impl Webhook {
-    pub(super) fn new(config: &hermes_config::Webhook, context: &Context) -> Self {
+    fn new(config: &hermes_config::Webhook, context: &Context) -> Self {
         let scripts =
             script::Runner::new(context.home.scripts(), context.child_env.clone(), config.script_timeout);
         Self(Arc::new(Inner {
@@ -94,53 +103,42 @@ impl Webhook {
             delivering: TaskTracker::new(),
         }))
     }
+
+    /// Reads the routes, if the configuration may be served at all.
+    fn open(&self) -> Result<(), Down> {
+        let inner = &self.0;
+        if let Some(fault) = &inner.config.fault {
+            return Err(Down::fatal(&fault.code, &fault.message));
+        }
+        let secret = inner.config.secret.clone();
+        let shared = Shared::new(secret, inner.profile.clone(), inner.home.clone(), &inner.listeners);
+        let routes = Routes::new(shared, &inner.config.routes)?;
+        for (name, route) in &inner.config.routes {
+            if let Some((script, reason)) =
+                route.script.as_deref().and_then(|script| Some((script, inner.scripts.fault(script)?)))
+            {
+                tracing::error!(
+                    route = name,
+                    script,
+                    "[webhook] Route '{name}' refuses its events: its script cannot be run: {reason}"
+                );
+            }
+        }
+        // A second time finds the first one's routes in force.
+        let _ = inner.routes.set(routes);
+        Ok(())
+    }
 }
 
-impl Platform for Webhook {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn routes(&self) -> axum::Router {
-        axum::Router::new()
-            .route("/webhooks/{route}", axum::routing::post(receive).fallback(wrong_method))
-            .with_state(self.clone())
-    }
-
-    fn start(&self) -> PlatformFuture<'_, Result<(), PlatformError>> {
-        Box::pin(async {
-            let inner = &self.0;
-            if let Some(fault) = &inner.config.fault {
-                let (code, message) = (fault.code.clone(), fault.message.clone());
-                return Err(PlatformError { code, message, retryable: false });
-            }
-            let secret = inner.config.secret.clone();
-            let shared = Shared::new(secret, inner.profile.clone(), inner.home.clone(), &inner.listeners);
-            let routes = Routes::new(shared, &inner.config.routes)?;
-            for (name, route) in &inner.config.routes {
-                if let Some((script, reason)) =
-                    route.script.as_deref().and_then(|script| Some((script, inner.scripts.fault(script)?)))
-                {
-                    tracing::error!(
-                        route = name,
-                        script,
-                        "[webhook] Route '{name}' refuses its events: its script cannot be run: {reason}"
-                    );
-                }
-            }
-            // A second start finds the first one's routes in force.
-            let _ = inner.routes.set(routes);
-            Ok(())
-        })
-    }
-
-    fn drain(&self, now: CancellationToken) -> PlatformFuture<'_, ()> {
+impl Adapter for Webhook {
+    fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>> {
         Box::pin(async move {
+            self.open()?;
+            link.up();
+            link.told().await;
             self.0.delivering.close();
-            tokio::select! {
-                () = self.0.delivering.wait() => {}
-                () = now.cancelled() => {}
-            }
+            self.0.delivering.wait().await;
+            Ok(())
         })
     }
 }
@@ -495,7 +493,7 @@ impl Arrival<'_> {
 
 /// What became of a direct delivery.
 enum Direct {
-    Done(Result<(), DeliveryError>),
+    Done(Result<(), Unsent>),
     Not(Reservation),
 }
 

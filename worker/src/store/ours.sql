@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS hermes_lease (
     taken_at REAL NOT NULL
 ) WITHOUT ROWID;
 
--- Answers on their way out: pending, sending, done, failed.
+-- Answers on their way out: pending, sending, done, failed; see `delivery/ledger.rs` for lanes, keys and what is ambiguous.
 CREATE TABLE IF NOT EXISTS hermes_delivery (
     id INTEGER PRIMARY KEY,
     session_id TEXT,
@@ -66,8 +66,14 @@ CREATE TABLE IF NOT EXISTS hermes_delivery (
     finished_at REAL,
     owner_pid INTEGER,
     owner_start INTEGER,
-    last_error TEXT
+    last_error TEXT,
+    lane TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    sent INTEGER NOT NULL DEFAULT 0,
+    ambiguous INTEGER NOT NULL DEFAULT 0,
+    message_id TEXT
 );
+CREATE INDEX IF NOT EXISTS hermes_delivery_lane ON hermes_delivery(lane, id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_delivery_open ON hermes_delivery(next_attempt_at) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_delivery_failed ON hermes_delivery(finished_at) WHERE state = 'failed';
 CREATE INDEX IF NOT EXISTS hermes_delivery_finished ON hermes_delivery(finished_at) WHERE finished_at IS NOT NULL;

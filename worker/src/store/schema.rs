@@ -22,15 +22,20 @@ const VERSION: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 4;
-/// Columns of `hermes_inbox` that its first version did not have.
-const ADDED: [(&str, &str); 6] = [
-    ("suspect", "INTEGER NOT NULL DEFAULT 0"),
-    ("postponed", "INTEGER NOT NULL DEFAULT 0"),
-    ("postponed_at", "REAL"),
-    ("due_at", "REAL"),
-    ("fault", "TEXT"),
-    ("taken_down", "INTEGER NOT NULL DEFAULT 0"),
+const OURS_VERSION: i64 = 5;
+/// Columns of our tables that their first versions did not have.
+const ADDED: [(&str, &str, &str); 11] = [
+    ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_inbox", "postponed", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_inbox", "postponed_at", "REAL"),
+    ("hermes_inbox", "due_at", "REAL"),
+    ("hermes_inbox", "fault", "TEXT"),
+    ("hermes_inbox", "taken_down", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_delivery", "lane", "TEXT NOT NULL DEFAULT ''"),
+    ("hermes_delivery", "key", "TEXT NOT NULL DEFAULT ''"),
+    ("hermes_delivery", "sent", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_delivery", "ambiguous", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_delivery", "message_id", "TEXT"),
 ];
 /// Key of that version in `state_meta`.
 const OURS_KEY: &str = "hermes_tables_version";
@@ -259,10 +264,9 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
     if version.is_none() {
         tx.execute("INSERT INTO schema_version(version) VALUES (?1)", [VERSION])?;
     }
-    if have.contains("hermes_inbox") {
-        let columns = columns(&tx, "hermes_inbox")?;
-        for (name, definition) in ADDED.iter().filter(|(name, _)| !columns.contains(*name)) {
-            tx.execute_batch(&format!("ALTER TABLE hermes_inbox ADD COLUMN {name} {definition}"))?;
+    for (table, name, definition) in ADDED {
+        if have.contains(table) && !columns(&tx, table)?.contains(name) {
+            tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {name} {definition}"))?;
         }
     }
     tx.execute_batch(OURS)?;

@@ -290,7 +290,8 @@ impl Dispatcher {
         for claimed in claimed {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
             self.inner.tasks.spawn(async move {
-                let finished = turn(&inner, claimed).await;
+                let target = claimed.inbox.delivery.clone();
+                let finished = inner.deliveries.typing_while(&target, turn(&inner, claimed)).await;
                 inner.store.inbox().want();
                 // Refused only when the dispatcher is gone; the next process resumes the item then.
                 let _gone = report.send(finished).await;

@@ -181,7 +181,7 @@ impl Home {
             prompt: Arc::new(|ctx| {
                 format!("You are coder.\nModel: {}\nProvider: {}", ctx.model.model, ctx.model.provider)
             }),
-            deliveries: Deliveries::new(store.clone(), Vec::new()),
+            deliveries: Deliveries::new(store.clone(), crate::delivery::common(Vec::new()).collect()),
             settings: TurnSettings {
                 profile,
                 max_concurrent_sessions: sessions,

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::filter::{self, Filter};
 use super::rate::Window;
-use crate::platform::PlatformError;
+use crate::platform::Down;
 
 /// Turns authentication off. For tests, on loopback only.
 const NO_AUTH: &str = "INSECURE_NO_AUTH";
@@ -120,9 +120,9 @@ impl Shared {
     }
 
     /// Why a route must not be served.
-    fn refuse(&self, name: &str, route: &Route) -> Option<PlatformError> {
+    fn refuse(&self, name: &str, route: &Route) -> Option<Down> {
         let message = self.resolved(route.clone()).refusal(name, self.host.as_deref())?;
-        Some(PlatformError { code: "webhook_route".to_owned(), message, retryable: false })
+        Some(Down::fatal("webhook_route", message))
     }
 
     /// The route with the secret that holds for it. An empty one of its own stays what it is.
@@ -134,7 +134,7 @@ impl Shared {
 
 impl Routes {
     /// Checks the configured routes and reads the file once. The first route that must not be served stops the platform.
-    pub(super) fn new(shared: Shared, configured: &[(String, Route)]) -> Result<Self, PlatformError> {
+    pub(super) fn new(shared: Shared, configured: &[(String, Route)]) -> Result<Self, Down> {
         if let Some(error) = configured.iter().find_map(|(name, route)| shared.refuse(name, route)) {
             return Err(error);
         }

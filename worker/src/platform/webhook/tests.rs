@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::Sha256;
 
+use crate::platform::Class;
 use crate::platform::harness::{Answer, Client, House, request};
 use crate::platform::wire::hex;
 
@@ -217,7 +218,7 @@ async fn what_must_not_be_served_stops_the_platform_and_is_never_tried_again() {
         let webhook = webhook(vec![("bad", bad)]);
         let house = House::new(Duration::ZERO, host, |config| config.webhook = Some(webhook));
         let error = house.start("webhook").await.err().unwrap();
-        assert_eq!((error.code.as_str(), error.retryable), (code, false));
+        assert_eq!((error.code.as_str(), error.class), (code, Class::Fatal));
         assert!(error.message.starts_with(text), "{}", error.message);
     }
     let webhook = webhook(vec![("open", open())]);

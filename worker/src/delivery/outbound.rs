@@ -1,0 +1,162 @@
+//! A way out: what carries one message to one target, and says how it went.
+//!
+//! An outbound sends once and judges nothing: tries, waits, order within a chat and what happens after a crash are the ledger's. The
+//! same message under the same [`Message::key`] is the same message: a service that knows such keys shows it once however often
+//! it is sent.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::inbound::DeliveryTarget;
+
+/// A boxed future of an outbound.
+pub type OutboundFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One way out.
+pub trait Outbound: Send + Sync {
+    /// The kind of target that it serves: a platform's name, or `github_comment`.
+    fn kind(&self) -> &'static str;
+
+    /// What it can do.
+    fn abilities(&self) -> Abilities;
+
+    /// What of a target tells one chat from another: messages to one chat are sent in order, one at a time. `None`: the target
+    /// names no chat, and the message belongs to the chat its event came from.
+    fn chat(&self, target: &DeliveryTarget) -> Option<String> {
+        target.extra.get(CHAT_ID).cloned()
+    }
+
+    /// Sends one message, which is no longer than [`Abilities::longest`].
+    fn send<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        message: Message<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>>;
+
+    /// Replaces what an earlier message says; `id` is that of [`Sent`].
+    fn edit<'a>(
+        &'a self,
+        _target: &'a DeliveryTarget,
+        _id: &'a str,
+        _text: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        let kind = self.kind();
+        Box::pin(async move { Err(Unsent::never(format!("{kind} cannot change what was sent"))) })
+    }
+
+    /// Shows in the chat that an answer is being made, for a few seconds. Best effort: nobody hears of a failure.
+    fn typing<'a>(&'a self, _target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// Key of [`DeliveryTarget::extra`] that names the chat on a platform, as in 0.19.0's `deliver_extra`.
+pub const CHAT_ID: &str = "chat_id";
+
+/// What an outbound can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// Longest message, in characters; longer ones are sent in parts.
+    pub longest: usize,
+    /// How texts are written.
+    pub format: Format,
+    /// Messages under way at once, of different chats.
+    pub at_once: usize,
+    /// The service knows [`Message::key`]: a repetition under the same one is shown once.
+    pub keyed: bool,
+    /// [`Outbound::edit`] works.
+    pub edits: bool,
+    /// For how long one [`Outbound::typing`] is shown; none: it does nothing.
+    pub typing: Option<Duration>,
+}
+
+/// How a service reads a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As it is.
+    Plain,
+    /// As Markdown.
+    Markdown,
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// The same for every try of this message, and for no other one.
+    pub key: &'a str,
+    /// An earlier try may have got there.
+    pub repeated: bool,
+}
+
+/// A message got there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// The service's name for it, where it has one.
+    pub id: Option<String>,
+}
+
+/// A message did not get there. Texts hold no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsent {
+    /// Worth another try.
+    #[error("{reason}")]
+    Later {
+        /// What the service asked to wait.
+        after: Option<Duration>,
+        /// It may have got there all the same: the answer was not heard.
+        unsure: bool,
+        /// For people.
+        reason: String,
+    },
+    /// A retry cannot help: wrong parameters, no such target.
+    #[error("{reason}")]
+    Never {
+        /// For people.
+        reason: String,
+    },
+}
+
+impl Unsent {
+    /// It certainly did not get there, and may the next time.
+    pub fn later(reason: impl Into<String>) -> Self {
+        Self::Later { after: None, unsure: false, reason: reason.into() }
+    }
+
+    /// Whether it got there is not known.
+    pub fn unsure(reason: impl Into<String>) -> Self {
+        Self::Later { after: None, unsure: true, reason: reason.into() }
+    }
+
+    /// A retry cannot help.
+    pub fn never(reason: impl Into<String>) -> Self {
+        Self::Never { reason: reason.into() }
+    }
+}
+
+/// All ways out of a profile, by the kind of target that they serve. Cloning shares them.
+#[derive(Clone, Default)]
+pub struct Outbounds(Arc<BTreeMap<&'static str, Arc<dyn Outbound>>>);
+
+impl Outbounds {
+    /// The outbound for a kind of target.
+    pub fn get(&self, kind: &str) -> Option<&Arc<dyn Outbound>> {
+        self.0.get(kind)
+    }
+}
+
+impl FromIterator<Arc<dyn Outbound>> for Outbounds {
+    fn from_iter<I: IntoIterator<Item = Arc<dyn Outbound>>>(all: I) -> Self {
+        Self(Arc::new(all.into_iter().map(|outbound| (outbound.kind(), outbound)).collect()))
+    }
+}
+
+impl std::fmt::Debug for Outbounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
