@@ -137,7 +137,12 @@ fn above_what_is_open(text: &str, name: &str, written: &str) -> String {
     let without = unset(text, name);
     let (bom, body) = split_bom(without.as_deref().unwrap_or(text));
     let all = statements(body);
-    let open = all.iter().find(|statement| statement.value == Value::Broken(dotenv::Fault::Unclosed));
+    // A name may be quoted too.
+    let open = all.iter().find(|statement| match statement.value {
+        Value::Broken(dotenv::Fault::Unclosed) => true,
+        Value::Broken(dotenv::Fault::Name) => body[statement.name_end..].starts_with('\''),
+        _ => false,
+    });
     let at = open.map_or(body.len(), |statement| line_start(body, statement.start));
     let newline = if body.contains("\r\n") { "\r\n" } else { "\n" };
     format!("{bom}{}{name}={written}{newline}{}", &body[..at], &body[at..])
@@ -320,6 +325,8 @@ mod tests {
         assert_eq!(set("Q=\"open\n", "Z", "a b").unwrap(), "Q=\"open\nZ='a b'\n");
         assert_eq!(set("Q=\"o\nR='p\n", "Z", " a#").unwrap(), "Q=\"o\nR='p\nZ=${:- }a${:-#}\n");
         assert_eq!(set("Q=\"o\nR='p\n", "Z", "\"'").unwrap(), "Z=\"\\\"'\"\nQ=\"o\nR='p\n");
+        assert_eq!(set("A=1\n'n\n", "Z", "'").unwrap(), "A=1\nZ=\"'\"\n'n\n");
+        assert_eq!(set("#\r'\n", "Z", "'").unwrap(), "#\rZ=\"'\"\n'\n");
         // A broken line that means the variable is corrected; one that swallowed others is not touched.
         assert_eq!(set("Z=\"open\nB=1\n", "Z", "x").unwrap(), "Z=x\nB=1\n");
         assert_eq!(set("Z=\"open\nB=\"1\"\n", "Z", "x").unwrap(), "Z=\"open\nB=\"1\"\nZ=x\n");
