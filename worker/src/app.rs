@@ -14,7 +14,7 @@ mod supervised;
 use std::time::Duration;
 
 use hermes_host::signals::{came, unless_ignored};
-use hermes_host::{blocking, fault};
+use hermes_host::{blocking, cause, fault};
 use hermes_wire::latest::{Problem, Severity};
 use hermes_wire::{ProfileHome, ProfileName, exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -132,11 +132,7 @@ async fn with_children(life: impl Future<Output = Ended>) -> Ended {
 fn refuse(error: &(dyn std::error::Error + 'static)) -> u8 {
     let code = code_of(error);
     eprintln!("Error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
-        cause = error.source();
-    }
+    cause::causes(error).for_each(|cause| eprintln!("  caused by: {cause}"));
     code
 }
 

@@ -15,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hermes_config::judge::{Case, Files, Found, judge};
 use hermes_config::unsupported::Leftovers;
 use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
-use hermes_host::{fault, inherited};
+use hermes_host::{cause, fault, inherited};
 use hermes_wire::latest::{Claim, Prepare, Report, Role};
 use hermes_wire::{ProfileHome, ProfileName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -45,11 +45,9 @@ impl Hindrance {
     /// Takes note of an error, if it is one of the machine.
     fn note(&self, doing: &str, path: &Utf8Path, error: &io::Error) {
         if fault::is_of_machine(error) {
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            self.0.borrow_mut().get_or_insert(format!("cannot {doing} `{path}`: {cause}"));
+            let innermost =
+                cause::causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+            self.0.borrow_mut().get_or_insert(format!("cannot {doing} `{path}`: {innermost}"));
         }
     }
 }

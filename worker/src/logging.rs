@@ -12,7 +12,6 @@
 mod capture;
 mod layer;
 mod line;
-mod rotate;
 mod sink;
 
 use std::any::Any;

@@ -219,6 +219,8 @@ pub fn interactive(program: &str) -> Command {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn shell(script: &str) -> Command {
         let mut command = command("sh");
         command.args(["-c", script]);
@@ -240,13 +242,18 @@ mod tests {
     fn a_child_that_prints_for_ever_is_ended_with_its_group() {
         let dir = tempfile::tempdir().unwrap();
         let note = dir.path().join("pid");
-        let script = format!("sh -c 'echo $$ > {}; yes' & yes", note.display());
-        let error = run(shell(&script), Duration::from_millis(300)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let script = format!("sh -c 'echo $$ > {0}.new; mv {0}.new {0}; yes' & yes", note.display());
+        let error = run_watched(shell(&script), PATIENCE, |_| note.exists()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
         let pid: i32 = fs_err::read_to_string(note).unwrap().trim().parse().unwrap();
         // Killed; whoever adopted it may not have collected it yet.
-        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|_| ") Z".to_owned());
-        assert!(stat.rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']), "{stat}");
+        let state =
+            || fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|_| ") Z".to_owned());
+        let deadline = Instant::now() + PATIENCE;
+        while !state().rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']) {
+            assert!(Instant::now() < deadline, "{}", state());
+            crate::wait::pause(LOOK);
+        }
 
         let mut pipes = [Pipe::new(None), Pipe { open: None, kept: vec![0; KEPT - 1] }];
         pipes[1].open = Some(std::fs::OpenOptions::new().read(true).open("/dev/zero").unwrap());
@@ -260,6 +267,12 @@ mod tests {
         let output = run(shell("sleep 60 & echo $!"), Duration::from_secs(50)).unwrap();
         let pid: i32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_ended() {
+        let error = run(shell("exec sleep 60"), Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use nix::libc;
 
+use crate::cause;
+
 /// Errors that say "not now": no space, no memory, no descriptors, no process or thread, a disk that fails or was made
 /// read-only.
 const NUMBERS: [i32; 10] = [
@@ -43,14 +45,8 @@ fn inner(error: &io::Error) -> bool {
 
 /// Whether such an error is among the causes of `error`, itself included.
 pub fn caused_by_machine(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<io::Error>().is_some_and(is_of_machine) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    let mut all = std::iter::once(error).chain(cause::causes(error));
+    all.any(|error| error.downcast_ref::<io::Error>().is_some_and(is_of_machine))
 }
 
 /// What keeps a directory for logs from being one; nothing where there is none yet.

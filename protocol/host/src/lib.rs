@@ -1,7 +1,7 @@
 //! What the supervisor and its workers ask of the machine in the same way: threads for work that blocks, programs that are run to
-//! their end, pauses, files that are written whole and belong to whom they should, whose fault an error is, which signals are
-//! heard, certificates in files, databases that are only read, what another program left in a home, and connections between the
-//! two.
+//! their end, pauses, files that are written whole and belong to whom they should, logs that stay bounded, what is behind an error
+//! and whose fault it is, which signals are heard, certificates in files, databases that are only read, what another program left
+//! in a home, and connections between the two.
 //!
 //! Unlike `hermes-wire` this crate acts. It knows nothing of profiles or messages.
 //!
@@ -10,11 +10,12 @@
 //! A module names only modules of lower lines.
 //!
 //! ```text
-//! child, disk, inherited
-//! blocking, certificates, database, fault, file, local, signals, wait
+//! child, disk, fault, inherited, rotation
+//! blocking, cause, certificates, database, file, local, signals, wait
 //! ```
 
 pub mod blocking;
+pub mod cause;
 pub mod certificates;
 pub mod child;
 pub mod database;
@@ -23,5 +24,6 @@ pub mod fault;
 pub mod file;
 pub mod inherited;
 pub mod local;
+pub mod rotation;
 pub mod signals;
 pub mod wait;

@@ -1,6 +1,5 @@
 //! How errors look: headline, the chain of causes, a blank line, the next step.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -9,10 +8,8 @@ use crate::error::HermesError;
 /// The text for standard error, with its final line end.
 pub(crate) fn text(error: &HermesError) -> String {
     let mut out = format!("{}{error}\n", error.prefix());
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = writeln!(out, "  caused by: {error}");
-        cause = error.source();
+    for cause in hermes_host::cause::causes(error) {
+        let _ = writeln!(out, "  caused by: {cause}");
     }
     if let Some(hint) = error.hint() {
         let _ = writeln!(out, "\nhint: {hint}");

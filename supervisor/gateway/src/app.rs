@@ -28,7 +28,6 @@ use crate::premises::Premises;
 use crate::proxy::{BindError, Inherited, StartError};
 use crate::running;
 use crate::runtime::{Runtime, SocketPlaces};
-use crate::supervise::actor::Chain;
 
 mod change;
 pub mod claims;
@@ -335,7 +334,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
     }
     if let Err(error) = &result {
         // The terminal is told by the command itself.
-        tracing::error!(target: logging::FILE_ONLY, "the gateway does not start: {}", Chain(error));
+        tracing::error!(target: logging::FILE_ONLY, "the gateway does not start: {}", hermes_host::cause::Chain(error));
     }
     drop(guard);
     instance.release();

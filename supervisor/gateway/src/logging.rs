@@ -24,7 +24,7 @@ use tracing::{Event, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-use file::{RotatingFile, Stderr};
+use file::{LogFile, Stderr};
 use outlet::Outlet;
 use repeats::Line;
 
@@ -82,7 +82,7 @@ impl Verbosity {
 ///
 /// Returns why there is no log file, where there is none; standard error works regardless.
 pub fn init(root: &RootHome, verbosity: Verbosity) -> Result<(), io::Error> {
-    let opened = RotatingFile::open(root.supervisor_log(), MAX_SIZE, BACKUPS);
+    let opened = LogFile::open(root.supervisor_log(), MAX_SIZE, BACKUPS);
     let opened = opened.and_then(|file| Outlet::start("log-file", file));
     let (file, result) = match opened {
         Ok(file) => (Some(file), Ok(())),
@@ -254,7 +254,7 @@ mod tests {
     fn a_line_names_level_place_profile_and_fields_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap().join("supervisor.log");
-        let file = RotatingFile::open(path.clone(), MAX_SIZE, BACKUPS).unwrap();
+        let file = LogFile::open(path.clone(), MAX_SIZE, BACKUPS).unwrap();
         let outlet = Outlet::start("test", file).unwrap();
         let outlets: &'static Outlets =
             Box::leak(Box::new(Outlets { file: Some(outlet.clone()), stderr: None }));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt as _};
+use hermes_host::cause::Chain;
 use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::GatewayStatus;
 use hermes_wire::latest::{ClientReply, ClientRequest, Message as _};
@@ -25,7 +26,6 @@ use crate::board::Board;
 use crate::link::{self, LinkError};
 use crate::status::{Processes, collect, homes};
 use crate::status_files::StatusFiles;
-use crate::supervise::actor::Chain;
 
 /// Clients at the same time; more wait in the backlog.
 pub(crate) const CLIENTS: usize = 64;

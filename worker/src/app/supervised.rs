@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
+use hermes_host::cause::chain;
 use hermes_wire::exit;
 use hermes_wire::latest::{Admit, FromWorker, Prepare, Role, ToWorker};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -155,18 +156,6 @@ async fn live(
 async fn last_words(control: &mut Control, reason: String) {
     // The supervisor may be gone; then nobody has to know.
     let _ = control.send(&FromWorker::LastWords { reason }).await;
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The served profiles, for the file of the primary while several are served.

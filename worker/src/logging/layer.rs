@@ -87,13 +87,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
-            source = cause.source();
-        }
-        self.record_str(field, &text);
+        self.record_str(field, &hermes_host::cause::chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {

@@ -9,13 +9,13 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use hermes_config::Secret;
+use hermes_host::rotation::{Rotating, Stuck};
 use hermes_wire::{ProfileHome, ProfileName};
 use jiff::tz::TimeZone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::capture::Capture;
 use super::line;
-use super::rotate::Rotating;
 
 /// Lines that wait for the disk, in bytes.
 const MAX_WAITING: usize = 256 * 1024;
@@ -358,7 +358,7 @@ struct File {
 
 impl File {
     fn new(path: camino::Utf8PathBuf) -> Self {
-        Self { inner: Rotating::new(path, MAX_LEN, BACKUPS), lost: 0, again: None }
+        Self { inner: Rotating::new(path, MAX_LEN, BACKUPS, Stuck::Fails), lost: 0, again: None }
     }
 
     /// An empty one, where there is none. Failing is said when there is something to write.

@@ -453,7 +453,7 @@ impl Arrival<'_> {
                     Err(_) => inbox.release(NAME, key).await,
                 };
                 if let Err(cause) = recorded {
-                    tracing::error!(error = %super::wire::chain(&cause), "[webhook] the outcome of a delivery could not be stored");
+                    tracing::error!(error = %hermes_host::cause::chain(&cause), "[webhook] the outcome of a delivery could not be stored");
                 }
             }
             Ok(Direct::Done(result))

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::cause::chain;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -432,12 +433,6 @@ async fn until(at: Option<Instant>) {
 fn log_state(path: &Utf8Path) -> Option<(u64, std::time::SystemTime)> {
     let metadata = fs_err::metadata(path).ok()?;
     Some((metadata.len(), metadata.modified().ok()?))
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

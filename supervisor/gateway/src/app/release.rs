@@ -69,7 +69,7 @@ impl Gateway {
         if self.desired.is_stopped(from) {
             for (name, stopped) in [(&to, true), (from, false)] {
                 if let Err(error) = self.desired.set_stopped(name, stopped) {
-                    let error = crate::supervise::actor::Chain(&error);
+                    let error = hermes_host::cause::Chain(&error);
                     tracing::warn!(profile = %name, %error, "what is wanted of it is not remembered");
                 }
             }
@@ -108,7 +108,7 @@ impl Gateway {
             return;
         }
         if let Err(error) = self.desired.set_stopped(profile, false) {
-            let error = crate::supervise::actor::Chain(&error);
+            let error = hermes_host::cause::Chain(&error);
             tracing::warn!(profile = %profile, %error, "that it was stopped is still remembered");
         }
     }

@@ -180,7 +180,7 @@ impl Gateway {
     async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) {
         let Err(error) = self.desired.set_stopped(profile, stopped) else { return };
         let then = if stopped { "starts again" } else { "stays stopped" };
-        let error = crate::supervise::actor::Chain(&error);
+        let error = hermes_host::cause::Chain(&error);
         let line =
             format!("⚠ this cannot be remembered, profile '{profile}' {then} with the gateway: {error}");
         tracing::warn!("{line}");

@@ -139,7 +139,7 @@ impl ApiError {
             }
             TurnError::Engine(cause) => Self::unanswered(cause),
             other => {
-                tracing::error!(error = %wire::chain(other), "[api_server] a run failed");
+                tracing::error!(error = %hermes_host::cause::chain(other), "[api_server] a run failed");
                 let message = format!("Internal server error: {other}");
                 Self {
                     hermes: Some(Box::new(report(false, true, &message, "agent_error"))),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hermes_host::cause::Chain;
 use hermes_wire::latest::ToWorker;
 use hermes_wire::{ProfileHome, exit};
 use nix::unistd::Pid;
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::super::memory::OomKills;
 use super::super::state::Exit;
-use super::{Chain, Input};
+use super::Input;
 use crate::link::{self, LinkError};
 use crate::status_files;
 

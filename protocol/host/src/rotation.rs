@@ -1,21 +1,35 @@
-//! A file that is appended to and never grows beyond a limit.
+//! A log file that is appended to and never grows beyond a limit: a full one is renamed to `.1`, the older ones move up. One that
+//! was moved away or removed is made anew: its name is what people look at.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_host::file;
+
+use crate::file;
 
 /// Mode of log files: they quote messages of people.
 const MODE: u32 = 0o600;
 
+/// What becomes of a full file that cannot be renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stuck {
+    /// Appending fails.
+    Fails,
+    /// It is emptied: a bounded log is worth more than an old one.
+    IsEmptied,
+}
+
 /// An open log file with its backups beside it.
 #[derive(Debug)]
-pub(super) struct Rotating {
+pub struct Rotating {
     path: Utf8PathBuf,
     open: Option<Open>,
-    pub(super) max_len: u64,
-    pub(super) backups: u32,
+    stuck: Stuck,
+    /// Bytes that a file holds at most, unless one append has more.
+    pub max_len: u64,
+    /// Renamed files that are kept: `.1` is the newest.
+    pub backups: u32,
 }
 
 #[derive(Debug)]
@@ -27,22 +41,26 @@ struct Open {
 
 impl Rotating {
     /// Opens nothing yet.
-    pub(super) fn new(path: Utf8PathBuf, max_len: u64, backups: u32) -> Self {
-        Self { path, open: None, max_len, backups }
+    pub fn new(path: Utf8PathBuf, max_len: u64, backups: u32, stuck: Stuck) -> Self {
+        Self { path, open: None, stuck, max_len, backups }
     }
 
     /// Appends whole lines. What makes the file too long goes to a fresh one.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let len = lines.len() as u64;
         let mut open = self.current()?;
         if open.len > 0 && open.len + len > self.max_len {
-            drop(open);
-            self.rotate()?;
+            match (self.rotate(), self.stuck) {
+                (Ok(()), _) => drop(open),
+                (Err(error), Stuck::Fails) => return Err(error),
+                (Err(_), Stuck::IsEmptied) => {
+                    open.file.set_len(0)?;
+                    self.open = Some(open);
+                }
+            }
             open = self.current()?;
         }
         let written = open.file.write_all(lines);
-        open.len = open.len.saturating_add(len);
-        // After a failure the length is unknown: look again next time.
         self.open = written.is_ok().then_some(open);
         written
     }
@@ -53,8 +71,8 @@ impl Rotating {
         if let Some(mut open) = self.open.take()
             && Some(open.identity) == on_disk
         {
-            // Both generations of a swap append to it.
-            open.len = open.len.max(fs_err::File::metadata(&open.file)?.len());
+            // Both generations of a swap append to it, and it may have been emptied.
+            open.len = fs_err::File::metadata(&open.file)?.len();
             return Ok(open);
         }
         open(&self.path)
@@ -97,7 +115,8 @@ fn open(path: &Utf8Path) -> io::Result<Open> {
     };
     let file = fs_err::File::from_parts(file, path);
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
+    // A link may lead to `/dev/null`.
+    if !metadata.is_file() && !metadata.file_type().is_char_device() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` is not a regular file")));
     }
     Ok(Open { len: metadata.len(), identity: (metadata.dev(), metadata.ino()), file })
@@ -115,7 +134,7 @@ mod tests {
     fn the_oldest_backup_goes_first_and_modes_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap().join("logs/x.log");
-        let mut log = Rotating::new(path.clone(), 10, 2);
+        let mut log = Rotating::new(path.clone(), 10, 2, Stuck::Fails);
         for line in ["aaaaaaa\n", "bbbbbbb\n", "ccccccc\n", "ddddddd\n"] {
             log.append(line.as_bytes()).unwrap();
         }
@@ -132,7 +151,7 @@ mod tests {
     fn a_file_moved_away_is_made_anew_and_no_backups_means_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap().join("x.log");
-        let mut log = Rotating::new(path.clone(), 10, 0);
+        let mut log = Rotating::new(path.clone(), 10, 0, Stuck::Fails);
         log.append(b"one\n").unwrap();
         fs_err::rename(&path, path.with_extension("moved")).unwrap();
         log.append(b"two\n").unwrap();
@@ -142,11 +161,33 @@ mod tests {
         assert_eq!(text(format!("{path}.1").as_str().into()), None);
     }
 
+    /// A directory stands where the full file should go.
+    #[test]
+    fn one_that_cannot_be_renamed_fails_or_is_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("x.log");
+        fs_err::create_dir(format!("{path}.1")).unwrap();
+        let mut log = Rotating::new(path.clone(), 10, 1, Stuck::Fails);
+        log.append(b"aaaaaaa\n").unwrap();
+        assert!(log.append(b"bbbbbbb\n").is_err());
+        assert_eq!(text(&path).as_deref(), Some("aaaaaaa\n"));
+        let mut log = Rotating::new(path.clone(), 10, 1, Stuck::IsEmptied);
+        log.append(b"ccccccc\n").unwrap();
+        log.append(b"d\n").unwrap();
+        assert_eq!(text(&path).as_deref(), Some("ccccccc\nd\n"));
+    }
+
     #[test]
     fn what_is_no_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap().join("x.log");
         nix::unistd::mkfifo(path.as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(Rotating::new(path, 10, 1).append(b"x\n").is_err());
+        assert!(Rotating::new(path, 10, 1, Stuck::Fails).append(b"x\n").is_err());
+        // Where somebody wants no log, a link says so.
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("null.log");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let mut log = Rotating::new(path.clone(), 10, 1, Stuck::Fails);
+        (0..3).for_each(|_| log.append(b"aaaaaaa\n").unwrap());
+        assert!(path.is_symlink());
     }
 }
