@@ -55,29 +55,29 @@
 //!
 //! [`TAKEN`]: hermes_wire::http::TAKEN
 
+mod about;
 mod answer;
-mod body;
-mod chunked;
+mod caller;
 mod client;
 mod conn;
 mod counters;
 mod decide;
 mod exchange;
-mod head;
 mod inherit;
 mod listener;
+mod local;
 mod pace;
 mod places;
 mod pool;
-mod private;
-mod request;
 mod rescue;
-mod response;
 mod route;
 mod server;
+mod shared;
+mod table;
 mod thread;
 mod timer;
 mod tunnel;
+mod wire;
 
 use std::time::Duration;
 
@@ -86,8 +86,9 @@ use hermes_wire::latest::GatewaySettings;
 pub use counters::{LATENCY_BOUNDS_MS, Totals};
 pub use inherit::Inherited;
 pub use listener::{BindError, BindFailure, Bound, Trial};
-pub use route::{Availability, Publisher, Reader, Route, Table};
+pub use route::{Availability, Route};
 pub use server::{DrainReport, Proxy, RebindError, StartError};
+pub use table::{Publisher, Reader, Table};
 
 /// Most bytes that one task moves before it is somebody else's turn.
 const TURN: usize = 128 * 1024;

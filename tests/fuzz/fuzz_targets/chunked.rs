@@ -5,7 +5,7 @@
 use chunked::{Chunked, Keep};
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../../supervisor/gateway/src/proxy/chunked.rs"]
+#[path = "../../../supervisor/gateway/src/proxy/wire/chunked.rs"]
 mod chunked;
 
 const LIMIT: u64 = 4096;

@@ -4,27 +4,11 @@
 #![expect(dead_code, reason = "the proxy uses more of its modules than one parser")]
 
 use libfuzzer_sys::fuzz_target;
-use request::{Framing, Lines};
+use wire::head;
+use wire::request::{self, Framing, Lines};
 
-#[path = "../../../supervisor/gateway/src/proxy/head.rs"]
-mod head;
-#[path = "../../../supervisor/gateway/src/proxy/private.rs"]
-mod private;
-#[path = "../../../supervisor/gateway/src/proxy/request.rs"]
-mod request;
-
-/// As much of `proxy::rescue` as the parser needs: the rest of that module is about answers.
-mod rescue {
-    #[derive(Debug)]
-    pub enum ProxyError {
-        BadRequest(&'static str),
-        ExpectationFailed,
-        HeadTooLarge,
-        MethodNotAllowed(&'static str),
-        NotImplemented,
-        VersionNotSupported,
-    }
-}
+#[path = "../../../supervisor/gateway/src/proxy/wire.rs"]
+mod wire;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(Some(end)) = head::find_end(data, 0) else { return };

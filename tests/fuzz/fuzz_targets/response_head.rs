@@ -2,32 +2,13 @@
 #![no_main]
 #![expect(dead_code, reason = "the proxy uses more of its modules than one parser")]
 
-use head::Persistence;
 use libfuzzer_sys::fuzz_target;
-use request::Framing;
-use response::Context;
+use wire::head::{self, Persistence};
+use wire::request::Framing;
+use wire::response::{self, Context};
 
-#[path = "../../../supervisor/gateway/src/proxy/head.rs"]
-mod head;
-#[path = "../../../supervisor/gateway/src/proxy/private.rs"]
-mod private;
-#[path = "../../../supervisor/gateway/src/proxy/request.rs"]
-mod request;
-#[path = "../../../supervisor/gateway/src/proxy/response.rs"]
-mod response;
-
-/// As much of `proxy::rescue` as the parser of requests needs, whose types responses share.
-mod rescue {
-    #[derive(Debug)]
-    pub enum ProxyError {
-        BadRequest(&'static str),
-        ExpectationFailed,
-        HeadTooLarge,
-        MethodNotAllowed(&'static str),
-        NotImplemented,
-        VersionNotSupported,
-    }
-}
+#[path = "../../../supervisor/gateway/src/proxy/wire.rs"]
+mod wire;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&flags, data)) = data.split_first() else { return };

@@ -13,23 +13,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::answer::{self, Answer};
-use super::body::Body;
-use super::chunked::{ChunkError, Keep};
+use super::about;
+use super::answer::Answer;
+use super::caller::Caller;
 use super::client::Client;
 use super::counters::Finished;
 use super::decide::{Decision, decide};
-use super::exchange::{End, Exchange, Report};
-use super::head::{MAX_HEAD, Persistence, find_end};
+use super::exchange::{End, Exchange, Forward, Report};
 use super::listener::Gate;
+use super::local::{Counted, Local, Scratch};
 use super::places::{Place, Standing};
-use super::private::{Private, wipe};
-use super::request::{self, Framing, Method, Request};
 use super::rescue::ProxyError;
-use super::response::Context as ResponseContext;
-use super::route::{Admitted, Availability, Route};
-use super::thread::{Counted, Local, Scratch};
+use super::route::Route;
 use super::timer::Deadline;
+use super::wire::body::Body;
+use super::wire::chunked::Keep;
+use super::wire::head::{MAX_HEAD, Persistence, find_end};
+use super::wire::private::{Private, wipe};
+use super::wire::request::{self, Framing, Method, Request};
+use super::wire::response::Context as ResponseContext;
 
 /// How long a kept connection may be idle.
 const IDLE: Duration = Duration::from_secs(75);
@@ -46,16 +48,11 @@ const MAX_EMPTY: usize = 64;
 /// So many requests that came together are answered before it is somebody else's turn.
 const BURST: u32 = 16;
 
-/// What one client connection is made of. An idle one owns no buffer.
-pub(super) struct Conn {
-    pub(super) local: Rc<Local>,
-    pub(super) client: Client,
-    pub(super) gate: Arc<Gate>,
-    pub(super) place: Place,
+/// One connection, between and within requests.
+struct Conn {
+    caller: Caller,
     /// The client's address, as it is passed on.
     peer: Box<str>,
-    /// Received and not used yet: the start of a head, or of what follows a request in progress.
-    pub(super) carry: Private,
     /// So many bytes of `carry` were searched for the end of a head.
     seen: usize,
     /// The head's deadline is set. The first one's is from the start: it counts from accept.
@@ -64,7 +61,6 @@ pub(super) struct Conn {
     empty: usize,
     /// The client's name for the request at hand.
     id: Option<Box<[u8]>>,
-    pub(super) deadline: Deadline,
 }
 
 /// A request whose head has arrived.
@@ -80,18 +76,6 @@ struct Begun {
 enum Action {
     Answer(Answer),
     Forward(Box<Forward>),
-}
-
-/// A request on its way to a worker.
-pub(super) struct Forward {
-    pub(super) admitted: Admitted,
-    /// The head, and the part of the body that came with it, as the worker gets them.
-    pub(super) first: Private,
-    pub(super) upload: Body,
-    pub(super) repeatable: bool,
-    pub(super) context: ResponseContext,
-    pub(super) started: Instant,
-    pub(super) body_bytes: u64,
 }
 
 /// Serves the connection until it ends.
@@ -110,9 +94,9 @@ pub(super) async fn serve(
     .await;
     let deadline = Deadline::new(Instant::now() + local.limits.get().header_timeout);
     let client = Client::new(client);
-    let (carry, peer) = (Private::default(), peer.to_string().into_boxed_str());
-    let (seen, empty, id) = (0, 0, None);
-    let mut conn = Conn { local, client, gate, place, peer, carry, seen, begun: true, empty, id, deadline };
+    let caller = Caller { local, client, gate, place, carry: Private::default(), deadline };
+    let peer = peer.to_string().into_boxed_str();
+    let mut conn = Conn { caller, peer, seen: 0, begun: true, empty: 0, id: None };
     let mut burst = 0;
     while let Some(begun) = poll_fn(|cx| conn.poll_begin(cx)).await {
         let Begun { action, head_only, old, keep } = begun;
@@ -126,11 +110,11 @@ pub(super) async fn serve(
                 Box::pin(forwarding).await
             }
         };
-        let Some(since) = since.filter(|_| !conn.place.is_needed()) else { return };
-        conn.deadline.set(since + IDLE);
-        conn.place.stands(Standing::Waiting, since);
+        let Some(since) = since.filter(|_| !conn.caller.place.is_needed()) else { return };
+        conn.caller.deadline.set(since + IDLE);
+        conn.caller.place.stands(Standing::Waiting, since);
         (conn.begun, conn.empty) = (false, 0);
-        burst = if conn.carry.is_empty() { 0 } else { burst + 1 };
+        burst = if conn.caller.carry.is_empty() { 0 } else { burst + 1 };
         if burst == BURST {
             burst = 0;
             tokio::task::yield_now().await;
@@ -154,25 +138,25 @@ pub(super) fn refuse(stream: &TcpStream) {
 impl Conn {
     /// Waits for a request head and decides what becomes of it. `None`: the connection is over.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Option<Begun>> {
-        let local = Rc::clone(&self.local);
+        let local = Rc::clone(&self.caller.local);
         let scratch = &mut *local.scratch.borrow_mut();
-        if self.seen < self.carry.len() {
+        if self.seen < self.caller.carry.len() {
             // What came behind the last request.
-            let mut bytes = std::mem::take(&mut self.carry);
+            let mut bytes = std::mem::take(&mut self.caller.carry);
             if let Some(begun) = self.begin(&mut bytes, &mut scratch.lines) {
                 return Poll::Ready(Some(begun));
             }
         }
         loop {
             let mut buf = ReadBuf::new(&mut scratch.read[..]);
-            let arrived = match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
+            let arrived = match Pin::new(&mut self.caller.client).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) => buf.filled().len(),
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => {
-                    if !self.place.is_needed() {
-                        ready!(self.deadline.poll(cx));
+                    if !self.caller.place.is_needed() {
+                        ready!(self.caller.deadline.poll(cx));
                     }
-                    if self.carry.is_empty() {
+                    if self.caller.carry.is_empty() {
                         return Poll::Ready(None);
                     }
                     return Poll::Ready(Some(Begun::refuse(ProxyError::RequestTimeout)));
@@ -182,10 +166,10 @@ impl Conn {
                 return Poll::Ready(None);
             }
             let read = &mut scratch.read[..arrived];
-            let begun = if self.carry.is_empty() {
+            let begun = if self.caller.carry.is_empty() {
                 self.begin(read, &mut scratch.lines)
             } else {
-                let mut bytes = std::mem::take(&mut self.carry);
+                let mut bytes = std::mem::take(&mut self.caller.carry);
                 bytes.append(read);
                 self.begin(&mut bytes, &mut scratch.lines)
             };
@@ -220,11 +204,11 @@ impl Conn {
                 if !self.begun {
                     self.begun = true;
                     let now = Instant::now();
-                    self.deadline.set(now + self.local.limits.get().header_timeout);
-                    self.place.stands(Standing::Waiting, now);
+                    self.caller.deadline.set(now + self.caller.local.limits.get().header_timeout);
+                    self.caller.place.stands(Standing::Waiting, now);
                 }
                 self.seen = bytes.len();
-                self.carry = Private::from(&*bytes);
+                self.caller.carry = Private::from(&*bytes);
                 return None;
             }
             Ok(_) => return Some(Begun::refuse(ProxyError::HeadTooLarge)),
@@ -232,7 +216,7 @@ impl Conn {
         let (head, rest) = bytes.split_at_mut(end);
         let request = match request::parse(head, lines) {
             Ok(request) => request,
-            Err(error) => return Some(Begun::refuse(error)),
+            Err(error) => return Some(Begun::refuse(error.into())),
         };
         let begun = self.decide(&request, rest, lines);
         lines.wipe();
@@ -240,19 +224,19 @@ impl Conn {
     }
 
     fn decide(&mut self, request: &Request<'_>, rest: &mut [u8], lines: &request::Lines) -> Begun {
-        self.place.is_served();
-        let local = Rc::clone(&self.local);
+        self.caller.place.is_served();
+        let local = Rc::clone(&self.caller.local);
         let draining = local.shared.is_draining();
-        let families = self.gate.families();
+        let families = self.caller.gate.families();
         let path = request.path();
         self.id = request.id.map(Box::from);
         let answer = if path == "*" {
-            answer::options()
+            about::options()
         } else {
             let decided = local.with_table(|table| match decide(table, families, path, request.from_page) {
                 Decision::Forward { route, rest, prefixed } => Ok((route, rest, prefixed)),
-                Decision::Health => Err(answer::health(request.method, families)),
-                Decision::Ready => Err(answer::ready(request.method, table, draining)),
+                Decision::Health => Err(about::health(request.method, families)),
+                Decision::Ready => Err(about::ready(request.method, table, draining)),
                 Decision::Refuse(error) => Err(error.into()),
             });
             match decided {
@@ -270,7 +254,7 @@ impl Conn {
                             };
                         }
                         // The process answers, whoever asks.
-                        Err(_) if path == "/health" => answer::health(request.method, families),
+                        Err(_) if path == "/health" => about::health(request.method, families),
                         Err((error, route)) => {
                             let status = error.status();
                             let nothing = Finished { status, took: Duration::ZERO, received: 0, sent: 0 };
@@ -288,7 +272,7 @@ impl Conn {
             Framing::Chunked | Framing::Close => None,
         };
         if let Some(skip) = skip {
-            self.carry = Private::from(&rest[skip..]);
+            self.caller.carry = Private::from(&rest[skip..]);
         }
         let keep = request.keep_alive && skip.is_some();
         let head_only = request.method == Method::Head;
@@ -304,18 +288,18 @@ impl Conn {
         rest: &mut [u8],
         lines: &request::Lines,
     ) -> Result<Forward, (ProxyError, Arc<Route>)> {
-        let local = &self.local;
+        let local = &self.caller.local;
         let limits = local.limits.get();
         let refused = match request.framing {
             _ if local.shared.is_draining() => Some(ProxyError::Draining),
             Framing::Length(length) if length > limits.body_bytes => Some(ProxyError::BodyTooLarge),
-            _ => unavailable(&route),
+            _ => route.refusal(),
         };
         if let Some(error) = refused {
             return Err((error, route));
         }
         let admitted = route
-            .enter(limits.requests_per_profile, self.place.all())
+            .enter(limits.requests_per_profile, self.caller.place.all())
             .map_err(|route| (ProxyError::TooManyRequests, route))?;
         let route = &admitted.route;
         // Enough for all of it: a buffer that grows leaves its content behind.
@@ -325,12 +309,19 @@ impl Conn {
         // `rest` is the end of the path, and the path the start of the target.
         let target = &request.target[request.path().len() - path_rest.len()..];
         let ours = if prefixed { &route.prefixed_lines } else { &route.plain_lines };
-        request::write(request, target, lines, &self.peer, &[ours, self.gate.families().line()], &mut first);
+        request::write(
+            request,
+            target,
+            lines,
+            &self.peer,
+            &[ours, self.caller.gate.families().line()],
+            &mut first,
+        );
         let mut first = Private::from(first);
         let mut upload = Body::new(request.framing, Keep::Framed, limits.body_bytes);
-        let step = upload.feed(rest).map_err(|error| (body_error(error), Arc::clone(route)))?;
+        let step = upload.feed(rest).map_err(|error| (error.into(), Arc::clone(route)))?;
         first.append(&rest[..step.kept]);
-        self.carry = Private::from(&rest[step.used..]);
+        self.caller.carry = Private::from(&rest[step.used..]);
         let keep_alive = request.keep_alive;
         Ok(Forward {
             admitted,
@@ -351,11 +342,11 @@ impl Conn {
 
     /// Lets a worker answer. If the connection goes on: since when.
     async fn forward(&mut self, forward: Forward) -> Option<Instant> {
-        let local = Rc::clone(&self.local);
+        let local = Rc::clone(&self.caller.local);
         let _in_flight = local.enter();
         let (head_only, old) = (forward.context.head_only, forward.context.old);
         let started = forward.started;
-        let mut exchange = Exchange::new(self, forward);
+        let mut exchange = Exchange::new(&mut self.caller, forward);
         let end = exchange.run().await;
         let Report { ended, admitted, status, received, sent, keep, unsent } = exchange.report();
         let counted = match &end {
@@ -373,7 +364,7 @@ impl Conn {
         match end {
             End::Complete { keep: true, .. } => Some(ended),
             End::Complete { keep: false, unread } => {
-                if unread || !self.carry.is_empty() {
+                if unread || !self.caller.carry.is_empty() {
                     Box::pin(self.linger()).await;
                 }
                 None
@@ -392,20 +383,21 @@ impl Conn {
         keep: bool,
         unsent: Vec<u8>,
     ) -> Option<Instant> {
-        let close = !keep || answer.close || self.local.shared.is_draining() || self.gate.is_closed();
+        let close =
+            !keep || answer.close || self.caller.local.shared.is_draining() || self.caller.gate.is_closed();
         let mut out = unsent;
         let id = request_id(self.id.take().as_deref());
         answer.write(&id, head_only, Persistence::of(!close, old), &mut out);
-        self.deadline.set(Instant::now() + SEND);
+        self.caller.deadline.set(Instant::now() + SEND);
         let mut at = 0;
         let sent = poll_fn(|cx| {
             while at < out.len() {
-                match Pin::new(&mut self.client).poll_write(cx, &out[at..]) {
+                match Pin::new(&mut self.caller.client).poll_write(cx, &out[at..]) {
                     Poll::Ready(Ok(n)) if n > 0 => at += n,
                     Poll::Ready(_) => return Poll::Ready(false),
                     Poll::Pending => {
-                        if !self.place.is_needed() {
-                            ready!(self.deadline.poll(cx));
+                        if !self.caller.place.is_needed() {
+                            ready!(self.caller.deadline.poll(cx));
                         }
                         return Poll::Ready(false);
                     }
@@ -414,7 +406,7 @@ impl Conn {
             Poll::Ready(true)
         })
         .await;
-        if sent && close && !self.place.is_needed() {
+        if sent && close && !self.caller.place.is_needed() {
             self.linger().await;
         }
         (sent && !close).then(Instant::now)
@@ -423,29 +415,29 @@ impl Conn {
     /// Ends the connection so that the client can read the answer although it is still sending: what it sends is thrown away
     /// for a moment, because closing over unread bytes would reset the connection and take the answer along.
     async fn linger(&mut self) {
-        self.carry = Private::default();
+        self.caller.carry = Private::default();
         let until = Instant::now() + LINGER;
-        self.deadline.set(until);
-        self.place.stands(Standing::Closing, until);
-        let local = Rc::clone(&self.local);
+        self.caller.deadline.set(until);
+        self.caller.place.stands(Standing::Closing, until);
+        let local = Rc::clone(&self.caller.local);
         let lingering = local.linger();
-        if poll_fn(|cx| Pin::new(&mut self.client).poll_shutdown(cx)).await.is_err() {
+        if poll_fn(|cx| Pin::new(&mut self.caller.client).poll_shutdown(cx)).await.is_err() {
             return;
         }
         let mut left = LINGER_BYTES;
-        while left > 0 && !self.place.is_needed() {
+        while left > 0 && !self.caller.place.is_needed() {
             let read = poll_fn(|cx| {
                 let Scratch { read, .. } = &mut *local.scratch.borrow_mut();
                 let most = left.min(read.len());
                 let mut buf = ReadBuf::new(&mut read[..most]);
-                match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
+                match Pin::new(&mut self.caller.client).poll_read(cx, &mut buf) {
                     Poll::Ready(Ok(())) => {
                         wipe(buf.filled_mut());
                         Poll::Ready(buf.filled().len())
                     }
                     Poll::Ready(Err(_)) => Poll::Ready(0),
-                    Poll::Pending if self.place.is_needed() => Poll::Ready(0),
-                    Poll::Pending => self.deadline.poll(cx).map(|()| 0),
+                    Poll::Pending if self.caller.place.is_needed() => Poll::Ready(0),
+                    Poll::Pending => self.caller.deadline.poll(cx).map(|()| 0),
                 }
             })
             .await;
@@ -466,26 +458,5 @@ impl Begun {
     /// Refuses a request that could not be read: nothing behind it can be trusted.
     fn refuse(error: ProxyError) -> Self {
         Self { action: Action::Answer(error.into()), head_only: false, old: false, keep: false }
-    }
-}
-
-/// The refusal that `route` asks for now.
-pub(super) fn unavailable(route: &Route) -> Option<ProxyError> {
-    if route.is_open() {
-        return None;
-    }
-    match route.availability() {
-        Availability::Unavailable { state, retry_after_secs } => {
-            Some(ProxyError::Unavailable { profile: route.name().clone(), state, retry_after_secs })
-        }
-        Availability::Open { .. } => None,
-    }
-}
-
-/// What a client is told about its body.
-pub(super) fn body_error(error: ChunkError) -> ProxyError {
-    match error {
-        ChunkError::Malformed => ProxyError::BadRequest("the chunked body is malformed"),
-        ChunkError::TooLarge => ProxyError::BodyTooLarge,
     }
 }

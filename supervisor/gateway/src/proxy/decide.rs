@@ -7,7 +7,8 @@ use hermes_wire::http::{Family, Split, split};
 
 use super::listener::Families;
 use super::rescue::ProxyError;
-use super::route::{Route, Table};
+use super::route::Route;
+use super::table::Table;
 
 /// What to do with a request.
 #[derive(Debug)]

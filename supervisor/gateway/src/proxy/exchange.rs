@@ -23,18 +23,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::body::Body;
-use super::chunked::Keep;
-use super::conn::{Conn, Forward, body_error, unavailable};
-use super::head::{MAX_HEAD, find_end};
+use super::caller::Caller;
+use super::local::{Local, Scratch, others_first};
 use super::pace::Pace;
 use super::places::Standing;
-use super::pool::{self, Upstream};
-use super::private::{Private, wipe};
+use super::pool::Upstream;
 use super::rescue::ProxyError;
-use super::response;
 use super::route::Admitted;
-use super::thread::{Local, Scratch, others_first};
+use super::wire::body::Body;
+use super::wire::chunked::Keep;
+use super::wire::head::{MAX_HEAD, find_end};
+use super::wire::private::{Private, wipe};
+use super::wire::response;
 use super::{Limits, TURN, tunnel};
 
 /// First pause between two attempts to connect.
@@ -51,6 +51,18 @@ const MAX_INTERIM: u8 = 16;
 /// passes at once. 10 000 events without a pause take half as much time again without this; a model's streams are slower.
 const SMALL: usize = 32 * 1024;
 const RAPID: Duration = Duration::from_micros(500);
+
+/// A request on its way to a worker.
+pub(super) struct Forward {
+    pub(super) admitted: Admitted,
+    /// The head, and the part of the body that came with it, as the worker gets them.
+    pub(super) first: Private,
+    pub(super) upload: Body,
+    pub(super) repeatable: bool,
+    pub(super) context: response::Context,
+    pub(super) started: Instant,
+    pub(super) body_bytes: u64,
+}
 
 /// How it ended.
 #[derive(Debug)]
@@ -111,7 +123,7 @@ enum Phase {
     reason = "independent facts about two directions; phases are an enum"
 )]
 pub(super) struct Exchange<'c> {
-    conn: &'c mut Conn,
+    caller: &'c mut Caller,
     local: Rc<Local>,
     admitted: Admitted,
     limits: Limits,
@@ -159,15 +171,15 @@ pub(super) struct Exchange<'c> {
 }
 
 impl<'c> Exchange<'c> {
-    pub(super) fn new(conn: &'c mut Conn, forward: Forward) -> Self {
-        let local = Rc::clone(&conn.local);
+    pub(super) fn new(caller: &'c mut Caller, forward: Forward) -> Self {
+        let local = Rc::clone(&caller.local);
         let limits = local.limits.get();
         let now = forward.started;
         if !forward.upload.is_done() {
-            conn.place.awaits_body(forward.admitted.route.id(), now);
+            caller.place.awaits_body(forward.admitted.route.id(), now);
         }
         Self {
-            conn,
+            caller,
             local,
             admitted: forward.admitted,
             limits,
@@ -234,9 +246,7 @@ impl<'c> Exchange<'c> {
                         return End::Cut;
                     }
                     if !again || !self.partial.is_empty() || self.interim > 0 {
-                        return End::Failed(
-                            unavailable(&self.admitted.route).unwrap_or(ProxyError::ClosedEarly),
-                        );
+                        return End::Failed(self.admitted.route.refusal().unwrap_or(ProxyError::ClosedEarly));
                     }
                     if untouched && !was_used {
                         Box::pin(tokio::time::sleep(PAUSE)).await;
@@ -277,7 +287,7 @@ impl<'c> Exchange<'c> {
         let route = Arc::clone(&self.admitted.route);
         let mut availability = route.watch_availability();
         // It may have given up before there was anybody to hear it.
-        if let Some(error) = self.abandoned() {
+        if let Some(error) = self.admitted.route.abandoned() {
             return Turn::End(End::Failed(error));
         }
         loop {
@@ -286,7 +296,7 @@ impl<'c> Exchange<'c> {
                 turn = poll_fn(|cx| self.poll(cx)) => return turn,
                 // The route is held here, so the sender lives.
                 _ = availability.changed() => {
-                    if self.phase == Phase::Head && let Some(error) = self.abandoned() {
+                    if self.phase == Phase::Head && let Some(error) = self.admitted.route.abandoned() {
                         return Turn::End(End::Failed(error));
                     }
                 }
@@ -343,11 +353,11 @@ impl<'c> Exchange<'c> {
                 }
                 return None;
             }
-            let mut carried = mem::take(&mut self.conn.carry);
+            let mut carried = mem::take(&mut self.caller.carry);
             let bytes = if carried.is_empty() {
                 let limit = self.upload.read_limit(scratch.read.len());
                 let mut buf = ReadBuf::new(&mut scratch.read[..limit]);
-                match Pin::new(&mut self.conn.client).poll_read(cx, &mut buf) {
+                match Pin::new(&mut self.caller.client).poll_read(cx, &mut buf) {
                     Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
                     Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
                     Poll::Pending => return None,
@@ -362,7 +372,7 @@ impl<'c> Exchange<'c> {
                 Err(error) => {
                     wipe(bytes);
                     let begun = self.phase != Phase::Head;
-                    return Some(Turn::End(if begun { End::Cut } else { End::Failed(body_error(error)) }));
+                    return Some(Turn::End(if begun { End::Cut } else { End::Failed(error.into()) }));
                 }
             };
             self.received += step.used as u64;
@@ -370,13 +380,13 @@ impl<'c> Exchange<'c> {
             self.moved = Instant::now();
             self.pace.came(step.used, self.moved);
             if self.upload.is_done() {
-                self.conn.place.is_served();
+                self.caller.place.is_served();
             } else {
-                self.conn.place.stands(Standing::Body, self.pace.merit(self.limits.pace()));
+                self.caller.place.stands(Standing::Body, self.pace.merit(self.limits.pace()));
             }
             self.attempt = self.moved;
             self.check = self.moved + self.limits.hold.min(self.limits.response_timeout);
-            self.conn.carry = Private::from(&bytes[step.used..]);
+            self.caller.carry = Private::from(&bytes[step.used..]);
             wipe(&mut bytes[step.used..]);
             if step.kept == 0 {
                 continue;
@@ -405,7 +415,7 @@ impl<'c> Exchange<'c> {
     ) -> Option<Turn> {
         while self.turn < TURN {
             while self.pending_at < self.pending.len() {
-                match Pin::new(&mut self.conn.client).poll_write(cx, &self.pending[self.pending_at..]) {
+                match Pin::new(&mut self.caller.client).poll_write(cx, &self.pending[self.pending_at..]) {
                     Poll::Ready(Ok(n)) if n > 0 => self.pending_at += n,
                     Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
                     Poll::Pending => return None,
@@ -444,7 +454,7 @@ impl<'c> Exchange<'c> {
                 Ok(ready) => ready,
                 Err(end) => return Some(Turn::End(end)),
             };
-            let written = match Pin::new(&mut self.conn.client).poll_write(cx, ready) {
+            let written = match Pin::new(&mut self.caller.client).poll_write(cx, ready) {
                 Poll::Ready(Ok(n)) if n > 0 => n,
                 Poll::Ready(_) => return Some(Turn::End(End::ClientGone)),
                 Poll::Pending => 0,
@@ -495,7 +505,7 @@ impl<'c> Exchange<'c> {
             let mut context = self.context;
             // A connection whose request is not read to its end cannot be kept.
             context.keep_alive &=
-                self.upload.is_done() && !self.local.shared.is_draining() && !self.conn.gate.is_closed();
+                self.upload.is_done() && !self.local.shared.is_draining() && !self.caller.gate.is_closed();
             let start = out.len();
             let Ok(response) = response::rewrite(head, context, out) else {
                 return Err(self.malformed("the head is no response to this request"));
@@ -559,19 +569,19 @@ impl<'c> Exchange<'c> {
     /// Whether the client has gone. What it sends instead is kept for later, as long as it is little; behind more only the end is
     /// looked for.
     fn watch_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        while self.conn.carry.len() < MAX_CARRY {
-            let most = MAX_CARRY - self.conn.carry.len();
+        while self.caller.carry.len() < MAX_CARRY {
+            let most = MAX_CARRY - self.caller.carry.len();
             let mut buf = ReadBuf::new(&mut scratch.read[..most]);
-            match Pin::new(&mut self.conn.client).poll_read(cx, &mut buf) {
+            match Pin::new(&mut self.caller.client).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    self.conn.carry.append(buf.filled());
+                    self.caller.carry.append(buf.filled());
                     wipe(buf.filled_mut());
                 }
                 Poll::Ready(_) => return true,
                 Poll::Pending => return false,
             }
         }
-        self.conn.client.poll_gone(cx).is_ready()
+        self.caller.client.poll_gone(cx).is_ready()
     }
 
     /// The answer is out: keeps what can be kept.
@@ -582,16 +592,16 @@ impl<'c> Exchange<'c> {
             && uploaded
             && self.upstream_keeps
         {
-            pool::put(&self.local, &self.admitted.route, upstream, now);
+            self.local.keep(&self.admitted.route, upstream, now);
         }
         End::Complete { keep: self.client_keeps, unread: !self.upload.is_done() }
     }
 
     async fn tunnel(&mut self) -> End {
-        let early = mem::take(&mut self.conn.carry);
+        let early = mem::take(&mut self.caller.carry);
         if let Some(mut upstream) = self.upstream.take() {
             let (up, down) =
-                tunnel::run(&self.local, &mut self.conn.client, &mut upstream.stream, early).await;
+                tunnel::run(&self.local, &mut self.caller.client, &mut upstream.stream, early).await;
             self.received += up;
             self.sent += down;
         }

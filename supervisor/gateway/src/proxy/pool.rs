@@ -11,9 +11,9 @@ use hermes_host::local::LocalStream;
 use socket2::SockAddr;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
 
 use super::route::Route;
-use super::thread::Local;
 use crate::runtime;
 
 /// Most idle connections a thread keeps to one worker.
@@ -37,11 +37,12 @@ struct Idle {
 }
 
 /// By the address of the route, which a pool's sweeper keeps alive.
-#[derive(Default)]
 pub(super) struct Pools {
     by_route: RefCell<HashMap<usize, VecDeque<Idle>>>,
     /// In all of them.
     idle: Cell<usize>,
+    /// The owner of the sweepers.
+    tasks: TaskTracker,
 }
 
 fn key(route: &Arc<Route>) -> usize {
@@ -49,6 +50,11 @@ fn key(route: &Arc<Route>) -> usize {
 }
 
 impl Pools {
+    /// None yet; `tasks` owns what looks after them.
+    pub(super) fn new(tasks: TaskTracker) -> Rc<Self> {
+        Rc::new(Self { by_route: RefCell::default(), idle: Cell::new(0), tasks })
+    }
+
     /// The connection used last that is still good.
     pub(super) fn take(&self, route: &Arc<Route>) -> Option<Upstream> {
         let mut pools = self.by_route.borrow_mut();
@@ -61,41 +67,45 @@ impl Pools {
         }
         None
     }
-}
 
-/// Keeps a connection whose last response was complete, just `now`.
-pub(super) fn put(local: &Rc<Local>, route: &Arc<Route>, mut upstream: Upstream, now: Instant) {
-    if upstream.epoch != route.epoch() {
-        return;
-    }
-    upstream.used = true;
-    let idle = Idle { upstream, until: now + KEEP };
-    // A thread's share of the open files that are there for these.
-    let most = local.limits.get().connections as usize / local.shared.inboxes.len();
-    let count = &local.pools.idle;
-    let full = count.get() >= most;
-    let mut pools = local.pools.by_route.borrow_mut();
-    if let Some(pool) = pools.get_mut(&key(route)) {
-        if pool.len() == MAX_IDLE || full {
-            if pool.pop_front().is_none() {
-                return;
+    /// Keeps a connection whose last response was complete, just `now`. `most` are kept in all pools of the thread.
+    pub(super) fn put(
+        self: &Rc<Self>,
+        route: &Arc<Route>,
+        mut upstream: Upstream,
+        now: Instant,
+        most: usize,
+    ) {
+        if upstream.epoch != route.epoch() {
+            return;
+        }
+        upstream.used = true;
+        let idle = Idle { upstream, until: now + KEEP };
+        let count = &self.idle;
+        let full = count.get() >= most;
+        let mut pools = self.by_route.borrow_mut();
+        if let Some(pool) = pools.get_mut(&key(route)) {
+            if pool.len() == MAX_IDLE || full {
+                if pool.pop_front().is_none() {
+                    return;
+                }
+                count.set(count.get() - 1);
             }
-            count.set(count.get() - 1);
+            count.set(count.get() + 1);
+            pool.push_back(idle);
+            return;
+        }
+        if full {
+            return;
         }
         count.set(count.get() + 1);
-        pool.push_back(idle);
-        return;
+        pools.insert(key(route), VecDeque::from([idle]));
+        self.tasks.spawn_local(sweep(Rc::clone(self), Arc::clone(route)));
     }
-    if full {
-        return;
-    }
-    count.set(count.get() + 1);
-    pools.insert(key(route), VecDeque::from([idle]));
-    local.tasks.spawn_local(sweep(Rc::clone(local), Arc::clone(route)));
 }
 
 /// Lives as long as the pool: until it is found empty.
-async fn sweep(local: Rc<Local>, route: Arc<Route>) {
+async fn sweep(all: Rc<Pools>, route: Arc<Route>) {
     let mut epochs = route.watch_epoch();
     // A change between `put` and here is seen by the first round.
     let mut next = Instant::now();
@@ -105,12 +115,12 @@ async fn sweep(local: Rc<Local>, route: Arc<Route>) {
             _ = epochs.changed() => {}
             () = sleep_until(next) => {}
         }
-        let mut pools = local.pools.by_route.borrow_mut();
+        let mut pools = all.by_route.borrow_mut();
         let Some(pool) = pools.get_mut(&key(&route)) else { return };
         let (epoch, now) = (route.epoch(), Instant::now());
         let before = pool.len();
         pool.retain(|idle| idle.upstream.epoch == epoch && idle.until > now);
-        let count = &local.pools.idle;
+        let count = &all.idle;
         count.set(count.get() - (before - pool.len()));
         let Some(oldest) = pool.front() else {
             pools.remove(&key(&route));

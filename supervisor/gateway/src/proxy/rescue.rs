@@ -4,6 +4,8 @@ use hermes_wire::ProfileName;
 use hermes_wire::http::{JSON, NOT_FOUND, UNKNOWN_PROFILE};
 
 use super::answer::{Answer, TEXT};
+use super::wire::chunked::ChunkError;
+use super::wire::error::RequestError;
 
 /// Why a request has no answer from a worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +112,28 @@ impl ProxyError {
                 | Self::TooManyConnections
                 | Self::Unreadable { .. }
         )
+    }
+}
+
+impl From<RequestError> for ProxyError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Malformed(why) => Self::BadRequest(why),
+            RequestError::HeadTooLarge => Self::HeadTooLarge,
+            RequestError::Expectation => Self::ExpectationFailed,
+            RequestError::Trace => Self::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            RequestError::Tunnel => Self::NotImplemented,
+            RequestError::Version => Self::VersionNotSupported,
+        }
+    }
+}
+
+impl From<ChunkError> for ProxyError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Malformed => Self::BadRequest("the chunked body is malformed"),
+            ChunkError::TooLarge => Self::BodyTooLarge,
+        }
     }
 }
 

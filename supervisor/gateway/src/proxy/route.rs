@@ -1,20 +1,20 @@
-//! The route table: which profiles can be reached, how, and what was counted on the way.
+//! The way to one profile's worker: whether it can be reached, how, and what was counted on the way.
 //!
-//! Actors own the availability of their [`Route`]; the app owns the [`Table`] and publishes a new one when the served set
-//! changes. Proxy threads only read. A [`Route`] outlives its place in the table for as long as a request or an actor holds it.
+//! Actors own the availability of their [`Route`]; proxy threads only read. A [`Route`] outlives its place in the table for as long
+//! as a request or an actor holds it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_wire::ProfileName;
+use hermes_wire::contract::gateway_status::state;
 use hermes_wire::http::{FORWARDED_PREFIX, PROFILE};
 use tokio::sync::watch;
 
 use super::counters::{Counters, Totals};
 use super::places::Places;
-use super::server::Shared;
+use super::rescue::ProxyError;
 use crate::runtime::Door;
 
 /// Whether requests for a profile are passed on.
@@ -70,10 +70,7 @@ impl Route {
     pub fn new(name: ProfileName, socket: Utf8PathBuf) -> Arc<Self> {
         let plain = format!("{PROFILE}: {name}\r\n");
         let prefixed = format!("{plain}{FORWARDED_PREFIX}: /p/{name}\r\n");
-        let closed = Availability::Unavailable {
-            state: hermes_wire::contract::gateway_status::state::STOPPED,
-            retry_after_secs: 5,
-        };
+        let closed = Availability::Unavailable { state: state::STOPPED, retry_after_secs: 5 };
         Arc::new(Self {
             name,
             socket,
@@ -147,7 +144,7 @@ impl Route {
     }
 
     /// Whether nothing that the profile's files ask for is missing, and it takes requests.
-    fn is_able(&self) -> bool {
+    pub(super) fn is_able(&self) -> bool {
         self.is_ready() && self.whole.load(Ordering::Relaxed) != 0
     }
 
@@ -192,8 +189,28 @@ impl Route {
         self.finishing.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.gate.load(Ordering::Acquire) != CLOSED
+    /// Why a request is refused now, where it is.
+    pub(super) fn refusal(&self) -> Option<ProxyError> {
+        if self.gate.load(Ordering::Acquire) != CLOSED {
+            return None;
+        }
+        match self.availability() {
+            Availability::Unavailable { state, retry_after_secs } => {
+                Some(ProxyError::Unavailable { profile: self.name.clone(), state, retry_after_secs })
+            }
+            Availability::Open { .. } => None,
+        }
+    }
+
+    /// The refusal of a request that has waited for a worker long enough.
+    pub(super) fn not_ready(&self) -> ProxyError {
+        ProxyError::Unavailable { profile: self.name.clone(), state: state::STARTING, retry_after_secs: 1 }
+    }
+
+    /// The refusal of a request that was sent, and that nobody is left to answer. A worker that was told to end answers what it
+    /// has; only what still waits on the data socket when the last process has gone was never taken.
+    pub(super) fn abandoned(&self) -> Option<ProxyError> {
+        if self.is_finishing() { None } else { self.refusal() }
     }
 
     pub(super) fn watch_availability(&self) -> watch::Receiver<Availability> {
@@ -238,102 +255,6 @@ impl Drop for Admitted {
     }
 }
 
-/// All routes, as of one moment.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// Whether `/p/<profile>/` leads anywhere.
-    pub multiplex: bool,
-    /// Where requests without a prefix go.
-    pub primary: Arc<Route>,
-    /// Every served profile, the primary included.
-    pub routes: HashMap<ProfileName, Arc<Route>>,
-}
-
-impl Table {
-    /// A table that serves `primary` only.
-    pub fn new(multiplex: bool, primary: Arc<Route>) -> Self {
-        let routes = HashMap::from([(primary.name().clone(), Arc::clone(&primary))]);
-        Self { multiplex, primary, routes }
-    }
-
-    /// Adds a profile.
-    pub fn insert(&mut self, route: Arc<Route>) {
-        self.routes.insert(route.name().clone(), route);
-    }
-
-    /// Profiles that should be serving and are not, or not with everything that their files ask for, sorted.
-    pub fn not_ready(&self) -> Vec<&ProfileName> {
-        let mut names: Vec<_> =
-            self.routes.values().filter(|r| r.desired() && !r.is_able()).map(|r| r.name()).collect();
-        names.sort();
-        names
-    }
-}
-
-/// Replaces the table. One exists.
-#[derive(Debug)]
-pub struct Publisher {
-    tables: watch::Sender<Arc<Table>>,
-    reader: Reader,
-}
-
-/// Sees the newest table. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Reader {
-    pub(super) tables: watch::Receiver<Arc<Table>>,
-    proxy: Arc<OnceLock<Weak<Shared>>>,
-}
-
-impl Publisher {
-    /// Both ends, starting with `table`.
-    pub fn new(table: Table) -> (Self, Reader) {
-        let (sender, receiver) = watch::channel(Arc::new(table));
-        let reader = Reader { tables: receiver, proxy: Arc::default() };
-        (Self { tables: sender, reader: reader.clone() }, reader)
-    }
-
-    /// From now on requests are routed by `table`. Requests in flight keep the route they were given.
-    pub fn publish(&self, table: Table) {
-        self.tables.send_replace(Arc::new(table));
-    }
-
-    /// The table in force.
-    pub fn table(&self) -> Arc<Table> {
-        self.reader.table()
-    }
-
-    /// Another reading end.
-    pub fn reader(&self) -> Reader {
-        self.reader.clone()
-    }
-}
-
-impl Reader {
-    /// The table in force.
-    pub fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.tables.borrow())
-    }
-
-    /// Open client connections of the proxy that reads this table.
-    pub fn connections(&self) -> usize {
-        self.running().map_or(0, |shared| shared.connections())
-    }
-
-    /// Whether that proxy is on its way out, or not there yet.
-    pub fn is_draining(&self) -> bool {
-        self.running().is_none_or(|shared| shared.is_draining())
-    }
-
-    fn running(&self) -> Option<Arc<Shared>> {
-        self.proxy.get()?.upgrade()
-    }
-
-    pub(super) fn attach(&self, shared: &Arc<Shared>) {
-        // The first proxy started with this reader is the one it tells about; there is no second.
-        let _ = self.proxy.set(Arc::downgrade(shared));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,19 +270,5 @@ mod tests {
         drop(first);
         assert!(enter().is_ok());
         assert_eq!(route.active(), 0);
-    }
-
-    #[test]
-    fn readiness_counts_desired_profiles_only() {
-        let primary = Route::new("default".parse().unwrap(), "/d".into());
-        let coder = Route::new("coder".parse().unwrap(), "/c".into());
-        let mut table = Table::new(true, Arc::clone(&primary));
-        table.insert(Arc::clone(&coder));
-        assert_eq!(table.not_ready().len(), 2);
-        primary.set(Availability::Open { ready: true });
-        coder.set(Availability::Open { ready: false });
-        assert_eq!(table.not_ready(), [coder.name()]);
-        coder.set_desired(false);
-        assert!(table.not_ready().is_empty());
     }
 }

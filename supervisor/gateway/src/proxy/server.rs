@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,49 +15,15 @@ use super::Limits;
 use super::counters::MAX_THREADS;
 use super::inherit::Inherited;
 use super::listener::{BindError, Bound, Listener};
-use super::places::Places;
-use super::route::Reader;
-use super::thread::{self, Command};
+use super::shared::{Command, Shared};
+use super::table::Reader;
+use super::thread;
 
 /// Connections on their way from one thread to another.
 const HANDOVER: usize = 1024;
 
 /// A busy thread takes a moment to begin to accept.
 const REGISTER: Duration = Duration::from_secs(5);
-
-/// What all threads see.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) draining: AtomicBool,
-    pub(super) stop: CancellationToken,
-    pub(super) load: [Load; MAX_THREADS],
-    pub(super) places: Arc<Places>,
-    /// One of the threads has no request in flight any more, while draining.
-    pub(super) idle: Notify,
-    pub(super) inboxes: Vec<mpsc::Sender<Command>>,
-}
-
-/// How busy one thread is. Only that thread writes, but for connections on their way to it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(super) struct Load {
-    pub(super) connections: AtomicUsize,
-    pub(super) requests: AtomicUsize,
-}
-
-impl Shared {
-    pub(super) fn connections(&self) -> usize {
-        self.load.iter().map(|l| l.connections.load(Ordering::Relaxed)).sum()
-    }
-
-    pub(super) fn requests(&self) -> usize {
-        self.load.iter().map(|l| l.requests.load(Ordering::Relaxed)).sum()
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-}
 
 /// The proxy cannot be started.
 #[derive(Debug, thiserror::Error)]

@@ -1,33 +1,27 @@
-//! One proxy thread: its runtime, its accept loops and what its connections share.
+//! One proxy thread: its runtime, and its accept loops.
 
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::task::Context;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use super::listener::Gate;
+use super::local::{Counted, Local};
 use super::places::Place;
-use super::pool::Pools;
-use super::request::Lines;
-use super::route::{Reader, Table};
-use super::server::Shared;
+use super::shared::{Command, Shared};
+use super::table::Reader;
 use super::{Limits, conn};
 
 /// Deep enough for a debug build; only touched pages count.
 const STACK: usize = 512 * 1024;
-/// Most that is read at once.
-const READ: usize = 64 * 1024;
 /// Connections taken in one go, so that a storm of them does not starve those that exist.
 const ACCEPT_BATCH: u32 = 16;
 /// How long an accept loop rests when the system has no descriptor or memory left.
@@ -38,33 +32,6 @@ const MOMENTS: u32 = 50;
 /// Once in this time the log mentions what keeps happening.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// What a thread is told.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Accept on this socket until its gate closes.
-    Accept {
-        /// Non-blocking.
-        socket: std::net::TcpListener,
-        /// The listener it belongs to.
-        gate: Arc<Gate>,
-        /// Told whether it does.
-        said: SyncSender<io::Result<()>>,
-    },
-    /// Serve a connection that another thread accepted.
-    Serve {
-        /// Non-blocking.
-        socket: std::net::TcpStream,
-        /// The listener it came through.
-        gate: Arc<Gate>,
-        /// Who it is.
-        peer: IpAddr,
-        /// Its place.
-        place: Place,
-    },
-    /// New limits.
-    Limits(Limits),
-}
-
 /// What a thread starts with.
 pub(super) struct Start {
     pub(super) index: usize,
@@ -72,94 +39,6 @@ pub(super) struct Start {
     pub(super) reader: Reader,
     pub(super) limits: Limits,
     pub(super) inbox: mpsc::Receiver<Command>,
-}
-
-/// Buffers that every connection of a thread uses, between two awaits.
-pub(super) struct Scratch {
-    /// What was just read.
-    pub(super) read: Box<[u8]>,
-    /// What is about to be written.
-    pub(super) out: Vec<u8>,
-    pub(super) lines: Lines,
-}
-
-/// What the connections of one thread share. Never borrowed across an await.
-pub(super) struct Local {
-    pub(super) index: usize,
-    pub(super) shared: Arc<Shared>,
-    pub(super) limits: Cell<Limits>,
-    pub(super) scratch: RefCell<Scratch>,
-    pub(super) pools: Pools,
-    reader: RefCell<Reader>,
-    table: RefCell<Arc<Table>>,
-    lingering: Cell<u32>,
-    /// The owner of every task on this thread.
-    pub(super) tasks: TaskTracker,
-}
-
-impl Local {
-    /// Uses the table in force. Costs one atomic load while it does not change.
-    pub(super) fn with_table<T>(&self, use_it: impl FnOnce(&Table) -> T) -> T {
-        let mut reader = self.reader.borrow_mut();
-        if reader.tables.has_changed().unwrap_or(false) {
-            *self.table.borrow_mut() = Arc::clone(&reader.tables.borrow_and_update());
-        }
-        use_it(&self.table.borrow())
-    }
-
-    /// Counts a connection that is read from only so that it can take its answer.
-    pub(super) fn linger(self: &Rc<Self>) -> Lingering {
-        self.lingering.set(self.lingering.get() + 1);
-        Lingering(Rc::clone(self))
-    }
-
-    /// Counts a request in flight on this thread.
-    pub(super) fn enter(self: &Rc<Self>) -> InFlight {
-        let requests = &self.shared.load[self.index].requests;
-        // Nobody else writes it.
-        requests.store(requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        InFlight(Rc::clone(self))
-    }
-}
-
-/// A connection that lingers; drop when it ends.
-pub(super) struct Lingering(Rc<Local>);
-
-impl Lingering {
-    /// How many there are on this thread.
-    pub(super) fn count(&self) -> u32 {
-        self.0.lingering.get()
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        self.0.lingering.set(self.count() - 1);
-    }
-}
-
-/// A request in flight; drop when its answer is out.
-pub(super) struct InFlight(Rc<Local>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let shared = &self.0.shared;
-        let requests = &shared.load[self.0.index].requests;
-        let left = requests.load(Ordering::Relaxed) - 1;
-        requests.store(left, Ordering::Relaxed);
-        if left == 0 && shared.is_draining() {
-            shared.idle.notify_waiters();
-        }
-    }
-}
-
-/// A connection counted as this thread's.
-pub(super) struct Counted(Rc<Local>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.shared.load[self.0.index].connections.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Starts the thread. It can serve when this returns.
@@ -185,22 +64,7 @@ pub(super) fn spawn(start: Start) -> io::Result<JoinHandle<()>> {
 
 async fn run(start: Start) {
     let Start { index, shared, reader, limits, mut inbox } = start;
-    let table = reader.table();
-    let local = Rc::new(Local {
-        index,
-        limits: Cell::new(limits),
-        scratch: RefCell::new(Scratch {
-            read: vec![0; READ].into_boxed_slice(),
-            out: Vec::new(),
-            lines: Lines::default(),
-        }),
-        pools: Pools::default(),
-        reader: RefCell::new(reader),
-        table: RefCell::new(table),
-        lingering: Cell::new(0),
-        tasks: TaskTracker::new(),
-        shared,
-    });
+    let local = Local::new(index, shared, reader, limits);
     let stop = local.shared.stop.clone();
     loop {
         let command = tokio::select! {
@@ -213,7 +77,7 @@ async fn run(start: Start) {
             Some(Command::Serve { socket, gate, peer, place }) => match TcpStream::from_std(socket) {
                 Ok(stream) => serve(&local, stream, gate, peer, place),
                 Err(error) => {
-                    drop(Counted(Rc::clone(&local)));
+                    drop(Counted::already(&local));
                     tracing::warn!(%error, "a connection could not be registered");
                 }
             },
@@ -231,7 +95,7 @@ async fn run(start: Start) {
 
 /// Serves a connection that was already counted as this thread's.
 fn serve(local: &Rc<Local>, stream: TcpStream, gate: Arc<Gate>, peer: IpAddr, place: Place) {
-    let counted = Counted(Rc::clone(local));
+    let counted = Counted::already(local);
     local.tasks.spawn_local(conn::serve(Rc::clone(local), stream, gate, peer, place, counted));
 }
 
@@ -342,10 +206,4 @@ impl Quiet {
         self.0 = Some(now);
         true
     }
-}
-
-/// Goes on when everybody else who can has had a turn.
-pub(super) fn others_first(cx: &mut Context<'_>) {
-    // The first poll does nothing but ask for that.
-    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::TURN;
 use super::client::Client;
-use super::private::Private;
-use super::thread::{Local, others_first};
+use super::local::{Local, others_first};
+use super::wire::private::Private;
 
 /// One direction.
 #[derive(Default)]

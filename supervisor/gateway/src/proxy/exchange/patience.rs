@@ -5,11 +5,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hermes_wire::contract::gateway_status::state;
 use tokio::time::Instant;
 
 use super::{End, Exchange, PAUSE, Phase, Turn};
-use crate::proxy::conn::unavailable;
 use crate::proxy::pool;
 use crate::proxy::rescue::ProxyError;
 
@@ -32,7 +30,7 @@ impl Exchange<'_> {
         self.upstream = None;
         let mut pause = PAUSE;
         loop {
-            if let Some(error) = unavailable(&self.admitted.route) {
+            if let Some(error) = self.admitted.route.refusal() {
                 return Err(End::Failed(error));
             }
             let error = match pool::connect(&self.admitted.route) {
@@ -48,7 +46,7 @@ impl Exchange<'_> {
                 return Err(End::Failed(if route.is_ready() {
                     ProxyError::ConnectFailed
                 } else {
-                    self.not_ready()
+                    route.not_ready()
                 }));
             }
             self.pace.hold(Instant::now());
@@ -63,18 +61,10 @@ impl Exchange<'_> {
             if gone {
                 return Err(End::ClientGone);
             }
-            if !self.upload.is_done() && self.conn.place.is_needed() {
+            if !self.upload.is_done() && self.caller.place.is_needed() {
                 return Err(End::Failed(ProxyError::RequestTimeout));
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    fn not_ready(&self) -> ProxyError {
-        ProxyError::Unavailable {
-            profile: self.admitted.route.name().clone(),
-            state: state::STARTING,
-            retry_after_secs: 1,
         }
     }
 
@@ -94,7 +84,7 @@ impl Exchange<'_> {
                 } else {
                     self.pace.hold(now);
                 }
-                if self.conn.place.is_needed() {
+                if self.caller.place.is_needed() {
                     return Some(Turn::End(End::Failed(ProxyError::RequestTimeout)));
                 }
             }
@@ -108,8 +98,8 @@ impl Exchange<'_> {
             } else {
                 return None;
             };
-            self.conn.deadline.set(at);
-            if self.conn.deadline.poll(cx).is_pending() {
+            self.caller.deadline.set(at);
+            if self.caller.deadline.poll(cx).is_pending() {
                 return None;
             }
             if slow_reader {
@@ -127,11 +117,11 @@ impl Exchange<'_> {
     /// Whether waiting for the head makes no sense any more; else moves the next look.
     fn give_up(&mut self, now: Instant) -> Option<ProxyError> {
         let route = &self.admitted.route;
-        if let Some(error) = self.abandoned() {
+        if let Some(error) = route.abandoned() {
             return Some(error);
         }
         if !route.is_ready() && !route.is_finishing() && now >= self.attempt + self.limits.hold {
-            return Some(self.not_ready());
+            return Some(route.not_ready());
         }
         let last = self.attempt + self.limits.response_timeout;
         if now >= last {
@@ -140,12 +130,5 @@ impl Exchange<'_> {
         let next = self.limits.hold.max(Duration::from_millis(10));
         self.check = last.min(now + if route.is_ready() { next } else { next.min(LOOK) });
         None
-    }
-
-    /// The refusal of a request that was sent, and that nobody is left to answer. A worker that was told to end answers what it
-    /// has; only what still waits on the data socket when the last process has gone was never taken.
-    pub(super) fn abandoned(&self) -> Option<ProxyError> {
-        let route = &self.admitted.route;
-        if route.is_finishing() { None } else { unavailable(route) }
     }
 }

@@ -3,17 +3,17 @@
 use memchr::memchr3;
 
 /// Most bytes of a head.
-pub(super) const MAX_HEAD: usize = 32 * 1024;
+pub(crate) const MAX_HEAD: usize = 32 * 1024;
 /// Most header lines of a head.
-pub(super) const MAX_HEADERS: usize = hermes_wire::http::MAX_HEADERS;
+pub(crate) const MAX_HEADERS: usize = hermes_wire::http::MAX_HEADERS;
 
 /// A head holds a byte or a line end that may be read in two ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ambiguous;
+pub(crate) struct Ambiguous;
 
 /// What an answer says about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Persistence {
+pub(crate) enum Persistence {
     /// It ends.
     Close,
     /// It goes on, as HTTP/1.1 does without a word.
@@ -24,7 +24,7 @@ pub(super) enum Persistence {
 
 impl Persistence {
     /// Of a connection that goes on if `keep`, with a client that speaks HTTP/1.0 if `old`.
-    pub(super) fn of(keep: bool, old: bool) -> Self {
+    pub(crate) fn of(keep: bool, old: bool) -> Self {
         match (keep, old) {
             (false, _) => Self::Close,
             (true, false) => Self::Silent,
@@ -33,7 +33,7 @@ impl Persistence {
     }
 
     /// The header line that says so.
-    pub(super) fn line(self) -> &'static [u8] {
+    pub(crate) fn line(self) -> &'static [u8] {
         match self {
             Self::Close => b"connection: close\r\n",
             Self::Silent => b"",
@@ -44,7 +44,7 @@ impl Persistence {
 
 /// Looks for the end of a head in `buf`, of which the first `seen` bytes were looked at before. `Ok(Some(n))`: the head is the
 /// first `n` bytes, blank line included.
-pub(super) fn find_end(buf: &[u8], seen: usize) -> Result<Option<usize>, Ambiguous> {
+pub(crate) fn find_end(buf: &[u8], seen: usize) -> Result<Option<usize>, Ambiguous> {
     // A line end may straddle what was seen.
     let mut at = seen.saturating_sub(1);
     while let Some(found) = memchr3(b'\n', b'\r', 0, &buf[at..]) {
@@ -72,12 +72,12 @@ pub(super) fn find_end(buf: &[u8], seen: usize) -> Result<Option<usize>, Ambiguo
 }
 
 /// Where `part`, a slice of `whole`, begins in it.
-pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
+pub(crate) fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
 /// Calls `each` with the number of every header, the header, and the range of its line in `head`, line end included.
-pub(super) fn lines<'h>(
+pub(crate) fn lines<'h>(
     head: &'h [u8],
     headers: &[httparse::Header<'h>],
     mut each: impl FnMut(usize, &httparse::Header<'h>, &'h [u8]),
@@ -90,17 +90,17 @@ pub(super) fn lines<'h>(
 }
 
 /// Whether the comma-separated `list` has `token`, letter case aside.
-pub(super) fn has_token(list: &[u8], token: &[u8]) -> bool {
+pub(crate) fn has_token(list: &[u8], token: &[u8]) -> bool {
     tokens(list).any(|t| t.eq_ignore_ascii_case(token))
 }
 
 /// The tokens of a comma-separated list.
-pub(super) fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty())
 }
 
 /// A length: digits only, one value, no list.
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 {
         return None;
     }
@@ -109,7 +109,7 @@ pub(super) fn content_length(value: &[u8]) -> Option<u64> {
 
 /// Headers whose handling is not "copy the line".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Special {
+pub(crate) enum Special {
     Connection,
     ContentLength,
     Expect,
@@ -129,10 +129,10 @@ pub(super) enum Special {
 }
 
 /// The kinds of the headers of one head, by number.
-pub(super) type Kinds = [Special; MAX_HEADERS];
+pub(crate) type Kinds = [Special; MAX_HEADERS];
 
 /// What kinds of headers these are.
-pub(super) fn classify_all(headers: &[httparse::Header<'_>]) -> Kinds {
+pub(crate) fn classify_all(headers: &[httparse::Header<'_>]) -> Kinds {
     let mut kinds = [Special::None; MAX_HEADERS];
     for (kind, header) in kinds.iter_mut().zip(headers) {
         *kind = classify(header.name);
@@ -141,7 +141,7 @@ pub(super) fn classify_all(headers: &[httparse::Header<'_>]) -> Kinds {
 }
 
 /// What kind of header `name` is.
-pub(super) fn classify(name: &str) -> Special {
+pub(crate) fn classify(name: &str) -> Special {
     let is = |known: &str| name.eq_ignore_ascii_case(known);
     match name.len() {
         2 if is("te") => Special::Drop,

@@ -13,47 +13,47 @@ const SIGNATURE: &str = "x-content-type-options";
 /// What decides how a response is read and written.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about the request")]
-pub(super) struct Context {
+pub(crate) struct Context {
     /// The request's method was HEAD: no body, whatever the headers say.
-    pub(super) head_only: bool,
+    pub(crate) head_only: bool,
     /// The request had a body.
-    pub(super) body: bool,
+    pub(crate) body: bool,
     /// The client speaks HTTP/1.0.
-    pub(super) old: bool,
+    pub(crate) old: bool,
     /// The client's connection may serve another request.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// A change of protocol was asked for.
-    pub(super) upgrade: bool,
+    pub(crate) upgrade: bool,
 }
 
 /// What a response head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) framing: Framing,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
     /// The worker keeps its connection, and says that it took the whole request: bytes of a body that it left would be read as
     /// the next request.
-    pub(super) upstream_keeps: bool,
+    pub(crate) upstream_keeps: bool,
     /// The client's connection may serve another request; the head written says the same.
-    pub(super) client_keeps: bool,
+    pub(crate) client_keeps: bool,
     /// Made by the worker's HTTP library, which could not read the request: what the worker itself answers carries the security
     /// headers.
-    pub(super) refusal: bool,
+    pub(crate) refusal: bool,
 }
 
 impl Response {
     /// 1xx, but not the change of protocol: another head follows.
-    pub(super) fn is_interim(&self) -> bool {
+    pub(crate) fn is_interim(&self) -> bool {
         self.status / 100 == 1 && self.status != 101
     }
 }
 
 /// The worker sent something that is no response to this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Reads `head`, which is complete, and appends to `out` what the client gets.
-pub(super) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Result<Response, Malformed> {
+pub(crate) fn rewrite(head: &[u8], context: Context, out: &mut Vec<u8>) -> Result<Response, Malformed> {
     // The library skips empty lines; what is copied below begins at the status line.
     if !head.starts_with(b"HTTP/1.") {
         return Err(Malformed);

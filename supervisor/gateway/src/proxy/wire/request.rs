@@ -2,15 +2,15 @@
 
 use std::mem::MaybeUninit;
 
+use super::error::RequestError;
 use super::head::{
     Kinds, MAX_HEAD, MAX_HEADERS, Special, classify, classify_all, content_length, has_token, lines, tokens,
 };
 use super::private::wipe;
-use super::rescue::ProxyError;
 
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// There is none.
     None,
     /// So many bytes.
@@ -23,7 +23,7 @@ pub(super) enum Framing {
 
 /// What the proxy has to know about a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Get,
     Head,
     Options,
@@ -35,26 +35,26 @@ pub(super) enum Method {
 /// What a request head says.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about the request")]
-pub(super) struct Request<'h> {
-    pub(super) method: Method,
-    pub(super) method_name: &'h str,
+pub(crate) struct Request<'h> {
+    pub(crate) method: Method,
+    pub(crate) method_name: &'h str,
     /// Path and query, or `*`.
-    pub(super) target: &'h str,
+    pub(crate) target: &'h str,
     /// HTTP/1.0: no chunks, no interim responses, one request a connection unless it asks for more.
-    pub(super) old: bool,
-    pub(super) keep_alive: bool,
-    pub(super) framing: Framing,
+    pub(crate) old: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) framing: Framing,
     /// A change of protocol is asked for that may be passed on.
-    pub(super) upgrade: bool,
+    pub(crate) upgrade: bool,
     /// It comes from a web page.
-    pub(super) from_page: bool,
+    pub(crate) from_page: bool,
     /// The client's name for it.
-    pub(super) id: Option<&'h [u8]>,
+    pub(crate) id: Option<&'h [u8]>,
 }
 
 /// Header lines on their way to the worker. Reused from request to request.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     kept: Vec<u8>,
     forwarded_for: Vec<u8>,
 }
@@ -68,42 +68,42 @@ impl Default for Lines {
 
 impl Lines {
     /// Forgets what was read, for good.
-    pub(super) fn wipe(&mut self) {
+    pub(crate) fn wipe(&mut self) {
         wipe(&mut self.kept);
         self.kept.clear();
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.kept.len() + self.forwarded_for.len()
     }
 }
 
 impl Request<'_> {
     /// Whether the request can be sent again when it is not known what became of it.
-    pub(super) fn repeatable(&self) -> bool {
+    pub(crate) fn repeatable(&self) -> bool {
         self.framing == Framing::None && !self.upgrade && self.method != Method::Other
     }
 
     /// The path without the query.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target.split_once('?').map_or(self.target, |(path, _)| path)
     }
 }
 
 /// Reads `head`, which is complete; header lines to pass on are left in `out`.
-pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, ProxyError> {
+pub(crate) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, RequestError> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut headers) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(ProxyError::BadRequest("the head ends early")),
-        Err(httparse::Error::TooManyHeaders) => return Err(ProxyError::HeadTooLarge),
-        Err(httparse::Error::Version) => return Err(ProxyError::VersionNotSupported),
-        Err(_) => return Err(ProxyError::BadRequest("the request line or a header is malformed")),
+        Ok(httparse::Status::Partial) => return Err(RequestError::Malformed("the head ends early")),
+        Err(httparse::Error::TooManyHeaders) => return Err(RequestError::HeadTooLarge),
+        Err(httparse::Error::Version) => return Err(RequestError::Version),
+        Err(_) => return Err(RequestError::Malformed("the request line or a header is malformed")),
     }
     let (Some(method_name), Some(raw_target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
-        return Err(ProxyError::BadRequest("the request line is incomplete"));
+        return Err(RequestError::Malformed("the request line is incomplete"));
     };
     let old = version == 0;
     let method = match method_name {
@@ -111,17 +111,17 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
         "HEAD" => Method::Head,
         "OPTIONS" => Method::Options,
         "PUT" | "DELETE" => Method::Idempotent,
-        "CONNECT" => return Err(ProxyError::NotImplemented),
-        "TRACE" => return Err(ProxyError::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        "CONNECT" => return Err(RequestError::Tunnel),
+        "TRACE" => return Err(RequestError::Trace),
         _ => Method::Other,
     };
     let (authority, target) = target_of(raw_target, method)?;
     let kinds = classify_all(parsed.headers);
     let seen = Seen::of(parsed.headers, &kinds, old)?;
     match (seen.host, authority) {
-        (None, _) if !old => return Err(ProxyError::BadRequest("there is no Host header")),
+        (None, _) if !old => return Err(RequestError::Malformed("there is no Host header")),
         (Some(host), Some(authority)) if !authority.is(host) => {
-            return Err(ProxyError::BadRequest("the Host header contradicts the request line"));
+            return Err(RequestError::Malformed("the Host header contradicts the request line"));
         }
         _ => {}
     }
@@ -162,7 +162,7 @@ pub(super) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
 
 /// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines, and the
 /// client's address `peer` behind all.
-pub(super) fn write(
+pub(crate) fn write(
     request: &Request<'_>,
     rest: &str,
     lines: &Lines,
@@ -208,14 +208,14 @@ impl Authority<'_> {
 }
 
 /// Authority, where the target has one, and the target in origin form.
-fn target_of(raw: &str, method: Method) -> Result<(Option<Authority<'_>>, &str), ProxyError> {
+fn target_of(raw: &str, method: Method) -> Result<(Option<Authority<'_>>, &str), RequestError> {
     if !raw.bytes().all(|b| (b'!'..=b'~').contains(&b) && b != b'#') {
-        return Err(ProxyError::BadRequest("the request target has a character that must be escaped"));
+        return Err(RequestError::Malformed("the request target has a character that must be escaped"));
     }
     if raw.starts_with('/') || (raw == "*" && method == Method::Options) {
         return Ok((None, raw));
     }
-    let malformed = ProxyError::BadRequest("the request target is neither a path nor a URL");
+    let malformed = RequestError::Malformed("the request target is neither a path nor a URL");
     let Some((scheme, after)) = raw.split_once("://") else { return Err(malformed) };
     let default_port: &[u8] = match scheme {
         s if s.eq_ignore_ascii_case("http") => b":80",
@@ -253,7 +253,7 @@ struct Seen<'h> {
 }
 
 impl<'h> Seen<'h> {
-    fn of(headers: &[httparse::Header<'h>], kinds: &Kinds, old: bool) -> Result<Self, ProxyError> {
+    fn of(headers: &[httparse::Header<'h>], kinds: &Kinds, old: bool) -> Result<Self, RequestError> {
         let mut seen = Self {
             host: None,
             length: None,
@@ -272,14 +272,14 @@ impl<'h> Seen<'h> {
             match kind {
                 Special::Host => {
                     if seen.host.is_some() || !is_host(header.value) {
-                        return Err(ProxyError::BadRequest("the Host header is repeated or malformed"));
+                        return Err(RequestError::Malformed("the Host header is repeated or malformed"));
                     }
                     seen.host = Some(header.value);
                 }
                 Special::ContentLength => {
                     let length = content_length(header.value);
                     if seen.length.is_some() || length.is_none() {
-                        return Err(ProxyError::BadRequest(
+                        return Err(RequestError::Malformed(
                             "the Content-Length header is repeated or malformed",
                         ));
                     }
@@ -287,7 +287,7 @@ impl<'h> Seen<'h> {
                 }
                 Special::TransferEncoding => {
                     if seen.chunked || old || !header.value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(ProxyError::BadRequest(
+                        return Err(RequestError::Malformed(
                             "the only transfer coding is a single `chunked`, in HTTP/1.1",
                         ));
                     }
@@ -309,7 +309,7 @@ impl<'h> Seen<'h> {
                 }
                 Special::Expect => {
                     if !header.value.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(ProxyError::ExpectationFailed);
+                        return Err(RequestError::Expectation);
                     }
                     seen.expects_continue = true;
                 }
@@ -319,7 +319,7 @@ impl<'h> Seen<'h> {
             }
         }
         if seen.chunked && seen.length.is_some() {
-            return Err(ProxyError::BadRequest("there is a Content-Length beside Transfer-Encoding"));
+            return Err(RequestError::Malformed("there is a Content-Length beside Transfer-Encoding"));
         }
         Ok(seen)
     }
@@ -356,7 +356,7 @@ fn is_host(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn forward(head: &str) -> Result<String, ProxyError> {
+    fn forward(head: &str) -> Result<String, RequestError> {
         let mut lines = Lines::default();
         let request = parse(head.as_bytes(), &mut lines)?;
         let mut out = Vec::new();
@@ -404,7 +404,7 @@ mod tests {
             "Content-Length\t: 1",
         ] {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n");
-            assert!(matches!(forward(&head), Err(ProxyError::BadRequest(_))), "{headers}");
+            assert!(matches!(forward(&head), Err(RequestError::Malformed(_))), "{headers}");
         }
         for head in [
             "GET / HTTP/1.1\r\n\r\n",
@@ -426,7 +426,7 @@ mod tests {
             "GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n",
             "GET /\r\n\r\n",
         ] {
-            assert!(matches!(forward(head), Err(ProxyError::BadRequest(_))), "{head}");
+            assert!(matches!(forward(head), Err(RequestError::Malformed(_))), "{head}");
         }
     }
 
@@ -438,9 +438,9 @@ mod tests {
         assert_eq!(start("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap(), "OPTIONS * HTTP/1.1");
         assert_eq!(start("GET / HTTP/1.0\r\n\r\n").unwrap(), "GET / HTTP/1.1");
         assert!(forward("GET / HTTP/1.0\r\n\r\n").unwrap().contains("\r\nhost: localhost\r\n"));
-        assert!(matches!(start("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::NotImplemented)));
-        assert!(matches!(start("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"), Err(ProxyError::MethodNotAllowed(_))));
-        assert!(matches!(start("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(ProxyError::VersionNotSupported)));
+        assert!(matches!(start("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Err(RequestError::Tunnel)));
+        assert!(matches!(start("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"), Err(RequestError::Trace)));
+        assert!(matches!(start("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(RequestError::Version)));
         for (url, host) in [
             ("http://a:80/x", "a"),
             ("http://a/x", "A:80"),
@@ -456,7 +456,7 @@ mod tests {
         let many = "A: b\r\n".repeat(100);
         assert!(matches!(
             start(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")),
-            Err(ProxyError::HeadTooLarge)
+            Err(RequestError::HeadTooLarge)
         ));
     }
 
@@ -479,10 +479,10 @@ mod tests {
             let mut lines = Lines::default();
             let request = super::parse(head.as_bytes(), &mut lines)?;
             let flags = (request.keep_alive, request.upgrade, request.framing);
-            Ok::<_, ProxyError>((flags, String::from_utf8(lines.kept).unwrap()))
+            Ok::<_, RequestError>((flags, String::from_utf8(lines.kept).unwrap()))
         };
         assert_eq!(parse("Connection: close").unwrap().0, (false, false, Framing::None));
-        assert!(matches!(parse("Expect: 200-ok"), Err(ProxyError::ExpectationFailed)));
+        assert!(matches!(parse("Expect: 200-ok"), Err(RequestError::Expectation)));
         let (flags, kept) = parse("Expect: 100-Continue\r\nContent-Length: 1").unwrap();
         assert_eq!(flags, (true, false, Framing::Length(1)));
         assert!(kept.contains("Expect"));

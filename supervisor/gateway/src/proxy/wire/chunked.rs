@@ -11,7 +11,7 @@ const MAX_DIGITS: u8 = 15;
 
 /// What to leave in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum Keep {
     /// Sizes, line ends and payload.
     Framed,
     /// Payload only.
@@ -38,7 +38,7 @@ enum State {
 
 /// Where in a chunked body we are.
 #[derive(Debug, Clone)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     keep: Keep,
     digits: u8,
@@ -52,18 +52,18 @@ pub(super) struct Chunked {
 
 /// What one buffer amounted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Bytes to pass on, from the front of the buffer.
-    pub(super) kept: usize,
+    pub(crate) kept: usize,
     /// Bytes that belonged to the body; what is behind them does not.
-    pub(super) used: usize,
+    pub(crate) used: usize,
     /// The body is complete.
-    pub(super) done: bool,
+    pub(crate) done: bool,
 }
 
 /// Why a body is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChunkError {
+pub(crate) enum ChunkError {
     /// Not a chunked body.
     Malformed,
     /// A correct one, larger than allowed.
@@ -72,12 +72,12 @@ pub(super) enum ChunkError {
 
 impl Chunked {
     /// A scanner for a body with at most `limit` bytes of payload.
-    pub(super) fn new(keep: Keep, limit: u64) -> Self {
+    pub(crate) fn new(keep: Keep, limit: u64) -> Self {
         Self { state: State::Size, keep, digits: 0, extra: 0, left: 0, room: limit }
     }
 
     /// Judges `buf`.
-    pub(super) fn feed(&mut self, buf: &mut [u8]) -> Result<Step, ChunkError> {
+    pub(crate) fn feed(&mut self, buf: &mut [u8]) -> Result<Step, ChunkError> {
         let framed = self.keep == Keep::Framed;
         let (mut used, mut kept) = (0, 0);
         while used < buf.len() && self.state != State::Done {

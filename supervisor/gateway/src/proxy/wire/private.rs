@@ -8,18 +8,18 @@ use std::ops::{Deref, DerefMut};
 
 /// Overwrites `bytes`. Not with the volatile writes of `zeroize`, which go byte by byte and would show in every request; the
 /// black box keeps the compiler from leaving out writes to memory that is about to be freed.
-pub(super) fn wipe(bytes: &mut [u8]) {
+pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     black_box(bytes);
 }
 
 /// A buffer that leaves nothing behind, neither when it is dropped nor when it grows.
 #[derive(Debug, Default)]
-pub(super) struct Private(Vec<u8>);
+pub(crate) struct Private(Vec<u8>);
 
 impl Private {
     /// Appends. Memory that has become too small is wiped before it is given back.
-    pub(super) fn append(&mut self, more: &[u8]) {
+    pub(crate) fn append(&mut self, more: &[u8]) {
         let needed = self.0.len() + more.len();
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.max(self.0.capacity() * 2));
@@ -30,7 +30,7 @@ impl Private {
     }
 
     /// Forgets the content, keeps the memory.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         wipe(&mut self.0);
         self.0.clear();
     }

@@ -5,7 +5,7 @@ use super::request::Framing;
 
 /// What is still to come of a body.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Done,
     Length(u64),
     Chunked(Chunked),
@@ -14,7 +14,7 @@ pub(super) enum Body {
 
 impl Body {
     /// The whole body; of chunks at most `limit` bytes.
-    pub(super) fn new(framing: Framing, keep: Keep, limit: u64) -> Self {
+    pub(crate) fn new(framing: Framing, keep: Keep, limit: u64) -> Self {
         match framing {
             Framing::None => Self::Done,
             Framing::Length(length) => Self::Length(length),
@@ -23,12 +23,12 @@ impl Body {
         }
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
     /// Takes what of `buf` belongs to the body.
-    pub(super) fn feed(&mut self, buf: &mut [u8]) -> Result<Step, ChunkError> {
+    pub(crate) fn feed(&mut self, buf: &mut [u8]) -> Result<Step, ChunkError> {
         let step = match self {
             Self::Done => Step { kept: 0, used: 0, done: true },
             Self::Close => Step { kept: buf.len(), used: buf.len(), done: false },
@@ -46,7 +46,7 @@ impl Body {
     }
 
     /// How much to read so that nothing behind the body is, where that can be known.
-    pub(super) fn read_limit(&self, most: usize) -> usize {
+    pub(crate) fn read_limit(&self, most: usize) -> usize {
         match self {
             Self::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(most),
             _ => most,
