@@ -11,6 +11,7 @@
 //! `GET /health`, the pages that may call and the names of requests are not here: the HTTP layer sees to them, for errors and
 //! unknown paths too.
 
+mod answer;
 mod chat;
 mod content;
 mod error;

@@ -24,13 +24,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::answer::{End, Head, usage};
 use super::content::{self, Conversation};
-use super::error::{ApiError, mark, report};
+use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_ID, SESSION_KEY};
 use super::{ApiServer, sse};
-use crate::engine::{Options, Outcome, Usage};
+use crate::engine::{Options, Outcome};
 use crate::json;
 use crate::platform::wire::{self, BodyError, random64, read_body};
 use crate::turn::{DirectSession, DirectTurn, RunningTurn, TurnError};
@@ -110,22 +111,6 @@ struct Chat {
 struct Run {
     turn: DirectTurn,
     head: Head,
-}
-
-/// What is known of an answer before it is written.
-pub(super) struct Head {
-    /// `chatcmpl-…`
-    pub(super) id: String,
-    /// Seconds since the epoch.
-    pub(super) created: i64,
-    /// As the client sent it.
-    pub(super) model: String,
-    /// `stream_options.include_usage`.
-    pub(super) include_usage: Option<bool>,
-    /// Session headers.
-    pub(super) headers: HeaderMap,
-    #[expect(dead_code, reason = "counts the run while it lives")]
-    run: Arc<()>,
 }
 
 impl Chat {
@@ -241,45 +226,6 @@ impl ApiServer {
         let cap = self.0.config.max_concurrent_runs;
         self.0.turns.start(turn).await.map_err(|error| ApiError::from_turn(&error, cap))
     }
-}
-
-/// How a turn ended, for clients.
-pub(super) enum End {
-    /// With text; `hermes` where it is not all there is.
-    Text { outcome: Outcome, finish: String, hermes: Option<Value> },
-    /// Without.
-    Failed(ApiError),
-}
-
-impl End {
-    pub(super) fn new(result: Result<Outcome, TurnError>, cap: u32) -> Self {
-        match result {
-            Err(error) => Self::Failed(ApiError::from_turn(&error, cap)),
-            Ok(outcome) if outcome.text.trim().is_empty() && outcome.tool_calls.is_empty() => {
-                Self::Failed(ApiError::no_text())
-            }
-            Ok(outcome) => {
-                let finish = match outcome.finish_reason.as_str() {
-                    "" => "stop".to_owned(),
-                    other => other.to_owned(),
-                };
-                let hermes = (finish == "length").then(|| {
-                    report(true, false, "The answer was cut at the model's output limit", "output_truncated")
-                });
-                Self::Text { outcome, finish, hermes }
-            }
-        }
-    }
-}
-
-/// Usage as OpenAI counts it.
-pub(super) fn usage(usage: &Usage) -> Value {
-    let prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-    json!({
-        "prompt_tokens": prompt,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": prompt + usage.output_tokens,
-    })
 }
 
 /// Runs a turn to its end.

@@ -17,7 +17,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
-use super::chat::{End, Head, usage};
+use super::answer::{End, Head, usage};
 use super::error::{ApiError, report};
 use crate::engine::Event;
 use crate::turn::{RunningTurn, TurnError};
