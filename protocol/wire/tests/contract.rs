@@ -1,11 +1,40 @@
-//! Files of 0.19.0 are read as they are, and what this program writes keeps every one of their keys.
+//! Files of 0.19.0 are read as they are, and what this program writes keeps every one of their keys. The same for every shape that
+//! a file of ours ever had: `golden/contract/<file>/<schema>-<n>.json` is the n-th shape of a schema, keys added one change after the
+//! other; the last one is what is written now. A key more in a type does not compile here before it is in a sample of its own:
+//! samples are added, never edited.
 
+use hermes_wire::contract::gateway_status::{self, Gateway, GatewayStatus, Listener, Profile};
 use hermes_wire::contract::pid_record::{KIND, PidRecord};
-use hermes_wire::contract::runtime_status::{MAX_LEN, ReadError, RuntimeStatus};
+use hermes_wire::contract::provider_trial::{Outcome, Trial};
+use hermes_wire::contract::runtime_status::{
+    InboxStatus, MAX_LEN, PlatformStatus, ReadError, RuntimeStatus, SCHEMA,
+};
+use hermes_wire::latest::{LastError, Problem, Severity};
 use serde_json::Value;
 
-const RUNNING: &str = include_str!("golden/contract/gateway_state.running.json");
-const STOPPED: &str = include_str!("golden/contract/gateway_state.stopped.json");
+const RUNNING: &str = include_str!("golden/contract/runtime_status/0.19.0-running.json");
+const STOPPED: &str = include_str!("golden/contract/runtime_status/0.19.0-stopped.json");
+
+/// Shapes of `runtime_status.json`: the first; what waits in the inbox; answers that were not delivered; why it is degraded and the
+/// provider's last failure.
+const RUNTIME_STATUS: [&str; 4] = [
+    include_str!("golden/contract/runtime_status/1-1.json"),
+    include_str!("golden/contract/runtime_status/1-2.json"),
+    include_str!("golden/contract/runtime_status/1-3.json"),
+    include_str!("golden/contract/runtime_status/1-4.json"),
+];
+
+/// Shapes of `hermes status --json`: the first; what was put off or given up; answers that were not delivered; the provider's last
+/// failure; files in force and refused; clients that are let in; degraded profiles.
+const GATEWAY_STATUS: [&str; 7] = [
+    include_str!("golden/contract/gateway_status/1-1.json"),
+    include_str!("golden/contract/gateway_status/1-2.json"),
+    include_str!("golden/contract/gateway_status/1-3.json"),
+    include_str!("golden/contract/gateway_status/1-4.json"),
+    include_str!("golden/contract/gateway_status/1-5.json"),
+    include_str!("golden/contract/gateway_status/1-6.json"),
+    include_str!("golden/contract/gateway_status/1-7.json"),
+];
 
 fn value(text: &[u8]) -> Value {
     serde_json::from_slice(text).expect("JSON")
@@ -52,10 +81,216 @@ fn newer_older_and_strange_files() {
 
 #[test]
 fn the_pid_record_of_0_19_0_is_read_and_kept() {
-    let text = r#"{"pid": 15875, "kind": "hermes-gateway", "argv": ["/usr/local/bin/hermes", "gateway", "run"], "start_time": 462104}"#;
+    let text = include_str!("golden/contract/pid_record/0.19.0.json");
     let record = PidRecord::read(text).expect("a sample");
     assert_eq!((record.pid, record.kind.as_str(), record.start_time), (15875, KIND, Some(462_104)));
     assert_eq!(value(record.write().as_bytes()), value(text.as_bytes()));
-    assert_eq!(PidRecord::read("4242\n").expect("a bare integer").pid, 4242);
+    assert_eq!(
+        PidRecord::read(include_str!("golden/contract/pid_record/0.19.0-bare.txt"))
+            .expect("a bare integer")
+            .pid,
+        4242
+    );
     assert!(PidRecord::read("nonsense").is_err());
+}
+
+/// Everything in `old` is in `new`, as it was.
+fn keeps(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            old.iter().all(|(key, old)| new.get(key).is_some_and(|new| keeps(old, new)))
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| keeps(old, new))
+        }
+        (old, new) => old == new,
+    }
+}
+
+/// Each shape is read and written back with all it says; each says more than the one before.
+fn shapes(samples: &[&str], again: impl Fn(&str) -> Value) {
+    for (at, sample) in samples.iter().enumerate() {
+        let sample_value = value(sample.as_bytes());
+        assert!(keeps(&sample_value, &again(sample)), "shape {} lost something: {}", at + 1, again(sample));
+        if let Some(next) = samples.get(at + 1) {
+            let next = value(next.as_bytes());
+            assert!(keeps(&sample_value, &next) && sample_value != next, "shape {}", at + 2);
+        }
+    }
+}
+
+fn last_error() -> LastError {
+    LastError {
+        provider: "openrouter".to_owned(),
+        class: "rate_limited".to_owned(),
+        code: Some(429),
+        message: "HTTP 429: slow down".to_owned(),
+        since: "2026-11-28T21:00:00.000000+00:00".to_owned(),
+        at: "2026-11-28T21:05:39.381254+00:00".to_owned(),
+        count: 3,
+    }
+}
+
+fn platform(state: &str, error: Option<(&str, &str)>) -> PlatformStatus {
+    PlatformStatus {
+        state: state.to_owned(),
+        error_code: error.map(|(code, _)| code.to_owned()),
+        error_message: error.map(|(_, message)| message.to_owned()),
+        updated_at: Some("2026-11-28T20:40:06.121009+00:00".to_owned()),
+    }
+}
+
+#[test]
+fn every_shape_of_the_status_file_is_read() {
+    shapes(&RUNTIME_STATUS, |text| value(&RuntimeStatus::read(text.as_bytes()).expect("a sample").write()));
+    let full = RuntimeStatus {
+        pid: Some(4242),
+        kind: Some(KIND.into()),
+        argv: ["hermes-gateway", "worker", "--profile", "default"].map(str::to_owned).to_vec(),
+        start_time: Some(462_104),
+        gateway_state: Some("degraded".into()),
+        exit_reason: Some("exit 1".into()),
+        restart_requested: true,
+        active_agents: 2,
+        platforms: [
+            ("api_server".to_owned(), platform("connected", None)),
+            ("webhook".to_owned(), platform("retrying", Some(("network_error", "connection refused")))),
+        ]
+        .into(),
+        updated_at: Some("2026-11-28T21:15:54.713511+00:00".into()),
+        served_profiles: Some(vec!["default".to_owned(), "coder".to_owned()]),
+        schema: Some(SCHEMA),
+        profile: Some("default".into()),
+        version: Some("0.1.0".into()),
+        supervisor_pid: Some(4200),
+        restarts: Some(1),
+        inbox: Some(InboxStatus {
+            waiting: 5,
+            postponed: 3,
+            failed: 1,
+            reason: Some("HTTP 429: slow down".into()),
+            undelivered: 2,
+        }),
+        degraded_reason: Some("no model is set".into()),
+        last_error: Some(last_error()),
+    };
+    let newest = RUNTIME_STATUS.last().expect("there is one");
+    assert_eq!(RuntimeStatus::read(newest.as_bytes()).expect("a sample"), full);
+    assert_eq!(String::from_utf8(full.write()).expect("JSON is text"), *newest);
+}
+
+#[test]
+fn every_shape_of_the_status_json_is_read() {
+    let read = |text: &str| serde_json::from_str::<GatewayStatus>(text).expect("a sample");
+    shapes(&GATEWAY_STATUS, |text| serde_json::to_value(read(text)).expect("strings and numbers"));
+    let problem = Problem {
+        severity: Severity::Warning,
+        code: "unknown_key".to_owned(),
+        platform: Some("webhook".into()),
+        file: "/home/me/.hermes/config.yaml".to_owned(),
+        line: Some(3),
+        column: Some(1),
+        key: Some("agnet".into()),
+        message: "`agnet` is not a key".to_owned(),
+        fix: Some("Did you mean `agent`?".into()),
+    };
+    let gateway = Gateway {
+        state: "running".to_owned(),
+        stale: false,
+        pid: Some(4200),
+        start_time: Some(462_000),
+        started_at: Some("2026-11-28T20:00:00.000000+00:00".into()),
+        uptime_secs: Some(4000),
+        version: Some("0.1.0".into()),
+        mode: Some("multiplex".into()),
+        home: "/home/me/.hermes".to_owned(),
+        runtime_dir: Some("/run/user/1000/hermes/0123456789abcdef".into()),
+        listeners: vec![Listener {
+            address: "127.0.0.1:8644".to_owned(),
+            platforms: vec!["webhook".to_owned()],
+        }],
+        admin: Some("127.0.0.1:9464".into()),
+        profiles_ready: 1,
+        profiles_desired: 1,
+        rss_bytes: Some(12_582_912),
+        cpu_ms: Some(5678),
+        problems: vec![problem.clone()],
+        max_connections: Some(4096),
+        profiles_degraded: 1,
+    };
+    let profile = Profile {
+        name: "coder".to_owned(),
+        home: "/home/me/.hermes/profiles/coder".to_owned(),
+        desired: "running".to_owned(),
+        state: gateway_status::state::DEGRADED.to_owned(),
+        ready: true,
+        since: Some("2026-11-28T21:00:00.000000+00:00".into()),
+        since_secs: Some(61),
+        pid: Some(4243),
+        generation: 3,
+        restarts: 1,
+        last_exit: Some("exit 1".into()),
+        reason: Some("no model is set".into()),
+        file: Some("/home/me/.hermes/profiles/coder/config.yaml".into()),
+        next_attempt_ms: Some(1500),
+        platforms: [("webhook".to_owned(), platform("connected", None))].into(),
+        active_agents: 1,
+        inbox_waiting: 5,
+        requests: 100,
+        requests_active: 1,
+        rss_bytes: Some(7_340_032),
+        cpu_ms: Some(1234),
+        heartbeat_age_ms: Some(250),
+        stale: false,
+        updated_at: Some("2026-11-28T21:15:54.713511+00:00".into()),
+        problems: vec![problem],
+        data_socket: Some("/run/user/1000/hermes/0123456789abcdef/w/coder.sock".into()),
+        inbox_postponed: 3,
+        inbox_failed: 1,
+        inbox_reason: Some("HTTP 429: slow down".into()),
+        undelivered: 2,
+        last_error: Some(last_error()),
+        last_error_secs: Some(15),
+        config_at: Some("2026-11-28T21:00:00.000000+00:00".into()),
+        refused_at: Some("2026-11-28T21:10:00.000000+00:00".into()),
+    };
+    let full = GatewayStatus { schema: gateway_status::SCHEMA, gateway, profiles: vec![profile] };
+    let newest = GATEWAY_STATUS.last().expect("there is one");
+    assert_eq!(read(newest), full);
+    assert_eq!(serde_json::to_string(&full).expect("strings and numbers"), *newest);
+}
+
+#[test]
+fn every_pid_record_is_read() {
+    let newest = include_str!("golden/contract/pid_record/1.json");
+    let record = PidRecord {
+        pid: 4200,
+        kind: KIND.to_owned(),
+        argv: ["hermes", "gateway", "run"].map(str::to_owned).to_vec(),
+        start_time: Some(462_000),
+        schema: Some(1),
+        role: Some("supervisor".into()),
+        home: Some("/home/me/.hermes".into()),
+        profile: Some("default".into()),
+        version: Some("0.1.0".into()),
+        runtime_dir: Some("/run/user/1000/hermes/0123456789abcdef".into()),
+    };
+    assert_eq!(PidRecord::read(newest).expect("a sample"), record);
+    assert_eq!(record.write(), newest);
+}
+
+#[test]
+fn what_a_trial_of_a_provider_prints_is_read() {
+    let lines = include_str!("golden/contract/provider_trial/1.jsonl").lines();
+    let outcomes = [
+        Outcome::Answers { how: "a list of models".to_owned() },
+        Outcome::Fails { class: "unauthorized".to_owned(), code: Some(401), message: "HTTP 401".to_owned() },
+        Outcome::NotAsked { why: "no key is set".to_owned() },
+    ];
+    assert_eq!(lines.clone().count(), outcomes.len());
+    for (line, outcome) in lines.zip(outcomes) {
+        let trial: Trial = serde_json::from_str(line).expect("a sample");
+        assert_eq!(trial.outcome, outcome);
+        assert_eq!(serde_json::to_string(&trial).expect("strings and numbers"), line);
+    }
 }

@@ -245,6 +245,20 @@ mod tests {
         assert!(!Desired::load(&root).is_stopped(&coder));
     }
 
+    /// Every shape that the file ever had; the newest is what is written.
+    #[test]
+    fn files_of_earlier_releases_are_read() {
+        let (_dir, root) = root();
+        let sample = include_str!("../tests/golden/desired-1.json");
+        fs_err::write(root.desired_state(), sample).unwrap();
+        let mut desired = Desired::load(&root);
+        let (coder, ops): (ProfileName, ProfileName) = ("coder".parse().unwrap(), "ops".parse().unwrap());
+        assert!(desired.trouble().is_none() && desired.is_stopped(&coder) && desired.is_stopped(&ops));
+        desired.set_stopped(&ops, false).unwrap();
+        desired.set_stopped(&ops, true).unwrap();
+        assert_eq!(fs_err::read_to_string(root.desired_state()).unwrap(), sample);
+    }
+
     /// 9: a file that is no JSON is no empty list: it stays until somebody mends it, or asks for something.
     #[test]
     fn a_bad_file_is_kept_and_said_and_read_again() {
