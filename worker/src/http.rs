@@ -3,7 +3,7 @@
 //! `GET /health` is answered before routing from prepared parts: it is what load balancers ask all day. Everything else goes to
 //! one router. Whatever answers, the response carries the security headers, and says whether the request's body was read to its
 //! end, or the connection ends with it; it carries an `x-request-id`, the client's where that is sane; the web pages that may call the API
-//! can read it, and no others are let in. A handler that panics costs its own request a 500 and nobody anything else.
+//! can read it, and no others are let in. Paths below [`INNER`] exist only for the supervisor, on a data socket. A handler that panics costs its own request a 500 and nobody anything else.
 //!
 //! Stopping comes in two steps. [`Server::stop_accepting`] ends accepting and returns when it has ended: what waits in the
 //! backlog by then is still taken, because there may be no next process; what comes later is for that one. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
@@ -25,6 +25,8 @@ use hermes_host::local::LocalStream;
 use hermes_wire::ProfileHome;
 use hermes_wire::http::{ADDED_HEADERS, MAX_HEADERS};
 use hermes_wire::latest::TaskProgress;
+#[cfg(doc)]
+use hermes_wire::road::INNER;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -210,10 +212,14 @@ impl Accept {
                 accepted = listener.accept() => accepted,
             };
             self.pulse.done(1);
-            match accepted.and_then(|(stream, _)| LocalStream::from_tokio(stream)) {
-                Ok(stream) => {
+            let accepted = accepted.and_then(|(stream, _)| {
+                let caller = caller(&stream);
+                Ok((LocalStream::from_tokio(stream)?, caller))
+            });
+            match accepted {
+                Ok((stream, caller)) => {
                     failing = false;
-                    self.connections.spawn(connection(stream, Arc::clone(&self.responder), None));
+                    self.connections.spawn(connection(stream, Arc::clone(&self.responder), caller, None));
                 }
                 Err(e) => self.failed(&e, &mut failing).await,
             }
@@ -227,8 +233,13 @@ impl Accept {
         let listener = std::os::unix::net::UnixListener::from(listener);
         for _ in 0..BACKLOG {
             let Ok((stream, _)) = listener.accept() else { return };
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| LocalStream::new(stream)) {
-                self.connections.spawn(connection(stream, Arc::clone(&self.responder), None));
+            let waiting = stream.set_nonblocking(true).and_then(|()| {
+                let stream = tokio::net::UnixStream::from_std(stream)?;
+                let caller = caller(&stream);
+                Ok((LocalStream::from_tokio(stream)?, caller))
+            });
+            if let Ok((stream, caller)) = waiting {
+                self.connections.spawn(connection(stream, Arc::clone(&self.responder), caller, None));
             }
         }
     }
@@ -249,7 +260,12 @@ impl Accept {
                     let _ = stream.set_nodelay(true);
                     let closing = Some(self.closing.clone());
                     let stream = bare::Dressed::new(stream);
-                    self.connections.spawn(connection(stream, Arc::clone(&self.responder), closing));
+                    self.connections.spawn(connection(
+                        stream,
+                        Arc::clone(&self.responder),
+                        Caller::Anybody,
+                        closing,
+                    ));
                 }
                 Err(e) => self.failed(&e, &mut failing).await,
             }
@@ -268,9 +284,34 @@ impl Accept {
     }
 }
 
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// The process that started this one.
+    Supervisor,
+    /// Somebody else, or nobody knows.
+    Anybody,
+}
+
+/// Who connected, as the kernel noted it.
+fn caller(stream: &tokio::net::UnixStream) -> Caller {
+    let Ok(peer) = stream.peer_cred() else { return Caller::Anybody };
+    let own = nix::unistd::geteuid().as_raw();
+    let parent = nix::unistd::getppid().as_raw();
+    if peer.uid() == own && peer.pid().is_none_or(|pid| pid == parent) {
+        Caller::Supervisor
+    } else {
+        Caller::Anybody
+    }
+}
+
 /// Serves one connection to its end. `closing` is given where the client is not the supervisor.
-async fn connection<S>(stream: S, responder: Arc<Responder>, closing: Option<CancellationToken>)
-where
+async fn connection<S>(
+    stream: S,
+    responder: Arc<Responder>,
+    caller: Caller,
+    closing: Option<CancellationToken>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
@@ -280,7 +321,7 @@ where
     }
     let service = service_fn(move |request| {
         let responder = Arc::clone(&responder);
-        async move { Ok::<_, Infallible>(responder.respond(request).await) }
+        async move { Ok::<_, Infallible>(responder.respond(request, caller).await) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);

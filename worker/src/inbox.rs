@@ -14,6 +14,7 @@
 //! letter: it is kept for a week, counted in the status, and runs again when its sender repeats it. Done rows keep their identity for
 //! [`REMEMBERED`] without their payload: a sender that repeats itself hours later is told `duplicate`.
 
+mod bury;
 pub(crate) mod life;
 pub(crate) mod postpone;
 pub(crate) mod prune;

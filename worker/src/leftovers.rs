@@ -11,7 +11,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// How old one has to be whose writer cannot be known.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Where such files are made.
-const PLACES: [&str; 3] = ["", "sessions", "skills"];
+const PLACES: [&str; 7] =
+    ["", "sessions", "skills", "cache/images", "cache/audio", "cache/videos", "cache/documents"];
 
 /// Removes those of processes that are gone.
 pub(crate) fn sweep(home: &ProfileHome) {

@@ -39,6 +39,7 @@ pub mod cli;
 mod control;
 pub mod delivery;
 pub mod engine;
+pub mod handover;
 mod http;
 pub mod inbound;
 pub mod inbox;

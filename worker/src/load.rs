@@ -131,6 +131,7 @@ fn look(
         pinned_dir,
         leftovers: leftovers(name, home),
         certificates: Some(hermes_host::certificates::check),
+        profile: Some(hermes_host::homes::check),
         surroundings: environment
             .base
             .iter()

@@ -23,6 +23,7 @@ use hermes_wire::latest::BoundListener;
 pub use link::{Class, Down, Link, Told};
 
 use crate::delivery::Deliveries;
+use crate::handover::Reception;
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
@@ -65,8 +66,10 @@ pub struct Context {
     pub config: Arc<ProfileConfig>,
     /// The profile's home.
     pub home: ProfileHome,
-    /// The way in for events.
+    /// The way in for events that are this profile's own.
     pub inbox: Inbox,
+    /// The way in for what comes through a bot, which may be for another profile.
+    pub reception: Reception,
     /// Turns whose client waits.
     pub turns: Turns,
     /// The way out for what needs no turn.

@@ -32,6 +32,13 @@ pub(crate) enum ProcessError {
     Kind(&'static str, #[source] io::Error),
 }
 
+impl ProcessError {
+    /// The connection that carries sockets is none.
+    pub(crate) fn road(error: io::Error) -> Self {
+        Self::Kind("road", error)
+    }
+}
+
 /// What a worker takes from its environment. Read once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
@@ -76,13 +83,15 @@ impl Environment {
     }
 }
 
-/// The two sockets of a supervised worker.
+/// The sockets of a supervised worker.
 #[derive(Debug)]
 pub(crate) struct Inherited {
     /// Listening; carries HTTP.
     pub(crate) data: OwnedFd,
     /// Connected; carries frames.
     pub(crate) control: OwnedFd,
+    /// Connected; carries sockets. None from a supervisor that has no road.
+    pub(crate) road: Option<OwnedFd>,
 }
 
 /// Takes the sockets that the supervisor handed over. Call at most once per process, before anything opens descriptors.
@@ -95,8 +104,8 @@ pub(crate) fn take_inherited(environment: &Environment) -> Result<Inherited, Pro
     }
     let position =
         |name| names.iter().position(|n| *n == name).ok_or(ProcessError::Inherited(env::LISTEN_FDNAMES));
-    let (data, control) = (position("data")?, position("control")?);
-    Ok(Inherited { data: take(data)?, control: take(control)? })
+    let (data, control, road) = (position("data")?, position("control")?, position("road").ok());
+    Ok(Inherited { data: take(data)?, control: take(control)?, road: road.map(take).transpose()? })
 }
 
 fn take(index: usize) -> Result<OwnedFd, ProcessError> {

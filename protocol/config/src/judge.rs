@@ -18,7 +18,7 @@ use super::unsupported::{self, Leftovers};
 pub use super::found::Found;
 pub use super::problem::problem;
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
-use hermes_wire::{ProfileHome, ProfileName, env};
+use hermes_wire::{ProfileHome, ProfileName, RootHome, env};
 
 /// Code of the problem that other users may read a `.env`.
 pub const ENV_PERMISSIONS: &str = "env_permissions";
@@ -49,6 +49,8 @@ pub struct Files<B> {
     pub leftovers: Leftovers<B>,
     /// Looks whether a file or directory holds certificates; none: that is not asked.
     pub certificates: Option<Look>,
+    /// Looks whether a directory is the home of a profile; none: that is not asked.
+    pub profile: Option<Look>,
     /// The variables of the process that pass into a worker ([`hermes_wire::env::is_allowed`]): `.env` may refer to them.
     pub surroundings: Env,
 }
@@ -115,6 +117,9 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     if let (Some(config), Some(look)) = (&loaded.config, files.certificates) {
         problems.extend(untrusting(config, home, look));
     }
+    if let (Some(config), Some(look)) = (&loaded.config, files.profile) {
+        problems.extend(unserved(config, home, look));
+    }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     Loaded { config: loaded.config.filter(|_| !unusable), problems }
 }
@@ -140,6 +145,17 @@ fn untrusting(config: &ProfileConfig, home: &ProfileHome, look: Look) -> Vec<Pro
         Some(Problem { key: Some(variable.to_owned()), ..problem })
     };
     endpoint.network.trusted().into_iter().filter_map(flaw).collect()
+}
+
+/// Rules that lead to a profile which a gateway with these settings does not serve.
+fn unserved(config: &ProfileConfig, home: &ProfileHome, look: Look) -> Vec<Problem> {
+    let root = RootHome::new(home.path());
+    let allowlist = config.gateway.as_ref().and_then(|settings| settings.allowlist.as_deref());
+    config.profile_routes.unserved(|name| {
+        look(root.profile(name).path())?;
+        let allowed = allowlist.is_none_or(|list| list.iter().any(|entry| entry == name.as_str()));
+        if allowed { Ok(()) } else { Err("`gateway.multiplex_profile_allowlist` leaves it out".to_owned()) }
+    })
 }
 
 fn unreadable(path: &Utf8Path, kind: io::ErrorKind, why: &str) -> Problem {

@@ -26,7 +26,7 @@
 //! api_server
 //! webhook
 //! gateway, unsupported
-//! able, keys, platforms, sections                    parts of the files
+//! able, keys, platforms, routing, sections           parts of the files
 //! reader                                             typed access to the tree, which notes problems
 //! pins
 //! document, legacy, redact, route
@@ -36,7 +36,7 @@
 //! edit
 //! scalar, yaml
 //! mask, network, types
-//! catalog, found, host, path, secret
+//! catalog, found, host, path, profile_routes, secret
 //! ```
 
 mod able;
@@ -61,10 +61,12 @@ pub mod path;
 mod pins;
 mod platforms;
 mod problem;
+pub mod profile_routes;
 pub mod provider;
 mod reader;
 pub mod redact;
 pub mod route;
+mod routing;
 mod scalar;
 pub mod schema;
 mod secret;

@@ -9,7 +9,8 @@ use super::reader::{At, Reader};
 use super::secret::Env;
 use super::types::{ConfiguredPlatform, Input, Loaded, ProfileConfig, Route};
 use super::{
-    able, api_server, catalog, dotenv, gateway, keys, legacy, platforms, sections, unsupported, webhook, yaml,
+    able, api_server, catalog, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported,
+    webhook, yaml,
 };
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
@@ -54,11 +55,13 @@ pub(super) fn load_layers(
             config.webhook = on("webhook").then(|| webhook::read(&mut reader, &root, &listen, None));
             config.api_server = on("api_server").then(|| api_server::read(&mut reader, &root, &listen, None));
             let settings = gateway::settings(&mut reader, &root, input.multiplex, &config);
+            config.profile_routes = routing::read(&mut reader, &root, settings.multiplex);
             config.gateway = Some(settings);
         }
         Role::Secondary => {
             gateway::warn_flag(&mut reader, &root);
             gateway::warn_primary_only(&mut reader, &root);
+            routing::warn_ignored(&mut reader, &root);
             // What the default profile's listeners serve, this profile serves below its prefix, unless it says no.
             let mut bound = |name: &str| listener(&mut reader, &root, name, input.listeners);
             let (hooks, api) = (bound("webhook"), bound("api_server"));

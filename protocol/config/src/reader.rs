@@ -66,6 +66,11 @@ impl At {
         self.node().is_some()
     }
 
+    /// Whether the key is there, if only with nothing behind it.
+    pub(super) fn is_written(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// What is here, null left out.
     pub(super) fn node(&self) -> Option<&Node> {
         self.node.as_deref().filter(|node| !node.is_null())

@@ -38,6 +38,10 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
         reader.flag(&anywhere("thread_sessions_per_user")).unwrap_or(defaults.1);
     let sessions = reader.number(&anywhere("max_concurrent_sessions"), 0..=10_000);
     config.max_concurrent_sessions = sessions.map_or(defaults.2, narrow);
+    // As in 0.19.0, nothing and less than nothing are no limit.
+    if let Some(most) = reader.number_or_zero(&root.key("gateway.max_inbound_media_bytes"), 1 << 50) {
+        config.max_inbound_media_bytes = Some(most).filter(|most| *most > 0);
+    }
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
 }
 

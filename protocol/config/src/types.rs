@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::profile_routes::ProfileRoutes;
 use super::secret::{Env, Secret};
 use hermes_wire::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
@@ -71,6 +72,10 @@ pub struct ProfileConfig {
     pub claims: Vec<RawClaim>,
     /// The gateway's settings; of the primary only.
     pub gateway: Option<GatewaySettings>,
+    /// `profile_routes`, where they are in force: of the default profile with multiplexing.
+    pub profile_routes: ProfileRoutes,
+    /// `gateway.max_inbound_media_bytes`: most bytes of what comes with one message; `None`: any. Default 128 MiB.
+    pub max_inbound_media_bytes: Option<u64>,
     /// `group_sessions_per_user`. Default true.
     pub group_sessions_per_user: bool,
     /// `thread_sessions_per_user`. Default false.
@@ -101,6 +106,8 @@ impl ProfileConfig {
             platforms: Vec::new(),
             claims: Vec::new(),
             gateway: None,
+            profile_routes: ProfileRoutes::default(),
+            max_inbound_media_bytes: Some(128 << 20),
             group_sessions_per_user: true,
             thread_sessions_per_user: false,
             session_reset: SessionReset::default(),

@@ -1,9 +1,9 @@
 //! What the supervisor and its workers ask of the machine in the same way: threads for work that blocks, programs that are run to
 //! their end, pauses, files that are written whole and belong to whom they should, logs that stay bounded, what is behind an error
-//! and whose fault it is, which signals are heard, certificates in files, databases that are only read, what another program left
-//! in a home, and connections between the two.
+//! and whose fault it is, which signals are heard, certificates in files, databases that are only read, which directories are
+//! homes, what another program left in one, and connections between the two.
 //!
-//! Unlike `hermes-wire` this crate acts. It knows nothing of profiles or messages.
+//! Unlike `hermes-wire` this crate acts. It knows nothing of messages.
 //!
 //! # Layers
 //!
@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! child, disk, fault, inherited, rotation
-//! blocking, cause, certificates, database, file, local, signals, wait
+//! blocking, cause, certificates, database, file, homes, local, passing, signals, wait
 //! ```
 
 pub mod blocking;
@@ -22,8 +22,10 @@ pub mod database;
 pub mod disk;
 pub mod fault;
 pub mod file;
+pub mod homes;
 pub mod inherited;
 pub mod local;
+pub mod passing;
 pub mod rotation;
 pub mod signals;
 pub mod wait;

@@ -39,7 +39,7 @@ pub const HERMES_PROFILE: &str = "HERMES_PROFILE";
 /// Number of inherited descriptors, starting at 3 (the `sd_listen_fds` convention; `LISTEN_PID` cannot be known before the
 /// fork and is left out).
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
-/// Names of the inherited descriptors, colon separated: `data:control`.
+/// Names of the inherited descriptors, colon separated: `data:control:road`.
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 /// Where an administrator's `config.yaml` and `.env` are, which win over every profile's.
 pub const MANAGED_DIR: &str = "HERMES_MANAGED_DIR";

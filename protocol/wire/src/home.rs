@@ -99,6 +99,8 @@ impl ProfileHome {
         error_log => "logs/gateway.error.log",
         /// Mirror of the routing index for 0.19.0.
         sessions_json => "sessions/sessions.json",
+        /// What came with messages: `images`, `audio`, `videos`, `documents`.
+        cache => "cache",
         /// Webhook routes made by command.
         webhook_subscriptions => "webhook_subscriptions.json",
         /// Scripts that webhook routes may run.

@@ -7,7 +7,7 @@
 //! | Surface | Modules | Encoding | Evolves by |
 //! |---|---|---|---|
 //! | control socket, `supervisor.sock` | [`handshake`], [`frame`], [`codec`], [`message`], [`v1`], [`v2`] | hand-laid handshake, then length-delimited frames | a new message version beside the old one |
-//! | data socket | [`http`] | HTTP/1.1 | headers and paths, additive |
+//! | data socket | [`http`], [`road`] | HTTP/1.1 | headers and paths, additive |
 //! | files in a home | [`contract`], [`home`], `hermes-config` | JSON, YAML, `.env` | a `schema` number, readers accept older |
 //!
 //! The crate is pure: it parses and prints bytes that callers hand in. It opens no file or socket, reads no clock and no
@@ -21,6 +21,7 @@
 //! | What | Now | Reads |
 //! |---|---|---|
 //! | message version | [`version::NEWEST`] | [`version::SUPPORTED`] |
+//! | hand-over and delivery between workers | [`road::SCHEMA`] | 1 |
 //! | `runtime_status.json` | `schema` 1 | absent (0.19.0), 1 |
 //! | PID record | `schema` 1 | absent (0.19.0), 1 |
 //! | status JSON of `hermes status --json` | `schema` 1 | 1 |
@@ -42,7 +43,7 @@
 //! v2                                                              what version 2 changed
 //! v1                                                              frozen messages
 //! message                                                         between versions
-//! codec, endpoint, handshake, home, http, session_key
+//! codec, endpoint, handshake, home, http, road, session_key
 //! absence, env, exit, frame, mark, profile, providers, release, request_id, spaced, text, version
 //! ```
 
@@ -63,6 +64,7 @@ pub mod profile;
 pub mod providers;
 mod release;
 pub mod request_id;
+pub mod road;
 pub mod session_key;
 pub mod spaced;
 pub mod text;

@@ -16,8 +16,8 @@ const COMMANDS: u64 = crate::server::CLIENTS as u64;
 const ADMIN: u64 = crate::metrics::CLIENTS as u64;
 /// Processes being started, and checks of the next release.
 const STARTING: u64 = 32;
-/// One worker: its data listener and its control link, what is held of it, and once more while it is swapped.
-const WORKER: u64 = 6;
+/// One worker: its data listener, its control link and its end of the road, what is held of it, and once more while it is swapped.
+const WORKER: u64 = 8;
 /// One listener: its sockets, and the accept loops' copies.
 const LISTENER: u64 = 4;
 /// One client connection: itself, its connection to a worker, and an idle one.

@@ -10,6 +10,7 @@
 //! premises, server              what a start needs of the machine; commands on `supervisor.sock`
 //! board, metrics, status        what can be seen of a gateway that runs
 //! predecessor, supervise        the Python program's gateway; one worker a profile
+//! road                          what workers send each other
 //! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
 //! desired, guard, instance, link, logging, program, runtime, signal, status_files, watch
 //! ```
@@ -78,6 +79,7 @@ pub mod predecessor;
 pub mod premises;
 pub mod program;
 pub mod proxy;
+mod road;
 pub mod running;
 pub mod runtime;
 mod server;

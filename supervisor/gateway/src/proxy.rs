@@ -90,6 +90,11 @@ pub use route::{Availability, Route};
 pub use server::{DrainReport, Proxy, RebindError, StartError};
 pub use table::{Publisher, Reader, Table};
 
+/// Makes a connection to the worker behind `route`, for whoever speaks to it himself. See [`crate::road`].
+pub(crate) fn reach(route: &std::sync::Arc<Route>) -> std::io::Result<hermes_host::local::LocalStream> {
+    pool::connect(route).map(|upstream| upstream.stream)
+}
+
 /// Most bytes that one task moves before it is somebody else's turn.
 const TURN: usize = 128 * 1024;
 

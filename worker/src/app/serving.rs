@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::platforms::{Connections, Degraded};
 use crate::delivery::{self, Deliveries};
+use crate::handover::{self, Reception, Road, Target};
 use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context};
@@ -51,6 +52,8 @@ pub(super) struct Parts<'a> {
     pub(super) environment: &'a Environment,
     pub(super) listeners: Vec<BoundListener>,
     pub(super) listener: Listener,
+    /// The way to other workers.
+    pub(super) road: Road,
     pub(super) reporter: &'a Reporter,
 }
 
@@ -165,7 +168,7 @@ pub(super) struct Serving {
 impl Serving {
     /// Opens the store, recovers, brings platforms up, serves. When this returns, requests are answered.
     pub(super) async fn start(parts: Parts<'_>) -> Result<Self, StartError> {
-        let Parts { config, reason, home, environment, listeners, listener, reporter } = parts;
+        let Parts { config, reason, home, environment, listeners, listener, road, reporter } = parts;
         let config = Arc::new(config);
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
@@ -193,6 +196,7 @@ impl Serving {
             config: Arc::clone(&config),
             home: home.clone(),
             inbox: inbox.clone(),
+            reception: Reception::new(&config, home, &store, inbox.clone(), road),
             turns: turns.clone(),
             deliveries: deliveries.clone(),
             status: status.clone(),
@@ -208,6 +212,9 @@ impl Serving {
         let connections = Connections::start(platform::connectable(&context), status.clone()).await;
         let cors = config.api_server.as_ref().map(|api| Cors::new(&api.cors_origins));
         let responder = Responder::new(config.name.clone(), connections.routes(), cors);
+        let target =
+            Target { home: home.clone(), inbox: inbox.clone(), most: config.max_inbound_media_bytes };
+        let responder = responder.with_inner(handover::inner_routes(target));
         let server = Server::start(listener, responder, home.clone());
         let serving = Self {
             server,

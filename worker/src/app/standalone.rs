@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::serving::{Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, log_problems};
+use crate::handover::Road;
 use crate::http::{Listener, address};
 use crate::load;
 use crate::logging::Logging;
@@ -98,6 +99,7 @@ async fn live(
         environment,
         listeners,
         listener: Listener::Tcp(listener),
+        road: Road::default(),
         reporter: &reporter,
     };
     let serving = match Serving::start(parts).await {

@@ -14,10 +14,11 @@ use super::rhythm::Rhythm;
 use super::serving::{Condition, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, code_of, log_problems};
 use crate::control::{Control, ControlError};
+use crate::handover::Road;
 use crate::http::Listener;
 use crate::load;
 use crate::logging::Logging;
-use crate::process::{self, Environment, Inherited};
+use crate::process::{self, Environment, Inherited, ProcessError};
 use crate::pulse;
 use crate::status::{self, State, Status};
 
@@ -68,6 +69,8 @@ async fn live(
 ) -> Result<Ended, Failure> {
     let mut signals = Signals::install().map_err(Failure::Signals)?;
     let listener = process::listener(inherited.data)?;
+    let road =
+        inherited.road.map(Road::inherited).transpose().map_err(ProcessError::road)?.unwrap_or_default();
     let mut control = Control::connect(process::stream(inherited.control)?).await?;
     let prepare = match next(&mut control, &mut signals).await? {
         Next::Message(ToWorker::Prepare(prepare)) => prepare,
@@ -126,6 +129,7 @@ async fn live(
         environment,
         listeners: admit.listeners,
         listener: Listener::Data(listener),
+        road,
         reporter: &reporter,
     };
     let serving = match Serving::start(parts).await {

@@ -9,6 +9,7 @@ use axum::Router;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use hermes_wire::request_id::{REQUEST_ID, request_id};
+use hermes_wire::road::INNER;
 use hermes_wire::{ProfileName, http as contract};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -18,7 +19,7 @@ use tracing::error;
 
 use super::cors::{Cors, Verdict};
 use super::rest::{self, Watched};
-use super::{InFlight, Load};
+use super::{Caller, InFlight, Load};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -26,6 +27,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(crate) struct Responder {
     profile: ProfileName,
     router: Router,
+    /// Of paths that only the supervisor may ask for.
+    inner: Router,
     /// Headers of a `/health` answer, cloned for each.
     health: HeaderMap,
     /// Body where the listener carries webhooks only.
@@ -47,6 +50,7 @@ impl Responder {
         Self {
             profile,
             router: router.fallback(not_found),
+            inner: Router::new().fallback(not_found),
             health,
             webhook_health: Bytes::from_static(br#"{"status": "ok", "platform": "webhook"}"#),
             agent_health: contract::health("").into(),
@@ -56,16 +60,27 @@ impl Responder {
         }
     }
 
+    /// With routes below [`INNER`] for the supervisor.
+    pub(crate) fn with_inner(self, inner: Router) -> Self {
+        Self { inner: inner.fallback(not_found), ..self }
+    }
+
     pub(super) fn load(&self) -> &Arc<Load> {
         &self.load
     }
 
     /// Answers one request.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+    pub(super) async fn respond(&self, request: Request<Incoming>, caller: Caller) -> Response<ReplyBody> {
         self.load.count();
         let id = request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
         let (request, rest) = rest::watch(request);
-        let mut response = self.admit(request).await;
+        let mut response = if !request.uri().path().starts_with(INNER) {
+            self.admit(request).await
+        } else if caller == Caller::Supervisor && !request.headers().contains_key(contract::LISTENER) {
+            self.answer(&self.inner, request).await
+        } else {
+            self.fixed(StatusCode::NOT_FOUND, TEXT, contract::NOT_FOUND)
+        };
         rest.settle(&mut response).await;
         if let Ok(id) = HeaderValue::try_from(id) {
             response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id);
@@ -76,7 +91,7 @@ impl Responder {
     /// Lets in whom the rule on pages lets in, and completes the answer by it.
     async fn admit(&self, request: Request<Watched>) -> Response<ReplyBody> {
         let Some(cors) = self.cors.as_ref().filter(|_| is_for_pages(&request)) else {
-            return self.answer(request).await;
+            return self.answer(&self.router, request).await;
         };
         let grant = match cors.judge(request.method(), request.headers()) {
             Verdict::Free => None,
@@ -88,12 +103,12 @@ impl Responder {
                 return response;
             }
         };
-        let mut response = self.answer(request).await;
+        let mut response = self.answer(&self.router, request).await;
         cors.mark(response.headers_mut(), grant);
         response
     }
 
-    async fn answer(&self, request: Request<Watched>) -> Response<ReplyBody> {
+    async fn answer(&self, router: &Router, request: Request<Watched>) -> Response<ReplyBody> {
         if self.is_misdirected(request.headers()) {
             return self.fixed(
                 StatusCode::NOT_FOUND,
@@ -106,7 +121,7 @@ impl Responder {
         }
         let in_flight = self.load.enter();
         let method = request.method().clone();
-        let answer = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
+        let answer = AssertUnwindSafe(router.clone().call(request)).catch_unwind().await;
         let Ok(Ok(mut response)) = answer else {
             // The panic hook has logged what and where.
             error!(%method, "a request handler panicked");

@@ -21,6 +21,7 @@ use super::link::Order;
 use super::{Context, Down, Link};
 use crate::delivery::{self, Deliveries};
 use crate::engine::echo::Echo;
+use crate::handover::{Reception, Road};
 use crate::inbox::{Inbox, KeyPolicy};
 use crate::status::{self, Status};
 use crate::store::{Owner, Store};
@@ -69,9 +70,11 @@ impl House {
             host: host.map(str::to_owned),
             platforms: vec!["webhook".to_owned(), "api_server".to_owned()],
         };
+        let inbox = Inbox::new(store.clone(), keys);
         let context = Context {
+            reception: Reception::new(&config, &home, &store, inbox.clone(), Road::default()),
             config: Arc::new(config),
-            inbox: Inbox::new(store.clone(), keys),
+            inbox,
             turns,
             deliveries,
             status: Status::new(status::empty("coder", std::process::id(), None, Vec::new())),

@@ -57,8 +57,19 @@ impl Key {
     }
 }
 
-pub(super) static GROUPS: &[Group] =
-    &[GATEWAY, MODEL, PROVIDERS, AGENT, SESSIONS, LOGGING, WEBHOOK, API_SERVER, PLATFORMS, OTHER];
+pub(super) static GROUPS: &[Group] = &[
+    GATEWAY,
+    PROFILE_ROUTES,
+    MODEL,
+    PROVIDERS,
+    AGENT,
+    SESSIONS,
+    LOGGING,
+    WEBHOOK,
+    API_SERVER,
+    PLATFORMS,
+    OTHER,
+];
 
 const GATEWAY: Group = Group {
     title: "The gateway",
@@ -159,6 +170,13 @@ const GATEWAY: Group = Group {
         )
         .int(500)
         .primary(),
+        key(
+            "gateway.max_inbound_media_bytes",
+            Int(-1, 1 << 50),
+            "most bytes of what comes with one message (pictures, recordings, documents), also where it is given to another profile, \
+             whose own file counts too; `0` or less: any",
+        )
+        .int(134_217_728),
         key("gateway.hold_ms", Int(0, 600_000), "time a request waits for a worker that is starting")
             .int(5000)
             .primary(),
@@ -177,6 +195,50 @@ const GATEWAY: Group = Group {
             "silence after which a worker is replaced; at least twice `gateway.heartbeat_ms`",
         )
         .int(10_000)
+        .primary(),
+    ],
+};
+
+const PROFILE_ROUTES: Group = Group {
+    title: "One bot, several profiles",
+    intro: "`profile_routes` of the default profile's file, a list of rules: what comes in through one of the default profile's \
+            bots and fits a rule is answered by that rule's profile, through the same bot. A rule fits where everything that it \
+            names is so; the most telling one wins (a person before a thread, a chat, a server), of equals the first. In force \
+            with `gateway.multiplex_profiles`.",
+    outro: "What fits a rule whose profile is not served is refused, and never answered by `default`. An entry that is no rule is \
+            left out, with a warning that names it.",
+    keys: &[
+        key("profile_routes.*.platform", Text, "the platform, such as `telegram`; needed")
+            .also(&["gateway.profile_routes.*.platform"])
+            .primary(),
+        key("profile_routes.*.profile", Text, "the profile that answers; needed")
+            .also(&["gateway.profile_routes.*.profile"])
+            .primary(),
+        key("profile_routes.*.name", Text, "what the rule is called in messages")
+            .also(&["gateway.profile_routes.*.name"])
+            .primary(),
+        key("profile_routes.*.enabled", Bool, "whether the rule is in force")
+            .yes()
+            .also(&["gateway.profile_routes.*.enabled"])
+            .primary(),
+        key("profile_routes.*.guild_id", Text, "only in this server, team or space")
+            .also(&["gateway.profile_routes.*.guild_id"])
+            .primary(),
+        key("profile_routes.*.chat_id", Text, "only in this chat, its threads and posts included")
+            .also(&["gateway.profile_routes.*.chat_id"])
+            .primary(),
+        key("profile_routes.*.thread_id", Text, "only in this thread")
+            .also(&["gateway.profile_routes.*.thread_id"])
+            .primary(),
+        key("profile_routes.*.user_id", Text, "only from this person; an empty one makes the rule none")
+            .also(&["gateway.profile_routes.*.user_id"])
+            .primary(),
+        key(
+            "profile_routes.*.bot_profile",
+            Text,
+            "the profile whose bot receives: the rules of other bots than the default profile's are left out",
+        )
+        .also(&["gateway.profile_routes.*.bot_profile"])
         .primary(),
     ],
 };

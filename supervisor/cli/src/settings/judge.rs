@@ -93,6 +93,7 @@ impl Part {
             pinned_env: read(&self.pinned_dir.join(".env")),
             pinned_dir: self.pinned_dir.clone(),
             certificates: Some(hermes_host::certificates::check),
+            profile: Some(hermes_host::homes::check),
             surroundings: self.surroundings.clone(),
             ..Files::default()
         }

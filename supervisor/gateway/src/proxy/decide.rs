@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hermes_wire::ProfileName;
 use hermes_wire::http::{Family, Split, split};
+use hermes_wire::road::INNER;
 
 use super::listener::Families;
 use super::rescue::ProxyError;
@@ -37,7 +38,9 @@ pub(super) fn decide<'p>(table: &Table, families: Families, path: &'p str, from_
     let served = |path: &str| {
         let mut owners = Family::ALL.into_iter().filter(|f| f.owns(path)).peekable();
         let is_nobodys = owners.peek().is_none();
-        owners.any(|f| families.has(f)) || (from_page && is_nobodys)
+        // What workers send each other comes by another way.
+        let is_inner = path.starts_with(INNER);
+        owners.any(|f| families.has(f)) || (from_page && is_nobodys && !is_inner)
     };
     match split(path) {
         Split::Unprefixed("/health") if !from_page => Decision::Health,
@@ -105,6 +108,8 @@ mod tests {
             ("/webhooks/x", "not_found", "default/webhooks/x"),
             ("/p/ops/x", "unknown_profile", "unknown_profile"),
             ("/ready", "ready", "ready"),
+            ("/road/hand-over/telegram", "not_found", "not_found"),
+            ("/p/coder/road/deliver/telegram", "not_found", "not_found"),
         ] {
             assert_eq!(
                 (says(&["api_server"], path), says(&["webhook"], path)),

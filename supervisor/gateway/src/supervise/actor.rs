@@ -64,6 +64,7 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         setup,
         common: Arc::clone(common),
     };
+    common.road.open(Arc::clone(&actor.route));
     let (publisher, view) = watch::channel(actor.view());
     actor.publisher = Some(publisher);
     let handle =
@@ -137,6 +138,7 @@ impl Actor {
                 break;
             }
         }
+        self.common.road.close(&self.setup.name);
         drop(self.listener.take());
         self.common.runtime.remove(&self.setup.socket);
         self.tell(FleetEvent::Ended { profile: self.setup.name.clone() });
@@ -192,6 +194,9 @@ impl Actor {
             }
             Input::Exited { generation, exit, said } => {
                 self.links.remove(&generation);
+                if self.setup.name.is_default() {
+                    self.common.road.withdraw(generation);
+                }
                 if let Some(reason) = said {
                     self.apply(Event::LastWords { generation, reason });
                 }
@@ -201,6 +206,7 @@ impl Actor {
             Input::Undecided { generation } => self.apply(Event::Undecided { generation }),
             Input::Decided { generation, decision } => match decision {
                 Decision::Admit(admit) => {
+                    self.open_road(generation);
                     self.send(generation, ToWorker::Admit(*admit));
                     self.apply(Event::Admitted { generation });
                 }
@@ -209,6 +215,15 @@ impl Actor {
                     self.apply(Event::Refused { generation, why });
                 }
             },
+        }
+    }
+
+    /// What an admitted process of the default profile declared it hands over, it may.
+    fn open_road(&mut self, generation: u64) {
+        if self.setup.name.is_default()
+            && let Some(link) = self.links.get_mut(&generation)
+        {
+            self.common.road.declare(generation, std::mem::take(&mut link.hand_over));
         }
     }
 

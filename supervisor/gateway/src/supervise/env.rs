@@ -58,8 +58,8 @@ impl Environment {
         let own = [
             (env::HERMES_HOME, home.path().as_str()),
             (env::HERMES_PROFILE, profile.as_str()),
-            (env::LISTEN_FDS, "2"),
-            (env::LISTEN_FDNAMES, "data:control"),
+            (env::LISTEN_FDS, "3"),
+            (env::LISTEN_FDNAMES, "data:control:road"),
         ];
         let own = own.into_iter().filter_map(|(name, value)| assignment(name.as_bytes(), OsStr::new(value)));
         let shared = self.shared.iter().map(|(_, assignment)| assignment.clone());
@@ -110,8 +110,8 @@ mod tests {
         let own = [
             "HERMES_HOME=/h/profiles/coder",
             "HERMES_PROFILE=coder",
-            "LISTEN_FDS=2",
-            "LISTEN_FDNAMES=data:control",
+            "LISTEN_FDS=3",
+            "LISTEN_FDNAMES=data:control:road",
         ];
         let expected = [&["PATH=/bin", "LC_ALL=C"][..], &own].concat();
         assert_eq!(strings(&environment.for_worker(&name, &home)), expected);

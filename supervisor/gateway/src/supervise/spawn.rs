@@ -1,4 +1,4 @@
-//! Starts worker processes: the running image again, with a clean environment, two descriptors and a process group of its own.
+//! Starts worker processes: the running image again, with a clean environment, three descriptors and a process group of its own.
 //!
 //! Everything goes through `posix_spawn`, which borrows our memory until the new image runs instead of copying our page tables:
 //! the cost of a start does not grow with the supervisor. Call only from the main thread: the parent-death signal that workers
@@ -18,7 +18,7 @@ use hermes_wire::ProfileName;
 /// `argv[0]` of workers: readers of the status files know a gateway by it.
 pub(crate) const ARGV0: &str = "hermes-gateway";
 
-/// Descriptors 0 to 4 of a worker are set explicitly; sources are moved above them first.
+/// Descriptors 0 to 5 of a worker are set explicitly; sources are moved above them first.
 const FIRST_FREE: i32 = 10;
 
 /// What every worker is started from.
@@ -40,21 +40,23 @@ impl Spawner {
         Ok(Self { image, null: above(null.file().as_fd())? })
     }
 
-    /// Starts the worker of `profile` with `data` as descriptor 3 and `control` as descriptor 4.
+    /// Starts the worker of `profile` with `data`, `control` and `road` as descriptors 3, 4 and 5.
     pub(crate) fn spawn(
         &self,
         profile: &ProfileName,
         environment: &[CString],
         data: BorrowedFd<'_>,
         control: BorrowedFd<'_>,
+        road: BorrowedFd<'_>,
     ) -> Result<Pid, Errno> {
-        let (data, control) = (above(data)?, above(control)?);
+        let (data, control, road) = (above(data)?, above(control)?, above(road)?);
         let mut files = PosixSpawnFileActions::init()?;
         files.add_dup2(self.null.as_raw_fd(), 0)?;
         // The worker redirects both into its own log as soon as it runs.
         files.add_dup2(2, 1)?;
         files.add_dup2(data.as_raw_fd(), 3)?;
         files.add_dup2(control.as_raw_fd(), 4)?;
+        files.add_dup2(road.as_raw_fd(), 5)?;
         let mut attributes = PosixSpawnAttr::init()?;
         attributes.set_flags(
             PosixSpawnFlags::POSIX_SPAWN_SETPGROUP

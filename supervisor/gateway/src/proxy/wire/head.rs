@@ -156,6 +156,7 @@ pub(crate) fn classify(name: &str) -> Special {
         14 if is("content-length") => Special::ContentLength,
         14 if is(hermes_wire::http::TAKEN) => Special::Taken,
         15 if is("x-forwarded-for") => Special::ForwardedFor,
+        15 if is(hermes_wire::road::SENDER) => Special::Drop,
         16 if is("proxy-connection") || is(hermes_wire::http::PROFILE) => Special::Drop,
         17 if is("transfer-encoding") => Special::TransferEncoding,
         17 if is(hermes_wire::http::LISTENER) => Special::Drop,

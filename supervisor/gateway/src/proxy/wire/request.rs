@@ -368,7 +368,7 @@ mod tests {
     fn lines_pass_byte_for_byte_but_hop_by_hop() {
         let head = "POST /a%2Fb//c?q=%20&r HTTP/1.1\r\nHOST: x:1\r\nX-Hub-Signature-256:  sha256=ab  \r\nconnection: Keep-Alive, X-Private\r\n\
             X-Private: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nTrailer: a\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\n\
-            x-hermes-profile: ops\r\nX-FORWARDED-PREFIX: /p/ops\r\nX-Hermes-Listener: api_server\r\nX-Forwarded-For: 1.2.3.4\r\n\
+            x-hermes-profile: ops\r\nX-FORWARDED-PREFIX: /p/ops\r\nX-Hermes-Sender: ops\r\nX-Hermes-Listener: api_server\r\nX-Forwarded-For: 1.2.3.4\r\n\
             X-Forwarded-For: 5.6.7.8\r\nAuthorization: Bearer k\r\nContent-Length: 3\r\nUpgrade: websocket\r\n\r\n";
         assert_eq!(
             forward(head).unwrap(),

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hermes_wire::ProfileName;
 use hermes_wire::latest::{Prepare, ToWorker};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -13,12 +14,15 @@ use tracing::Instrument as _;
 use super::super::state::Event;
 use super::keep::{Process, keep};
 use super::{Actor, Input, OUTGOING};
+use crate::road;
 
 /// One process's end of the line.
 pub(super) struct Link {
     pub(super) pid: Pid,
     /// When its report came: then it had read its files.
     pub(super) reported: Option<SystemTime>,
+    /// What it wants to hand over, of which platform to whom.
+    pub(super) hand_over: Vec<(String, ProfileName)>,
     pub(super) outgoing: mpsc::Sender<Box<ToWorker>>,
 }
 
@@ -57,6 +61,8 @@ impl Actor {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let ours = tokio::net::UnixStream::from_std(ours)?;
+        let (road, their_road) = UnixStream::pair()?;
+        road.set_nonblocking(true)?;
         let (environment, prepare) = {
             let terms = self.common.terms();
             let prepare = Prepare {
@@ -76,14 +82,18 @@ impl Actor {
             &environment,
             data.listener.as_fd(),
             theirs.as_fd(),
+            their_road.as_fd(),
         )?;
         let exited = self.common.children.register(pid);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
-        self.links.insert(generation, Link { pid, reported: None, outgoing });
+        self.links.insert(generation, Link { pid, reported: None, hand_over: Vec::new(), outgoing });
         let (home, memory) = (self.setup.home.clone(), Arc::clone(&self.common.memory));
         let process = Process { generation, pid, home, exited, permit, memory };
         let keeping = keep(process, ours, messages, self.inputs.clone());
+        self.common.tracker.spawn(keeping.in_current_span());
+        let sender = road::Sender { profile: self.setup.name.clone(), generation };
+        let keeping = Arc::clone(&self.common.road).keep(sender, road);
         self.common.tracker.spawn(keeping.in_current_span());
         Ok(pid)
     }

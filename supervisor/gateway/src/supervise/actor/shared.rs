@@ -16,6 +16,7 @@ use super::super::reap::Children;
 use super::super::spawn::Spawner;
 use super::super::state::{Event, Why};
 use crate::proxy::Route;
+use crate::road::Road;
 use crate::runtime::Runtime;
 
 /// What all actors share.
@@ -33,6 +34,8 @@ pub(crate) struct Common {
     pub(crate) fleet: mpsc::Sender<FleetEvent>,
     /// Where sockets have their names.
     pub(crate) runtime: Arc<Runtime>,
+    /// What workers send each other.
+    pub(crate) road: Arc<Road>,
     /// Replaced as a whole, so that nobody holds the lock while it does anything else.
     terms: Mutex<Arc<Terms>>,
 }
@@ -56,9 +59,11 @@ impl Common {
         runtime: Arc<Runtime>,
         terms: Terms,
     ) -> Self {
+        let tracker = TaskTracker::new();
         Self {
             started: Instant::now(),
-            tracker: TaskTracker::new(),
+            road: Arc::new(Road::new(tracker.clone())),
+            tracker,
             children: Children::new(),
             spawner,
             gate: Arc::new(Semaphore::new(starting)),

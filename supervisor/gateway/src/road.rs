@@ -1,0 +1,323 @@
+//! The road: carries events and answers from one worker to another, as [`hermes_wire::road`] has them.
+//!
+//! # Theory of operation
+//!
+//! Every process of a worker is born with one end of a connection that carries nothing but sockets ([`passing`]): when it has an
+//! errand it makes a pair, passes one end, and speaks HTTP/1.1 on the other. Who asks is therefore who was started with that
+//! connection: no path in the file system, no key and no process id has to be believed. [`Road::keep`] serves one process, and ends
+//! with it.
+//!
+//! **Who may ask for what.** Only the default profile's worker hands over, only on the platforms and to the profiles that this very
+//! process declared in its report, and only once it was admitted. Only profiles to which some living process of the default
+//! profile hands over may deliver, and only to it. Everything else is refused here, and the worker that it was meant for hears
+//! nothing of it.
+//!
+//! **What is done with it.** An errand is passed on to a worker that serves, and to no other: it waits for nobody, because who sent it
+//! keeps it and asks again. Bodies pass piece by piece, with the pace of the slower end; none is ever whole here, and nothing is
+//! written. When either side goes away the other one hears of it, so that half a message never looks whole.
+//!
+//! **What the target can rely on.** A request on its data socket whose path begins with [`INNER`] is an errand: the proxy passes no
+//! such path on, and the sender's name in [`SENDER`] is the one that is known here.
+//!
+//! [`INNER`]: hermes_wire::road::INNER
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use hermes_host::passing;
+use hermes_wire::ProfileName;
+use hermes_wire::http::{ERROR, JSON, PROFILE};
+use hermes_wire::road::{Errand, SENDER};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::Interest;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::proxy::{self, Availability, Route};
+
+/// Errands under way at once, of all workers. Each holds two open files.
+const AT_ONCE: usize = 16;
+/// Of those, one process's.
+const OF_ONE: usize = 8;
+/// Time for one errand: a large attachment comes at the pace of the platform that it is on.
+const TIME: Duration = Duration::from_mins(10);
+/// Time for a request's head, and for a connection to be asked something.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Largest piece of a body that is in memory at once, on each side.
+const PIECE: usize = 64 * 1024;
+/// What whoever is refused for now may wait, in seconds.
+const RETRY_SECS: u32 = 2;
+
+/// Who hands over to whom, and the ways to them. One exists; actors tell it what changes.
+pub(crate) struct Road {
+    ways: Mutex<HashMap<ProfileName, Arc<Route>>>,
+    /// What living processes of the default profile declared, by generation.
+    declared: Mutex<BTreeMap<u64, Vec<(String, ProfileName)>>>,
+    places: Arc<Semaphore>,
+    tracker: TaskTracker,
+}
+
+/// One process of a worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    pub(crate) profile: ProfileName,
+    pub(crate) generation: u64,
+}
+
+/// Why an errand is not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("no such errand")]
+    NotFound,
+    #[error("only the default profile's worker hands over, and only along its profile routes")]
+    NotDeclared,
+    #[error("no profile route leads to the sender, so it has nothing to deliver")]
+    NotATarget,
+    #[error("no such profile is served")]
+    UnknownProfile,
+    #[error("the profile does not serve now ({0})")]
+    Unavailable(&'static str),
+    #[error("the worker cannot be reached")]
+    Unreachable,
+    #[error("the worker closed the connection before it answered")]
+    Lost,
+    #[error("the worker did not answer in time")]
+    Timeout,
+}
+
+impl Refusal {
+    /// For `x-hermes-error`.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::NotDeclared => "not_declared",
+            Self::NotATarget => "not_a_target",
+            Self::UnknownProfile => "unknown_profile",
+            Self::Unavailable(_) => "worker_not_ready",
+            Self::Unreachable => "worker_unreachable",
+            Self::Lost => "worker_closed_early",
+            Self::Timeout => "worker_timeout",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::UnknownProfile => StatusCode::NOT_FOUND,
+            Self::NotDeclared | Self::NotATarget => StatusCode::FORBIDDEN,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable | Self::Lost => StatusCode::BAD_GATEWAY,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn response(&self) -> Response<Body> {
+        // Codes and texts need no escaping: they are ours.
+        let body = format!(r#"{{"error":{{"code":"{}","message":"{self}"}}}}"#, self.code());
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        headers.insert(HeaderName::from_static(ERROR), HeaderValue::from_static(self.code()));
+        if matches!(self, Self::Unavailable(_) | Self::Unreachable) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECS));
+        }
+        response
+    }
+}
+
+impl Road {
+    /// A road that nobody is on. Connections are tasks of `tracker`.
+    pub(crate) fn new(tracker: TaskTracker) -> Self {
+        Self {
+            ways: Mutex::default(),
+            declared: Mutex::default(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            tracker,
+        }
+    }
+
+    /// A profile can be reached from now on, as far as its route says.
+    pub(crate) fn open(&self, route: Arc<Route>) {
+        lock(&self.ways).insert(route.name().clone(), route);
+    }
+
+    /// It cannot any more.
+    pub(crate) fn close(&self, profile: &ProfileName) {
+        lock(&self.ways).remove(profile);
+    }
+
+    /// A process of the default profile was admitted, which hands events of these platforms over to these profiles.
+    pub(crate) fn declare(&self, generation: u64, hand_over: Vec<(String, ProfileName)>) {
+        if !hand_over.is_empty() {
+            lock(&self.declared).insert(generation, hand_over);
+        }
+    }
+
+    /// It is gone.
+    pub(crate) fn withdraw(&self, generation: u64) {
+        lock(&self.declared).remove(&generation);
+    }
+
+    /// Serves one process until its end of `connection`, which must not block, is closed.
+    pub(crate) async fn keep(self: Arc<Self>, sender: Sender, connection: UnixStream) {
+        let connection = match tokio::net::UnixStream::from_std(connection) {
+            Ok(connection) => connection,
+            Err(error) => {
+                return tracing::error!(%error, "the worker can hand nothing over and deliver nothing");
+            }
+        };
+        let own = Arc::new(Semaphore::new(OF_ONE));
+        let mut failing = false;
+        loop {
+            let passed =
+                connection.async_io(Interest::READABLE, || passing::receive(connection.as_fd())).await;
+            let socket = match passed {
+                Ok(Some(socket)) => UnixStream::from(socket),
+                Ok(None) => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "an errand of the worker cannot be taken; it asks again");
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    return tracing::debug!(%error, "no more errands of this process");
+                }
+            };
+            failing = false;
+            // Whoever finds no place is told by the end of its connection.
+            let Ok(own) = Arc::clone(&own).try_acquire_owned() else { continue };
+            let (road, sender) = (Arc::clone(&self), sender.clone());
+            self.tracker.spawn(async move {
+                let _own = own;
+                let places = Arc::clone(&road.places);
+                let Ok(Ok(_place)) = tokio::time::timeout(HEAD_TIME, places.acquire()).await else { return };
+                let served = tokio::time::timeout(TIME, road.serve(sender, socket)).await;
+                match served {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "an errand ended early"),
+                    Err(_) => tracing::warn!("an errand took too long and was given up"),
+                }
+            });
+        }
+    }
+
+    /// One connection: one errand.
+    async fn serve(self: Arc<Self>, sender: Sender, socket: UnixStream) -> Result<(), hyper::Error> {
+        let stream =
+            match socket.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(socket)) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "what was passed is no socket");
+                    return Ok(());
+                }
+            };
+        let mut http = server::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(PIECE).keep_alive(false);
+        let service = service_fn(|request| {
+            let (road, sender) = (Arc::clone(&self), sender.clone());
+            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request).await) }
+        });
+        http.serve_connection(TokioIo::new(stream), service).await
+    }
+
+    async fn answer(&self, sender: &Sender, request: Request<Incoming>) -> Response<Body> {
+        match self.carry(sender, request).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let level_is_low = matches!(refusal, Refusal::Unavailable(_));
+                if level_is_low {
+                    tracing::debug!(from = %sender.profile, "an errand was refused: {refusal}");
+                } else {
+                    tracing::warn!(from = %sender.profile, "an errand was refused: {refusal}");
+                }
+                refusal.response()
+            }
+        }
+    }
+
+    async fn carry(&self, sender: &Sender, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let errand = Errand::parse(request.uri().path()).filter(|_| request.method() == Method::POST);
+        let (errand, profile, platform) = errand.ok_or(Refusal::NotFound)?;
+        let inner = errand.inner_path(platform);
+        let route = self.decide(sender, errand, &profile, platform)?;
+        let mut passed = Request::new(request.into_body());
+        *passed.method_mut() = Method::POST;
+        *passed.uri_mut() = inner.parse().expect("a checked path");
+        let headers = passed.headers_mut();
+        headers.insert(HOST, HeaderValue::from_static("worker"));
+        let name = |name: &ProfileName| HeaderValue::try_from(name.as_str()).expect("a profile's name");
+        headers.insert(HeaderName::from_static(PROFILE), name(&profile));
+        headers.insert(HeaderName::from_static(SENDER), name(&sender.profile));
+        let stream = proxy::reach(&route).map_err(|error| {
+            tracing::debug!(%error, profile = %profile, "the worker cannot be reached");
+            Refusal::Unreachable
+        })?;
+        let mut http = hyper::client::conn::http1::Builder::new();
+        let (mut ask, connection) =
+            http.max_buf_size(PIECE).handshake(TokioIo::new(stream)).await.map_err(|_| Refusal::Lost)?;
+        // Ends with the answer's body, or when whoever waits for it is gone.
+        self.tracker.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a worker ended early");
+            }
+        });
+        let answer = tokio::time::timeout(TIME, ask.send_request(passed)).await;
+        let answer = answer.map_err(|_| Refusal::Timeout)?.map_err(|error| {
+            tracing::debug!(%error, profile = %profile, "the worker gave no answer");
+            Refusal::Lost
+        })?;
+        Ok(answer.map(Body::new))
+    }
+
+    /// Whether `sender` may ask for this, and the way there.
+    fn decide(
+        &self,
+        sender: &Sender,
+        errand: Errand,
+        profile: &ProfileName,
+        platform: &str,
+    ) -> Result<Arc<Route>, Refusal> {
+        let is_way = |(of, to): &(String, ProfileName), target: &ProfileName| of == platform && to == target;
+        let declared = lock(&self.declared);
+        match errand {
+            Errand::HandOver => {
+                let own = declared.get(&sender.generation).filter(|_| sender.profile.is_default());
+                let ways = own.ok_or(Refusal::NotDeclared)?;
+                if !ways.iter().any(|way| is_way(way, profile)) {
+                    return Err(Refusal::NotDeclared);
+                }
+            }
+            Errand::Deliver => {
+                let mut ways = declared.values().flatten();
+                if !profile.is_default() || !ways.any(|way| is_way(way, &sender.profile)) {
+                    return Err(Refusal::NotATarget);
+                }
+            }
+        }
+        drop(declared);
+        let route = lock(&self.ways).get(profile).cloned().ok_or(Refusal::UnknownProfile)?;
+        match route.availability() {
+            Availability::Open { ready: true } => Ok(route),
+            Availability::Open { ready: false } => Err(Refusal::Unavailable("starting")),
+            Availability::Unavailable { state, .. } => Err(Refusal::Unavailable(state)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

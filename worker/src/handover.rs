@@ -1,0 +1,52 @@
+//! One bot, several profiles: what a platform received gets to the profile that answers, and the answer gets back.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//!  owner (default's worker)                                  target (coder's worker)
+//!    adapter ─▶ reception ── no rule ──▶ own inbox
+//!                   │ rule: coder
+//!                   └─▶ road ═══ supervisor ═══▶ receive ─▶ cache (attachments) ─▶ inbox ─▶ turn ─▶ ledger
+//!    platform ◀─ outbound ◀─ deliver ◀═══ supervisor ═══ road ◀─ way_back ◀──────────────────────────┘
+//! ```
+//!
+//! **Who decides what.** [`Reception`] decides by the default profile's `profile_routes` alone who answers; whatever else is to be
+//! decided about an event (session, prompt, model, tools) the target decides by its own files. The supervisor decides whether the
+//! way is open ([`hermes_wire::road`]). The owner's credentials never leave it.
+//!
+//! **What is promised.** An event is confirmed to the platform after it is in the target's inbox, on disk; until then it is the
+//! platform's, which offers it again. Offered twice it is one event, by platform, chat and message id. A target that does not
+//! serve is waited for, for [`PATIENCE`]; then, or where waiting cannot help, the event is kept in the owner's inbox as a dead
+//! letter that says why. It is never answered by the owner in the target's place. An answer is a row of the target's ledger until
+//! the owner's platform has it; each try carries the same key.
+//!
+//! **Who may answer.** With an event goes what the owner needs to answer it, sealed under a key that only the owner has. An answer
+//! is sent where its seal says, and nowhere else: a target can speak through the owner's bot in the chats that it was given, and
+//! in no others.
+//!
+//! **Attachments** pass as they come, in pieces; what is on disk is a temporary file in the target's cache until the whole event
+//! is there. Their names there follow from the event's identity, so that an event that is offered again writes the same files.
+//!
+//! [`PATIENCE`]: reception::PATIENCE
+
+mod cache;
+mod receive;
+mod reception;
+mod road;
+mod seal;
+
+pub(crate) use receive::{Target, inner_routes};
+pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken};
+pub use road::Road;
+pub(crate) use seal::Seal;
+
+/// Kind of the deliveries that go back over the road.
+pub(crate) const WAY_BACK: &str = "hand_over";
+/// Keys of such a delivery's parameters: the platform, the chat, and what the owner sent along, as JSON.
+pub(crate) const PLATFORM: &str = "platform";
+/// See [`PLATFORM`].
+pub(crate) const REPLY: &str = "reply";
+/// See [`PLATFORM`].
+pub(crate) const CHAT: &str = "chat_id";
+/// Longest message of the owner's way out, in characters.
+pub(crate) const LONGEST: &str = "longest";

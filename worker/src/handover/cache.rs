@@ -1,0 +1,220 @@
+//! Attachments on disk: `cache/{images,audio,videos,documents}` of the profile that answers.
+//!
+//! A file is written under a temporary name and gets its own when it is whole; [`File::keep`] does that. What is dropped before is
+//! removed. The name follows from whom the event came from and which it is, so that the same event again gives the same file.
+
+use std::io;
+use std::io::Write as _;
+
+use bytes::Bytes;
+use camino::Utf8PathBuf;
+use futures_util::{Stream, StreamExt as _};
+use hermes_host::{blocking, file};
+use hermes_wire::ProfileHome;
+use hermes_wire::road::Media;
+use sha2::{Digest as _, Sha256};
+
+/// Bytes that are collected before they are written.
+const PIECE: usize = 256 * 1024;
+/// Longest part of an attachment's own name in the name of its file, in bytes.
+const NAME: usize = 80;
+
+/// Why an attachment is not on disk.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CacheError {
+    /// The file system.
+    #[error("cannot write `{path}`")]
+    Io {
+        /// Where.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It ended early, went on, or broke off.
+    #[error("an attachment did not come whole: {0}")]
+    Broken(String),
+    /// The threads that write are busy, or gone.
+    #[error("an attachment cannot be written now")]
+    Busy(#[from] blocking::Lost),
+}
+
+/// A file that is whole and has no name of its own yet. Dropping it removes it.
+pub(super) struct File {
+    temp: tempfile::NamedTempFile,
+    path: Utf8PathBuf,
+}
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Label<'a> {
+    /// Decides the directory.
+    pub(super) media: Media,
+    /// The attachment's own name; anything.
+    pub(super) name: &'a str,
+    /// Of the event: the same for the same event, of nothing else.
+    pub(super) event: &'a str,
+    /// Which attachment of the event.
+    pub(super) index: usize,
+}
+
+impl Label<'_> {
+    /// Directory and file name below `cache`.
+    fn place(&self) -> (&'static str, String) {
+        let (dir, prefix) = match self.media {
+            Media::Image => ("images", "img"),
+            Media::Audio => ("audio", "audio"),
+            Media::Video => ("videos", "video"),
+            Media::Document => ("documents", "doc"),
+        };
+        let mut hash = Sha256::new();
+        hash.update(self.event.as_bytes());
+        hash.update([0]);
+        hash.update(self.index.to_be_bytes());
+        let hash =
+            hash.finalize().iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        (dir, format!("{prefix}_{hash}_{}", safe(self.name)))
+    }
+}
+
+/// A name that is one plain file's everywhere: no path, no control characters, not hidden, not long. The end, which tells what it is,
+/// stays.
+fn safe(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = name.chars().map(plain).collect();
+    let start =
+        name.char_indices().map(|(at, _)| at).find(|at| name.len() - at <= NAME).unwrap_or(name.len());
+    let name = name[start..].trim_start_matches('.');
+    if name.is_empty() { "file".to_owned() } else { name.to_owned() }
+}
+
+/// Writes exactly `length` bytes of `bytes`.
+pub(super) async fn write<S>(
+    home: &ProfileHome,
+    label: Label<'_>,
+    length: u64,
+    mut bytes: S,
+) -> Result<File, CacheError>
+where
+    S: Stream<Item = Result<Bytes, String>> + Unpin,
+{
+    let (dir, name) = label.place();
+    let dir = home.cache().join(dir);
+    let path = dir.join(name);
+    let failed = |path: &Utf8PathBuf| {
+        let path = path.clone();
+        move |source| CacheError::Io { path, source }
+    };
+    let place = dir.clone();
+    let make = move || file::make_dirs(&place, 0o700).and_then(|()| file::temporary(&place));
+    let mut temp = blocking::run(make).await?.map_err(failed(&dir))?;
+    let mut left = length;
+    let mut piece = Vec::new();
+    loop {
+        let more = if left == 0 { None } else { bytes.next().await };
+        if let Some(more) = more {
+            let more = more.map_err(CacheError::Broken)?;
+            let len = u64::try_from(more.len()).unwrap_or(u64::MAX);
+            left = left.checked_sub(len).ok_or_else(|| CacheError::Broken("it goes on".to_owned()))?;
+            piece.extend_from_slice(&more);
+            if piece.len() < PIECE && left > 0 {
+                continue;
+            }
+        } else if left > 0 {
+            return Err(CacheError::Broken(format!("{left} bytes are missing")));
+        }
+        let (whole, out) = (left == 0, std::mem::take(&mut piece));
+        let write = move || {
+            temp.write_all(&out)?;
+            if whole {
+                temp.as_file().sync_all()?;
+            }
+            Ok(temp)
+        };
+        temp = blocking::run(write).await?.map_err(failed(&path))?;
+        if whole {
+            return Ok(File { temp, path });
+        }
+    }
+}
+
+impl File {
+    /// Where it will be.
+    pub(super) fn path(&self) -> &Utf8PathBuf {
+        &self.path
+    }
+
+    /// Gives it its name. What is there under it already came with the same event, and is replaced.
+    pub(super) async fn keep(self) -> Result<Utf8PathBuf, CacheError> {
+        let Self { temp, path } = self;
+        let to = path.clone();
+        let named = move || {
+            temp.persist(&to).map_err(|error| error.error)?;
+            to.parent().map_or(Ok(()), |dir| fs_err::File::open(dir)?.sync_all())
+        };
+        let named = blocking::run(named).await?;
+        named.map_err(|source| CacheError::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+    use futures_util::stream;
+
+    use super::*;
+
+    fn label(name: &str) -> Label<'_> {
+        Label { media: Media::Document, name, event: "telegram\u{0}1\u{0}2", index: 0 }
+    }
+
+    fn pieces(all: &[&'static str]) -> impl Stream<Item = Result<Bytes, String>> + Unpin {
+        stream::iter(all.iter().map(|text| Ok(Bytes::from_static(text.as_bytes()))).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_name_is_one_plain_file() {
+        for (name, is) in [
+            ("report.pdf", "report.pdf"),
+            ("../../.ssh/authorized_keys", "authorized_keys"),
+            ("..\\..\\.env", "env"),
+            (".env", "env"),
+            ("..", "file"),
+            ("", "file"),
+            ("a b\n\u{0}c.txt", "a_b__c.txt"),
+            ("größe.png", "größe.png"),
+        ] {
+            assert_eq!(safe(name), is, "{name:?}");
+        }
+        let long = format!("{}ä.pdf", "ä".repeat(200));
+        assert!(safe(&long).ends_with("ä.pdf") && safe(&long).len() <= NAME);
+        assert_eq!(label("x").place(), label("x").place());
+        assert_ne!(label("x").place(), Label { index: 1, ..label("x") }.place());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_whole_and_kept_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
+        let there = || {
+            let entries = fs_err::read_dir(home.cache().join("documents")).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        for (length, text) in [(9, "bytes are missing"), (5, "goes on")] {
+            let broken = write(&home, label("a.txt"), length, pieces(&["hel", "lo!"])).await;
+            assert!(broken.is_err_and(|error| error.to_string().contains(text)));
+        }
+        let dropped = write(&home, label("a.txt"), 6, pieces(&["hel", "lo!"])).await.unwrap();
+        drop(dropped);
+        assert_eq!(there(), [""; 0]);
+        for text in ["hello!", "again!"] {
+            let file = write(&home, label("a.txt"), 6, pieces(&[text])).await.unwrap();
+            let path = file.keep().await.unwrap();
+            assert_eq!(fs_err::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(there().len(), 1, "the same attachment is the same file");
+        let empty = write(&home, Label { index: 1, ..label("b") }, 0, pieces(&[])).await.unwrap();
+        assert_eq!(fs_err::metadata(empty.keep().await.unwrap()).unwrap().len(), 0);
+    }
+}

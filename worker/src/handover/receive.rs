@@ -1,0 +1,334 @@
+//! The target's side: an event for this profile comes in.
+//!
+//! Its head is read, its attachments go to disk piece by piece, and when the whole body is there the event goes into the inbox. Only
+//! then the owner is told that it was accepted. Whatever goes wrong before leaves nothing.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use hermes_wire::ProfileHome;
+use hermes_wire::http::{ERROR, JSON, LISTENER};
+use hermes_wire::profile::DEFAULT;
+use hermes_wire::road::{self, Attachment, Errand, Event, Receipt, SENDER};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+
+use super::cache::{self, CacheError, File, Label};
+use super::{PLATFORM, REPLY, WAY_BACK};
+use crate::inbound::{self, DedupKey, DeliveryTarget, Inbound, Source};
+use crate::inbox::Inbox;
+use crate::store::StoreError;
+
+/// What an event for this profile becomes.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) home: ProfileHome,
+    pub(crate) inbox: Inbox,
+    /// Most bytes of attachments that one event may bring; `None`: any.
+    pub(crate) most: Option<u64>,
+}
+
+/// Why an event was not accepted.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("only the default profile's worker hands over")]
+    Sender,
+    #[error("it is not a hand-over: {0}")]
+    Malformed(String),
+    #[error("it did not come whole: {0}")]
+    Broken(String),
+    #[error("an attachment cannot be kept")]
+    Cache(#[source] CacheError),
+    #[error("the inbox cannot take it")]
+    Store(#[from] StoreError),
+}
+
+impl Refusal {
+    fn answer(&self) -> Response {
+        let (status, code) = match self {
+            Self::Sender => (StatusCode::FORBIDDEN, "not_declared"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            Self::Broken(_) => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
+            Self::Cache(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_inbox"),
+        };
+        refused(status, code, &self.to_string())
+    }
+}
+
+/// An answer that says no.
+pub(super) fn refused(status: StatusCode, code: &'static str, message: &str) -> Response {
+    let body = serde_json::json!({ "error": { "code": code, "message": message } }).to_string();
+    (status, [(CONTENT_TYPE.as_str(), JSON), (ERROR, code)], body).into_response()
+}
+
+/// An answer with a body of its own.
+pub(super) fn said(body: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_string(body).expect("texts and numbers always serialise");
+    ([(CONTENT_TYPE.as_str(), JSON)], body).into_response()
+}
+
+/// Who sent it: the supervisor says so, on what is no request of a client.
+pub(super) fn sender(headers: &HeaderMap) -> Option<&str> {
+    if headers.contains_key(LISTENER) {
+        return None;
+    }
+    headers.get(SENDER)?.to_str().ok()
+}
+
+/// The routes that only the supervisor may ask for.
+pub(crate) fn inner_routes(target: Target) -> Router {
+    Router::new()
+        .route(&Errand::HandOver.inner_path("{platform}"), post(hand_over))
+        .with_state(Arc::new(target))
+}
+
+async fn hand_over(
+    State(target): State<Arc<Target>>,
+    Path(platform): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let taken = match sender(&headers) {
+        Some(DEFAULT) if road::is_platform(&platform) => target.take(&platform, body).await,
+        _ => Err(Refusal::Sender),
+    };
+    match taken {
+        Ok(receipt) => said(&receipt),
+        Err(refusal) => {
+            tracing::warn!(
+                error = &refusal as &dyn std::error::Error,
+                "[{platform}] an event that was handed over is not accepted"
+            );
+            refusal.answer()
+        }
+    }
+}
+
+impl Target {
+    async fn take(&self, platform: &str, body: Body) -> Result<Receipt, Refusal> {
+        let mut pieces = Pieces { stream: body.into_data_stream(), rest: Bytes::new() };
+        let length = pieces.exactly(4).await?;
+        let length = <[u8; 4]>::try_from(length.as_slice()).expect("four bytes were read");
+        let malformed = |error: road::RoadError| Refusal::Malformed(error.to_string());
+        let head = pieces.exactly(road::length_of_head(length).map_err(malformed)?).await?;
+        let mut event = Event::parse(&head).map_err(malformed)?;
+        drop(head);
+        let dedup = event.identity.take().map(|identity| DedupKey { scope: identity.scope, id: identity.id });
+        if let Some(key) = &dedup
+            && self.inbox.is_known(platform, key).await?
+        {
+            // Read to its end: an answer before that could be lost with the connection.
+            pieces.skip(u64::MAX).await?;
+            return Ok(Receipt { accepted: road::Accepted::Known });
+        }
+        let name = name_of(platform, dedup.as_ref());
+        let attachments = std::mem::take(&mut event.attachments);
+        let (notes, files) = self.keep(&name, &attachments, &mut pieces).await?;
+        if pieces.skip(u64::MAX).await? > 0 {
+            return Err(Refusal::Malformed("it is longer than its head says".to_owned()));
+        }
+        let mut paths = Vec::new();
+        let kept: Result<(), CacheError> = async {
+            for file in files {
+                paths.push(file.keep().await?);
+            }
+            Ok(())
+        }
+        .await;
+        let accepted = match kept {
+            Ok(()) => {
+                let inbound = inbound(platform, event, dedup, &notes);
+                self.inbox.accept(inbound).await.map_err(Refusal::Store)
+            }
+            Err(error) => Err(Refusal::Cache(error)),
+        };
+        match accepted {
+            Ok(inbound::Accepted::New) => Ok(Receipt { accepted: road::Accepted::New }),
+            Ok(inbound::Accepted::Duplicate) => Ok(Receipt { accepted: road::Accepted::Known }),
+            Err(refusal) => {
+                for path in paths {
+                    if let Err(error) = fs_err::remove_file(&path) {
+                        tracing::warn!(%error, "an attachment of an event that was not accepted stays");
+                    }
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Writes the attachments; returns what the text says of each, and the files.
+    async fn keep(
+        &self,
+        event: &str,
+        attachments: &[Attachment],
+        pieces: &mut Pieces,
+    ) -> Result<(String, Vec<File>), Refusal> {
+        let (mut notes, mut files, mut so_far) = (String::new(), Vec::new(), 0u64);
+        for (index, attachment) in attachments.iter().enumerate() {
+            let sum = so_far.saturating_add(attachment.length);
+            if let Some(most) = self.most.filter(|most| sum > *most) {
+                left_out(&mut notes, attachment, most);
+                let read = pieces.skip(attachment.length).await?;
+                if read < attachment.length {
+                    return Err(Refusal::Broken("an attachment ended early".to_owned()));
+                }
+                continue;
+            }
+            so_far = sum;
+            let label = Label { media: attachment.media, name: &attachment.name, event, index };
+            let written = cache::write(&self.home, label, attachment.length, pieces.part(attachment.length));
+            let file = written.await.map_err(|error| match error {
+                CacheError::Broken(why) => Refusal::Broken(why),
+                error => Refusal::Cache(error),
+            })?;
+            note(&mut notes, attachment, file.path().as_str());
+            files.push(file);
+        }
+        Ok((notes, files))
+    }
+}
+
+/// The same for the same event, of nothing else.
+pub(super) fn name_of(platform: &str, dedup: Option<&DedupKey>) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if let Some(key) = dedup {
+        return format!("{platform}\0{}\0{}", key.scope, key.id);
+    }
+    let (now, next) = (crate::session::epoch(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("{platform}\0{}\0{now}\0{next}", std::process::id())
+}
+
+/// What the text of a message says of an attachment that is there.
+pub(super) fn note(notes: &mut String, attachment: &Attachment, path: &str) {
+    say(notes, attachment, &format!(": {path}"));
+}
+
+/// What it says of one that was too much.
+pub(super) fn left_out(notes: &mut String, attachment: &Attachment, most: u64) {
+    say(notes, attachment, &format!(" was left out: at most {most} bytes come with one message"));
+}
+
+fn say(notes: &mut String, attachment: &Attachment, what: &str) {
+    use std::fmt::Write as _;
+    let Attachment { media, name, media_type, length } = attachment;
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    let (word, name, media_type) = (media.as_str(), plain(name), plain(media_type));
+    let _ = write!(notes, "\n[{word} {name} ({media_type}, {length} bytes){what}]");
+}
+
+/// A message's text, and behind it what is said of what came with it.
+pub(super) fn with_notes(text: String, notes: &str) -> String {
+    if text.is_empty() { notes.trim_start_matches('\n').to_owned() } else { text + notes }
+}
+
+fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>, notes: &str) -> Inbound {
+    let Event { from, text, reply, longest, .. } = event;
+    let mut extra = std::collections::BTreeMap::from([
+        (PLATFORM.to_owned(), platform.to_owned()),
+        (REPLY.to_owned(), serde_json::to_string(&reply).expect("texts always serialise")),
+    ]);
+    extra.extend(longest.map(|longest| (super::LONGEST.to_owned(), longest.to_string())));
+    extra.extend(from.chat_id.clone().map(|chat| (super::CHAT.to_owned(), chat)));
+    Inbound {
+        source: Source {
+            platform: platform.to_owned(),
+            chat_type: from.chat_type,
+            chat_id: from.chat_id,
+            chat_name: from.chat_name,
+            thread_id: from.thread_id,
+            user_id: from.user_id,
+            user_id_alt: from.user_id_alt,
+            user_name: from.user_name,
+        },
+        text: with_notes(text, notes),
+        dedup,
+        delivery: DeliveryTarget { kind: WAY_BACK.to_owned(), extra },
+        end_session: None,
+    }
+}
+
+/// A body, as it comes.
+struct Pieces {
+    stream: BodyDataStream,
+    /// Came, and was not asked for yet.
+    rest: Bytes,
+}
+
+impl Pieces {
+    /// What comes next; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        loop {
+            match self.stream.next().await {
+                None => return Ok(None),
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => return Ok(Some(bytes)),
+                Some(Err(error)) => return Err(Refusal::Broken(error.to_string())),
+            }
+        }
+    }
+
+    /// At most `most` bytes of what comes next.
+    async fn up_to(&mut self, most: u64) -> Result<Option<Bytes>, Refusal> {
+        let Some(mut bytes) = self.next().await? else { return Ok(None) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if bytes.len() > most {
+            self.rest = bytes.split_off(most);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// The next `len` bytes, which are few.
+    async fn exactly(&mut self, len: usize) -> Result<Vec<u8>, Refusal> {
+        let mut all = Vec::new();
+        while all.len() < len {
+            let left = u64::try_from(len - all.len()).unwrap_or(u64::MAX);
+            match self.up_to(left).await? {
+                Some(bytes) => all.extend_from_slice(&bytes),
+                None => return Err(Refusal::Broken("its head ended early".to_owned())),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Throws up to `most` bytes away; how many there were.
+    async fn skip(&mut self, most: u64) -> Result<u64, Refusal> {
+        let mut skipped = 0;
+        while skipped < most {
+            let Some(bytes) = self.up_to(most - skipped).await? else { break };
+            skipped += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        }
+        Ok(skipped)
+    }
+
+    /// The next `length` bytes, piece by piece; fewer where the body ends.
+    fn part(&mut self, length: u64) -> Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send + '_>> {
+        Box::pin(stream::unfold((self, length), async |(pieces, left)| {
+            if left == 0 {
+                return None;
+            }
+            match pieces.up_to(left).await {
+                Ok(Some(bytes)) => {
+                    let left = left - u64::try_from(bytes.len()).unwrap_or(left);
+                    Some((Ok(bytes), (pieces, left)))
+                }
+                Ok(None) => None,
+                Err(error) => Some((Err(error.to_string()), (pieces, 0))),
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,385 @@
+//! The way in for what a platform received: into this profile's inbox, or over the road to the profile that answers.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use hermes_config::ProfileConfig;
+use hermes_config::profile_routes::{Arrival, ProfileRoute, ProfileRoutes};
+use hermes_wire::road::{self, Attachment, Errand, Event, Identity, Media, Receipt};
+use hermes_wire::{ProfileHome, ProfileName};
+use tokio::time::Instant;
+
+use super::cache::{self, CacheError, Label};
+use super::receive::{left_out, name_of, note, with_notes};
+use super::road::Failure;
+use super::{Road, Seal};
+use crate::inbound::{Accepted, Inbound};
+use crate::inbox::Inbox;
+use crate::store::{Store, StoreError};
+
+/// How long an event waits for a profile that does not serve, while its platform offers it again and again.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// Pause between two offers.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Time for one hand-over; what comes with it comes at its platform's pace.
+const TIME: Duration = Duration::from_mins(10);
+/// Events whose waiting is counted at once.
+const WAITING: usize = 1024;
+
+/// Bytes as they come; an error says why no more do.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
+/// Begins to fetch something.
+pub type Open = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<ByteStream, String>> + Send>> + Send>;
+
+/// Something that came with a message, fetched when it is wanted.
+pub struct Attached {
+    /// Its name, as the sender has it.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes.
+    pub length: u64,
+    /// How to get them.
+    pub open: Open,
+}
+
+/// What an adapter received.
+pub struct Arrived {
+    /// The message, with [`delivery`](Inbound::delivery) as an answer through this adapter's platform needs it.
+    pub event: Inbound,
+    /// Server, team or space.
+    pub guild_id: Option<String>,
+    /// The chat that a thread or a post belongs to.
+    pub parent_chat_id: Option<String>,
+    /// What came with it.
+    pub attachments: Vec<Attached>,
+}
+
+impl From<Inbound> for Arrived {
+    fn from(event: Inbound) -> Self {
+        Self { event, guild_id: None, parent_chat_id: None, attachments: Vec::new() }
+    }
+}
+
+/// What became of an event. In every case it is on disk, and can be confirmed to the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It will be answered, by whoever is to answer it.
+    New,
+    /// It was known already.
+    Known,
+    /// Nobody will answer it; it is kept with the reason.
+    Buried,
+}
+
+/// The event is still the platform's: it is not to be confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// To be offered again.
+    #[error("{reason}")]
+    Later {
+        /// When.
+        after: Duration,
+        /// For people.
+        reason: String,
+    },
+    /// The inbox does not take it.
+    #[error("the inbox cannot take it")]
+    Store(#[from] StoreError),
+}
+
+/// The way in. Cloning shares it.
+#[derive(Clone)]
+pub struct Reception(Arc<Inner>);
+
+struct Inner {
+    home: ProfileHome,
+    routes: ProfileRoutes,
+    most: Option<u64>,
+    inbox: Inbox,
+    road: Road,
+    seal: Seal,
+    /// Since when events wait for their profile.
+    waiting: Mutex<HashMap<String, Instant>>,
+}
+
+impl Reception {
+    /// The way in of the profile with these settings.
+    pub(crate) fn new(
+        config: &ProfileConfig,
+        home: &ProfileHome,
+        store: &Store,
+        inbox: Inbox,
+        road: Road,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            home: home.clone(),
+            routes: config.profile_routes.clone(),
+            most: config.max_inbound_media_bytes,
+            inbox,
+            road,
+            seal: Seal::new(store.clone()),
+            waiting: Mutex::default(),
+        }))
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "answers come back with the outbounds"))]
+    /// The seal that answers come back under.
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.0.seal
+    }
+
+    /// Takes an event. After `Ok` it may be confirmed to the platform. `longest` is what the platform's way out takes at once, in
+    /// characters.
+    pub async fn accept(&self, arrived: Arrived, longest: Option<u64>) -> Result<Taken, NotTaken> {
+        match self.0.routes.target(&arrival(&arrived)).cloned() {
+            Some(route) if !route.profile.is_default() => self.hand_over(&route, arrived, longest).await,
+            _ => self.keep(arrived).await,
+        }
+    }
+
+    /// Into this profile's own inbox.
+    async fn keep(&self, arrived: Arrived) -> Result<Taken, NotTaken> {
+        let Arrived { mut event, attachments, .. } = arrived;
+        if attachments.is_empty() {
+            return Ok(taken(self.0.inbox.accept(event).await?));
+        }
+        if let Some(key) = &event.dedup
+            && self.0.inbox.is_known(&event.source.platform, key).await?
+        {
+            return Ok(Taken::Known);
+        }
+        let name = name_of(&event.source.platform, event.dedup.as_ref());
+        let (fitting, mut notes) = fit(attachments, self.0.most);
+        let mut files = Vec::new();
+        for (index, attached) in fitting.into_iter().enumerate() {
+            let said = describe(&attached);
+            let bytes = (attached.open)().await.map_err(later)?;
+            let label = Label { media: said.media, name: &said.name, event: &name, index };
+            let file = cache::write(&self.0.home, label, said.length, bytes)
+                .await
+                .map_err(|error| not_kept(&error))?;
+            note(&mut notes, &said, file.path().as_str());
+            files.push(file);
+        }
+        for file in files {
+            file.keep().await.map_err(|error| not_kept(&error))?;
+        }
+        event.text = with_notes(event.text, &notes);
+        Ok(taken(self.0.inbox.accept(event).await?))
+    }
+
+    /// To the profile that the rule names.
+    async fn hand_over(
+        &self,
+        route: &ProfileRoute,
+        arrived: Arrived,
+        longest: Option<u64>,
+    ) -> Result<Taken, NotTaken> {
+        let (event, waits) = (arrived.event.clone(), waits_as(&arrived.event));
+        match self.ask(route, arrived, longest).await {
+            Ok(taken) => {
+                self.waiting(|all| waits.as_ref().and_then(|waits| all.remove(waits)));
+                Ok(taken)
+            }
+            Err(Unhanded::Store(error)) => Err(NotTaken::Store(error)),
+            Err(Unhanded::Failed(failure)) => {
+                let reason = format!("profile route {} to `{}`: {failure}", route.name, route.profile);
+                let patient = failure.is_for_now() && self.may_wait(waits.as_deref());
+                let platform = event.source.platform.clone();
+                if patient {
+                    tracing::warn!("[{platform}] an event waits with its platform: {reason}");
+                    return Err(NotTaken::Later { after: AGAIN, reason });
+                }
+                tracing::error!("[{platform}] an event is refused and kept as a dead letter: {reason}");
+                self.0.inbox.bury(event, reason).await?;
+                self.waiting(|all| waits.as_ref().and_then(|waits| all.remove(waits)));
+                Ok(Taken::Buried)
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        route: &ProfileRoute,
+        arrived: Arrived,
+        longest: Option<u64>,
+    ) -> Result<Taken, Unhanded> {
+        let platform = arrived.event.source.platform.clone();
+        let (head, attachments) = self.event(&route.profile, &platform, arrived, longest).await?;
+        let bytes = head.head().map_err(|error| Failure::Refused {
+            status: 400,
+            code: "too_long".to_owned(),
+            message: error.to_string(),
+        })?;
+        let attached = head.attached().unwrap_or(u64::MAX);
+        let length = attached.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let body = stream::once(async move { Ok(Bytes::from(bytes)) });
+        let body = Body::from_stream(body.chain(stream::iter(attachments).then(opened).flatten()));
+        let path = Errand::HandOver.path(&route.profile, &platform);
+        let answer = self.0.road.ask(&path, length, body, TIME).await?;
+        let receipt: Receipt = serde_json::from_slice(&answer)
+            .map_err(|_| Failure::Lost("what came back is no receipt".to_owned()))?;
+        tracing::info!("[{platform}] handed over to `{}` by profile route {}", route.profile, route.name);
+        Ok(match receipt.accepted {
+            road::Accepted::New => Taken::New,
+            road::Accepted::Known => Taken::Known,
+        })
+    }
+
+    /// The message as it goes over the road, and what follows it.
+    async fn event(
+        &self,
+        profile: &ProfileName,
+        platform: &str,
+        arrived: Arrived,
+        longest: Option<u64>,
+    ) -> Result<(Event, Vec<Attached>), StoreError> {
+        let Arrived { event, guild_id, parent_chat_id, attachments } = arrived;
+        let Inbound { source, text, dedup, delivery, end_session: _ } = event;
+        let (attachments, notes) = fit(attachments, self.0.most);
+        let mut reply = delivery.extra;
+        self.0.seal.set(profile, platform, &mut reply).await?;
+        let event = Event {
+            schema: road::SCHEMA,
+            from: road::From {
+                chat_type: source.chat_type,
+                chat_id: source.chat_id,
+                chat_name: source.chat_name,
+                parent_chat_id,
+                guild_id,
+                thread_id: source.thread_id,
+                user_id: source.user_id,
+                user_id_alt: source.user_id_alt,
+                user_name: source.user_name,
+            },
+            text: text + &notes,
+            identity: dedup.map(|key| Identity { scope: key.scope, id: key.id }),
+            reply,
+            longest,
+            attachments: attachments.iter().map(describe).collect(),
+        };
+        Ok((event, attachments))
+    }
+
+    /// Whether an event may go on waiting. One that has no name cannot be told from others, and its platform forgets it.
+    fn may_wait(&self, waits: Option<&str>) -> bool {
+        let Some(waits) = waits else { return false };
+        self.waiting(|all| {
+            let now = Instant::now();
+            if all.len() >= WAITING && !all.contains_key(waits) {
+                all.retain(|_, since| now.duration_since(*since) < PATIENCE);
+            }
+            let since = *all.entry(waits.to_owned()).or_insert(now);
+            now.duration_since(since) < PATIENCE
+        })
+    }
+
+    fn waiting<T>(&self, look: impl FnOnce(&mut HashMap<String, Instant>) -> T) -> T {
+        look(&mut self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+enum Unhanded {
+    Failed(Failure),
+    Store(StoreError),
+}
+
+impl From<Failure> for Unhanded {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<StoreError> for Unhanded {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn waits_as(event: &Inbound) -> Option<String> {
+    event.dedup.as_ref().map(|key| name_of(&event.source.platform, Some(key)))
+}
+
+fn taken(accepted: Accepted) -> Taken {
+    match accepted {
+        Accepted::New => Taken::New,
+        Accepted::Duplicate => Taken::Known,
+    }
+}
+
+fn later(reason: String) -> NotTaken {
+    NotTaken::Later { after: AGAIN, reason }
+}
+
+fn not_kept(error: &CacheError) -> NotTaken {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    later(format!("{error}{cause}"))
+}
+
+fn arrival(arrived: &Arrived) -> Arrival<'_> {
+    let source = &arrived.event.source;
+    Arrival {
+        platform: &source.platform,
+        guild_id: arrived.guild_id.as_deref(),
+        chat_id: source.chat_id.as_deref(),
+        parent_chat_id: arrived.parent_chat_id.as_deref(),
+        thread_id: source.thread_id.as_deref(),
+        user_id: source.user_id.as_deref(),
+        user_id_alt: source.user_id_alt.as_deref(),
+    }
+}
+
+fn describe(attached: &Attached) -> Attachment {
+    Attachment {
+        media: Media::of(&attached.media_type),
+        name: attached.name.clone(),
+        media_type: attached.media_type.clone(),
+        length: attached.length,
+    }
+}
+
+/// What fits into `most` bytes together and into one message, and what the text says of the rest.
+fn fit(attachments: Vec<Attached>, most: Option<u64>) -> (Vec<Attached>, String) {
+    let (mut fitting, mut notes, mut so_far) = (Vec::new(), String::new(), 0u64);
+    for attached in attachments {
+        let sum = so_far.saturating_add(attached.length);
+        let limit = most.unwrap_or(u64::MAX);
+        if sum > limit || fitting.len() == road::MAX_ATTACHMENTS {
+            left_out(&mut notes, &describe(&attached), limit);
+            continue;
+        }
+        so_far = sum;
+        fitting.push(attached);
+    }
+    (fitting, notes)
+}
+
+/// The bytes of one attachment: as many as it said, or an error in their place.
+async fn opened(attached: Attached) -> ByteStream {
+    let length = attached.length;
+    let bytes = match (attached.open)().await {
+        Ok(bytes) => bytes,
+        Err(error) => return Box::pin(stream::once(async { Err(error) })),
+    };
+    Box::pin(stream::unfold((Some(bytes), length), async |(bytes, left)| {
+        let mut bytes = bytes?;
+        match bytes.next().await {
+            Some(Ok(piece)) => match left.checked_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX)) {
+                Some(left) => Some((Ok(piece), (Some(bytes), left))),
+                None => Some((Err("an attachment is longer than it said".to_owned()), (None, 0))),
+            },
+            Some(Err(error)) => Some((Err(error), (None, 0))),
+            None if left > 0 => Some((Err("an attachment is shorter than it said".to_owned()), (None, 0))),
+            None => None,
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Who gets an event, and what becomes of it when he cannot have it.
+
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::Router;
+use camino::Utf8Path;
+use hermes_config::{Input, load};
+use hermes_host::passing;
+use hermes_wire::http::ERROR;
+use hermes_wire::latest::Role;
+use hermes_wire::road::SENDER;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+
+use super::super::receive::{Target, inner_routes};
+use super::*;
+use crate::inbound::{DedupKey, DeliveryTarget, Source};
+use crate::inbox::KeyPolicy;
+use crate::store::Owner;
+
+/// A profile's home and what is in it.
+struct Place {
+    dir: tempfile::TempDir,
+    home: ProfileHome,
+    store: Store,
+    inbox: Inbox,
+}
+
+fn profile(name: &str) -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
+    let store = Store::open(&home, Owner::current()).unwrap();
+    let profile = name.parse().unwrap();
+    let keys = KeyPolicy { profile, group_sessions_per_user: true, thread_sessions_per_user: false };
+    let inbox = Inbox::new(store.clone(), keys);
+    Place { dir, home, store, inbox }
+}
+
+impl Place {
+    async fn texts(&self, state: &'static str) -> Vec<String> {
+        let payloads: Vec<String> = self
+            .store
+            .aside(move |db| {
+                let mut rows = db.prepare("SELECT payload FROM hermes_inbox WHERE state = ?1 ORDER BY id")?;
+                rows.query_map([state], |row| row.get(0))?.collect()
+            })
+            .await
+            .unwrap();
+        payloads.iter().map(|text| serde_json::from_str::<Inbound>(text).unwrap().text).collect()
+    }
+}
+
+/// `default` with rules, `coder` at the other end, and what stands for the supervisor between them.
+struct Rig {
+    default: Place,
+    coder: Place,
+    reception: Reception,
+    /// Errands that came.
+    asked: Arc<AtomicUsize>,
+    /// Answer instead of passing on.
+    refuse: Arc<Mutex<Option<(u16, &'static str)>>>,
+}
+
+const RULES: &str = "agent: {engine: echo}\nmultiplex_profiles: true\nprofile_routes:\n\
+    - {name: work, platform: telegram, profile: coder, chat_id: 1}\n- {platform: telegram, profile: default, user_id: 9}\n";
+
+fn rig() -> Rig {
+    let (default, coder) = (profile("default"), profile("coder"));
+    let name = ProfileName::default_profile();
+    let input = Input {
+        profile: &name,
+        role: Role::Primary,
+        multiplex: None,
+        listeners: &[],
+        home: &default.home,
+        yaml: Some(RULES.as_bytes()),
+        env: None,
+    };
+    let config = load(input).config.unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let road = Road::inherited(theirs.into()).unwrap();
+    let router =
+        inner_routes(Target { home: coder.home.clone(), inbox: coder.inbox.clone(), most: Some(10_000) });
+    let (asked, refuse) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+    carry(ours, router, Arc::clone(&asked), Arc::clone(&refuse));
+    let reception = Reception::new(&config, &default.home, &default.store, default.inbox.clone(), road);
+    Rig { default, coder, reception, asked, refuse }
+}
+
+/// Stands for the supervisor.
+fn carry(
+    road: UnixStream,
+    router: Router,
+    asked: Arc<AtomicUsize>,
+    refuse: Arc<Mutex<Option<(u16, &'static str)>>>,
+) {
+    let tasks = TaskTracker::new();
+    road.set_nonblocking(true).unwrap();
+    let road = tokio::net::UnixStream::from_std(road).unwrap();
+    let tracker = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok(Some(socket)) =
+            road.async_io(Interest::READABLE, || passing::receive(road.as_fd())).await
+        {
+            let socket = UnixStream::from(socket);
+            socket.set_nonblocking(true).unwrap();
+            let socket = tokio::net::UnixStream::from_std(socket).unwrap();
+            let (router, asked, refuse) = (router.clone(), Arc::clone(&asked), Arc::clone(&refuse));
+            tracker.spawn(async move {
+                let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let (refuse, mut router) = (*refuse.lock().unwrap(), router.clone());
+                    async move {
+                        if let Some((status, code)) = refuse {
+                            let answer = Response::builder().status(status).header(ERROR, code);
+                            return Ok(answer.body(Body::from("{}")).unwrap());
+                        }
+                        let path = request.uri().path().to_owned();
+                        let (errand, profile, platform) = Errand::parse(&path).unwrap();
+                        assert_eq!(profile.as_str(), "coder");
+                        *request.uri_mut() = errand.inner_path(platform).parse().unwrap();
+                        request.headers_mut().insert(SENDER, "default".parse().unwrap());
+                        router.call(request).await
+                    }
+                });
+                let http = hyper::server::conn::http1::Builder::new();
+                let _ = http.serve_connection(TokioIo::new(socket), service).await;
+            });
+        }
+    });
+}
+
+fn message(chat: &str, user: &str, id: &str) -> Arrived {
+    Arrived::from(Inbound {
+        source: Source {
+            platform: "telegram".into(),
+            chat_type: "group".into(),
+            chat_id: Some(chat.into()),
+            user_id: Some(user.into()),
+            ..Source::default()
+        },
+        text: format!("message {id}"),
+        dedup: Some(DedupKey { scope: chat.into(), id: id.into() }),
+        delivery: DeliveryTarget {
+            kind: "telegram".into(),
+            extra: [("chat_id".to_owned(), chat.to_owned())].into(),
+        },
+        end_session: None,
+    })
+}
+
+/// Something of `said` bytes that brings `bytes`; `opened` says whether it was asked for.
+fn attached(said: usize, bytes: Vec<u8>, opened: &Arc<AtomicBool>) -> Attached {
+    let opened = Arc::clone(opened);
+    Attached {
+        name: "a.bin".into(),
+        media_type: "application/octet-stream".into(),
+        length: said as u64,
+        open: Box::new(move || {
+            Box::pin(async move {
+                opened.store(true, Ordering::Relaxed);
+                let pieces: Vec<_> =
+                    bytes.chunks(999).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+                Ok(Box::pin(stream::iter(pieces)) as ByteStream)
+            })
+        }),
+    }
+}
+
+#[tokio::test]
+async fn the_rules_decide_who_gets_an_event_and_the_other_one_hears_nothing() {
+    let rig = rig();
+    for (chat, user, id, said) in [
+        ("1", "7", "a", Taken::New),
+        ("1", "7", "a", Taken::Known),
+        ("2", "7", "b", Taken::New),
+        ("1", "9", "c", Taken::New),
+    ] {
+        assert_eq!(rig.reception.accept(message(chat, user, id), None).await.unwrap(), said, "{id}");
+    }
+    assert_eq!(rig.coder.texts("waiting").await, ["message a"]);
+    assert_eq!(rig.default.texts("waiting").await, ["message b", "message c"]);
+    assert_eq!(rig.asked.load(Ordering::Relaxed), 2);
+    let extra: String = rig
+        .coder
+        .store
+        .aside(|db| db.query_row("SELECT payload FROM hermes_inbox", [], |row| row.get(0)))
+        .await
+        .unwrap();
+    let inbound: Inbound = serde_json::from_str(&extra).unwrap();
+    let mut reply = serde_json::from_str(&inbound.delivery.extra[super::super::REPLY]).unwrap();
+    let coder = "coder".parse().unwrap();
+    assert!(rig.reception.seal().take(&coder, "telegram", &mut reply).await.unwrap());
+    assert_eq!(reply["chat_id"], "1");
+}
+
+#[tokio::test]
+async fn attachments_go_to_whoever_answers_and_are_fetched_only_for_that() {
+    let rig = rig();
+    let opened = Arc::new(AtomicBool::new(false));
+    let with = |chat: &str, id: &str, said: usize, bytes: usize| Arrived {
+        attachments: vec![attached(said, vec![7; bytes], &opened)],
+        ..message(chat, "7", id)
+    };
+    assert_eq!(rig.reception.accept(with("1", "a", 5000, 5000), None).await.unwrap(), Taken::New);
+    assert_eq!(rig.reception.accept(with("2", "b", 5000, 5000), None).await.unwrap(), Taken::New);
+    for home in [&rig.coder, &rig.default] {
+        let text = home.texts("waiting").await.remove(0);
+        let path = text.split(": ").nth(1).unwrap().trim_end_matches(']');
+        assert!(path.starts_with(home.dir.path().to_str().unwrap()), "{text}");
+        assert_eq!(fs_err::read(path).unwrap(), vec![7; 5000]);
+    }
+    // Known: nothing is fetched for its sake where that can be helped.
+    opened.store(false, Ordering::Relaxed);
+    assert_eq!(rig.reception.accept(with("2", "b", 5000, 5000), None).await.unwrap(), Taken::Known);
+    assert!(!opened.load(Ordering::Relaxed));
+    // Not what it said: nobody has it, and it is not given up.
+    for (id, bytes) in [("c", 4000), ("d", 6000)] {
+        let later = rig.reception.accept(with("1", id, 5000, bytes), None).await;
+        assert!(matches!(later, Err(NotTaken::Later { .. })), "{later:?}");
+    }
+    assert_eq!(rig.coder.texts("waiting").await.len(), 1);
+    assert_eq!(rig.coder.texts("queued").await.len(), 0);
+}
+
+#[tokio::test]
+async fn who_cannot_have_it_now_is_waited_for_and_who_never_can_is_not() {
+    let rig = rig();
+    *rig.refuse.lock().unwrap() = Some((503, "worker_not_ready"));
+    let later = rig.reception.accept(message("1", "7", "a"), None).await;
+    let Err(NotTaken::Later { reason, .. }) = later else { panic!("{later:?}") };
+    assert!(
+        reason.contains("profile route work to `coder`") && reason.contains("worker_not_ready"),
+        "{reason}"
+    );
+    *rig.refuse.lock().unwrap() = None;
+    assert_eq!(rig.reception.accept(message("1", "7", "a"), None).await.unwrap(), Taken::New);
+
+    for (id, refusal) in [("b", (403, "not_declared")), ("c", (404, "unknown_profile"))] {
+        *rig.refuse.lock().unwrap() = Some(refusal);
+        assert_eq!(rig.reception.accept(message("1", "7", id), None).await.unwrap(), Taken::Buried);
+    }
+    assert_eq!(rig.default.texts("failed").await, ["message b", "message c"]);
+    assert_eq!(rig.default.texts("waiting").await.len(), 0, "never run as default");
+    assert_eq!(rig.coder.texts("waiting").await, ["message a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends() {
+    let rig = rig();
+    assert!(rig.reception.may_wait(Some("a")));
+    tokio::time::advance(PATIENCE / 2).await;
+    assert!(rig.reception.may_wait(Some("a")) && rig.reception.may_wait(Some("b")));
+    tokio::time::advance(PATIENCE / 2).await;
+    assert!(!rig.reception.may_wait(Some("a")) && rig.reception.may_wait(Some("b")));
+    assert!(!rig.reception.may_wait(None), "what has no name cannot be told from another");
+}
+
+#[tokio::test]
+async fn without_a_gateway_nobody_answers_in_anothers_place() {
+    let Rig { default, coder, reception, .. } = rig();
+    let config = ProfileConfig {
+        profile_routes: reception.0.routes.clone(),
+        ..ProfileConfig::new("default".parse().unwrap())
+    };
+    let alone =
+        Reception::new(&config, &default.home, &default.store, default.inbox.clone(), Road::default());
+    assert_eq!(alone.accept(message("1", "7", "a"), None).await.unwrap(), Taken::Buried);
+    assert_eq!(alone.accept(message("2", "7", "b"), None).await.unwrap(), Taken::New);
+    assert_eq!(default.texts("waiting").await, ["message b"]);
+    assert_eq!(coder.texts("waiting").await.len(), 0);
+}
