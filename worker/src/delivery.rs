@@ -108,16 +108,7 @@ impl Deliveries {
             RandomState::new().hash_one(text),
             RandomState::new().hash_one(chat_id)
         );
-        let mut done = 0;
-        loop {
-            let part = parts::first(&text[done..], way.abilities().longest);
-            let key = if done == 0 { key.clone() } else { format!("{key}-{done}") };
-            send(way, target, Message { text: part, key: &key, repeated: false }).await?;
-            done += part.len();
-            if done == text.len() {
-                return Ok(());
-            }
-        }
+        send_whole(way, target, Message { text, key: &key, repeated: false }).await.map(drop)
     }
 
     /// Shows in the target's chat that an answer is being made, for as long as `work` takes.
@@ -225,7 +216,7 @@ impl Deliveries {
     async fn attempt(&self, due: Due) -> Tried {
         let (result, bytes) = match self.way(&due.target) {
             Ok(way) => {
-                let part = parts::first(&due.content, way.abilities().longest);
+                let part = parts::first(&due.content, way.longest(&due.target));
                 let message = Message { text: part, key: &due.key(), repeated: due.ambiguous };
                 (send(way, &due.target, message).await, part.len())
             }
@@ -272,6 +263,26 @@ async fn send(
 ) -> Result<outbound::Sent, Unsent> {
     let sent = tokio::time::timeout(SEND, way.send(target, message)).await;
     sent.unwrap_or_else(|_| Err(Unsent::unsure(format!("no answer in {} s", SEND.as_secs()))))
+}
+
+/// Sends a message that may be too long for one, in parts. What was sent when a part fails is sent again by the next try, each part
+/// under the key that it had.
+pub(crate) async fn send_whole(
+    way: &dyn Outbound,
+    target: &DeliveryTarget,
+    message: Message<'_>,
+) -> Result<outbound::Sent, Unsent> {
+    let Message { text, key, repeated } = message;
+    let mut done = 0;
+    loop {
+        let part = parts::first(&text[done..], way.longest(target));
+        let own = if done == 0 { key.to_owned() } else { format!("{key}-{done}") };
+        let sent = send(way, target, Message { text: part, key: &own, repeated }).await?;
+        done += part.len();
+        if done == text.len() {
+            return Ok(sent);
+        }
+    }
 }
 
 impl UnderWay {

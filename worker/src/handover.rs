@@ -30,15 +30,24 @@
 //! [`PATIENCE`]: reception::PATIENCE
 
 mod cache;
+mod deliver;
 mod receive;
 mod reception;
 mod road;
 mod seal;
+mod way_back;
 
-pub(crate) use receive::{Target, inner_routes};
+pub(crate) use deliver::Owner;
+pub(crate) use receive::Target;
 pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken};
 pub use road::Road;
 pub(crate) use seal::Seal;
+pub(crate) use way_back::WayBack;
+
+/// The routes that only the supervisor may ask for: events come in, answers go out.
+pub(crate) fn inner_routes(target: Target, owner: Owner) -> axum::Router {
+    receive::routes(target).merge(deliver::routes(owner))
+}
 
 /// Kind of the deliveries that go back over the road.
 pub(crate) const WAY_BACK: &str = "hand_over";

@@ -16,7 +16,7 @@ use hermes_config::judge::{Case, Files, Found, judge};
 use hermes_config::unsupported::Leftovers;
 use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_host::{cause, fault, inherited};
-use hermes_wire::latest::{Claim, Prepare, Report, Role};
+use hermes_wire::latest::{Claim, HandOver, Prepare, Report, Role};
 use hermes_wire::{ProfileHome, ProfileName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -84,11 +84,20 @@ pub(crate) async fn load(
     let report = config.as_ref().map_or_else(Report::default, |config| Report {
         claims: claims(&prepare.claim_key, &config.claims),
         gateway: config.gateway.clone(),
+        hand_over: hand_over(config),
         ..Report::default()
     });
     let mut report = Report { problems, ..report };
     report.bound();
     Profile { config, report, hindrance: hindrance.0.into_inner() }
+}
+
+/// Where the profile's rules lead. A name that is no platform's applies to nothing.
+fn hand_over(config: &ProfileConfig) -> Vec<HandOver> {
+    let ways = config.profile_routes.hand_overs().into_iter();
+    let ways = ways.filter(|(platform, _)| hermes_wire::road::is_platform(platform));
+    ways.map(|(platform, profile)| HandOver { platform: platform.to_owned(), profile: profile.clone() })
+        .collect()
 }
 
 /// Keyed hashes of exclusive identities: equal in two workers exactly when the identities are, useless without the key.

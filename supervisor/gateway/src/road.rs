@@ -32,6 +32,7 @@ use axum::body::Body;
 use hermes_host::passing;
 use hermes_wire::ProfileName;
 use hermes_wire::http::{ERROR, JSON, PROFILE};
+use hermes_wire::latest::HandOver;
 use hermes_wire::road::{Errand, SENDER};
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -62,7 +63,7 @@ const RETRY_SECS: u32 = 2;
 pub(crate) struct Road {
     ways: Mutex<HashMap<ProfileName, Arc<Route>>>,
     /// What living processes of the default profile declared, by generation.
-    declared: Mutex<BTreeMap<u64, Vec<(String, ProfileName)>>>,
+    declared: Mutex<BTreeMap<u64, Vec<HandOver>>>,
     places: Arc<Semaphore>,
     tracker: TaskTracker,
 }
@@ -157,7 +158,7 @@ impl Road {
     }
 
     /// A process of the default profile was admitted, which hands events of these platforms over to these profiles.
-    pub(crate) fn declare(&self, generation: u64, hand_over: Vec<(String, ProfileName)>) {
+    pub(crate) fn declare(&self, generation: u64, hand_over: Vec<HandOver>) {
         if !hand_over.is_empty() {
             lock(&self.declared).insert(generation, hand_over);
         }
@@ -288,7 +289,8 @@ impl Road {
         profile: &ProfileName,
         platform: &str,
     ) -> Result<Arc<Route>, Refusal> {
-        let is_way = |(of, to): &(String, ProfileName), target: &ProfileName| of == platform && to == target;
+        let is_way =
+            |way: &HandOver, target: &ProfileName| way.platform == platform && way.profile == *target;
         let declared = lock(&self.declared);
         match errand {
             Errand::HandOver => {

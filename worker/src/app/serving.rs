@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::platforms::{Connections, Degraded};
+use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
-use crate::handover::{self, Reception, Road, Target};
+use crate::handover::{self, Reception, Road, Target, WayBack};
 use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context};
@@ -173,8 +174,10 @@ impl Serving {
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
         let child_env = child_env(&config, home, environment);
-        let ways = delivery::common(delivery_env(&config, &child_env)).collect();
-        let deliveries = Deliveries::new(store.clone(), ways);
+        let ways = delivery::common(delivery_env(&config, &child_env));
+        let way_back: Arc<dyn Outbound> = Arc::new(WayBack::new(road.clone()));
+        let ways: Outbounds = ways.chain([way_back]).collect();
+        let deliveries = Deliveries::new(store.clone(), ways.clone());
         let health = Health::new();
         let turns = Turns::new(TurnParts {
             store: store.clone(),
@@ -192,11 +195,12 @@ impl Serving {
             thread_sessions_per_user: config.thread_sessions_per_user,
         };
         let inbox = Inbox::new(store.clone(), keys);
+        let reception = Reception::new(&config, home, &store, inbox.clone(), road);
         let context = Context {
             config: Arc::clone(&config),
             home: home.clone(),
             inbox: inbox.clone(),
-            reception: Reception::new(&config, home, &store, inbox.clone(), road),
+            reception: reception.clone(),
             turns: turns.clone(),
             deliveries: deliveries.clone(),
             status: status.clone(),
@@ -214,7 +218,8 @@ impl Serving {
         let responder = Responder::new(config.name.clone(), connections.routes(), cors);
         let target =
             Target { home: home.clone(), inbox: inbox.clone(), most: config.max_inbound_media_bytes };
-        let responder = responder.with_inner(handover::inner_routes(target));
+        let owner = handover::Owner { seal: reception.seal().clone(), ways };
+        let responder = responder.with_inner(handover::inner_routes(target, owner));
         let server = Server::start(listener, responder, home.clone());
         let serving = Self {
             server,

@@ -29,7 +29,12 @@ pub trait Outbound: Send + Sync {
         target.extra.get(CHAT_ID).cloned()
     }
 
-    /// Sends one message, which is no longer than [`Abilities::longest`].
+    /// Longest message to this target, in characters; longer ones are sent in parts.
+    fn longest(&self, _target: &DeliveryTarget) -> usize {
+        self.abilities().longest
+    }
+
+    /// Sends one message, which is no longer than [`longest`](Self::longest).
     fn send<'a>(
         &'a self,
         target: &'a DeliveryTarget,

@@ -84,8 +84,8 @@ pub(super) fn sender(headers: &HeaderMap) -> Option<&str> {
     headers.get(SENDER)?.to_str().ok()
 }
 
-/// The routes that only the supervisor may ask for.
-pub(crate) fn inner_routes(target: Target) -> Router {
+/// The route that only the supervisor may ask for.
+pub(super) fn routes(target: Target) -> Router {
     Router::new()
         .route(&Errand::HandOver.inner_path("{platform}"), post(hand_over))
         .with_state(Arc::new(target))

@@ -128,7 +128,6 @@ impl Reception {
         }))
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "answers come back with the outbounds"))]
     /// The seal that answers come back under.
     pub(crate) fn seal(&self) -> &Seal {
         &self.0.seal

@@ -42,7 +42,6 @@ impl Seal {
         Ok(())
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "answers come back with the outbounds"))]
     /// Takes the seal off. Whether it was that of `profile` for `platform` and these parameters.
     pub(super) async fn take(
         &self,

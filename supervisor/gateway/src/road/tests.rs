@@ -14,6 +14,10 @@ fn name(text: &str) -> ProfileName {
     text.parse().unwrap()
 }
 
+fn way(profile: &str) -> HandOver {
+    HandOver { platform: "telegram".to_owned(), profile: name(profile) }
+}
+
 fn sender(profile: &str, generation: u64) -> Sender {
     Sender { profile: name(profile), generation }
 }
@@ -26,7 +30,7 @@ fn road() -> Road {
         route.set(READY);
         road.open(route);
     }
-    road.declare(3, vec![("telegram".to_owned(), name("coder")), ("telegram".to_owned(), name("gone"))]);
+    road.declare(3, vec![way("coder"), way("gone")]);
     road
 }
 
@@ -97,7 +101,7 @@ fn rig() -> Rig {
     let route = Route::new(name("coder"), socket);
     route.set(READY);
     road.open(route);
-    road.declare(1, vec![("telegram".to_owned(), name("coder"))]);
+    road.declare(1, vec![way("coder")]);
     let (ours, process) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     tracker.spawn(Arc::new(road).keep(sender("default", 1), ours));

@@ -233,6 +233,7 @@ impl Actor {
             FromWorker::Report(report) => {
                 if let Some(link) = self.links.get_mut(&generation) {
                     link.reported = Some(SystemTime::now());
+                    link.hand_over.clone_from(&report.hand_over);
                 }
                 self.problems.clone_from(&report.problems);
                 self.apply(Event::Reported { generation, worst: worst(&report.problems) });

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
-use super::super::receive::{Target, inner_routes};
+use super::super::receive::{Target, routes};
 use super::*;
 use crate::inbound::{DedupKey, DeliveryTarget, Source};
 use crate::inbox::KeyPolicy;
@@ -85,8 +85,7 @@ fn rig() -> Rig {
     let config = load(input).config.unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let road = Road::inherited(theirs.into()).unwrap();
-    let router =
-        inner_routes(Target { home: coder.home.clone(), inbox: coder.inbox.clone(), most: Some(10_000) });
+    let router = routes(Target { home: coder.home.clone(), inbox: coder.inbox.clone(), most: Some(10_000) });
     let (asked, refuse) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     carry(ours, router, Arc::clone(&asked), Arc::clone(&refuse));
     let reception = Reception::new(&config, &default.home, &default.store, default.inbox.clone(), road);

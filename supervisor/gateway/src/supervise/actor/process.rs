@@ -5,8 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hermes_wire::ProfileName;
-use hermes_wire::latest::{Prepare, ToWorker};
+use hermes_wire::latest::{HandOver, Prepare, ToWorker};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::Instrument as _;
@@ -22,7 +21,7 @@ pub(super) struct Link {
     /// When its report came: then it had read its files.
     pub(super) reported: Option<SystemTime>,
     /// What it wants to hand over, of which platform to whom.
-    pub(super) hand_over: Vec<(String, ProfileName)>,
+    pub(super) hand_over: Vec<HandOver>,
     pub(super) outgoing: mpsc::Sender<Box<ToWorker>>,
 }
 
