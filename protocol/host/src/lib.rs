@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! child, disk, fault, inherited, rotation
-//! blocking, cause, certificates, database, file, homes, local, passing, signals, wait
+//! blocking, cause, certificates, database, file, homes, local, passing, refusal, signals, wait
 //! ```
 
 pub mod blocking;
@@ -26,6 +26,7 @@ pub mod homes;
 pub mod inherited;
 pub mod local;
 pub mod passing;
+pub mod refusal;
 pub mod rotation;
 pub mod signals;
 pub mod wait;

@@ -9,6 +9,7 @@ use hermes_gateway::client::ClientError;
 use hermes_gateway::instance::{self, InstanceError};
 use hermes_gateway::predecessor::Predecessor;
 use hermes_host::fault;
+use hermes_host::refusal::Io;
 use hermes_wire::{ProfileName, exit};
 
 use crate::home::SelectionError;
@@ -98,16 +99,8 @@ pub enum HermesError {
     #[error(transparent)]
     Gateway(AppError),
     /// The system refused.
-    #[error("cannot {doing} `{object}`")]
-    System {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        object: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    System(#[from] Io),
     /// What was asked for did not come about in time.
     #[error("{message}")]
     NotReached {
@@ -176,9 +169,9 @@ impl HermesError {
             | Self::Predecessor(_)
             | Self::Output(_)
             | Self::NotReached { .. } => exit::FAILURE,
-            Self::System { source, .. } if fault::is_of_machine(source) => exit::MACHINE,
+            Self::System(e) if fault::is_of_machine(&e.source) => exit::MACHINE,
             Self::Instance(e) => e.exit_code(),
-            Self::Served { .. } | Self::CheckFailed { .. } | Self::System { .. } => exit::CONFIG,
+            Self::Served { .. } | Self::CheckFailed { .. } | Self::System(_) => exit::CONFIG,
             Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } | Self::Silent { .. } => exit::UNAVAILABLE,
             Self::Refused { code, .. } | Self::Known { code, .. } => *code,
@@ -195,7 +188,7 @@ impl HermesError {
             | Self::Predecessor(_)
             | Self::Served { .. }
             | Self::Output(_)
-            | Self::System { .. } => None,
+            | Self::System(_) => None,
             Self::Silent { flag, .. } => Some(format!(
                 "`hermes gateway run --replace{flag}` takes over; its log is logs/supervisor.log in that home"
             )),
@@ -252,7 +245,7 @@ mod tests {
     /// 26: a full disk at the lock is no error of configuration; a lock file that is a directory is one.
     #[test]
     fn what_passes_by_itself_is_not_78() {
-        let lock = |source| InstanceError::Io { doing: "write", path: "/h/gateway.lock".into(), source };
+        let lock = |source| InstanceError::from(Io::at("write", "/h/gateway.lock")(source));
         for number in [nix::libc::ENOSPC, nix::libc::EMFILE, nix::libc::ENOMEM, nix::libc::EROFS] {
             let error = || io::Error::from_raw_os_error(number);
             assert_eq!(HermesError::from(lock(error())).exit_code(), 71, "{number}");

@@ -38,12 +38,12 @@ pub(crate) fn report(error: &HermesError) -> u8 {
 mod tests {
     use super::*;
     use hermes_gateway::instance::InstanceError;
+    use hermes_host::refusal::Io;
 
     #[test]
     fn causes_are_listed_and_the_hint_stands_apart() {
         let source = io::Error::from_raw_os_error(nix::libc::EROFS);
-        let error =
-            HermesError::from(InstanceError::Io { doing: "open", path: "/h/gateway.lock".into(), source });
+        let error = HermesError::from(InstanceError::from(Io::at("open", "/h/gateway.lock")(source)));
         insta::assert_snapshot!(text(&error), @r"
         Error: cannot take the instance lock
           caused by: cannot open `/h/gateway.lock`

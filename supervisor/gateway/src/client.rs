@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::refusal::Io;
 use hermes_wire::RootHome;
 use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
@@ -55,16 +56,8 @@ pub enum ClientError {
         gateway: u32,
     },
     /// Reading or writing failed.
-    #[error("cannot {doing} `{path}`")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// The socket.
-        path: Utf8PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Io),
     /// No answer in time.
     #[error("the gateway did not answer within {} seconds", .after.as_secs())]
     Timeout {
@@ -115,7 +108,7 @@ impl ClientError {
             Self::NobodyThere { .. } => "start it with `hermes gateway run`",
             Self::Stranger { .. } => "run this command as the user who runs the gateway",
             Self::Impostor { .. } => "end that process; nothing was sent to it",
-            Self::Timeout { .. } | Self::Io { .. } | Self::CutShort => {
+            Self::Timeout { .. } | Self::Io(_) | Self::CutShort => {
                 "`hermes status` shows what is known; the gateway's log is logs/supervisor.log in the root home"
             }
             Self::Refused { .. } => "`hermes status` shows what the gateway serves",
@@ -202,7 +195,7 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::NobodyThere { path: path.to_owned() }
             }
-            _ => ClientError::Io { doing: "connect to", path: path.to_owned(), source },
+            _ => Io::at("connect to", path)(source).into(),
         })?;
         let stream = Stream::UdSocket(uds_local_socket::Stream::from(stream));
         let client = Self { stream, path: path.to_owned(), version: version::NEWEST };
@@ -361,7 +354,7 @@ impl Client {
     }
 
     fn io(&self, doing: &'static str, source: io::Error) -> ClientError {
-        ClientError::Io { doing, path: self.path.clone(), source }
+        Io::at(doing, self.path.clone())(source).into()
     }
 }
 

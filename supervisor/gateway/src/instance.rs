@@ -13,6 +13,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::refusal::Io;
 use hermes_host::{disk, fault};
 use hermes_wire::contract::pid_record::{self, PidRecord};
 use hermes_wire::{ProfileName, exit, text};
@@ -55,16 +56,8 @@ pub enum InstanceError {
         what: &'static str,
     },
     /// The file system refused.
-    #[error("cannot {doing} `{path}`")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: Utf8PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Io),
 }
 
 impl InstanceError {
@@ -84,7 +77,7 @@ impl InstanceError {
                 format!("`fuser {lock}` shows which process that is; end it, then start again")
             }
             Self::Held { who, .. } => format!("end it (`kill {}`), or let it finish", who.pid),
-            Self::Io { .. } => "check the directory's owner, mode and free space".to_owned(),
+            Self::Io(_) => "check the directory's owner, mode and free space".to_owned(),
         }
     }
 }
@@ -272,7 +265,7 @@ pub fn probe(home: &Utf8Path) -> Liveness {
 pub fn obstacle(home: &Utf8Path) -> Option<InstanceError> {
     let path = lock_path(home);
     match open_lock(&path, false) {
-        Err(InstanceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return None,
+        Err(InstanceError::Io(e)) if e.source.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(error),
         Ok(_) => {}
     }
@@ -341,7 +334,7 @@ fn pid_path(home: &Utf8Path) -> Utf8PathBuf {
 }
 
 fn io_error(doing: &'static str, path: &Utf8Path, source: io::Error) -> InstanceError {
-    InstanceError::Io { doing, path: path.to_owned(), source }
+    Io::at(doing, path)(source).into()
 }
 
 /// Opens and locks; the name and the locked inode are the same file when this returns.

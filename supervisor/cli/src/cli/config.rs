@@ -10,6 +10,7 @@ use std::io::{IsTerminal as _, Read as _};
 use clap::{Args, Subcommand, ValueHint};
 use hermes_config::edit::block;
 use hermes_config::schema;
+use hermes_host::refusal::Io;
 use hermes_wire::exit;
 use serde_json::Value as Json;
 
@@ -243,11 +244,7 @@ pub(super) fn from_stdin(key: &str) -> Result<String, HermesError> {
     }
     let mut bytes = Vec::new();
     let read = input.lock().take(MAX_INPUT + 1).read_to_end(&mut bytes);
-    read.map_err(|source| HermesError::System {
-        doing: "read",
-        object: "standard input".to_owned(),
-        source,
-    })?;
+    read.map_err(Io::at("read", "standard input"))?;
     if bytes.len() as u64 > MAX_INPUT {
         return Err(SettingsError::TooLong(key.to_owned()).into());
     }

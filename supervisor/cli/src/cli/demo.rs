@@ -9,6 +9,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_gateway::app::{self, GatewayOptions};
 use hermes_gateway::logging::{self, Verbosity};
+use hermes_host::refusal::Io;
 use hermes_wire::contract::gateway_status::GatewayStatus;
 use hermes_wire::{ProfileName, RootHome};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -25,11 +26,7 @@ const EVENT: &str = r#"{"name":"world"}"#;
 
 /// `hermes demo`.
 pub(super) fn run(verbose: u8, env: &Surroundings, settle: fn(), mut out: Output) -> Result<u8, HermesError> {
-    let place = |source: io::Error| HermesError::System {
-        doing: "make a throw-away home in",
-        object: env.temp_dir.to_string(),
-        source,
-    };
+    let place = |source| Io::at("make a throw-away home in", env.temp_dir.as_path())(source);
     let dir = tempfile::Builder::new().prefix("hermes-demo-").tempdir_in(&env.temp_dir).map_err(place)?;
     let path = dir.path().canonicalize().map_err(place)?;
     let path = Utf8PathBuf::from_path_buf(path).map_err(|_| place(io::ErrorKind::InvalidFilename.into()))?;

@@ -10,6 +10,7 @@ use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::logging::{self, Verbosity};
 use hermes_gateway::predecessor::{Predecessor, Purpose};
 use hermes_gateway::running::Running;
+use hermes_host::refusal::Io;
 use hermes_host::wait;
 use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
 use hermes_wire::latest::ClientRequest;
@@ -48,11 +49,7 @@ pub(super) fn run(
     let root_home = selection.root.path();
     // A first start on a fresh machine; a named profile's home was found, or it could not have been selected.
     if !root_home.exists() {
-        hermes_host::disk::make_dirs(root_home, 0o700).map_err(|source| HermesError::System {
-            doing: "make the home",
-            object: root_home.to_string(),
-            source,
-        })?;
+        hermes_host::disk::make_dirs(root_home, 0o700).map_err(Io::at("make the home", root_home))?;
     }
     if !selection.profile.is_default() {
         guard(selection, args.force, env)?;
@@ -291,11 +288,7 @@ fn not_served(name: &ProfileName, status: &GatewayStatus) -> HermesError {
 /// `hermes gateway stop`. What does not run is left alone, so that a loop over profiles goes on.
 pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
     if let Some(predecessor) = Predecessor::find(selection.home().path()) {
-        predecessor.end(Purpose::Stop).map_err(|source| HermesError::System {
-            doing: "end",
-            object: predecessor.to_string(),
-            source,
-        })?;
+        predecessor.end(Purpose::Stop).map_err(Io::at("end", predecessor.to_string()))?;
         out.line(&format!("✓ Stopped {predecessor}"))?;
         return Ok(exit::OK);
     }
@@ -335,7 +328,7 @@ fn shutdown(
     let result = client.ask(&ClientRequest::Shutdown, ALL, |line| drop(out.line(&format!("  {line}"))));
     match result {
         // It may be gone before it has answered; the lock decides.
-        Ok(Outcome::Done(_)) | Err(ClientError::CutShort | ClientError::Io { .. }) => {}
+        Ok(Outcome::Done(_)) | Err(ClientError::CutShort | ClientError::Io(_)) => {}
         Ok(Outcome::Refused { code, message, hint }) => {
             return Err(HermesError::Refused { code, message, hint });
         }

@@ -1,10 +1,9 @@
 //! `hermes man`: manual pages, made from the command tree that parses the command line, so that they cannot say anything else.
 
-use std::io;
-
 use camino::Utf8PathBuf;
 use clap::{Args, CommandFactory as _, ValueHint};
 use hermes_host::disk;
+use hermes_host::refusal::Io;
 use hermes_wire::exit;
 
 use super::Cli;
@@ -29,14 +28,10 @@ pub(super) fn run(args: &ManArgs, mut out: Output) -> Result<u8, HermesError> {
         out.write(&pages[0].1)?;
         return Ok(exit::OK);
     };
-    let doing = |doing, path: &camino::Utf8Path| {
-        let object = path.to_string();
-        move |source: io::Error| HermesError::System { doing, object, source }
-    };
-    fs_err::create_dir_all(dir).map_err(doing("make the directory", dir))?;
+    fs_err::create_dir_all(dir).map_err(Io::at("make the directory", dir.as_path()))?;
     for (name, text) in &pages {
         let path = dir.join(name);
-        disk::write_public(&path, text.as_bytes()).map_err(doing("write", &path))?;
+        disk::write_public(&path, text.as_bytes()).map_err(Io::at("write", path.as_path()))?;
     }
     out.line(&format!("✓ {} pages are in {dir}", pages.len()))?;
     Ok(exit::OK)

@@ -43,10 +43,9 @@ pub(crate) fn delete(
     let unit = standalone::unit(name, env).map(|unit| {
         unit.remove().map(|()| standalone::unit_name(name).replace(".service", "")).map_err(|e| e.to_string())
     });
-    let hold = live::release(root, env, name).map_err(|e| ProfileError::Io {
-        doing: "take out of service",
-        path: home.path().to_owned(),
-        source: io::Error::other(format!("{e}; {}", e.hint())),
+    let hold = live::release(root, env, name).map_err(|e| {
+        let why = io::Error::other(format!("{e}; {}", e.hint()));
+        ProfileError::io("take out of service", home.path())(why)
     })?;
     let stopped = standalone::stop(&home).map_err(ProfileError::io("stop the gateway of", home.path()))?;
     let meta = fs_err::symlink_metadata(home.path()).map_err(ProfileError::io("read", home.path()))?;
@@ -62,15 +61,13 @@ pub(crate) fn delete(
             .tempdir_in(root.profiles())
             .map_err(ProfileError::io("write into", root.profiles()))?
             .keep();
-        let trash = Utf8PathBuf::from_path_buf(trash).map_err(|_| ProfileError::Io {
-            doing: "write into",
-            path: root.profiles(),
-            source: io::Error::other("the path is not UTF-8"),
+        let trash = Utf8PathBuf::from_path_buf(trash).map_err(|_| {
+            ProfileError::io("write into", root.profiles())(io::Error::other("the path is not UTF-8"))
         })?;
         // Onto an empty directory of ours: one step from there to gone.
         fs_err::rename(home.path(), &trash).map_err(|source| {
             let _ = fs_err::remove_dir(&trash);
-            ProfileError::Io { doing: "remove", path: home.path().to_owned(), source }
+            ProfileError::io("remove", home.path())(source)
         })?;
         let _ = staging::sync_directory(&root.profiles());
         if let Err(e) = empty(&trash) {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use camino::Utf8PathBuf;
+use hermes_host::refusal::Io;
 use hermes_wire::profile::NameError;
 use hermes_wire::{ProfileName, exit};
 
@@ -140,16 +141,8 @@ pub enum ProfileError {
     #[error("interrupted; nothing was changed")]
     Interrupted,
     /// The system refused.
-    #[error("cannot {doing} `{path}`")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: Utf8PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Io),
 }
 
 /// One line for each member.
@@ -168,8 +161,8 @@ fn leaks(found: &[(String, BTreeSet<String>)]) -> String {
 impl ProfileError {
     /// For use in `map_err`.
     pub(crate) fn io(doing: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { doing, path, source }
+        let refused = Io::at(doing, path);
+        move |source| refused(source).into()
     }
 
     /// The process's exit code.
@@ -201,7 +194,7 @@ impl ProfileError {
             | Self::Export { .. }
             | Self::Leaks { .. }
             | Self::TooManyValues(_)
-            | Self::Io { .. } => exit::FAILURE,
+            | Self::Io(_) => exit::FAILURE,
         }
     }
 
@@ -231,7 +224,7 @@ impl ProfileError {
                 Some("no archive was written; move what is no setting out of .env".to_owned())
             }
             Self::Copy(_) => Some("nothing was made; correct that entry and try again".to_owned()),
-            Self::Io { .. } => Some("check owner, mode and free space".to_owned()),
+            Self::Io(_) => Some("check owner, mode and free space".to_owned()),
             Self::NoConfirmation => Some("add --yes".to_owned()),
             Self::Name(_)
             | Self::MissingToUse(_)

@@ -49,10 +49,9 @@ pub(crate) fn rename(
     let (from, to) = (root.profile(old), root.profile(new));
     let note = Note::write(root, old, new).map_err(ProfileError::io("write into", root.profiles()))?;
     let held = |name| {
-        live::release(root, env, name).map_err(|e| ProfileError::Io {
-            doing: "take out of service",
-            path: from.path().to_owned(),
-            source: io::Error::other(format!("{e}; {}", e.hint())),
+        live::release(root, env, name).map_err(|e| {
+            let why = io::Error::other(format!("{e}; {}", e.hint()));
+            ProfileError::io("take out of service", from.path())(why)
         })
     };
     let holds = (held(old)?, held(new)?);

@@ -4,6 +4,7 @@ use std::io;
 
 use camino::Utf8PathBuf;
 use hermes_config::path::PathError;
+use hermes_host::refusal::Io;
 use hermes_wire::exit;
 
 /// See the variants.
@@ -111,22 +112,14 @@ pub enum SettingsError {
     #[error("`{0}` was changed by somebody else meanwhile; nothing was written")]
     Changed(Utf8PathBuf),
     /// The system refused.
-    #[error("cannot {doing} `{path}`")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: Utf8PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Io),
 }
 
 impl SettingsError {
     pub(crate) fn io(doing: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { doing, path, source }
+        let refused = Io::at(doing, path);
+        move |source| refused(source).into()
     }
 
     /// 2 for what cannot be a key or value, else 1, as 0.19.0 does.
@@ -144,7 +137,7 @@ impl SettingsError {
             | Self::Entangled { .. }
             | Self::Variable { .. }
             | Self::Changed(_)
-            | Self::Io { .. } => exit::FAILURE,
+            | Self::Io(_) => exit::FAILURE,
         }
     }
 
@@ -179,7 +172,7 @@ impl SettingsError {
                 "`--force` writes it all the same; `hermes config check` says what is wrong already"
             }
             Self::Changed(_) => "try again",
-            Self::Io { .. } => "check the directory's owner, mode and free space",
+            Self::Io(_) => "check the directory's owner, mode and free space",
             Self::NotSet { instead, .. } => {
                 return instead.as_ref().map(|by| format!("'{by}' says the same"));
             }

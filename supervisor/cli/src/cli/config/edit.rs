@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_config::MAX_FILE_LEN;
 use hermes_config::document::Document;
+use hermes_host::refusal::Io;
 use hermes_host::{child, disk};
 use hermes_wire::{env, exit};
 
@@ -158,8 +159,7 @@ struct Copy {
 
 impl Copy {
     fn make(home: &Utf8Path, bytes: &[u8]) -> Result<Self, HermesError> {
-        let failed =
-            |source| HermesError::System { doing: "make a copy in", object: home.to_string(), source };
+        let failed = |source| Io::at("make a copy in", home)(source);
         let dir = tempfile::Builder::new()
             .prefix(".edit-")
             .permissions(std::fs::Permissions::from_mode(0o700))

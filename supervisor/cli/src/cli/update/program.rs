@@ -7,6 +7,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_gateway::running;
 use hermes_host::child;
+use hermes_host::refusal::Io;
 use hermes_wire::exit;
 use serde_json::{Value, json};
 
@@ -33,11 +34,7 @@ struct Program {
 
 impl Program {
     fn find(all: &Profiles) -> Result<Self, HermesError> {
-        let system = |source| HermesError::System {
-            doing: "find out which file is",
-            object: "hermes".to_owned(),
-            source,
-        };
+        let system = |source| Io::at("find out which file is", "hermes")(source);
         let exe = std::env::current_exe().map_err(system)?;
         let exe = Utf8PathBuf::from_path_buf(exe)
             .map_err(|path| system(std::io::Error::other(format!("{} is not UTF-8", path.display()))))?;
@@ -232,7 +229,7 @@ fn skills_of(
     command.args(["update", "--skills-only"]).env("HERMES_HOME", all.root.path().as_str());
     let homes = u32::try_from(all.names.len()).unwrap_or(u32::MAX).saturating_add(1);
     let limit = LIMIT.saturating_mul(homes);
-    let failed = |source| HermesError::System { doing: "run", object: exe.to_string(), source };
+    let failed = |source| Io::at("run", exe)(source);
     if !as_json {
         let ended = child::run_shown(command, limit, false, |time| interrupt.came_within(time));
         let status = ended.map_err(failed)?;
