@@ -11,6 +11,7 @@
 //! owners, steps
 //! command, terminal, tools
 //! attack, gateway                                    a running gateway, and who attacks it
+//! road                                               a worker's end of the way to others
 //! http, predecessor, provider                        peers
 //! archive, home, mounts, process, sign, tap, unreadable, wait
 //! ```
@@ -29,6 +30,8 @@ pub mod owners;
 pub mod predecessor;
 pub mod process;
 pub mod provider;
+#[cfg(target_os = "linux")]
+pub mod road;
 pub mod sign;
 pub mod steps;
 pub mod tap;

@@ -30,6 +30,8 @@ mod predecessor;
 mod profiles;
 mod provider_text;
 mod renewal;
+#[cfg(target_os = "linux")]
+mod road;
 mod routing;
 mod second_gateway;
 mod served;

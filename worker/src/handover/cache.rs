@@ -3,12 +3,12 @@
 //! A file is written under a temporary name and gets its own when it is whole; [`File::keep`] does that. What is dropped before is
 //! removed. The name follows from whom the event came from and which it is, so that the same event again gives the same file.
 
-use std::io;
 use std::io::Write as _;
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use futures_util::{Stream, StreamExt as _};
+use hermes_host::refusal::Io;
 use hermes_host::{blocking, file};
 use hermes_wire::ProfileHome;
 use hermes_wire::road::Media;
@@ -23,13 +23,8 @@ const NAME: usize = 80;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheError {
     /// The file system.
-    #[error("cannot write `{path}`")]
-    Io {
-        /// Where.
-        path: Utf8PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Io),
     /// It ended early, went on, or broke off.
     #[error("an attachment did not come whole: {0}")]
     Broken(String),
@@ -101,13 +96,9 @@ where
     let (dir, name) = label.place();
     let dir = home.cache().join(dir);
     let path = dir.join(name);
-    let failed = |path: &Utf8PathBuf| {
-        let path = path.clone();
-        move |source| CacheError::Io { path, source }
-    };
     let place = dir.clone();
     let make = move || file::make_dirs(&place, 0o700).and_then(|()| file::temporary(&place));
-    let mut temp = blocking::run(make).await?.map_err(failed(&dir))?;
+    let mut temp = blocking::run(make).await?.map_err(Io::at("write into", &*dir))?;
     let mut left = length;
     let mut piece = Vec::new();
     loop {
@@ -131,7 +122,7 @@ where
             }
             Ok(temp)
         };
-        temp = blocking::run(write).await?.map_err(failed(&path))?;
+        temp = blocking::run(write).await?.map_err(Io::at("write", &*path))?;
         if whole {
             return Ok(File { temp, path });
         }
@@ -153,7 +144,7 @@ impl File {
             to.parent().map_or(Ok(()), |dir| fs_err::File::open(dir)?.sync_all())
         };
         let named = blocking::run(named).await?;
-        named.map_err(|source| CacheError::Io { path: path.clone(), source })?;
+        named.map_err(Io::at("write", &*path))?;
         Ok(path)
     }
 }
