@@ -306,21 +306,16 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_profiles_take_milliseconds() {
+    fn a_hundred_profiles_are_all_shown() {
         let dir = tempfile::tempdir().unwrap();
         let homes = camino::Utf8Path::from_path(dir.path()).unwrap();
         let table = table(homes, 100);
         for worker in &table.workers {
             write_status(&worker.home, std::process::id());
         }
-        let mut processes = Processes::new();
-        let files = || Found::read(table.workers.iter().map(|worker| &worker.home));
-        collect(&table, None, &files(), &mut processes, Instant::now());
-        let start = Instant::now();
-        let status = collect(&table, None, &files(), &mut processes, Instant::now());
-        let took = start.elapsed();
-        assert_eq!(status.profiles.len(), 100);
-        // Generous: debug build, busy machine. The benchmark holds the real figure.
-        assert!(took < Duration::from_millis(100), "{took:?}");
+        let files = Found::read(table.workers.iter().map(|worker| &worker.home));
+        let status = collect(&table, None, &files, &mut Processes::new(), Instant::now());
+        assert_eq!((status.profiles.len(), status.gateway.profiles_desired), (100, 100));
+        assert!(status.profiles.iter().all(|profile| profile.updated_at.is_some()));
     }
 }

@@ -1,12 +1,7 @@
 //! Profile commands take effect on a running gateway at once, and on that profile alone.
 
-use std::time::{Duration, Instant};
-
 use hermes_tests::command::run;
 use hermes_tests::{Gateway, Home, wait};
-
-/// What a command may take until its effect is seen.
-const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_created_profile_is_served_when_the_command_ends_and_nobody_else_notices() {
@@ -14,12 +9,10 @@ fn a_created_profile_is_served_when_the_command_ends_and_nobody_else_notices() {
     home.profile("other");
     let gateway = Gateway::start(&home);
     let other = gateway.worker("other");
-    let begun = Instant::now();
     let said = run(&home, &["profile", "create", "coder", "--no-alias"]).ok();
     // Served; that nobody answers for it yet, having no model, its worker says a moment later.
     let served = ["ready", "degraded"].map(|state| format!("✓ Gateway: profile 'coder' is {state}"));
     assert!(served.iter().any(|line| said.contains(line)), "{said}");
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     assert_eq!(gateway.get("/p/coder/health", "").status, 200);
     assert_eq!(gateway.worker("other"), other);
 }
@@ -123,9 +116,7 @@ fn an_imported_profile_is_served_when_the_command_ends_and_its_routes_wait_for_a
     let coder = gateway.worker("coder");
     let archive = home.user().join("coder.tar.gz");
     run(&home, &["profile", "export", "coder", archive.as_str(), "--history"]).ok();
-    let begun = Instant::now();
     let said = run(&home, &["profile", "import", archive.as_str(), "--name", "new"]).ok();
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     assert!(said.contains("✓ Gateway: profile 'new' is"), "{said}");
     assert_eq!(gateway.get("/p/new/health", "").status, 200);
     // The placeholder is no secret: whoever knows the archive would know it.

@@ -68,13 +68,11 @@ fn c84_a_killed_worker_is_replaced_and_status_says_so() {
     home.profile("coder").profile("ops");
     let gateway = Gateway::start(&home);
     let (coder, ops) = (gateway.worker("coder"), gateway.worker("ops"));
-    let started = std::time::Instant::now();
     process::signal(coder, Signal::SIGKILL);
     let seen =
         wait::until("the death to be shown", || Some(gateway.profile("coder")).filter(|p| p.restarts == 1));
     assert!(seen.last_exit.unwrap().contains("SIGKILL"));
     gateway.wait_ready("coder");
-    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     assert_ne!(gateway.worker("coder"), coder);
     assert_eq!(gateway.worker("ops"), ops);
     assert_eq!(gateway.profile("ops").restarts, 0);

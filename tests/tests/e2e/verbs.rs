@@ -173,7 +173,6 @@ fn n5_since_is_the_workers() {
     home.profile("coder");
     let gateway = Gateway::start(&home);
     let before = gateway.profile("coder");
-    wait::pass(std::time::Duration::from_millis(20));
     run(&home, &["gateway", "restart", "coder"]).ok();
     let after = gateway.profile("coder");
     assert!(before.pid != after.pid && before.since < after.since, "{before:?} {after:?}");
