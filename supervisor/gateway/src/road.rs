@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -41,15 +41,17 @@ use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::Interest;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::{self, Availability, Route};
 
 /// Errands under way at once, of all workers. Each holds two open files.
 const AT_ONCE: usize = 16;
-/// Of those, one process's.
-const OF_ONE: usize = 8;
+/// Connections of one process at once; it has no use for as many.
+const OF_ONE: usize = 32;
+/// How long an errand waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
 /// Time for one errand: a large attachment comes at the pace of the platform that it is on.
 const TIME: Duration = Duration::from_mins(10);
 /// Time for a request's head, and for a connection to be asked something.
@@ -88,6 +90,8 @@ enum Refusal {
     UnknownProfile,
     #[error("the profile does not serve now ({0})")]
     Unavailable(&'static str),
+    #[error("too much is carried already")]
+    Busy,
     #[error("the worker cannot be reached")]
     Unreachable,
     #[error("the worker closed the connection before it answered")]
@@ -105,6 +109,7 @@ impl Refusal {
             Self::NotATarget => "not_a_target",
             Self::UnknownProfile => "unknown_profile",
             Self::Unavailable(_) => "worker_not_ready",
+            Self::Busy => "road_busy",
             Self::Unreachable => "worker_unreachable",
             Self::Lost => "worker_closed_early",
             Self::Timeout => "worker_timeout",
@@ -115,7 +120,7 @@ impl Refusal {
         match self {
             Self::NotFound | Self::UnknownProfile => StatusCode::NOT_FOUND,
             Self::NotDeclared | Self::NotATarget => StatusCode::FORBIDDEN,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable | Self::Lost => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -129,7 +134,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         headers.insert(HeaderName::from_static(ERROR), HeaderValue::from_static(self.code()));
-        if matches!(self, Self::Unavailable(_) | Self::Unreachable) {
+        if matches!(self, Self::Unavailable(_) | Self::Busy | Self::Unreachable) {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECS));
         }
         response
@@ -196,13 +201,11 @@ impl Road {
                 }
             };
             failing = false;
-            // Whoever finds no place is told by the end of its connection.
+            // Whoever has more than that is told by the end of its connection.
             let Ok(own) = Arc::clone(&own).try_acquire_owned() else { continue };
             let (road, sender) = (Arc::clone(&self), sender.clone());
             self.tracker.spawn(async move {
                 let _own = own;
-                let places = Arc::clone(&road.places);
-                let Ok(Ok(_place)) = tokio::time::timeout(HEAD_TIME, places.acquire()).await else { return };
                 let served = tokio::time::timeout(TIME, road.serve(sender, socket)).await;
                 match served {
                     Ok(Ok(())) => {}
@@ -225,19 +228,26 @@ impl Road {
             };
         let mut http = server::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(PIECE).keep_alive(false);
+        // Held until the answer is out, with all of its body.
+        let place = Arc::new(OnceLock::new());
         let service = service_fn(|request| {
-            let (road, sender) = (Arc::clone(&self), sender.clone());
-            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request).await) }
+            let (road, sender, place) = (Arc::clone(&self), sender.clone(), Arc::clone(&place));
+            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request, &place).await) }
         });
         http.serve_connection(TokioIo::new(stream), service).await
     }
 
-    async fn answer(&self, sender: &Sender, request: Request<Incoming>) -> Response<Body> {
-        match self.carry(sender, request).await {
+    async fn answer(
+        &self,
+        sender: &Sender,
+        request: Request<Incoming>,
+        place: &OnceLock<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        match self.carry(sender, request, place).await {
             Ok(response) => response,
             Err(refusal) => {
-                let level_is_low = matches!(refusal, Refusal::Unavailable(_));
-                if level_is_low {
+                // Who sent it says so, if it has to wait for long.
+                if matches!(refusal, Refusal::Unavailable(_) | Refusal::Busy) {
                     tracing::debug!(from = %sender.profile, "an errand was refused: {refusal}");
                 } else {
                     tracing::warn!(from = %sender.profile, "an errand was refused: {refusal}");
@@ -247,11 +257,20 @@ impl Road {
         }
     }
 
-    async fn carry(&self, sender: &Sender, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    async fn carry(
+        &self,
+        sender: &Sender,
+        request: Request<Incoming>,
+        place: &OnceLock<OwnedSemaphorePermit>,
+    ) -> Result<Response<Body>, Refusal> {
         let errand = Errand::parse(request.uri().path()).filter(|_| request.method() == Method::POST);
         let (errand, profile, platform) = errand.ok_or(Refusal::NotFound)?;
         let inner = errand.inner_path(platform);
         let route = self.decide(sender, errand, &profile, platform)?;
+        let permit = tokio::time::timeout(TURN, Arc::clone(&self.places).acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or(Refusal::Busy)?;
+        // A connection carries one errand.
+        place.set(permit).map_err(|_| Refusal::NotFound)?;
         let mut passed = Request::new(request.into_body());
         *passed.method_mut() = Method::POST;
         *passed.uri_mut() = inner.parse().expect("a checked path");

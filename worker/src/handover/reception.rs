@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use hermes_config::ProfileConfig;
 use hermes_config::profile_routes::{Arrival, ProfileRoute, ProfileRoutes};
+use hermes_host::cause::chain;
 use hermes_wire::road::{self, Attachment, Errand, Event, Identity, Media, Receipt};
 use hermes_wire::{ProfileHome, ProfileName};
 use tokio::time::Instant;
@@ -317,8 +318,7 @@ fn later(reason: String) -> NotTaken {
 }
 
 fn not_kept(error: &CacheError) -> NotTaken {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    later(format!("{error}{cause}"))
+    later(chain(error))
 }
 
 fn arrival(arrived: &Arrived) -> Arrival<'_> {

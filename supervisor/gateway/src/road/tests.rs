@@ -197,6 +197,27 @@ async fn half_a_message_never_looks_whole() {
     assert!(answer.contains("x-hermes-error: worker_closed_early\r\n"), "{answer}");
 }
 
+/// Whoever finds no place waits for one, and hears that there is none; a place is free again when its errand is over.
+#[tokio::test]
+async fn only_so_much_is_carried_at_once() {
+    let rig = rig();
+    let head = "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n";
+    let mut carried = Vec::new();
+    for _ in 0..AT_ONCE {
+        let mut asks = rig.connect();
+        asks.write_all(head.as_bytes()).await.unwrap();
+        let (worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
+        carried.push((asks, worker));
+    }
+    let mut waits = rig.connect();
+    waits.write_all(head.as_bytes()).await.unwrap();
+    assert!(timeout(Duration::from_millis(50), rig.worker.accept()).await.is_err());
+    drop(carried.pop());
+    let (worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
+    carried.push((waits, worker));
+    assert_eq!(Refusal::Busy.status(), 503);
+}
+
 /// The pace of the slower end holds for both: what the worker does not take is not read from the other one.
 #[tokio::test]
 async fn a_body_that_nobody_takes_stays_where_it_is() {
