@@ -1,10 +1,13 @@
 //! Puts the parts together: the only place that knows all of them.
 //!
 //! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
-//! beside a running gateway and without any effect. `gateway` holds the loop that both are built on, `start` the order at start,
-//! `fleet` who is served, `claims`, `served` and `change` the rules, `requests` what the command line may ask, `reload` and `release` the
-//! longer answers to that, `renew` how this process becomes
-//! the next release, `shutdown` the end in phases.
+//! beside a running gateway and without any effect.
+//!
+//! Each part owns its state: `wanted` who should be served, `fleet` who is, `released` who is held by a command, `edge` where
+//! clients connect, `consent` the reloads under way, `renewal` what this process is to become. `gateway` is all of them, and
+//! whatever happens to them, one thing at a time. What concerns several stands above it: `start` the order at start, `change` other
+//! settings, `requests`, `reload`, `release` and `renew` what the command line may ask, `shutdown` the end in phases, `life` all of it.
+//! Pure rules are in `claims`, `served` and `weigh`.
 
 use std::fmt;
 use std::io;
@@ -29,22 +32,29 @@ use crate::proxy::{BindError, Inherited, StartError};
 use crate::running;
 use crate::runtime::{Runtime, SocketPlaces};
 
+mod answers;
 mod change;
 pub mod claims;
+mod consent;
+mod edge;
 mod fleet;
 mod gateway;
-mod limits;
+mod life;
 mod release;
+mod released;
 mod reload;
 mod renew;
+mod renewal;
 mod requests;
 mod served;
 mod shutdown;
 mod start;
+mod wanted;
+mod weigh;
 
-use gateway::Ended;
-use gateway::Examined;
+use life::Ended;
 pub use served::unseen;
+use start::Examined;
 
 /// How long a gateway that is to be replaced has, beyond its own deadlines, before it is ended by signal.
 const REPLACE_TIME: Duration = Duration::from_mins(2);
@@ -326,7 +336,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
         None
     });
     let (root, profile) = (options.root.clone(), options.profile.clone());
-    let mut result = within_runtime(gateway::run(options, runtime, inherited, files));
+    let mut result = within_runtime(life::run(options, runtime, inherited, files));
     if let Err(AppError::Bind { error, remedies }) = &mut result {
         let premises = Premises { root: &root, profile: &profile, sockets: &sockets };
         premises.name_holders(error);
@@ -340,7 +350,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
     instance.release();
     Ok(match result? {
         Ended::Stopped(code) => code,
-        Ended::Renewing(renewal) => renew::execute(&renewal),
+        Ended::Renewing(renewal) => renewal::execute(&renewal),
     })
 }
 
@@ -361,7 +371,7 @@ pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
     let runtime = runtime(vec![RuntimeDir::at(base.join("run"))])?;
     let premises = Premises { root, profile, sockets };
     let place = premises.problems();
-    let Examined { mut report, settings } = within_runtime(gateway::check(options.clone(), runtime, files))?;
+    let Examined { mut report, settings } = within_runtime(life::check(options.clone(), runtime, files))?;
     report.problems.extend(place.into_iter().map(|problem| (None, problem)));
     let mut strict = true;
     if let Some(settings) = settings {

@@ -2,47 +2,30 @@
 //! say now holds as a whole, with what that takes away.
 //!
 //! Two steps, because the primary decides who else is served: first its worker, then, in the app again, the rest. For as long as
-//! the first step lasts, somebody has consented to what [`super::change`] would hold back.
+//! the first step lasts, somebody has consented to what [`super::weigh`] would hold back.
 
 use std::time::Duration;
 
-use hermes_wire::latest::ClientReply;
 use hermes_wire::{ProfileName, exit};
-use tokio::sync::mpsc;
 
+use super::answers::{Replies, answer, done, replacement_time};
+use super::consent::Reload;
+use super::fleet::is_to_run;
 use super::gateway::Gateway;
-use super::requests::{SLACK, answer, done};
 use crate::server::refused;
 use crate::supervise::actor::{Handle, Wait};
 use crate::supervise::state::Event;
 
-/// The first step is over.
-pub(super) struct Reload {
-    everybody: bool,
-    /// Who was served before.
-    served: Vec<ProfileName>,
-    replies: Option<mpsc::Sender<ClientReply>>,
-    failed: Vec<String>,
-}
-
-impl Reload {
-    async fn say(&self, line: String) {
-        let Some(replies) = &self.replies else { return tracing::info!("{line}") };
-        answer(replies, ClientReply::Progress(line)).await;
-    }
-}
-
 impl Gateway {
     /// Replaces the primary's worker; the rest follows in [`Self::go_on_reloading`].
-    pub(super) fn reload(&mut self, everybody: bool, replies: Option<mpsc::Sender<ClientReply>>) {
+    pub(super) fn reload(&mut self, everybody: bool, replies: Option<Replies>) {
         tracing::info!(
             "{}",
             if everybody { "replacing every worker" } else { "taking over the configuration" }
         );
-        self.consents += 1;
-        let served = self.board.handles().into_iter().map(|handle| handle.name).collect();
-        let primary = self.board.handle(&self.primary);
-        let (time, over) = (self.replacement_time(), self.reloads.0.clone());
+        let served = self.fleet.handles().into_iter().map(|handle| handle.name).collect();
+        let primary = self.fleet.handle(self.fleet.primary());
+        let (time, over) = (replacement_time(&self.limits()), self.consent.begin());
         let mut reload = Reload { everybody, served, replies, failed: Vec::new() };
         self.common.tracker.spawn(async move {
             if let Some(handle) = primary.filter(is_to_run) {
@@ -57,14 +40,13 @@ impl Gateway {
 
     /// Replaces the others, or waits for those that are not served any more, and answers.
     pub(super) fn go_on_reloading(&mut self, mut reload: Reload) {
-        self.consents -= 1;
-        let time = self.replacement_time();
+        let notes = self.consent.end();
+        let time = replacement_time(&self.limits());
         let mut others: Vec<(ProfileName, Option<Handle>, bool)> = Vec::new();
         for name in reload.served.drain(..).skip(1) {
-            let leaving = self.leaving.contains(&name);
-            others.push((name.clone(), self.board.handle(&name), leaving));
+            let leaving = self.fleet.staying(&name).is_none();
+            others.push((name.clone(), self.fleet.handle(&name), leaving));
         }
-        let notes = std::mem::take(&mut self.notes);
         self.common.tracker.spawn(async move {
             for line in notes {
                 reload.say(line).await;
@@ -91,32 +73,6 @@ impl Gateway {
             finish(reload, &ended).await;
         });
     }
-
-    /// Another database: the worker that has the old one open ends before the next one starts. The two would write one write-ahead
-    /// log, whose name is all that they share, and with it each other's pages.
-    pub(super) async fn replace_database(&self, name: &ProfileName) {
-        let Some(handle) = self.board.handle(name).filter(is_to_run) else { return };
-        if handle.view().pid.is_none() {
-            return handle.send(Event::FilesChanged).await;
-        }
-        tracing::warn!(profile = %name, "its database is another file now: the worker is replaced");
-        let time = self.replacement_time();
-        self.common.tracker.spawn(async move {
-            // One that does not end in time is ended by its own deadlines, and the next one starts then.
-            let _ = tokio::time::timeout(time, handle.send_and_wait(Event::Stop, Wait::Gone)).await;
-            handle.send(Event::Start).await;
-        });
-    }
-
-    fn replacement_time(&self) -> Duration {
-        let limits = self.limits();
-        limits.start * 2 + limits.drain + SLACK
-    }
-}
-
-fn is_to_run(handle: &Handle) -> bool {
-    let view = handle.view();
-    view.desired_running && !matches!(view.state, "detached" | "conflict")
 }
 
 async fn replace(reload: &mut Reload, handle: &Handle, time: Duration) {

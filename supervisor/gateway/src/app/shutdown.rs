@@ -5,9 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::gateway::Gateway;
+use super::answers::{answer, done};
+use super::gateway::{Gateway, Happened};
+use hermes_wire::exit;
+use hermes_wire::latest::ClientRequest;
+
 use crate::logging;
-use crate::supervise::actor::Command;
+use crate::server::{Request, refused};
+use crate::signal::Interrupt;
+use crate::supervise::actor::{Command, FleetEvent};
 use crate::supervise::state::{Event, Signal};
 
 /// What the workers' own escalation (drain, SIGTERM, SIGKILL) may take beyond the drain time, before everything is killed.
@@ -29,7 +35,7 @@ enum Urgency {
 }
 
 /// Takes everything down that serves profiles. Returns when no worker is left, or nothing more can be done.
-pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
+pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
     let started = Instant::now();
     let phase =
         |name: &str| tracing::info!("shutdown phase: {name} at +{:.2}s", started.elapsed().as_secs_f32());
@@ -37,11 +43,9 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
 
     phase("quiesce");
     gateway.board.gateway(|view| view.state = "draining");
-    gateway.close_watch();
-    if let Some(proxy) = &mut gateway.proxy {
-        proxy.quiesce();
-    }
-    for handle in gateway.board.handles() {
+    gateway.fleet.wanted.close();
+    gateway.edge.quiesce();
+    for handle in gateway.fleet.handles() {
         // Not `Quiesce`: a request whose body is still on its way has been taken, and is answered.
         handle.command(Command::StopClaiming).await;
     }
@@ -51,7 +55,7 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
         tracing::info!(target: logging::TERMINAL, "{}", awaited(busy, drain));
     }
 
-    if let Some(proxy) = gateway.proxy.take() {
+    if let Some(proxy) = gateway.edge.take_out() {
         phase("drain requests");
         let mut drained = Box::pin(proxy.drain(drain));
         loop {
@@ -71,12 +75,12 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
             }
         }
         drop(drained);
-        gateway.proxy = Some(proxy);
+        gateway.edge.put_back(proxy);
     }
 
     phase("drain workers");
     let left = drain.saturating_sub(started.elapsed());
-    let handles = gateway.board.handles();
+    let handles = gateway.fleet.handles();
     let mut limits = gateway.limits();
     limits.drain = left;
     for handle in &handles {
@@ -89,7 +93,7 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
         escalate(gateway, Signal::Terminate).await;
         deadline = Instant::now() + TERMINATE;
     }
-    while !gateway.board.handles().is_empty() {
+    while !gateway.fleet.handles().is_empty() {
         let harder = tokio::select! {
             harder = gateway.next_while_stopping() => harder,
             () = tokio::time::sleep_until(deadline.into()) => true,
@@ -111,7 +115,7 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
                 Urgency::Kill
             }
             Urgency::Kill if Instant::now() >= deadline => {
-                tracing::error!(processes = gateway.children(), "some processes cannot be ended");
+                tracing::error!(processes = gateway.common.children.len(), "some processes cannot be ended");
                 break;
             }
             Urgency::Kill => Urgency::Kill,
@@ -120,8 +124,56 @@ pub(crate) async fn run(gateway: &mut Gateway, drain: Duration) {
     phase("release");
 }
 
+impl Gateway {
+    /// While stopping, nothing is possible, but to stop for good where that was not meant. True: stop harder.
+    async fn next_while_stopping(&mut self) -> bool {
+        match self.next().await {
+            Happened::Signal(Interrupt::Stop(name)) => {
+                if self.renewals.stop_instead(name) {
+                    return false;
+                }
+                tracing::warn!("{name} again: stopping harder");
+                true
+            }
+            Happened::Request(Request { what: ClientRequest::Shutdown, replies, .. }) => {
+                self.renewals.stop_instead("asked to");
+                answer(&replies, done("the gateway is stopping")).await;
+                false
+            }
+            Happened::Request(request) => {
+                let reply = if self.renewals.is_under_way() {
+                    let hint = Some("try again in a moment".to_owned());
+                    refused(exit::RESTART, "the gateway is taking up its new program", hint)
+                } else {
+                    refused(exit::UNAVAILABLE, "the gateway is stopping", None)
+                };
+                answer(&request.replies, reply).await;
+                false
+            }
+            Happened::Fleet(event) => {
+                self.on_fleet_while_stopping(event);
+                false
+            }
+            Happened::Signal(Interrupt::Reload) | Happened::Stir(_) | Happened::Reloaded(_) => false,
+            Happened::Proved(proved) => {
+                answer(&proved.replies, refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
+                false
+            }
+        }
+    }
+
+    /// While stopping nobody is admitted any more.
+    fn on_fleet_while_stopping(&mut self, event: FleetEvent) {
+        match event {
+            FleetEvent::Reported { .. } | FleetEvent::Ready { .. } => {}
+            FleetEvent::Gone { profile, generation } => self.fleet.gone(&profile, generation),
+            FleetEvent::Ended { profile } => self.fleet.ended_for_good(&profile),
+        }
+    }
+}
+
 async fn escalate(gateway: &Gateway, signal: Signal) {
-    for handle in gateway.board.handles() {
+    for handle in gateway.fleet.handles() {
         handle.send(Event::Escalate(signal)).await;
     }
 }

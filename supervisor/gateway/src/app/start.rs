@@ -1,24 +1,20 @@
 //! The order at start: the primary's report, listeners, everybody else's reports, the decision, the first answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hermes_wire::ProfileName;
-use hermes_wire::latest::{GatewaySettings, OnProfileError, Problem, Report, Role};
+use hermes_wire::latest::{GatewaySettings, OnProfileError, Problem, Report};
 use tokio::sync::oneshot;
 
 use super::claims::{self, Findings};
-use super::gateway::Examined;
 use super::gateway::{Gateway, Happened};
 use super::{AppError, CheckReport};
-use crate::metrics::{Admin, Facts};
-use crate::proxy::{Bound, Publisher};
+use crate::metrics::Admin;
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Decision, FleetEvent};
 use crate::supervise::effort::Effort;
 use crate::supervise::state::{Event, Why};
-use crate::watch::HomeWatch;
 
 /// When nobody has reported for this long, the rest is treated like profiles that are added later.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -40,6 +36,14 @@ impl<E: Into<AppError>> From<E> for Abandoned {
     }
 }
 
+/// What all reports together say, without a verdict.
+#[derive(Default)]
+pub(super) struct Examined {
+    pub(super) report: CheckReport,
+    /// `None` where the primary's files give none.
+    pub(super) settings: Option<GatewaySettings>,
+}
+
 /// A report that waits for the decision.
 struct Reported {
     profile: ProfileName,
@@ -53,36 +57,25 @@ impl Gateway {
     pub(super) async fn start(&mut self) -> Result<(), Abandoned> {
         let primary = self.first_report().await?;
         let settings = self.accept_settings(&primary).await?;
-        let inherited = std::mem::take(&mut self.inherited);
-        let bound = Bound::bind_with(&settings, inherited)
-            .map_err(|error| AppError::Bind { error, remedies: Vec::new() })?;
+        let bound = self.edge.bind(&settings)?;
         let admin = match &settings.admin {
             Some(address) => Some(Admin::bind(address).await?),
             None => None,
         };
         self.common.change_terms(|terms| terms.listeners = bound.listeners());
-        self.board.gateway(|view| view.listeners = bound.listeners());
-        if settings.listeners.is_empty() {
-            tracing::warn!("no platform of the primary opens a listener: nothing is reachable over HTTP");
-        }
         let reports = self.other_reports(primary, &settings).await?;
         let findings = self.compare(&reports);
         let strict = settings.on_profile_error == OnProfileError::Fail;
-        let primary_refused = findings.refused.iter().any(|(profile, _)| *profile == self.primary);
+        let primary_refused = findings.refused.iter().any(|(profile, _)| profile == self.fleet.primary());
         if primary_refused || (findings.contract_broken && strict) {
             return Err(self.refuse_all(reports, findings).await);
         }
         self.decide(reports, &findings);
-        let (publisher, reader) = Publisher::new(self.table());
-        self.publisher = Some(publisher);
-        self.reader = Some(reader.clone());
-        if let Some(admin) = admin {
-            self.serve_admin(admin);
-        }
-        let limits = self.fit(&settings, self.board.handles().len()).map_err(AppError::from)?;
-        self.proxy = Some(bound.start(reader, limits)?);
-        if self.desired.is_stopped(&self.primary)
-            && let Some(handle) = self.board.handle(&self.primary)
+        let reader = self.fleet.open_routes();
+        self.edge.open(bound, admin, reader, (&settings, self.fleet.handles().len()))?;
+        let primary = self.primary();
+        if self.fleet.wanted.is_stopped(&primary)
+            && let Some(handle) = self.fleet.handle(&primary)
         {
             handle.send(Event::Stop).await;
         }
@@ -99,7 +92,7 @@ impl Gateway {
         let settings = match self.accept_settings(&primary).await {
             Ok(settings) => settings,
             Err(Abandoned::Failed(AppError::Refused { problems, .. })) => {
-                report.served.push(self.primary.clone());
+                report.served.push(self.primary());
                 report.problems = problems.iter().map(own).collect();
                 return Ok(Examined { report, settings: None });
             }
@@ -119,14 +112,13 @@ impl Gateway {
             let all = view.problems.iter().chain(&view.limited);
             report.problems.extend(all.map(|problem| (None, problem.clone())));
         });
-        report.served = self.board.handles().into_iter().map(|handle| handle.name).collect();
+        report.served = self.fleet.handles().into_iter().map(|handle| handle.name).collect();
         Ok(Examined { report, settings: Some(settings) })
     }
 
     /// Starts the primary's worker and waits for its report.
     async fn first_report(&mut self) -> Result<Reported, Abandoned> {
-        let handle = self.add(&self.primary.clone(), Role::Primary);
-        handle.send(Event::Start).await;
+        let handle = self.fleet.begin().await;
         let mut losses = 0;
         loop {
             match self.next_at_start().await? {
@@ -139,7 +131,7 @@ impl Gateway {
                     let reason = view.reason.or(view.last_exit).unwrap_or_else(|| "it ended".to_owned());
                     tracing::warn!("the primary's worker ended before its report: {reason}");
                     if losses >= PRIMARY_ATTEMPTS {
-                        return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
+                        return Err(AppError::Primary { profile: self.primary(), reason }.into());
                     }
                 }
                 FleetEvent::Ready { .. } | FleetEvent::Ended { .. } => {}
@@ -159,10 +151,8 @@ impl Gateway {
                     }
                 }
                 Happened::Signal(Interrupt::Reload)
-                | Happened::Home(_)
-                | Happened::HungUp(_)
+                | Happened::Stir(_)
                 | Happened::Reloaded(_)
-                | Happened::Retry
                 | Happened::Proved(_) => {}
             }
         }
@@ -170,23 +160,21 @@ impl Gateway {
 
     /// Puts the primary's settings into force, or says what is wrong with them.
     async fn accept_settings(&mut self, primary: &Reported) -> Result<GatewaySettings, Abandoned> {
-        let fatal: Vec<_> = claims::objections(&primary.report)
-            .map(|problem| (self.primary.clone(), problem.clone()))
-            .collect();
+        let fatal: Vec<_> =
+            claims::objections(&primary.report).map(|problem| (self.primary(), problem.clone())).collect();
         let settings = match (&primary.report.gateway, fatal.is_empty()) {
             (Some(settings), true) => settings.clone(),
             (None, true) => {
                 let reason = "its report has no settings".to_owned();
-                return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
+                return Err(AppError::Primary { profile: self.primary(), reason }.into());
             }
             (_, false) => {
-                return Err(AppError::Refused { primary: self.primary.clone(), problems: fatal }.into());
+                return Err(AppError::Refused { primary: self.primary(), problems: fatal }.into());
             }
         };
-        let settings =
-            GatewaySettings { multiplex: settings.multiplex && self.primary.is_default(), ..settings };
+        let settings = self.own(settings);
         self.adopt(&settings);
-        if let Some(handle) = self.board.handle(&self.primary) {
+        if let Some(handle) = self.fleet.handle(self.fleet.primary()) {
             let limits = self.common.terms().limits;
             handle.send(Event::Limits(limits)).await;
         }
@@ -201,25 +189,24 @@ impl Gateway {
     ) -> Result<Vec<Reported>, Abandoned> {
         if !self.common.terms().environment.shared_names().is_empty() {
             // The primary was started before anybody knew what to share.
-            if let Some(handle) = self.board.handle(&self.primary) {
+            if let Some(handle) = self.fleet.handle(self.fleet.primary()) {
                 handle.send(Event::Restart).await;
             }
             primary = self.report_of_primary(primary.generation).await?;
         }
         let mut reports = vec![primary];
         let mut waiting = BTreeSet::new();
-        let watch = HomeWatch::start(self.root.clone()).await;
-        let (names, problems) = self.wanted(&watch, settings);
-        self.tell(problems);
+        self.fleet.wanted.look().await;
+        let (names, problems) = self.fleet.wanted.names();
+        self.fleet.remark(problems);
         if settings.multiplex {
-            self.fit(settings, names.len().max(1)).map_err(AppError::from)?;
+            self.edge.fit(settings, names.len().max(1)).map_err(AppError::from)?;
             for name in names {
-                if name != self.primary && self.admit_to_fleet(&name).await {
+                if name != *self.fleet.primary() && self.fleet.admit(&name).await {
                     waiting.insert(name);
                 }
             }
         }
-        self.watch = Some(watch);
         let (longest, mut efforts) = (Instant::now() + LONGEST, BTreeMap::new());
         while !waiting.is_empty() {
             let Ok(event) = tokio::time::timeout(QUIET, self.next_at_start()).await else {
@@ -243,7 +230,8 @@ impl Gateway {
             }
         }
         reports.sort_by(|a, b| {
-            (a.profile != self.primary, &a.profile).cmp(&(b.profile != self.primary, &b.profile))
+            let secondary = |reported: &Reported| reported.profile != *self.fleet.primary();
+            (secondary(a), &a.profile).cmp(&(secondary(b), &b.profile))
         });
         Ok(reports)
     }
@@ -251,7 +239,7 @@ impl Gateway {
     /// Whether one of those that have not reported is at work, or would be if it had a processor: slow, and not stuck. On a busy
     /// machine a start must not miss what would refuse it.
     fn still_work(&self, waiting: &BTreeSet<ProfileName>, efforts: &mut BTreeMap<u32, u64>) -> bool {
-        let pids = waiting.iter().filter_map(|name| self.board.handle(name)?.view().pid);
+        let pids = waiting.iter().filter_map(|name| self.fleet.handle(name)?.view().pid);
         let looks: Vec<_> = pids.filter_map(|pid| Some((pid, Effort::of(pid)?))).collect();
         let before = std::mem::take(efforts);
         efforts.extend(looks.iter().map(|(pid, effort)| (*pid, effort.ticks)));
@@ -267,7 +255,7 @@ impl Gateway {
                 }
                 FleetEvent::Gone { generation, .. } if generation > old => {
                     let reason = "it ended before its report".to_owned();
-                    return Err(AppError::Primary { profile: self.primary.clone(), reason }.into());
+                    return Err(AppError::Primary { profile: self.primary(), reason }.into());
                 }
                 _ => {}
             }
@@ -276,7 +264,7 @@ impl Gateway {
 
     fn compare(&mut self, reports: &[Reported]) -> Findings {
         let all: Vec<_> = reports.iter().map(|r| (r.profile.clone(), r.generation, &r.report)).collect();
-        claims::compare(&all, &mut self.claims)
+        self.fleet.compare(&all)
     }
 
     fn decide(&self, reports: Vec<Reported>, findings: &Findings) {
@@ -285,7 +273,7 @@ impl Gateway {
         for reported in reports {
             let decision = match refused.get(&reported.profile) {
                 Some(problem) => Decision::Refuse(Why::from(*problem)),
-                None => Decision::Admit(Box::new(self.admission())),
+                None => Decision::Admit(Box::new(self.fleet.admission())),
             };
             // A process that died meanwhile needs no decision.
             let _ = reported.decide.send(decision);
@@ -318,31 +306,6 @@ impl Gateway {
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        Abandoned::Failed(AppError::Refused { primary: self.primary.clone(), problems: findings.objections })
-    }
-
-    /// Serves the metrics there, and nowhere else any more.
-    pub(super) fn serve_admin(&mut self, admin: Admin) {
-        self.end_admin();
-        let Some(reader) = self.reader.clone() else { return };
-        let address = admin.address().to_string();
-        self.board.gateway(|view| view.admin = Some(address));
-        let board = self.board.clone();
-        let facts: Facts = Arc::new(move || Arc::new(board.snapshot()));
-        let stop = self.stop.child_token();
-        self.admin = Some(stop.clone());
-        self.common.tracker.spawn(async move {
-            if let Err(error) = admin.serve(reader, facts, stop).await {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
-    }
-
-    /// Serves the metrics no more.
-    pub(super) fn end_admin(&mut self) {
-        if let Some(stop) = self.admin.take() {
-            stop.cancel();
-        }
-        self.board.gateway(|view| view.admin = None);
+        Abandoned::Failed(AppError::Refused { primary: self.primary(), problems: findings.objections })
     }
 }
