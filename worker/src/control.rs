@@ -64,6 +64,11 @@ impl Control {
         Ok(Self { framed: Framed::from_parts(parts), version, sequence: 0 })
     }
 
+    /// Whether the supervisor says when exclusive platforms may connect. One that does not takes them to be connected after admission.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.version >= 2
+    }
+
     /// The next message. Cancel safe: what was read stays in the buffer.
     pub(crate) async fn receive(&mut self) -> Result<ToWorker, ControlError> {
         loop {
@@ -150,6 +155,7 @@ mod tests {
     #[tokio::test]
     async fn messages_travel_both_ways_and_heartbeats_count() {
         let (mut control, mut supervisor) = pair().await;
+        assert!(control.hands_over());
         let frame = codec::encode(&ToWorker::Drain { deadline_ms: 7 }).unwrap();
         supervisor.send(Bytes::from(frame)).await.unwrap();
         assert_eq!(control.receive().await.unwrap(), ToWorker::Drain { deadline_ms: 7 });
@@ -169,6 +175,7 @@ mod tests {
     async fn a_supervisor_of_version_1_is_met() {
         use hermes_wire::v1::worker as v1;
         let (mut control, mut supervisor) = pair_in(1).await;
+        assert!(!control.hands_over());
         for message in [v1::ToWorker::Quiesce { on: true }, v1::ToWorker::StopClaiming] {
             supervisor.send(Bytes::from(codec::encode(&message).unwrap())).await.unwrap();
         }

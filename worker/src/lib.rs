@@ -27,9 +27,11 @@
 //! **Order at start.** Environment → logs → handshake → `Prepare` (the part it plays and the listeners, without which its files
 //! cannot be judged) → `.env` and configuration, all problems → `Report` → `Admit` → store open → recovery of claimed items →
 //! platforms start → data socket served → status `running` → `Ready` → heartbeats. Nothing is served, polled or written (logs
-//! excepted) before `Admit`. A refused worker exits 78.
+//! excepted) before `Admit`. A refused worker exits 78. Platforms whose connection must never stand twice connect after `Connect`,
+//! which readiness does not wait for, and close on `Yield`, beside everything else.
 //!
-//! **Order at stop.** `StopAccepting` → no new connection, no new claim → `AcceptStopped` → `Drain` → running turns finish or
+//! **Order at stop.** `StopAccepting` → no new connection, no new claim → `AcceptStopped` → `Drain` → exclusive platforms close,
+//! `Yielded` → running turns finish or
 //! are interrupted at the deadline (and resumed by the next process) → store flushed and closed → final status → exit 0.
 //! End of file on the control socket does the same with a short deadline.
 

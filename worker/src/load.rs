@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use routes::print as print_routes;
 
+use crate::platform;
 use crate::process::Environment;
 
 /// What this profile's files say.
@@ -85,6 +86,7 @@ pub(crate) async fn load(
         claims: claims(&prepare.claim_key, &config.claims),
         gateway: config.gateway.clone(),
         hand_over: hand_over(config),
+        exclusive: platform::exclusive(config),
         ..Report::default()
     });
     let mut report = Report { problems, ..report };

@@ -83,6 +83,15 @@ pub struct Context {
     pub child_env: Vec<(String, String)>,
 }
 
+/// Names of platforms whose connection only one process may hold.
+const EXCLUSIVE: &[&str] = &[];
+
+/// Those of the platforms that configuration turns on whose connection only one process may hold.
+pub fn exclusive(config: &ProfileConfig) -> Vec<String> {
+    let names = config.platforms.iter().map(|platform| &platform.name);
+    names.filter(|name| EXCLUSIVE.contains(&name.as_str())).cloned().collect()
+}
+
 /// The platforms that this profile's configuration turns on and this build has an adapter for.
 pub fn connectable(context: &Context) -> Vec<Platform> {
     [webhook::connect(context), api_server::connect(context)].into_iter().flatten().collect()

@@ -3,7 +3,7 @@
 //! other; the last one is what is written now. A key more in a type does not compile here before it is in a sample of its own:
 //! samples are added, never edited.
 
-use hermes_wire::contract::gateway_status::{self, Gateway, GatewayStatus, Listener, Profile};
+use hermes_wire::contract::gateway_status::{self, Gateway, GatewayStatus, Listener, Profile, Takeover};
 use hermes_wire::contract::pid_record::{KIND, PidRecord};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use hermes_wire::contract::runtime_status::{
@@ -25,8 +25,8 @@ const RUNTIME_STATUS: [&str; 4] = [
 ];
 
 /// Shapes of `hermes status --json`: the first; what was put off or given up; answers that were not delivered; the provider's last
-/// failure; files in force and refused; clients that are let in; degraded profiles.
-const GATEWAY_STATUS: [&str; 7] = [
+/// failure; files in force and refused; clients that are let in; degraded profiles; the last takeover of exclusive platforms.
+const GATEWAY_STATUS: [&str; 8] = [
     include_str!("golden/contract/gateway_status/1-1.json"),
     include_str!("golden/contract/gateway_status/1-2.json"),
     include_str!("golden/contract/gateway_status/1-3.json"),
@@ -34,6 +34,7 @@ const GATEWAY_STATUS: [&str; 7] = [
     include_str!("golden/contract/gateway_status/1-5.json"),
     include_str!("golden/contract/gateway_status/1-6.json"),
     include_str!("golden/contract/gateway_status/1-7.json"),
+    include_str!("golden/contract/gateway_status/1-8.json"),
 ];
 
 fn value(text: &[u8]) -> Value {
@@ -253,6 +254,13 @@ fn every_shape_of_the_status_json_is_read() {
         last_error_secs: Some(15),
         config_at: Some("2026-11-28T21:00:00.000000+00:00".into()),
         refused_at: Some("2026-11-28T21:10:00.000000+00:00".into()),
+        takeover: Some(Takeover {
+            platforms: vec!["telegram".into()],
+            from_generation: 2,
+            generation: 3,
+            pause_ms: 42,
+            at: "2026-11-28T21:00:01.000000+00:00".into(),
+        }),
     };
     let full = GatewayStatus { schema: gateway_status::SCHEMA, gateway, profiles: vec![profile] };
     let newest = GATEWAY_STATUS.last().expect("there is one");

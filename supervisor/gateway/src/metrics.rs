@@ -316,6 +316,15 @@ impl Snapshot {
                 gauge(&mut family, labels, as_i64(error.count))?;
             }
         }
+        let help = "How long nobody was connected when exclusive platforms last passed to another process";
+        let mut family =
+            describe(encoder, "hermes_worker_takeover_pause", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for worker in workers {
+            if let Some(takeover) = &worker.takeover {
+                let labels: &Labels<'_> = &[("profile", worker.name.as_str())];
+                family.encode_family(&labels)?.encode_gauge(&takeover.pause.as_secs_f64())?;
+            }
+        }
         let help = "Time since the last heartbeat";
         let mut family =
             describe(encoder, "hermes_worker_heartbeat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;

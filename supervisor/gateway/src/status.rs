@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Listener, Profile, SCHEMA, state};
+use hermes_wire::contract::gateway_status::{
+    Gateway, GatewayStatus, Listener, Profile, SCHEMA, Takeover, state,
+};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::{ProfileHome, ProfileName};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -179,6 +181,13 @@ fn profile(
         last_error: worker.last_error.clone(),
         config_at: worker.config_at.map(iso),
         refused_at: worker.refused_at.map(iso),
+        takeover: worker.takeover.as_ref().map(|takeover| Takeover {
+            platforms: takeover.platforms.clone(),
+            from_generation: takeover.from,
+            generation: takeover.generation,
+            pause_ms: millis(takeover.pause),
+            at: iso(takeover.at),
+        }),
     }
 }
 
@@ -253,6 +262,7 @@ mod tests {
                     data_socket: Some("/run/x.sock".into()),
                     config_at: None,
                     refused_at: None,
+                    takeover: None,
                 }
             })
             .collect();

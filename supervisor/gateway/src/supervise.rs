@@ -13,7 +13,7 @@ pub(crate) mod reap;
 pub(crate) mod spawn;
 pub(crate) mod state;
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use camino::Utf8PathBuf;
 use hermes_wire::latest::{BoundListener, LastError, Problem};
@@ -82,6 +82,23 @@ pub struct WorkerView {
     pub config_at: Option<SystemTime>,
     /// When a newer process was refused, and this one went on for `reason`.
     pub refused_at: Option<SystemTime>,
+    /// How exclusive platforms last passed from one process to another.
+    pub takeover: Option<Takeover>,
+}
+
+/// Platforms whose connection must never stand twice passed from one process of a profile to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Takeover {
+    /// Their names.
+    pub platforms: Vec<String>,
+    /// The generation that had them.
+    pub from: u64,
+    /// The one that has them.
+    pub generation: u64,
+    /// How long nobody had them.
+    pub pause: Duration,
+    /// When that was over.
+    pub at: SystemTime,
 }
 
 /// The gateway's own part of the status.

@@ -28,8 +28,8 @@ use crate::status::{self, Status};
 const CONNECT: Duration = Duration::from_secs(30);
 /// Longest time readiness waits for platforms that answer requests; what takes longer comes up while the rest is served.
 const FIRST: Duration = Duration::from_secs(5);
-/// Time to confirm what was accepted, and to close, when another process waits for the connection.
-const YIELD: Duration = Duration::from_secs(5);
+/// Time to confirm what was accepted, and to close, where nobody says how much there is.
+pub(super) const YIELD: Duration = Duration::from_secs(5);
 /// Wait before the second try; doubles up to the longest.
 const SHORTEST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(5);
@@ -80,6 +80,8 @@ struct Desk {
     status: Status,
     phases: watch::Sender<Phases>,
     degraded: watch::Sender<Degraded>,
+    /// What an exclusive connection has to close.
+    within: watch::Sender<Duration>,
     /// No patience is left.
     now: CancellationToken,
 }
@@ -96,6 +98,7 @@ impl Connections {
             status,
             phases: watch::Sender::new(phases),
             degraded: watch::Sender::default(),
+            within: watch::Sender::new(YIELD),
             now: CancellationToken::new(),
         };
         let (tasks, mut routes) = (TaskTracker::new(), Vec::new());
@@ -127,13 +130,10 @@ impl Connections {
         self.order(Order::Connect);
     }
 
-    /// Gives up all exclusive connections: what was accepted is confirmed, then they are closed. Returns when nothing of them is open any
-    /// more, within seconds. They stay closed until [`connect`](Self::connect).
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a swap of protocol v1 asks for nothing of exclusive connections")
-    )]
-    pub(super) async fn yield_exclusive(&self) {
+    /// Gives up all exclusive connections: what was accepted is confirmed, then they are closed; what does not close within the time is
+    /// cut. Returns when nothing of them is open any more. They stay closed until [`connect`](Self::connect).
+    pub(super) async fn yield_exclusive(&self, within: Duration) {
+        self.0.desk.within.send_replace(within);
         self.order(Order::Hold);
         let open = |phase: &Phase| matches!(phase, Phase::Connecting | Phase::Connected | Phase::Retrying);
         let mut phases = self.phases();
@@ -149,10 +149,6 @@ impl Connections {
     }
 
     /// The platforms whose connection only one process may hold.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a swap of protocol v1 asks for nothing of exclusive connections")
-    )]
     pub(super) fn exclusive(&self) -> impl Iterator<Item = &'static str> {
         self.0.exclusive.iter().copied()
     }
@@ -257,7 +253,7 @@ impl Keeper {
         let run = AssertUnwindSafe(adapter.run(link.clone())).catch_unwind();
         tokio::pin!(run);
         let mut up: Option<Instant> = None;
-        let mut leaving = false;
+        let (mut leaving, mut within) = (false, YIELD);
         let mut limit = Some(Instant::now() + CONNECT);
         loop {
             let overdue = async {
@@ -285,11 +281,12 @@ impl Keeper {
                 },
                 told = &mut told, if !leaving => {
                     leaving = true;
-                    limit = (told == Told::Yield).then(|| Instant::now() + YIELD);
+                    within = *self.desk.within.borrow();
+                    limit = (told == Told::Yield).then(|| Instant::now() + within);
                 }
                 () = self.desk.now.cancelled() => return Ended::Told,
                 () = overdue => return if leaving {
-                    warn!(platform = name, "platform did not close its connection in {} s: it is cut", YIELD.as_secs());
+                    warn!(platform = name, "platform did not close its connection in {} ms: it is cut", within.as_millis());
                     Ended::Told
                 } else {
                     Ended::Down(silence(adapter.window().filter(|_| up.is_some())), lived())

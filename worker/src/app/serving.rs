@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::platforms::{Connections, Degraded};
+use super::platforms::{Connections, Degraded, YIELD};
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
@@ -357,7 +357,15 @@ impl Serving {
             }
         };
         let orderly = async {
-            tokio::join!(in_flight, self.connections.stop(&now));
+            let close = async {
+                // The next process waits for these.
+                tokio::select! {
+                    () = self.connections.yield_exclusive(YIELD) => {}
+                    () = now.cancelled() => {}
+                }
+                self.connections.stop(&now).await;
+            };
+            tokio::join!(in_flight, close);
             // Only now: a request that was already here may still have to start its turn.
             self.turns.drain(now.clone()).await;
             if now.is_cancelled() {

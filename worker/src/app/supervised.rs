@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::platforms::YIELD;
 use super::rhythm::Rhythm;
 use super::serving::{Condition, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, code_of, log_problems};
@@ -21,6 +22,10 @@ use crate::logging::Logging;
 use crate::process::{self, Environment, Inherited, ProcessError};
 use crate::pulse;
 use crate::status::{self, State, Status};
+
+mod exclusive;
+
+use exclusive::Exclusive;
 
 /// Time to finish when nobody says how much there is: the supervisor is gone, or a signal came.
 const SHORT: Duration = Duration::from_secs(3);
@@ -142,9 +147,11 @@ async fn live(
             return Ok(Ended(code));
         }
     };
-    // Admitted: nobody else holds what this profile's platforms hold.
-    serving.connections().connect();
-    let mut duty = Duty { control, signals, prepare, serving };
+    let exclusive = Exclusive::new(serving.connections().clone());
+    if !control.hands_over() {
+        exclusive.connect();
+    }
+    let mut duty = Duty { control, signals, prepare, serving, exclusive };
     let (ended, reason) = duty.serve(&reporter).await;
     info!(code = ended.0, "the worker ends");
     let reason = reason.or_else(|| (ended.0 != exit::OK).then(|| "the control socket failed".to_owned()));
@@ -202,6 +209,7 @@ struct Duty {
     signals: Signals,
     prepare: Prepare,
     serving: Serving,
+    exclusive: Exclusive,
 }
 
 /// Why service ends.
@@ -250,6 +258,7 @@ impl Duty {
                     is_settled = true;
                     process::settle();
                 }
+                news = self.exclusive.news() => self.control.send(&news).await?,
                 message = self.control.receive() => {
                     if let Some(leave) = self.obey(message?, reporter).await? {
                         return Ok(leave);
@@ -297,9 +306,8 @@ impl Duty {
                     failed: None,
                 }));
             }
-            // No platform of this build is exclusive.
-            ToWorker::Connect => {}
-            ToWorker::Yield { .. } => self.control.send(&FromWorker::Yielded).await?,
+            ToWorker::Connect => self.exclusive.connect(),
+            ToWorker::Yield { within_ms } => self.exclusive.yield_within(Duration::from_millis(within_ms)),
             ToWorker::StopClaiming => self.serving.stop_claiming(),
             // The set of served profiles changed.
             ToWorker::Admit(admit) => {
@@ -339,7 +347,11 @@ impl Duty {
     async fn drain(&mut self, leave: &Leave) -> Ended {
         info!(deadline_ms = u64::try_from(leave.deadline.as_millis()).unwrap_or(u64::MAX), "draining");
         let mut beats = self.beats();
-        let Self { control, signals, serving, .. } = self;
+        if self.exclusive.is_any() {
+            // Whoever takes over need not wait for the end of this process.
+            self.exclusive.yield_within(YIELD);
+        }
+        let Self { control, signals, serving, exclusive, .. } = self;
         let mut deadline = Instant::now() + leave.deadline;
         let now = CancellationToken::new();
         if leave.deadline.is_zero() {
@@ -359,11 +371,15 @@ impl Duty {
                 () = signals.terminated() => Event::Now,
                 message = message => Event::Message(message),
                 _ = beats.tick() => Event::Beat,
+                news = exclusive.news() => Event::News(news),
             };
             match event {
                 Event::Now => now.cancel(),
                 Event::Message(Ok(ToWorker::Drain { deadline_ms })) => {
                     deadline = Instant::now() + Duration::from_millis(deadline_ms);
+                }
+                Event::Message(Ok(ToWorker::Yield { within_ms })) => {
+                    exclusive.yield_within(Duration::from_millis(within_ms));
                 }
                 Event::Message(Err(_)) => {
                     connected = false;
@@ -373,7 +389,11 @@ impl Duty {
                     // Nobody to tell: the drain goes on.
                     let _ = control.beat(serving.heartbeat()).await;
                 }
-                Event::Beat | Event::Message(Ok(_)) => {}
+                Event::News(news) if connected => {
+                    // Likewise.
+                    let _ = control.send(&news).await;
+                }
+                Event::Beat | Event::News(_) | Event::Message(Ok(_)) => {}
             }
         }
     }
@@ -383,6 +403,7 @@ enum Event {
     Now,
     Message(Result<ToWorker, ControlError>),
     Beat,
+    News(FromWorker),
 }
 
 /// What a broken control socket means: gone is an order to end, garbage is a failure.

@@ -181,4 +181,22 @@ pub struct Profile {
     pub config_at: Option<String>,
     /// ISO 8601: when a worker with newer files was refused, and this one went on; `reason` and `file` say why.
     pub refused_at: Option<String>,
+    /// How platforms whose connection must never stand twice last passed from one worker to the next.
+    #[serde(default)]
+    pub takeover: Option<Takeover>,
+}
+
+/// Platforms passed from one worker of a profile to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// Their names.
+    pub platforms: Vec<String>,
+    /// Generation of the worker that had them.
+    pub from_generation: u64,
+    /// Generation of the worker that has them.
+    pub generation: u64,
+    /// Milliseconds in which nobody was connected.
+    pub pause_ms: u64,
+    /// ISO 8601: when that was over.
+    pub at: String,
 }

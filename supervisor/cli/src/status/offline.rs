@@ -270,6 +270,7 @@ fn shown(
         last_error,
         config_at: None,
         refused_at: None,
+        takeover: None,
     }
 }
 

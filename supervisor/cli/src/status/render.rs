@@ -376,6 +376,14 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         }
         row(if n == 0 { "platforms" } else { "" }, value);
     }
+    if let Some(takeover) = &profile.takeover {
+        let names: Vec<String> = takeover.platforms.iter().map(|name| clean(name)).collect();
+        let (names, pause) = (names.join(", "), takeover.pause_ms);
+        row(
+            "taken over",
+            format!("{names} from process {}, without a connection for {pause} ms", takeover.from_generation),
+        );
+    }
     if profile.pid.is_some() {
         row("turns", format!("{} in progress, {} waiting", profile.active_agents, profile.inbox_waiting));
         row("requests", format!("{}, {} in flight", profile.requests, profile.requests_active));

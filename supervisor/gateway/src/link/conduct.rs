@@ -28,6 +28,8 @@ pub(crate) enum Violation {
     Again(&'static str),
     #[error("it said `{0}` before its turn")]
     Early(&'static str),
+    #[error("it said that a platform is connected which its report does not name as exclusive")]
+    Unnamed,
     #[error("it went on talking after it had said that it was done")]
     Late,
     #[error("it sent more than {A_SECOND} messages a second")]
@@ -42,6 +44,8 @@ pub(crate) struct Conduct {
     reported: bool,
     ready: bool,
     drained: bool,
+    /// The exclusive platforms that its report names.
+    exclusive: Vec<String>,
     /// Messages that may still come now, in thousandths.
     left: u64,
     since: Duration,
@@ -49,7 +53,14 @@ pub(crate) struct Conduct {
 
 impl Conduct {
     pub(crate) fn new(now: Duration) -> Self {
-        Self { reported: false, ready: false, drained: false, left: BURST * 1000, since: now }
+        Self {
+            reported: false,
+            ready: false,
+            drained: false,
+            exclusive: Vec::new(),
+            left: BURST * 1000,
+            since: now,
+        }
     }
 
     /// Whether so many bytes may be looked at.
@@ -72,7 +83,10 @@ impl Conduct {
         match message {
             FromWorker::Report(_) if self.reported => return Err(Violation::Again("Report")),
             FromWorker::Report(report) if !report.is_bounded() => return Err(Violation::Report),
-            FromWorker::Report(_) => self.reported = true,
+            FromWorker::Report(report) => {
+                self.reported = true;
+                self.exclusive.clone_from(&report.exclusive);
+            }
             FromWorker::Ready if self.ready => return Err(Violation::Again("Ready")),
             FromWorker::Ready if !self.reported => return Err(Violation::Early("Ready")),
             FromWorker::Ready => self.ready = true,
@@ -83,6 +97,9 @@ impl Conduct {
             FromWorker::Degraded { .. } if !self.reported => return Err(Violation::Early("Degraded")),
             FromWorker::Yielded if !self.reported => return Err(Violation::Early("Yielded")),
             FromWorker::Connected { .. } if !self.reported => return Err(Violation::Early("Connected")),
+            FromWorker::Connected { platform } if !self.exclusive.contains(platform) => {
+                return Err(Violation::Unnamed);
+            }
             FromWorker::AcceptStopped
             | FromWorker::Heartbeat(_)
             | FromWorker::Degraded { .. }
@@ -129,8 +146,9 @@ mod tests {
         use FromWorker::{AcceptStopped, Degraded, Drained, Ready, Yielded};
         let degraded = || Degraded { platforms: vec!["webhook".to_owned()], reason: None, last_error: None };
         let connected = || FromWorker::Connected { platform: "polling".to_owned() };
+        let names_it = Report { exclusive: vec!["polling".to_owned()], ..Report::default() };
         let life = [
-            report(),
+            FromWorker::Report(names_it),
             connected(),
             Ready,
             degraded(),
@@ -160,6 +178,7 @@ mod tests {
         assert_eq!(run(&[report(), Ready, beat(), report()]), Err(Violation::Again("Report")));
         assert_eq!(run(&[report(), Ready, Ready]), Err(Violation::Again("Ready")));
         assert_eq!(run(&[report(), Ready, Drained, beat()]), Err(Violation::Late));
+        assert_eq!(run(&[report(), Ready, connected()]), Err(Violation::Unnamed));
         let garbled = hermes_wire::codec::decode::<FromWorker>(&[0xff]);
         assert_eq!(Conduct::new(Duration::ZERO).said(&garbled, Duration::ZERO), Err(Violation::Garbled));
     }

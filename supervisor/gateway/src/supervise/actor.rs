@@ -11,24 +11,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_wire::contract::gateway_status::state as words;
-use hermes_wire::latest::{FromWorker, Heartbeat, Problem, QUIET_MOST_MS, Report, ToWorker};
+use hermes_wire::latest::{FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
-use super::WorkerView;
 use super::policy::{self, At};
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
+use super::{Takeover, WorkerView};
 use crate::proxy::Route;
 use crate::runtime::Listening;
 
 mod keep;
 mod process;
 mod shared;
+mod standing;
 mod view;
 
 use process::Link;
 pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Setup, Terms, Wait};
+use standing::{Restored, Standing};
 use view::Condition;
 
 /// Messages to one worker that it has not taken yet. A worker that lets more pile up does not read.
@@ -55,8 +57,8 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         inputs,
         waiters: Vec::new(),
         since: SystemTime::now(),
-        beat: None,
-        condition: (0, Condition::default()),
+        standing: Standing::default(),
+        takeover: None,
         problems: Vec::new(),
         why_at: SystemTime::now(),
         publisher: None,
@@ -113,9 +115,9 @@ struct Actor {
     inputs: mpsc::Sender<Input>,
     waiters: Vec<(Goal, oneshot::Sender<Result<(), Why>>)>,
     since: SystemTime,
-    beat: Option<(Instant, Heartbeat)>,
-    /// What a generation said it is not able to do.
-    condition: (u64, Condition),
+    standing: Standing,
+    /// How exclusive platforms last passed from one process to another.
+    takeover: Option<Takeover>,
     problems: Vec<Problem>,
     /// When the state last got another reason.
     why_at: SystemTime,
@@ -197,6 +199,7 @@ impl Actor {
                 if self.setup.name.is_default() {
                     self.common.road.withdraw(generation);
                 }
+                self.standing.closed(generation, Instant::now());
                 if let Some(reason) = said {
                     self.apply(Event::LastWords { generation, reason });
                 }
@@ -234,13 +237,14 @@ impl Actor {
                 if let Some(link) = self.links.get_mut(&generation) {
                     link.reported = Some(SystemTime::now());
                     link.hand_over.clone_from(&report.hand_over);
+                    link.exclusive.clone_from(&report.exclusive);
                 }
                 self.problems.clone_from(&report.problems);
-                self.apply(Event::Reported { generation, worst: worst(&report.problems) });
+                let exclusive = !report.exclusive.is_empty();
+                self.apply(Event::Reported { generation, worst: worst(&report.problems), exclusive });
                 self.ask_for_decision(generation, report);
             }
             FromWorker::Ready => {
-                self.beat = None;
                 self.apply(Event::Ready { generation });
                 self.tell(FleetEvent::Ready { profile: self.setup.name.clone(), generation });
             }
@@ -255,8 +259,8 @@ impl Actor {
                 let quiet = Duration::from_millis(next_ms.saturating_sub(usual_ms));
                 let heartbeat = Event::Heartbeat { generation, quiet };
                 self.state = state::step(&self.state, heartbeat, self.now()).0;
+                let now = Instant::now();
                 if let Some(publisher) = self.publisher.as_ref().filter(|_| in_force) {
-                    let now = Instant::now();
                     publisher.send_modify(|view| {
                         view.heartbeat = Some(now);
                         view.next_beat_ms = next_ms;
@@ -267,7 +271,9 @@ impl Actor {
                         view.inbox_reason.clone_from(&beat.inbox_reason);
                         view.undelivered = beat.undelivered;
                     });
-                    self.beat = Some((now, beat));
+                }
+                if let Some(link) = self.links.get_mut(&generation) {
+                    link.beat = Some((now, beat));
                 }
                 if let Some(reason) = stuck {
                     self.apply(Event::Stuck { generation, reason });
@@ -275,18 +281,38 @@ impl Actor {
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
             FromWorker::Drained => tracing::debug!(generation, "drained"),
-            // Nobody is asked to yield yet.
-            FromWorker::Yielded | FromWorker::Connected { .. } => {}
+            FromWorker::Yielded => {
+                self.standing.closed(generation, Instant::now());
+                self.apply(Event::Yielded { generation });
+            }
+            FromWorker::Connected { platform } => {
+                if let Some(restored) = self.standing.connected(generation, &platform, Instant::now()) {
+                    self.took_over(generation, restored);
+                }
+                self.apply(Event::Connected { generation });
+            }
             FromWorker::LastWords { reason } => self.apply(Event::LastWords { generation, reason }),
             FromWorker::Degraded { platforms, reason, last_error } => {
                 let condition = Condition { platforms, reason, last_error };
                 let why = condition.describe();
-                if in_force {
-                    self.condition = (generation, condition);
+                if let Some(link) = self.links.get_mut(&generation) {
+                    link.condition = condition;
                 }
                 self.apply(Event::Degraded { generation, why });
             }
         }
+    }
+
+    /// Exclusive platforms stand again.
+    fn took_over(&mut self, generation: u64, Restored { from, platforms, pause }: Restored) {
+        let (names, pause_ms) = (platforms.join(", "), u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        tracing::info!(
+            generation,
+            from,
+            pause_ms,
+            "{names}: connected again, {pause_ms} ms after generation {from} had closed"
+        );
+        self.takeover = Some(Takeover { platforms, from, generation, pause, at: SystemTime::now() });
     }
 
     fn ask_for_decision(&self, generation: u64, report: Report) {
@@ -369,6 +395,16 @@ impl Actor {
                 Ok(permit) => return Some(self.spawn(generation, permit)),
                 Err(_) => self.queue(generation),
             },
+            Action::Connect { generation } => {
+                if let Some(link) = self.links.get(&generation) {
+                    self.standing.expects(&link.exclusive);
+                }
+                self.send(generation, ToWorker::Connect);
+            }
+            Action::Yield { generation, within } => {
+                let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                self.send(generation, ToWorker::Yield { within_ms });
+            }
             Action::StopAccepting { generation } => self.send(generation, ToWorker::StopAccepting),
             Action::DropIdle => self.route.drop_idle(),
             Action::Drain { generation, deadline } => {
@@ -385,7 +421,13 @@ impl Actor {
                     Signal::Terminate => UnixSignal::SIGTERM,
                     Signal::Kill => UnixSignal::SIGKILL,
                 };
-                tracing::debug!(generation, pid = link.pid.as_raw(), %signal, "signal");
+                let pid = link.pid.as_raw();
+                // What the one in force is ended for is logged with its change of state.
+                if let Some(reason) = self.state.blame_of_another(generation) {
+                    tracing::warn!(generation, pid, %signal, "ended beside the one in force: {reason}");
+                } else {
+                    tracing::debug!(generation, pid, %signal, "signal");
+                }
                 self.common.children.signal(link.pid, signal);
             }
         }

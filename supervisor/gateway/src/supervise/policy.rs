@@ -14,6 +14,10 @@ pub(crate) const TERM_GRACE: Duration = Duration::from_secs(2);
 pub(crate) const ACCEPT_GRACE: Duration = Duration::from_secs(2);
 /// What a worker may take beyond its drain deadline to write its last status and exit.
 pub(crate) const DRAIN_SLACK: Duration = Duration::from_secs(3);
+/// What a worker has to confirm what its exclusive platforms gave it and to close their connections; then it cuts them.
+pub(crate) const YIELD: Duration = Duration::from_secs(5);
+/// What a worker may take beyond that to say so.
+pub(crate) const YIELD_SLACK: Duration = Duration::from_secs(2);
 /// After the control connection ended, until the process behind it is killed.
 pub(crate) const LOST_GRACE: Duration = Duration::from_secs(1);
 /// After the report, until the gateway has decided about it. It may have to wait for a thousand others.

@@ -2,8 +2,8 @@
 //!
 //! `desired` is what somebody asked for, [`State::observed`] what is; the two are never mixed. Up to three kinds of process
 //! exist at a time: `current` (starting, serving, or being killed because it is stuck), `next` (a newer generation of a swap,
-//! not ready yet) and `retiring` (older generations that finish). Only `current` can serve, so two generations are never
-//! published. Every process has a deadline in every phase that somebody else should end, in time in which this supervisor ran
+//! not ready yet, or ready and standing by) and `retiring` (older generations that finish). Only `current` can serve, so two
+//! generations are never published; and of all of them one at most may be connected to exclusive platforms ([`Exclusive`]). Every process has a deadline in every phase that somebody else should end, in time in which this supervisor ran
 //! ([`Patience`]); [`State::next_deadline`] is when to send the next [`Event::Tick`].
 
 use std::time::Duration;
@@ -39,8 +39,8 @@ pub(crate) enum Event {
     Spawned { generation: u64, pid: u32 },
     /// The process could not be made.
     SpawnFailed { generation: u64, reason: String },
-    /// Its report came; what is worst in it.
-    Reported { generation: u64, worst: Option<Why> },
+    /// Its report came; what is worst in it, and whether it names exclusive platforms.
+    Reported { generation: u64, worst: Option<Why>, exclusive: bool },
     /// It was told to serve.
     Admitted { generation: u64 },
     /// It was told not to serve.
@@ -55,6 +55,10 @@ pub(crate) enum Event {
     Stuck { generation: u64, reason: String },
     /// Something that its files ask for does not work, and what; or everything does.
     Degraded { generation: u64, why: Option<String> },
+    /// The connection of an exclusive platform of it stands.
+    Connected { generation: u64 },
+    /// No exclusive platform of it is connected any more.
+    Yielded { generation: u64 },
     /// It takes no new connection.
     AcceptStopped { generation: u64 },
     /// The control connection ended.
@@ -120,6 +124,8 @@ pub(crate) enum Signal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     Spawn { generation: u64 },
+    Connect { generation: u64 },
+    Yield { generation: u64, within: Duration },
     StopAccepting { generation: u64 },
     DropIdle,
     Drain { generation: u64, deadline: Duration },
@@ -137,6 +143,8 @@ pub(crate) enum Phase {
     Admitted,
     /// Was told to exit.
     Refused,
+    /// Is ready to serve, and waits until the one in force has yielded.
+    Standby,
     /// Serves.
     Serving,
     /// Was told to stop accepting.
@@ -149,6 +157,19 @@ pub(crate) enum Phase {
     Killing,
 }
 
+/// Platforms of a process whose connection must never stand twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusive {
+    /// It has none, or will not connect them any more.
+    Nothing,
+    /// None is connected, and none may be.
+    Closed,
+    /// It was told to connect.
+    Open,
+    /// It was told to yield, and has not said that it has.
+    Yielding(Patience),
+}
+
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Child {
@@ -156,6 +177,7 @@ pub(crate) struct Child {
     pub(crate) pid: Option<u32>,
     pub(crate) phase: Phase,
     patience: Option<Patience>,
+    exclusive: Exclusive,
     spawned: At,
     ready: Option<At>,
     degraded: bool,
@@ -171,6 +193,21 @@ pub(crate) struct Child {
 }
 
 impl Child {
+    /// Whether it does its work, so that it beats.
+    fn works(&self) -> bool {
+        matches!(self.phase, Phase::Serving | Phase::Standby)
+    }
+
+    /// Whether it was told to exit, or is made to.
+    fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Refused | Phase::Terminating | Phase::Killing)
+    }
+
+    /// Whether its exclusive platforms can be connected now, for all that is known.
+    fn may_be_connected(&self) -> bool {
+        matches!(self.exclusive, Exclusive::Open | Exclusive::Yielding(_))
+    }
+
     /// Whether it was ever sent requests.
     pub(crate) fn has_served(&self) -> bool {
         self.ready.is_some()
@@ -338,13 +375,25 @@ impl State {
         let retry = self.retry_at();
         // The proxy starts to hold requests a while before the start.
         let hold = retry.map(|due| due.saturating_sub(self.limits.hold)).filter(|at| *at > now);
+        let yielding = self.children().filter_map(|child| match child.exclusive {
+            Exclusive::Yielding(patience) if !child.is_ending() => Some(patience),
+            _ => None,
+        });
         self.children()
             .filter_map(|child| child.patience)
+            .chain(yielding)
             .map(Patience::due)
             .chain(retry)
             .chain(hold)
             .chain(self.swap_at)
             .min()
+    }
+
+    /// What a process that is not in force is ended for.
+    pub(crate) fn blame_of_another(&self, generation: u64) -> Option<&str> {
+        let mut others = self.next.iter().chain(&self.retiring);
+        let child = others.find(|child| child.generation == generation && child.is_ending())?;
+        child.blame.as_ref().map(|why| why.reason.as_str())
     }
 
     /// Every process there is.

@@ -1,11 +1,11 @@
 //! The admin listener.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hermes_gateway::metrics::{Admin, Facts};
 use hermes_gateway::proxy::Availability;
-use hermes_gateway::supervise::{GatewayView, WorkerTable, WorkerView};
+use hermes_gateway::supervise::{GatewayView, Takeover, WorkerTable, WorkerView};
 use hermes_wire::RootHome;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,13 @@ fn facts() -> WorkerTable {
         data_socket: None,
         config_at: None,
         refused_at: None,
+        takeover: Some(Takeover {
+            platforms: vec!["telegram".to_owned()],
+            from: 2,
+            generation: 3,
+            pause: Duration::from_millis(125),
+            at: SystemTime::now(),
+        }),
     };
     WorkerTable { gateway, workers: vec![worker] }
 }
@@ -97,6 +104,7 @@ async fn metrics_health_and_readiness_are_shown() {
             "hermes_worker_state{profile=\"coder\",state=\"ready\"} 1",
             "hermes_worker_restarts_total{profile=\"coder\"} 2",
             "hermes_worker_active_turns{profile=\"coder\"} 4",
+            "hermes_worker_takeover_pause_seconds{profile=\"coder\"} 0.125",
             "# EOF",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");

@@ -254,7 +254,7 @@ async fn an_exclusive_connection_waits_for_the_word_and_is_given_up_on_the_word(
     connections.connect();
     reaches(&connections, "chat", Phase::Connected).await;
     let began = Instant::now();
-    connections.yield_exclusive().await;
+    connections.yield_exclusive(YIELD).await;
     assert_eq!((began.elapsed(), *lock(&noted.open)), (Duration::from_secs(2), 0));
     sleep(Duration::from_hours(1)).await;
     assert_eq!((lock(&noted.began).len(), connections.phases().borrow()["chat"]), (1, Phase::Held));
@@ -285,7 +285,7 @@ async fn an_exclusive_connection_is_given_up_in_every_state() {
         connections.connect();
         sleep(Duration::from_secs(1)).await;
         let began = Instant::now();
-        connections.yield_exclusive().await;
+        connections.yield_exclusive(YIELD).await;
         assert_eq!((began.elapsed(), *lock(&noted.open)), (most, 0));
         let runs = lock(&noted.began).len();
         sleep(long).await;
@@ -295,7 +295,7 @@ async fn an_exclusive_connection_is_given_up_in_every_state() {
     let (chat, noted) = actor("chat", true, false, []);
     let connections = Connections::start(vec![chat], record()).await;
     connections.connect();
-    connections.yield_exclusive().await;
+    connections.yield_exclusive(YIELD).await;
     sleep(long).await;
     assert_eq!(lock(&noted.began).len(), 0);
 }

@@ -1,6 +1,6 @@
 //! What people see, pinned.
 
-use hermes_wire::contract::gateway_status::{Listener, SCHEMA};
+use hermes_wire::contract::gateway_status::{Listener, SCHEMA, Takeover};
 use hermes_wire::contract::runtime_status::PlatformStatus;
 
 use super::*;
@@ -48,6 +48,7 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         undelivered: 0,
         config_at: serving.then(|| "2026-11-21T00:30:57.386Z".to_owned()),
         refused_at: None,
+        takeover: None,
     }
 }
 
@@ -265,6 +266,25 @@ fn a_refused_configuration_is_shown_beside_the_one_in_force() {
     assert!(text.ends_with("\n    at /h/.hermes/profiles/ops/config.yaml\n"), "{text}");
     ready.problems = vec![trouble(Severity::Profile, "not valid YAML")];
     assert!(reason(&ready).ends_with("in force; the newer one was refused\n"), "the problem has the rest");
+}
+
+#[test]
+fn the_pause_of_the_last_takeover_is_shown() {
+    let mut status = gateway(vec![profile("coder", state::READY)]);
+    let shown = |status: &GatewayStatus| {
+        let text = detail(status, plain());
+        text.lines().find(|line| line.contains("taken over")).map(|line| line.trim().to_owned())
+    };
+    assert_eq!(shown(&status), None);
+    status.profiles[0].takeover = Some(Takeover {
+        platforms: vec!["telegram".to_owned(), "slack".to_owned()],
+        from_generation: 2,
+        generation: 3,
+        pause_ms: 42,
+        at: "2026-11-21T00:31:57.381Z".to_owned(),
+    });
+    let line = "taken over   telegram, slack from process 2, without a connection for 42 ms";
+    assert_eq!(shown(&status).as_deref(), Some(line));
 }
 
 /// 1: the provider's failure is one line with time and count; why a newer generation could not take over is not lost beside it.

@@ -3,15 +3,16 @@
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use hermes_wire::latest::{HandOver, Prepare, ToWorker};
+use hermes_wire::latest::{HandOver, Heartbeat, Prepare, ToWorker};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::Instrument as _;
 
 use super::super::state::Event;
 use super::keep::{Process, keep};
+use super::view::Condition;
 use super::{Actor, Input, OUTGOING};
 use crate::road;
 
@@ -22,6 +23,11 @@ pub(super) struct Link {
     pub(super) reported: Option<SystemTime>,
     /// What it wants to hand over, of which platform to whom.
     pub(super) hand_over: Vec<HandOver>,
+    /// The platforms that its report names as exclusive.
+    pub(super) exclusive: Vec<String>,
+    pub(super) beat: Option<(Instant, Heartbeat)>,
+    /// What it said it is not able to do.
+    pub(super) condition: Condition,
     pub(super) outgoing: mpsc::Sender<Box<ToWorker>>,
 }
 
@@ -86,7 +92,18 @@ impl Actor {
         let exited = self.common.children.register(pid);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
-        self.links.insert(generation, Link { pid, reported: None, hand_over: Vec::new(), outgoing });
+        self.links.insert(
+            generation,
+            Link {
+                pid,
+                reported: None,
+                hand_over: Vec::new(),
+                exclusive: Vec::new(),
+                beat: None,
+                condition: Condition::default(),
+                outgoing,
+            },
+        );
         let (home, memory) = (self.setup.home.clone(), Arc::clone(&self.common.memory));
         let process = Process { generation, pid, home, exited, permit, memory };
         let keeping = keep(process, ours, messages, self.inputs.clone());

@@ -57,10 +57,9 @@ impl Actor {
     pub(super) fn view(&self) -> WorkerView {
         let current = self.state.current();
         let serving = current.is_some_and(|child| child.phase == state::Phase::Serving);
-        let beat = self.beat.as_ref().filter(|_| serving);
-        let condition = current
-            .filter(|child| serving && child.generation == self.condition.0)
-            .map_or_else(Condition::default, |_| self.condition.1.clone());
+        let link = current.filter(|_| serving).and_then(|child| self.links.get(&child.generation));
+        let beat = link.and_then(|link| link.beat.as_ref());
+        let condition = link.map(|link| link.condition.clone()).unwrap_or_default();
         let heartbeat_ms = self.common.terms().heartbeat_ms;
         WorkerView {
             name: self.setup.name.clone(),
@@ -91,11 +90,10 @@ impl Actor {
             requests: 0,
             requests_active: 0,
             data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.setup.socket)),
-            config_at: current
-                .filter(|_| serving)
-                .and_then(|child| self.links.get(&child.generation)?.reported),
+            config_at: link.and_then(|link| link.reported),
             // A process that serves has no reason of its own: it is why a newer one does not.
             refused_at: (serving && self.state.why().is_some()).then_some(self.why_at),
+            takeover: self.takeover.clone(),
         }
     }
 }

@@ -7,7 +7,12 @@ use hermes_wire::exit;
 use super::super::policy::{
     self, ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, Patience, RESTART_FLOOR, TERM_GRACE,
 };
-use super::{Action, Child, Event, Exit, Held, Phase, Rest, Signal, State, Why};
+use super::{Action, Child, Event, Exclusive, Exit, Held, Phase, Rest, Signal, State, Why};
+
+mod exclusive;
+mod reasons;
+
+use reasons::{by_machine, early, ended, leaves_unasked};
 
 /// While so many generations finish what they were sent, no newer one is begun.
 pub(super) const MOST_RETIRING: usize = 4;
@@ -16,6 +21,7 @@ pub(super) const MOST_RETIRING: usize = 4;
 pub(crate) fn step(state: &State, event: Event, now: At) -> (State, Vec<Action>) {
     let mut machine = Machine { s: state.clone(), actions: Vec::new(), now };
     machine.handle(event);
+    machine.settle();
     (machine.s, machine.actions)
 }
 
@@ -62,14 +68,18 @@ impl Machine {
             }
             Event::Limits(limits) => {
                 self.s.limits = limits;
-                if let Some(child) = self.s.current.as_mut().filter(|child| child.phase == Phase::Serving) {
-                    child.patience = Some(Patience::new(limits.stuck, self.now));
+                let now = self.now;
+                let others = self.s.current.iter_mut().chain(&mut self.s.next);
+                for child in others.filter(|child| child.works()) {
+                    child.patience = Some(Patience::new(limits.stuck, now));
                 }
             }
             Event::Escalate(signal) => self.escalate(signal),
             Event::Tick => self.tick(),
+            Event::Connected { generation } => self.connected(generation),
+            Event::Yielded { generation } => self.yielded(generation),
             Event::Stuck { generation, reason } => {
-                if self.child(generation).is_some_and(|child| child.phase == Phase::Serving) {
+                if self.child(generation).is_some_and(|child| child.works()) {
                     self.condemn(generation, Some(reason));
                 }
             }
@@ -93,12 +103,13 @@ impl Machine {
                     }
                 }
             }
-            Event::Reported { generation, worst } => {
+            Event::Reported { generation, worst, exclusive } => {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Spawned) {
                     child.phase = Phase::Reported;
                     // Until the decision the delay is ours, not the worker's; but it ends.
                     child.patience = Some(Patience::new(DECISION, now));
                     child.report = worst;
+                    child.exclusive = if exclusive { Exclusive::Closed } else { Exclusive::Nothing };
                 }
             }
             Event::Admitted { generation } => {
@@ -125,7 +136,7 @@ impl Machine {
             }
             Event::Ready { generation } => self.ready(generation),
             Event::Heartbeat { generation, quiet } => {
-                if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Serving) {
+                if let Some(child) = self.child(generation).filter(|child| child.works()) {
                     child.patience = Some(Patience::new(limits.stuck + quiet, now));
                 }
             }
@@ -204,7 +215,7 @@ impl Machine {
             return;
         }
         if let Some(next) = self.s.next.take() {
-            if matches!(next.phase, Phase::Admitted) {
+            if matches!(next.phase, Phase::Admitted | Phase::Standby) {
                 self.s.next = Some(next);
                 self.s.again = true;
                 return;
@@ -225,6 +236,7 @@ impl Machine {
             pid: None,
             phase: Phase::Spawned,
             patience: Some(Patience::new(self.s.limits.start, self.now)),
+            exclusive: Exclusive::Nothing,
             spawned: self.now,
             ready: None,
             degraded: false,
@@ -247,18 +259,15 @@ impl Machine {
             // It was told otherwise meanwhile.
             _ => return,
         }
-        child.phase = Phase::Serving;
+        // In the same step it serves, where nobody has to yield first.
+        child.phase = Phase::Standby;
         child.patience = Some(Patience::new(stuck, now));
         child.ready = Some(now);
         child.blame = None;
-        let is_next = self.s.next.as_ref().is_some_and(|next| next.generation == generation);
-        if is_next {
-            let old = self.s.current.take();
-            self.s.current = self.s.next.take();
-            if let Some(old) = old {
-                self.retire(old);
-            }
-        }
+    }
+
+    /// Another generation serves now.
+    fn serves(&mut self) {
         self.s.why = None;
         self.s.hindered = 0;
         self.s.swap_at = None;
@@ -271,7 +280,7 @@ impl Machine {
     /// Ends a process in order; it goes on existing under `retiring`.
     fn retire(&mut self, mut child: Child) {
         match child.phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Standby => {
                 child.phase = Phase::StopAccepting;
                 child.patience = Some(Patience::new(ACCEPT_GRACE, self.now));
                 self.actions.push(Action::StopAccepting { generation: child.generation });
@@ -314,8 +323,17 @@ impl Machine {
             self.actions.push(Action::DropIdle);
             // What it was sent has the time it always has.
             self.actions.push(Action::Drain { generation, deadline: drain });
-            let why = Why { reason: "the worker is leaving unasked".to_owned(), file: None };
-            return self.died(generation, served, why);
+            return self.died(generation, served, leaves_unasked());
+        }
+        if let Some(mut leaving) =
+            self.s.next.take_if(|child| child.generation == generation && child.phase == Phase::Standby)
+        {
+            leaving.phase = Phase::Draining;
+            leaving.patience = Some(Patience::new(drain + DRAIN_SLACK, now));
+            self.s.retiring.push(leaving);
+            self.actions.push(Action::DropIdle);
+            self.actions.push(Action::Drain { generation, deadline: drain });
+            return self.swap_failed(generation, leaves_unasked(), false);
         }
         let Some(child) = self.child(generation).filter(|child| child.phase == Phase::StopAccepting) else {
             return;
@@ -335,7 +353,7 @@ impl Machine {
         self.s.deaths.forgive();
         self.s.hindered = 0;
         if let Some(next) = self.s.next.take() {
-            self.hurry(next);
+            self.retire(next);
         }
         if let Some(current) = self.s.current.take() {
             self.retire(current);
@@ -385,16 +403,21 @@ impl Machine {
         for generation in over {
             self.overdue(generation);
         }
+        self.end_who_does_not_yield();
     }
 
     fn overdue(&mut self, generation: u64) {
         let (now, limits) = (self.now, self.s.limits);
         let Some(child) = self.child(generation) else { return };
         let blame = match child.phase {
-            Phase::Spawned | Phase::Reported | Phase::Admitted | Phase::Serving if child.lost => {
+            Phase::Spawned | Phase::Reported | Phase::Admitted | Phase::Standby | Phase::Serving
+                if child.lost =>
+            {
                 Some("control connection lost".to_owned())
             }
-            Phase::Serving => Some(format!("stuck: no heartbeat for {} s", limits.stuck.as_secs_f32())),
+            Phase::Standby | Phase::Serving => {
+                Some(format!("stuck: no heartbeat for {} s", limits.stuck.as_secs_f32()))
+            }
             Phase::Spawned => Some(format!("no report within {} s of its start", limits.start.as_secs_f32())),
             Phase::Reported => Some("the gateway did not decide whether it may serve".to_owned()),
             Phase::Admitted => {
@@ -426,7 +449,7 @@ impl Machine {
     fn condemn(&mut self, generation: u64, blame: Option<String>) {
         let now = self.now;
         let Some(child) = self.child(generation) else { return };
-        let was_serving = child.phase == Phase::Serving;
+        let was_serving = child.works();
         child.phase = Phase::Terminating;
         child.patience = Some(Patience::new(TERM_GRACE, now));
         if let Some(reason) = blame {
@@ -438,10 +461,10 @@ impl Machine {
         if is_current {
             why.as_ref().map_or("overdue", |why| why.reason.as_str()).clone_into(&mut self.s.cause);
             self.s.why = why;
-            if was_serving {
-                // New requests must wait for the next process, not queue behind a dead connection.
-                self.actions.push(Action::DropIdle);
-            }
+        }
+        if was_serving {
+            // New requests must wait for another process, not queue behind a dead connection.
+            self.actions.push(Action::DropIdle);
         }
     }
 
@@ -460,8 +483,8 @@ impl Machine {
 
     fn exited(&mut self, generation: u64, exit: Exit) {
         if let Some(at) = self.s.retiring.iter().position(|child| child.generation == generation) {
-            self.s.retiring.remove(at);
-            self.s.last_exit = Some(exit.to_string());
+            let blame = self.s.retiring.remove(at).blame;
+            self.s.last_exit = Some(blame.map_or_else(|| exit.to_string(), |why| why.reason));
             "last process gone".clone_into(&mut self.s.cause);
             let serves = self.s.current.as_ref().is_some_and(|child| child.phase == Phase::Serving);
             if self.s.again && serves && self.s.next.is_none() {
@@ -574,17 +597,4 @@ impl Machine {
             self.swap();
         }
     }
-}
-
-fn by_machine(reason: &str) -> String {
-    format!("the machine does not let it run, tried again every few seconds: {reason}")
-}
-
-fn ended(exit: Exit, words: Option<&str>) -> Why {
-    let words = words.map(|words| format!(": {words}")).unwrap_or_default();
-    Why { reason: format!("the worker ended unasked: {exit}{words}"), file: None }
-}
-
-fn early(exit: Exit) -> Why {
-    Why { reason: format!("the worker ended before it was ready: {exit}"), file: None }
 }

@@ -1,5 +1,6 @@
 //! Every arrow of the state diagram by example; [`random`] event sequences against what must never happen.
 
+mod exclusive;
 mod random;
 
 use super::super::policy::{ACCEPT_GRACE, DRAIN_SLACK, LOST_GRACE, TERM_GRACE};
@@ -54,7 +55,7 @@ impl Driven {
     /// Brings a spawned generation to serving.
     fn serve(&mut self, generation: u64) -> Vec<Action> {
         self.on(Event::Spawned { generation, pid: 1000 + u32::try_from(generation).unwrap() });
-        self.on(Event::Reported { generation, worst: None });
+        self.on(Event::Reported { generation, worst: None, exclusive: false });
         self.on(Event::Admitted { generation });
         self.on(Event::Ready { generation })
     }
@@ -141,7 +142,7 @@ fn a_crash_loop_retries_by_itself_at_the_longest_delay() {
 fn exit_78_waits_for_a_change_and_names_what_the_report_named() {
     let mut d = Driven::new();
     d.on(Event::Start);
-    d.on(Event::Reported { generation: 1, worst: Some(why("not valid YAML")) });
+    d.on(Event::Reported { generation: 1, worst: Some(why("not valid YAML")), exclusive: false });
     assert_eq!(d.on(Event::Exited { generation: 1, exit: Exit::Code(78) }), []);
     assert_eq!(d.state.observed(), "failed");
     assert_eq!(d.state.why(), Some(&why("not valid YAML")));
@@ -154,7 +155,7 @@ fn exit_78_waits_for_a_change_and_names_what_the_report_named() {
 fn a_refused_worker_fails_whatever_its_exit_code_and_is_killed_when_it_stays() {
     let mut d = Driven::new();
     d.on(Event::Start);
-    d.on(Event::Reported { generation: 1, worst: None });
+    d.on(Event::Reported { generation: 1, worst: None, exclusive: false });
     d.on(Event::Refused { generation: 1, why: why("same credential") });
     assert_eq!(d.state.observed(), "failed");
     assert_eq!(d.tick(TERM_GRACE), [TERM_1]);
@@ -198,7 +199,7 @@ fn a_worker_that_never_reports_or_never_gets_ready_is_killed_and_blamed() {
     assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
     assert_eq!(d.state.last_exit(), Some("no report within 30 s of its start"));
 
-    d.on(Event::Reported { generation: 2, worst: None });
+    d.on(Event::Reported { generation: 2, worst: None, exclusive: false });
     assert_eq!(d.tick(secs(200)), [], "waiting for our own decision is not the worker's fault");
     d.on(Event::Admitted { generation: 2 });
     assert_eq!(d.tick(secs(30)), [Action::Signal { generation: 2, signal: Signal::Terminate }]);
@@ -214,7 +215,7 @@ fn a_start_that_nobody_decides_about_ends() {
         let mut d = Driven::new();
         d.on(Event::Start);
         d.on(Event::Spawned { generation: 1, pid: 7 });
-        d.on(Event::Reported { generation: 1, worst: None });
+        d.on(Event::Reported { generation: 1, worst: None, exclusive: false });
         let actions = if lost {
             d.on(Event::Undecided { generation: 1 })
         } else {
@@ -282,7 +283,7 @@ fn whoever_slept_reads_before_it_judges() {
     d.on(Event::Start);
     d.on(Event::Spawned { generation: 1, pid: 1 });
     assert_eq!(d.after(secs(31), Event::Tick), [], "its report may wait");
-    d.on(Event::Reported { generation: 1, worst: None });
+    d.on(Event::Reported { generation: 1, worst: None, exclusive: false });
     d.on(Event::Admitted { generation: 1 });
     assert_eq!(d.after(secs(31), Event::Tick), [], "it may be ready");
     d.on(Event::Ready { generation: 1 });
@@ -428,7 +429,7 @@ fn a_swap_starts_the_new_before_it_ends_the_old() {
 fn a_bad_edit_leaves_the_last_good_worker_and_says_why() {
     let mut d = Driven::serving();
     d.on(Event::FilesChanged);
-    d.on(Event::Reported { generation: 2, worst: None });
+    d.on(Event::Reported { generation: 2, worst: None, exclusive: false });
     d.on(Event::Refused { generation: 2, why: why("did not find expected key") });
     d.on(Event::Exited { generation: 2, exit: Exit::Code(78) });
     assert_eq!((d.state.observed(), d.state.availability(d.now)), ("ready", Availability::Ready));
@@ -448,7 +449,7 @@ fn changes_during_a_swap_lead_to_one_more_swap() {
         [Action::Signal { generation: 2, signal: Signal::Terminate }, Action::Spawn { generation: 3 }],
         "what serves nobody yet is replaced at once"
     );
-    d.on(Event::Reported { generation: 3, worst: None });
+    d.on(Event::Reported { generation: 3, worst: None, exclusive: false });
     d.on(Event::Admitted { generation: 3 });
     assert_eq!(d.on(Event::FilesChanged), [], "what may serve any moment is waited for");
     assert_eq!(d.state.target_generation(), 4);

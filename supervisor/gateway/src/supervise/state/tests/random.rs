@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn any_event() -> impl Strategy<Value = (u8, u8, u16)> {
-    (0u8..24, 0u8..4, 0u16..4000)
+    (0u8..32, 0u8..4, 0u16..4000)
 }
 
 fn event_of(kind: u8, generation: u64) -> Event {
@@ -19,10 +19,11 @@ fn event_of(kind: u8, generation: u64) -> Event {
         4 => Event::Detach,
         5 => Event::Spawned { generation, pid: 1 },
         6 => Event::SpawnFailed { generation, reason: "no".into() },
-        7 | 8 => Event::Reported { generation, worst: None },
-        9 | 10 => Event::Admitted { generation },
+        7 => Event::Reported { generation, worst: None, exclusive: false },
+        8 | 23 | 24 => Event::Reported { generation, worst: None, exclusive: true },
+        9 | 10 | 25 => Event::Admitted { generation },
         11 => Event::Refused { generation, why: why("no") },
-        12 | 13 => Event::Ready { generation },
+        12 | 13 | 26 => Event::Ready { generation },
         14 => Event::Heartbeat { generation, quiet: Duration::from_secs(15) },
         15 => Event::AcceptStopped { generation },
         16 => Event::LinkClosed { generation },
@@ -32,6 +33,8 @@ fn event_of(kind: u8, generation: u64) -> Event {
         20 => Event::Degraded { generation, why: Some("x".to_owned()) },
         21 => Event::Broke { generation, rule: "no".into() },
         22 => Event::Undecided { generation },
+        27 | 28 => Event::Yielded { generation },
+        29 => Event::Connected { generation },
         _ => Event::Tick,
     }
 }
@@ -45,19 +48,22 @@ fn gone(event: &Event) -> Option<u64> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: one generation at most serves, every process is known and has somebody waiting for
-    /// it, nothing is started that is not wanted, and a stop ends with nothing.
+    /// Whatever happens in whatever order: one generation at most serves, one at most may be connected to exclusive platforms,
+    /// every process is known and has somebody waiting for it, nothing is started that is not wanted, and a stop ends with
+    /// nothing.
     #[test]
     fn any_order_of_events_keeps_the_promises(events in proptest::collection::vec(any_event(), 1..120)) {
         let mut d = Driven::new();
         let mut alive: BTreeSet<u64> = BTreeSet::new();
         let mut newest = 0;
+        // Told to connect; has neither said that it yielded since, nor died.
+        let mut connected: BTreeSet<u64> = BTreeSet::new();
         for (kind, back, wait) in events {
             d.now += ms(u64::from(wait));
             let generation = newest - u64::from(back).min(newest);
             let event = event_of(kind, generation);
             // A process that never was, or is gone, says nothing.
-            let about_a_process = (5..=22).contains(&kind);
+            let about_a_process = (5..=29).contains(&kind);
             let spawn_failed_late = kind == 6
                 && d.state.children().any(|c| c.generation == generation && c.pid.is_some());
             if about_a_process && !alive.contains(&generation) || spawn_failed_late {
@@ -65,8 +71,20 @@ proptest! {
             }
             if let Some(gone) = gone(&event) {
                 alive.remove(&gone);
+                connected.remove(&gone);
+            }
+            if let Event::Yielded { generation } = event {
+                connected.remove(&generation);
             }
             for action in d.on(event) {
+                if let Action::Connect { generation } = action {
+                    prop_assert!(connected.is_empty(), "{generation} may connect while {connected:?} may be connected");
+                    prop_assert!(alive.contains(&generation));
+                    connected.insert(generation);
+                }
+                if let Action::Yield { generation, .. } = action {
+                    prop_assert!(connected.contains(&generation), "who is not connected has nothing to yield");
+                }
                 if let Action::Spawn { generation } = action {
                     prop_assert!(generation > newest, "generations only grow");
                     newest = generation;
@@ -94,6 +112,29 @@ proptest! {
                 prop_assert!(d.state.retry_at().is_some() || d.state.observed() == "failed" || newest == 0 || d.state.rest == Rest::Stopped);
             }
         }
+        // Once everybody who is asked to yield does, and everybody who is ended dies, who serves is connected.
+        for _ in 0..10 {
+            for child in d.state.children().cloned().collect::<Vec<_>>() {
+                let generation = child.generation;
+                let event = match (child.exclusive, child.phase) {
+                    (_, Phase::Terminating | Phase::Killing) => {
+                        alive.remove(&generation);
+                        Event::Exited { generation, exit: Exit::Signal(9) }
+                    }
+                    (Exclusive::Yielding(_), _) => Event::Yielded { generation },
+                    _ => continue,
+                };
+                for action in d.on(event) {
+                    if let Action::Spawn { generation } = action {
+                        alive.insert(generation);
+                    }
+                }
+            }
+        }
+        if let Some(current) = d.state.current().filter(|child| child.phase == Phase::Serving) {
+            prop_assert!(matches!(current.exclusive, Exclusive::Open | Exclusive::Nothing), "{current:?}");
+        }
+        prop_assert!(d.state.next.as_ref().is_none_or(|next| next.phase != Phase::Standby));
         // A stop ends everything, even when no process ever answers.
         let mut killed = BTreeSet::new();
         d.on(Event::Stop);
