@@ -28,28 +28,6 @@ use crate::store::Store;
 use ledger::{Due, Tried, UnderWay};
 use outbound::{Message, Outbound, Outbounds, Unsent};
 
-/// Targets that are platforms.
-const PLATFORMS: [&str; 18] = [
-    "telegram",
-    "discord",
-    "slack",
-    "signal",
-    "sms",
-    "whatsapp",
-    "matrix",
-    "mattermost",
-    "homeassistant",
-    "email",
-    "dingtalk",
-    "feishu",
-    "wecom",
-    "wecom_callback",
-    "weixin",
-    "bluebubbles",
-    "qqbot",
-    "yuanbao",
-];
-
 /// Characters of an answer in its log line.
 const LOGGED: usize = 200;
 
@@ -248,7 +226,7 @@ impl Deliveries {
     fn way(&self, target: &DeliveryTarget) -> Result<&dyn Outbound, Unsent> {
         match self.0.ways.get(&target.kind) {
             Some(way) => Ok(&**way),
-            None if PLATFORMS.contains(&target.kind.as_str()) => {
+            None if self.0.ways.knows(&target.kind) => {
                 Err(Unsent::never(format!("Platform {} not connected", target.kind)))
             }
             None => Err(Unsent::never(format!("Unknown deliver type: {}", target.kind))),

@@ -61,4 +61,5 @@ pub mod turn;
 
 pub use app::run;
 pub use cli::{Mode, WorkerArgs};
+pub use platform::REGISTRY;
 pub use process::settle;

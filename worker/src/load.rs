@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use routes::print as print_routes;
 
-use crate::platform;
+use crate::platform::{self, REGISTRY};
 use crate::process::Environment;
 
 /// What this profile's files say.
@@ -61,6 +61,7 @@ pub(crate) async fn load(
     environment: &Environment,
 ) -> Profile {
     let case = Case {
+        registry: &REGISTRY,
         profile: name,
         home,
         role: prepare.role,

@@ -1,6 +1,7 @@
 //! A platform: one way into (and out of) this profile.
 //!
-//! Each is one folder under `platform/`, and one line in [`connectable`]. Its [`Adapter`] keeps the connection; what it needs of
+//! Each is one folder under `platform/`, and one line in [`FOLDERS`]. Everything that is known of platforms comes from there: the
+//! [`REGISTRY`] that configuration, documentation and commands ask, the connections, and the ways out. Its [`Adapter`] keeps the connection; what it needs of
 //! the worker for that, and what the worker needs to hear of it, goes through its [`Link`]. How long to wait before another try, when
 //! a silent connection is a dead one, what status and log say: all of that is the worker's (`app::platforms`), and the same for all.
 
@@ -17,12 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hermes_config::ProfileConfig;
+use hermes_config::platform::{Declaration, Registry};
 use hermes_wire::ProfileHome;
 use hermes_wire::latest::BoundListener;
 
 pub use link::{Class, Down, Link, Told};
 
 use crate::delivery::Deliveries;
+use crate::delivery::outbound::Outbound;
 use crate::handover::Reception;
 use crate::inbox::Inbox;
 use crate::status::Status;
@@ -49,10 +52,9 @@ pub trait Adapter: Send + Sync {
 
 /// A platform that this profile's configuration turns on and this build has an adapter for.
 pub struct Platform {
-    /// Name in configuration, status and logs.
-    pub name: &'static str,
-    /// Only one process may hold its connection: it is made when the supervisor says so, and given up on its word.
-    pub exclusive: bool,
+    /// What it declares: its name; and whether only one process may hold its connection, which is then made when the supervisor says so,
+    /// and given up on its word.
+    pub declaration: &'static Declaration,
     /// Routes on the data socket, without prefix; none where it only dials out.
     pub routes: Option<axum::Router>,
     /// The connection.
@@ -83,16 +85,91 @@ pub struct Context {
     pub child_env: Vec<(String, String)>,
 }
 
-/// Names of platforms whose connection only one process may hold.
-const EXCLUSIVE: &[&str] = &[];
+/// Makes a platform's way out, where the configuration turns it on.
+type WayOut = fn(&Outside<'_>) -> Option<Arc<dyn Outbound>>;
+
+/// What a platform's folder has to offer.
+pub(crate) struct Folder {
+    /// What it declares.
+    declaration: &'static Declaration,
+    /// Its connection, where the configuration turns it on.
+    connect: fn(&Context) -> Option<Platform>,
+    /// Its way out, likewise; none: answers go back through the connection they came by, or nowhere.
+    outbound: Option<WayOut>,
+}
+
+/// What ways out are made of.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// The profile's settings.
+    pub config: &'a ProfileConfig,
+    /// What of the gateway's environment passes into this process: proxies and certificates.
+    pub inherited: &'a [(String, String)],
+}
+
+/// One line a platform.
+const FOLDERS: [Folder; 2] = [webhook::FOLDER, api_server::FOLDER];
+
+/// Every platform there is, with a folder or only known.
+pub static REGISTRY: Registry = Registry::new(&DECLARATIONS);
+
+const DECLARATIONS: [&Declaration; FOLDERS.len()] = {
+    let mut all = [FOLDERS[0].declaration; FOLDERS.len()];
+    let mut n = 1;
+    while n < all.len() {
+        all[n] = FOLDERS[n].declaration;
+        n += 1;
+    }
+    all
+};
 
 /// Those of the platforms that configuration turns on whose connection only one process may hold.
 pub fn exclusive(config: &ProfileConfig) -> Vec<String> {
-    let names = config.platforms.iter().map(|platform| &platform.name);
-    names.filter(|name| EXCLUSIVE.contains(&name.as_str())).cloned().collect()
+    let on = |name: &str| config.platforms.iter().any(|platform| platform.name == name);
+    let all = REGISTRY.own().filter(|platform| platform.exclusive && on(platform.name));
+    all.map(|platform| platform.name.to_owned()).collect()
 }
 
 /// The platforms that this profile's configuration turns on and this build has an adapter for.
 pub fn connectable(context: &Context) -> Vec<Platform> {
-    [webhook::connect(context), api_server::connect(context)].into_iter().flatten().collect()
+    FOLDERS.iter().filter_map(|folder| (folder.connect)(context)).collect()
+}
+
+/// The ways out of the same platforms.
+pub fn outbounds(outside: &Outside<'_>) -> Vec<Arc<dyn Outbound>> {
+    FOLDERS.iter().filter_map(|folder| folder.outbound?(outside)).collect()
+}
+
+/// Every platform that answers may be meant for.
+pub fn targets() -> impl Iterator<Item = &'static str> {
+    REGISTRY.all().filter(|platform| platform.target).map(|platform| platform.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_is_declared_once_with_an_adapter() {
+        let mut names: Vec<_> = REGISTRY.own().map(|platform| platform.name).collect();
+        assert!(REGISTRY.own().all(|platform| platform.adapter && !platform.name.is_empty()));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FOLDERS.len());
+    }
+
+    /// 0.19.0's targets keep their text, with a folder or without; what has a way out is one.
+    #[test]
+    fn who_can_deliver_says_so() {
+        for folder in &FOLDERS {
+            assert_eq!(folder.outbound.is_some(), folder.declaration.target, "{}", folder.declaration.name);
+        }
+        let mut shown: Vec<_> = REGISTRY.shown().filter(|p| p.target).map(|p| p.name).collect();
+        shown.sort_unstable();
+        assert_eq!(
+            shown.join(" "),
+            "bluebubbles dingtalk discord email feishu homeassistant matrix mattermost qqbot signal slack sms telegram wecom \
+             wecom_callback weixin whatsapp yuanbao"
+        );
+    }
 }

@@ -88,6 +88,7 @@ mod tests {
         let (profile, home): (ProfileName, _) =
             ("coder".parse().unwrap(), ProfileHome::new("/h/profiles/coder"));
         let loaded = load(Input {
+            registry: &crate::REGISTRY,
             profile: &profile,
             role: Role::Secondary,
             multiplex: None,

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn typed(path: &str, text: &str) -> (Json, bool) {
-        let key = schema::find(path.split('.')).unwrap();
+        let key = schema::find(&crate::REGISTRY, path.split('.')).unwrap();
         let Coerced { value, wanted } = coerce(key, text);
         (value, wanted.is_none())
     }

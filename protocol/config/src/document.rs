@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 pub use settled::{Layers, Origin, Settled, places};
 
 use super::path::{KeyPath, Segment, index};
+use super::platform::Registry;
 use super::schema::Cursor;
 use super::secret::Env;
 use super::typed::typed;
@@ -99,9 +100,9 @@ impl Document {
     }
 
     /// The value at `path`, `${NAME}` replaced from `env`.
-    pub fn get(&self, path: &KeyPath, env: &Env) -> Option<Json> {
+    pub fn get(&self, registry: &'static Registry, path: &KeyPath, env: &Env) -> Option<Json> {
         let node = self.node(path)?;
-        let mut cursor = Some(Cursor::root());
+        let mut cursor = Some(Cursor::root(registry));
         for segment in path.segments() {
             cursor = cursor.and_then(|cursor| cursor.child(&segment.text));
         }

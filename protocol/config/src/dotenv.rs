@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 pub(super) use encoding::decode;
 pub(super) use grammar::{Fault, Statement, Value, is_space, statements};
 
+use super::platform::Registry;
 use super::secret::{Env, Secret};
 use super::types::MAX_FILE_LEN;
 
@@ -50,6 +51,15 @@ pub(super) fn parse(bytes: &[u8]) -> Dotenv {
 
 /// Reads a file among these variables, which it may refer to.
 pub(super) fn parse_in(bytes: &[u8], surroundings: &Env) -> Dotenv {
+    read(None, bytes, surroundings)
+}
+
+/// The same, with the slips of whoever wrote it among its flaws: names that stand within values, of these platforms too.
+pub(super) fn judge_in(registry: &'static Registry, bytes: &[u8], surroundings: &Env) -> Dotenv {
+    read(Some(registry), bytes, surroundings)
+}
+
+fn read(judge: Option<&'static Registry>, bytes: &[u8], surroundings: &Env) -> Dotenv {
     let mut out = Dotenv::default();
     let fatal = |message: &str, fix| Flaw {
         fatal: true,
@@ -72,7 +82,7 @@ pub(super) fn parse_in(bytes: &[u8], surroundings: &Env) -> Dotenv {
     };
     out.flaws.extend(encoding.flaw());
     let statements = statements(text.strip_prefix(encoding::MARK).unwrap_or(&text));
-    out.flaws.extend(slips::find(&statements));
+    out.flaws.extend(judge.into_iter().flat_map(|registry| slips::find(registry, &statements)));
     let mut references = References { surroundings, left: 2 * MAX_FILE_LEN, values: BTreeMap::new() };
     for statement in &statements {
         let Some(name) = statement.name.as_deref() else { continue };

@@ -1,8 +1,9 @@
 //! The few things about a `config.yaml` that a list of profiles, a copy or an alias needs, without judging the rest.
 
+use super::dotenv;
+use super::platform::{Declaration, Registry};
 use super::scalar::boolean;
 use super::yaml::{self, Node, Value};
-use super::{catalog, dotenv};
 
 /// What one look shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct Glance {
 }
 
 /// Looks at a file's bytes.
-pub fn glance(bytes: &[u8]) -> Glance {
+pub fn glance(registry: &Registry, bytes: &[u8]) -> Glance {
     let (node, flaws) = yaml::parse(bytes);
     if flaws.iter().any(|flaw| flaw.fatal) {
         return Glance { invalid: true, ..Glance::default() };
@@ -57,7 +58,7 @@ pub fn glance(bytes: &[u8]) -> Glance {
                 if let Value::Map(blocks) = &entry.value.value {
                     seen.platforms.extend(blocks.iter().map(|block| block.key.clone()));
                 }
-            } else if catalog::is_platform(&entry.key) {
+            } else if registry.find(&entry.key).is_some() {
                 seen.platform_blocks.push(path());
                 seen.platforms.push(entry.key.clone());
             }
@@ -124,35 +125,32 @@ pub fn mcp_commands(bytes: &[u8]) -> Vec<String> {
 }
 
 /// The platform that a variable of `.env` belongs to, by its name.
-pub fn platform_of_variable(name: &str) -> Option<&'static str> {
-    let listed = |spec: &&catalog::Spec| {
-        let credentials = spec.credentials.iter().flat_map(|set| set.iter()).any(|f| f.env == name);
-        let claims = spec.claims.iter().flat_map(|c| c.parts).any(|part| part.field.env == name);
-        credentials || claims || spec.switch == Some(name)
+pub fn platform_of_variable(registry: &Registry, name: &str) -> Option<&'static str> {
+    let prefixed = |platform: &&Declaration| {
+        name.strip_prefix(platform.prefix).is_some_and(|rest| rest.starts_with('_'))
+            && !platform.prefix.is_empty()
     };
-    let prefixed = |spec: &&catalog::Spec| {
-        name.strip_prefix(spec.prefix).is_some_and(|rest| rest.starts_with('_')) && !spec.prefix.is_empty()
-    };
-    let by_name = catalog::CATALOG.iter().find(listed);
+    let by_name = registry.variables().find(|(variable, _)| *variable == name).map(|(_, platform)| platform);
     // The longest prefix: `WHATSAPP_CLOUD_` is not `WHATSAPP_`.
-    let by_prefix = || catalog::CATALOG.iter().filter(prefixed).max_by_key(|spec| spec.prefix.len());
-    by_name.or_else(by_prefix).map(|spec| spec.name)
+    let by_prefix = || registry.all().filter(prefixed).max_by_key(|platform| platform.prefix.len());
+    by_name.or_else(by_prefix).map(|platform| platform.name)
 }
 
 /// The variables of a `.env` that belong to platforms, with their platforms.
-pub fn channel_variables(env: &[u8]) -> Vec<(String, &'static str)> {
+pub fn channel_variables(registry: &Registry, env: &[u8]) -> Vec<(String, &'static str)> {
     let variables = dotenv::parse(env).env;
     let names = variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.to_owned());
-    names.filter_map(|name| platform_of_variable(&name).map(|platform| (name, platform))).collect()
+    names.filter_map(|name| platform_of_variable(registry, &name).map(|platform| (name, platform))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::REGISTRY;
 
     #[test]
     fn what_a_list_needs() {
-        let seen = glance(b"model: {default: a/b, provider: openrouter}\nprofiles: {alias_prefix: hermes-}\ngateway: {multiplex_profiles: yes, platforms: {slack: {}}}\ntelegram: {token: x}\n");
+        let seen = glance(&REGISTRY, b"model: {default: a/b, provider: openrouter}\nprofiles: {alias_prefix: hermes-}\ngateway: {multiplex_profiles: yes, platforms: {slack: {}}}\ntelegram: {token: x}\n");
         assert_eq!((seen.model.as_deref(), seen.provider.as_deref()), (Some("a/b"), Some("openrouter")));
         assert_eq!(seen.alias_prefix.as_deref(), Some("hermes-"));
         assert!(seen.multiplex && !seen.invalid);
@@ -161,9 +159,9 @@ mod tests {
             seen.platform_blocks,
             [vec!["telegram".to_owned()], vec!["gateway".to_owned(), "platforms".to_owned()]]
         );
-        assert_eq!(glance(b"model: a/b\n").model.as_deref(), Some("a/b"));
-        assert!(glance(b"model: [\n").invalid && glance(b"- 1\n").invalid);
-        assert_eq!(glance(b""), Glance::default());
+        assert_eq!(glance(&REGISTRY, b"model: a/b\n").model.as_deref(), Some("a/b"));
+        assert!(glance(&REGISTRY, b"model: [\n").invalid && glance(&REGISTRY, b"- 1\n").invalid);
+        assert_eq!(glance(&REGISTRY, b""), Glance::default());
         let servers = b"mcp_servers: {a: {command: npx}, b: {url: 'https://x'}}\n";
         assert_eq!(mcp_commands(servers), ["a"]);
         assert_eq!(mcp_commands(b"mcp_servers: [\n"), Vec::<String>::new());
@@ -182,7 +180,7 @@ mod tests {
 
     #[test]
     fn variables_of_channels() {
-        let of = platform_of_variable;
+        let of = |name| platform_of_variable(&REGISTRY, name);
         assert_eq!(
             (of("TELEGRAM_BOT_TOKEN"), of("TELEGRAM_ALLOWED_USERS")),
             (Some("telegram"), Some("telegram"))

@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::load::load_layers;
 use super::network::Trusted;
 use super::pins::Pins;
+use super::platform::Registry;
 use super::provider;
 use super::secret::Env;
 use super::types::{EngineKind, Input, Loaded, ProfileConfig};
@@ -58,6 +59,8 @@ pub struct Files<B> {
 /// Whose files they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
+    /// The platforms there are.
+    pub registry: &'static Registry,
     /// The profile.
     pub profile: &'a ProfileName,
     /// Its home.
@@ -72,7 +75,7 @@ pub struct Case<'a> {
 
 /// The verdict.
 pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
-    let Case { profile, home, role, multiplex, listeners } = case;
+    let Case { registry, profile, home, role, multiplex, listeners } = case;
     let mut problems = Vec::new();
     let pinned = |name: &str| files.pinned_dir.join(name);
     for (found, path) in [
@@ -107,7 +110,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
         env: pinned_env,
     });
     let (yaml, env) = (files.yaml.bytes(), files.env.bytes());
-    let input = Input { profile, role, multiplex, listeners, home, yaml, env };
+    let input = Input { registry, profile, role, multiplex, listeners, home, yaml, env };
     let surroundings = files.surroundings.with(env::HERMES_HOME, home.path().as_str());
     let loaded = load_layers(input, pins, files.leftovers.gateway.bytes(), &surroundings);
     // From a file that cannot be read nothing follows about what is not in it.
@@ -201,8 +204,14 @@ mod tests {
 
     fn verdict(files: &Files<Vec<u8>>) -> Loaded {
         let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
-        let case =
-            Case { profile: &profile, home: &home, role: Role::Primary, multiplex: None, listeners: &[] };
+        let case = Case {
+            registry: &crate::REGISTRY,
+            profile: &profile,
+            home: &home,
+            role: Role::Primary,
+            multiplex: None,
+            listeners: &[],
+        };
         judge(case, files)
     }
 

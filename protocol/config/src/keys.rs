@@ -1,19 +1,18 @@
 //! Warns of every key that nobody reads, by the one table of keys.
 
-use super::catalog;
 use super::reader::{At, Reader};
 use super::schema::{Cursor, closest};
 use hermes_wire::latest::Severity;
 
 /// Looks at the whole document.
 pub(super) fn check(reader: &mut Reader<'_>, root: &At) {
-    walk(reader, root, &Cursor::root());
+    walk(reader, root, &Cursor::root(reader.registry));
     for platforms in [root.key("platforms"), root.key("gateway.platforms")] {
         for (name, at) in platforms.entries() {
-            if catalog::is_platform(&name) {
+            if reader.registry.find(&name).is_some() {
                 continue;
             }
-            let known: Vec<_> = catalog::names().collect();
+            let known: Vec<_> = reader.registry.shown().map(|platform| platform.name).collect();
             if let Some(close) = closest(&name, known.iter().copied()) {
                 let message = format!("`{}` is not a known platform", at.path);
                 reader.warn("unknown_key", reader.place(&at), message, &format!("Did you mean `{close}`?"));

@@ -52,8 +52,14 @@ mod tests {
 
     fn loaded(yaml: &str, json: &str) -> Loaded {
         let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
-        let case =
-            Case { profile: &profile, home: &home, role: Role::Primary, multiplex: None, listeners: &[] };
+        let case = Case {
+            registry: &crate::REGISTRY,
+            profile: &profile,
+            home: &home,
+            role: Role::Primary,
+            multiplex: None,
+            listeners: &[],
+        };
         let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
         let leftovers = Leftovers { gateway: bytes(json), ..Leftovers::default() };
         let yaml = if yaml.is_empty() { Found::Absent } else { bytes(yaml) };

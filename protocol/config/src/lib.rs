@@ -36,12 +36,12 @@
 //! edit
 //! scalar, yaml
 //! mask, network, types
-//! catalog, found, host, path, profile_routes, secret
+//! platform                                           what a platform declares, and the registry
+//! found, host, path, profile_routes, row, secret
 //! ```
 
 mod able;
 mod api_server;
-mod catalog;
 pub mod coerce;
 pub mod document;
 mod dotenv;
@@ -59,6 +59,7 @@ pub mod mask;
 pub mod network;
 pub mod path;
 mod pins;
+pub mod platform;
 mod platforms;
 mod problem;
 pub mod profile_routes;
@@ -67,6 +68,7 @@ mod reader;
 pub mod redact;
 pub mod route;
 mod routing;
+pub mod row;
 mod scalar;
 pub mod schema;
 mod secret;
@@ -87,6 +89,10 @@ pub use types::{
     ModelRoute, ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, Scheme,
     SessionReset, Webhook,
 };
+
+/// The platforms of tests here.
+#[cfg(test)]
+static REGISTRY: platform::Registry = platform::Registry::new(&[&platform::WEBHOOK, &platform::API_SERVER]);
 
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,14 @@
 use camino::Utf8Path;
 
 use super::pins::{self, Pins};
+use super::platform::Registry;
 use super::platforms::{Blocks, State};
 use super::problem::{Place, Problems};
 use super::reader::{At, Reader};
 use super::secret::Env;
 use super::types::{ConfiguredPlatform, Input, Loaded, ProfileConfig, Route};
 use super::{
-    able, api_server, catalog, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported,
-    webhook, yaml,
+    able, api_server, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported, webhook, yaml,
 };
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
@@ -34,6 +34,7 @@ pub(super) fn load_layers(
 ) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
     let (mut reader, root) = open(
+        input.registry,
         input.profile,
         input.home,
         (&files.0, input.yaml.unwrap_or_default()),
@@ -75,6 +76,7 @@ pub(super) fn load_layers(
             }
         }
     }
+    config.settings = platforms::settings(&mut reader, &root, &config.platforms);
     config.env = std::mem::take(&mut reader.dotenv.env);
     let broken = reader.problems.any(Severity::Profile);
     if !broken {
@@ -89,12 +91,13 @@ pub(super) fn load_layers(
 /// Bytes are those of `<root>/config.yaml` and `<root>/.env`; the paths are for problems. Whether a listener may serve a route is
 /// [`Route::refusal`], which needs the listener's host.
 pub fn routes_for(
+    registry: &'static Registry,
     profile: &ProfileName,
     yaml: (&Utf8Path, &[u8]),
     env: (&Utf8Path, &[u8]),
 ) -> (Vec<(String, Route)>, Vec<Problem>) {
     let home = ProfileHome::new(yaml.0.parent().unwrap_or(Utf8Path::new("/")));
-    let (mut reader, root) = open(profile, &home, yaml, env, None, None, &Env::default());
+    let (mut reader, root) = open(registry, profile, &home, yaml, env, None, None, &Env::default());
     let Some(root) = root else { return (Vec::new(), reader.problems.finish()) };
     // The file's other flaws are its own profile's.
     reader.problems = Problems::default();
@@ -103,7 +106,9 @@ pub fn routes_for(
 }
 
 /// Parses both files. No document: what was read cannot be used.
+#[expect(clippy::too_many_arguments, reason = "each is a layer of its own")]
 fn open<'a>(
+    registry: &'static Registry,
     profile: &'a ProfileName,
     home: &'a ProfileHome,
     yaml: (&Utf8Path, &[u8]),
@@ -114,7 +119,7 @@ fn open<'a>(
 ) -> (Reader<'a>, Option<At>) {
     let (yaml_file, env_file) = (yaml.0.to_string(), env.0.to_string());
     let mut problems = Problems::default();
-    let mut dotenv = dotenv::parse_in(env.1, surroundings);
+    let mut dotenv = dotenv::judge_in(registry, env.1, surroundings);
     for flaw in std::mem::take(&mut dotenv.flaws) {
         problems.add_flaw(&env_file, flaw);
     }
@@ -127,7 +132,7 @@ fn open<'a>(
         problems.add(severity, flaw.code, place, flaw.message, fix);
     }
     let (node, pins) = match pins {
-        Some(pins) => pins::apply(pins, node, &mut dotenv, surroundings, &mut problems),
+        Some(pins) => pins::apply(pins, node, &mut dotenv, surroundings, &mut problems, registry),
         None => (node, pins::Files::default()),
     };
     let node = match older {
@@ -135,7 +140,7 @@ fn open<'a>(
         None => node,
     };
     let usable = !problems.any(Severity::Profile);
-    let reader = Reader { profile, home, yaml_file, env_file, dotenv, problems, pins };
+    let reader = Reader { registry, profile, home, yaml_file, env_file, dotenv, problems, pins };
     (reader, usable.then(|| At::root(node)))
 }
 
@@ -146,7 +151,7 @@ fn listener<'l>(
     name: &str,
     all: &'l [BoundListener],
 ) -> Option<&'l BoundListener> {
-    let spec = catalog::find(name)?;
+    let spec = reader.registry.find(name)?;
     if matches!(reader.state(&Blocks::new(root, name), spec), State::Off) {
         return None;
     }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::document::{Document, places};
 use super::dotenv::Dotenv;
 use super::path::{KeyPath, index};
+use super::platform::Registry;
 use super::problem::{Place, Problems};
 use super::schema;
 use super::secret::Env;
@@ -53,6 +54,7 @@ pub(super) fn apply(
     dotenv: &mut Dotenv,
     surroundings: &Env,
     problems: &mut Problems,
+    registry: &'static Registry,
 ) -> (Option<Rc<Node>>, Files) {
     let mut files = Files {
         yaml: pins.dir.join("config.yaml").into_string(),
@@ -75,7 +77,8 @@ pub(super) fn apply(
         }
     };
     // Read last in 0.19.0: it may refer to the profile's variables.
-    let own = super::dotenv::parse_in(pins.env.unwrap_or_default(), &surroundings.under(&dotenv.env));
+    let own =
+        super::dotenv::judge_in(registry, pins.env.unwrap_or_default(), &surroundings.under(&dotenv.env));
     let fatal = own.flaws.iter().find(|flaw| flaw.fatal).map(|flaw| flaw.message.clone());
     if let Some(why) = fatal {
         let place = Place { file: files.env.clone(), ..Place::default() };
@@ -89,8 +92,8 @@ pub(super) fn apply(
     }
     let mut node = node;
     for leaf in document.leaves() {
-        let key = schema::find(leaf.texts()).ok().flatten();
-        for place in places(&leaf, key).iter().filter(|place| place.texts() != leaf.texts()) {
+        let key = schema::find(registry, leaf.texts()).ok().flatten();
+        for place in places(registry, &leaf, key).iter().filter(|place| place.texts() != leaf.texts()) {
             node = node.map(|node| without(&node, place));
         }
         // The variable that would beat the pinned key.

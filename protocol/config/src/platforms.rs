@@ -1,15 +1,14 @@
 //! Which platforms a profile's files turn on, which identities they hold, and what the contract between profiles forbids.
 
-use super::catalog::{self, Binds, CATALOG, ClaimSpec, Field, Form, Spec};
+use super::platform::{AllSettings, Binds, ClaimSpec, Declaration, Field, Form, Section};
 use super::problem::Place;
 use super::reader::{At, Reader};
 use super::scalar::{boolean, split_commas};
 use super::secret::Secret;
 use super::types::{ConfiguredPlatform, RawClaim};
 use hermes_wire::latest::{Problem, Role, Severity};
-
-/// Platforms this build has an adapter for.
-const SUPPORTED: [&str; 2] = ["webhook", "api_server"];
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// One platform's settings, wherever they stand.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl Reader<'_> {
     }
 
     /// Whether the platform runs. `enabled: false` always wins; else its switch, else `enabled: true`, else credentials.
-    pub(super) fn state(&mut self, blocks: &Blocks, spec: &Spec) -> State {
+    pub(super) fn state(&mut self, blocks: &Blocks, spec: &Declaration) -> State {
         let at = blocks.get("enabled");
         let enabled = self.flag(&at);
         if enabled == Some(false) {
@@ -118,7 +117,7 @@ pub(super) fn survey(
     role: Role,
 ) -> (Vec<ConfiguredPlatform>, Vec<RawClaim>) {
     let (mut platforms, mut claims) = (Vec::new(), Vec::new());
-    for spec in CATALOG {
+    for spec in reader.registry.all() {
         let blocks = Blocks::new(root, spec.name);
         for at in places(root, spec.name) {
             if at.is_set() && !at.is_map() {
@@ -148,7 +147,7 @@ pub(super) fn survey(
             forbid_open_policy(reader, &blocks, spec);
         }
         // On a secondary these two are a breach, already noted; they run by the gateway's listener, not by this.
-        let supported = SUPPORTED.contains(&spec.name);
+        let supported = spec.adapter;
         platforms.push(ConfiguredPlatform { name: spec.name.to_owned(), supported, source: place.source() });
         for claim in spec.claims {
             claims.extend(identities(reader, &blocks, spec, claim));
@@ -156,7 +155,7 @@ pub(super) fn survey(
     }
     let all = [root.key("platforms"), root.key("gateway.platforms"), root.legacy().key("platforms")];
     for (name, at) in all.iter().flat_map(At::entries) {
-        let on = !catalog::is_platform(&name)
+        let on = reader.registry.find(&name).is_none()
             && reader.expect_map(&at)
             && reader.flag(&at.key("enabled")) == Some(true);
         if on && platforms.iter().all(|p| p.name != name) {
@@ -168,7 +167,84 @@ pub(super) fn survey(
     (platforms, claims)
 }
 
-fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, state: &State) {
+/// What the sections of platforms that are on say, as their folders read them.
+pub(super) fn settings(reader: &mut Reader<'_>, root: &At, on: &[ConfiguredPlatform]) -> AllSettings {
+    let mut all = AllSettings::default();
+    for platform in reader.registry.own().filter(|own| on.iter().any(|on| on.name == own.name)) {
+        if let Some(read) = platform.read {
+            let blocks = Blocks::new(root, platform.name);
+            all.set(platform.name, read(&mut Own { reader, blocks, name: platform.name }));
+        }
+    }
+    all
+}
+
+/// One platform's section and variables, as its folder sees them.
+struct Own<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    blocks: Blocks,
+    name: &'static str,
+}
+
+impl Own<'_, '_> {
+    /// What a variable says; none: it is not set.
+    fn variable(&self, name: &str) -> Option<String> {
+        if name.is_empty() { None } else { self.reader.env(name).map(str::to_owned) }
+    }
+}
+
+impl Section for Own<'_, '_> {
+    fn text(&mut self, key: &'static str, variable: &'static str) -> Option<String> {
+        self.variable(variable).or_else(|| self.reader.text(&self.blocks.get(key)))
+    }
+
+    fn secret(&mut self, key: &'static str, variable: &'static str) -> Option<Secret> {
+        self.text(key, variable).map(Secret::new)
+    }
+
+    fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.reader.flag(&self.blocks.get(key))
+    }
+
+    fn number(
+        &mut self,
+        key: &'static str,
+        variable: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        match self.variable(variable) {
+            Some(_) => self.reader.env_number(variable, range),
+            None => self.reader.number(&self.blocks.get(key), range),
+        }
+    }
+
+    fn seconds(&mut self, key: &'static str, most: Duration) -> Option<Duration> {
+        self.reader.seconds(&self.blocks.get(key), most)
+    }
+
+    fn list(&mut self, key: &'static str) -> Vec<String> {
+        self.reader.list(&self.blocks.get(key))
+    }
+
+    fn fault(&mut self, code: &str, key: &'static str, message: String, fix: &str) {
+        let Place { file, line, column, key } = self.reader.place(&self.blocks.get(key));
+        let (severity, code) = (Severity::Platform, code.to_owned());
+        let (platform, fix) = (Some(self.name.to_owned()), Some(fix.to_owned()));
+        self.reader.problems.push(Problem {
+            severity,
+            code,
+            platform,
+            file,
+            line,
+            column,
+            key,
+            message,
+            fix,
+        });
+    }
+}
+
+fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration, state: &State) {
     match spec.binds {
         Binds::No => return,
         Binds::Port => {}
@@ -221,7 +297,7 @@ fn removal(place: &Place, platform: &str, env_file: &str) -> (String, &'static s
     (block.to_owned(), "config.yaml")
 }
 
-fn forbid_open_policy(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec) {
+fn forbid_open_policy(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration) {
     let allow_all = [format!("{}_ALLOW_ALL_USERS", spec.prefix), "GATEWAY_ALLOW_ALL_USERS".to_owned()];
     if allow_all.iter().any(|name| reader.env(name).and_then(boolean) == Some(true)) {
         return;
@@ -249,7 +325,12 @@ fn forbid_open_policy(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec) {
     }
 }
 
-fn identities(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Spec, claim: &ClaimSpec) -> Vec<RawClaim> {
+fn identities(
+    reader: &mut Reader<'_>,
+    blocks: &Blocks,
+    spec: &Declaration,
+    claim: &ClaimSpec,
+) -> Vec<RawClaim> {
     let mut parts = Vec::new();
     let mut source = None;
     for part in claim.parts {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::dotenv::Dotenv;
 use super::legacy;
 use super::pins;
+use super::platform::Registry;
 use super::problem::{Place, Problems};
 use super::scalar::{boolean, expand, split_commas, whole};
 use super::secret::Secret;
@@ -130,6 +131,7 @@ fn join(path: &str, key: &str) -> String {
 /// Both files of a profile and what was found wrong in them.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
+    pub(super) registry: &'static Registry,
     pub(super) profile: &'a ProfileName,
     pub(super) home: &'a ProfileHome,
     pub(super) yaml_file: String,

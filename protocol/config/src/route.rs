@@ -1,7 +1,8 @@
 //! Which of the two files a key belongs to: 0.19.0's rule, and the variables this program reads by name.
 
 use super::path::KeyPath;
-use super::{catalog, schema};
+use super::platform::Registry;
+use super::schema;
 
 /// Variables without a telling end, of 0.19.0's list.
 const LISTED: [&str; 9] = [
@@ -36,26 +37,22 @@ const MIRRORED: [(&str, &str); 15] = [
 ];
 
 /// The variable of `.env` that a key names; `None`: it is one of `config.yaml`.
-pub fn variable(path: &KeyPath) -> Option<String> {
+pub fn variable(registry: &'static Registry, path: &KeyPath) -> Option<String> {
     let typed = path.single()?;
     let name = typed.to_ascii_uppercase();
     let by_form = name.ends_with("_API_KEY") || name.ends_with("_TOKEN") || name.starts_with("TERMINAL_SSH");
-    if by_form || LISTED.contains(&name.as_str()) || is_read(&name) {
+    if by_form || LISTED.contains(&name.as_str()) || is_read(registry, &name) {
         return Some(name);
     }
     // `TELEGRAM_ALLOWED_USERS`: written as variables are, and of a platform.
-    let of_platform = typed == name && super::platform_of_variable(&name).is_some();
+    let of_platform = typed == name && super::platform_of_variable(registry, &name).is_some();
     of_platform.then_some(name)
 }
 
 /// Variables that this program reads by name, although they would be keys of `config.yaml` in 0.19.0.
-fn is_read(name: &str) -> bool {
-    schema::variables().any(|(variable, _)| variable == name)
-        || catalog::CATALOG.iter().any(|spec| {
-            let credentials = spec.credentials.iter().flat_map(|set| set.iter().map(|field| field.env));
-            let claims = spec.claims.iter().flat_map(|claim| claim.parts.iter().map(|part| part.field.env));
-            credentials.chain(claims).chain(spec.switch).any(|variable| variable == name)
-        })
+fn is_read(registry: &'static Registry, name: &str) -> bool {
+    schema::variables(registry).any(|(variable, _)| variable == name)
+        || registry.variables().any(|(variable, _)| variable == name)
 }
 
 /// The variable that says the same as a key of `terminal`, for programs that read only that.
@@ -71,7 +68,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Option<String> {
-        variable(&KeyPath::parse(text).unwrap())
+        variable(&crate::REGISTRY, &KeyPath::parse(text).unwrap())
     }
 
     #[test]

@@ -13,156 +13,47 @@ pub mod json;
 mod kept;
 mod read;
 
-use serde_json::Value as Json;
+pub use super::row::{Group, Key, Kind, Value};
 
-use super::catalog;
-
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
-    /// `true` or `false`; YAML 1.1's words for them too.
-    Bool,
-    /// A whole number in a range.
-    Int(i64, i64),
-    /// A whole number up to a limit; a negative one counts as zero.
-    Count(i64),
-    /// Seconds, fractions allowed, up to a limit; a negative number counts as zero.
-    Seconds(u32),
-    /// Any number.
-    Number,
-    /// Text, whatever it looks like.
-    Text,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// `host:port`.
-    Address,
-    /// A list of texts.
-    List,
-    /// A mapping with the keys of other rows and no others.
-    Section,
-    /// Anything: a mapping of free names, or something this program does not look into.
-    Any,
-}
-
-impl Kind {
-    /// What a value of this kind is, in words.
-    pub fn wanted(self) -> String {
-        match self {
-            Self::Bool => "true or false".to_owned(),
-            Self::Int(low, high) => format!("a whole number from {low} to {high}"),
-            Self::Count(high) => format!("a whole number up to {high}"),
-            Self::Seconds(high) => format!("a number of seconds up to {high}"),
-            Self::Number => "a number".to_owned(),
-            Self::Text => "text".to_owned(),
-            Self::Choice(words) => {
-                format!(
-                    "one of {}",
-                    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
-                )
-            }
-            Self::Address => "an address, `host:port`".to_owned(),
-            Self::List => "a list".to_owned(),
-            Self::Section => "a mapping of keys to values".to_owned(),
-            Self::Any => "anything".to_owned(),
-        }
-    }
-}
-
-/// What holds where nothing is set.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
-    /// Nothing.
-    None,
-    /// A boolean.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// Another number.
-    Number(f64),
-    /// A text.
-    Text(&'static str),
-    /// An empty list.
-    NoItems,
-}
-
-impl Value {
-    /// As a value of a file.
-    pub fn json(self) -> Option<Json> {
-        Some(match self {
-            Self::None => return None,
-            Self::Bool(flag) => flag.into(),
-            Self::Int(number) => number.into(),
-            Self::Number(number) => number.into(),
-            Self::Text(text) => text.into(),
-            Self::NoItems => Json::Array(Vec::new()),
-        })
-    }
-}
-
-/// One key.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Key {
-    /// Its pattern, as documented.
-    pub path: &'static str,
-    /// Other places where it is read.
-    pub also: &'static [&'static str],
-    /// What its value is.
-    pub kind: Kind,
-    /// What holds without it.
-    pub default: Value,
-    /// What it does; empty for keys that are only kept for 0.19.0.
-    pub about: &'static str,
-    /// The variable of `.env` that beats it; empty = none.
-    pub env: &'static str,
-    /// Whether only the default profile's file decides it.
-    pub primary: bool,
-    /// Whether it must not be seen.
-    pub secret: bool,
-}
-
-impl Key {
-    /// Whether this program reads it; others are kept for 0.19.0.
-    pub fn is_read(&self) -> bool {
-        !self.about.is_empty()
-    }
-}
-
-/// A group of keys, as documented.
-#[derive(Debug)]
-pub struct Group {
-    /// Heading.
-    pub title: &'static str,
-    /// What stands before the table.
-    pub intro: &'static str,
-    /// What stands behind it.
-    pub outro: &'static str,
-    /// The keys.
-    pub keys: &'static [Key],
-}
-
-/// The keys this program reads, in the order of the documentation.
-pub fn groups() -> &'static [Group] {
-    read::GROUPS
-}
+use super::platform::Registry;
 
 /// Keys of 0.19.0 that nothing here reads yet.
 pub fn kept() -> &'static [Key] {
     kept::KEPT
 }
 
+/// The groups of the documentation: those of this program itself, and those of its platforms before the one for all platforms.
+pub fn groups(registry: &Registry) -> Vec<&'static Group> {
+    let (before, rest) = read::GROUPS.split_at(read::GROUPS.len() - read::BEHIND_PLATFORMS);
+    let shown = registry.own().filter(|platform| !platform.hidden).filter_map(|platform| platform.keys);
+    before.iter().chain(shown).chain(rest).collect()
+}
+
 /// Every key.
-pub fn all() -> impl Iterator<Item = &'static Key> {
-    groups().iter().flat_map(|group| group.keys).chain(kept())
+pub fn all(registry: &Registry) -> impl Iterator<Item = &'static Key> + use<> {
+    let platforms: Vec<_> = registry.own().filter_map(|platform| platform.keys).collect();
+    let own = read::GROUPS.iter().chain(platforms).flat_map(|group| group.keys);
+    own.chain(kept())
 }
 
 /// A variable of `.env` that this program reads by name, with the key it beats.
-pub fn variables() -> impl Iterator<Item = (&'static str, &'static Key)> {
-    all().filter(|key| !key.env.is_empty()).map(|key| (key.env, key))
+pub fn variables(registry: &Registry) -> impl Iterator<Item = (&'static str, &'static Key)> + use<> {
+    named(all(registry))
+}
+
+/// The same, without those of platforms that declare their own keys.
+pub(super) fn common_variables() -> impl Iterator<Item = (&'static str, &'static Key)> {
+    named(read::GROUPS.iter().flat_map(|group| group.keys).chain(kept()))
+}
+
+fn named(keys: impl Iterator<Item = &'static Key>) -> impl Iterator<Item = (&'static str, &'static Key)> {
+    keys.filter(|key| !key.env.is_empty()).map(|key| (key.env, key))
 }
 
 /// A place in the table: the rows that may apply to a key, and what is left of their patterns.
 #[derive(Debug, Clone)]
 pub struct Cursor {
+    registry: &'static Registry,
     rows: Vec<(&'static Key, &'static str)>,
     place: Place,
     open: bool,
@@ -181,10 +72,10 @@ enum Place {
 
 impl Cursor {
     /// The document.
-    pub fn root() -> Self {
+    pub fn root(registry: &'static Registry) -> Self {
         let spelled = |key: &'static Key| [key.path].into_iter().chain(key.also.iter().copied());
-        let rows = all().flat_map(|key| spelled(key).map(move |path| (key, path))).collect();
-        Self { rows, place: Place::Root, open: false }
+        let rows = all(registry).flat_map(|key| spelled(key).map(move |path| (key, path))).collect();
+        Self { registry, rows, place: Place::Root, open: false }
     }
 
     /// Below `name`, a key or the index of an item; `None`: nobody knows it here.
@@ -205,14 +96,19 @@ impl Cursor {
             }
         }
         let above = matches!(self.place, Place::Root | Place::Gateway);
-        if above && !exact && catalog::is_platform(name) {
-            return Self::root().child("platforms")?.child(name);
+        if above && !exact && self.registry.find(name).is_some() {
+            return Self::root(self.registry).child("platforms")?.child(name);
         }
         if self.place == Place::Gateway && name == "platforms" {
-            return Self::root().child("platforms");
+            return Self::root(self.registry).child("platforms");
         }
         if rows.is_empty() {
-            return self.open.then(|| Self { rows: Vec::new(), place: Place::Elsewhere, open: true });
+            return self.open.then(|| Self {
+                registry: self.registry,
+                rows: Vec::new(),
+                place: Place::Elsewhere,
+                open: true,
+            });
         }
         let place = match (self.place, name) {
             (Place::Root, "gateway") => Place::Gateway,
@@ -228,7 +124,7 @@ impl Cursor {
         let mut left: Vec<_> =
             rows.iter().filter(|(_, rest, _)| !rest.is_empty()).map(|(key, rest, _)| (*key, *rest)).collect();
         left.extend(own.map(|key| (key, "")));
-        Some(Self { rows: left, place, open })
+        Some(Self { registry: self.registry, rows: left, place, open })
     }
 
     /// The row of this very place.
@@ -266,16 +162,21 @@ fn behind(pattern: &'static str, first: &str) -> Option<&'static str> {
 
 /// The row of a path of keys; `Ok(None)`: known, and nothing is said about it. The error is the nearest known spelling of the
 /// whole path, where there is one.
-pub fn find<'p>(path: impl IntoIterator<Item = &'p str>) -> Result<Option<&'static Key>, Option<String>> {
-    let mut at = Cursor::root();
+pub fn find<'p>(
+    registry: &'static Registry,
+    path: impl IntoIterator<Item = &'p str>,
+) -> Result<Option<&'static Key>, Option<String>> {
+    let mut at = Cursor::root(registry);
     let mut walked: Vec<&str> = Vec::new();
     let mut path = path.into_iter();
     while let Some(name) = path.next() {
         let Some(below) = at.child(name) else {
-            let Some(close) = closest(name, at.names()) else { return Err(anywhere(&walked, name)) };
+            let Some(close) = closest(name, at.names()) else {
+                return Err(anywhere(registry, &walked, name));
+            };
             walked.push(close);
             walked.extend(path);
-            return Err(Some(as_documented(&walked)));
+            return Err(Some(as_documented(registry, &walked)));
         };
         at = below;
         walked.push(name);
@@ -284,22 +185,22 @@ pub fn find<'p>(path: impl IntoIterator<Item = &'p str>) -> Result<Option<&'stat
 }
 
 /// A path, as the documentation spells it where that is one path.
-fn as_documented(walked: &[&str]) -> String {
-    match find(walked.iter().copied()) {
+fn as_documented(registry: &'static Registry, walked: &[&str]) -> String {
+    match find(registry, walked.iter().copied()) {
         Ok(Some(key)) if !key.path.contains('*') => key.path.to_owned(),
         _ => walked.join("."),
     }
 }
 
 /// A key of that last name somewhere else: `max_turn` is `agent.max_turns`.
-fn anywhere(walked: &[&str], name: &str) -> Option<String> {
+fn anywhere(registry: &'static Registry, walked: &[&str], name: &str) -> Option<String> {
     if !walked.is_empty() {
         return None;
     }
     let last = |key: &'static Key| key.path.rsplit('.').next().unwrap_or_default();
     let plain = |key: &&'static Key| !key.path.contains('*') && key.is_read();
-    let close = closest(name, all().filter(plain).map(last))?;
-    all().filter(plain).find(|key| last(key) == close).map(|key| key.path.to_owned())
+    let close = closest(name, all(registry).filter(plain).map(last))?;
+    all(registry).filter(plain).find(|key| last(key) == close).map(|key| key.path.to_owned())
 }
 
 /// The known name a person most likely meant.

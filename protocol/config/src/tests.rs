@@ -67,6 +67,7 @@ fn load_as(name: &str, role: Role, multiplex: Option<bool>, yaml: &str, env: &st
     };
     let listeners = [listener];
     let mut loaded = load(Input {
+        registry: &crate::REGISTRY,
         profile: &name,
         role,
         multiplex,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::platform::{AllSettings, Registry};
 use super::profile_routes::ProfileRoutes;
 use super::secret::{Env, Secret};
 use hermes_wire::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
@@ -16,6 +17,8 @@ pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
 /// One profile's files, as the caller found them.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
+    /// The platforms there are.
+    pub registry: &'static Registry,
     /// The profile.
     pub profile: &'a ProfileName,
     /// The part it plays.
@@ -66,6 +69,8 @@ pub struct ProfileConfig {
     pub webhook: Option<Webhook>,
     /// The API server, likewise.
     pub api_server: Option<ApiServer>,
+    /// What the platforms that read their own section found there, each in its own type.
+    pub settings: AllSettings,
     /// Every configured platform, adapter or not.
     pub platforms: Vec<ConfiguredPlatform>,
     /// Exclusive identities of every configured platform, adapter or not.
@@ -103,6 +108,7 @@ impl ProfileConfig {
             max_concurrent_sessions: 16,
             webhook: None,
             api_server: None,
+            settings: AllSettings::default(),
             platforms: Vec::new(),
             claims: Vec::new(),
             gateway: None,

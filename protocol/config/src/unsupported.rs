@@ -188,8 +188,14 @@ mod tests {
 
     fn found(yaml: &str, env: &str, leftovers: Leftovers<Vec<u8>>) -> Vec<(Severity, String)> {
         let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
-        let case =
-            Case { profile: &profile, home: &home, role: Role::Primary, multiplex: None, listeners: &[] };
+        let case = Case {
+            registry: &crate::REGISTRY,
+            profile: &profile,
+            home: &home,
+            role: Role::Primary,
+            multiplex: None,
+            listeners: &[],
+        };
         let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
         let files = Files { yaml: bytes(yaml), env: bytes(env), leftovers, ..Files::default() };
         let problems = judge(case, &files).problems.into_iter().filter(|p| p.code == CODE);

@@ -1,9 +1,12 @@
 //! What holds for every input: a configuration of any bytes is judged without a panic, and no problem shows a value.
 
+use hermes_config::platform::{API_SERVER, Registry, WEBHOOK};
 use hermes_config::{Input, load, routes_for};
 use hermes_wire::latest::{BoundListener, Role, Severity};
 use hermes_wire::{ProfileName, RootHome};
 use proptest::prelude::*;
+
+static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
 
 /// Text that looks like YAML more often than noise does.
 fn yamlish() -> impl Strategy<Value = String> {
@@ -62,6 +65,7 @@ fn check_load(role: Role, yaml: &[u8], env: &[u8]) {
     let listeners =
         [BoundListener { address: "127.0.0.1:1".into(), host: None, platforms: vec!["webhook".into()] }];
     let input = Input {
+        registry: &REGISTRY,
         profile: &name,
         role,
         multiplex: None,
@@ -77,7 +81,7 @@ fn check_load(role: Role, yaml: &[u8], env: &[u8]) {
         loaded.problems.iter().all(|p| p.line != Some(0) && p.column != Some(0) && !p.message.is_empty())
     );
     assert_eq!(load(input), loaded);
-    let (routes, _) = routes_for(&name, ("/h/config.yaml".into(), yaml), ("/h/.env".into(), env));
+    let (routes, _) = routes_for(&REGISTRY, &name, ("/h/config.yaml".into(), yaml), ("/h/.env".into(), env));
     assert!(routes.iter().all(|(_, route)| route.profile.as_deref() == Some("coder")));
 }
 
@@ -111,7 +115,8 @@ proptest! {
             let home = RootHome::new("/h").profile(&name);
             let env = format!("{secret}\nA=\"{secret}\n1{secret}=x\n");
             let loaded = load(Input {
-                profile: &name, role: Role::Primary, multiplex: None, listeners: &[], home: &home,
+                registry: &REGISTRY,
+profile: &name, role: Role::Primary, multiplex: None, listeners: &[], home: &home,
                 yaml: Some(yaml.as_bytes()), env: Some(env.as_bytes()),
             });
             let shown = format!("{:?}", loaded.problems);

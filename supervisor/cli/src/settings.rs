@@ -31,6 +31,7 @@ use hermes_config::schema::{self, Key};
 use hermes_config::{ConfiguredPlatform, Env, Loaded, MAX_FILE_LEN, ProfileConfig, mask, route};
 use hermes_wire::latest::Problem;
 use hermes_wire::{ProfileHome, ProfileName, RootHome, env};
+use hermes_worker::REGISTRY;
 use serde_json::Value as Json;
 
 use crate::home::Surroundings;
@@ -143,7 +144,7 @@ impl Draft {
         if text.len() > MAX_VALUE {
             return Err(SettingsError::TooLong(typed.to_owned()));
         }
-        match route::variable(&path) {
+        match route::variable(&REGISTRY, &path) {
             Some(name) => self.set_variable(typed, &name, text),
             None => self.set_key(typed, &path, text, how),
         }
@@ -208,7 +209,7 @@ impl Draft {
         let path = stored;
         let shown = path.to_string();
         self.admin.allows("set", &shown, &path)?;
-        let (key, unknown) = match schema::find(path.texts()) {
+        let (key, unknown) = match schema::find(&REGISTRY, path.texts()) {
             Ok(key) => (key, None),
             Err(close) => (None, Some(Note::Unknown { key: shown.clone(), close })),
         };
@@ -253,7 +254,7 @@ impl Draft {
         self.may_change()?;
         let path = parse_key(typed)?;
         let not_set = |instead| SettingsError::NotSet { key: typed.to_owned(), instead };
-        if let Some(name) = route::variable(&path) {
+        if let Some(name) = route::variable(&REGISTRY, &path) {
             self.admin.allows_variable("unset", typed, &name)?;
             self.env.text = dotenv_edit::unset(&self.env.text, &name).ok_or_else(|| not_set(None))?;
             let notes = self.env.was.map(|was| Note::Encoding { file: self.env.path.clone(), was });
@@ -302,7 +303,7 @@ impl Draft {
     pub(crate) fn get(&self, typed: &str) -> Result<Option<Settled>, SettingsError> {
         let path = parse_key(typed)?;
         let env = self.variables();
-        if let Some(name) = route::variable(&path) {
+        if let Some(name) = route::variable(&REGISTRY, &path) {
             let value = env.iter().find(|(found, _)| *found == name).map(|(_, value)| Json::from(value));
             let pinned = self.admin.env.iter().any(|(found, _)| found == name);
             let origin = if pinned { Origin::Administrator } else { Origin::File(path) };
@@ -399,7 +400,7 @@ impl Draft {
     }
 
     fn layers<'a>(&'a self, env: &'a Env) -> Layers<'a> {
-        Layers { file: &self.document, env, admin: &self.admin.document }
+        Layers { registry: &REGISTRY, file: &self.document, env, admin: &self.admin.document }
     }
 
     /// A new text of `config.yaml`.
@@ -431,8 +432,8 @@ impl Draft {
 
     /// What wins over the key that was just written.
     fn beaten(&self, shown: &str, path: &KeyPath) -> Option<Note> {
-        let key = schema::find(path.texts()).ok().flatten()?;
-        if places(path, Some(key)).iter().all(|place| place != path) {
+        let key = schema::find(&REGISTRY, path.texts()).ok().flatten()?;
+        if places(&REGISTRY, path, Some(key)).iter().all(|place| place != path) {
             return None;
         }
         let (by, file) = match self.layers(&self.variables()).get(path)?.origin {

@@ -155,6 +155,7 @@ mod tests {
         let (profile, home) =
             (hermes_wire::ProfileName::default_profile(), hermes_wire::ProfileHome::new("/h"));
         load(Input {
+            registry: &hermes_worker::REGISTRY,
             profile: &profile,
             role: hermes_wire::latest::Role::Primary,
             multiplex: None,

@@ -2,10 +2,13 @@
 //! `.env`.
 #![no_main]
 
+use hermes_config::platform::{API_SERVER, Registry, WEBHOOK};
 use hermes_config::{Input, Loaded, Pins};
 use hermes_wire::latest::Role;
 use hermes_wire::{ProfileName, RootHome};
 use libfuzzer_sys::fuzz_target;
+
+static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
 
 fuzz_target!(|data: &[u8]| {
     let Some((&split, data)) = data.split_first() else { return };
@@ -16,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
         let name: ProfileName = name.parse().expect("a valid name");
         let home = root.profile(&name);
         let input = Input {
+            registry: &REGISTRY,
             profile: &name,
             home: &home,
             role,
@@ -35,6 +39,6 @@ fuzz_target!(|data: &[u8]| {
         for problem in loads.iter().flat_map(|loaded| &loaded.problems) {
             assert!(!problem.message.is_empty() && !problem.file.is_empty());
         }
-        let _ = hermes_config::routes_for(&name, ("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
+        let _ = hermes_config::routes_for(&REGISTRY, &name, ("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
     }
 });

@@ -6,7 +6,10 @@ use hermes_config::Env;
 use hermes_config::document::Document;
 use hermes_config::edit::{Value, set, unset};
 use hermes_config::path::KeyPath;
+use hermes_config::platform::{API_SERVER, Registry, WEBHOOK};
 use libfuzzer_sys::fuzz_target;
+
+static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -17,13 +20,13 @@ fuzz_target!(|data: &[u8]| {
     let before = Document::parse(text.as_bytes()).ok();
     let others = |document: &Document| {
         let leaves = document.leaves().into_iter().filter(|leaf| !leaf.meets(&path));
-        leaves.map(|leaf| (leaf.to_string(), document.get(&leaf, &env))).collect::<Vec<_>>()
+        leaves.map(|leaf| (leaf.to_string(), document.get(&REGISTRY, &leaf, &env))).collect::<Vec<_>>()
     };
     if let Ok(edited) = set(text, &path.texts(), &Value::from(value))
         && let Some(before) = &before
     {
         let after = Document::parse(edited.text.as_bytes()).expect("what was written can be read");
-        assert_eq!(after.get(&path, &env), Some(value.into()), "{key}");
+        assert_eq!(after.get(&REGISTRY, &path, &env), Some(value.into()), "{key}");
         assert_eq!(others(&after), others(before), "{key}");
     }
     if let Ok(Some(edited)) = unset(text, &path.texts())

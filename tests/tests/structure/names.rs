@@ -52,14 +52,17 @@ fn scan(tokens: TokenStream, nested: usize, names: &mut Names) {
                 names.tests.extend(name);
                 for_tests = false;
             }
+            // `use<'a>` of a return type imports nothing.
+            TokenTree::Ident(word)
+                if word == "use" && tokens.peek().is_some_and(|next| is_mark(next, '<')) => {}
             TokenTree::Ident(word) if word == "use" => {
                 let leading = skip_colons(&mut tokens);
                 let mut tree = Vec::new();
                 while let Some(next) = tokens.next_if(|next| !is_mark(next, ';')) {
                     tree.push(next);
                 }
-                // `::name` is another crate's; `use<'a>` of a return type imports nothing.
-                if !leading && !tree.first().is_some_and(|first| is_mark(first, '<')) {
+                // `::name` is another crate's.
+                if !leading {
                     import(tree, &Vec::new(), nested, names);
                 }
             }
@@ -244,6 +247,15 @@ mod tests {
         );
         assert_eq!(names.tests, ["tests", "more"]);
         assert_eq!(names.paths, [["crate", "e", "f"]]);
+        let names =
+            read("fn f() -> impl Iterator<Item = u8> + use<> { crate::a::b() } #[cfg(test)] mod tests;");
+        assert_eq!(
+            (names.tests, names.paths),
+            (
+                vec!["tests".to_owned()],
+                vec![vec!["crate", "a", "b"].into_iter().map(str::to_owned).collect()]
+            )
+        );
     }
 
     #[test]

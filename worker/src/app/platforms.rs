@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use hermes_config::platform::Declaration;
 use hermes_wire::contract::runtime_status::PlatformStatus;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -91,9 +92,14 @@ impl Connections {
     /// once, at the latest after [`FIRST`]; nobody waits for those that dial out.
     pub(super) async fn start(platforms: Vec<Platform>, status: Status) -> Self {
         let orders = watch::Sender::new(Order::Hold);
-        let first = |platform: &Platform| if platform.exclusive { Phase::Held } else { Phase::Connecting };
-        let phases: Phases = platforms.iter().map(|platform| (platform.name, first(platform))).collect();
-        let exclusive = platforms.iter().filter(|platform| platform.exclusive).map(|p| p.name).collect();
+        let first = |platform: &Platform| {
+            if platform.declaration.exclusive { Phase::Held } else { Phase::Connecting }
+        };
+        let phases: Phases =
+            platforms.iter().map(|platform| (platform.declaration.name, first(platform))).collect();
+        let exclusive = platforms.iter().map(|platform| platform.declaration);
+        let exclusive =
+            exclusive.filter(|platform| platform.exclusive).map(|platform| platform.name).collect();
         let desk = Desk {
             status,
             phases: watch::Sender::new(phases),
@@ -103,7 +109,7 @@ impl Connections {
         };
         let (tasks, mut routes) = (TaskTracker::new(), Vec::new());
         for mut platform in platforms {
-            routes.extend(platform.routes.take().map(|router| (platform.name, router)));
+            routes.extend(platform.routes.take().map(|router| (platform.declaration.name, router)));
             tasks.spawn(Keeper { platform, orders: orders.clone(), desk: desk.clone() }.keep());
         }
         tasks.close();
@@ -199,7 +205,7 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(self) {
-        let (name, exclusive) = (self.platform.name, self.platform.exclusive);
+        let Declaration { name, exclusive, .. } = *self.platform.declaration;
         let mut orders = self.orders.subscribe();
         let mut failures: u32 = 0;
         loop {
@@ -246,7 +252,7 @@ impl Keeper {
 
     /// One connection, from dialling to its end.
     async fn connection(&self) -> Ended {
-        let Platform { name, exclusive, adapter, .. } = &self.platform;
+        let Platform { declaration: Declaration { name, exclusive, .. }, adapter, .. } = &self.platform;
         let (link, mut heard) = Link::new(self.orders.subscribe(), *exclusive);
         let told = link.told();
         tokio::pin!(told);
@@ -305,7 +311,7 @@ impl Keeper {
 
     /// Says where the connection is, everywhere.
     fn enter(&self, phase: Phase, shown: PlatformStatus) {
-        let name = self.platform.name;
+        let name = self.platform.declaration.name;
         self.desk.status.set_platform(name, shown);
         self.desk.degraded.send_if_modified(|degraded| match phase {
             Phase::Retrying | Phase::Fatal => degraded.insert(name.to_owned()),

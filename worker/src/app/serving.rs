@@ -19,7 +19,7 @@ use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
 use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
-use crate::platform::{self, Context};
+use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
 use crate::provider::health::{Health, Watched};
 use crate::pulse::{Failure, Pulse};
@@ -174,9 +174,10 @@ impl Serving {
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
         let child_env = child_env(&config, home, environment);
-        let ways = delivery::common(delivery_env(&config, &child_env));
+        let outside = Outside { config: &config, inherited: &environment.base };
+        let ways = delivery::common(delivery_env(&config, &child_env)).chain(platform::outbounds(&outside));
         let way_back: Arc<dyn Outbound> = Arc::new(WayBack::new(road.clone()));
-        let ways: Outbounds = ways.chain([way_back]).collect();
+        let ways = ways.chain([way_back]).collect::<Outbounds>().among(platform::targets());
         let deliveries = Deliveries::new(store.clone(), ways.clone());
         let health = Health::new();
         let turns = Turns::new(TurnParts {

@@ -4,7 +4,7 @@
 //! same message under the same [`Message::key`] is the same message: a service that knows such keys shows it once however often
 //! it is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -145,23 +145,38 @@ impl Unsent {
 
 /// All ways out of a profile, by the kind of target that they serve. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct Outbounds(Arc<BTreeMap<&'static str, Arc<dyn Outbound>>>);
+pub struct Outbounds {
+    ways: Arc<BTreeMap<&'static str, Arc<dyn Outbound>>>,
+    known: Arc<BTreeSet<&'static str>>,
+}
 
 impl Outbounds {
+    /// The same ways, among these kinds of target: what is one of them without a way is not connected, what is none is unknown.
+    #[must_use]
+    pub fn among(self, kinds: impl Iterator<Item = &'static str>) -> Self {
+        Self { known: Arc::new(kinds.collect()), ..self }
+    }
+
     /// The outbound for a kind of target.
     pub fn get(&self, kind: &str) -> Option<&Arc<dyn Outbound>> {
-        self.0.get(kind)
+        self.ways.get(kind)
+    }
+
+    /// Whether there are targets of this kind, with a way here or without.
+    pub fn knows(&self, kind: &str) -> bool {
+        self.known.contains(kind)
     }
 }
 
 impl FromIterator<Arc<dyn Outbound>> for Outbounds {
     fn from_iter<I: IntoIterator<Item = Arc<dyn Outbound>>>(all: I) -> Self {
-        Self(Arc::new(all.into_iter().map(|outbound| (outbound.kind(), outbound)).collect()))
+        let ways = all.into_iter().map(|outbound| (outbound.kind(), outbound)).collect();
+        Self { ways: Arc::new(ways), known: Arc::default() }
     }
 }
 
 impl std::fmt::Debug for Outbounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.ways.keys()).finish()
     }
 }

@@ -18,6 +18,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{Hindrance, read_bounded};
 use crate::children::{self, Owned};
+use crate::platform::REGISTRY;
 use crate::process::Environment;
 
 /// Largest answer of the child, in bytes.
@@ -167,7 +168,7 @@ pub(crate) fn print(name: &ProfileName, home: &ProfileHome) -> u8 {
         return exit::CONFIG;
     };
     let env_bytes = env_bytes.unwrap_or_default();
-    let (routes, problems) = hermes_config::routes_for(name, (&config, &yaml), (&env, &env_bytes));
+    let (routes, problems) = hermes_config::routes_for(&REGISTRY, name, (&config, &yaml), (&env, &env_bytes));
     let Ok(text) = serde_json::to_vec(&Answer { routes, problems }) else { return exit::FAILURE };
     let mut out = std::io::stdout().lock();
     if out.write_all(&text).and_then(|()| out.flush()).is_ok() { exit::OK } else { exit::FAILURE }

@@ -30,12 +30,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{any, get, post};
+use hermes_config::platform::API_SERVER;
 use hermes_wire::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
 
 use super::wire::{self, bearer, same_secret};
-use super::{Adapter, Context, Down, Link, Platform, PlatformFuture};
+use super::{Adapter, Context, Down, Folder, Link, Platform, PlatformFuture};
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
@@ -43,13 +44,16 @@ use error::ApiError;
 use replay::Replay;
 
 /// The platform's name.
-const NAME: &str = "api_server";
+const NAME: &str = API_SERVER.name;
+
+/// One line of the registry.
+pub(super) const FOLDER: Folder = Folder { declaration: &API_SERVER, connect, outbound: None };
 
 /// The platform, where this profile's configuration turns it on.
-pub(super) fn connect(context: &Context) -> Option<Platform> {
+fn connect(context: &Context) -> Option<Platform> {
     let server = ApiServer::new(context.config.api_server.as_ref()?, context);
     let routes = Some(server.routes());
-    Some(Platform { name: NAME, exclusive: false, routes, adapter: Arc::new(server) })
+    Some(Platform { declaration: &API_SERVER, routes, adapter: Arc::new(server) })
 }
 
 /// The platform `api_server`. Cloning shares it.

@@ -91,9 +91,10 @@ impl House {
 
     /// Starts the platform of this name.
     pub(super) async fn start(&self, name: &str) -> Result<Client, Down> {
-        let platform = super::connectable(&self.context).into_iter().find(|p| p.name == name).unwrap();
+        let platform =
+            super::connectable(&self.context).into_iter().find(|p| p.declaration.name == name).unwrap();
         let orders = watch::Sender::new(Order::Connect);
-        let (link, mut heard) = Link::new(orders.subscribe(), platform.exclusive);
+        let (link, mut heard) = Link::new(orders.subscribe(), platform.declaration.exclusive);
         let down = Arc::new(watch::Sender::new(None));
         let (mut ended, tasks) = (down.subscribe(), TaskTracker::new());
         let adapter = platform.adapter;

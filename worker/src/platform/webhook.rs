@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use hermes_config::platform::WEBHOOK;
 use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -44,7 +45,7 @@ use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
 use super::wire::{BodyError, CODINGS, json, read_body};
-use super::{Adapter, Context, Down, Link, Platform, PlatformFuture};
+use super::{Adapter, Context, Down, Folder, Link, Platform, PlatformFuture};
 use crate::delivery::Deliveries;
 use crate::delivery::outbound::Unsent;
 use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
@@ -60,13 +61,16 @@ const NAME: &str = "webhook";
 /// Reason under which the session of an event ends.
 const SESSION_END: &str = "webhook_complete";
 
+/// One line of the registry.
+pub(super) const FOLDER: Folder = Folder { declaration: &WEBHOOK, connect, outbound: None };
+
 /// The platform, where this profile's configuration turns it on.
-pub(super) fn connect(context: &Context) -> Option<Platform> {
+fn connect(context: &Context) -> Option<Platform> {
     let webhook = Webhook::new(context.config.webhook.as_ref()?, context);
     let routes = axum::Router::new()
         .route("/webhooks/{route}", axum::routing::post(receive).fallback(wrong_method))
         .with_state(webhook.clone());
-    Some(Platform { name: NAME, exclusive: false, routes: Some(routes), adapter: Arc::new(webhook) })
+    Some(Platform { declaration: &WEBHOOK, routes: Some(routes), adapter: Arc::new(webhook) })
 }
 
 /// The platform `webhook`. Cloning shares it.

@@ -3,15 +3,17 @@
 use serde_json::{Map, Value as Json};
 
 use super::{Document, Shape};
-use crate::catalog;
 use crate::coerce::coerce;
 use crate::path::{KeyPath, Segment};
+use crate::platform::Registry;
 use crate::schema::{self, Key, Kind};
 use crate::secret::Env;
 
 /// Everything that may say something about a key.
 #[derive(Debug, Clone, Copy)]
 pub struct Layers<'a> {
+    /// The platforms there are.
+    pub registry: &'static Registry,
     /// The profile's `config.yaml`.
     pub file: &'a Document,
     /// The profile's `.env`, an administrator's laid over it.
@@ -45,7 +47,7 @@ pub struct Settled {
 impl Layers<'_> {
     /// What holds at `path`: a value, or a whole section with its defaults. `None`: nobody says anything.
     pub fn get(&self, path: &KeyPath) -> Option<Settled> {
-        let key = schema::find(path.texts()).ok().flatten();
+        let key = schema::find(self.registry, path.texts()).ok().flatten();
         if key.is_some_and(|key| !matches!(key.kind, Kind::Section | Kind::Any)) {
             return self.leaf(path, key);
         }
@@ -58,11 +60,11 @@ impl Layers<'_> {
     }
 
     fn leaf(&self, path: &KeyPath, key: Option<&'static Key>) -> Option<Settled> {
-        let places = places(path, key);
+        let places = places(self.registry, path, key);
         let settled = |value, origin| Some(Settled { value, origin });
         for place in &places {
             if self.admin.shape(place) != Shape::Absent {
-                return settled(self.admin.get(place, self.env)?, Origin::Administrator);
+                return settled(self.admin.get(self.registry, place, self.env)?, Origin::Administrator);
             }
         }
         if let Some(key) = key
@@ -75,13 +77,13 @@ impl Layers<'_> {
             let hidden = place.texts().starts_with(&["gateway", "session_reset"])
                 && self.file.holds(&KeyPath::of([Segment::plain("session_reset")]));
             if self.file.shape(place) != Shape::Absent && !hidden {
-                return settled(self.file.get(place, self.env)?, Origin::File(place.clone()));
+                return settled(self.file.get(self.registry, place, self.env)?, Origin::File(place.clone()));
             }
         }
         // `model: vendor/name` is short for `model.default`.
         let model = path.up_to(1);
         if key.is_some_and(|key| key.path == "model.default") && self.file.shape(&model) == Shape::Scalar {
-            return settled(self.file.get(&model, self.env)?, Origin::File(model));
+            return settled(self.file.get(self.registry, &model, self.env)?, Origin::File(model));
         }
         if let Some(default) = key.and_then(|key| key.default.json()) {
             return settled(default, Origin::Default);
@@ -90,14 +92,14 @@ impl Layers<'_> {
     }
 
     fn section(&self, path: &KeyPath) -> Option<Settled> {
-        let own = self.file.get(path, self.env);
+        let own = self.file.get(self.registry, path, self.env);
         let held = own.is_some();
         let mut value = match own {
             Some(Json::Object(map)) => map,
             _ => Map::new(),
         };
         let mut origin = if held { Origin::File(path.clone()) } else { Origin::Default };
-        for key in schema::all() {
+        for key in schema::all(self.registry) {
             let Ok(full) = KeyPath::parse(key.path) else { continue };
             let depth = path.segments().len();
             let inside = full.segments().len() > depth && full.meets(path) && !key.path.contains('*');
@@ -111,7 +113,7 @@ impl Layers<'_> {
                 insert(&mut value, rest, settled.value, settled.origin != Origin::Default);
             }
         }
-        if let Some(Json::Object(pinned)) = self.admin.get(path, self.env) {
+        if let Some(Json::Object(pinned)) = self.admin.get(self.registry, path, self.env) {
             overlay(&mut value, pinned);
             origin = Origin::Administrator;
         }
@@ -135,8 +137,8 @@ impl Layers<'_> {
 }
 
 /// Every place where the key at `path` is read, strongest first.
-pub fn places(path: &KeyPath, key: Option<&Key>) -> Vec<KeyPath> {
-    if let Some((platform, rest)) = platform(path) {
+pub fn places(registry: &Registry, path: &KeyPath, key: Option<&Key>) -> Vec<KeyPath> {
+    if let Some((platform, rest)) = platform(registry, path) {
         if rest.is_empty() {
             return vec![path.clone()];
         }
@@ -162,14 +164,14 @@ pub fn places(path: &KeyPath, key: Option<&Key>) -> Vec<KeyPath> {
 }
 
 /// The platform a path is about, and the rest of it without `extra`.
-fn platform(path: &KeyPath) -> Option<(Segment, &[Segment])> {
+fn platform<'p>(registry: &Registry, path: &'p KeyPath) -> Option<(Segment, &'p [Segment])> {
     let segments = path.segments();
     let texts = path.texts();
     let (name, rest) = match texts.as_slice() {
         ["gateway", "platforms", _, ..] => (&segments[2], &segments[3..]),
         ["platforms", _, ..] => (&segments[1], &segments[2..]),
-        ["gateway", name, ..] if catalog::is_platform(name) => (&segments[1], &segments[2..]),
-        [name, ..] if catalog::is_platform(name) => (&segments[0], &segments[1..]),
+        ["gateway", name, ..] if registry.find(name).is_some() => (&segments[1], &segments[2..]),
+        [name, ..] if registry.find(name).is_some() => (&segments[0], &segments[1..]),
         _ => return None,
     };
     let rest = match rest.split_first() {

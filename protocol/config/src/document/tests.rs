@@ -15,7 +15,9 @@ fn key(text: &str) -> KeyPath {
 
 fn settled(file: &str, env: &str, admin: &str, path: &str) -> Option<(Json, Origin)> {
     let (file, env, admin) = (doc(file), dotenv_edit::read(env.as_bytes()), doc(admin));
-    Layers { file: &file, env: &env, admin: &admin }.get(&key(path)).map(|s| (s.value, s.origin))
+    Layers { registry: &crate::REGISTRY, file: &file, env: &env, admin: &admin }
+        .get(&key(path))
+        .map(|s| (s.value, s.origin))
 }
 
 #[test]
@@ -24,7 +26,7 @@ fn values_have_the_types_of_their_keys() {
         "a: yes\nb: 'yes'\nc: 010\nd: 1e5\ne: 1.5\nf: ~\ng: [1, two, null]\nh: 12345678901234567890\ni: -4\nj: 1_000\n\
          model: {default: 007, max_tokens: '5'}\ngateway: {multiplex_profiles: on, shared_env: [1, on, '2']}\napprovals: {mode: off}\n",
     );
-    let get = |path: &str| file.get(&key(path), &Env::default()).unwrap();
+    let get = |path: &str| file.get(&crate::REGISTRY, &key(path), &Env::default()).unwrap();
     for (path, value) in [
         ("a", json!(true)),
         ("b", json!("yes")),
@@ -45,8 +47,8 @@ fn values_have_the_types_of_their_keys() {
     ] {
         assert_eq!(get(path), value, "{path}");
     }
-    assert_eq!(file.get(&key("g.\"1\""), &Env::default()), None);
-    assert_eq!(file.get(&key("g.9"), &Env::default()), None);
+    assert_eq!(file.get(&crate::REGISTRY, &key("g.\"1\""), &Env::default()), None);
+    assert_eq!(file.get(&crate::REGISTRY, &key("g.9"), &Env::default()), None);
     assert!(file.holds(&key("f")) && file.shape(&key("f")) == Shape::Absent);
 }
 

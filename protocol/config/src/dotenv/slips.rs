@@ -2,7 +2,8 @@
 
 use super::grammar::{Fault, Statement, Value};
 use super::{Flaw, is_name};
-use crate::{catalog, mask, schema};
+use crate::platform::Registry;
+use crate::{mask, schema};
 use hermes_wire::providers::TABLE;
 use hermes_wire::text::is_unseen;
 
@@ -12,11 +13,11 @@ const ENDINGS: [&str; 6] = ["_API_KEY", "_TOKEN", "_SECRET", "_KEY", "_PASSWORD"
 const FORM: &str = "Write NAME=VALUE, one a line.";
 
 /// Every slip.
-pub(super) fn find(statements: &[Statement]) -> Vec<Flaw> {
-    statements.iter().flat_map(of).collect()
+pub(super) fn find(registry: &'static Registry, statements: &[Statement]) -> Vec<Flaw> {
+    statements.iter().flat_map(|statement| of(registry, statement)).collect()
 }
 
-fn of(statement: &Statement) -> Vec<Flaw> {
+fn of(registry: &'static Registry, statement: &Statement) -> Vec<Flaw> {
     let mut flaws = Vec::new();
     let mut add = |code, message, fix| {
         flaws.push(Flaw { fatal: false, code, line: statement.line, name: None, message, fix });
@@ -55,7 +56,7 @@ fn of(statement: &Statement) -> Vec<Flaw> {
         let message = format!("the value of `{shown}` holds a character that cannot be seen ({unseen})");
         add("env_unseen", message, "Copy the value anew, or type what stands around it.");
     }
-    if let Some(second) = glued(value) {
+    if let Some(second) = glued(registry, value) {
         let message = format!("{second} stands within the value of `{shown}`: two lines may have become one");
         add("env_glued", message, "Begin a new line before the second name.");
     }
@@ -69,7 +70,7 @@ fn unseen(text: &str) -> Option<String> {
 }
 
 /// The second assignment of a line that has lost its line end: `xOPENAI_API_KEY=y`. By its name, where it is one that is known.
-fn glued(value: &str) -> Option<String> {
+fn glued(registry: &'static Registry, value: &str) -> Option<String> {
     value.match_indices('=').find_map(|(at, _)| {
         let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         let head = value[..at].trim_end_matches(is_of_name);
@@ -80,7 +81,7 @@ fn glued(value: &str) -> Option<String> {
         }
         let looks =
             || ENDINGS.iter().any(|end| run.len() > end.len() && run.ends_with(end)) && !head.is_empty();
-        match known(run) {
+        match known(registry, run) {
             Some(known) => Some(format!("`{known}=`")),
             None => looks().then(|| "another NAME=".to_owned()),
         }
@@ -88,13 +89,9 @@ fn glued(value: &str) -> Option<String> {
 }
 
 /// The longest known name that a text ends with.
-fn known(run: &str) -> Option<&'static str> {
-    let fields = catalog::CATALOG.iter().flat_map(|spec| {
-        let credentials = spec.credentials.iter().flat_map(|set| set.iter()).map(|field| field.env);
-        let claims = spec.claims.iter().flat_map(|claim| claim.parts).map(|part| part.field.env);
-        credentials.chain(claims).chain(spec.switch)
-    });
+fn known(registry: &'static Registry, run: &str) -> Option<&'static str> {
+    let fields = registry.variables().map(|(name, _)| name);
     let providers = TABLE.iter().flat_map(|row| row.keys.iter().copied().chain(row.url_env));
-    let names = schema::variables().map(|(name, _)| name).chain(fields).chain(providers);
+    let names = schema::variables(registry).map(|(name, _)| name).chain(fields).chain(providers);
     names.filter(|name| !name.is_empty() && run.ends_with(name)).max_by_key(|name| name.len())
 }

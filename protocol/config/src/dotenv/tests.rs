@@ -3,7 +3,7 @@
 use super::*;
 
 fn get(text: &str) -> Dotenv {
-    parse(text.as_bytes())
+    judge_in(&crate::REGISTRY, text.as_bytes(), &Env::default())
 }
 
 fn all(text: &str) -> Vec<(String, String)> {

@@ -190,7 +190,7 @@ mod tests {
         let path = |text: &str| crate::path::KeyPath::parse(text).unwrap();
         let read = crate::document::Document::parse(text.as_bytes()).unwrap();
         for key in ["a", "list", "e"] {
-            assert_eq!(read.get(&path(key), &crate::Env::default()).unwrap(), value[key]);
+            assert_eq!(read.get(&crate::REGISTRY, &path(key), &crate::Env::default()).unwrap(), value[key]);
         }
         assert_eq!((block(&json!("x")), block(&json!(null))), ("x\n".to_owned(), "null\n".to_owned()));
     }

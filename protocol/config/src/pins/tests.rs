@@ -16,6 +16,7 @@ fn pinned(yaml: &str, env: &str, over: &str, over_env: &str) -> Loaded {
         Pins { dir: "/etc/hermes".into(), yaml: Some(over.as_bytes()), env: Some(over_env.as_bytes()) };
     let (yaml, env) = (Some(yaml.as_bytes()), Some(env.as_bytes()));
     let input = Input {
+        registry: &crate::REGISTRY,
         profile: &name,
         role: Role::Primary,
         multiplex: None,

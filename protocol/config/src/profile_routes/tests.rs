@@ -11,7 +11,16 @@ use proptest::prelude::*;
 fn loaded(yaml: &str) -> Loaded {
     let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
     let (role, yaml) = (Role::Primary, Some(yaml.as_bytes()));
-    load(Input { profile: &profile, role, multiplex: None, listeners: &[], home: &home, yaml, env: None })
+    load(Input {
+        registry: &crate::REGISTRY,
+        profile: &profile,
+        role,
+        multiplex: None,
+        listeners: &[],
+        home: &home,
+        yaml,
+        env: None,
+    })
 }
 
 fn routes(rules: &str) -> (ProfileRoutes, Vec<String>) {
@@ -150,7 +159,14 @@ fn one_person_of_whatsapp_has_many_spellings_and_a_group_has_one() {
 #[test]
 fn a_rule_that_leads_to_nobody_is_named_with_its_line() {
     let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
-    let case = Case { profile: &profile, home: &home, role: Role::Primary, multiplex: None, listeners: &[] };
+    let case = Case {
+        registry: &crate::REGISTRY,
+        profile: &profile,
+        home: &home,
+        role: Role::Primary,
+        multiplex: None,
+        listeners: &[],
+    };
     let yaml = "agent: {engine: echo}\ngateway:\n  multiplex_profiles: true\n  multiplex_profile_allowlist: [coder]\n\
         profile_routes:\n- platform: telegram\n  profile: coder\n- platform: telegram\n  profile: gone\n\
         - platform: telegram\n  profile: ops\n- platform: telegram\n  profile: default\n";
@@ -177,6 +193,7 @@ fn another_profiles_rules_are_ignored_and_that_is_said() {
     let yaml = Some(&b"agent: {engine: echo}\nprofile_routes: [{platform: telegram, profile: ops}]\n"[..]);
     let role = Role::Secondary;
     let loaded = load(Input {
+        registry: &crate::REGISTRY,
         profile: &profile,
         role,
         multiplex: None,

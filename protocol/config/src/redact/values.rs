@@ -121,8 +121,8 @@ fn stays(name: &str, value: &str, sign_in: bool) -> bool {
         return true;
     }
     // Settings that are written to both files, or that this program has a default for.
-    let setting =
-        !sign_in && (name.starts_with("TERMINAL_") || schema::variables().any(|(known, _)| known == name));
+    let setting = !sign_in
+        && (name.starts_with("TERMINAL_") || schema::common_variables().any(|(known, _)| known == name));
     value.len() >= UNNAMED && !setting && !value.split([',', ' ']).all(is_plain)
 }
 

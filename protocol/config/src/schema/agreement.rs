@@ -1,7 +1,7 @@
 //! The table and the readers agree: every key that the table says is read is read, at every place that the table names, with
 //! the default and the type that it says.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::path::KeyPath;
@@ -29,6 +29,7 @@ fn read(yaml: &str) -> Loaded {
     let home = RootHome::new("/r").profile(&profile);
     let (yaml, env) = (Some(yaml.as_bytes()), None);
     load(Input {
+        registry: &crate::REGISTRY,
         profile: &profile,
         role: Role::Primary,
         multiplex: None,
@@ -98,7 +99,7 @@ fn wrong(kind: Kind) -> Json {
 }
 
 fn typed() -> impl Iterator<Item = &'static Key> {
-    all().filter(|key| key.is_read() && !matches!(key.kind, Kind::Section | Kind::Any))
+    all(&crate::REGISTRY).filter(|key| key.is_read() && !matches!(key.kind, Kind::Section | Kind::Any))
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn a_value_of_another_type_is_a_problem_that_names_the_key() {
 
 #[test]
 fn known_keys_are_never_warned_about() {
-    for key in all() {
+    for key in all(&crate::REGISTRY) {
         for spelled in [key.path].into_iter().chain(key.also.iter().copied()) {
             let path = place(spelled);
             let value = key.default.json().unwrap_or_else(|| another(key));

@@ -6,14 +6,15 @@ use serde_json::Value as Json;
 
 use super::{Group, Key, Kind, Value, groups, kept};
 use crate::edit::block;
+use crate::platform::Registry;
 
 /// What stands before the tables.
 const HEAD: &str = include_str!("docs/head.md");
 
 /// `docs/configuration.md`.
-pub fn page() -> String {
+pub fn page(registry: &Registry) -> String {
     let mut out = HEAD.to_owned();
-    for group in groups() {
+    for group in groups(registry) {
         let _ = write!(out, "\n## {}\n\n", group.title);
         if !group.intro.is_empty() {
             let _ = write!(out, "{}\n\n", group.intro);
@@ -121,14 +122,14 @@ fn kept_line(key: &Key) -> String {
 }
 
 /// A `config.yaml` that says nothing yet: every key that is read and has a default, as a comment.
-pub fn template(primary: bool) -> String {
+pub fn template(registry: &Registry, primary: bool) -> String {
     let mut out = String::from(
         "# Settings of this profile. A key that is not here has its default, which is shown below as a comment.\n\
          # Secrets belong into .env beside this file. `hermes config check` says what is wrong.\n\
          # Completion in editors: `hermes config schema > config.schema.json`, and then as the first line:\n\
          # yaml-language-server: $schema=config.schema.json\n",
     );
-    for group in groups() {
+    for group in groups(registry) {
         let shown =
             |key: &&Key| !key.path.contains('*') && key.default != Value::None && (primary || !key.primary);
         let keys: Vec<_> = group.keys.iter().filter(shown).collect();
@@ -160,8 +161,12 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_once() {
-        let page = page();
-        for key in groups().iter().flat_map(|group| group.keys).filter(|key| key.kind != Kind::Section) {
+        let page = page(&crate::REGISTRY);
+        for key in groups(&crate::REGISTRY)
+            .iter()
+            .flat_map(|group| group.keys)
+            .filter(|key| key.kind != Kind::Section)
+        {
             let row = format!("| `{}` |", named(key.path));
             assert_eq!(page.matches(&row).count(), 1, "{row}");
         }
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn the_template_is_valid_yaml_with_and_without_its_marks() {
         for primary in [true, false] {
-            let text = template(primary);
+            let text = template(&crate::REGISTRY, primary);
             assert_eq!(Document::parse(text.as_bytes()).unwrap().leaves(), Vec::new());
             let (_, body) = text.split_once("# --- ").unwrap();
             let body: String = body
@@ -186,8 +191,8 @@ mod tests {
             let document = Document::parse(body.as_bytes()).unwrap();
             assert!(document.leaves().len() > 10, "{body}");
             for path in document.leaves() {
-                let key = super::super::find(path.texts()).unwrap().unwrap();
-                let value = document.get(&path, &crate::Env::default()).unwrap();
+                let key = super::super::find(&crate::REGISTRY, path.texts()).unwrap().unwrap();
+                let value = document.get(&crate::REGISTRY, &path, &crate::Env::default()).unwrap();
                 assert_eq!(key.default.json(), Some(value), "{path}");
             }
         }

@@ -2,16 +2,13 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Key, Kind, all};
-use crate::catalog;
-
-/// Platforms whose keys are all known.
-const CLOSED: [&str; 2] = ["webhook", "api_server"];
+use super::{Key, Kind, groups, kept};
+use crate::platform::Registry;
 
 /// The schema of `config.yaml`.
-pub fn schema() -> Json {
+pub fn schema(registry: &'static Registry) -> Json {
     let mut root = Node::default();
-    for key in all() {
+    for key in groups(registry).into_iter().flat_map(|group| group.keys).chain(kept()) {
         for spelled in [key.path].into_iter().chain(key.also.iter().copied()) {
             root.insert(spelled, key);
         }
@@ -19,8 +16,11 @@ pub fn schema() -> Json {
     let platforms = root.take("platforms");
     let any = platforms.any.as_deref().map(Node::schema).unwrap_or_default();
     let mut definitions = Map::from_iter([("platform".to_owned(), any.clone())]);
-    for name in CLOSED {
-        let own = platforms.named.iter().find(|(known, _)| *known == name).map(|(_, node)| node.properties());
+    // Platforms whose keys are all known.
+    let known: Vec<&str> = registry.own().filter(|own| !own.hidden).map(|own| own.name).collect();
+    for name in &known {
+        let own =
+            platforms.named.iter().find(|(known, _)| *known == *name).map(|(_, node)| node.properties());
         // What every platform has comes last: a platform's own rows say more.
         let mut keys = own.unwrap_or_default();
         for (key, value) in any["properties"].as_object().into_iter().flatten() {
@@ -28,13 +28,14 @@ pub fn schema() -> Json {
         }
         let extra = closed(&keys);
         keys.insert("extra".to_owned(), extra);
-        definitions.insert(name.to_owned(), closed(&keys));
+        definitions.insert((*name).to_owned(), closed(&keys));
     }
     let reference = |name: &str| {
-        let name = if CLOSED.contains(&name) { name } else { "platform" };
+        let name = if known.contains(&name) { name } else { "platform" };
         json!({ "$ref": format!("#/$defs/{name}") })
     };
-    let each: Map<String, Json> = catalog::names().map(|name| (name.to_owned(), reference(name))).collect();
+    let each: Map<String, Json> =
+        registry.shown().map(|platform| (platform.name.to_owned(), reference(platform.name))).collect();
     let all_platforms = json!({
         "description": "Platforms, by name.", "type": ["object", "null"],
         "properties": each, "additionalProperties": reference("platform"),
@@ -197,8 +198,8 @@ mod tests {
 
     #[test]
     fn every_row_is_in_the_schema_with_its_type() {
-        let schema = schema();
-        for key in all() {
+        let schema = schema(&crate::REGISTRY);
+        for key in super::super::all(&crate::REGISTRY) {
             for spelled in [key.path].into_iter().chain(key.also.iter().copied()) {
                 let found = at(&schema, &schema, spelled).unwrap_or_else(|| panic!("{spelled}"));
                 if !matches!(key.kind, Kind::Any | Kind::Section) {

@@ -2,8 +2,8 @@
 //! `hermes config set` writes what 0.19.0 expects. A row of kind [`Kind::Any`] may hold other keys than the rows below it.
 
 use super::Kind::{self, Any, Bool, Choice, Int, List, Number, Seconds, Text};
-use super::read::key;
 use super::{Key, Value};
+use crate::row::key;
 
 const fn kept(path: &'static str, kind: Kind) -> Key {
     key(path, kind, "")

@@ -1,8 +1,9 @@
 //! The keys this program reads.
 
 use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, List, Seconds, Section, Text};
-use super::{Group, Key, Value};
+use super::{Group, Value};
 use crate::Scheme;
+use crate::row::key;
 
 /// Most tokens anybody may ask for.
 const TOKENS: Kind = Int(1, 100_000_000);
@@ -10,52 +11,8 @@ const MINUTES: Kind = Int(1, u32::MAX as i64);
 const PORT: Kind = Int(0, u16::MAX as i64);
 const YEAR: Kind = Seconds(31_536_000);
 
-pub(super) const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { path, also: &[], kind, default: Value::None, about, env: "", primary: false, secret: false }
-}
-
-impl Key {
-    pub(super) const fn or(mut self, default: Value) -> Self {
-        self.default = default;
-        self
-    }
-
-    const fn yes(self) -> Self {
-        self.or(Value::Bool(true))
-    }
-
-    const fn no(self) -> Self {
-        self.or(Value::Bool(false))
-    }
-
-    const fn int(self, default: i64) -> Self {
-        self.or(Value::Int(default))
-    }
-
-    const fn text(self, default: &'static str) -> Self {
-        self.or(Value::Text(default))
-    }
-
-    const fn env(mut self, name: &'static str) -> Self {
-        self.env = name;
-        self
-    }
-
-    const fn also(mut self, paths: &'static [&'static str]) -> Self {
-        self.also = paths;
-        self
-    }
-
-    const fn primary(mut self) -> Self {
-        self.primary = true;
-        self
-    }
-
-    pub(super) const fn secret(mut self) -> Self {
-        self.secret = true;
-        self
-    }
-}
+/// Groups that stand behind those of platforms.
+pub(super) const BEHIND_PLATFORMS: usize = 2;
 
 pub(super) static GROUPS: &[Group] = &[
     GATEWAY,

@@ -3,7 +3,7 @@
 use super::*;
 
 fn path(text: &str) -> Result<Option<&'static str>, Option<String>> {
-    find(text.split('.')).map(|key| key.map(|key| key.path))
+    find(&crate::REGISTRY, text.split('.')).map(|key| key.map(|key| key.path))
 }
 
 #[test]
@@ -62,15 +62,16 @@ fn what_nobody_knows_is_unknown_and_near_ones_are_named() {
         assert_eq!(path(typed), Err(close.map(str::to_owned)), "{typed}");
     }
     // One key with a dot in its name is not two.
-    assert_eq!(find(["agent.max_turns"]), Err(None));
+    assert_eq!(find(&crate::REGISTRY, ["agent.max_turns"]), Err(None));
 }
 
 /// Two rows for one place would make the later one dead.
 #[test]
 fn every_row_is_reachable_and_every_default_fits() {
-    for key in all() {
+    for key in all(&crate::REGISTRY) {
         for spelled in [key.path].into_iter().chain(key.also.iter().copied()) {
-            let found = find(spelled.split('.').map(|s| if s == "*" { "any-name" } else { s }));
+            let found =
+                find(&crate::REGISTRY, spelled.split('.').map(|s| if s == "*" { "any-name" } else { s }));
             assert_eq!(found, Ok(Some(key)), "{spelled}");
         }
         let Some(default) = key.default.json() else { continue };

@@ -8,6 +8,7 @@ fn routes_given_to_a_profile_come_from_the_defaults_file_alone() {
     let given = |name: &str, text: &str| {
         let name: ProfileName = name.parse().unwrap();
         routes_for(
+            &crate::REGISTRY,
             &name,
             (yaml.as_str().into(), text.as_bytes()),
             (env.as_str().into(), DEFAULT_ENV.as_bytes()),
@@ -67,6 +68,7 @@ fn route_keys_that_are_not_supported_are_said_and_a_job_never_becomes_a_turn() {
     let yaml = "platforms: {webhook: {enabled: true, extra: {secret: s, host: 127.0.0.1, routes: {a: {coalesce: {key: x}}, b: {cron_job: nightly}}}}}\n";
     let home = hermes_wire::RootHome::new("/r").profile(&ProfileName::default_profile());
     let loaded = load(Input {
+        registry: &crate::REGISTRY,
         profile: &ProfileName::default_profile(),
         role: hermes_wire::latest::Role::Primary,
         multiplex: None,

@@ -12,6 +12,7 @@ use hermes_config::edit::block;
 use hermes_config::schema;
 use hermes_host::refusal::Io;
 use hermes_wire::exit;
+use hermes_worker::REGISTRY;
 use serde_json::Value as Json;
 
 use super::output::Output;
@@ -137,11 +138,11 @@ pub(super) fn run(args: ConfigArgs, call: &Call) -> Result<u8, HermesError> {
         ConfigCommand::Edit => edit::run(call, out),
         ConfigCommand::Check { json } => check::run(json, call, out),
         ConfigCommand::Schema => {
-            out.line(&format!("{:#}", schema::json::schema()))?;
+            out.line(&format!("{:#}", schema::json::schema(&REGISTRY)))?;
             Ok(exit::OK)
         }
         ConfigCommand::Docs => {
-            out.write(&schema::docs::page())?;
+            out.write(&schema::docs::page(&REGISTRY))?;
             Ok(exit::OK)
         }
     }

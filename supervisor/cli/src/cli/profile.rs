@@ -14,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand, ValueHint};
 use hermes_host::disk;
 use hermes_wire::{ProfileName, RootHome};
+use hermes_worker::REGISTRY;
 
 use super::Call;
 use super::output::{self, Output};
@@ -242,7 +243,7 @@ fn tilde(path: &Utf8Path, env: &Surroundings) -> String {
 fn alias_prefix(root: &RootHome) -> String {
     let home = root.profile(&ProfileName::default_profile());
     let bytes = disk::read_bounded(&home.config(), hermes_config::MAX_FILE_LEN).unwrap_or_default();
-    hermes_config::glance(&bytes).alias_prefix.unwrap_or_default()
+    hermes_config::glance(&REGISTRY, &bytes).alias_prefix.unwrap_or_default()
 }
 
 /// What to do where a shell does not find the aliases.

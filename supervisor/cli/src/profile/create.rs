@@ -12,6 +12,7 @@ use hermes_config::{MAX_FILE_LEN, dotenv_edit, edit};
 use hermes_host::disk;
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
+use hermes_worker::REGISTRY;
 
 use super::copy::Copier;
 use super::entries::{Class, class_of};
@@ -219,7 +220,7 @@ fn without_refresh_tokens(json: &mut serde_json::Value) -> usize {
 fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
     let env_path = new.join(".env");
     let env = copied(&env_path)?.unwrap_or_default();
-    let variables = hermes_config::channel_variables(&env);
+    let variables = hermes_config::channel_variables(&REGISTRY, &env);
     if plan.channels {
         made.shared = variables;
         return Ok(());
@@ -239,7 +240,7 @@ fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), Prof
     }
     let config_path = new.join("config.yaml");
     if let Some(bytes) = copied(&config_path)? {
-        let seen = hermes_config::glance(&bytes);
+        let seen = hermes_config::glance(&REGISTRY, &bytes);
         let unreadable = |why: String| {
             let (source, _) = plan.source.expect("only copies have channels");
             ProfileError::Unreadable { path: plan.root.profile(source).config(), why }

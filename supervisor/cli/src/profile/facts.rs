@@ -10,6 +10,7 @@ use hermes_gateway::instance::{self, Liveness};
 use hermes_host::disk;
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
+use hermes_worker::REGISTRY;
 
 use super::alias::{Alias, AliasDir};
 use crate::home::Surroundings;
@@ -82,7 +83,7 @@ pub(crate) fn look(root: &RootHome, name: &ProfileName, running: &Running, alias
     let home = root.profile(name);
     let read = disk::read_bounded(&home.config(), MAX_FILE_LEN);
     let unreadable = read.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
-    let seen = read.map(|bytes| hermes_config::glance(&bytes)).unwrap_or_default();
+    let seen = read.map(|bytes| hermes_config::glance(&REGISTRY, &bytes)).unwrap_or_default();
     let alias = if name.is_default() { None } else { AliasDir::shown(aliases, name).cloned() };
     Facts {
         model: seen.model,

@@ -5,6 +5,7 @@ use hermes_config::document::{Document, places};
 use hermes_config::path::KeyPath;
 use hermes_config::{Env, dotenv_edit, schema};
 use hermes_wire::ProfileHome;
+use hermes_worker::REGISTRY;
 
 use super::error::SettingsError;
 use super::file::Source;
@@ -51,8 +52,8 @@ impl Administrator {
         typed: &str,
         path: &KeyPath,
     ) -> Result<(), SettingsError> {
-        let key = schema::find(path.texts()).ok().flatten();
-        let spelled = places(path, key);
+        let key = schema::find(&REGISTRY, path.texts()).ok().flatten();
+        let spelled = places(&REGISTRY, path, key);
         if self.pinned.iter().any(|pinned| pinned.meets(path) || spelled.iter().any(|place| place == pinned))
         {
             return Err(SettingsError::Administrator {
@@ -88,10 +89,10 @@ impl Administrator {
             return Err(refused(&self.env_file));
         }
         // A pinned key wins over the variable that would beat it.
-        let key = schema::variables().find(|(variable, _)| *variable == name).map(|(_, key)| key);
+        let key = schema::variables(&REGISTRY).find(|(variable, _)| *variable == name).map(|(_, key)| key);
         let path = key.and_then(|key| KeyPath::parse(key.path).ok());
         let beaten = path.is_some_and(|path| {
-            places(&path, key)
+            places(&REGISTRY, &path, key)
                 .iter()
                 .any(|place| self.pinned.iter().any(|pinned| pinned.texts() == place.texts()))
         });

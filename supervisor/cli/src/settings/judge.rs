@@ -8,6 +8,7 @@ use hermes_host::disk;
 use hermes_host::inherited;
 use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
+use hermes_worker::REGISTRY;
 
 use crate::home::Surroundings;
 
@@ -101,7 +102,7 @@ impl Part {
 
     fn judge(&self, profile: &ProfileName, home: &ProfileHome, files: &Files<Vec<u8>>) -> Loaded {
         let (role, multiplex, listeners) = (self.role, self.multiplex, self.listeners.as_slice());
-        judge(Case { profile, home, role, multiplex, listeners }, files)
+        judge(Case { registry: &REGISTRY, profile, home, role, multiplex, listeners }, files)
     }
 }
 

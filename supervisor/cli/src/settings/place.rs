@@ -4,6 +4,7 @@ use hermes_config::Env;
 use hermes_config::document::Shape;
 use hermes_config::edit::{self, EditError};
 use hermes_config::path::{KeyPath, Segment};
+use hermes_worker::REGISTRY;
 
 use super::{As, Draft, Note, SettingsError};
 
@@ -30,7 +31,7 @@ impl Draft {
             return Ok(text.clone());
         }
         // As it is written, references included.
-        let name = self.document.get(&model, &Env::default()).unwrap_or_default();
+        let name = self.document.get(&REGISTRY, &model, &Env::default()).unwrap_or_default();
         notes.push(Note::StoredAs { typed: "model".to_owned(), stored: "model.default".to_owned() });
         Ok(edit::set(text, &["model", "default"], &edit::Value::from(name))?.text)
     }

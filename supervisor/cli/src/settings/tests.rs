@@ -1,5 +1,7 @@
 //! Drafts: what is set and unset, refused and said, and that nothing is written by halves.
 
+use hermes_worker::REGISTRY;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -166,7 +168,7 @@ fn variables_refer_to_the_surroundings() {
 #[test]
 fn what_has_a_default_is_printed() {
     let draft = Place::new(None, None).draft();
-    for key in schema::all().filter(|key| !key.path.contains('*')) {
+    for key in schema::all(&REGISTRY).filter(|key| !key.path.contains('*')) {
         if let Some(default) = key.default.json() {
             assert_eq!(
                 draft.get(key.path).unwrap().map(|settled| settled.value),

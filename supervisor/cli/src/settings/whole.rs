@@ -3,6 +3,7 @@
 use hermes_config::schema;
 use hermes_host::disk;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
+use hermes_worker::REGISTRY;
 
 use super::admin;
 use super::error::SettingsError;
@@ -32,7 +33,7 @@ pub(crate) fn create(root: &RootHome, profile: &ProfileName) -> Result<(), Setti
     if file.exists() {
         return Ok(());
     }
-    file.text = schema::docs::template(profile.is_default());
+    file.text = schema::docs::template(&REGISTRY, profile.is_default());
     file.write()
 }
 

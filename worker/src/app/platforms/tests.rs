@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use hermes_config::platform::BASE;
 use tokio::sync::Notify;
 
 use super::*;
@@ -121,7 +122,9 @@ fn actor(
 ) -> (Platform, Arc<Noted>) {
     let noted = Arc::new(Noted::default());
     let adapter = Arc::new(Actor { acts: Mutex::new(acts.into()), noted: Arc::clone(&noted) });
-    (Platform { name, exclusive, routes: routes.then(axum::Router::new), adapter }, noted)
+    // Few, and only in tests: declarations live as long as the program.
+    let declaration = Box::leak(Box::new(Declaration { name, exclusive, ..BASE }));
+    (Platform { declaration, routes: routes.then(axum::Router::new), adapter }, noted)
 }
 
 fn record() -> Status {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_config::network::{NoSuchProxy, Proxy};
+use hermes_config::network::{Network, NoSuchProxy, Proxy};
 use hermes_host::certificates;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect::Policy;
@@ -50,9 +50,14 @@ fn origin(is_own: bool) -> &'static str {
 
 /// A client for one endpoint. `silence` ends a request whose server sends no byte for so long; `None` waits for ever.
 pub(crate) fn build(endpoint: &Endpoint, silence: Option<Duration>) -> Result<Client, BuildError> {
-    let proxy = proxy(endpoint)?;
+    to(&endpoint.base_url, &endpoint.network, silence)
+}
+
+/// The same for any address.
+pub(crate) fn to(address: &Url, network: &Network, silence: Option<Duration>) -> Result<Client, BuildError> {
+    let proxy = proxy_to(address, network)?;
     let mut client = Client::builder()
-        .tls_backend_preconfigured(tls(endpoint, proxy.as_ref())?)
+        .tls_backend_preconfigured(tls(address, network, proxy.as_ref())?)
         .redirect(Policy::none())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -75,8 +80,12 @@ pub(crate) fn build(endpoint: &Endpoint, silence: Option<Duration>) -> Result<Cl
 
 /// The proxy that requests to `endpoint` go through.
 pub(super) fn proxy(endpoint: &Endpoint) -> Result<Option<Proxy>, NoSuchProxy> {
-    let proxy = endpoint.network.proxy(&endpoint.base_url)?;
-    Ok(proxy.filter(|proxy| !is_excepted(&endpoint.base_url, &proxy.except)))
+    proxy_to(&endpoint.base_url, &endpoint.network)
+}
+
+fn proxy_to(address: &Url, network: &Network) -> Result<Option<Proxy>, NoSuchProxy> {
+    let proxy = network.proxy(address)?;
+    Ok(proxy.filter(|proxy| !is_excepted(address, &proxy.except)))
 }
 
 /// Whether `NO_PROXY` lists an address. The matching is the library's; Python's ways of writing the list are made curl's first:
@@ -106,11 +115,10 @@ fn is_excepted(to: &Url, except: &str) -> bool {
     matcher.intercept(&uri).is_none()
 }
 
-fn tls(endpoint: &Endpoint, proxy: Option<&Proxy>) -> Result<ClientConfig, BuildError> {
+fn tls(address: &Url, network: &Network, proxy: Option<&Proxy>) -> Result<ClientConfig, BuildError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    let is_used =
-        endpoint.base_url.scheme() == "https" || proxy.is_some_and(|p| p.shown.starts_with("https:"));
-    let named = if is_used { endpoint.network.trusted() } else { Vec::new() };
+    let is_used = address.scheme() == "https" || proxy.is_some_and(|p| p.shown.starts_with("https:"));
+    let named = if is_used { network.trusted() } else { Vec::new() };
     let mut certificates = Vec::new();
     for place in &named {
         let flaw = |why| BuildError::Certificates { variable: place.variable, is_own: place.is_own, why };

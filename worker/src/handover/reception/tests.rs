@@ -74,6 +74,7 @@ fn rig() -> Rig {
     let (default, coder) = (profile("default"), profile("coder"));
     let name = ProfileName::default_profile();
     let input = Input {
+        registry: &crate::platform::REGISTRY,
         profile: &name,
         role: Role::Primary,
         multiplex: None,

@@ -7,6 +7,7 @@
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, ValueHint};
 use hermes_config::schema;
+use hermes_worker::REGISTRY;
 
 /// Longest description that is shown.
 const HELP: usize = 72;
@@ -304,7 +305,7 @@ impl<'t> At<'t> {
 
 /// Keys that this program reads, by the table of keys; those with a free name in them cannot be listed.
 fn keys(current: &str) -> Vec<Candidate> {
-    let all = schema::groups().iter().flat_map(|group| group.keys);
+    let all = schema::groups(&REGISTRY).into_iter().flat_map(|group| group.keys);
     let listed = all.filter(|key| {
         key.path.starts_with(current) && !key.path.contains('*') && key.kind != schema::Kind::Section
     });

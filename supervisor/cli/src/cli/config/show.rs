@@ -8,6 +8,7 @@ use hermes_config::{Env, platform_of_variable, schema};
 use hermes_wire::exit;
 use hermes_wire::latest::Severity;
 use hermes_wire::text::is_unseen;
+use hermes_worker::REGISTRY;
 use serde_json::{Value as Json, json};
 
 use super::super::Call;
@@ -148,7 +149,7 @@ fn keys(env: &Env) -> Vec<(String, String)> {
     let mut rows: Vec<_> = USUAL.iter().map(|(name, label)| ((*label).to_owned(), value(name))).collect();
     for (name, value) in env.iter() {
         let usual = USUAL.iter().any(|(known, _)| *known == name);
-        if !usual && !value.is_empty() && is_secret(name) && platform_of_variable(name).is_none() {
+        if !usual && !value.is_empty() && is_secret(name) && platform_of_variable(&REGISTRY, name).is_none() {
             rows.push((name.to_owned(), mask(value)));
         }
     }
@@ -175,8 +176,11 @@ fn platforms(draft: &Draft) -> Vec<(String, String)> {
 /// Every key that has a value, and who says so.
 fn everything(draft: &Draft, selection: &Selection) -> Json {
     let mut keys = serde_json::Map::new();
-    let paths =
-        schema::all().filter(|key| !key.path.contains('*') && key.is_read()).map(|key| key.path.to_owned());
+    let paths = schema::groups(&REGISTRY)
+        .into_iter()
+        .flat_map(|group| group.keys)
+        .filter(|key| !key.path.contains('*') && key.is_read())
+        .map(|key| key.path.to_owned());
     for path in paths.chain(draft.own_keys()) {
         let Some(Settled { value, origin }) = draft.at(&path) else { continue };
         if value.is_object() || keys.contains_key(&path) {

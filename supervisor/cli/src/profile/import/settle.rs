@@ -7,6 +7,7 @@ use hermes_host::disk;
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::latest::Role;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
+use hermes_worker::REGISTRY;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -123,13 +124,16 @@ fn give_up_ports(
         let bytes = disk::read_bounded(path, MAX_FILE_LEN).or_absent();
         bytes.map(Option::unwrap_or_default).map_err(ProfileError::io("read", path))
     };
-    if !hermes_config::glance(&read(&root.profile(&ProfileName::default_profile()).config())?).multiplex {
+    if !hermes_config::glance(&REGISTRY, &read(&root.profile(&ProfileName::default_profile()).config())?)
+        .multiplex
+    {
         return Ok(());
     }
     let staged = ProfileHome::new(home);
     for _ in 0..PORTS {
         let (yaml, env) = (read(&staged.config())?, read(&staged.env_file())?);
         let loaded = hermes_config::load(Input {
+            registry: &REGISTRY,
             profile: name,
             home: &staged,
             role: Role::Secondary,

@@ -1,135 +1,29 @@
-//! What is known of every platform, adapter or not: what turns it on, whether it binds a port, and which identities only one
-//! profile may hold. Data only; [`super::platforms`] applies it.
+//! Platforms of 0.19.0 that have no folder of their own yet. They are known, so that two profiles cannot hold one bot, and that nobody
+//! takes them for misspelled; what else they are configured with is kept as it is.
 
-/// One platform.
-#[derive(Debug)]
-pub(super) struct Spec {
-    /// Name in configuration, status and logs.
-    pub(super) name: &'static str,
-    /// Start of its variables: `TELEGRAM` for `TELEGRAM_ALLOW_ALL_USERS`.
-    pub(super) prefix: &'static str,
-    /// A variable that turns it on or off.
-    pub(super) switch: Option<&'static str>,
-    /// Sets of settings, one of which being complete turns it on.
-    pub(super) credentials: &'static [&'static [Field]],
-    /// Whether it opens a port.
-    pub(super) binds: Binds,
-    /// Whether an open policy needs an explicit opt-in.
-    pub(super) policy: bool,
-    /// Exclusive identities.
-    pub(super) claims: &'static [ClaimSpec],
-}
+use super::ClaimSpec;
+use super::{BASE, Binds, Declaration, Form, claim, field, folded, or, part};
 
-/// Whether a platform opens a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Binds {
-    /// It dials out.
-    No,
-    /// It listens.
-    Port,
-    /// It listens when this setting has this value.
-    When(Field, &'static str),
-}
-
-/// A setting: its variable, and its key in YAML.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Field {
-    /// Variable; empty = none.
-    pub(super) env: &'static str,
-    /// Key; empty = none.
-    pub(super) key: &'static str,
-}
-
-/// An identity that two profiles must not share.
-#[derive(Debug)]
-pub(super) struct ClaimSpec {
-    pub(super) scope: &'static str,
-    /// Joined by `|` (0.19.0's `:` for IRC); all must be present.
-    pub(super) parts: &'static [Part],
-    pub(super) form: Form,
-}
-
-/// How an identity's parts become one text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Joined by `|`.
-    Joined,
-    /// Joined by `:`.
-    Colon,
-    /// A list with commas, each item a claim.
-    Each,
-    /// A path under the home.
-    Path,
-    /// `port:<n>`, where it is set and not 0.
-    Port,
-}
-
-/// One part of an identity.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
-    pub(super) field: Field,
-    /// Where it is not set.
-    pub(super) default: Option<&'static str>,
-    /// Whether letter case and a final slash are ignored.
-    pub(super) fold: bool,
-}
-
-const fn field(env: &'static str, key: &'static str) -> Field {
-    Field { env, key }
-}
-
-const fn part(env: &'static str, key: &'static str) -> Part {
-    Part { field: field(env, key), default: None, fold: false }
-}
-
-const fn folded(env: &'static str, key: &'static str) -> Part {
-    Part { field: field(env, key), default: None, fold: true }
-}
-
-const fn or(part: Part, default: &'static str) -> Part {
-    Part { default: Some(default), ..part }
-}
-
-const fn claim(scope: &'static str, parts: &'static [Part]) -> ClaimSpec {
-    ClaimSpec { scope, parts, form: Form::Joined }
-}
-
-const BASE: Spec = Spec {
-    name: "",
-    prefix: "",
-    switch: None,
-    credentials: &[],
-    binds: Binds::No,
-    policy: false,
-    claims: &[],
-};
-
-/// Every platform.
-pub(super) static CATALOG: &[Spec] = &[
-    Spec { name: "webhook", prefix: "WEBHOOK", switch: Some("WEBHOOK_ENABLED"), binds: Binds::Port, ..BASE },
-    Spec {
-        name: "api_server",
-        prefix: "API_SERVER",
-        switch: Some("API_SERVER_ENABLED"),
-        binds: Binds::Port,
-        ..BASE
-    },
-    Spec {
+pub(super) static KNOWN: &[Declaration] = &[
+    Declaration {
         name: "telegram",
+        target: true,
         prefix: "TELEGRAM",
         credentials: &[&[field("TELEGRAM_BOT_TOKEN", "token")]],
         claims: &[claim("telegram-bot-token", &[part("TELEGRAM_BOT_TOKEN", "token")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "discord",
+        target: true,
         prefix: "DISCORD",
         credentials: &[&[field("DISCORD_BOT_TOKEN", "token")]],
         claims: &[claim("discord-bot-token", &[part("DISCORD_BOT_TOKEN", "token")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "slack",
+        target: true,
         prefix: "SLACK",
         credentials: &[&[field("SLACK_BOT_TOKEN", "token")]],
         claims: &[
@@ -142,8 +36,9 @@ pub(super) static CATALOG: &[Spec] = &[
         ],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "matrix",
+        target: true,
         prefix: "MATRIX",
         credentials: &[&[field("MATRIX_ACCESS_TOKEN", "token")], &[field("MATRIX_PASSWORD", "password")]],
         claims: &[
@@ -155,15 +50,17 @@ pub(super) static CATALOG: &[Spec] = &[
         ],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "signal",
+        target: true,
         prefix: "SIGNAL",
         credentials: &[&[field("SIGNAL_HTTP_URL", "http_url"), field("SIGNAL_ACCOUNT", "account")]],
         claims: &[claim("signal-phone", &[part("SIGNAL_ACCOUNT", "account")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "whatsapp",
+        target: true,
         prefix: "WHATSAPP",
         switch: Some("WHATSAPP_ENABLED"),
         policy: true,
@@ -177,8 +74,9 @@ pub(super) static CATALOG: &[Spec] = &[
         ],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "mattermost",
+        target: true,
         prefix: "MATTERMOST",
         credentials: &[&[field("MATTERMOST_TOKEN", "token")]],
         claims: &[claim(
@@ -187,8 +85,9 @@ pub(super) static CATALOG: &[Spec] = &[
         )],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "email",
+        target: true,
         prefix: "EMAIL",
         credentials: &[&[
             field("EMAIL_ADDRESS", "address"),
@@ -202,7 +101,7 @@ pub(super) static CATALOG: &[Spec] = &[
         )],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "irc",
         prefix: "IRC",
         credentials: &[&[field("IRC_SERVER", "server"), field("IRC_CHANNEL", "channel")]],
@@ -213,8 +112,9 @@ pub(super) static CATALOG: &[Spec] = &[
         }],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "homeassistant",
+        target: true,
         prefix: "HASS",
         credentials: &[&[field("HASS_TOKEN", "token")]],
         claims: &[claim(
@@ -223,7 +123,7 @@ pub(super) static CATALOG: &[Spec] = &[
         )],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "ntfy",
         prefix: "NTFY",
         credentials: &[&[field("NTFY_TOPIC", "topic")]],
@@ -233,7 +133,7 @@ pub(super) static CATALOG: &[Spec] = &[
         )],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "msgraph_webhook",
         prefix: "MSGRAPH_WEBHOOK",
         switch: Some("MSGRAPH_WEBHOOK_ENABLED"),
@@ -241,24 +141,27 @@ pub(super) static CATALOG: &[Spec] = &[
         claims: &[claim("msgraph-client-state", &[part("MSGRAPH_WEBHOOK_CLIENT_STATE", "client_state")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "feishu",
+        target: true,
         prefix: "FEISHU",
         credentials: &[&[field("FEISHU_APP_ID", "app_id"), field("FEISHU_APP_SECRET", "app_secret")]],
         binds: Binds::When(field("FEISHU_CONNECTION_MODE", "connection_mode"), "webhook"),
         claims: &[claim("feishu-app-id", &[part("FEISHU_APP_ID", "app_id")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "wecom",
+        target: true,
         prefix: "WECOM",
         credentials: &[&[field("WECOM_BOT_ID", "bot_id"), field("WECOM_SECRET", "secret")]],
         policy: true,
         claims: &[claim("wecom-bot-id", &[part("WECOM_BOT_ID", "bot_id")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "wecom_callback",
+        target: true,
         prefix: "WECOM_CALLBACK",
         credentials: &[&[
             field("WECOM_CALLBACK_CORP_ID", "corp_id"),
@@ -271,8 +174,9 @@ pub(super) static CATALOG: &[Spec] = &[
         )],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "bluebubbles",
+        target: true,
         prefix: "BLUEBUBBLES",
         credentials: &[&[
             field("BLUEBUBBLES_SERVER_URL", "server_url"),
@@ -282,15 +186,16 @@ pub(super) static CATALOG: &[Spec] = &[
         claims: &[claim("bluebubbles-server", &[folded("BLUEBUBBLES_SERVER_URL", "server_url")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "sms",
+        target: true,
         prefix: "SMS",
         credentials: &[&[field("TWILIO_ACCOUNT_SID", "account_sid")]],
         binds: Binds::Port,
         claims: &[claim("twilio-phone-number", &[part("TWILIO_PHONE_NUMBER", "phone_number")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "whatsapp_cloud",
         prefix: "WHATSAPP_CLOUD",
         credentials: &[&[
@@ -304,7 +209,7 @@ pub(super) static CATALOG: &[Spec] = &[
         )],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "line",
         prefix: "LINE",
         credentials: &[&[
@@ -315,8 +220,9 @@ pub(super) static CATALOG: &[Spec] = &[
         claims: &[claim("line-channel-token", &[part("LINE_CHANNEL_ACCESS_TOKEN", "channel_access_token")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "weixin",
+        target: true,
         prefix: "WEIXIN",
         credentials: &[&[field("WEIXIN_TOKEN", "token")], &[field("WEIXIN_ACCOUNT_ID", "account_id")]],
         policy: true,
@@ -326,8 +232,9 @@ pub(super) static CATALOG: &[Spec] = &[
         ],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "dingtalk",
+        target: true,
         prefix: "DINGTALK",
         credentials: &[&[
             field("DINGTALK_CLIENT_ID", "client_id"),
@@ -336,16 +243,18 @@ pub(super) static CATALOG: &[Spec] = &[
         claims: &[claim("dingtalk-client-id", &[part("DINGTALK_CLIENT_ID", "client_id")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "qqbot",
+        target: true,
         prefix: "QQ",
         credentials: &[&[field("QQ_APP_ID", "app_id")], &[field("QQ_CLIENT_SECRET", "client_secret")]],
         policy: true,
         claims: &[claim("qqbot-appid", &[part("QQ_APP_ID", "app_id")])],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "yuanbao",
+        target: true,
         prefix: "YUANBAO",
         credentials: &[
             &[field("YUANBAO_APP_ID", "app_id"), field("YUANBAO_APP_SECRET", "app_secret")],
@@ -358,7 +267,7 @@ pub(super) static CATALOG: &[Spec] = &[
         ],
         ..BASE
     },
-    Spec {
+    Declaration {
         name: "teams",
         prefix: "TEAMS",
         credentials: &[&[
@@ -368,50 +277,7 @@ pub(super) static CATALOG: &[Spec] = &[
         claims: &[claim("teams-client-id", &[part("TEAMS_CLIENT_ID", "client_id")])],
         ..BASE
     },
-    Spec { name: "google_chat", prefix: "GOOGLE_CHAT", ..BASE },
-    Spec { name: "simplex", prefix: "SIMPLEX", ..BASE },
-    Spec { name: "relay", prefix: "GATEWAY_RELAY", ..BASE },
+    Declaration { name: "google_chat", prefix: "GOOGLE_CHAT", ..BASE },
+    Declaration { name: "simplex", prefix: "SIMPLEX", ..BASE },
+    Declaration { name: "relay", prefix: "GATEWAY_RELAY", ..BASE },
 ];
-
-/// Whether `name` is a platform.
-pub(super) fn is_platform(name: &str) -> bool {
-    CATALOG.iter().any(|spec| spec.name == name)
-}
-
-/// The platform `name`.
-pub(super) fn find(name: &str) -> Option<&'static Spec> {
-    CATALOG.iter().find(|spec| spec.name == name)
-}
-
-/// All names.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    CATALOG.iter().map(|spec| spec.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_port_binding_platforms_are_the_nine_of_the_contract() {
-        let mut binding: Vec<_> = CATALOG.iter().filter(|s| s.binds != Binds::No).map(|s| s.name).collect();
-        binding.sort_unstable();
-        assert_eq!(
-            binding,
-            [
-                "api_server",
-                "bluebubbles",
-                "feishu",
-                "line",
-                "msgraph_webhook",
-                "sms",
-                "webhook",
-                "wecom_callback",
-                "whatsapp_cloud",
-            ]
-        );
-        let mut policy: Vec<_> = CATALOG.iter().filter(|s| s.policy).map(|s| s.name).collect();
-        policy.sort_unstable();
-        assert_eq!(policy, ["qqbot", "wecom", "weixin", "whatsapp", "yuanbao"]);
-    }
-}

@@ -1,0 +1,340 @@
+//! What a platform declares about itself, and the registry of all of them.
+//!
+//! A platform's folder (in the worker) holds one [`Declaration`]: its name, what turns it on, how its settings are read and documented, which
+//! identities only one profile may hold, whether it opens a port. The worker puts them into its [`Registry`], and everything that asks
+//! about platforms gets that registry: catalogue, schema, documentation, claims, what is unsupported, delivery targets. Nothing here
+//! knows an adapter.
+
+mod known;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::row::Group;
+use super::secret::Secret;
+
+/// How a platform's section is read.
+pub type Read = fn(&mut dyn Section) -> Arc<dyn Settings>;
+
+/// One platform.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a table of what is so and what is not, one row a platform"
+)]
+pub struct Declaration {
+    /// Name in configuration, status and logs.
+    pub name: &'static str,
+    /// Start of its variables: `TELEGRAM` for `TELEGRAM_ALLOW_ALL_USERS`; empty = none.
+    pub prefix: &'static str,
+    /// A variable that turns it on or off.
+    pub switch: Option<&'static str>,
+    /// Sets of settings, one of which being complete turns it on.
+    pub credentials: &'static [&'static [Field]],
+    /// Whether it opens a port.
+    pub binds: Binds,
+    /// Whether an open policy needs an explicit opt-in.
+    pub policy: bool,
+    /// Exclusive identities.
+    pub claims: &'static [ClaimSpec],
+    /// This build has an adapter for it.
+    pub adapter: bool,
+    /// Only one process may hold its connection: it is handed over in a swap.
+    pub exclusive: bool,
+    /// Answers can be delivered to it.
+    pub target: bool,
+    /// It is in no documentation, completion or schema: it is turned on by its own section only.
+    pub hidden: bool,
+    /// Its keys, as documented; none: it has no more than all platforms have, or those of this program's own table.
+    pub keys: Option<&'static Group>,
+    /// Reads its settings where it is on; none: it has none, or they are read with the gateway's listeners.
+    pub read: Option<Read>,
+}
+
+/// What a declaration need not say.
+pub const BASE: Declaration = Declaration {
+    name: "",
+    prefix: "",
+    switch: None,
+    credentials: &[],
+    binds: Binds::No,
+    policy: false,
+    claims: &[],
+    adapter: false,
+    exclusive: false,
+    target: false,
+    hidden: false,
+    keys: None,
+    read: None,
+};
+
+/// `webhook`; its routes and its listener are read with the gateway's.
+pub static WEBHOOK: Declaration = Declaration {
+    name: "webhook",
+    prefix: "WEBHOOK",
+    switch: Some("WEBHOOK_ENABLED"),
+    binds: Binds::Port,
+    adapter: true,
+    ..BASE
+};
+
+/// `api_server`; likewise.
+pub static API_SERVER: Declaration = Declaration {
+    name: "api_server",
+    prefix: "API_SERVER",
+    switch: Some("API_SERVER_ENABLED"),
+    binds: Binds::Port,
+    adapter: true,
+    ..BASE
+};
+
+/// All platforms: those with a folder, and those that are only known.
+#[derive(Debug)]
+pub struct Registry {
+    own: &'static [&'static Declaration],
+}
+
+impl Registry {
+    /// These, and the known ones of 0.19.0 behind them.
+    pub const fn new(own: &'static [&'static Declaration]) -> Self {
+        Self { own }
+    }
+
+    /// Those with a folder.
+    pub fn own(&self) -> impl Iterator<Item = &'static Declaration> + use<> {
+        self.own.iter().copied()
+    }
+
+    /// Every platform, each once.
+    pub fn all(&self) -> impl Iterator<Item = &'static Declaration> + use<> {
+        let own = self.own;
+        let known = known::KNOWN.iter().filter(move |known| own.iter().all(|own| own.name != known.name));
+        own.iter().copied().chain(known)
+    }
+
+    /// Every platform that people are told of.
+    pub fn shown(&self) -> impl Iterator<Item = &'static Declaration> + use<> {
+        self.all().filter(|platform| !platform.hidden)
+    }
+
+    /// The platform of this name.
+    pub fn find(&self, name: &str) -> Option<&'static Declaration> {
+        self.all().find(|platform| platform.name == name)
+    }
+
+    /// The variables that a platform reads by name, with their platforms.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &'static Declaration)> + use<> {
+        self.all().flat_map(|platform| platform.variables().map(move |name| (name, platform)))
+    }
+}
+
+impl Declaration {
+    fn variables(&'static self) -> impl Iterator<Item = &'static str> {
+        let credentials = self.credentials.iter().flat_map(|set| set.iter().map(|field| field.env));
+        let claims = self.claims.iter().flat_map(|claim| claim.parts.iter().map(|part| part.field.env));
+        credentials.chain(claims).chain(self.switch).filter(|name| !name.is_empty())
+    }
+}
+
+/// A platform's section and variables, as its folder reads them. A variable (empty = none) beats a key; what is not what it should be is
+/// noted as a problem that keeps the profile from starting, and the answer is as if nothing were there.
+pub trait Section {
+    /// Any text; empty counts as absent.
+    fn text(&mut self, key: &'static str, variable: &'static str) -> Option<String>;
+    /// A text that must not be seen.
+    fn secret(&mut self, key: &'static str, variable: &'static str) -> Option<Secret>;
+    /// True or false.
+    fn flag(&mut self, key: &'static str) -> Option<bool>;
+    /// A whole number in a range.
+    fn number(
+        &mut self,
+        key: &'static str,
+        variable: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64>;
+    /// Seconds, fractions allowed, up to a limit.
+    fn seconds(&mut self, key: &'static str, most: Duration) -> Option<Duration>;
+    /// A list of texts.
+    fn list(&mut self, key: &'static str) -> Vec<String>;
+    /// Says that the platform cannot run as it is configured: `key` is in the way, `fix` is what to do. The profile is served without it.
+    fn fault(&mut self, code: &str, key: &'static str, message: String, fix: &str);
+}
+
+/// What a platform's section says, in the platform's own type.
+pub trait Settings: Any + Debug + Send + Sync {
+    /// Whether both say the same.
+    fn equals(&self, other: &dyn Settings) -> bool;
+}
+
+impl<T: Any + Debug + PartialEq + Send + Sync> Settings for T {
+    fn equals(&self, other: &dyn Settings) -> bool {
+        let other: &dyn Any = other;
+        other.downcast_ref::<T>().is_some_and(|other| other == self)
+    }
+}
+
+/// The settings of every platform that is on and reads its own, by its name.
+#[derive(Debug, Clone, Default)]
+pub struct AllSettings(pub(super) BTreeMap<&'static str, Arc<dyn Settings>>);
+
+impl AllSettings {
+    /// Those of one platform, where it is on and they are of this type.
+    pub fn of<T: Any>(&self, name: &str) -> Option<&T> {
+        let settings: &dyn Any = &**self.0.get(name)?;
+        settings.downcast_ref()
+    }
+
+    /// Adds, or replaces, those of one platform.
+    pub fn set(&mut self, name: &'static str, settings: Arc<dyn Settings>) {
+        self.0.insert(name, settings);
+    }
+}
+
+impl PartialEq for AllSettings {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().zip(&other.0).all(|((a, x), (b, y))| a == b && x.equals(&**y))
+    }
+}
+
+/// Whether a platform opens a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binds {
+    /// It dials out.
+    No,
+    /// It listens.
+    Port,
+    /// It listens when this setting has this value.
+    When(Field, &'static str),
+}
+
+/// A setting: its variable, and its key in YAML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Variable; empty = none.
+    pub env: &'static str,
+    /// Key; empty = none.
+    pub key: &'static str,
+}
+
+/// An identity that two profiles must not share.
+#[derive(Debug)]
+pub struct ClaimSpec {
+    /// What kind of identity it is.
+    pub scope: &'static str,
+    /// Joined by `|` (0.19.0's `:` for IRC); all must be present.
+    pub parts: &'static [Part],
+    /// How they become one text.
+    pub form: Form,
+}
+
+/// How an identity's parts become one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Joined by `|`.
+    Joined,
+    /// Joined by `:`.
+    Colon,
+    /// A list with commas, each item a claim.
+    Each,
+    /// A path under the home.
+    Path,
+    /// `port:<n>`, where it is set and not 0.
+    Port,
+}
+
+/// One part of an identity.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Where it is set.
+    pub field: Field,
+    /// Where it is not set.
+    pub default: Option<&'static str>,
+    /// Whether letter case and a final slash are ignored.
+    pub fold: bool,
+}
+
+/// A setting: its variable and its key.
+#[must_use]
+pub const fn field(env: &'static str, key: &'static str) -> Field {
+    Field { env, key }
+}
+
+/// A part as it is written.
+#[must_use]
+pub const fn part(env: &'static str, key: &'static str) -> Part {
+    Part { field: field(env, key), default: None, fold: false }
+}
+
+/// A part whose letter case and final slash say nothing.
+#[must_use]
+pub const fn folded(env: &'static str, key: &'static str) -> Part {
+    Part { field: field(env, key), default: None, fold: true }
+}
+
+/// A part with what holds where it is not set.
+#[must_use]
+pub const fn or(part: Part, default: &'static str) -> Part {
+    Part { default: Some(default), ..part }
+}
+
+/// An identity of these parts.
+#[must_use]
+pub const fn claim(scope: &'static str, parts: &'static [Part]) -> ClaimSpec {
+    ClaimSpec { scope, parts, form: Form::Joined }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
+
+    #[test]
+    fn the_port_binding_platforms_are_the_nine_of_the_contract() {
+        let mut binding: Vec<_> = REGISTRY.all().filter(|s| s.binds != Binds::No).map(|s| s.name).collect();
+        binding.sort_unstable();
+        assert_eq!(
+            binding,
+            [
+                "api_server",
+                "bluebubbles",
+                "feishu",
+                "line",
+                "msgraph_webhook",
+                "sms",
+                "webhook",
+                "wecom_callback",
+                "whatsapp_cloud",
+            ]
+        );
+        let mut policy: Vec<_> = REGISTRY.all().filter(|s| s.policy).map(|s| s.name).collect();
+        policy.sort_unstable();
+        assert_eq!(policy, ["qqbot", "wecom", "weixin", "whatsapp", "yuanbao"]);
+    }
+    #[test]
+    fn every_platform_is_there_once_and_a_folder_takes_the_place_of_what_is_known() {
+        static TELEGRAM: Declaration = Declaration { name: "telegram", adapter: true, hidden: true, ..BASE };
+        static WITH: Registry = Registry::new(&[&TELEGRAM]);
+        let names: Vec<_> = WITH.all().map(|platform| platform.name).collect();
+        assert_eq!(names.iter().filter(|name| **name == "telegram").count(), 1);
+        assert!(WITH.find("telegram").unwrap().adapter && WITH.find("discord").is_some_and(|d| !d.adapter));
+        assert!(WITH.shown().all(|platform| platform.name != "telegram"));
+    }
+
+    #[test]
+    fn settings_are_of_one_type_and_compared_by_what_they_say() {
+        let all = |port: u16| {
+            let mut all = AllSettings::default();
+            all.set("chat", Arc::new(port));
+            all
+        };
+        assert_eq!(all(1).of::<u16>("chat"), Some(&1));
+        assert!(all(1).of::<u32>("chat").is_none() && all(1).of::<u16>("other").is_none());
+        assert!(all(1) == all(1) && all(1) != all(2) && all(1) != AllSettings::default());
+    }
+}
