@@ -92,6 +92,7 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::FutureExt as _;
+    use hermes_config::platform::{BASE, Declaration};
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -115,7 +116,9 @@ mod tests {
     async fn exclusive(platforms: &[(&'static str, bool, Duration)]) -> Exclusive {
         let platform = |&(name, exclusive, closing)| {
             let adapter = Arc::new(Closes(closing));
-            Platform { name, exclusive, routes: None, adapter }
+            // Few, and only in tests: declarations live as long as the program.
+            let declaration = Box::leak(Box::new(Declaration { name, exclusive, ..BASE }));
+            Platform { declaration, routes: None, adapter }
         };
         let status = Status::new(status::empty("coder", 1, None, Vec::new()));
         Exclusive::new(Connections::start(platforms.iter().map(platform).collect(), status).await)
