@@ -23,8 +23,9 @@ mod owner;
 mod schema;
 mod writer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -75,6 +76,8 @@ struct Inner {
     /// Why the file must not be written, and what it looked like then. There is no writer in that case.
     refusal: Option<(StoreError, Look)>,
     trouble: Arc<watch::Sender<Option<String>>>,
+    /// Whoever closes waits for its end.
+    writer: Mutex<Option<JoinHandle<()>>>,
     home: ProfileHome,
     path: Utf8PathBuf,
     owner: Owner,
@@ -100,8 +103,8 @@ impl Store {
         let commits = Arc::new(AtomicU64::new(0));
         let pulse = Pulse::new("store", DEADLINE);
         let trouble = Arc::new(watch::Sender::new(None));
-        let refusal = match db {
-            Err(newer) => Some((newer, look(&path).unwrap_or_default())),
+        let (refusal, writer) = match db {
+            Err(newer) => (Some((newer, look(&path).unwrap_or_default())), None),
             Ok(db) => {
                 identity::settle(&db, home.path()).map_err(|e| StoreError::opening(&path, e))?;
                 let io = |e| StoreError::Io { path: path.clone(), source: Arc::new(e) };
@@ -115,14 +118,14 @@ impl Store {
                     pulse: pulse.clone(),
                     trouble: Arc::clone(&trouble),
                 };
-                writer.start(home).map_err(io)?;
-                None
+                (None, Some(writer.start(home).map_err(io)?))
             }
         };
         Ok(Self(Arc::new(Inner {
             queue,
             refusal,
             trouble,
+            writer: Mutex::new(writer),
             home: home.clone(),
             path,
             owner,
@@ -269,7 +272,16 @@ impl Store {
     /// Finishes what waits, checkpoints and closes the file. Later calls answer [`StoreError::Closed`].
     pub async fn close(&self) {
         let (reply, answer) = oneshot::channel();
-        let _closed = self.send(Message::Close(reply), answer, BUSY_PATIENCE).await;
+        let closed = self.send(Message::Close(reply), answer, BUSY_PATIENCE).await;
+        let ended = {
+            let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that did not take the message is at work still, and may be for long.
+            writer.take_if(|writer| closed.is_ok() || writer.is_finished())
+        };
+        if let Some(ended) = ended {
+            // It has nothing left to do; a panic in it was the pulse's to tell.
+            let _ = hermes_host::blocking::run(move || ended.join()).await;
+        }
     }
 
     /// How the writer is.

@@ -109,6 +109,7 @@ async fn after_closing_callers_are_told() {
     let (_dir, store) = store();
     store.write(|db| put(db, "k")).await.unwrap();
     store.close().await;
+    assert!(store.0.writer.lock().unwrap().is_none(), "the thread's end was waited for");
     assert!(matches!(store.write(|db| put(db, "l")).await, Err(StoreError::Closed { .. })));
     store.close().await;
     assert!(!fs_err::exists(format!("{}-wal", store.path())).unwrap(), "checkpointed");

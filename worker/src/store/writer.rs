@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
@@ -122,11 +123,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. It ends when the queue closes, a `Close` arrives or the files are lost; a panic in it ends the worker.
-    pub(super) fn start(self, home: &ProfileHome) -> std::io::Result<()> {
+    pub(super) fn start(self, home: &ProfileHome) -> std::io::Result<JoinHandle<()>> {
         let (pulse, home) = (self.pulse.clone(), home.clone());
         let work = move || pulse.of_thread(|| self.run(&home));
-        std::thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(work)?;
-        Ok(())
+        std::thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(work)
     }
 
     fn run(mut self, home: &ProfileHome) {
