@@ -22,12 +22,15 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use command_fds::{CommandFdExt as _, FdMapping};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
-use hermes_wire::handshake::{OFFER_HEAD, Offer};
-use hermes_wire::latest::{Admit, BoundListener, FromWorker, Prepare, Report, Role, Severity, ToWorker};
-use hermes_wire::{ProfileHome, ProfileName, RootHome, codec, env, frame};
+use hermes_wire::handshake::{Answer, OFFER_HEAD, Offer};
+use hermes_wire::latest::{
+    Admit, BoundListener, FromWorker, Message as _, Prepare, Report, Role, Severity, ToWorker,
+};
+use hermes_wire::version::{self, Version};
+use hermes_wire::{ProfileHome, ProfileName, RootHome, env, frame};
 use hermes_worker::{Mode, WorkerArgs};
 
-const TESTS: [(&str, fn()); 9] = [
+const TESTS: [(&str, fn()); 11] = [
     ("reports_serves_and_drains", reports_serves_and_drains),
     ("a_refused_worker_exits_78_and_says_why", a_refused_worker_exits_78_and_says_why),
     ("a_broken_file_is_reported_with_its_place", a_broken_file_is_reported_with_its_place),
@@ -37,6 +40,8 @@ const TESTS: [(&str, fn()); 9] = [
     ("routes_in_the_default_profiles_file_are_served", routes_in_the_default_profiles_file_are_served),
     ("printed_output_is_logged", printed_output_is_logged),
     ("sigterm_drains", sigterm_drains),
+    ("a_supervisor_of_the_release_before_is_served", a_supervisor_of_the_release_before_is_served),
+    ("orders_about_exclusive_platforms_are_answered", orders_about_exclusive_platforms_are_answered),
 ];
 
 fn main() -> ExitCode {
@@ -158,13 +163,15 @@ impl Fixture {
             .stdin(Stdio::null())
             .fd_mappings(mappings)
             .unwrap();
-        Worker { child: command.spawn().unwrap(), control: ours }
+        Worker { child: command.spawn().unwrap(), control: ours, version: version::NEWEST }
     }
 }
 
 struct Worker {
     child: Child,
     control: UnixStream,
+    /// What the supervisor speaks.
+    version: Version,
 }
 
 impl Drop for Worker {
@@ -176,7 +183,7 @@ impl Drop for Worker {
 
 impl Worker {
     fn send(&mut self, message: &ToWorker) {
-        let bytes = codec::encode(message).unwrap();
+        let bytes = message.encode(self.version).unwrap().unwrap();
         self.control.write_all(&frame::head(bytes.len()).unwrap()).unwrap();
         self.control.write_all(&bytes).unwrap();
     }
@@ -186,7 +193,7 @@ impl Worker {
         self.control.read_exact(&mut head).unwrap();
         let mut bytes = vec![0; frame::payload_len(head).unwrap()];
         self.control.read_exact(&mut bytes).unwrap();
-        codec::decode(&bytes).unwrap()
+        FromWorker::decode(self.version, &bytes).unwrap()
     }
 
     /// The next message that is no heartbeat.
@@ -205,7 +212,9 @@ impl Worker {
         let text = Offer::text_len(&offer).unwrap();
         offer.resize(OFFER_HEAD + text, 0);
         self.control.read_exact(&mut offer[OFFER_HEAD..]).unwrap();
-        self.control.write_all(&Offer::decode(&offer).unwrap().answer().encode()).unwrap();
+        assert!(Offer::decode(&offer).unwrap().versions.contains(&self.version));
+        let answer = Answer::Welcome { version: self.version, build: "test".to_owned() };
+        self.control.write_all(&answer.encode()).unwrap();
     }
 
     fn prepare(&mut self, generation: u64) -> Report {
@@ -350,6 +359,44 @@ fn reports_serves_and_drains() {
     let log = fs_err::read_to_string(fixture.home().gateway_log()).unwrap();
     assert!(log.lines().all(|l| l.contains("profile=coder")) && log.contains("generation=1"), "{log}");
     assert!(!log.contains("of-the-hook"), "{log}");
+}
+
+/// A supervisor that speaks message version 1: the whole life, in its words.
+fn a_supervisor_of_the_release_before_is_served() {
+    let fixture = Fixture::new(CONFIG);
+    let mut worker = fixture.start();
+    worker.version = 1;
+    worker.serve(1);
+    assert_eq!(fixture.status().platforms["webhook"].state, "connected");
+    worker.send(&ToWorker::StopAccepting);
+    assert_eq!(worker.news(), FromWorker::AcceptStopped);
+    worker.send(&ToWorker::Drain { deadline_ms: 15_000 });
+    assert_eq!(worker.news(), FromWorker::Drained);
+    assert_eq!(worker.exit().code(), Some(0));
+}
+
+/// Where nothing is exclusive nothing changes, and every order to yield has its answer, while it drains too.
+fn orders_about_exclusive_platforms_are_answered() {
+    let fixture = Fixture::new(CONFIG);
+    let mut worker = fixture.start();
+    assert_eq!(worker.prepare(1).exclusive, Vec::<String>::new());
+    worker.admit();
+    worker.send(&ToWorker::Yield { within_ms: 1000 });
+    assert_eq!(worker.news(), FromWorker::Yielded);
+    worker.send(&ToWorker::Connect);
+    worker.send(&ToWorker::Connect);
+    // A connection that is open is waited for.
+    let mut held = UnixStream::connect(fixture.socket()).unwrap();
+    held.write_all(b"GET /health HTTP/1.1\r\nhost: w\r\n\r\n").unwrap();
+    assert!(held.read(&mut [0; 1024]).unwrap() > 0);
+    worker.send(&ToWorker::StopAccepting);
+    assert_eq!(worker.news(), FromWorker::AcceptStopped);
+    worker.send(&ToWorker::Drain { deadline_ms: 15_000 });
+    worker.send(&ToWorker::Yield { within_ms: 1000 });
+    assert_eq!(worker.news(), FromWorker::Yielded);
+    drop(held);
+    assert_eq!(worker.news(), FromWorker::Drained);
+    assert_eq!(worker.exit().code(), Some(0));
 }
 
 fn a_refused_worker_exits_78_and_says_why() {
