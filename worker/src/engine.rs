@@ -1,11 +1,16 @@
 //! A turn's engine: the seam between "a conversation continues" and whoever writes the answer.
 //!
-//! An engine gets the whole prompt and streams events; it never touches the store. `echo` is offline and deterministic, `native`
-//! calls a model. Dropping the future or cancelling the token interrupts; an engine must notice within a second.
+//! An engine gets the whole prompt, streams events and commits each step through the [`Journal`]; it never touches the store. `echo` is
+//! offline and deterministic, `native` calls a model and tools in turn ([`steps`]). Dropping the future or cancelling the token
+//! interrupts; an engine must notice within a second.
 
 mod call;
 pub mod echo;
+mod journal;
+mod message;
 pub mod native;
+mod steps;
+mod watched;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,50 +24,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use call::call_kind;
+pub use journal::{Cost, Journal, Kept, Step, Unkept, Unrecorded};
+pub use message::{Message, Role};
+pub(crate) use watched::Watched;
 
 use crate::provider::Fault;
 use crate::provider::health::Health;
-
-/// One message of the history an engine sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Who wrote it.
-    pub role: Role,
-    /// Text, or parts as the wire has them; null for an assistant that only calls tools.
-    pub content: Value,
-    /// The assistant's calls of tools, as the chat-completions wire has them (`id`, `type`, `function`).
-    pub tool_calls: Vec<Value>,
-    /// The call that a result belongs to.
-    pub tool_call_id: Option<String>,
-    /// The author's name, or the tool's.
-    pub name: Option<String>,
-}
-
-impl Message {
-    /// A message that only says something.
-    pub fn new(role: Role, content: Value) -> Self {
-        Self { role, content, tool_calls: Vec::new(), tool_call_id: None, name: None }
-    }
-
-    /// The ids of its calls.
-    pub fn call_ids(&self) -> impl Iterator<Item = &str> {
-        self.tool_calls.iter().filter_map(|call| call.get("id")?.as_str())
-    }
-}
+use crate::tools::Tools;
 
 /// What a client asks of the model besides the conversation: fields of a chat-completions request, as it sent them.
 pub type Options = Map<String, Value>;
-
-/// Who wrote a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The person, or the system that sent the event.
-    User,
-    /// The agent.
-    Assistant,
-    /// The client's tool: the result of a call.
-    Tool,
-}
 
 /// Everything an engine needs for one turn.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,6 +53,15 @@ pub struct Prompt {
 pub enum Event {
     /// A piece of the answer.
     Delta(String),
+    /// A tool is being run, or was.
+    Tool {
+        /// Its name.
+        name: String,
+        /// The call's id.
+        id: String,
+        /// Its result is kept.
+        done: bool,
+    },
     /// A new attempt starts after an error; nothing of the earlier one was shown.
     Retrying {
         /// Which attempt comes next, from 2.
@@ -106,10 +86,34 @@ pub struct Usage {
     pub reasoning_tokens: u64,
 }
 
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What is left of it without `part`.
+    #[must_use]
+    pub fn minus(self, part: Self) -> Self {
+        self.with(part, u64::saturating_sub)
+    }
+
+    fn with(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
+        Self {
+            input_tokens: f(self.input_tokens, other.input_tokens),
+            output_tokens: f(self.output_tokens, other.output_tokens),
+            cache_read_tokens: f(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: f(self.cache_write_tokens, other.cache_write_tokens),
+            reasoning_tokens: f(self.reasoning_tokens, other.reasoning_tokens),
+        }
+    }
+}
+
 /// A finished answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The whole text; may be empty where tools are called.
+    /// The whole text, of the last call to the model where there were several; may be empty where tools are called.
     pub text: String,
     /// The client's tools that the model wants called, as [`Message::tool_calls`]. They are given whole or not at all.
     pub tool_calls: Vec<Value>,
@@ -136,6 +140,9 @@ pub enum EngineError {
     /// Configuration lacks something; a retry cannot help.
     #[error("{0}")]
     Config(String),
+    /// A step could not be kept, so the next one must not begin.
+    #[error(transparent)]
+    Unkept(#[from] Unkept),
     /// The provider refused or failed for good.
     #[error("{message}")]
     Provider {
@@ -158,7 +165,7 @@ impl EngineError {
     /// What it says about the provider; `None` for what says nothing about it.
     pub fn fault(&self) -> Option<Fault> {
         match self {
-            Self::Interrupted => None,
+            Self::Interrupted | Self::Unkept(_) => None,
             Self::Config(_) => Some(Fault::Setup),
             Self::Provider { fault, .. } => Some(*fault),
         }
@@ -225,10 +232,17 @@ pub trait Engine: Send + Sync {
         false
     }
 
-    /// Runs one turn. A closed sink is not an error: nobody is listening to the pieces.
+    /// Whether it calls tools of its own. Exchanges with tools are part of its prompts then.
+    fn has_tools(&self) -> bool {
+        false
+    }
+
+    /// Runs one turn, from wherever `prompt` ends: a question, or the results of a step that was kept by an earlier process. A closed
+    /// sink is not an error: nobody is listening to the pieces.
     fn run<'a>(
         &'a self,
         prompt: &'a Prompt,
+        journal: &'a dyn Journal,
         events: EventSink,
         cancel: CancellationToken,
     ) -> EngineFuture<'a>;
@@ -256,7 +270,9 @@ pub(crate) fn from_config(
     match config.agent.engine {
         EngineKind::Echo => Arc::new(echo::Echo::new(config.agent.echo_delay)),
         EngineKind::Native => {
-            Arc::new(native::Native::from_config(config, home, inherited).reporting(health))
+            let tools = Tools::from_config(config, home);
+            let native = native::Native::from_config(config, home, inherited);
+            Arc::new(native.reporting(health).with_tools(tools, config.agent.max_turns))
         }
     }
 }

@@ -11,8 +11,8 @@
 //!
 //! **Who owns what.** `app` owns the phases and every task. `control` owns the control socket. `store` owns `state.db`: one
 //! thread, one connection for writing, everything that waits is committed as one transaction (`synchronous=FULL`), and only
-//! then acknowledged. `inbox` owns which item runs next; `session` owns keys, ids and history; `turn` owns running turns and
-//! the limit on them; `status` alone writes `runtime_status.json` and `gateway_state.json`; `logging` alone writes `logs/`.
+//! then acknowledged. `inbox` owns which item runs next; `session` owns keys, ids and history; `turn` owns running turns, the
+//! steps they are kept by and the limit on them; `tools` is what a model may have done here; `status` alone writes `runtime_status.json` and `gateway_state.json`; `logging` alone writes `logs/`.
 //! Nobody writes to the process environment; configuration is a value made once at start.
 //!
 //! **Guarantees.**
@@ -57,6 +57,7 @@ mod pulse;
 pub mod session;
 pub mod status;
 pub mod store;
+pub mod tools;
 pub mod turn;
 
 pub use app::run;

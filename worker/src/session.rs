@@ -42,6 +42,8 @@ pub(crate) struct SessionContext {
     pub(crate) owner: Owner,
     /// What new sessions record.
     pub(crate) model: ModelId,
+    /// The engine calls tools of its own, so its prompts hold what came of earlier calls.
+    pub(crate) has_tools: bool,
     /// Where routing entries live.
     pub(crate) scopes: Scopes,
     /// System prompts.

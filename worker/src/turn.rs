@@ -4,17 +4,21 @@
 //!   inbox ──▶ dispatch ─┐ claim: inbox row, lease, session, routing entry, user row   ┌─▶ delivery
 //!   client ─▶ direct ───┤ lease, session, user row                                    │
 //!                       └──▶ engine ──▶ finish: answer, counters, inbox row, ledger, lease
+//!                             │  ▲
+//!                             ▼  │ journal: each call for tools and each result, with its cost
 //! ```
 //!
-//! **Guarantees.** Claim and finish are one transaction each. The user's row is stored before the engine is called, the answer's
-//! only when there is one. One turn at a time per session, over all processes, by a lease row that is void when its process is
+//! **Guarantees.** Claim, every step and finish are one transaction each. The user's row is stored before the engine is called, a step
+//! before anything follows from it, the answer only when there is one. One turn at a time per session, over all processes, by a lease row that is void when its process is
 //! gone. A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
 //! Counts include turns that ended and are not yet written, so "nothing runs" means "everything is on disk".
 
+mod accounts;
 mod begin;
 mod direct;
 mod dispatch;
 mod finish;
+mod journal;
 mod place;
 mod run;
 
@@ -206,6 +210,7 @@ impl Turns {
         let session = SessionContext {
             owner: store.owner(),
             model: engine.model(),
+            has_tools: engine.has_tools(),
             scopes: Scopes::of(&settings.profile, store.home().path()),
             prompt,
             zone: settings.timezone.clone(),

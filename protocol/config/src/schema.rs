@@ -74,7 +74,8 @@ impl Cursor {
     /// The document.
     pub fn root(registry: &'static Registry) -> Self {
         let spelled = |key: &'static Key| [key.path].into_iter().chain(key.also.iter().copied());
-        let rows = all(registry).flat_map(|key| spelled(key).map(move |path| (key, path))).collect();
+        let keys = all(registry).chain(kept::HIDDEN);
+        let rows = keys.flat_map(|key| spelled(key).map(move |path| (key, path))).collect();
         Self { registry, rows, place: Place::Root, open: false }
     }
 

@@ -157,6 +157,10 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
         auto_continue_freshness,
         stream_stale_timeout,
         echo_delay: echo_delay.unwrap_or(defaults.echo_delay),
+        // The name of a file, not a way out of the home.
+        trial_tool: reader
+            .text(&at.key("trial_tool"))
+            .filter(|name| !name.contains(['/', '\\']) && !name.starts_with('.')),
     }
 }
 

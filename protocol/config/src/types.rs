@@ -193,6 +193,8 @@ pub struct Agent {
     pub stream_stale_timeout: Duration,
     /// `agent.echo_delay_ms`: with the engine `echo`, a wait before each piece of an answer, to try out slow turns. Default 0.
     pub echo_delay: Duration,
+    /// `agent.trial_tool`: a file of the home to which the model may append lines, by the tool `note`: to try out turns with tools.
+    pub trial_tool: Option<String>,
 }
 
 impl Default for Agent {
@@ -207,6 +209,7 @@ impl Default for Agent {
             auto_continue_freshness: Duration::from_hours(1),
             stream_stale_timeout: Duration::from_mins(15),
             echo_delay: Duration::ZERO,
+            trial_tool: None,
         }
     }
 }

@@ -39,6 +39,7 @@ mod sessions;
 mod sockets;
 mod start;
 mod status;
+mod steps;
 mod store;
 mod streaming;
 mod turn;

@@ -21,7 +21,7 @@ use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
-use crate::provider::health::{Health, Watched};
+use crate::provider::health::Health;
 use crate::pulse::{Failure, Pulse};
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
@@ -182,7 +182,7 @@ impl Serving {
         let health = Health::new();
         let turns = Turns::new(TurnParts {
             store: store.clone(),
-            engine: Arc::new(Watched::new(
+            engine: Arc::new(engine::Watched::new(
                 engine::from_config(&config, home, &environment.base, health.clone()),
                 health.clone(),
             )),

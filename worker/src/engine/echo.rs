@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, EngineError, EngineFuture, Event, EventSink, ModelId, Outcome, Prompt, Role, Usage};
+use super::{
+    Engine, EngineError, EngineFuture, Event, EventSink, Journal, ModelId, Outcome, Prompt, Role, Usage,
+};
 
 /// What every answer starts with.
 pub const PREFIX: &str = "echo (not a model): ";
@@ -69,6 +71,7 @@ impl Engine for Echo {
     fn run<'a>(
         &'a self,
         prompt: &'a Prompt,
+        _journal: &'a dyn Journal,
         events: EventSink,
         cancel: CancellationToken,
     ) -> EngineFuture<'a> {
@@ -131,7 +134,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::engine::{Message, Options};
+    use crate::engine::{Message, Options, Unrecorded};
 
     fn prompt(content: Value) -> Prompt {
         Prompt {
@@ -162,8 +165,10 @@ mod tests {
     async fn it_repeats_the_last_user_message_and_says_what_it_is() {
         let (sink, mut events) = mpsc::channel(64);
         let echo = Echo::default();
-        let outcome =
-            echo.run(&prompt(json!("hello there")), sink.into(), CancellationToken::new()).await.unwrap();
+        let outcome = echo
+            .run(&prompt(json!("hello there")), &Unrecorded, sink.into(), CancellationToken::new())
+            .await
+            .unwrap();
         assert_eq!(outcome.text, "echo (not a model): hello there");
         assert_eq!((outcome.usage.input_tokens, outcome.usage.output_tokens), (7, 6));
         let mut streamed = String::new();
@@ -178,8 +183,10 @@ mod tests {
         let (sink, _) = mpsc::channel(1);
         let parts =
             json!([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}}]);
-        let outcome =
-            Echo::default().run(&prompt(parts), sink.into(), CancellationToken::new()).await.unwrap();
+        let outcome = Echo::default()
+            .run(&prompt(parts), &Unrecorded, sink.into(), CancellationToken::new())
+            .await
+            .unwrap();
         assert_eq!(outcome.text, "echo (not a model): look\n[image_url]");
     }
 
@@ -192,8 +199,7 @@ mod tests {
             let echo = Echo::new(delay);
             let prompt = prompt(json!("a b c d"));
             // Polled in this order: the engine waits before it is told.
-            let (result, ()) =
-                tokio::join!(biased; echo.run(&prompt, sink.into(), cancel), async { guard.cancel() });
+            let (result, ()) = tokio::join!(biased; echo.run(&prompt, &Unrecorded, sink.into(), cancel), async { guard.cancel() });
             assert_eq!(result, Err(EngineError::Interrupted));
         }
     }

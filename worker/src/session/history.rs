@@ -5,40 +5,48 @@
 //! not replayed.
 //!
 //! A provider accepts calls of tools only together with all their results. So what is replayed ([`replay`]) has each exchange whole,
-//! once, or not at all, and none where the request itself has nothing to do with tools: rows of the predecessor's own tools are many
-//! and mean nothing to a model that has none.
+//! once, or not at all, and none where neither the request nor the engine has anything to do with tools: rows of the predecessor's own
+//! tools are many and mean nothing to a model that has none.
+//!
+//! **Steps.** Calls of the agent's own tools are steps of a turn, not its answer; as in 0.19.0 they carry a `call_id`. A turn that goes on
+//! after its process died has every call of its last step [answered](close_calls): with the result that was stored, or with one that
+//! says that nobody knows.
 //!
 //! **Roles alternate.** A question that got no answer is [closed](close): its rows stay in the transcript, with the reason below
 //! them, and leave the prompt (`active = 0`, which 0.19.0 reads the same way). What a home of 0.19.0 holds in rows of one role
 //! is one message of the prompt, and what was sent again stands there once.
 
-use std::collections::HashSet;
+mod replay;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::engine::{Message, Role};
 
+pub(crate) use replay::replay;
+use replay::without_result;
+
 /// Marks content that is not plain text.
 const JSON_PREFIX: &str = "\0json:";
-
-/// Where rows wait for [`publish`]; of this connection, in memory.
-const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
-    tool_name, active)";
 
 /// What a question is closed with whose turn ended without a word: its process died, or was another program's.
 const CUT_OFF: &str = "the turn was cut off";
 
 /// The last answer of session `?1`, or 0: rows behind it are a question that nobody has answered. Calls of tools are an answer where
-/// the client's tools are called; those that 0.19.0 made to its own carry a `call_id`, and are a step of a turn.
-const ANSWERED: &str = "COALESCE((SELECT id FROM messages WHERE session_id = ?1 AND active = 1 AND role = 'assistant'
-    AND (content <> '' OR CASE WHEN json_valid(tool_calls) THEN json_extract(tool_calls, '$[0].id') IS NOT NULL
-                                    AND json_extract(tool_calls, '$[0].call_id') IS NULL END)
+/// the client's tools are called; those of the agent's own carry a `call_id`, and are a step of a turn, whatever was said with them.
+const ANSWERED: &str =
+    "COALESCE((SELECT id FROM messages WHERE session_id = ?1 AND active = 1 AND role = 'assistant'
+    AND CASE WHEN json_valid(tool_calls) AND json_extract(tool_calls, '$[0].id') IS NOT NULL
+             THEN json_extract(tool_calls, '$[0].call_id') IS NULL ELSE content <> '' END
     ORDER BY id DESC LIMIT 1), 0)";
 
-/// Prepares a connection for [`stage`].
-pub(crate) fn prepare(db: &Connection) -> rusqlite::Result<()> {
-    db.execute_batch(STAGE)
+/// Whose tools an assistant's message calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// The client's: its message is an answer.
+    Clients,
+    /// The agent's own: its message is a step.
+    Own,
 }
 
 /// Adds a row at the next [`publish`], in the same transaction. The caller counts it.
@@ -49,26 +57,62 @@ pub(crate) fn stage(
     finish_reason: Option<&str>,
     at: f64,
 ) -> rusqlite::Result<()> {
+    stage_row(db, session, message, Calls::Clients, finish_reason, at)
+}
+
+/// [`stage`] for a step of a turn.
+pub(crate) fn stage_step(db: &Connection, session: &str, message: &Message, at: f64) -> rusqlite::Result<()> {
+    let finish_reason = (message.role == Role::Assistant).then_some("tool_calls");
+    stage_row(db, session, message, Calls::Own, finish_reason, at)
+}
+
+fn stage_row(
+    db: &Connection,
+    session: &str,
+    message: &Message,
+    whose: Calls,
+    finish_reason: Option<&str>,
+    at: f64,
+) -> rusqlite::Result<()> {
     let role = match message.role {
         Role::User => "user",
         Role::Assistant => "assistant",
         Role::Tool => "tool",
     };
-    let calls = (!message.tool_calls.is_empty()).then(|| Value::from(message.tool_calls.clone()).to_string());
-    db.prepare_cached("INSERT INTO temp.hermes_staged VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)")?.execute(
-        params![
-            session,
-            role,
-            encode(&message.content),
-            at,
-            finish_reason,
-            calls,
-            message.tool_call_id,
-            // The column is for tools; a user's name is part of one request, not of the session.
-            message.name.as_ref().filter(|_| message.role == Role::Tool),
-        ],
-    )?;
+    let calls = (!message.tool_calls.is_empty()).then(|| match whose {
+        Calls::Clients => Value::from(message.tool_calls.clone()),
+        Calls::Own => message.tool_calls.iter().map(own_call).collect(),
+    });
+    db.prepare_cached(
+        "INSERT INTO temp.hermes_staged(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
+            tool_name, reasoning, active)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1)",
+    )?
+    .execute(params![
+        session,
+        role,
+        encode(&message.content),
+        at,
+        finish_reason,
+        calls.map(|calls| calls.to_string()),
+        message.tool_call_id,
+        // The column is for tools; a user's name is part of one request, not of the session.
+        message.name.as_ref().filter(|_| message.role == Role::Tool),
+        message.reasoning,
+    ])?;
     Ok(())
+}
+
+/// A call as 0.19.0 stores it.
+fn own_call(call: &Value) -> Value {
+    let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
+    let item = id.strip_prefix("call_").unwrap_or(id);
+    let mut row = serde_json::Map::new();
+    row.insert("id".to_owned(), id.into());
+    row.insert("call_id".to_owned(), id.into());
+    row.insert("response_item_id".to_owned(), format!("fc_{item}").into());
+    row.extend(call.as_object().cloned().unwrap_or_default().into_iter().filter(|(key, _)| key != "id"));
+    Value::Object(row)
 }
 
 /// Turns staged rows into messages, all by one statement: the search index writes itself out once per statement, and for a row at
@@ -77,8 +121,9 @@ pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
     let published = db
         .prepare_cached(
             "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name,
-                                  active)
-             SELECT session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name, active
+                                  reasoning, reasoning_content, active)
+             SELECT session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name, reasoning,
+                    reasoning, active
              FROM temp.hermes_staged ORDER BY rowid",
         )?
         .execute([])?;
@@ -116,15 +161,34 @@ pub(crate) fn close(db: &Connection, session: &str, why: &str, at: f64) -> rusql
     count(db, session, 1)
 }
 
+/// Whether the session ends with a question that nobody has answered.
+pub(crate) fn is_open(db: &Connection, session: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached(&format!(
+        "SELECT EXISTS (SELECT 1 FROM messages WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'tool')
+                          AND COALESCE(observed, 0) = 0 AND id > {ANSWERED})"
+    ))?
+    .query_row([session], |row| row.get(0))
+}
+
+/// Gives the calls at the end of a question that is [open](is_open) the results that they lack, so that its turn can go on.
+pub(crate) fn close_calls(
+    db: &Connection,
+    session: &str,
+    messages: &mut Vec<Message>,
+    at: f64,
+) -> rusqlite::Result<()> {
+    let missing = without_result(messages);
+    for result in &missing {
+        stage_step(db, session, result, at)?;
+    }
+    count(db, session, missing.len())?;
+    messages.extend(missing);
+    Ok(())
+}
+
 /// [Closes](close) the question at the end of a session, unless somebody is at work on it. Call before a new turn begins there.
 pub(crate) fn close_left_open(db: &Connection, session: &str, now: f64) -> rusqlite::Result<()> {
-    let open: bool = db
-        .prepare_cached(&format!(
-            "SELECT EXISTS (SELECT 1 FROM messages WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'tool')
-                              AND COALESCE(observed, 0) = 0 AND id > {ANSWERED})"
-        ))?
-        .query_row([session], |row| row.get(0))?;
-    if open && !is_awaited(db, session)? {
+    if is_open(db, session)? && !is_awaited(db, session)? {
         close(db, session, CUT_OFF, now)?;
     }
     Ok(())
@@ -138,15 +202,10 @@ fn is_awaited(db: &Connection, session: &str) -> rusqlite::Result<bool> {
     .query_row([session], |row| row.get(0))
 }
 
-/// What was said so far, oldest first, as [`replay`] gives it.
-pub(crate) fn load(db: &Connection, session: &str, tools: bool) -> rusqlite::Result<Vec<Message>> {
-    Ok(replay(load_all(db, session)?, tools))
-}
-
 /// Every row that can be part of a prompt, oldest first.
 pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<Message>> {
     let mut select = db.prepare_cached(
-        "SELECT role, content, tool_calls, tool_call_id, tool_name FROM messages
+        "SELECT role, content, tool_calls, tool_call_id, tool_name, reasoning_content FROM messages
          WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'assistant', 'tool') ORDER BY id",
     )?;
     let rows = select.query_map([session], |row| {
@@ -157,34 +216,12 @@ pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<M
         };
         let content = row.get::<_, Option<String>>(1)?.map_or(Value::Null, decode);
         let tool_calls = row.get::<_, Option<String>>(2)?.map_or_else(Vec::new, |text| calls(&text));
-        Ok(Message { role, content, tool_calls, tool_call_id: row.get(3)?, name: row.get(4)? })
+        let (tool_call_id, name, reasoning) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        // Told again with calls alone.
+        let reasoning = Some(reasoning).filter(|_| !tool_calls.is_empty()).flatten();
+        Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning })
     })?;
     rows.collect()
-}
-
-/// Adds what the same side said next. What it repeats is said once.
-fn join(before: &mut Value, next: Value) {
-    match (before, next) {
-        (Value::String(text), Value::String(more)) => {
-            if *text != more && !text.ends_with(&format!("\n\n{more}")) {
-                text.push_str("\n\n");
-                text.push_str(&more);
-            }
-        }
-        (before, next) if *before == next => {}
-        (before, next) => {
-            let parts = |content: Value| match content {
-                Value::Array(parts) => parts,
-                Value::String(text) => vec![json!({"type": "text", "text": text})],
-                other => vec![json!({"type": "text", "text": other.to_string()})],
-            };
-            let (mut all, more) = (parts(before.take()), parts(next));
-            if !all.ends_with(&more) {
-                all.extend(more);
-            }
-            *before = Value::Array(all);
-        }
-    }
 }
 
 /// Whether the first message of `input` calls tools and is the last thing that the assistant said in `session`.
@@ -200,64 +237,6 @@ pub(crate) fn ends_with_calls(db: &Connection, session: &str, input: &[Message])
     let last =
         Message { tool_calls: last.flatten().map_or_else(Vec::new, |text| calls(&text)), ..first.clone() };
     Ok(last.call_ids().eq(first.call_ids()))
-}
-
-/// The part of a history that a provider accepts: messages that say something, and, with `tools`, exchanges with tools that are
-/// whole. Of an exchange that is there twice, because a turn was repeated, the later one counts. What one side says in a row is one
-/// message.
-pub(crate) fn replay(history: Vec<Message>, tools: bool) -> Vec<Message> {
-    let mut exchanges = Vec::new();
-    let mut rest = history.into_iter().peekable();
-    while let Some(message) = rest.next() {
-        let mut results: Vec<Message> = Vec::new();
-        while let Some(result) = rest.next_if(|next| next.role == Role::Tool) {
-            results.retain(|earlier| earlier.tool_call_id != result.tool_call_id);
-            results.push(result);
-        }
-        exchanges.push((message, results));
-    }
-    let mut seen: HashSet<String> = HashSet::new();
-    let mut kept = Vec::new();
-    for (mut message, mut results) in exchanges.into_iter().rev() {
-        if message.role == Role::Tool {
-            continue;
-        }
-        let is_result = |id: &str| results.iter().any(|result| result.tool_call_id.as_deref() == Some(id));
-        let is_whole =
-            message.call_ids().count() == message.tool_calls.len() && message.call_ids().all(is_result);
-        if tools && is_whole && !message.tool_calls.is_empty() {
-            let before = seen.len();
-            seen.extend(message.call_ids().map(str::to_owned));
-            if seen.len() == before {
-                continue;
-            }
-            results.retain(|result| message.call_ids().any(|id| result.tool_call_id.as_deref() == Some(id)));
-            kept.extend(results.into_iter().rev());
-        } else {
-            message.tool_calls.clear();
-        }
-        if !message.tool_calls.is_empty() || !says_nothing(&message.content) {
-            kept.push(message);
-        }
-    }
-    let mut alternating: Vec<Message> = Vec::with_capacity(kept.len());
-    for next in kept.into_iter().rev() {
-        let joins = |last: &Message| {
-            last.role == next.role
-                && last.role != Role::Tool
-                && last.tool_calls.is_empty()
-                && next.tool_calls.is_empty()
-        };
-        match alternating.last_mut() {
-            Some(last) if joins(last) => join(&mut last.content, next.content),
-            _ => alternating.push(next),
-        }
-    }
-    alternating
-}
-
-fn says_nothing(content: &Value) -> bool {
-    content.is_null() || content.as_str().is_some_and(str::is_empty)
 }
 
 /// A row's calls, without what only the predecessor knows of them.
@@ -307,47 +286,6 @@ mod tests {
         assert_eq!(decode("\0json:{broken".to_owned()), json!("\0json:{broken"));
     }
 
-    fn said(role: Role, text: &str) -> Message {
-        Message::new(role, json!(text))
-    }
-
-    fn called(ids: &[&str]) -> Message {
-        let tool_calls = ids.iter().map(|id| json!({"id": id, "type": "function", "function": {}})).collect();
-        Message { tool_calls, ..Message::new(Role::Assistant, Value::Null) }
-    }
-
-    fn result(id: &str, text: &str) -> Message {
-        Message { tool_call_id: Some(id.to_owned()), ..said(Role::Tool, text) }
-    }
-
-    /// Wires 7: calls and results come together, in order, once; or not at all.
-    #[test]
-    fn exchanges_with_tools_are_replayed_whole() {
-        let whole = [
-            said(Role::User, "q"),
-            called(&["a", "b"]),
-            result("b", "2"),
-            result("a", "1"),
-            said(Role::Assistant, "done"),
-        ];
-        assert_eq!(replay(whole.to_vec(), true), whole);
-        assert_eq!(replay(whole.to_vec(), false), [whole[0].clone(), whole[4].clone()]);
-
-        // Nobody answered one of them, an answer belongs to nobody, nothing was said.
-        let mut half = whole.to_vec();
-        half.remove(2);
-        half.push(result("z", "?"));
-        half.push(said(Role::Assistant, ""));
-        assert_eq!(replay(half, true), [whole[0].clone(), whole[4].clone()]);
-        assert_eq!(replay(vec![result("z", "?"), result("y", "?")], true), []);
-
-        // The same results again, after a turn that failed.
-        let mut twice = whole[..4].to_vec();
-        twice.extend([called(&["a", "b"]), result("a", "1"), result("b", "3"), result("b", "2")]);
-        let once = [whole[0].clone(), called(&["a", "b"]), result("a", "1"), result("b", "2")];
-        assert_eq!(replay(twice, true), once);
-    }
-
     #[test]
     fn only_what_the_wire_knows_is_replayed_of_a_call() {
         let row = r#"[{"id":"a","call_id":"a","response_item_id":"fc","type":"function","function":{"name":"f","arguments":"{}"}}]"#;
@@ -358,20 +296,15 @@ mod tests {
         assert_eq!(calls("nonsense"), [] as [Value; 0]);
     }
 
-    /// Wires 5: what one side said in a row is one message, and what it repeated stands there once.
+    /// A step is stored as 0.19.0 stores it, and comes back as the wire has it.
     #[test]
-    fn w5_what_was_sent_again_is_said_once() {
-        let joined = |parts: &[Value]| {
-            let mut all = parts[0].clone();
-            parts[1..].iter().for_each(|next| join(&mut all, next.clone()));
-            all
-        };
-        assert_eq!(joined(&[json!("q"), json!("q"), json!("q")]), json!("q"));
-        assert_eq!(joined(&[json!("a"), json!("b"), json!("b")]), json!("a\n\nb"));
-        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
-        let text = |text: &str| json!({"type": "text", "text": text});
-        assert_eq!(joined(&[json!([image]), json!([image])]), json!([image]));
-        assert_eq!(joined(&[json!("look"), json!([image])]), json!([text("look"), image]));
-        assert_eq!(joined(&[json!([image]), json!("well?"), json!("well?")]), json!([image, text("well?")]));
+    fn a_step_carries_what_the_predecessor_knows_of_a_call() {
+        let call = json!({"id": "call_a1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let row = own_call(&call);
+        assert_eq!(
+            row.to_string(),
+            r#"{"id":"call_a1","call_id":"call_a1","response_item_id":"fc_a1","type":"function","function":{"name":"f","arguments":"{}"}}"#
+        );
+        assert_eq!(calls(&json!([row]).to_string()), [call]);
     }
 }

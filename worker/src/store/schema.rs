@@ -13,7 +13,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{StoreError, files};
-use crate::session::history;
 
 /// 0.19.0's schema.
 const SCHEMA: &str = include_str!("schema_v22.sql");
@@ -37,6 +36,9 @@ const ADDED: [(&str, &str, &str); 11] = [
     ("hermes_delivery", "ambiguous", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_delivery", "message_id", "TEXT"),
 ];
+/// Where rows of messages wait until they are inserted together; of this connection, in memory. See `session/history.rs`.
+const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
+    tool_name, reasoning, active)";
 /// Key of that version in `state_meta`.
 const OURS_KEY: &str = "hermes_tables_version";
 /// Key of the schema cookie after the last check.
@@ -77,7 +79,7 @@ pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
         complete(&mut db).map_err(sql)?;
     }
     to_wal(&db).map_err(sql)?;
-    history::prepare(&db).map_err(sql)?;
+    db.execute_batch(STAGE).map_err(sql)?;
     db.busy_timeout(BUSY_STEP).map_err(sql)?;
     Ok(db)
 }

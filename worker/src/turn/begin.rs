@@ -152,14 +152,16 @@ fn claim_one(
         Some(id) => resume(db, ctx, id, &event.source, now)?,
         None => None,
     };
-    let (session_id, system, messages) = if let Some(mut resumed) = resumed {
-        // While this one waited, somebody else may have had a turn in the session, and closed what was open.
-        if resumed.2.last().is_none_or(|last| last.role != Role::User) {
-            history::stage(db, &resumed.0, &user, None, now.epoch)?;
-            history::count(db, &resumed.0, 1)?;
-            resumed.2.push(user);
+    let (session_id, system, messages) = if let Some((id, system, mut messages)) = resumed {
+        if history::is_open(db, &id)? {
+            history::close_calls(db, &id, &mut messages, now.epoch)?;
+        } else {
+            // While this one waited, somebody else may have had a turn in the session, and closed what was open.
+            history::stage(db, &id, &user, None, now.epoch)?;
+            history::count(db, &id, 1)?;
+            messages.push(user);
         }
-        resumed
+        (id, system, messages)
     } else {
         let opened = session::open_for_key(db, ctx, &row.key, &event.source, now)?;
         let mut messages = Vec::new();
@@ -170,9 +172,9 @@ fn claim_one(
         }
         history::stage(db, &opened.id, &user, None, now.epoch)?;
         messages.push(user);
-        let messages = history::replay(messages, false);
         (opened.id, opened.system, messages)
     };
+    let messages = history::replay(messages, ctx.has_tools);
     take_lease(db, ctx.owner, &row.key, now.epoch)?;
     db.prepare_cached(
         "UPDATE hermes_inbox SET state = 'claimed', owner_pid = ?2, owner_start = ?3, session_id = ?4 WHERE id = ?1",
@@ -207,7 +209,7 @@ fn resume(
         .optional()?;
     let Some(stored) = stored else { return Ok(None) };
     let system = session::current_prompt(db, ctx, id, stored, source, now)?;
-    Ok(Some((id.to_owned(), system, history::load(db, id, false)?)))
+    Ok(Some((id.to_owned(), system, history::load_all(db, id)?)))
 }
 
 /// `false`: held by someone else.
@@ -282,8 +284,9 @@ fn try_begin(db: &Connection, ctx: &SessionContext, turn: &DirectTurn) -> rusqli
     if !is_new {
         history::close_left_open(db, id, now.epoch)?;
     }
-    let calls_tools =
-        turn.options.contains_key("tools") || turn.input.iter().any(|message| message.role == Role::Tool);
+    let calls_tools = ctx.has_tools
+        || turn.options.contains_key("tools")
+        || turn.input.iter().any(|message| message.role == Role::Tool);
     let mut messages = match &turn.session {
         DirectSession::Continue(_) => history::load_all(db, id)?,
         DirectSession::Fresh(_) => turn.history.clone(),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::begin::{Begun, begin_direct};
 use super::finish::{Ending, Finished, finish, release_lease};
+use super::journal::TurnJournal;
 use super::place::{Kind, Place};
 use super::{DirectTurn, Inner, RunningTurn, TurnError, run};
 use crate::engine::{EngineError, Event, EventSink, Outcome, Prompt};
@@ -61,9 +62,10 @@ async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: Can
             return;
         }
     };
+    let journal = TurnJournal::new(inner, &prompt.session_id);
     let result = if client.started.send(Ok(())).is_ok() {
         let events = EventSink::new(client.events, Place::new(inner, Kind::Direct));
-        run::run(inner.engine.as_ref(), &prompt, events, &cancel).await
+        run::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
     } else {
         Err(TurnError::Engine(EngineError::Interrupted))
     };
@@ -72,7 +74,8 @@ async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: Can
         Err(error @ TurnError::Engine(EngineError::Interrupted)) => (Ending::Released, Err(error)),
         Err(error) => (run::failed(&error), Err(error)),
     };
-    let finished = Finished { session_id: prompt.session_id, lease, inbox: None, ending };
+    let booked = journal.booked();
+    let finished = Finished { session_id: prompt.session_id, lease, inbox: None, booked, ending };
     let ctx = Arc::clone(&inner.session);
     let lease = finished.lease.clone();
     let stored =

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::begin::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, finish, finish_or_give_up};
+use super::journal::TurnJournal;
 use super::place::{Kind, Place};
 use super::{Inner, run};
 use crate::delivery::after_turn;
@@ -418,8 +419,11 @@ async fn turn(inner: &Arc<Inner>, claimed: Claimed) -> Finished {
         before: inbox.postponed,
     };
     let seat = Place::new(inner, Kind::Inbox);
-    let ending = run::run_unwatched(inner.engine.as_ref(), &prompt, patience, seat, &inner.interrupt).await;
-    Finished { session_id: prompt.session_id, lease: inbox.session_key.clone(), inbox: Some(inbox), ending }
+    let journal = TurnJournal::new(inner, &prompt.session_id);
+    let engine = inner.engine.as_ref();
+    let ending = run::run_unwatched(engine, &prompt, &journal, patience, seat, &inner.interrupt).await;
+    let (lease, booked) = (inbox.session_key.clone(), journal.booked());
+    Finished { session_id: prompt.session_id, lease, inbox: Some(inbox), booked, ending }
 }
 
 async fn until(at: Option<Instant>) {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
+use super::accounts;
+use super::journal::Booked;
 use crate::delivery::ledger;
-use crate::engine::{Message, Outcome, Role};
+use crate::engine::{Cost, Message, Outcome, Role};
 use crate::inbound::DeliveryTarget;
 use crate::inbox::postpone::Postponed;
 use crate::inbox::recover;
@@ -48,6 +50,8 @@ pub(super) struct Finished {
     pub(super) session_id: String,
     pub(super) lease: String,
     pub(super) inbox: Option<InboxPart>,
+    /// What its steps have been booked with.
+    pub(super) booked: Booked,
     pub(super) ending: Ending,
 }
 
@@ -55,6 +59,7 @@ pub(super) struct Finished {
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
     let now = Now::in_zone(&ctx.zone);
     let end_reason = turn.inbox.as_ref().and_then(|inbox| inbox.end_session.as_deref());
+    let unbooked = |calls: u32| calls.saturating_sub(turn.booked.calls);
     match &turn.ending {
         Ending::Answered(outcome) => answered(db, ctx, turn, outcome, end_reason, &now)?,
         Ending::Failed { calls, error } => {
@@ -64,11 +69,11 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
                     ended_at = CASE WHEN ?3 IS NULL THEN ended_at ELSE ?4 END, end_reason = COALESCE(?3, end_reason)
                  WHERE id = ?1",
             )?
-            .execute(params![turn.session_id, calls, end_reason, now.epoch])?;
+            .execute(params![turn.session_id, unbooked(*calls), end_reason, now.epoch])?;
         }
         Ending::Postponed { calls, .. } => {
             db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
-                .execute(params![turn.session_id, calls])?;
+                .execute(params![turn.session_id, unbooked(*calls)])?;
         }
         // An item of the inbox goes on; whoever waited for a direct turn has gone.
         Ending::Released if turn.inbox.is_none() => {
@@ -139,66 +144,13 @@ fn answered(
     let mut message = Message::new(Role::Assistant, Value::String(outcome.text.clone()));
     message.tool_calls.clone_from(&outcome.tool_calls);
     history::stage(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
-    let usage = outcome.usage;
-    let [input, output, read, written, reasoning] = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    ]
-    .map(u64::cast_signed);
-    db.prepare_cached(
-        "UPDATE sessions SET message_count = message_count + 1, tool_call_count = tool_call_count + ?12,
-            input_tokens = input_tokens + ?2,
-            output_tokens = output_tokens + ?3, cache_read_tokens = cache_read_tokens + ?4,
-            cache_write_tokens = cache_write_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
-            api_call_count = api_call_count + ?7, billing_provider = ?8, billing_base_url = ?9,
-            estimated_cost_usd = COALESCE(estimated_cost_usd, 0.0), cost_status = COALESCE(cost_status, 'unknown'),
-            cost_source = COALESCE(cost_source, 'none'),
-            ended_at = CASE WHEN ?10 IS NULL THEN ended_at ELSE ?11 END, end_reason = COALESCE(?10, end_reason)
-         WHERE id = ?1",
-    )?
-    .execute(params![
-        id,
-        input,
-        output,
-        read,
-        written,
-        reasoning,
-        outcome.calls,
-        outcome.provider,
-        outcome.base_url,
-        end_reason,
-        now.epoch,
-        i64::try_from(outcome.tool_calls.len()).unwrap_or(i64::MAX)
-    ])?;
-    db.prepare_cached(
-        "INSERT INTO session_model_usage(session_id, model, billing_provider, billing_base_url, api_call_count,
-            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_status,
-            cost_source, first_seen, last_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'unknown', 'none', ?11, ?11)
-         ON CONFLICT DO UPDATE SET api_call_count = api_call_count + excluded.api_call_count,
-            input_tokens = input_tokens + excluded.input_tokens,
-            output_tokens = output_tokens + excluded.output_tokens,
-            cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
-            cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
-            reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, last_seen = excluded.last_seen",
-    )?
-    .execute(params![
-        id,
-        outcome.model,
-        outcome.provider,
-        outcome.base_url,
-        outcome.calls,
-        input,
-        output,
-        read,
-        written,
-        reasoning,
-        now.epoch
-    ])?;
+    let mut cost = Cost::of(outcome);
+    cost.usage = cost.usage.minus(turn.booked.usage);
+    cost.calls = cost.calls.saturating_sub(turn.booked.calls);
+    let rows = accounts::Rows { messages: 1, tool_calls: outcome.tool_calls.len() };
+    accounts::book(db, id, &cost, rows, end_reason, now.epoch)?;
     let Some(inbox) = &turn.inbox else { return Ok(()) };
+    let usage = cost.usage;
     let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
     routing::touch(db, &ctx.scopes, &inbox.session_key, prompt_tokens, now)?;
     if ledger::is_kept(&inbox.delivery) {

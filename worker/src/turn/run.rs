@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::TurnError;
 use super::finish::Ending;
 use crate::engine::native::jitter;
-use crate::engine::{Engine, EngineError, EventSink, Outcome, Prompt, Seat};
+use crate::engine::{Engine, EngineError, EventSink, Journal, Outcome, Prompt, Seat};
 use crate::inbox::postpone::{self, Postponed};
 use crate::provider::Fault;
 use crate::session::epoch;
@@ -26,11 +26,12 @@ const EVENTS: usize = 16;
 pub(super) async fn run(
     engine: &dyn Engine,
     prompt: &Prompt,
+    journal: &dyn Journal,
     events: EventSink,
     cancel: &CancellationToken,
 ) -> Result<Outcome, TurnError> {
     // Nothing of the engine's own state is used after a panic; `run` borrows it immutably.
-    let turn = AssertUnwindSafe(engine.run(prompt, events, cancel.clone())).catch_unwind();
+    let turn = AssertUnwindSafe(engine.run(prompt, journal, events, cancel.clone())).catch_unwind();
     let ignored = async {
         cancel.cancelled().await;
         tokio::time::sleep(GRACE).await;
@@ -62,6 +63,7 @@ pub(super) struct Patience {
 pub(super) async fn run_unwatched(
     engine: &dyn Engine,
     prompt: &Prompt,
+    journal: &dyn Journal,
     patience: Patience,
     seat: Arc<dyn Seat>,
     cancel: &CancellationToken,
@@ -84,7 +86,7 @@ pub(super) async fn run_unwatched(
     };
     let result = tokio::select! {
         biased;
-        result = run(engine, prompt, events, cancel) => result,
+        result = run(engine, prompt, journal, events, cancel) => result,
         limit = too_quiet => {
             let error = format!("the engine said nothing for {} s", limit.as_secs());
             return unanswered(Fault::Unreachable, error, 0, None, patience);

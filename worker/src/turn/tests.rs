@@ -8,6 +8,7 @@ mod place;
 mod postpone;
 mod rate;
 mod recovery;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,13 +16,15 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8PathBuf;
 use hermes_wire::ProfileHome;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::engine::{EngineFuture, Event, EventSink, ModelId, Outcome, Prompt, Role, Usage};
+use crate::engine::{
+    Cost, EngineFuture, Event, EventSink, Journal, Message, ModelId, Outcome, Prompt, Role, Step, Usage,
+};
 use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::{Inbox, KeyPolicy};
 use crate::provider::Fault;
@@ -38,6 +41,7 @@ pub(super) struct Scripted {
     pub(super) seen: Mutex<Vec<Prompt>>,
     /// Rung by a turn that says "poison": its process is to die.
     pub(super) died: Notify,
+    has_tools: bool,
 }
 
 impl Scripted {
@@ -62,17 +66,55 @@ impl Scripted {
         *self.fault.lock().unwrap() = None;
     }
 
+    /// Its turns that say "steps" have some; see [`Scripted::two_steps`].
+    pub(super) fn with_tools(permits: usize) -> Arc<Self> {
+        let mut engine = Self::with_permits(permits, None);
+        Arc::get_mut(&mut engine).unwrap().has_tools = true;
+        engine
+    }
+
     fn with_permits(permits: usize, fault: Option<Fault>) -> Arc<Self> {
         Arc::new(Self {
             gate: Semaphore::new(permits),
             fault: Mutex::new(fault),
             seen: Mutex::default(),
             died: Notify::new(),
+            has_tools: false,
         })
     }
 
     pub(super) fn prompts(&self) -> Vec<Prompt> {
         self.seen.lock().unwrap().clone()
+    }
+}
+
+/// What one call to the model costs.
+pub(super) const SPENT: Usage = Usage {
+    input_tokens: 11,
+    output_tokens: 5,
+    cache_read_tokens: 3,
+    cache_write_tokens: 0,
+    reasoning_tokens: 0,
+};
+
+impl Scripted {
+    /// A step with two calls. A permit is needed for each result.
+    async fn two_steps(&self, journal: &dyn Journal) -> Result<(), EngineError> {
+        let call =
+            |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let message = Message {
+            tool_calls: vec![call("call_a"), call("call_b")],
+            reasoning: Some("hm".to_owned()),
+            ..Message::new(Role::Assistant, json!(""))
+        };
+        let cost = Cost { usage: SPENT, calls: 2, model: "m".to_owned(), ..Cost::default() };
+        journal.keep(Step::Calls { message, cost }).await?;
+        for (id, is_last) in [("call_a", false), ("call_b", true)] {
+            self.gate.acquire().await.unwrap().forget();
+            let message = Message::result(id, "f", format!("{id} ran"));
+            journal.keep(Step::Result { message, is_last }).await?;
+        }
+        Ok(())
     }
 }
 
@@ -89,9 +131,14 @@ impl Engine for Scripted {
         true
     }
 
+    fn has_tools(&self) -> bool {
+        self.has_tools
+    }
+
     fn run<'a>(
         &'a self,
         prompt: &'a Prompt,
+        journal: &'a dyn Journal,
         events: EventSink,
         cancel: CancellationToken,
     ) -> EngineFuture<'a> {
@@ -118,6 +165,17 @@ impl Engine for Scripted {
                 self.died.notify_one();
                 return std::future::pending().await;
             }
+            if prompt.messages.last().is_some_and(|last| last.content == "steps") {
+                self.two_steps(journal).await?;
+                let text = "made it".to_owned();
+                return Ok(Outcome {
+                    text,
+                    finish_reason: "stop".to_owned(),
+                    calls: 3,
+                    usage: SPENT.plus(SPENT),
+                    ..Outcome::default()
+                });
+            }
             let last = &prompt.messages.last().unwrap().content;
             let text = format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned));
             if let Some(calls) = prompt.options.get("answer_with").and_then(Value::as_array) {
@@ -137,7 +195,7 @@ impl Engine for Scripted {
                 model: "m".to_owned(),
                 provider: "test".to_owned(),
                 base_url: "http://x".to_owned(),
-                usage: Usage { input_tokens: 11, output_tokens: 5, cache_read_tokens: 3, ..Usage::default() },
+                usage: SPENT,
                 calls: 1,
             })
         })

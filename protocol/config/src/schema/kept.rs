@@ -17,6 +17,9 @@ const fn anywhere(path: &'static str, also: &'static [&'static str], kind: Kind,
     Key { also, ..with(path, kind, default) }
 }
 
+/// Keys for trials of this program: known without a warning, and named by no page.
+pub(super) static HIDDEN: &[Key] = &[kept("agent.trial_tool", Text)];
+
 pub(super) static KEPT: &[Key] = &[
     kept("_config_version", Int(0, 1_000_000)),
     kept("fallback_providers", Any),

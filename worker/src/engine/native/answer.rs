@@ -53,6 +53,8 @@ pub(super) struct Answer {
     pub(super) text: String,
     /// What the model only thought.
     pub(super) reasoning: String,
+    /// It came as `reasoning_content`: whoever sends that wants it back with the results of tools (DeepSeek, Moonshot).
+    echoes: bool,
     pub(super) calls: Calls,
     pub(super) model: Option<String>,
     pub(super) usage: Usage,
@@ -91,7 +93,7 @@ enum End {
 }
 
 impl Answer {
-    /// Nothing said yet. `offered`: the request carries the client's tools.
+    /// Nothing said yet. `offered`: the request carries tools.
     pub(super) fn new(offered: bool) -> Self {
         Self { offered, ..Self::default() }
     }
@@ -132,6 +134,11 @@ impl Answer {
             _ => Finish::Stop,
         };
         finish.as_str()
+    }
+
+    /// What it thought, where the provider wants to be told again.
+    pub(super) fn wanted_back(&self) -> Option<&str> {
+        (self.echoes && !self.reasoning.is_empty()).then_some(&*self.reasoning)
     }
 
     async fn read_body<S, E>(&mut self, bytes: S, audience: &mut Audience) -> Result<(), Failure>
@@ -350,6 +357,7 @@ impl Answer {
         for key in ["reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks"] {
             if parts.reasoning.is_empty() {
                 message.get(key).inspect(|thought| spoken(thought, true, &mut parts));
+                self.echoes |= key == "reasoning_content" && !parts.reasoning.is_empty();
             }
         }
         for key in ["content", "refusal", "text"] {

@@ -5,21 +5,26 @@
 use serde_json::{Map, Value, json};
 
 use super::shape::{LIMITS, Shape, USAGE};
-use crate::engine::{Event, EventSink, Message, Prompt, Role};
+use crate::engine::steps::Ask;
+use crate::engine::{Event, EventSink, Message, Role};
 use crate::provider::Endpoint;
 
 /// The body of a request.
-pub(super) fn body(endpoint: &Endpoint, prompt: &Prompt, shape: &Shape) -> Value {
-    let mut messages = Vec::with_capacity(prompt.messages.len() + 1);
-    if !prompt.system.is_empty() {
-        messages.push(json!({"role": "system", "content": prompt.system}));
+pub(super) fn body(endpoint: &Endpoint, ask: &Ask<'_>, shape: &Shape) -> Value {
+    let mut messages = Vec::with_capacity(ask.messages.len() + 1);
+    if !ask.system.is_empty() {
+        messages.push(json!({"role": "system", "content": ask.system}));
     }
-    messages.extend(prompt.messages.iter().map(message_on_wire));
+    // What was thought before the question is of no more use.
+    let question = ask.messages.iter().rposition(|message| message.role == Role::User);
+    let of_turn = |at: usize| question.is_none_or(|question| at > question);
+    messages
+        .extend(ask.messages.iter().enumerate().map(|(at, message)| message_on_wire(message, of_turn(at))));
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(endpoint.model));
     body.insert("messages".to_owned(), Value::Array(messages));
     // The first one counts.
-    let asked = LIMITS.iter().find_map(|name| Some((*name, prompt.options.get(*name)?.as_u64()?)));
+    let asked = LIMITS.iter().find_map(|name| Some((*name, ask.options.get(*name)?.as_u64()?)));
     let limit = match asked {
         // The client's own limit, under the name that this endpoint was found to want.
         Some((name, limit)) => Some((shape.limit_name(name, endpoint), limit)),
@@ -40,13 +45,16 @@ pub(super) fn body(endpoint: &Endpoint, prompt: &Prompt, shape: &Shape) -> Value
             body.insert(key.clone(), value.clone());
         }
     }
-    for (key, value) in prompt.options.iter().filter(|(key, _)| !LIMITS.contains(&key.as_str())) {
+    for (key, value) in ask.options.iter().filter(|(key, _)| !LIMITS.contains(&key.as_str())) {
         body.insert(key.clone(), value.clone());
+    }
+    if !ask.tools.is_empty() {
+        body.insert("tools".to_owned(), Value::Array(ask.tools.to_vec()));
     }
     Value::Object(body)
 }
 
-fn message_on_wire(message: &Message) -> Value {
+fn message_on_wire(message: &Message, with_reasoning: bool) -> Value {
     let role = match message.role {
         Role::User => "user",
         Role::Assistant => "assistant",
@@ -61,6 +69,9 @@ fn message_on_wire(message: &Message) -> Value {
     }
     if let Some(id) = &message.tool_call_id {
         wire["tool_call_id"] = json!(id);
+    }
+    if let Some(reasoning) = message.reasoning.as_ref().filter(|_| with_reasoning) {
+        wire["reasoning_content"] = json!(reasoning);
     }
     wire
 }

@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange::{brief, cleaned, headers, refused, unsent};
 use super::retry::Failure;
-use super::{Native, RetryPolicy, brief, cleaned, client, headers, refused, unsent};
-use crate::engine::{Engine as _, EngineError, Message, Prompt, Role};
+use super::{Native, RetryPolicy, client};
+use crate::engine::{Engine as _, EngineError, Message, Prompt, Role, Unrecorded};
 use crate::provider::{Endpoint, Fault};
 
 /// Time that one request has.
@@ -64,8 +65,11 @@ async fn call(mut endpoint: Endpoint) -> Result<(), Failure> {
     let message = Message::new(Role::User, Value::String("ping".to_owned()));
     let prompt = Prompt { session_id: "probe".to_owned(), messages: vec![message], ..Prompt::default() };
     let (events, _pieces) = mpsc::channel(16);
-    let turn =
-        tokio::time::timeout(PATIENCE, engine.run(&prompt, events.into(), CancellationToken::new())).await;
+    let turn = tokio::time::timeout(
+        PATIENCE,
+        engine.run(&prompt, &Unrecorded, events.into(), CancellationToken::new()),
+    )
+    .await;
     match turn {
         // One token may be nothing to show.
         Ok(Ok(_) | Err(EngineError::Provider { fault: Fault::Empty, .. })) => Ok(()),

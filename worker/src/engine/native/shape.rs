@@ -218,6 +218,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Prompt;
+    use crate::engine::steps::Ask;
 
     fn endpoint(max_tokens: Option<u64>, extra: &Value) -> Endpoint {
         Endpoint {
@@ -242,7 +243,7 @@ mod tests {
     fn settled(endpoint: &Endpoint, message: &str, refuses: impl Fn(&Value) -> bool) -> (Value, Vec<Repair>) {
         let (mut shape, mut repairs) = (Shape::default(), Vec::new());
         loop {
-            let mut body = super::super::chat::body(endpoint, &Prompt::default(), &shape);
+            let mut body = super::super::chat::body(endpoint, &Ask::of(&Prompt::default()), &shape);
             if !refuses(&body) {
                 for key in ["model", "messages", "stream"] {
                     body.as_object_mut().unwrap().remove(key);
@@ -305,7 +306,7 @@ mod tests {
             &json!({"temperature": 0.3, "reasoning_effort": "low", "reasoning": {}, "user": "u", "stop": ["x"]}),
         );
         let refuse = |message: &str, part: &str| {
-            let body = super::super::chat::body(&endpoint, &Prompt::default(), &Shape::default());
+            let body = super::super::chat::body(&endpoint, &Ask::of(&Prompt::default()), &Shape::default());
             let repair = Shape::default().repaired(&refusal(message), &body, &endpoint, &Options::new());
             assert_eq!(
                 repair.as_ref().map(|repair| (repair.part.as_str(), repair.configured)),
@@ -327,7 +328,7 @@ mod tests {
         let asked = Options::from_iter([("temperature".to_owned(), json!(1))]);
         let body = super::super::chat::body(
             &endpoint,
-            &Prompt { options: asked.clone(), ..Prompt::default() },
+            &Ask::of(&Prompt { options: asked.clone(), ..Prompt::default() }),
             &Shape::default(),
         );
         assert_eq!(
@@ -354,7 +355,7 @@ mod tests {
             repairs.iter().map(|repair| (repair.renamed, repair.lasting)).collect::<Vec<_>>(),
             [(Some("max_completion_tokens"), true), (None, true)]
         );
-        let body = super::super::chat::body(&endpoint, &Prompt::default(), &Shape::default());
+        let body = super::super::chat::body(&endpoint, &Ask::of(&Prompt::default()), &Shape::default());
         let overflow = refusal("the context length of this model is 4096");
         assert_eq!(Shape::default().repaired(&overflow, &body, &endpoint, &Options::new()), None);
     }

@@ -7,9 +7,10 @@ use hermes_config::{ProfileConfig, Secret};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::exchange::MAX_MESSAGE;
 use super::fake::{Fake, Step, answer, broken_off, chunk, ending, error, status, stream_head};
 use super::*;
-use crate::engine::{Event, Message, Role};
+use crate::engine::{Event, Message, Role, Unrecorded};
 
 mod network;
 mod options;
@@ -62,7 +63,7 @@ async fn run_prompt(engine: &Native, prompt: &Prompt) -> (Result<Outcome, Engine
         }
         all
     };
-    tokio::join!(engine.run(prompt, sink.into(), CancellationToken::new()), listening)
+    tokio::join!(engine.run(prompt, &Unrecorded, sink.into(), CancellationToken::new()), listening)
 }
 
 fn deltas(events: &[Event]) -> String {
@@ -270,7 +271,10 @@ async fn an_answer_that_breaks_off_is_never_said_twice() {
     // Where nobody was listening nobody hears it twice.
     let fake = Fake::start([cut, answer(&["whole"])]).await;
     let (sink, _) = mpsc::channel(1);
-    let outcome = native(&fake.base_url).run(&prompt(), sink.into(), CancellationToken::new()).await.unwrap();
+    let outcome = native(&fake.base_url)
+        .run(&prompt(), &Unrecorded, sink.into(), CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!((outcome.text.as_str(), outcome.calls), ("whole", 2));
 }
 
@@ -293,7 +297,7 @@ async fn c1_a_failed_call_is_known_before_its_turn_is_over() {
     let engine = native(&fake.base_url).reporting(health.clone());
     let (prompt, cancel) = (prompt(), CancellationToken::new());
     let (sink, _events) = mpsc::channel(4);
-    let turn = engine.run(&prompt, sink.into(), cancel.clone());
+    let turn = engine.run(&prompt, &Unrecorded, sink.into(), cancel.clone());
     let look = async {
         fake.begun(2).await;
         let last = health.subscribe().borrow().clone().unwrap();
@@ -315,13 +319,14 @@ async fn cancelling_drops_the_connection_and_ends_a_wait() {
         let (sink, mut events) = mpsc::channel(4);
         let cancel = CancellationToken::new();
         let prompt = prompt();
-        let (result, ()) = tokio::join!(engine.run(&prompt, sink.into(), cancel.clone()), async {
-            fake.begun(1).await;
-            if leaves == 0 {
-                assert!(matches!(events.recv().await, Some(Event::Retrying { .. })));
-            }
-            cancel.cancel();
-        });
+        let (result, ()) =
+            tokio::join!(engine.run(&prompt, &Unrecorded, sink.into(), cancel.clone()), async {
+                fake.begun(1).await;
+                if leaves == 0 {
+                    assert!(matches!(events.recv().await, Some(Event::Retrying { .. })));
+                }
+                cancel.cancel();
+            });
         assert_eq!(result, Err(EngineError::Interrupted));
         fake.left(leaves).await;
     }

@@ -35,10 +35,12 @@ const DONE: &str = "data: [DONE]\n\n";
 pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> Result<Response, ApiError> {
     let mut first = None;
     let mut end = None;
+    let mut apart = false;
     let waiting = async {
         loop {
             match running.events.recv().await {
                 Some(Event::Delta(text)) if !text.is_empty() => break first = Some(text),
+                Some(Event::Tool { .. }) => apart = true,
                 Some(_) => {}
                 None => {
                     let result = (&mut running.outcome).await.unwrap_or(Err(TurnError::Panicked));
@@ -60,6 +62,7 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
         cap,
         first,
         end,
+        apart,
         sent_text: false,
         opened: false,
         _head: head,
@@ -85,6 +88,8 @@ struct Stream {
     /// Came before the head was sent.
     first: Option<String>,
     end: Option<End>,
+    /// Tools were called since the last text: what comes next stands apart.
+    apart: bool,
     sent_text: bool,
     opened: bool,
     /// Counts the run.
@@ -94,15 +99,14 @@ struct Stream {
 impl Stream {
     /// The next bytes, or `None` at the end.
     async fn next(&mut self) -> Option<String> {
-        let running = self.running.as_mut()?;
+        self.running.as_ref()?;
         if !self.opened {
             self.opened = true;
             return Some(self.chunks.role());
         }
         let mut frame = String::new();
         if let Some(text) = self.first.take() {
-            self.sent_text = true;
-            self.chunks.content(&mut frame, &text);
+            self.say(&mut frame, text);
             return Some(frame);
         }
         if let Some(end) = self.end.take() {
@@ -111,31 +115,40 @@ impl Stream {
             return Some(frame);
         }
         loop {
-            let Ok(event) = tokio::time::timeout(KEEPALIVE, running.events.recv()).await else {
+            let events = &mut self.running.as_mut()?.events;
+            let Ok(event) = tokio::time::timeout(KEEPALIVE, events.recv()).await else {
                 return Some(": keepalive\n\n".to_owned());
             };
             let Some(event) = event else { break };
             let mut next = Some(event);
             while let Some(event) = next {
-                if let Event::Delta(text) = event
-                    && !text.is_empty()
-                {
-                    self.sent_text = true;
-                    self.chunks.content(&mut frame, &text);
+                match event {
+                    Event::Delta(text) if !text.is_empty() => self.say(&mut frame, text),
+                    Event::Tool { .. } => self.apart = true,
+                    Event::Delta(_) | Event::Retrying { .. } => {}
                 }
                 if frame.len() >= BATCH {
                     return Some(frame);
                 }
-                next = running.events.try_recv().ok();
+                next = self.running.as_mut()?.events.try_recv().ok();
             }
             if !frame.is_empty() {
                 return Some(frame);
             }
         }
-        let result = (&mut running.outcome).await.unwrap_or(Err(TurnError::Panicked));
+        let outcome = &mut self.running.as_mut()?.outcome;
+        let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
         self.running = None;
         self.finish(&mut frame, End::new(result, self.cap));
         Some(frame)
+    }
+
+    fn say(&mut self, frame: &mut String, mut text: String) {
+        if std::mem::take(&mut self.apart) {
+            text.insert_str(0, "\n\n");
+        }
+        self.sent_text = true;
+        self.chunks.content(frame, &text);
     }
 
     fn finish(&mut self, frame: &mut String, end: End) {

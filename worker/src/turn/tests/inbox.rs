@@ -229,7 +229,15 @@ async fn a_silent_engine_is_stopped() {
     let process = home.start(Owner::current(), engine.clone());
     let run = async |patience| {
         let seat = crate::turn::place::Place::new(&process.turns.0, Kind::Inbox);
-        run::run_unwatched(engine.as_ref(), &prompt, patience, seat, &CancellationToken::new()).await
+        run::run_unwatched(
+            engine.as_ref(),
+            &prompt,
+            &engine::Unrecorded,
+            patience,
+            seat,
+            &CancellationToken::new(),
+        )
+        .await
     };
     let ending = run(patience).await;
     assert!(matches!(ending, finish::Ending::Failed { .. }), "{ending:?}");

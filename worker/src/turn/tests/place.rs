@@ -20,6 +20,7 @@ impl Engine for Waiting {
     fn run<'a>(
         &'a self,
         prompt: &'a Prompt,
+        _journal: &'a dyn Journal,
         events: EventSink,
         cancel: CancellationToken,
     ) -> EngineFuture<'a> {

@@ -1,0 +1,80 @@
+//! The steps of a turn, and where they are kept.
+//!
+//! A turn without tools has one step, its answer. With tools, every call of the model that wants some called is a step, and so is each
+//! result. A step is kept before the next begins; so after a crash a turn goes on from the last one.
+
+use std::pin::Pin;
+
+use super::{Message, Outcome, Usage};
+
+/// What calls to a model cost, and whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Tokens.
+    pub usage: Usage,
+    /// Calls made, failed ones included.
+    pub calls: u32,
+    /// Model as billed.
+    pub model: String,
+    /// Provider name.
+    pub provider: String,
+    /// Base URL.
+    pub base_url: String,
+}
+
+impl Cost {
+    /// What an answer cost.
+    pub fn of(outcome: &Outcome) -> Self {
+        Self {
+            usage: outcome.usage,
+            calls: outcome.calls,
+            model: outcome.model.clone(),
+            provider: outcome.provider.clone(),
+            base_url: outcome.base_url.clone(),
+        }
+    }
+}
+
+/// A step before the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The model wants tools called. None of them has been.
+    Calls {
+        /// The assistant's message.
+        message: Message,
+        /// What the calls to the model cost that led to it.
+        cost: Cost,
+    },
+    /// A tool's result.
+    Result {
+        /// It, as the tool's message.
+        message: Message,
+        /// The results of all calls of the step are there; the model is called next.
+        is_last: bool,
+    },
+}
+
+/// A step is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a step of the turn could not be stored: {0}")]
+pub struct Unkept(pub String);
+
+/// When it is on disk: the message as it is kept, and as the model is to see it.
+pub type Kept<'a> = Pin<Box<dyn Future<Output = Result<Message, Unkept>> + Send + 'a>>;
+
+/// Keeps the steps of one turn.
+pub trait Journal: Send + Sync {
+    /// Commits a step.
+    fn keep(&self, step: Step) -> Kept<'_>;
+}
+
+/// The journal of a turn that nobody goes on with.
+#[derive(Debug, Clone, Copy)]
+pub struct Unrecorded;
+
+impl Journal for Unrecorded {
+    fn keep(&self, step: Step) -> Kept<'_> {
+        let (Step::Calls { message, .. } | Step::Result { message, .. }) = step;
+        Box::pin(std::future::ready(Ok(message)))
+    }
+}

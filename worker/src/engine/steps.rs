@@ -1,0 +1,199 @@
+//! A turn with tools: the model, the tools that it calls, the model again, until it answers.
+//!
+//! Every call for tools and every result is kept by the journal before anything follows from it, so a turn whose process died goes on
+//! from its last step: a tool whose result was kept is not run again. How many calls to the model a turn has is counted by what is
+//! kept, over all processes. At the limit one more call, without tools, asks for a summary.
+//!
+//! **Whose tools.** A client that brings tools of its own gets exactly those, and runs them itself: nobody has to guess who runs a
+//! call. The worker's own are offered in every other turn.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+
+use serde_json::Value;
+
+use super::{
+    Cost, EngineError, Event, EventSink, Journal, Message, Options, Outcome, Prompt, Role, Step, Usage,
+    call_kind,
+};
+use crate::tools::Tools;
+
+/// What the model is told when its calls are used up, as 0.19.0 tells it.
+const SUMMARISE: &str = "You've reached the maximum number of tool-calling iterations allowed. Please provide a final response \
+     summarizing what you've found and accomplished so far, without calling any more tools.";
+
+/// One call to the model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    /// For logs.
+    pub(super) session_id: &'a str,
+    /// The system prompt.
+    pub(super) system: &'a str,
+    /// The conversation.
+    pub(super) messages: &'a [Message],
+    /// What the client asks for.
+    pub(super) options: &'a Options,
+    /// The worker's tools, as the wire has them.
+    pub(super) tools: &'a [Value],
+}
+
+impl<'a> Ask<'a> {
+    /// The whole of `prompt`, without tools of the worker's.
+    pub(super) fn of(prompt: &'a Prompt) -> Self {
+        let Prompt { session_id, system, messages, options } = prompt;
+        Self { session_id, system, messages, options, tools: &[] }
+    }
+
+    /// Whether the model may call any tool.
+    pub(super) fn offers_tools(&self) -> bool {
+        !self.tools.is_empty() || brings_tools(self.options)
+    }
+}
+
+/// What the model said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// Its answer, or the tools it wants called; usage and calls are of this call to the model alone.
+    pub(super) outcome: Outcome,
+    /// What it thought, where its provider wants that back.
+    pub(super) reasoning: Option<String>,
+}
+
+/// Whatever answers one call.
+pub(super) trait Model {
+    /// Asks once; attempts after failures are part of it.
+    fn ask(
+        &self,
+        ask: Ask<'_>,
+        events: &EventSink,
+    ) -> impl Future<Output = Result<Reply, EngineError>> + Send;
+}
+
+/// Whether the client runs the tools of this turn.
+fn brings_tools(options: &Options) -> bool {
+    options.contains_key("tools")
+}
+
+/// The worker's own part in a turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own<'a> {
+    /// Its tools.
+    pub(super) tools: &'a Tools,
+    /// Most calls to the model that may want tools called.
+    pub(super) limit: u32,
+}
+
+/// Runs a turn to its answer.
+pub(super) async fn run<M: Model + Sync>(
+    model: &M,
+    own: Own<'_>,
+    prompt: &Prompt,
+    journal: &dyn Journal,
+    events: &EventSink,
+) -> Result<Outcome, EngineError> {
+    let offered = if brings_tools(&prompt.options) { Vec::new() } else { own.tools.declarations() };
+    let mut messages = Cow::Borrowed(&prompt.messages[..]);
+    let mut used = rounds(&messages);
+    let (mut usage, mut calls) = (Usage::default(), 0_u32);
+    loop {
+        let is_last = !offered.is_empty() && used >= own.limit;
+        if is_last {
+            tracing::warn!(
+                session = prompt.session_id,
+                limit = own.limit,
+                "a turn has used up its calls for tools"
+            );
+            let summarise = Value::String(SUMMARISE.to_owned());
+            messages.to_mut().push(Message::new(Role::User, summarise));
+        }
+        let tools = if is_last { &[] } else { &offered[..] };
+        let ask = Ask { messages: &messages, tools, ..Ask::of(prompt) };
+        let reply = model.ask(ask, events).await.map_err(|error| with_calls(error, calls))?;
+        let Reply { mut outcome, reasoning } = reply;
+        usage = usage.plus(outcome.usage);
+        calls = calls.saturating_add(outcome.calls);
+        if outcome.tool_calls.is_empty() || ask.tools.is_empty() {
+            (outcome.usage, outcome.calls) = (usage, calls);
+            return Ok(outcome);
+        }
+        name_apart(&mut outcome.tool_calls, &messages);
+        let cost = Cost::of(&outcome);
+        let message = Message {
+            tool_calls: outcome.tool_calls,
+            reasoning,
+            ..Message::new(Role::Assistant, Value::String(outcome.text))
+        };
+        let message = journal.keep(Step::Calls { message, cost }).await?;
+        let wanted: Vec<Call> = message.tool_calls.iter().map(Call::of).collect();
+        messages.to_mut().push(message);
+        used = used.saturating_add(1);
+        for (at, call) in wanted.iter().enumerate() {
+            // Nobody has to listen.
+            let _ = events.send(call.event(false)).await;
+            let result = own.tools.run(&call.name, &call.arguments).await;
+            let message = Message::result(&call.id, &call.name, result);
+            let is_last = at + 1 == wanted.len();
+            messages.to_mut().push(journal.keep(Step::Result { message, is_last }).await?);
+            let _ = events.send(call.event(true)).await;
+        }
+    }
+}
+
+/// Calls for tools since the last question, whoever's process made them.
+fn rounds(messages: &[Message]) -> u32 {
+    let turn = messages.iter().rev().take_while(|message| message.role != Role::User);
+    u32::try_from(turn.filter(|message| !message.tool_calls.is_empty()).count()).unwrap_or(u32::MAX)
+}
+
+/// The failure of a turn that made calls before.
+fn with_calls(error: EngineError, before: u32) -> EngineError {
+    match error {
+        EngineError::Provider { fault, status, retry_after, is_final, message, calls } => {
+            let calls = calls.saturating_add(before);
+            EngineError::Provider { fault, status, retry_after, is_final, message, calls }
+        }
+        other => other,
+    }
+}
+
+/// Gives ids that the conversation has already, as servers do that number the calls of each answer from 0, new ones: results are told
+/// apart by them.
+fn name_apart(calls: &mut [Value], messages: &[Message]) {
+    let mut taken: HashSet<String> = messages.iter().flat_map(Message::call_ids).map(str::to_owned).collect();
+    let salt = RandomState::new();
+    for (at, call) in calls.iter_mut().enumerate() {
+        let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
+        let is_new = !id.is_empty() && !taken.contains(id);
+        let id = if is_new { id.to_owned() } else { format!("call_{:016x}", salt.hash_one((at, id))) };
+        call["id"] = Value::String(id.clone());
+        taken.insert(id);
+    }
+}
+
+/// A call of a tool, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Call {
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Call {
+    fn of(call: &Value) -> Self {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let inner = call.as_object().map(call_kind).and_then(|(kind, key)| Some((call.get(kind)?, key)));
+        Self {
+            id: text(call.get("id")),
+            name: text(inner.and_then(|(inner, _)| inner.get("name"))),
+            arguments: text(inner.and_then(|(inner, key)| inner.get(key))),
+        }
+    }
+
+    fn event(&self, done: bool) -> Event {
+        Event::Tool { name: self.name.clone(), id: self.id.clone(), done }
+    }
+}
+
+#[cfg(test)]
+mod tests;

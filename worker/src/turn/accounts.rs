@@ -1,0 +1,87 @@
+//! What turns cost, in the counters of their sessions and models.
+
+use rusqlite::{Connection, params};
+
+use crate::engine::Cost;
+
+/// Rows that are written along.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    /// Messages.
+    pub(super) messages: usize,
+    /// Calls of tools in them.
+    pub(super) tool_calls: usize,
+}
+
+/// Adds to the counters of a session; ends it too where there is a reason.
+pub(super) fn book(
+    db: &Connection,
+    id: &str,
+    cost: &Cost,
+    rows: Rows,
+    end_reason: Option<&str>,
+    now: f64,
+) -> rusqlite::Result<()> {
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let usage = cost.usage;
+    let [input, output, read, written, reasoning] = [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ]
+    .map(u64::cast_signed);
+    db.prepare_cached(
+        "UPDATE sessions SET message_count = message_count + ?13, tool_call_count = tool_call_count + ?12,
+            input_tokens = input_tokens + ?2,
+            output_tokens = output_tokens + ?3, cache_read_tokens = cache_read_tokens + ?4,
+            cache_write_tokens = cache_write_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
+            api_call_count = api_call_count + ?7, billing_provider = ?8, billing_base_url = ?9,
+            estimated_cost_usd = COALESCE(estimated_cost_usd, 0.0), cost_status = COALESCE(cost_status, 'unknown'),
+            cost_source = COALESCE(cost_source, 'none'),
+            ended_at = CASE WHEN ?10 IS NULL THEN ended_at ELSE ?11 END, end_reason = COALESCE(?10, end_reason)
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        input,
+        output,
+        read,
+        written,
+        reasoning,
+        cost.calls,
+        cost.provider,
+        cost.base_url,
+        end_reason,
+        now,
+        count(rows.tool_calls),
+        count(rows.messages),
+    ])?;
+    db.prepare_cached(
+        "INSERT INTO session_model_usage(session_id, model, billing_provider, billing_base_url, api_call_count,
+            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_status,
+            cost_source, first_seen, last_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'unknown', 'none', ?11, ?11)
+         ON CONFLICT DO UPDATE SET api_call_count = api_call_count + excluded.api_call_count,
+            input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+            reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, last_seen = excluded.last_seen",
+    )?
+    .execute(params![
+        id,
+        cost.model,
+        cost.provider,
+        cost.base_url,
+        cost.calls,
+        input,
+        output,
+        read,
+        written,
+        reasoning,
+        now
+    ])?;
+    Ok(())
+}
