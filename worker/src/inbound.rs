@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use hermes_config::BusyMode;
 use serde::{Deserialize, Serialize};
 
 /// Who said it, and where. Field names are those of 0.19.0's `origin` objects.
@@ -46,6 +47,43 @@ pub struct DeliveryTarget {
     pub extra: BTreeMap<String, String>,
 }
 
+/// What an event does to a turn that runs in its session when it arrives. It is on disk in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Busy {
+    /// Waits for its own turn, however many do: nobody sits there and waits.
+    #[default]
+    Wait,
+    /// Waits for its own turn; beyond a number of them the sender is told that there are too many.
+    Queue,
+    /// Ends what runs, and has the next turn. Bounded like a queue.
+    Interrupt,
+    /// Is put into what runs, behind the next results of tools; if there are none any more, it waits. Bounded like a queue.
+    Steer,
+}
+
+impl Busy {
+    /// As the database has it; `None` is the default.
+    pub(crate) fn column(self) -> Option<&'static str> {
+        match self {
+            Self::Wait => None,
+            Self::Queue => Some("queue"),
+            Self::Interrupt => Some("interrupt"),
+            Self::Steer => Some("steer"),
+        }
+    }
+}
+
+impl From<BusyMode> for Busy {
+    fn from(mode: BusyMode) -> Self {
+        match mode {
+            BusyMode::Interrupt => Self::Interrupt,
+            BusyMode::Queue => Self::Queue,
+            BusyMode::Steer => Self::Steer,
+        }
+    }
+}
+
 /// One event, ready to become a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inbound {
@@ -59,13 +97,18 @@ pub struct Inbound {
     pub delivery: DeliveryTarget,
     /// End the session with this reason when the turn is over, however it went (`webhook_complete`).
     pub end_session: Option<String>,
+    /// What it does to a turn that runs already. A platform of chats says what `display.busy_input_mode` says.
+    #[serde(default)]
+    pub busy: Busy,
 }
 
-/// What became of an event. In every case it is on disk.
+/// What became of an event. New or known, it is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// New; will run exactly once.
     New,
     /// Known already; nothing more happens.
     Duplicate,
+    /// Refused: too many of its session wait. Nothing is kept, and its sender is to be told.
+    Full,
 }

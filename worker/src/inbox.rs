@@ -9,6 +9,9 @@
 //!   (none) ─────────▶ reserved ─────────▶ done      work that is no turn (`deliver_only`)
 //! ```
 //!
+//! What a message of a chat does to the turn that runs in its session is its [`Busy`] mode: it waits, interrupts, or is put into the turn
+//! (`queued` → done). A chat's queue holds [`QUEUED`].
+//!
 //! Of a session's unfinished items exactly one, as a rule the oldest, is waiting, claimed or postponed, the others are queued: so
 //! order within a session holds across processes, and finding the next item never walks over a backlog. What failed is a dead
 //! letter: it is kept for a week, counted in the status, and runs again when its sender repeats it. Done rows keep their identity for
@@ -24,11 +27,14 @@ use hermes_wire::ProfileName;
 use hermes_wire::session_key::{self, KeyParts};
 use rusqlite::{OptionalExtension, params};
 
-use crate::inbound::{Accepted, DedupKey, Inbound, Source};
+use crate::inbound::{Accepted, Busy, DedupKey, Inbound, Source};
 use crate::session::epoch;
 use crate::store::{Owner, Store, StoreError};
 
 pub use prune::REMEMBERED;
+
+/// Most messages of a chat that wait behind the turn that runs, as 0.19.0 has it.
+pub const QUEUED: usize = 32;
 
 /// What decides which conversation an event belongs to.
 #[derive(Debug, Clone)]
@@ -97,34 +103,48 @@ impl Inbox {
         Self { store, keys }
     }
 
-    /// Makes the event durable. After `New` it will run exactly once, whatever happens to this process.
+    /// Makes the event durable. After `New` it is answered exactly once, whatever happens to this process: by a turn of its own or, as
+    /// its [`Busy`] mode says, by the one that runs.
     pub async fn accept(&self, event: Inbound) -> Result<Accepted, StoreError> {
         let key = self.keys.key(&event.source);
         let payload = serde_json::to_string(&event).expect("strings and maps of strings always serialise");
-        let inserted = self
+        let busy = event.busy;
+        let accepted = self
             .store
             .write_one_for_client(move |db| {
                 let (scope, id) = event.dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
-                db.prepare_cached(
-                    "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN EXISTS
+                let (platform, busy) = (event.source.platform, event.busy.column());
+                let inserted = db.prepare_cached(
+                    "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, busy, state)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN EXISTS
                         (SELECT 1 FROM hermes_inbox WHERE session_key = ?4 AND finished_at IS NULL)
-                        THEN 'queued' ELSE 'waiting' END)
+                        THEN 'queued' ELSE 'waiting' END
+                     WHERE ?7 IS NULL OR (SELECT count(*) FROM hermes_inbox
+                                          WHERE session_key = ?4 AND finished_at IS NULL AND state = 'queued') < ?8
                      ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
                         session_key = excluded.session_key, payload = excluded.payload, received_at = excluded.received_at,
-                        state = excluded.state, session_id = NULL, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
+                        busy = excluded.busy, state = excluded.state, session_id = NULL, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
                         taken_down = 0,
                         postponed = 0, postponed_at = NULL, due_at = NULL
                      WHERE hermes_inbox.state = 'failed'",
                 )?
-                .execute(params![event.source.platform, scope, id, key, payload, epoch()])
+                .execute(params![platform, scope, id, key, payload, epoch(), busy, i64::try_from(QUEUED).unwrap_or(i64::MAX)])?;
+                if inserted > 0 {
+                    return Ok(Accepted::New);
+                }
+                let is_known: bool = db
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM hermes_inbox
+                         WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3 AND state <> 'failed')",
+                    )?
+                    .query_row(params![platform, scope, id], |row| row.get(0))?;
+                Ok(if is_known { Accepted::Duplicate } else { Accepted::Full })
             })
             .await?;
-        if inserted == 0 {
-            return Ok(Accepted::Duplicate);
+        if accepted == Accepted::New {
+            self.store.note_accept(busy == Busy::Interrupt);
         }
-        self.store.note_accept();
-        Ok(Accepted::New)
+        Ok(accepted)
     }
 
     /// What waits and what failed.

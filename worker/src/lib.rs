@@ -12,12 +12,14 @@
 //! **Who owns what.** `app` owns the phases and every task. `control` owns the control socket. `store` owns `state.db`: one
 //! thread, one connection for writing, everything that waits is committed as one transaction (`synchronous=FULL`), and only
 //! then acknowledged. `inbox` owns which item runs next; `session` owns keys, ids and history; `turn` owns running turns, the
-//! steps they are kept by and the limit on them; `tools` is what a model may have done here; `status` alone writes `runtime_status.json` and `gateway_state.json`; `logging` alone writes `logs/`.
-//! Nobody writes to the process environment; configuration is a value made once at start.
+//! steps they are kept by and the limit on them; `tools` is what a model may have done here; `status` alone
+//! writes `runtime_status.json` and `gateway_state.json`; `logging` alone writes `logs/`. Nobody writes to the process
+//! environment; configuration is a value made once at start.
 //!
 //! **Guarantees.**
 //! - What was acknowledged to a sender was committed before. A crash before the turn started runs the item once; a crash after
-//!   resumes it: the claim, the session and the user's message row were one transaction, so they are there or not together.
+//!   resumes it from its last step: the claim, the session and the user's message row were one transaction, so they are there or
+//!   not together, and so was each step.
 //! - One turn at a time per session key, in order of arrival, also while two generations of this worker live: a lease row in
 //!   `state.db`, void when its process is gone.
 //! - A platform never sees another profile's data: there is none in this process.
@@ -38,6 +40,7 @@
 mod app;
 mod children;
 pub mod cli;
+mod clock;
 mod control;
 pub mod delivery;
 pub mod engine;

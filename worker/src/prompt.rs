@@ -69,15 +69,29 @@ fn os() -> &'static str {
     }
 }
 
-/// The prompt of a session that starts `today`. Reads `SOUL.md`; one that cannot be read counts as absent and is logged.
-pub fn system_prompt(
-    config: &ProfileConfig,
-    home: &ProfileHome,
-    today: Date,
-    session: Session<'_>,
-) -> String {
-    let soul = read_soul(&home.soul(), max_chars(config));
-    build(config, home, today, session, soul.as_deref(), &Surroundings::here())
+/// What prompts need of the machine and of the profile's files, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    soul: Option<String>,
+    place: Surroundings,
+}
+
+impl Sources {
+    /// Reads `SOUL.md`; one that cannot be read counts as absent and is logged. Blocks.
+    pub fn read(config: &ProfileConfig, home: &ProfileHome) -> Self {
+        Self { soul: read_soul(&home.soul(), max_chars(config)), place: Surroundings::here() }
+    }
+
+    /// The prompt of a session that starts `today`.
+    pub fn system_prompt(
+        &self,
+        config: &ProfileConfig,
+        home: &ProfileHome,
+        today: Date,
+        session: Session<'_>,
+    ) -> String {
+        build(config, home, today, session, self.soul.as_deref(), &self.place)
+    }
 }
 
 fn build(

@@ -33,8 +33,11 @@ pub struct PromptContext<'a> {
     pub today: civil::Date,
 }
 
-/// Builds the system prompt of a session. Called on the writer thread, once per new session: it must not take long.
-pub type PromptBuilder = std::sync::Arc<dyn Fn(&PromptContext<'_>) -> String + Send + Sync>;
+/// Builds system prompts from what was read before. Called on the writer thread, once per new session: it reads nothing.
+pub type Prompts = std::sync::Arc<dyn Fn(&PromptContext<'_>) -> String + Send + Sync>;
+
+/// Reads what system prompts need of the profile's files. May block, and so is called before a transaction begins.
+pub type PromptReader = std::sync::Arc<dyn Fn() -> Prompts + Send + Sync>;
 
 /// What all jobs that touch sessions share.
 pub(crate) struct SessionContext {
@@ -46,10 +49,19 @@ pub(crate) struct SessionContext {
     pub(crate) has_tools: bool,
     /// Where routing entries live.
     pub(crate) scopes: Scopes,
-    /// System prompts.
-    pub(crate) prompt: PromptBuilder,
     /// Local time.
     pub(crate) zone: TimeZone,
+}
+
+/// What a job needs in order to open sessions.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    /// What all jobs share.
+    pub(crate) ctx: &'a SessionContext,
+    /// System prompts, from files as they were just now.
+    pub(crate) prompts: &'a Prompts,
+    /// When it is.
+    pub(crate) now: &'a Now,
 }
 
 /// One instant, in the two spellings the database knows.
@@ -100,26 +112,27 @@ pub(crate) struct Opened {
     pub(crate) is_new: bool,
 }
 
-/// The session of a key: the one its routing entry names while that is open, else a new one, which counts its first message
-/// already. The entry is brought up to date.
+/// The session of a key: the one its routing entry names while that is open, else a new one, which counts the `messages` that are
+/// about to be added already. The entry is brought up to date.
 pub(crate) fn open_for_key(
     db: &Connection,
-    ctx: &SessionContext,
+    opening: Opening<'_>,
     key: &str,
     source: &Source,
-    now: &Now,
+    messages: usize,
 ) -> rusqlite::Result<Opened> {
+    let Opening { ctx, now, .. } = opening;
     let found = routing::find(db, &ctx.scopes, key)?;
     let id = found.as_ref().and_then(|found| found.session_id());
-    let known = id.map(|id| reopen(db, ctx, id, source, now)).transpose()?.flatten();
+    let known = id.map(|id| reopen(db, opening, id, source)).transpose()?.flatten();
     if let (Some(opened), Some(found)) = (known, &found) {
         let mut entry = found.entry.clone();
         entry["updated_at"] = Value::String(now.iso());
         routing::put(db, &ctx.scopes, key, &entry, now.epoch, found.in_upstream_scope)?;
         return Ok(opened);
     }
-    let row = NewSession { id: None, source, session_key: Some(key), messages: 1 };
-    let opened = create(db, ctx, &row, now)?;
+    let row = NewSession { id: None, source, session_key: Some(key), messages };
+    let opened = create(db, opening, &row)?;
     let entry = routing::new_entry(key, &opened.id, source, now);
     let in_upstream_scope = found.is_some_and(|found| found.in_upstream_scope);
     routing::put(db, &ctx.scopes, key, &entry, now.epoch, in_upstream_scope)?;
@@ -135,16 +148,16 @@ pub(crate) struct NewSession<'a> {
     /// Key; direct sessions have none.
     pub(crate) session_key: Option<&'a str>,
     /// Rows that the caller is about to add.
-    pub(crate) messages: u32,
+    pub(crate) messages: usize,
 }
 
 /// Inserts a session with its system prompt.
 pub(crate) fn create(
     db: &Connection,
-    ctx: &SessionContext,
+    opening: Opening<'_>,
     new: &NewSession<'_>,
-    now: &Now,
 ) -> rusqlite::Result<Opened> {
+    let Opening { ctx, now, .. } = opening;
     let source = new.source;
     let origin = new.session_key.map(|_| origin(source).to_string());
     let name = source.chat_name.as_ref().or(source.user_name.as_ref());
@@ -155,7 +168,7 @@ pub(crate) fn create(
     )?;
     loop {
         let id = new.id.map_or_else(|| now.session_id(), str::to_owned);
-        let system = build_prompt(ctx, &id, source, now);
+        let system = build_prompt(opening, &id, source);
         let inserted = insert.execute(params![
             id,
             source.platform,
@@ -169,7 +182,7 @@ pub(crate) fn create(
             ctx.model.model,
             system,
             now.epoch,
-            new.messages,
+            i64::try_from(new.messages).unwrap_or(i64::MAX),
         ])?;
         // Taken: by another session of this second. A given id was looked up before, so the loop ends for it too.
         if inserted == 1 || new.id.is_some() {
@@ -179,12 +192,11 @@ pub(crate) fn create(
 }
 
 /// The session `id`, if it exists and is not over. Its stored prompt is reused byte for byte while model and provider are the same.
-pub(crate) fn reopen(
+fn reopen(
     db: &Connection,
-    ctx: &SessionContext,
+    opening: Opening<'_>,
     id: &str,
     source: &Source,
-    now: &Now,
 ) -> rusqlite::Result<Option<Opened>> {
     let row = db
         .prepare_cached("SELECT ended_at IS NOT NULL, end_reason, system_prompt FROM sessions WHERE id = ?1")?
@@ -200,30 +212,31 @@ pub(crate) fn reopen(
         }
         db.execute("UPDATE sessions SET ended_at = NULL, end_reason = NULL WHERE id = ?1", [id])?;
     }
-    let system = current_prompt(db, ctx, id, stored, source, now)?;
+    let system = current_prompt(db, opening, id, stored, source)?;
     Ok(Some(Opened { id: id.to_owned(), system, is_new: false }))
 }
 
 /// The stored prompt, or a new one that is stored from now on.
 pub(crate) fn current_prompt(
     db: &Connection,
-    ctx: &SessionContext,
+    opening: Opening<'_>,
     id: &str,
     stored: Option<String>,
     source: &Source,
-    now: &Now,
 ) -> rusqlite::Result<String> {
+    let ctx = opening.ctx;
     if let Some(stored) = stored.filter(|text| names_model(text, &ctx.model)) {
         return Ok(stored);
     }
-    let built = build_prompt(ctx, id, source, now);
+    let built = build_prompt(opening, id, source);
     db.prepare_cached("UPDATE sessions SET system_prompt = ?2, model = ?3 WHERE id = ?1")?
         .execute(params![id, built, ctx.model.model])?;
     Ok(built)
 }
 
-fn build_prompt(ctx: &SessionContext, id: &str, source: &Source, now: &Now) -> String {
-    (ctx.prompt)(&PromptContext { session_id: id, source, model: &ctx.model, today: now.local.date() })
+fn build_prompt(opening: Opening<'_>, id: &str, source: &Source) -> String {
+    let Opening { ctx, prompts, now } = opening;
+    prompts(&PromptContext { session_id: id, source, model: &ctx.model, today: now.local.date() })
 }
 
 /// Whether the prompt's last `Model:` and `Provider:` lines, where it has them, are those of `model`.

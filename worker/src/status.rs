@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::clock;
 use crate::inbox::Backlog;
 use crate::pulse::Pulse;
 
@@ -120,7 +121,7 @@ impl Status {
 
     /// Replaces what is known of one platform; `updated_at` is filled in where it is missing.
     pub fn set_platform(&self, name: &str, mut platform: PlatformStatus) {
-        platform.updated_at.get_or_insert_with(now);
+        platform.updated_at.get_or_insert_with(clock::now);
         self.change(true, |status| {
             status.platforms.insert(name.to_owned(), platform);
         });
@@ -168,7 +169,7 @@ impl Status {
     /// The record as it is now, stamped with the time.
     pub fn snapshot(&self) -> RuntimeStatus {
         let mut status = self.lock().status.clone();
-        status.updated_at = Some(now());
+        status.updated_at = Some(clock::now());
         status
     }
 
@@ -302,11 +303,6 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         degraded_reason: None,
         last_error: None,
     }
-}
-
-/// Now, as 0.19.0 writes it: `2026-11-21T00:30:57.381254+00:00`.
-pub(crate) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod owner;
 mod schema;
 mod writer;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -87,6 +87,8 @@ struct Inner {
     inbox: Pulse,
     arrived: Notify,
     accepts: AtomicU64,
+    /// One of them interrupts what runs in its session.
+    interrupts: AtomicBool,
 }
 
 impl Store {
@@ -134,6 +136,7 @@ impl Store {
             inbox: Pulse::new("inbox", INBOX_DEADLINE),
             arrived: Notify::new(),
             accepts: AtomicU64::new(0),
+            interrupts: AtomicBool::new(false),
         })))
     }
 
@@ -309,8 +312,14 @@ impl Store {
         self.0.accepts.load(Ordering::Relaxed)
     }
 
+    /// Whether something was accepted since the last look that may end a turn.
+    pub(crate) fn take_interrupts(&self) -> bool {
+        self.0.interrupts.swap(false, Ordering::Relaxed)
+    }
+
     /// Notes that an item was accepted and wakes whoever waits for one.
-    pub(crate) fn note_accept(&self) {
+    pub(crate) fn note_accept(&self, interrupts: bool) {
+        self.0.interrupts.fetch_or(interrupts, Ordering::Relaxed);
         self.0.accepts.fetch_add(1, Ordering::Relaxed);
         self.0.inbox.want();
         self.0.arrived.notify_one();

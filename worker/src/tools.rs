@@ -6,6 +6,7 @@
 
 mod trial;
 
+use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,12 +72,12 @@ impl Tools {
 
     /// What a request offers, as the chat-completions wire has it.
     pub fn declarations(&self) -> Vec<Value> {
-        let declare = |tool: &Box<dyn Tool>| {
+        let declare = |tool: &dyn Tool| {
             let function =
                 json!({"name": tool.name(), "description": tool.about(), "parameters": tool.parameters()});
             json!({"type": "function", "function": function})
         };
-        self.0.iter().map(declare).collect()
+        self.0.iter().map(|tool| declare(&**tool)).collect()
     }
 
     /// Runs a tool to its end and gives the text of its result.
@@ -115,7 +116,8 @@ fn bounded(mut text: String) -> String {
     if text.len() > MAX_RESULT {
         let length = text.len();
         text.truncate(text.floor_char_boundary(MAX_RESULT));
-        text.push_str(&format!("… [cut: {MAX_RESULT} of {length} bytes are shown]"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "… [cut: {MAX_RESULT} of {length} bytes are shown]");
     }
     text
 }

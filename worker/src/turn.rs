@@ -1,9 +1,9 @@
-//! Running turns: from the inbox, and direct ones (a client waits for the answer).
+//! Running turns, whoever asks. Two kinds of reply: the ledger's, for items of the inbox, and a stream, whose client waits.
 //!
 //! ```text
-//!   inbox ──▶ dispatch ─┐ claim: inbox row, lease, session, routing entry, user row   ┌─▶ delivery
-//!   client ─▶ direct ───┤ lease, session, user row                                    │
-//!                       └──▶ engine ──▶ finish: answer, counters, inbox row, ledger, lease
+//!   inbox ──▶ dispatch ─┐ claim: inbox row; begin: lease, session, routing entry, user row ┌─▶ delivery
+//!   client ─▶ stream ───┤ begin: lease, session, user row                                  │
+//!                       └──▶ engine ──▶ finish: answer, counters, inbox row, ledger, lease ────┘
 //!                             │  ▲
 //!                             ▼  │ journal: each call for tools and each result, with its cost
 //! ```
@@ -11,21 +11,30 @@
 //! **Guarantees.** Claim, every step and finish are one transaction each. The user's row is stored before the engine is called, a step
 //! before anything follows from it, the answer only when there is one. One turn at a time per session, over all processes, by a lease row that is void when its process is
 //! gone. A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
+//! A message that comes while its session is busy waits, ends what runs, or is put into it: its mode is stored with it in the inbox, so
+//! any process that runs the turn acts on it, and none is lost ([`busy`]).
+//! What a prompt needs of files is read before its transaction begins.
 //! Counts include turns that ended and are not yet written, so "nothing runs" means "everything is on disk".
 
 mod accounts;
+mod attempt;
 mod begin;
-mod direct;
+mod busy;
+mod claim;
 mod dispatch;
 mod finish;
 mod journal;
+mod lease;
 mod place;
 mod run;
+mod running;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hermes_host::blocking;
 use hermes_wire::ProfileName;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,13 +42,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::delivery::Deliveries;
 use crate::engine::{self, Engine, EngineError};
+use crate::inbound::{DeliveryTarget, Source};
 use crate::inbox::life;
+use crate::inbox::postpone::Postponed;
 use crate::session::routing::Scopes;
-use crate::session::{PromptBuilder, SessionContext};
+use crate::session::{PromptReader, Prompts, SessionContext};
 use crate::store::{Owner, Store, StoreError};
 
 use dispatch::Dispatcher;
 use place::{Count, Kind};
+use running::Running;
 
 /// What interrupted turns, and then the remaining tasks, may take to end.
 const INTERRUPTED: Duration = Duration::from_secs(3);
@@ -65,43 +77,68 @@ pub struct TurnSettings {
     pub timezone: jiff::tz::TimeZone,
 }
 
-/// Which session a direct turn belongs to.
+/// Which session a turn belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DirectSession {
-    /// The client named it: its stored history is the history.
+pub enum SessionRef {
+    /// That of a session key: the one its routing entry names while that is open, else a new one.
+    Keyed(String),
+    /// The caller named it: its stored history is the history.
     Continue(String),
-    /// The body carries the history.
+    /// The caller brings the history.
     Fresh(String),
 }
 
-impl DirectSession {
-    /// The session id.
-    pub fn id(&self) -> &str {
-        match self {
-            Self::Continue(id) | Self::Fresh(id) => id,
-        }
-    }
-}
-
-/// A turn whose client waits.
+/// What somebody asks for, whoever that is: an event of a platform, a client of the API, a terminal, a job of the clock.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DirectTurn {
+pub struct Turn {
+    /// Who asks, and where: stored with the session as it is.
+    pub source: Source,
     /// Its session.
-    pub session: DirectSession,
-    /// The client's own system text; follows the stored prompt, is not stored.
+    pub session: SessionRef,
+    /// The caller's own system text; follows the stored prompt, is not stored.
     pub system: Option<String>,
-    /// Earlier messages of the body; for [`DirectSession::Fresh`] only.
+    /// Earlier messages that the caller brings; for [`SessionRef::Fresh`] only.
     pub history: Vec<engine::Message>,
     /// What is new: a user message, or the results of tools. In front of results stands the assistant's message that called them:
     /// it is taken over where the session does not know it.
     pub input: Vec<engine::Message>,
-    /// The client's name for its user.
-    pub user: Option<String>,
-    /// What the client asks of the model; only where [`Turns::takes_options`].
+    /// What the caller asks of the model; only where [`Turns::takes_options`].
     pub options: engine::Options,
 }
 
-/// A running direct turn. Dropping it interrupts the turn.
+/// How an answer gets to whoever asked.
+#[derive(Debug, Clone)]
+enum Reply {
+    /// Through the ledger. The turn is an item of the inbox and outlives its process.
+    Ledger(Item),
+    /// A client reads it as it is written; without the client the turn is over.
+    Stream,
+}
+
+impl Reply {
+    fn item(&self) -> Option<&Item> {
+        match self {
+            Self::Ledger(item) => Some(item),
+            Self::Stream => None,
+        }
+    }
+}
+
+/// What a turn needs to know of its item of the inbox.
+#[derive(Debug, Clone)]
+struct Item {
+    id: i64,
+    /// It has an identity that must be remembered.
+    remembers: bool,
+    end_session: Option<String>,
+    delivery: DeliveryTarget,
+    platform: String,
+    chat_id: String,
+    /// How long it has been put off already.
+    postponed: Postponed,
+}
+
+/// A running turn that a client reads. Dropping it interrupts the turn.
 #[derive(Debug)]
 pub struct RunningTurn {
     /// Its session.
@@ -128,6 +165,9 @@ pub enum TurnError {
         "the session's last message has no such calls, or more of them: send the results of all calls together"
     )]
     UnknownCalls,
+    /// The profile's files cannot be read now.
+    #[error("the profile's files cannot be read now: {0}")]
+    Files(String),
     /// The engine failed.
     #[error("the turn failed")]
     Engine(#[source] EngineError),
@@ -145,8 +185,8 @@ pub struct TurnParts {
     pub store: Store,
     /// Who answers.
     pub engine: Arc<dyn Engine>,
-    /// System prompts.
-    pub prompt: PromptBuilder,
+    /// What system prompts need of files.
+    pub prompts: PromptReader,
     /// Ways out.
     pub deliveries: Deliveries,
     /// Limits.
@@ -162,6 +202,8 @@ struct Inner {
     engine: Arc<dyn Engine>,
     deliveries: Deliveries,
     settings: TurnSettings,
+    /// Reads what system prompts need of files.
+    prompts: PromptReader,
     /// What jobs need to know.
     session: Arc<SessionContext>,
     /// Every task of this module.
@@ -181,6 +223,8 @@ struct Inner {
     planned: AtomicBool,
     /// Rung when a lease of this process ends.
     lease_freed: Notify,
+    /// Turns of the inbox that can be told to stop.
+    running: Running,
 }
 
 /// Turns by kind.
@@ -206,13 +250,12 @@ impl Active {
 impl Turns {
     /// Nothing runs yet; see [`serve_inbox`](Self::serve_inbox).
     pub fn new(parts: TurnParts) -> Self {
-        let TurnParts { store, engine, prompt, deliveries, settings } = parts;
+        let TurnParts { store, engine, prompts, deliveries, settings } = parts;
         let session = SessionContext {
             owner: store.owner(),
             model: engine.model(),
             has_tools: engine.has_tools(),
             scopes: Scopes::of(&settings.profile, store.home().path()),
-            prompt,
             zone: settings.timezone.clone(),
         };
         Self(Arc::new(Inner {
@@ -220,6 +263,7 @@ impl Turns {
             engine,
             deliveries,
             settings,
+            prompts,
             session: Arc::new(session),
             tasks: TaskTracker::new(),
             interrupt: CancellationToken::new(),
@@ -230,6 +274,7 @@ impl Turns {
             draining: AtomicBool::new(false),
             planned: AtomicBool::new(false),
             lease_freed: Notify::new(),
+            running: Running::default(),
         }))
     }
 
@@ -243,10 +288,16 @@ impl Turns {
         self.0.tasks.spawn(pulse.of(deliveries.run(self.0.stop.clone())));
     }
 
-    /// Starts a direct turn: returns when the user's message is stored and the engine is about to be called. Waits while
+    /// Starts a turn whose answer is read as it is written: returns when the user's message is stored and the engine is about to be called. Waits while
     /// another turn of the same session runs. Dropping the future, or the running turn, interrupts.
-    pub async fn start(&self, turn: DirectTurn) -> Result<RunningTurn, TurnError> {
-        direct::start(&self.0, turn).await
+    pub async fn start(&self, turn: Turn) -> Result<RunningTurn, TurnError> {
+        stream::start(&self.0, turn).await
+    }
+
+    /// Tells the inbox turn that runs in this process for a session key to stop. Its answer is not given, even if it is there already;
+    /// the steps it took stay part of the conversation, and the next message has its turn. `false`: none runs.
+    pub fn interrupt(&self, session_key: &str) -> bool {
+        self.0.running.supersede(session_key)
     }
 
     /// Whether the engine hands options of a request to a model.
@@ -302,6 +353,12 @@ impl Turns {
 }
 
 impl Inner {
+    /// What system prompts need of files, as of now. Never within a transaction: it may take long.
+    async fn read_prompts(&self) -> Result<Prompts, blocking::Lost> {
+        let read = Arc::clone(&self.prompts);
+        blocking::run(move || read()).await
+    }
+
     fn is_quiesced(&self) -> bool {
         self.quiesced.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed)
     }

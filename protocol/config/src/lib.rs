@@ -85,9 +85,9 @@ pub use load::{load, load_pinned, routes_for};
 pub use pins::Pins;
 pub use secret::{Env, Secret};
 pub use types::{
-    Agent, ApiServer, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, MAX_FILE_LEN, Model,
-    ModelRoute, ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route, Scheme,
-    SessionReset, Webhook,
+    Agent, ApiServer, BusyMode, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, MAX_FILE_LEN,
+    Model, ModelRoute, ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route,
+    Scheme, SessionReset, Webhook,
 };
 
 /// The platforms of tests here.

@@ -7,8 +7,8 @@ use super::reader::{At, Reader};
 use super::scalar::narrow;
 use super::secret::Secret;
 use super::types::{
-    Agent, EngineKind, Logging, Model, ProfileConfig, PromptSettings, Provider, ResetMode, ResetPolicy,
-    SessionReset,
+    Agent, BusyMode, EngineKind, Logging, Model, ProfileConfig, PromptSettings, Provider, ResetMode,
+    ResetPolicy, SessionReset,
 };
 use hermes_wire::latest::Severity;
 
@@ -42,6 +42,9 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     if let Some(most) = reader.number_or_zero(&root.key("gateway.max_inbound_media_bytes"), 1 << 50) {
         config.max_inbound_media_bytes = Some(most).filter(|most| *most > 0);
     }
+    let modes = [("interrupt", BusyMode::Interrupt), ("queue", BusyMode::Queue), ("steer", BusyMode::Steer)];
+    let mode = reader.choice(&root.key("display").key("busy_input_mode"), &modes);
+    config.busy_input_mode = mode.unwrap_or_default();
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
 }
 

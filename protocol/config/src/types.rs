@@ -81,6 +81,8 @@ pub struct ProfileConfig {
     pub profile_routes: ProfileRoutes,
     /// `gateway.max_inbound_media_bytes`: most bytes of what comes with one message; `None`: any. Default 128 MiB.
     pub max_inbound_media_bytes: Option<u64>,
+    /// `display.busy_input_mode`: what a message does that comes while its conversation is being answered. Default `interrupt`.
+    pub busy_input_mode: BusyMode,
     /// `group_sessions_per_user`. Default true.
     pub group_sessions_per_user: bool,
     /// `thread_sessions_per_user`. Default false.
@@ -114,6 +116,7 @@ impl ProfileConfig {
             gateway: None,
             profile_routes: ProfileRoutes::default(),
             max_inbound_media_bytes: Some(128 << 20),
+            busy_input_mode: BusyMode::default(),
             group_sessions_per_user: true,
             thread_sessions_per_user: false,
             session_reset: SessionReset::default(),
@@ -212,6 +215,18 @@ impl Default for Agent {
             trial_tool: None,
         }
     }
+}
+
+/// What a chat's message does to the turn that runs in its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BusyMode {
+    /// The turn ends without an answer, and the message's turn begins.
+    #[default]
+    Interrupt,
+    /// It waits for its own turn.
+    Queue,
+    /// It is put into the turn behind the next results of tools; without any it waits.
+    Steer,
 }
 
 /// Who writes answers.

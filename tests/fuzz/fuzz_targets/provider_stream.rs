@@ -93,6 +93,7 @@ mod engine {
         pub(crate) tool_calls: Vec<serde_json::Value>,
         pub(crate) tool_call_id: Option<String>,
         pub(crate) name: Option<String>,
+        pub(crate) reasoning: Option<String>,
     }
 
     pub(crate) type Options = serde_json::Map<String, serde_json::Value>;
@@ -104,11 +105,15 @@ mod engine {
         Tool,
     }
 
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub(crate) struct Prompt {
-        pub(crate) system: String,
-        pub(crate) messages: Vec<Message>,
-        pub(crate) options: Options,
+    pub(crate) mod steps {
+        use super::{Message, Options};
+
+        pub(crate) struct Ask<'a> {
+            pub(crate) system: &'a str,
+            pub(crate) messages: &'a [Message],
+            pub(crate) options: &'a Options,
+            pub(crate) tools: &'a [serde_json::Value],
+        }
     }
 
     #[derive(Debug, Clone, PartialEq, Eq)]

@@ -205,18 +205,16 @@ fn d19_a_client_is_answered_after_the_tools() {
     assert_eq!(offered[0]["function"]["name"], "note");
     let key = format!("Bearer {}", home::DEFAULT_KEY);
     let body = r#"{"stream": true, "messages": [{"role": "user", "content": "go"}]}"#;
-    let text = gateway
-        .api("POST", "/v1/chat/completions", &[("Authorization", &key)], body.as_bytes())
-        .text();
+    let text =
+        gateway.api("POST", "/v1/chat/completions", &[("Authorization", &key)], body.as_bytes()).text();
     assert!(text.contains(r#"{"content":"\n\nall done"}"#), "{text}");
     assert_eq!(lines(&home), 2);
 
     // A client that brings tools gets its own, and runs them itself.
     let body = r#"{"tools": [{"type": "function", "function": {"name": "note", "parameters": {}}}],
         "messages": [{"role": "user", "content": "go"}]}"#;
-    let answer = gateway
-        .api("POST", "/v1/chat/completions", &[("Authorization", &key)], body.as_bytes())
-        .json();
+    let answer =
+        gateway.api("POST", "/v1/chat/completions", &[("Authorization", &key)], body.as_bytes()).json();
     assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{answer}");
     assert_eq!(lines(&home), 2);
 }

@@ -23,6 +23,7 @@ use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
 use crate::provider::health::Health;
 use crate::pulse::{Failure, Pulse};
+use crate::session::{PromptReader, Prompts};
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
 use crate::turn::{TurnParts, TurnSettings, Turns};
@@ -186,7 +187,7 @@ impl Serving {
                 engine::from_config(&config, home, &environment.base, health.clone()),
                 health.clone(),
             )),
-            prompt: prompt_builder(&config, home),
+            prompts: prompt_reader(&config, home),
             deliveries: deliveries.clone(),
             settings: turn_settings(&config, supervisor(&status)),
         });
@@ -467,10 +468,14 @@ fn timezone(name: &str) -> TimeZone {
     })
 }
 
-fn prompt_builder(config: &Arc<ProfileConfig>, home: &ProfileHome) -> crate::session::PromptBuilder {
+fn prompt_reader(config: &Arc<ProfileConfig>, home: &ProfileHome) -> PromptReader {
     let (config, home) = (Arc::clone(config), home.clone());
-    Arc::new(move |context| {
-        let session = prompt::Session { platform: &context.source.platform, model: context.model };
-        prompt::system_prompt(&config, &home, context.today, session)
+    Arc::new(move || -> Prompts {
+        let (config, home) = (Arc::clone(&config), home.clone());
+        let sources = prompt::Sources::read(&config, &home);
+        Arc::new(move |context| {
+            let session = prompt::Session { platform: &context.source.platform, model: context.model };
+            sources.system_prompt(&config, &home, context.today, session)
+        })
     })
 }

@@ -97,8 +97,8 @@ pub(super) async fn run<M: Model + Sync>(
     let mut used = rounds(&messages);
     let (mut usage, mut calls) = (Usage::default(), 0_u32);
     loop {
-        let is_last = !offered.is_empty() && used >= own.limit;
-        if is_last {
+        let is_over = !offered.is_empty() && used >= own.limit;
+        if is_over {
             tracing::warn!(
                 session = prompt.session_id,
                 limit = own.limit,
@@ -107,7 +107,7 @@ pub(super) async fn run<M: Model + Sync>(
             let summarise = Value::String(SUMMARISE.to_owned());
             messages.to_mut().push(Message::new(Role::User, summarise));
         }
-        let tools = if is_last { &[] } else { &offered[..] };
+        let tools = if is_over { &[] } else { &offered[..] };
         let ask = Ask { messages: &messages, tools, ..Ask::of(prompt) };
         let reply = model.ask(ask, events).await.map_err(|error| with_calls(error, calls))?;
         let Reply { mut outcome, reasoning } = reply;
@@ -140,7 +140,7 @@ pub(super) async fn run<M: Model + Sync>(
     }
 }
 
-/// Calls for tools since the last question, whoever's process made them.
+/// Calls for tools since the last question, whichever process made them.
 fn rounds(messages: &[Message]) -> u32 {
     let turn = messages.iter().rev().take_while(|message| message.role != Role::User);
     u32::try_from(turn.filter(|message| !message.tool_calls.is_empty()).count()).unwrap_or(u32::MAX)

@@ -23,7 +23,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::cache::{self, CacheError, File, Label};
 use super::{PLATFORM, REPLY, WAY_BACK};
-use crate::inbound::{self, DedupKey, DeliveryTarget, Inbound, Source};
+use crate::inbound::{self, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::Inbox;
 use crate::store::StoreError;
 
@@ -49,6 +49,8 @@ enum Refusal {
     Cache(#[source] CacheError),
     #[error("the inbox cannot take it")]
     Store(#[from] StoreError),
+    #[error("too many messages of this chat wait already")]
+    Full,
 }
 
 impl Refusal {
@@ -59,6 +61,7 @@ impl Refusal {
             Self::Broken(_) => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
             Self::Cache(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_inbox"),
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
         };
         refused(status, code, &self.to_string())
     }
@@ -147,13 +150,17 @@ impl Target {
         let accepted = match kept {
             Ok(()) => {
                 let inbound = inbound(platform, event, dedup, &notes);
-                self.inbox.accept(inbound).await.map_err(Refusal::Store)
+                match self.inbox.accept(inbound).await {
+                    Ok(inbound::Accepted::New) => Ok(road::Accepted::New),
+                    Ok(inbound::Accepted::Duplicate) => Ok(road::Accepted::Known),
+                    Ok(inbound::Accepted::Full) => Err(Refusal::Full),
+                    Err(error) => Err(Refusal::Store(error)),
+                }
             }
             Err(error) => Err(Refusal::Cache(error)),
         };
         match accepted {
-            Ok(inbound::Accepted::New) => Ok(Receipt { accepted: road::Accepted::New }),
-            Ok(inbound::Accepted::Duplicate) => Ok(Receipt { accepted: road::Accepted::Known }),
+            Ok(accepted) => Ok(Receipt { accepted }),
             Err(refusal) => {
                 for path in paths {
                     if let Err(error) = fs_err::remove_file(&path) {
@@ -253,6 +260,7 @@ fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>, notes: &str) -
         dedup,
         delivery: DeliveryTarget { kind: WAY_BACK.to_owned(), extra },
         end_session: None,
+        busy: Busy::Wait,
     }
 }
 

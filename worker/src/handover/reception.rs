@@ -67,7 +67,7 @@ impl From<Inbound> for Arrived {
     }
 }
 
-/// What became of an event. In every case it is on disk, and can be confirmed to the platform.
+/// What became of an event. In every case it can be confirmed to the platform; but for the last one it is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It will be answered, by whoever is to answer it.
@@ -76,6 +76,8 @@ pub enum Taken {
     Known,
     /// Nobody will answer it; it is kept with the reason.
     Buried,
+    /// Too many of its chat wait: nobody will answer it, and its sender is to be told.
+    Full,
 }
 
 /// The event is still the platform's: it is not to be confirmed.
@@ -241,7 +243,7 @@ impl Reception {
         longest: Option<u64>,
     ) -> Result<(Event, Vec<Attached>), StoreError> {
         let Arrived { event, guild_id, parent_chat_id, attachments } = arrived;
-        let Inbound { source, text, dedup, delivery, end_session: _ } = event;
+        let Inbound { source, text, dedup, delivery, end_session: _, busy: _ } = event;
         let (attachments, notes) = fit(attachments, self.0.most);
         let mut reply = delivery.extra;
         self.0.seal.set(profile, platform, &mut reply).await?;
@@ -310,6 +312,7 @@ fn taken(accepted: Accepted) -> Taken {
     match accepted {
         Accepted::New => Taken::New,
         Accepted::Duplicate => Taken::Known,
+        Accepted::Full => Taken::Full,
     }
 }
 

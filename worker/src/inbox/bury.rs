@@ -37,7 +37,7 @@ mod tests {
 
     use super::super::KeyPolicy;
     use super::*;
-    use crate::inbound::{DedupKey, DeliveryTarget, Source};
+    use crate::inbound::{Busy, DedupKey, DeliveryTarget, Source};
     use crate::store::{Owner, Store};
 
     #[tokio::test]
@@ -54,6 +54,7 @@ mod tests {
             dedup: Some(DedupKey { scope: "1".into(), id: "2".into() }),
             delivery: DeliveryTarget::default(),
             end_session: None,
+            busy: Busy::Wait,
         };
         for reason in ["the first", "the second"] {
             inbox.bury(event.clone(), reason.to_owned()).await.unwrap();

@@ -34,6 +34,7 @@ fn event(route: &str, id: Option<&str>) -> Inbound {
         dedup: id.map(|id| DedupKey { scope: route.to_owned(), id: id.to_owned() }),
         delivery: crate::inbound::DeliveryTarget::default(),
         end_session: None,
+        busy: crate::inbound::Busy::Wait,
     }
 }
 

@@ -47,7 +47,7 @@ impl House {
         let turns = Turns::new(TurnParts {
             store: store.clone(),
             engine: Arc::new(Echo::new(delay)),
-            prompt: Arc::new(|_| "You are a test.".to_owned()),
+            prompts: Arc::new(|| Arc::new(|_| "You are a test.".to_owned())),
             deliveries: deliveries.clone(),
             settings: TurnSettings {
                 postpone_timeout: Duration::ZERO,

@@ -48,7 +48,7 @@ use super::wire::{BodyError, CODINGS, json, read_body};
 use super::{Adapter, Context, Down, Folder, Link, Platform, PlatformFuture};
 use crate::delivery::Deliveries;
 use crate::delivery::outbound::Unsent;
-use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
+use crate::inbound::{Accepted, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::{Inbox, Reservation};
 use crate::store::StoreError;
 use event::DeliveryId;
@@ -421,7 +421,8 @@ impl Arrival<'_> {
             user_name: Some(self.name.clone()),
         };
         let event_end = Some(SESSION_END.to_owned());
-        let inbound = Inbound { source, text, dedup: self.dedup(), delivery, end_session: event_end };
+        let inbound =
+            Inbound { source, text, dedup: self.dedup(), delivery, end_session: event_end, busy: Busy::Wait };
         match self.inner.inbox.accept(inbound).await {
             Ok(Accepted::New) => Ok(Reply {
                 status: Some("accepted"),
@@ -435,6 +436,8 @@ impl Arrival<'_> {
                 self.uncount();
                 Ok(duplicate(&self.delivery.id))
             }
+            // Events that wait are not bounded.
+            Ok(Accepted::Full) => Err(error(StatusCode::SERVICE_UNAVAILABLE, "Too many events wait")),
             Err(cause) => Err(not_stored(&cause)),
         }
     }

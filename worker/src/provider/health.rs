@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Fault;
-use crate::status;
+use crate::clock;
 
 /// What is known of the provider. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl Health {
 
     /// A call failed. `message` holds no secret.
     pub(crate) fn failed(&self, provider: &str, fault: Fault, code: Option<u16>, message: &str) {
-        let at = status::now();
+        let at = clock::now();
         let mut is_new = false;
         let mut count = 0;
         self.0.send_modify(|last| {

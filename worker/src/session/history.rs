@@ -32,6 +32,9 @@ const JSON_PREFIX: &str = "\0json:";
 /// What a question is closed with whose turn ended without a word: its process died, or was another program's.
 const CUT_OFF: &str = "the turn was cut off";
 
+/// What stands in the place of an answer that a newer message made unwanted.
+const INTERRUPTED: &str = "[interrupted by a newer message]";
+
 /// The last answer of session `?1`, or 0: rows behind it are a question that nobody has answered. Calls of tools are an answer where
 /// the client's tools are called; those of the agent's own carry a `call_id`, and are a step of a turn, whatever was said with them.
 const ANSWERED: &str =
@@ -184,6 +187,19 @@ pub(crate) fn close_calls(
     count(db, session, missing.len())?;
     messages.extend(missing);
     Ok(())
+}
+
+/// Ends the question at the end of a session without an answer because another one took its place: it stays part of the conversation,
+/// with the steps that were taken for it.
+pub(crate) fn interrupt(db: &Connection, session: &str, at: f64) -> rusqlite::Result<()> {
+    if !is_open(db, session)? {
+        return Ok(());
+    }
+    let mut messages = load_all(db, session)?;
+    close_calls(db, session, &mut messages, at)?;
+    let said = Message::new(Role::Assistant, Value::String(INTERRUPTED.to_owned()));
+    stage(db, session, &said, Some("interrupted"), at)?;
+    count(db, session, 1)
 }
 
 /// [Closes](close) the question at the end of a session, unless somebody is at work on it. Call before a new turn begins there.

@@ -21,12 +21,15 @@ CREATE TABLE IF NOT EXISTS hermes_inbox (
     postponed_at REAL,
     due_at REAL,
     fault TEXT,
-    taken_down INTEGER NOT NULL DEFAULT 0
+    taken_down INTEGER NOT NULL DEFAULT 0,
+    busy TEXT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS hermes_inbox_dedup
     ON hermes_inbox(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS hermes_inbox_live ON hermes_inbox(session_key, id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_inbox_waiting ON hermes_inbox(id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS hermes_inbox_interrupt
+    ON hermes_inbox(session_key) WHERE busy = 'interrupt' AND state = 'queued';
 CREATE INDEX IF NOT EXISTS hermes_inbox_suspect ON hermes_inbox(id) WHERE suspect > 0 AND finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_inbox_postponed ON hermes_inbox(due_at) WHERE state = 'postponed';
 CREATE INDEX IF NOT EXISTS hermes_inbox_failed ON hermes_inbox(finished_at) WHERE state = 'failed';

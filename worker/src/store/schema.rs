@@ -21,15 +21,16 @@ const VERSION: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 5;
+const OURS_VERSION: i64 = 6;
 /// Columns of our tables that their first versions did not have.
-const ADDED: [(&str, &str, &str); 11] = [
+const ADDED: [(&str, &str, &str); 12] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed_at", "REAL"),
     ("hermes_inbox", "due_at", "REAL"),
     ("hermes_inbox", "fault", "TEXT"),
     ("hermes_inbox", "taken_down", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_inbox", "busy", "TEXT"),
     ("hermes_delivery", "lane", "TEXT NOT NULL DEFAULT ''"),
     ("hermes_delivery", "key", "TEXT NOT NULL DEFAULT ''"),
     ("hermes_delivery", "sent", "INTEGER NOT NULL DEFAULT 0"),

@@ -12,20 +12,23 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::blocking;
 use hermes_host::cause::chain;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::begin::{Claimed, Claims, Look, claim};
+use super::claim::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, finish, finish_or_give_up};
 use super::journal::TurnJournal;
 use super::place::{Kind, Place};
-use super::{Inner, run};
+use super::{Inner, Item, Reply, busy, run};
 use crate::delivery::after_turn;
+use crate::engine::Prompt;
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
 use crate::inbox::{life, postpone};
-use crate::session::{epoch, history, mirror};
+use crate::session::{Now, Opening, Prompts, epoch, history, mirror};
 use crate::store::StoreError;
 
 /// Most items that one step claims, also where nothing limits how many run.
@@ -47,6 +50,7 @@ const PRUNE: Duration = Duration::from_mins(10);
 /// After a start, how long suspects of the last death have the inbox to themselves.
 const APART: Duration = Duration::from_secs(30);
 
+#[expect(clippy::struct_excessive_bools, reason = "each says on its own that something is to be looked at")]
 pub(super) struct Dispatcher {
     inner: Arc<Inner>,
     finished: mpsc::Receiver<Finished>,
@@ -59,6 +63,8 @@ pub(super) struct Dispatcher {
     log: Log,
     mirror: Mirror,
     prune_at: Instant,
+    /// Something may be waiting that ends a turn which runs.
+    interrupts: bool,
     /// The last step failed over some item's data: the next one finds it and sets it aside.
     careful: bool,
     /// Until then suspects run alone. Set by the first step, which also notes that this process runs turns.
@@ -116,6 +122,8 @@ struct Mirror {
 struct Step {
     claims: Claims,
     recovered: Recovered,
+    /// Keys of sessions whose turn is not wanted any more.
+    unwanted: Vec<String>,
     /// When the next postponed item is due, in seconds since the epoch.
     due: Option<f64>,
 }
@@ -138,6 +146,7 @@ impl Dispatcher {
             },
             mirror: Mirror { path, dirty: false, next: now + MIRROR },
             prune_at: now + PRUNE,
+            interrupts: true,
             careful: false,
             apart_until: None,
             expectant_until: now + OVERLAP,
@@ -157,10 +166,20 @@ impl Dispatcher {
             self.gather(&mut ended);
             let held = self.burst.holds(self.inner.store.accepts(), Instant::now());
             let room = if held { 0 } else { self.room(ended.len()) };
-            if !ended.is_empty() || self.sweep || (self.look && room > 0) {
-                match self.step(Arc::clone(&ended), room).await {
+            self.interrupts |= self.inner.store.take_interrupts();
+            if !ended.is_empty() || self.sweep || self.interrupts || (self.look && room > 0) {
+                let prompts = match self.prompts(room).await {
+                    Ok(prompts) => prompts,
+                    Err(lost) => {
+                        tracing::error!(error = %lost, "the profile's files cannot be read; turns wait");
+                        pulse.serve(wanted);
+                        self.pause().await;
+                        continue;
+                    }
+                };
+                match self.step(Arc::clone(&ended), room, prompts).await {
                     Ok(step) => {
-                        self.careful = false;
+                        (self.careful, self.interrupts) = (false, false);
                         self.took(step, &std::mem::take(&mut ended), room);
                     }
                     Err(StoreError::Closed { .. }) => return,
@@ -171,10 +190,7 @@ impl Dispatcher {
                             return;
                         }
                         pulse.serve(wanted);
-                        tokio::select! {
-                            () = tokio::time::sleep(RETRY) => {}
-                            () = self.inner.stop.cancelled() => {}
-                        }
+                        self.pause().await;
                     }
                 }
                 continue;
@@ -223,12 +239,30 @@ impl Dispatcher {
         self.inner.settings.max_concurrent_sessions.max(1).saturating_sub(taken).min(MOST_AT_ONCE)
     }
 
-    async fn step(&self, ended: Arc<Vec<Finished>>, room: usize) -> Result<Step, StoreError> {
+    /// What turns that begin need of files; none where there is no room for one.
+    async fn prompts(&self, room: usize) -> Result<Option<Prompts>, blocking::Lost> {
+        if room == 0 { Ok(None) } else { self.inner.read_prompts().await.map(Some) }
+    }
+
+    async fn pause(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = self.inner.stop.cancelled() => {}
+        }
+    }
+
+    async fn step(
+        &self,
+        ended: Arc<Vec<Finished>>,
+        room: usize,
+        prompts: Option<Prompts>,
+    ) -> Result<Step, StoreError> {
         let ctx = Arc::clone(&self.inner.session);
         let (sweep, careful, is_first) = (self.sweep, self.careful, self.apart_until.is_none());
         let apart = self.apart_until.is_none_or(|until| Instant::now() < until);
         let look = Look { room, careful, apart };
         let supervisor = self.inner.settings.supervisor;
+        let interrupts = self.interrupts;
         self.inner
             .store
             .write(move |db| {
@@ -247,10 +281,17 @@ impl Dispatcher {
                     postpone::hurry(db, epoch())?;
                 }
                 let due = if room > 0 { postpone::wake(db, epoch())? } else { None };
-                let claims = if room > 0 { claim(db, &ctx, look)? } else { Claims::default() };
+                let claims = match &prompts {
+                    Some(prompts) => {
+                        let now = Now::in_zone(&ctx.zone);
+                        claim(db, Opening { ctx: &ctx, prompts, now: &now }, look)?
+                    }
+                    None => Claims::default(),
+                };
                 history::publish(db)?;
+                let unwanted = if interrupts { busy::unwanted(db, ctx.owner)? } else { Vec::new() };
                 drop(ended);
-                Ok(Step { claims, recovered, due })
+                Ok(Step { claims, recovered, unwanted, due })
             })
             .await
     }
@@ -274,7 +315,7 @@ impl Dispatcher {
         if room > 0 {
             self.look_at = self.next_look(&step);
         }
-        let Step { claims: Claims { claimed, .. }, .. } = step;
+        let Claims { claimed, .. } = step.claims;
         // A turn that ended may have let the next item of its session wait; a full room may hide more.
         self.look = !ended.is_empty() || (room > 0 && claimed.len() == room) || (self.look && room == 0);
         self.mirror.dirty |= !claimed.is_empty() || !ended.is_empty();
@@ -289,15 +330,22 @@ impl Dispatcher {
             self.inner.lease_freed.notify_waiters();
         }
         self.inner.count_inbox(claimed.len(), ended.len());
-        for claimed in claimed {
+        for Claimed { prompt, lease, item } in claimed {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
+            let told = inner.running.begin(&lease, &inner.interrupt);
             self.inner.tasks.spawn(async move {
-                let target = claimed.inbox.delivery.clone();
-                let finished = inner.deliveries.typing_while(&target, turn(&inner, claimed)).await;
+                let target = item.delivery.clone();
+                let running = turn(&inner, prompt, lease, item, told);
+                let finished = inner.deliveries.typing_while(&target, running).await;
                 inner.store.inbox().want();
                 // Refused only when the dispatcher is gone; the next process resumes the item then.
                 let _gone = report.send(finished).await;
             });
+        }
+        for key in &step.unwanted {
+            if self.inner.running.supersede(key) {
+                tracing::info!(session_key = key.as_str(), "a newer message interrupts a turn");
+            }
         }
         // Sweeping again at once would be a busy loop; the tick asks for it.
         if self.sweep {
@@ -316,7 +364,7 @@ impl Dispatcher {
 
     /// Logs the end of a turn. Returns whether there is something to deliver.
     fn announce(turn: &Finished) -> bool {
-        let Some(inbox) = &turn.inbox else { return false };
+        let Some(inbox) = turn.reply.item() else { return false };
         match &turn.ending {
             Ending::Answered(outcome) => {
                 after_turn(&inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text)
@@ -334,6 +382,10 @@ impl Dispatcher {
                 } else {
                     tracing::info!(session = %turn.session_id, fault, "{text}; trying again in {secs} s");
                 }
+                false
+            }
+            Ending::Superseded(_) => {
+                tracing::info!(session = %turn.session_id, "[{}] turn of {} ended for a newer message", inbox.platform, inbox.chat_id);
                 false
             }
             Ending::Released => {
@@ -356,6 +408,8 @@ impl Dispatcher {
             self.log.seen = now;
             self.look = true;
             self.sweep = true;
+            // Another process may have accepted it.
+            self.interrupts = true;
             self.log.warm = true;
             self.expectant_until = self.expectant_until.max(Instant::now() + EXPECTANT);
         } else if self.log.warm {
@@ -410,20 +464,26 @@ impl Dispatcher {
     }
 }
 
-/// One inbox turn.
-async fn turn(inner: &Arc<Inner>, claimed: Claimed) -> Finished {
-    let Claimed { prompt, inbox } = claimed;
+/// One turn of the inbox.
+async fn turn(
+    inner: &Arc<Inner>,
+    prompt: Prompt,
+    lease: String,
+    item: Item,
+    stop: CancellationToken,
+) -> Finished {
     let patience = run::Patience {
         silence: inner.settings.inactivity_timeout,
         provider: inner.settings.postpone_timeout,
-        before: inbox.postponed,
+        before: item.postponed,
     };
     let seat = Place::new(inner, Kind::Inbox);
-    let journal = TurnJournal::new(inner, &prompt.session_id);
+    let journal = TurnJournal::new(inner, &prompt.session_id, Some(&lease));
     let engine = inner.engine.as_ref();
-    let ending = run::run_unwatched(engine, &prompt, &journal, patience, seat, &inner.interrupt).await;
-    let (lease, booked) = (inbox.session_key.clone(), journal.booked());
-    Finished { session_id: prompt.session_id, lease, inbox: Some(inbox), booked, ending }
+    let ending = run::run_unwatched(engine, &prompt, &journal, patience, seat, &stop).await;
+    let booked = journal.booked();
+    let ending = if inner.running.end(&lease) { run::superseded(ending) } else { ending };
+    Finished { session_id: prompt.session_id, lease, reply: Reply::Ledger(item), booked, ending }
 }
 
 async fn until(at: Option<Instant>) {

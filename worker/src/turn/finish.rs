@@ -5,31 +5,14 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use super::accounts;
+use super::attempt::attempt;
 use super::journal::Booked;
+use super::{Item, Reply, accounts, lease};
 use crate::delivery::ledger;
 use crate::engine::{Cost, Message, Outcome, Role};
-use crate::inbound::DeliveryTarget;
-use crate::inbox::postpone::Postponed;
 use crate::inbox::recover;
 use crate::provider::Fault;
 use crate::session::{Now, SessionContext, epoch, history, routing};
-use crate::store::Owner;
-
-/// What the end of an inbox turn needs of its item.
-#[derive(Debug, Clone)]
-pub(super) struct InboxPart {
-    pub(super) id: i64,
-    pub(super) session_key: String,
-    /// The item has an identity that must be remembered.
-    pub(super) remembers: bool,
-    pub(super) end_session: Option<String>,
-    pub(super) delivery: DeliveryTarget,
-    pub(super) platform: String,
-    pub(super) chat_id: String,
-    /// How long it has been put off already.
-    pub(super) postponed: Postponed,
-}
 
 /// How it ended.
 #[derive(Debug)]
@@ -40,7 +23,9 @@ pub(super) enum Ending {
     Failed { error: String, calls: u32 },
     /// Without one for now, because of the provider: an inbox item is tried again after the wait.
     Postponed { fault: Fault, error: String, calls: u32, wait: Duration },
-    /// Interrupted: an inbox item waits again, a direct turn is over.
+    /// A newer message took its place; what it came to, if anything, is not said.
+    Superseded(Option<Outcome>),
+    /// Interrupted: an item of the inbox waits again, a client's turn is over.
     Released,
 }
 
@@ -49,7 +34,7 @@ pub(super) enum Ending {
 pub(super) struct Finished {
     pub(super) session_id: String,
     pub(super) lease: String,
-    pub(super) inbox: Option<InboxPart>,
+    pub(super) reply: Reply,
     /// What its steps have been booked with.
     pub(super) booked: Booked,
     pub(super) ending: Ending,
@@ -58,7 +43,7 @@ pub(super) struct Finished {
 /// Writes everything that follows from `turn`; its answer, or why there is none, is staged.
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
     let now = Now::in_zone(&ctx.zone);
-    let end_reason = turn.inbox.as_ref().and_then(|inbox| inbox.end_session.as_deref());
+    let end_reason = turn.reply.item().and_then(|item| item.end_session.as_deref());
     let unbooked = |calls: u32| calls.saturating_sub(turn.booked.calls);
     match &turn.ending {
         Ending::Answered(outcome) => answered(db, ctx, turn, outcome, end_reason, &now)?,
@@ -75,16 +60,30 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
             db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
                 .execute(params![turn.session_id, unbooked(*calls)])?;
         }
+        Ending::Superseded(outcome) => {
+            if let Some(outcome) = outcome {
+                let none = accounts::Rows { messages: 0, tool_calls: 0 };
+                accounts::book(
+                    db,
+                    &turn.session_id,
+                    &unbooked_of(turn, outcome),
+                    none,
+                    end_reason,
+                    now.epoch,
+                )?;
+            }
+            history::interrupt(db, &turn.session_id, now.epoch)?;
+        }
         // An item of the inbox goes on; whoever waited for a direct turn has gone.
-        Ending::Released if turn.inbox.is_none() => {
+        Ending::Released if turn.reply.item().is_none() => {
             history::close(db, &turn.session_id, "interrupted", now.epoch)?;
         }
         Ending::Released => {}
     }
-    if let Some(inbox) = &turn.inbox {
-        settle(db, inbox, &turn.ending, now.epoch)?;
+    if let Some(item) = turn.reply.item() {
+        settle(db, item, &turn.lease, &turn.ending, now.epoch)?;
     }
-    release_lease(db, ctx.owner, &turn.lease)
+    lease::release(db, ctx.owner, &turn.lease)
 }
 
 /// [`finish`], or, where the turn's own data does not let it be written (its session was deleted meanwhile), its failure.
@@ -98,38 +97,23 @@ pub(super) fn finish_or_give_up(
         || finish(db, ctx, turn).and_then(|()| history::publish(db)),
         |error| {
             tracing::error!(session = %turn.session_id, %error, "cannot store the end of a turn; its item is kept as failed");
-            if let Some(inbox) = &turn.inbox {
+            if let Some(item) = turn.reply.item() {
                 let ending = Ending::Failed { error: format!("cannot store the answer: {error}"), calls: 0 };
-                settle(db, inbox, &ending, epoch())?;
+                settle(db, item, &turn.lease, &ending, epoch())?;
             }
-            release_lease(db, ctx.owner, &turn.lease)
+            lease::release(db, ctx.owner, &turn.lease)
         },
     )
 }
 
-/// Does `work` or, with its changes taken back, `otherwise`.
-pub(super) fn attempt<T>(
-    db: &Connection,
-    work: impl FnOnce() -> rusqlite::Result<T>,
-    otherwise: impl FnOnce(rusqlite::Error) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    db.execute_batch("SAVEPOINT attempt")?;
-    let result = work();
-    if let Err(error) = result {
-        db.execute_batch("ROLLBACK TO attempt; RELEASE attempt")?;
-        return otherwise(error);
+/// What an answer cost, without what its steps have been booked with.
+fn unbooked_of(turn: &Finished, outcome: &Outcome) -> Cost {
+    let cost = Cost::of(outcome);
+    Cost {
+        usage: cost.usage.minus(turn.booked.usage),
+        calls: cost.calls.saturating_sub(turn.booked.calls),
+        ..cost
     }
-    db.execute_batch("RELEASE attempt")?;
-    result
-}
-
-/// Ends a lease of this process.
-pub(super) fn release_lease(db: &Connection, me: Owner, key: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "DELETE FROM hermes_lease WHERE session_key = ?1 AND owner_pid = ?2 AND owner_start = ?3",
-    )?
-    .execute(params![key, me.pid, me.start_column()])?;
-    Ok(())
 }
 
 fn answered(
@@ -144,29 +128,27 @@ fn answered(
     let mut message = Message::new(Role::Assistant, Value::String(outcome.text.clone()));
     message.tool_calls.clone_from(&outcome.tool_calls);
     history::stage(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
-    let mut cost = Cost::of(outcome);
-    cost.usage = cost.usage.minus(turn.booked.usage);
-    cost.calls = cost.calls.saturating_sub(turn.booked.calls);
+    let cost = unbooked_of(turn, outcome);
     let rows = accounts::Rows { messages: 1, tool_calls: outcome.tool_calls.len() };
     accounts::book(db, id, &cost, rows, end_reason, now.epoch)?;
-    let Some(inbox) = &turn.inbox else { return Ok(()) };
+    let Some(item) = turn.reply.item() else { return Ok(()) };
     let usage = cost.usage;
     let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-    routing::touch(db, &ctx.scopes, &inbox.session_key, prompt_tokens, now)?;
-    if ledger::is_kept(&inbox.delivery) {
-        ledger::add(db, id, &inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text, now.epoch)?;
+    routing::touch(db, &ctx.scopes, &turn.lease, prompt_tokens, now)?;
+    if ledger::is_kept(&item.delivery) {
+        ledger::add(db, id, &item.platform, &item.chat_id, &item.delivery, &outcome.text, now.epoch)?;
     }
     Ok(())
 }
 
 /// The item's last state, and the next item of its session.
-fn settle(db: &Connection, inbox: &InboxPart, ending: &Ending, now: f64) -> rusqlite::Result<()> {
+fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) -> rusqlite::Result<()> {
     match ending {
         Ending::Released => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'waiting', owner_pid = NULL, owner_start = NULL WHERE id = ?1",
             )?
-            .execute([inbox.id])?;
+            .execute([item.id])?;
             return Ok(());
         }
         Ending::Postponed { fault, error, wait, .. } => {
@@ -176,26 +158,26 @@ fn settle(db: &Connection, inbox: &InboxPart, ending: &Ending, now: f64) -> rusq
                     postponed = postponed + 1, postponed_at = COALESCE(postponed_at, ?2), due_at = ?3, fault = ?4, error = ?5
                  WHERE id = ?1",
             )?
-            .execute(params![inbox.id, now, now + wait.as_secs_f64(), fault.code(), error])?;
+            .execute(params![item.id, now, now + wait.as_secs_f64(), fault.code(), error])?;
             return Ok(());
         }
-        Ending::Answered(_) if inbox.remembers => {
+        Ending::Answered(_) | Ending::Superseded(_) if item.remembers => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'done', payload = NULL, error = NULL, fault = NULL, finished_at = ?2,
                     owner_pid = NULL, owner_start = NULL WHERE id = ?1",
             )?
-            .execute(params![inbox.id, now])?;
+            .execute(params![item.id, now])?;
         }
-        Ending::Answered(_) => {
-            db.prepare_cached("DELETE FROM hermes_inbox WHERE id = ?1")?.execute([inbox.id])?;
+        Ending::Answered(_) | Ending::Superseded(_) => {
+            db.prepare_cached("DELETE FROM hermes_inbox WHERE id = ?1")?.execute([item.id])?;
         }
         Ending::Failed { error, .. } => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'failed', error = ?3, finished_at = ?2, owner_pid = NULL,
                     owner_start = NULL WHERE id = ?1",
             )?
-            .execute(params![inbox.id, now, error])?;
+            .execute(params![item.id, now, error])?;
         }
     }
-    recover::promote(db, &inbox.session_key)
+    recover::promote(db, key)
 }

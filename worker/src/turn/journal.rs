@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Connection;
+
+use super::busy::{self, Marks};
 use super::{Inner, accounts};
 use crate::engine::{Journal, Kept, Message, Step, Unkept, Usage};
 use crate::session::{epoch, history};
@@ -21,12 +24,20 @@ pub(super) struct Booked {
 pub(super) struct TurnJournal {
     inner: Arc<Inner>,
     session_id: String,
+    /// Where messages may wait that are to be put into the turn.
+    session_key: Option<String>,
     booked: Mutex<Booked>,
 }
 
 impl TurnJournal {
-    pub(super) fn new(inner: &Arc<Inner>, session_id: &str) -> Self {
-        Self { inner: Arc::clone(inner), session_id: session_id.to_owned(), booked: Mutex::default() }
+    /// `session_key`: of a turn that others may write into.
+    pub(super) fn new(inner: &Arc<Inner>, session_id: &str, session_key: Option<&str>) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            session_id: session_id.to_owned(),
+            session_key: session_key.map(str::to_owned),
+            booked: Mutex::default(),
+        }
     }
 
     /// What stands in the session's counters already.
@@ -37,26 +48,24 @@ impl TurnJournal {
     /// Commits, again and again while the machine is to blame: what follows from a step must not begin before.
     async fn commit(&self, step: Step) -> Result<Message, Unkept> {
         let step = Arc::new(step);
-        loop {
-            let (session, job) = (self.session_id.clone(), Arc::clone(&step));
-            match self.inner.store.write(move |db| write(db, &session, &job)).await {
-                Ok(()) => break,
+        let message = loop {
+            let (session, key) = (self.session_id.clone(), self.session_key.clone());
+            let job = Arc::clone(&step);
+            match self.inner.store.write(move |db| write(db, &session, key.as_deref(), &job)).await {
+                Ok(message) => break message,
                 Err(error) if error.is_of_machine() => {
                     tracing::error!(session = self.session_id, %error, "a step of a turn waits to be written");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => return Err(Unkept(error.to_string())),
             }
+        };
+        if let Step::Calls { cost, .. } = &*step {
+            let mut booked = self.booked.lock().unwrap_or_else(PoisonError::into_inner);
+            booked.usage = booked.usage.plus(cost.usage);
+            booked.calls = booked.calls.saturating_add(cost.calls);
         }
-        Ok(match Arc::unwrap_or_clone(step) {
-            Step::Calls { message, cost } => {
-                let mut booked = self.booked.lock().unwrap_or_else(PoisonError::into_inner);
-                booked.usage = booked.usage.plus(cost.usage);
-                booked.calls = booked.calls.saturating_add(cost.calls);
-                message
-            }
-            Step::Result { message, .. } => message,
-        })
+        Ok(message)
     }
 }
 
@@ -66,18 +75,25 @@ impl Journal for TurnJournal {
     }
 }
 
-fn write(db: &rusqlite::Connection, session: &str, step: &Step) -> rusqlite::Result<()> {
+fn write(db: &Connection, session: &str, key: Option<&str>, step: &Step) -> rusqlite::Result<Message> {
     let now = epoch();
-    match step {
+    let message = match step {
         Step::Calls { message, cost } => {
             history::stage_step(db, session, message, now)?;
             let rows = accounts::Rows { messages: 1, tool_calls: message.tool_calls.len() };
             accounts::book(db, session, cost, rows, None, now)?;
+            message.clone()
         }
-        Step::Result { message, .. } => {
-            history::stage_step(db, session, message, now)?;
+        Step::Result { message, is_last } => {
+            let mut message = message.clone();
+            let key = key.filter(|_| *is_last);
+            let texts = key.map(|key| busy::take_steers(db, key, now)).transpose()?.unwrap_or_default();
+            Marks::of(db, session)?.put_into(&mut message, &texts);
+            history::stage_step(db, session, &message, now)?;
             history::count(db, session, 1)?;
+            message
         }
-    }
-    history::publish(db)
+    };
+    history::publish(db)?;
+    Ok(message)
 }

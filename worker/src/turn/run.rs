@@ -105,6 +105,16 @@ pub(super) async fn run_unwatched(
     }
 }
 
+/// The end of a turn whose answer is not wanted any more.
+pub(super) fn superseded(ending: Ending) -> Ending {
+    match ending {
+        Ending::Answered(outcome) => Ending::Superseded(Some(outcome)),
+        Ending::Released | Ending::Postponed { .. } => Ending::Superseded(None),
+        // It says more.
+        ending @ (Ending::Failed { .. } | Ending::Superseded(_)) => ending,
+    }
+}
+
 /// A turn without an answer: tried again later if the provider is to blame and patience lasts, else over.
 fn unanswered(
     fault: Fault,

@@ -1,6 +1,7 @@
 //! Turns against a real database. Engines are scripted; "the process died" is a store handle dropped without a drain and a new
 //! one opened as another owner.
 
+mod busy;
 mod closed;
 mod direct;
 mod inbox;
@@ -226,6 +227,20 @@ impl Home {
     }
 
     pub(super) fn start_limited(&self, owner: Owner, engine: Arc<dyn Engine>, sessions: usize) -> Process {
+        let prompts: Prompts = Arc::new(|ctx| {
+            format!("You are coder.\nModel: {}\nProvider: {}", ctx.model.model, ctx.model.provider)
+        });
+        self.start_reading(owner, engine, sessions, Arc::new(move || Arc::clone(&prompts)))
+    }
+
+    /// With files that are read by `prompts`.
+    pub(super) fn start_reading(
+        &self,
+        owner: Owner,
+        engine: Arc<dyn Engine>,
+        sessions: usize,
+        prompts: PromptReader,
+    ) -> Process {
         let store = Store::open(&self.home, owner).unwrap();
         let profile: ProfileName = "coder".parse().unwrap();
         let keys = KeyPolicy {
@@ -236,9 +251,7 @@ impl Home {
         let turns = Turns::new(TurnParts {
             store: store.clone(),
             engine,
-            prompt: Arc::new(|ctx| {
-                format!("You are coder.\nModel: {}\nProvider: {}", ctx.model.model, ctx.model.provider)
-            }),
+            prompts,
             deliveries: Deliveries::new(store.clone(), crate::delivery::common(Vec::new()).collect()),
             settings: TurnSettings {
                 profile,
@@ -323,6 +336,7 @@ pub(super) fn event(chat: &str, id: &str, text: &str) -> Inbound {
         dedup: Some(DedupKey { scope: "open".to_owned(), id: id.to_owned() }),
         delivery: DeliveryTarget { kind: "log".to_owned(), extra: BTreeMap::new() },
         end_session: None,
+        busy: crate::inbound::Busy::Wait,
     }
 }
 

@@ -79,7 +79,6 @@ pub(super) static KEPT: &[Key] = &[
     kept("auxiliary.*.reasoning_effort", Text),
     kept("auxiliary.*.enabled", Bool),
     kept("display", Any),
-    with("display.busy_input_mode", Choice(&["interrupt", "queue", "steer"]), Value::Text("interrupt")),
     with("display.busy_steer_ack_enabled", Bool, Value::Bool(true)),
     with("display.busy_ack_detail", Bool, Value::Bool(true)),
     with("display.ephemeral_system_ttl", Seconds(31_536_000), Value::Int(0)),

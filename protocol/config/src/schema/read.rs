@@ -334,6 +334,13 @@ const SESSIONS: Group = Group {
         key("max_concurrent_sessions", Int(0, 10_000), "turns at once in this profile; 0: no limit")
             .int(16)
             .also(&["gateway.max_concurrent_sessions"]),
+        key(
+            "display.busy_input_mode",
+            Choice(&["queue", "steer", "interrupt"]),
+            "what a chat's message does while an earlier one is being answered: wait, be told to the model after its next tools, or \
+             take the place of what runs; events of webhooks always wait",
+        )
+        .text("interrupt"),
         key("group_sessions_per_user", Bool, "in a group, a session for each of its members")
             .yes()
             .also(&["gateway.group_sessions_per_user"]),

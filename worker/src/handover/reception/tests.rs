@@ -20,7 +20,7 @@ use tower_service::Service as _;
 
 use super::super::receive::{Target, routes};
 use super::*;
-use crate::inbound::{DedupKey, DeliveryTarget, Source};
+use crate::inbound::{Busy, DedupKey, DeliveryTarget, Source};
 use crate::inbox::KeyPolicy;
 use crate::store::Owner;
 
@@ -152,6 +152,7 @@ fn message(chat: &str, user: &str, id: &str) -> Arrived {
             extra: [("chat_id".to_owned(), chat.to_owned())].into(),
         },
         end_session: None,
+        busy: Busy::Wait,
     })
 }
 

@@ -30,11 +30,12 @@ use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_ID, SESSION_KEY};
-use super::{ApiServer, sse};
+use super::{ApiServer, NAME, sse};
 use crate::engine::{Options, Outcome};
+use crate::inbound::Source;
 use crate::json;
 use crate::platform::wire::{self, BodyError, random64, read_body};
-use crate::turn::{DirectSession, DirectTurn, RunningTurn, TurnError};
+use crate::turn::{RunningTurn, SessionRef, Turn, TurnError};
 
 /// Largest request body.
 const MAX_BODY: u64 = 10_000_000;
@@ -109,7 +110,7 @@ struct Chat {
 
 /// What a run needs.
 struct Run {
-    turn: DirectTurn,
+    turn: Turn,
     head: Head,
 }
 
@@ -149,9 +150,10 @@ impl Chat {
                 .map(|key| (key, fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref())))
         };
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
-        let turn = DirectTurn { options, ..api.turn(conversation, session_id, user) };
+        let (id, turn) = api.turn(conversation, session_id, user);
+        let turn = Turn { options, ..turn };
         let mut headers = HeaderMap::new();
-        if let Some(id) = session::echo(turn.session.id()) {
+        if let Some(id) = session::echo(&id) {
             headers.insert(SESSION_ID, id);
         }
         if let Some(key) = session_key.as_deref().and_then(session::echo) {
@@ -205,24 +207,36 @@ fn fingerprint(fields: &Map<String, Value>, model: &str, id: Option<&str>, key: 
 }
 
 impl ApiServer {
-    fn turn(&self, conversation: Conversation, named: Option<String>, user: Option<String>) -> DirectTurn {
+    /// The turn that a request asks for, and the id of its session.
+    fn turn(
+        &self,
+        conversation: Conversation,
+        named: Option<String>,
+        user: Option<String>,
+    ) -> (String, Turn) {
         let key = self.0.config.key.as_ref().map(Secret::expose).unwrap_or_default();
-        let session = match named {
-            Some(id) => DirectSession::Continue(id),
-            None if conversation.history.is_empty() => DirectSession::Fresh(session::random_id()),
-            None => DirectSession::Fresh(session::derived_id(
+        let is_named = named.is_some();
+        let id = match named {
+            Some(id) => id,
+            None if conversation.history.is_empty() => session::random_id(),
+            None => session::derived_id(
                 key,
                 user.as_deref(),
                 conversation.system.as_deref(),
                 conversation.opening(),
-            )),
+            ),
         };
         let Conversation { system, history, input } = conversation;
-        let history = if matches!(session, DirectSession::Fresh(_)) { history } else { Vec::new() };
-        DirectTurn { session, system, history, input, user, options: Options::new() }
+        let (session, history) = if is_named {
+            (SessionRef::Continue(id.clone()), Vec::new())
+        } else {
+            (SessionRef::Fresh(id.clone()), history)
+        };
+        let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
+        (id, Turn { source, session, system, history, input, options: Options::new() })
     }
 
-    async fn start(&self, turn: DirectTurn) -> Result<RunningTurn, ApiError> {
+    async fn start(&self, turn: Turn) -> Result<RunningTurn, ApiError> {
         let cap = self.0.config.max_concurrent_runs;
         self.0.turns.start(turn).await.map_err(|error| ApiError::from_turn(&error, cap))
     }

@@ -26,7 +26,7 @@ pub(super) struct Conversation {
     pub(super) system: Option<String>,
     /// Everything before the input.
     pub(super) history: Vec<Message>,
-    /// What is new, as [`crate::turn::DirectTurn::input`].
+    /// What is new, as [`crate::turn::Turn::input`].
     pub(super) input: Vec<Message>,
 }
 

@@ -137,6 +137,13 @@ impl ApiError {
                 let lasts = matches!(cause, StoreError::Newer { .. });
                 if lasts { error.header("x-should-retry", "false") } else { error }
             }
+            TurnError::Files(_) => {
+                Self::unavailable(&format!("No turn can begin: {error}."), "files_unavailable")
+            }
+            TurnError::Engine(EngineError::Unkept(_)) => {
+                tracing::error!(error = %hermes_host::cause::chain(error), "[api_server] a run could not be stored");
+                Self::unavailable(&format!("The turn was ended: {error}."), "store_unavailable")
+            }
             TurnError::Engine(cause) => Self::unanswered(cause),
             other => {
                 tracing::error!(error = %hermes_host::cause::chain(other), "[api_server] a run failed");

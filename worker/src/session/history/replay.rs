@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::engine::{Message, Role};
 
 /// The result of a call that had none when its process ended.
-const UNKNOWN: &str = "{\"error\":\"The result is unknown: the process ended before it was stored. The tool may have taken effect in \
+const UNKNOWN: &str = "{\"error\":\"The result is unknown: the tool was interrupted, or its process ended before the result was stored. It may have taken effect in \
      full, in part or not at all. Check before you do it again.\"}";
 
 /// The part of a history that a provider accepts: messages that say something, and, with `tools`, exchanges with tools that are

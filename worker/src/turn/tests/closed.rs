@@ -3,8 +3,8 @@
 use super::direct::{answer, direct};
 use super::*;
 
-fn named() -> DirectSession {
-    DirectSession::Continue("s".to_owned())
+fn named() -> SessionRef {
+    SessionRef::Continue("s".to_owned())
 }
 
 /// Asks, and is not answered.
@@ -98,7 +98,7 @@ async fn w5_what_is_still_to_be_answered_is_not_closed() {
     home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'postponed')").await;
     let id: String = home.db().query_row("SELECT id FROM sessions", [], |row| row.get(0)).unwrap();
     engine.mend();
-    let turn = direct(DirectSession::Continue(id), "client");
+    let turn = direct(SessionRef::Continue(id), "client");
     answer(process.turns.start(turn).await.unwrap()).await.unwrap();
     assert_eq!(texts(&engine.prompts()[1].messages), [(Role::User, "waiting\n\nclient")]);
     process.store.write(|db| crate::inbox::postpone::hurry(db, 0.0)).await.unwrap();

@@ -2,13 +2,17 @@ use serde_json::json;
 
 use super::*;
 
-pub(super) fn direct(session: DirectSession, input: &str) -> DirectTurn {
-    DirectTurn {
+pub(super) fn direct(session: SessionRef, input: &str) -> Turn {
+    Turn {
+        source: Source {
+            platform: "api_server".to_owned(),
+            user_id: Some("u".to_owned()),
+            ..Source::default()
+        },
         session,
         system: None,
         history: Vec::new(),
         input: vec![engine::Message::new(Role::User, text(input))],
-        user: Some("u".to_owned()),
         options: engine::Options::new(),
     }
 }
@@ -23,7 +27,7 @@ async fn a_named_session_remembers() {
     let home = Home::new();
     let engine = Scripted::open();
     let process = home.start(Owner::current(), engine.clone());
-    let session = || DirectSession::Continue("s-1".to_owned());
+    let session = || SessionRef::Continue("s-1".to_owned());
     let mut first = direct(session(), "one");
     first.system = Some("Be brief.".to_owned());
     let outcome = answer(process.turns.start(first).await.unwrap()).await.unwrap();
@@ -53,7 +57,7 @@ async fn the_body_is_the_history_of_a_fresh_session() {
     let home = Home::new();
     let engine = Scripted::open();
     let process = home.start(Owner::current(), engine.clone());
-    let session = || DirectSession::Fresh("api-1".to_owned());
+    let session = || SessionRef::Fresh("api-1".to_owned());
     let mut turn = direct(session(), "now");
     let said = |role, content: &str| engine::Message::new(role, text(content));
     turn.history = vec![said(Role::User, "hi"), said(Role::Assistant, "hello")];
@@ -72,7 +76,7 @@ async fn one_turn_at_a_time_per_session_and_a_bound_on_all() {
     let home = Home::new();
     let engine = Scripted::closed();
     let process = home.start(Owner::current(), engine.clone());
-    let session = || DirectSession::Continue("s".to_owned());
+    let session = || SessionRef::Continue("s".to_owned());
     let first = process.turns.start(direct(session(), "one")).await.unwrap();
     let (turns, second) = (process.turns.clone(), direct(session(), "two"));
     let mut waiting = tokio::task::JoinSet::new();
@@ -80,10 +84,10 @@ async fn one_turn_at_a_time_per_session_and_a_bound_on_all() {
     home.wait("EXISTS (SELECT 1 FROM hermes_lease)").await;
     let mut others = Vec::new();
     for n in 0..2 {
-        let id = DirectSession::Continue(format!("other-{n}"));
+        let id = SessionRef::Continue(format!("other-{n}"));
         others.push(process.turns.start(direct(id, "x")).await.unwrap());
     }
-    let fifth = process.turns.start(direct(DirectSession::Continue("fifth".to_owned()), "x")).await;
+    let fifth = process.turns.start(direct(SessionRef::Continue("fifth".to_owned()), "x")).await;
     assert!(matches!(fifth, Err(TurnError::Busy)), "{fifth:?}");
     assert_eq!(engine.prompts().len(), 3, "the second one of a session waits");
     engine.gate.add_permits(4);
@@ -101,7 +105,7 @@ async fn one_turn_at_a_time_per_session_and_a_bound_on_all() {
 async fn dropping_a_running_turn_interrupts_it() {
     let home = Home::new();
     let process = home.start(Owner::current(), Scripted::closed());
-    let running = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "one")).await.unwrap();
+    let running = process.turns.start(direct(SessionRef::Continue("s".to_owned()), "one")).await.unwrap();
     assert_eq!(process.turns.active(), 1);
     drop(running);
     home.wait("NOT EXISTS (SELECT 1 FROM hermes_lease)").await;
@@ -114,12 +118,12 @@ async fn dropping_a_running_turn_interrupts_it() {
 async fn an_engines_failure_reaches_the_client() {
     let home = Home::new();
     let process = home.start(Owner::current(), Scripted::failing());
-    let running = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "one")).await.unwrap();
+    let running = process.turns.start(direct(SessionRef::Continue("s".to_owned()), "one")).await.unwrap();
     let error = answer(running).await.unwrap_err();
     assert!(matches!(error, TurnError::Engine(EngineError::Provider { status: Some(400), .. })), "{error:?}");
     assert_eq!(home.messages(), [pair("user", "one"), pair("assistant", "[no answer: Invalid request]")]);
     process.turns.set_quiesced(true);
-    let refused = process.turns.start(direct(DirectSession::Continue("s".to_owned()), "two")).await;
+    let refused = process.turns.start(direct(SessionRef::Continue("s".to_owned()), "two")).await;
     assert!(matches!(refused, Err(TurnError::Draining)), "{refused:?}");
     process.stop().await;
 }
@@ -134,7 +138,7 @@ async fn a_session_goes_on_through_calls_of_tools() {
     let home = Home::new();
     let engine = Scripted::open();
     let process = home.start(Owner::current(), engine.clone());
-    let session = || DirectSession::Continue("s".to_owned());
+    let session = || SessionRef::Continue("s".to_owned());
     let options = |value: Value| value.as_object().unwrap().clone();
     let mut ask = direct(session(), "what time is it?");
     ask.options = options(json!({"tools": [], "answer_with": [tool_call("c1")]}));
@@ -167,15 +171,84 @@ async fn a_session_goes_on_through_calls_of_tools() {
     assert_eq!(home.count("sessions WHERE message_count = 6 AND tool_call_count = 1"), 1);
 
     // A session that does not know the call takes it from the client.
-    reply.session = DirectSession::Continue("other".to_owned());
+    reply.session = SessionRef::Continue("other".to_owned());
     answer(process.turns.start(reply.clone()).await.unwrap()).await.unwrap();
     assert_eq!(engine.prompts()[3].messages, [call, result.clone()]);
 
     // Results that belong to nothing are refused, and leave nothing.
-    reply.session = DirectSession::Continue("third".to_owned());
+    reply.session = SessionRef::Continue("third".to_owned());
     reply.input = vec![result];
     let refused = process.turns.start(reply).await;
     assert!(matches!(refused, Err(TurnError::UnknownCalls)), "{refused:?}");
     assert_eq!((home.count("sessions WHERE id = 'third'"), home.count("hermes_lease")), (0, 0));
+    process.stop().await;
+}
+
+/// D19: whoever asks, what is stored says who it was; a session key leads to the same session whatever came before.
+#[tokio::test]
+async fn a_turn_has_any_caller() {
+    let home = Home::new();
+    let engine = Scripted::open();
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    let key = "agent:coder:cron:job:nightly";
+    for text in ["first", "second"] {
+        let mut turn = direct(SessionRef::Keyed(key.to_owned()), text);
+        turn.source = Source {
+            platform: "cron".to_owned(),
+            chat_type: "job".to_owned(),
+            chat_id: Some("nightly".to_owned()),
+            chat_name: Some("Nightly".to_owned()),
+            ..Source::default()
+        };
+        let running = process.turns.start(turn).await.unwrap();
+        let id = running.session_id.clone();
+        answer(running).await.unwrap();
+        assert_eq!(home.count(&format!("sessions WHERE id = '{id}'")), 1);
+    }
+    accept(&process, event("c", "1", "from outside")).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'done')").await;
+    assert_eq!(
+        texts(&engine.prompts()[1].messages),
+        [(Role::User, "first"), (Role::Assistant, "echo: first"), (Role::User, "second")]
+    );
+    let cron = "source = 'cron' AND chat_type = 'job' AND chat_id = 'nightly' AND display_name = 'Nightly'";
+    assert_eq!(
+        home.count(&format!("sessions WHERE {cron} AND session_key = '{key}' AND message_count = 4")),
+        1
+    );
+    assert_eq!(home.count("sessions WHERE source = 'webhook' AND message_count = 2"), 1);
+    assert_eq!(home.count(&format!("gateway_routing WHERE session_key = '{key}'")), 1);
+    process.stop().await;
+}
+
+/// What a prompt needs of files is read while nobody holds the database.
+#[tokio::test]
+async fn files_are_read_before_the_transaction() {
+    let home = Home::new();
+    let (reading, begun) = std::sync::mpsc::channel();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let prompts = move || -> Prompts {
+        reading.send(()).unwrap();
+        held.lock().unwrap().recv().unwrap();
+        Arc::new(|_| "read".to_owned())
+    };
+    let engine = Scripted::open();
+    let process = home.start_reading(Owner::current(), engine.clone(), 16, Arc::new(prompts));
+    let turns = process.turns.clone();
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move {
+        answer(turns.start(direct(SessionRef::Continue("s".to_owned()), "one")).await?).await
+    });
+    while begun.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    // It is being read, and the database is free.
+    accept(&process, event("c", "1", "x")).await;
+    assert_eq!(home.count("sessions"), 0);
+    release.send(()).unwrap();
+    assert_eq!(waiting.join_next().await.unwrap().unwrap().unwrap().text, "echo: one");
+    assert_eq!(engine.prompts()[0].system, "read");
     process.stop().await;
 }

@@ -67,7 +67,7 @@ async fn w3_waiting_turns_of_clients_hold_no_place() {
     let home = Home::new();
     let process = home.start(Owner::current(), Arc::new(Waiting { time: FOREVER }));
     let start = async |id: &str, text: &str| {
-        process.turns.start(direct(DirectSession::Continue(id.to_owned()), text)).await
+        process.turns.start(direct(SessionRef::Continue(id.to_owned()), text)).await
     };
     let mut waiting = Vec::new();
     for n in 0..9 {

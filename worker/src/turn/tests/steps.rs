@@ -32,7 +32,7 @@ async fn steps_are_rows_as_the_predecessor_writes_them_and_are_counted() {
     let home = Home::new();
     let engine = Scripted::with_tools(Semaphore::MAX_PERMITS);
     let process = home.start(Owner::current(), engine.clone());
-    let named = || DirectSession::Continue("s".to_owned());
+    let named = || SessionRef::Continue("s".to_owned());
     let outcome = answer(process.turns.start(direct(named(), "steps")).await.unwrap()).await.unwrap();
     assert_eq!((outcome.text.as_str(), outcome.calls), ("made it", 3));
     assert_eq!(
@@ -102,7 +102,7 @@ async fn a_turn_goes_on_from_its_last_step() {
 async fn a_clients_turn_that_was_cut_off_is_closed_with_its_steps() {
     let home = Home::new();
     let first = home.start(DEAD, Scripted::with_tools(2));
-    let named = || DirectSession::Continue("s".to_owned());
+    let named = || SessionRef::Continue("s".to_owned());
     let running = first.turns.start(direct(named(), "steps")).await.unwrap();
     home.wait("(SELECT count(*) FROM messages WHERE role = 'tool') = 1").await;
     first.die().await;

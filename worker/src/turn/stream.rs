@@ -1,4 +1,4 @@
-//! A direct turn: a client waits for it, and may go away at any moment.
+//! A turn that is read as it is written: its client waits, and may go away at any moment.
 //!
 //! The whole turn is one task of the worker's, not of the request: whatever was begun is ended, also when the request's future is
 //! dropped between two steps.
@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::begin::{Begun, begin_direct};
-use super::finish::{Ending, Finished, finish, release_lease};
+use super::begin::{self, Begun};
+use super::finish::{Ending, Finished, finish};
 use super::journal::TurnJournal;
 use super::place::{Kind, Place};
-use super::{DirectTurn, Inner, RunningTurn, TurnError, run};
+use super::{Inner, Reply, RunningTurn, Turn, TurnError, lease, run};
 use crate::engine::{EngineError, Event, EventSink, Outcome, Prompt};
-use crate::session::history;
+use crate::session::{Now, Opening, history};
 use crate::store::StoreError;
 
 /// Pieces between the engine and a client that reads slowly.
@@ -29,15 +29,14 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Ends of a turn's channels, on its task's side.
 struct Client {
-    started: oneshot::Sender<Result<(), TurnError>>,
+    started: oneshot::Sender<Result<String, TurnError>>,
     events: mpsc::Sender<Event>,
     outcome: oneshot::Sender<Result<Outcome, TurnError>>,
 }
 
 /// Starts the task and waits until the user's message is stored.
-pub(super) async fn start(inner: &Arc<Inner>, turn: DirectTurn) -> Result<RunningTurn, TurnError> {
+pub(super) async fn start(inner: &Arc<Inner>, turn: Turn) -> Result<RunningTurn, TurnError> {
     let slot = inner.take_run_slot()?;
-    let session_id = turn.session.id().to_owned();
     let cancel = inner.interrupt.child_token();
     let (events_in, events) = mpsc::channel(EVENTS);
     let (outcome_in, outcome) = oneshot::channel();
@@ -50,11 +49,11 @@ pub(super) async fn start(inner: &Arc<Inner>, turn: DirectTurn) -> Result<Runnin
         serve(&task_inner, turn, client, task_cancel).await;
         drop(slot);
     });
-    started.await.unwrap_or(Err(TurnError::Engine(EngineError::Interrupted)))?;
+    let session_id = started.await.unwrap_or(Err(TurnError::Engine(EngineError::Interrupted)))?;
     Ok(RunningTurn { session_id, events, outcome, cancel: guard })
 }
 
-async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: CancellationToken) {
+async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: CancellationToken) {
     let (prompt, lease) = match begin(inner, turn, &cancel).await {
         Ok(begun) => begun,
         Err(error) => {
@@ -62,8 +61,8 @@ async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: Can
             return;
         }
     };
-    let journal = TurnJournal::new(inner, &prompt.session_id);
-    let result = if client.started.send(Ok(())).is_ok() {
+    let journal = TurnJournal::new(inner, &prompt.session_id, None);
+    let result = if client.started.send(Ok(prompt.session_id.clone())).is_ok() {
         let events = EventSink::new(client.events, Place::new(inner, Kind::Direct));
         run::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
     } else {
@@ -75,7 +74,7 @@ async fn serve(inner: &Arc<Inner>, turn: DirectTurn, client: Client, cancel: Can
         Err(error) => (run::failed(&error), Err(error)),
     };
     let booked = journal.booked();
-    let finished = Finished { session_id: prompt.session_id, lease, inbox: None, booked, ending };
+    let finished = Finished { session_id: prompt.session_id, lease, reply: Reply::Stream, booked, ending };
     let ctx = Arc::clone(&inner.session);
     let lease = finished.lease.clone();
     let stored =
@@ -95,26 +94,29 @@ async fn free(inner: &Inner, lease: String) {
     let me = inner.store.owner();
     while !inner.interrupt.is_cancelled() {
         let key = lease.clone();
-        match inner.store.write_one(move |db| release_lease(db, me, &key)).await {
+        match inner.store.write_one(move |db| lease::release(db, me, &key)).await {
             Ok(()) | Err(StoreError::Closed { .. }) => return,
             Err(_) => tokio::time::sleep(RETRY).await,
         }
     }
 }
 
-async fn begin(
-    inner: &Inner,
-    turn: DirectTurn,
-    cancel: &CancellationToken,
-) -> Result<(Prompt, String), TurnError> {
+async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<(Prompt, String), TurnError> {
     let turn = Arc::new(turn);
     loop {
         let freed = inner.lease_freed.notified();
         tokio::pin!(freed);
         // From here on a freed lease is noticed, also while the store answers.
         freed.as_mut().enable();
+        let prompts = inner.read_prompts().await.map_err(|lost| TurnError::Files(lost.to_string()))?;
         let (ctx, turn) = (Arc::clone(&inner.session), Arc::clone(&turn));
-        match inner.store.write_for_client(move |db| begin_direct(db, &ctx, &turn)).await? {
+        let job = move |db: &rusqlite::Connection| {
+            let now = Now::in_zone(&ctx.zone);
+            let begun = begin::begin(db, Opening { ctx: &ctx, prompts: &prompts, now: &now }, &turn, None)?;
+            history::publish(db)?;
+            Ok(begun)
+        };
+        match inner.store.write_for_client(job).await? {
             Begun::Started { prompt, lease } => return Ok((prompt, lease)),
             Begun::UnknownCalls => return Err(TurnError::UnknownCalls),
             Begun::Leased => {

@@ -1,0 +1,177 @@
+//! Claiming items of the inbox: which ones, and what becomes of each.
+
+use rusqlite::{Connection, params};
+use serde_json::Value;
+
+use super::attempt::attempt;
+use super::begin::{Begun, begin};
+use super::{Item, SessionRef, Turn};
+use crate::engine::{Message, Options, Prompt, Role};
+use crate::inbound::Inbound;
+use crate::inbox::postpone::Postponed;
+use crate::inbox::recover;
+use crate::session::{Now, Opening, history};
+
+/// A claimed item, ready for the engine.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) prompt: Prompt,
+    pub(super) lease: String,
+    pub(super) item: Item,
+}
+
+/// A row that waits.
+struct Waiting {
+    id: i64,
+    key: String,
+    payload: Option<String>,
+    /// Set when it was claimed before: its user row exists.
+    session_id: Option<String>,
+    postponed: Postponed,
+}
+
+/// What a look at the inbox brought.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    pub(super) claimed: Vec<Claimed>,
+    /// Others wait until the suspects have run.
+    pub(super) held: bool,
+}
+
+/// How a look at the inbox goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// Most items to claim.
+    pub(super) room: usize,
+    /// An item that cannot be claimed is set aside instead of failing all.
+    pub(super) careful: bool,
+    /// While a suspect is left nobody else runs.
+    pub(super) apart: bool,
+}
+
+/// Claims up to `room` items, oldest first, of sessions that nobody works on. Of items that are suspected of having killed a
+/// process one runs at a time, over all processes.
+pub(super) fn claim(db: &Connection, opening: Opening<'_>, look: Look) -> rusqlite::Result<Claims> {
+    let Look { room, careful, apart } = look;
+    let (mut waiting, held) = match suspects(db)? {
+        Suspects::None => (Vec::new(), false),
+        Suspects::Running => (Vec::new(), apart),
+        Suspects::Waiting => (select(db, SUSPECTED, 1)?, apart),
+    };
+    if !held {
+        waiting.append(&mut select(db, UNSUSPECTED, room.saturating_sub(waiting.len()))?);
+    }
+    let mut claimed = Vec::with_capacity(waiting.len());
+    for row in waiting {
+        let parsed = row.payload.as_deref().and_then(|text| serde_json::from_str::<Inbound>(text).ok());
+        match parsed {
+            Some(event) if careful => {
+                let work = || {
+                    let claimed = claim_one(db, opening, &row, event)?;
+                    history::publish(db)?;
+                    Ok(claimed)
+                };
+                let aside = |error: rusqlite::Error| {
+                    set_aside(db, &row, &error.to_string(), opening.now).map(|()| None)
+                };
+                claimed.extend(attempt(db, work, aside)?);
+            }
+            Some(event) => claimed.extend(claim_one(db, opening, &row, event)?),
+            None => set_aside(db, &row, "unreadable payload", opening.now)?,
+        }
+    }
+    Ok(Claims { claimed, held })
+}
+
+/// Items suspected of having killed a process.
+enum Suspects {
+    None,
+    Waiting,
+    Running,
+}
+
+fn suspects(db: &Connection) -> rusqlite::Result<Suspects> {
+    let (waiting, running): (bool, bool) = db
+        .prepare_cached(
+            "SELECT COALESCE(max(state = 'waiting'), 0), COALESCE(max(state = 'claimed'), 0) FROM hermes_inbox
+             WHERE suspect > 0 AND finished_at IS NULL",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match (waiting, running) {
+        (_, true) => Suspects::Running,
+        (true, false) => Suspects::Waiting,
+        (false, false) => Suspects::None,
+    })
+}
+
+const UNSUSPECTED: &str =
+    "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
+    WHERE state = 'waiting' AND suspect = 0
+      AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
+    ORDER BY id LIMIT ?1";
+
+/// Those that never died alone, or were there at fewer ends, come first: the innocent ones are done before the culprit dies again.
+const SUSPECTED: &str =
+    "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
+    WHERE suspect > 0 AND finished_at IS NULL AND state = 'waiting'
+      AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
+    ORDER BY attempts, taken_down, id LIMIT ?1";
+
+fn select(db: &Connection, sql: &str, limit: usize) -> rusqlite::Result<Vec<Waiting>> {
+    db.prepare_cached(sql)?
+        .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            Ok(Waiting {
+                id: row.get(0)?,
+                key: row.get(1)?,
+                payload: row.get(2)?,
+                session_id: row.get(3)?,
+                postponed: Postponed { times: row.get(4)?, since: row.get(5)? },
+            })
+        })?
+        .collect()
+}
+
+/// Keeps an item that cannot run as failed.
+fn set_aside(db: &Connection, row: &Waiting, error: &str, now: &Now) -> rusqlite::Result<()> {
+    tracing::error!(item = row.id, error, "inbox item cannot run; it is kept as failed");
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'failed', finished_at = ?2, error = ?3 WHERE id = ?1",
+    )?
+    .execute(params![row.id, now.epoch, error])?;
+    recover::promote(db, &row.key)
+}
+
+/// `None`: its session's turn runs elsewhere after all.
+fn claim_one(
+    db: &Connection,
+    opening: Opening<'_>,
+    row: &Waiting,
+    event: Inbound,
+) -> rusqlite::Result<Option<Claimed>> {
+    let turn = Turn {
+        source: event.source,
+        session: SessionRef::Keyed(row.key.clone()),
+        system: None,
+        history: Vec::new(),
+        input: vec![Message::new(Role::User, Value::String(event.text))],
+        options: Options::new(),
+    };
+    let Begun::Started { prompt, lease } = begin(db, opening, &turn, row.session_id.as_deref())? else {
+        return Ok(None);
+    };
+    let owner = opening.ctx.owner;
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'claimed', owner_pid = ?2, owner_start = ?3, session_id = ?4 WHERE id = ?1",
+    )?
+    .execute(params![row.id, owner.pid, owner.start_column(), prompt.session_id])?;
+    let item = Item {
+        id: row.id,
+        remembers: event.dedup.is_some(),
+        end_session: event.end_session,
+        delivery: event.delivery,
+        platform: turn.source.platform,
+        chat_id: turn.source.chat_id.unwrap_or_default(),
+        postponed: row.postponed,
+    };
+    Ok(Some(Claimed { prompt, lease, item }))
+}

@@ -1,0 +1,182 @@
+//! D19: what comes for a session while its turn runs.
+
+use super::*;
+use crate::inbound::Busy;
+use crate::inbox::QUEUED;
+use crate::turn::finish::Ending;
+
+fn busy(id: &str, text: &str, busy: Busy) -> Inbound {
+    Inbound { busy, ..event("c", id, text) }
+}
+
+async fn claimed(home: &Home) {
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'claimed')").await;
+}
+
+async fn done(home: &Home, items: u32) {
+    home.wait(&format!("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = {items}")).await;
+}
+
+const INTERRUPTED: &str = "[interrupted by a newer message]";
+
+/// What runs ends without an answer and stays in the conversation; the newer message has the next turn.
+#[tokio::test]
+async fn a_newer_message_interrupts_what_runs() {
+    let home = Home::new();
+    let engine = Scripted::closed();
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, busy("1", "one", Busy::Interrupt)).await;
+    claimed(&home).await;
+    accept(&process, busy("2", "two", Busy::Interrupt)).await;
+    done(&home, 1).await;
+    engine.gate.add_permits(1);
+    done(&home, 2).await;
+    process.stop().await;
+    let expected = [
+        pair("user", "one"),
+        pair("assistant", INTERRUPTED),
+        pair("user", "two"),
+        pair("assistant", "echo: two"),
+    ];
+    assert_eq!(home.active(), expected);
+    let prompts = engine.prompts();
+    assert_eq!(
+        texts(&prompts.last().unwrap().messages),
+        [(Role::User, "one"), (Role::Assistant, INTERRUPTED), (Role::User, "two")]
+    );
+    assert_eq!(home.count("sessions WHERE message_count = 4"), 1);
+    assert_eq!(home.count("hermes_lease"), 0);
+}
+
+/// A step that was interrupted in the middle stays, with a result for each of its calls.
+#[tokio::test]
+async fn an_interrupted_step_keeps_what_is_known_of_it() {
+    let home = Home::new();
+    // One permit to begin, one for the first result.
+    let engine = Scripted::with_tools(2);
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, busy("1", "steps", Busy::Wait)).await;
+    home.wait("(SELECT count(*) FROM messages WHERE role = 'tool') = 1").await;
+    accept(&process, busy("2", "two", Busy::Interrupt)).await;
+    done(&home, 1).await;
+    engine.gate.add_permits(1);
+    done(&home, 2).await;
+    process.stop().await;
+    let prompts = engine.prompts();
+    let messages = &prompts.last().unwrap().messages;
+    let roles: Vec<Role> = messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Tool, Role::Assistant, Role::User]);
+    assert_eq!(messages[2].content, text("call_a ran"));
+    assert!(messages[3].content.as_str().unwrap().contains("unknown"), "{messages:?}");
+}
+
+/// The other generation of this worker accepted the message.
+#[tokio::test]
+async fn a_message_that_another_process_accepted_interrupts_too() {
+    let home = Home::new();
+    let engine = Scripted::closed();
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, busy("1", "one", Busy::Interrupt)).await;
+    claimed(&home).await;
+    let parent = std::os::unix::process::parent_id();
+    let other = home.start(Owner { pid: parent, start_time: 0 }, Scripted::closed());
+    accept(&other, busy("2", "two", Busy::Interrupt)).await;
+    done(&home, 1).await;
+    engine.gate.add_permits(1);
+    done(&home, 2).await;
+    process.stop().await;
+    assert_eq!(home.count(&format!("messages WHERE content = '{INTERRUPTED}'")), 1);
+    other.store.close().await;
+}
+
+#[tokio::test]
+async fn a_chats_queue_is_in_order_and_bounded_and_events_are_not() {
+    let home = Home::new();
+    let engine = Scripted::closed();
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, busy("0", "0", Busy::Queue)).await;
+    claimed(&home).await;
+    for n in 1..=QUEUED {
+        accept(&process, busy(&n.to_string(), &n.to_string(), Busy::Queue)).await;
+    }
+    for (id, mode) in [("x", Busy::Queue), ("y", Busy::Interrupt), ("z", Busy::Steer)] {
+        assert_eq!(process.inbox.accept(busy(id, id, mode)).await.unwrap(), Accepted::Full);
+    }
+    assert_eq!(process.inbox.accept(busy("7", "7", Busy::Queue)).await.unwrap(), Accepted::Duplicate);
+    accept(&process, busy("last", "last", Busy::Wait)).await;
+    engine.gate.add_permits(QUEUED + 2);
+    done(&home, u32::try_from(QUEUED).unwrap() + 2).await;
+    process.stop().await;
+    let asked: Vec<String> =
+        home.messages().into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect();
+    let expected: Vec<String> = (0..=QUEUED).map(|n| n.to_string()).chain(["last".to_owned()]).collect();
+    assert_eq!(asked, expected);
+}
+
+/// What is to be put into a turn stands behind the last result of a step, between marks that the system prompt names.
+#[tokio::test]
+async fn a_message_is_put_into_the_turn_that_runs() {
+    let home = Home::new();
+    // One permit to begin.
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, busy("1", "steps", Busy::Steer)).await;
+    home.wait("EXISTS (SELECT 1 FROM messages WHERE tool_calls IS NOT NULL)").await;
+    accept(&process, busy("2", "and this", Busy::Steer)).await;
+    engine.gate.add_permits(2);
+    done(&home, 2).await;
+    // No step is left: it waits for its own turn.
+    accept(&process, busy("3", "late", Busy::Steer)).await;
+    engine.gate.add_permits(1);
+    done(&home, 3).await;
+    process.stop().await;
+    let prompts = engine.prompts();
+    assert_eq!(prompts.len(), 2, "the second message had no turn of its own");
+    let messages = &prompts[1].messages;
+    assert_eq!(messages[2].content, text("call_a ran"), "not into the first result");
+    let told = messages[3].content.as_str().unwrap();
+    assert!(told.starts_with("call_b ran\n\n[OUT-OF-BAND USER MESSAGE "), "{told}");
+    let word = told.rsplit_once(' ').unwrap().1.trim_end_matches(']');
+    assert!(told.ends_with(&format!("\nand this\n[/OUT-OF-BAND USER MESSAGE {word}]")), "{told}");
+    assert!(
+        prompts[0].system.contains(&format!("[/OUT-OF-BAND USER MESSAGE {word}]")),
+        "{}",
+        prompts[0].system
+    );
+    assert_eq!(messages.last().unwrap().content, text("late"));
+    assert_eq!(home.count("messages WHERE role = 'user'"), 2);
+}
+
+/// The function behind a stop: nothing takes the turn's place.
+#[tokio::test]
+async fn a_turn_can_be_told_to_stop() {
+    let home = Home::new();
+    let process = home.start(Owner::current(), Scripted::closed());
+    process.turns.serve_inbox();
+    assert!(!process.turns.interrupt("agent:coder:nobody"));
+    accept(&process, busy("1", "one", Busy::Queue)).await;
+    claimed(&home).await;
+    let key: String =
+        home.db().query_row("SELECT session_key FROM hermes_lease", [], |row| row.get(0)).unwrap();
+    while !process.turns.interrupt(&key) {
+        tokio::task::yield_now().await;
+    }
+    done(&home, 1).await;
+    process.stop().await;
+    assert_eq!(home.messages(), [pair("user", "one"), pair("assistant", INTERRUPTED)]);
+}
+
+/// An answer that came all the same is not given; a failure says more than an interruption.
+#[test]
+fn what_is_not_wanted_is_not_said() {
+    let answered = Ending::Answered(Outcome { text: "stale".to_owned(), ..Outcome::default() });
+    assert!(matches!(run::superseded(answered), Ending::Superseded(Some(_))));
+    assert!(matches!(run::superseded(Ending::Released), Ending::Superseded(None)));
+    let failed = Ending::Failed { error: "x".to_owned(), calls: 1 };
+    assert!(matches!(run::superseded(failed), Ending::Failed { .. }));
+}
