@@ -36,6 +36,22 @@
 //! `Yielded` → running turns finish or
 //! are interrupted at the deadline (and resumed by the next process) → store flushed and closed → final status → exit 0.
 //! End of file on the control socket does the same with a short deadline.
+//!
+//! # Layers
+//!
+//! A module names only modules of lower lines.
+//!
+//! ```text
+//! app                                                phases, and every task
+//! load                                               the profile's files and environment, read once
+//! platform                                           what listens and sends, a folder each
+//! handover, status, turn
+//! delivery, inbox                                    what came and is not done; what goes and is not there
+//! prompt, session
+//! engine, http, store
+//! process, provider, pulse
+//! children, cli, clock, control, inbound, json, leftovers, logging, tools
+//! ```
 
 mod app;
 mod children;
