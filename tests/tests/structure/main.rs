@@ -9,6 +9,8 @@
 //! 3. The top-level modules keep the order that stands under "Layers" in the crate's `lib.rs`: a module names only modules of
 //!    lines below its own.
 //!
+//! And `docs/architecture.md` leads to files that are there.
+//!
 //! Tests inside a crate may name anything. `cargo-modules` draws such graphs, but it carries the analyser of an editor, wants a
 //! particular compiler, and knows neither rule 3 nor the exception for parents; reading paths token by token needs neither.
 
@@ -17,6 +19,7 @@
 mod dependencies;
 mod graph;
 mod layers;
+mod map;
 mod names;
 mod tree;
 
@@ -58,4 +61,12 @@ fn modules_keep_the_order_that_their_crate_states() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_map_leads_somewhere() {
+    let text = fs_err::read_to_string(repository().join("docs/architecture.md")).unwrap();
+    let gone = map::gone(&text, |path| repository().join(path).exists());
+    assert!(gone.is_empty(), "docs/architecture.md names what is not there: {gone:?}");
+    assert!(map::rows(&text) >= 30, "the table has {} rows", map::rows(&text));
 }
