@@ -97,7 +97,7 @@ pub struct Inbound {
     pub delivery: DeliveryTarget,
     /// End the session with this reason when the turn is over, however it went (`webhook_complete`).
     pub end_session: Option<String>,
-    /// What it does to a turn that runs already. A platform of chats says what `display.busy_input_mode` says.
+    /// What it does to a turn that runs already. For chats the way in says what `display.busy_input_mode` says.
     #[serde(default)]
     pub busy: Busy,
 }

@@ -43,8 +43,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
         config.max_inbound_media_bytes = Some(most).filter(|most| *most > 0);
     }
     let modes = [("interrupt", BusyMode::Interrupt), ("queue", BusyMode::Queue), ("steer", BusyMode::Steer)];
-    let mode = reader.choice(&root.key("display").key("busy_input_mode"), &modes);
-    config.busy_input_mode = mode.unwrap_or_default();
+    config.busy_input_mode = reader.choice(&root.key("display").key("busy_input_mode"), &modes);
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
 }
 

@@ -81,8 +81,8 @@ pub struct ProfileConfig {
     pub profile_routes: ProfileRoutes,
     /// `gateway.max_inbound_media_bytes`: most bytes of what comes with one message; `None`: any. Default 128 MiB.
     pub max_inbound_media_bytes: Option<u64>,
-    /// `display.busy_input_mode`: what a message does that comes while its conversation is being answered. Default `interrupt`.
-    pub busy_input_mode: BusyMode,
+    /// `display.busy_input_mode`: what a message does that comes while its conversation is being answered. Unset: it waits.
+    pub busy_input_mode: Option<BusyMode>,
     /// `group_sessions_per_user`. Default true.
     pub group_sessions_per_user: bool,
     /// `thread_sessions_per_user`. Default false.
@@ -116,7 +116,7 @@ impl ProfileConfig {
             gateway: None,
             profile_routes: ProfileRoutes::default(),
             max_inbound_media_bytes: Some(128 << 20),
-            busy_input_mode: BusyMode::default(),
+            busy_input_mode: None,
             group_sessions_per_user: true,
             thread_sessions_per_user: false,
             session_reset: SessionReset::default(),
@@ -218,10 +218,9 @@ impl Default for Agent {
 }
 
 /// What a chat's message does to the turn that runs in its conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusyMode {
     /// The turn ends without an answer, and the message's turn begins.
-    #[default]
     Interrupt,
     /// It waits for its own turn.
     Queue,

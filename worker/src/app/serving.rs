@@ -18,6 +18,7 @@ use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
 use crate::http::{Cors, Listener, Responder, Server};
+use crate::inbound::Busy;
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
@@ -218,8 +219,12 @@ impl Serving {
         let connections = Connections::start(platform::connectable(&context), status.clone()).await;
         let cors = config.api_server.as_ref().map(|api| Cors::new(&api.cors_origins));
         let responder = Responder::new(config.name.clone(), connections.routes(), cors);
-        let target =
-            Target { home: home.clone(), inbox: inbox.clone(), most: config.max_inbound_media_bytes };
+        let target = Target {
+            home: home.clone(),
+            inbox: inbox.clone(),
+            most: config.max_inbound_media_bytes,
+            busy: config.busy_input_mode.map_or(Busy::Wait, Busy::from),
+        };
         let owner = handover::Owner { seal: reception.seal().clone(), ways };
         let responder = responder.with_inner(handover::inner_routes(target, owner));
         let server = Server::start(listener, responder, home.clone());

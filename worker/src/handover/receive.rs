@@ -34,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) inbox: Inbox,
     /// Most bytes of attachments that one event may bring; `None`: any.
     pub(crate) most: Option<u64>,
+    /// What an event does to a turn of its chat that runs.
+    pub(crate) busy: Busy,
 }
 
 /// Why an event was not accepted.
@@ -149,7 +151,7 @@ impl Target {
         .await;
         let accepted = match kept {
             Ok(()) => {
-                let inbound = inbound(platform, event, dedup, &notes);
+                let inbound = Inbound { busy: self.busy, ..inbound(platform, event, dedup, &notes) };
                 match self.inbox.accept(inbound).await {
                     Ok(inbound::Accepted::New) => Ok(road::Accepted::New),
                     Ok(inbound::Accepted::Duplicate) => Ok(road::Accepted::Known),

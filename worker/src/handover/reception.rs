@@ -19,7 +19,7 @@ use super::cache::{self, CacheError, Label};
 use super::receive::{left_out, name_of, note, with_notes};
 use super::road::Failure;
 use super::{Road, Seal};
-use crate::inbound::{Accepted, Inbound};
+use crate::inbound::{Accepted, Busy, Inbound};
 use crate::inbox::Inbox;
 use crate::store::{Store, StoreError};
 
@@ -104,6 +104,8 @@ struct Inner {
     home: ProfileHome,
     routes: ProfileRoutes,
     most: Option<u64>,
+    /// What an event does to a turn of its chat that runs.
+    busy: Busy,
     inbox: Inbox,
     road: Road,
     seal: Seal,
@@ -124,6 +126,7 @@ impl Reception {
             home: home.clone(),
             routes: config.profile_routes.clone(),
             most: config.max_inbound_media_bytes,
+            busy: config.busy_input_mode.map_or(Busy::Wait, Busy::from),
             inbox,
             road,
             seal: Seal::new(store.clone()),
@@ -148,6 +151,9 @@ impl Reception {
     /// Into this profile's own inbox.
     async fn keep(&self, arrived: Arrived) -> Result<Taken, NotTaken> {
         let Arrived { mut event, attachments, .. } = arrived;
+        if event.busy == Busy::Wait {
+            event.busy = self.0.busy;
+        }
         if attachments.is_empty() {
             return Ok(taken(self.0.inbox.accept(event).await?));
         }

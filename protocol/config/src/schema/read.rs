@@ -338,9 +338,8 @@ const SESSIONS: Group = Group {
             "display.busy_input_mode",
             Choice(&["queue", "steer", "interrupt"]),
             "what a chat's message does while an earlier one is being answered: wait, be told to the model after its next tools, or \
-             take the place of what runs; events of webhooks always wait",
-        )
-        .text("interrupt"),
+             take the place of what runs; unset, and for events of webhooks: it waits",
+        ),
         key("group_sessions_per_user", Bool, "in a group, a session for each of its members")
             .yes()
             .also(&["gateway.group_sessions_per_user"]),

@@ -25,7 +25,7 @@ fn coder(most: Option<u64>) -> Coder {
     let profile = "coder".parse().unwrap();
     let keys = KeyPolicy { profile, group_sessions_per_user: true, thread_sessions_per_user: false };
     let inbox = Inbox::new(store.clone(), keys);
-    Coder { dir, store, router: routes(Target { home, inbox, most }) }
+    Coder { dir, store, router: routes(Target { home, inbox, most, busy: Busy::Wait }) }
 }
 
 impl Coder {

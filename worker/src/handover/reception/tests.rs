@@ -68,7 +68,7 @@ struct Rig {
 }
 
 const RULES: &str = "agent: {engine: echo}\nmultiplex_profiles: true\nprofile_routes:\n\
-    - {name: work, platform: telegram, profile: coder, chat_id: 1}\n- {platform: telegram, profile: default, user_id: 9}\n";
+    - {name: work, platform: telegram, profile: coder, chat_id: 1}\n- {platform: telegram, profile: default, user_id: 9}\ndisplay: {busy_input_mode: interrupt}\n";
 
 fn rig() -> Rig {
     let (default, coder) = (profile("default"), profile("coder"));
@@ -86,7 +86,12 @@ fn rig() -> Rig {
     let config = load(input).config.unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let road = Road::inherited(theirs.into()).unwrap();
-    let router = routes(Target { home: coder.home.clone(), inbox: coder.inbox.clone(), most: Some(10_000) });
+    let router = routes(Target {
+        home: coder.home.clone(),
+        inbox: coder.inbox.clone(),
+        most: Some(10_000),
+        busy: Busy::Steer,
+    });
     let (asked, refuse) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     carry(ours, router, Arc::clone(&asked), Arc::clone(&refuse));
     let reception = Reception::new(&config, &default.home, &default.store, default.inbox.clone(), road);
@@ -195,6 +200,12 @@ async fn the_rules_decide_who_gets_an_event_and_the_other_one_hears_nothing() {
         .await
         .unwrap();
     let inbound: Inbound = serde_json::from_str(&extra).unwrap();
+    assert_eq!(inbound.busy, Busy::Steer, "as the target's own files say");
+    let mode = |db: &rusqlite::Connection| {
+        db.query_row("SELECT group_concat(DISTINCT busy) FROM hermes_inbox", [], |row| row.get(0))
+    };
+    let ours: String = rig.default.store.aside(mode).await.unwrap();
+    assert_eq!(ours, "interrupt");
     let mut reply = serde_json::from_str(&inbound.delivery.extra[super::super::REPLY]).unwrap();
     let coder = "coder".parse().unwrap();
     assert!(rig.reception.seal().take(&coder, "telegram", &mut reply).await.unwrap());
