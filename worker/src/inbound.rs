@@ -74,6 +74,12 @@ impl Busy {
     }
 }
 
+impl From<Option<BusyMode>> for Busy {
+    fn from(mode: Option<BusyMode>) -> Self {
+        mode.map_or(Self::Wait, Self::from)
+    }
+}
+
 impl From<BusyMode> for Busy {
     fn from(mode: BusyMode) -> Self {
         match mode {

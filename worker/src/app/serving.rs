@@ -18,7 +18,6 @@ use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
 use crate::http::{Cors, Listener, Responder, Server};
-use crate::inbound::Busy;
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
@@ -223,7 +222,7 @@ impl Serving {
             home: home.clone(),
             inbox: inbox.clone(),
             most: config.max_inbound_media_bytes,
-            busy: config.busy_input_mode.map_or(Busy::Wait, Busy::from),
+            busy: config.busy_input_mode.into(),
         };
         let owner = handover::Owner { seal: reception.seal().clone(), ways };
         let responder = responder.with_inner(handover::inner_routes(target, owner));

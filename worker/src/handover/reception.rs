@@ -126,7 +126,7 @@ impl Reception {
             home: home.clone(),
             routes: config.profile_routes.clone(),
             most: config.max_inbound_media_bytes,
-            busy: config.busy_input_mode.map_or(Busy::Wait, Busy::from),
+            busy: config.busy_input_mode.into(),
             inbox,
             road,
             seal: Seal::new(store.clone()),
