@@ -357,7 +357,7 @@ pub fn run(args: Vec<OsString>, settle: fn()) -> Next {
         Ok(next) => next,
         Err(error) => Next::Exit(report(&error)),
     };
-    hermes_gateway::logging::flush();
+    hermes_gateway::logging::end();
     next
 }
 

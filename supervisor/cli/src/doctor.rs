@@ -154,10 +154,8 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -
     let only = matches!(selection.chosen, Chosen::Flag | Chosen::Home);
     let profiles =
         if only { vec![selection.profile.clone()] } else { homes.names().cloned().collect::<Vec<_>>() };
-    let request = hermes_wire::latest::ClientRequest::Status { profile: None };
     let status = hermes_gateway::client::Client::connect(root.path(), &env.sockets)
-        .and_then(|client| client.status(&request))
-        .and_then(|answer| answer.map_err(|_| hermes_gateway::client::ClientError::CutShort));
+        .and_then(|client| client.status(None));
     // What `hermes NAME` means is of no interest to aliases that are there already.
     let aliases = AliasDir::of(env, Vec::new()).map(|dir| dir.all()).unwrap_or_default();
     let patient = Patient { root, env, profiles, only, homes, aliases, status };

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use camino::Utf8PathBuf;
 use hermes_gateway::app::AppError;
 use hermes_gateway::client::ClientError;
 use hermes_gateway::instance::{self, InstanceError};
@@ -15,6 +16,13 @@ use hermes_wire::{ProfileName, exit};
 use crate::home::SelectionError;
 use crate::profile::error::ProfileError;
 use crate::settings::SettingsError;
+
+mod update;
+
+pub use update::UpdateError;
+
+/// How an editor is chosen.
+pub(crate) const EDITOR_HINT: &str = "set EDITOR to a command: EDITOR='code --wait' hermes config edit";
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -79,15 +87,44 @@ pub enum HermesError {
         /// The next step.
         hint: Option<String>,
     },
-    /// A failure with a text that scripts know.
-    #[error("{message}")]
-    Known {
-        /// Its exit code.
-        code: u8,
-        /// What and why.
-        message: String,
+    /// The program, or a gateway that runs it, was not brought up to date.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// Ctrl-C came first.
+    #[error("interrupted; {state}")]
+    Interrupted {
+        /// How things are left.
+        state: &'static str,
         /// The next step.
-        hint: Option<String>,
+        hint: Option<&'static str>,
+    },
+    /// The user's editor does not start.
+    #[error("cannot start the editor `{program}`: {why}")]
+    Editor {
+        /// Its name.
+        program: String,
+        /// Why not.
+        why: io::Error,
+    },
+    /// A profile's home is not there. A text that scripts know.
+    #[error("profile directory does not exist: {home}")]
+    NoHome {
+        /// Where it would be.
+        home: Utf8PathBuf,
+    },
+    /// There is no profile of that name. A text that scripts know.
+    #[error("profile '{name}' not found")]
+    NoProfile {
+        /// The name, as typed.
+        name: String,
+    },
+    /// A first setup is missing, and nobody is there to be asked.
+    #[error("Profile '{profile}': {lack}")]
+    NotSetUp {
+        /// The profile.
+        profile: ProfileName,
+        /// What it lacks.
+        lack: String,
     },
     /// A start would be refused.
     #[error("the gateway would not start: {count} problem{} must be fixed first", if *.count == 1 { "" } else { "s" })]
@@ -168,13 +205,19 @@ impl HermesError {
             Self::AlreadyRunning { .. }
             | Self::Predecessor(_)
             | Self::Output(_)
+            | Self::Editor { .. }
+            | Self::NoHome { .. }
+            | Self::NoProfile { .. }
+            | Self::NotSetUp { .. }
             | Self::NotReached { .. } => exit::FAILURE,
             Self::System(e) if fault::is_of_machine(&e.source) => exit::MACHINE,
             Self::Instance(e) => e.exit_code(),
             Self::Served { .. } | Self::CheckFailed { .. } | Self::System(_) => exit::CONFIG,
             Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } | Self::Silent { .. } => exit::UNAVAILABLE,
-            Self::Refused { code, .. } | Self::Known { code, .. } => *code,
+            Self::Update(e) => e.exit_code(),
+            Self::Interrupted { .. } => exit::INTERRUPTED,
+            Self::Refused { code, .. } => *code,
         }
     }
 
@@ -188,6 +231,8 @@ impl HermesError {
             | Self::Predecessor(_)
             | Self::Served { .. }
             | Self::Output(_)
+            | Self::NoHome { .. }
+            | Self::NoProfile { .. }
             | Self::System(_) => None,
             Self::Silent { flag, .. } => Some(format!(
                 "`hermes gateway run --replace{flag}` takes over; its log is logs/supervisor.log in that home"
@@ -195,7 +240,13 @@ impl HermesError {
             Self::Instance(e) => Some(e.hint()),
             Self::Client(e) => Some(e.hint()),
             Self::NotRunning { hint, .. } | Self::NotReached { hint, .. } => Some(hint.clone()),
-            Self::Refused { hint, .. } | Self::Known { hint, .. } => hint.clone(),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Update(e) => Some(e.hint()),
+            Self::Interrupted { hint, .. } => hint.map(str::to_owned),
+            Self::Editor { .. } => Some(EDITOR_HINT.to_owned()),
+            Self::NotSetUp { .. } => {
+                Some("one of the commands above, or `hermes setup` in a terminal".to_owned())
+            }
             Self::CheckFailed { .. } => Some("fix them and run `hermes gateway check` again".to_owned()),
             Self::Gateway(e) => e.hint(),
         }
@@ -234,7 +285,10 @@ impl From<AppError> for HermesError {
 
 impl From<ClientError> for HermesError {
     fn from(error: ClientError) -> Self {
-        Self::Client(error)
+        match error {
+            ClientError::Refused { code, message, hint } => Self::Refused { code, message, hint },
+            other => Self::Client(other),
+        }
     }
 }
 
@@ -252,8 +306,8 @@ mod tests {
             let wrapped = io::Error::new(error().kind(), "in a text");
             assert_eq!(HermesError::from(lock(wrapped)).exit_code() == 71, number != nix::libc::EMFILE);
             let source = error();
-            let setup = AppError::Setup { what: "open", object: "/dev/null".to_owned(), source };
-            assert_eq!(HermesError::from(setup).exit_code(), 71, "{number}");
+            let refused = AppError::System { what: "open", object: "/dev/null".to_owned(), source };
+            assert_eq!(HermesError::from(refused).exit_code(), 71, "{number}");
         }
         // 2: nobody can be seen who would give it back; `check` says the same.
         let unseen = InstanceError::AlreadyRunning { pid: None, lock: "/h/gateway.lock".into() };

@@ -14,7 +14,7 @@
 //! doctor, error                   everything that may be wrong; everything a command can end with
 //! settings                        values of `config.yaml` and `.env`, read and changed
 //! profile, status                 profiles and their homes; the status where nobody answers, and for people
-//! archive, home, setup, skills    profiles in one file; which home a command is about; first settings; skills
+//! archive, essentials, home, skills   profiles in one file; what a profile needs first; which home a command is about; skills
 //! color, columns
 //! ```
 
@@ -24,11 +24,11 @@ mod color;
 mod columns;
 mod doctor;
 pub mod error;
+mod essentials;
 pub mod home;
 mod profile;
 pub mod report;
 mod settings;
-mod setup;
 mod skills;
 mod status;
 mod update;

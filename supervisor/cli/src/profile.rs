@@ -7,7 +7,7 @@
 //! reader, the supervisor's watch included, sees a whole home or none. Hidden leftovers of a process that died are swept by the
 //! next command that makes or removes a profile; a lock that makers share for their lives tells them from work in progress.
 //!
-//! **Order.** disk, then the gateway: a change is complete on disk before the running gateway is told (`live`), and the
+//! **Order.** disk, then the gateway: a change is complete on disk before the running gateway is told (`notify`), and the
 //! gateway's own watch sees it even if nobody tells. Renaming and deleting ask the gateway first to release the profile, and
 //! hold that for as long as the command's connection lives, so that a command that dies leaves no profile released for ever.
 //!
@@ -22,11 +22,11 @@ pub(crate) mod describe;
 pub(crate) mod entries;
 pub(crate) mod error;
 pub(crate) mod export;
-pub(crate) mod facts;
 pub(crate) mod honcho;
 pub(crate) mod import;
-pub(crate) mod live;
 pub(crate) mod logins;
+pub(crate) mod notify;
+pub(crate) mod overview;
 pub(crate) mod rename;
 pub(crate) mod skeleton;
 pub(crate) mod staging;

@@ -16,7 +16,7 @@ mod change;
 mod error;
 mod file;
 pub(crate) mod judge;
-mod place;
+mod location;
 #[cfg(test)]
 mod tests;
 mod whole;

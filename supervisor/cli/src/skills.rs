@@ -8,7 +8,7 @@
 //! in the home's manifest (`manifest`), in the format and with the hash of 0.19.0, so either program continues the other's work.
 //! **What happens** to one skill is one pure function of these three (`rule`).
 //!
-//! **Nothing of a user's is ever written to** (`place`). A new version is staged completely aside, made durable, and put into its
+//! **Nothing of a user's is ever written to** (`install`). A new version is staged completely aside, made durable, and put into its
 //! place by one exchange of two names; what was there is compared once more *after* the exchange and put back if it was edited
 //! meanwhile. What is about to be done is written down first, so that the next sync can finish or undo whatever a crash left.
 //!
@@ -16,9 +16,9 @@
 
 pub(crate) mod bundle;
 pub(crate) mod front_matter;
+mod install;
 pub(crate) mod installed;
 mod manifest;
-mod place;
 mod rule;
 pub(crate) mod sync;
 mod tree;

@@ -153,7 +153,7 @@ pub enum AppError {
     Instance(#[from] InstanceError),
     /// Some part could not be set up.
     #[error("cannot {what} `{object}`")]
-    Setup {
+    System {
         /// What was being done.
         what: &'static str,
         /// To what.
@@ -230,7 +230,7 @@ impl AppError {
             | Self::Admin(_)
             | Self::Files(_) => exit::CONFIG,
             Self::Instance(e) => e.exit_code(),
-            Self::Setup { source, .. } => lasting(source.kind()),
+            Self::System { source, .. } => lasting(source.kind()),
             Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => exit::FAILURE,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }
@@ -255,7 +255,7 @@ impl AppError {
                     "its log is `logs/gateway.log` in its home; `hermes worker -p {profile}` runs it alone"
                 )
             }
-            Self::Setup { .. } => "check owner, mode and free space, and the limit of open files".to_owned(),
+            Self::System { .. } => "check owner, mode and free space, and the limit of open files".to_owned(),
             Self::Bind { remedies, .. } if !remedies.is_empty() => {
                 let all: Vec<_> = remedies.iter().map(|command| format!("`{command}`")).collect();
                 format!("{} chooses another port; then start again", all.join(", "))
@@ -306,9 +306,9 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-fn setup(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Error) -> AppError {
+fn cannot(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Error) -> AppError {
     let object = object.to_string();
-    move |source| AppError::Setup { what, object, source }
+    move |source| AppError::System { what, object, source }
 }
 
 /// Runs the gateway until it is told to stop, in a runtime of its own; the result is the exit code.
@@ -361,8 +361,8 @@ pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
     let directory = tempfile::Builder::new()
         .prefix("hermes-check-")
         .tempdir_in(temp_dir)
-        .map_err(setup("make a directory in", temp_dir))?;
-    let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).map_err(|path| AppError::Setup {
+        .map_err(cannot("make a directory in", temp_dir))?;
+    let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).map_err(|path| AppError::System {
         what: "use the directory",
         object: path.display().to_string(),
         source: io::Error::from(io::ErrorKind::InvalidFilename),
@@ -384,11 +384,11 @@ pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
 
 fn runtime(choices: Vec<RuntimeDir>) -> Result<Arc<Runtime>, AppError> {
     let names = choices.iter().map(|choice| choice.path().as_str()).collect::<Vec<_>>().join("` or `");
-    Runtime::open(choices).map(Arc::new).map_err(setup("keep sockets in", names))
+    Runtime::open(choices).map(Arc::new).map_err(cannot("keep sockets in", names))
 }
 
 fn within_runtime<T>(life: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
-    let runtime = blocking::build(BLOCKING_THREADS).map_err(setup("start", "the runtime"))?;
+    let runtime = blocking::build(BLOCKING_THREADS).map_err(cannot("start", "the runtime"))?;
     let result = runtime.block_on(life);
     // A home on a file system that hangs must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::refusal::Io;
-use hermes_wire::RootHome;
 use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
 use hermes_wire::contract::pid_record::PidRecord;
@@ -17,6 +16,7 @@ use hermes_wire::frame;
 use hermes_wire::handshake::{ANSWER_HEAD, Answer, HandshakeError, Offer};
 use hermes_wire::latest::{ClientReply, ClientRequest, Message as _};
 use hermes_wire::version::{self, Version};
+use hermes_wire::{ProfileName, RootHome};
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::{Stream, traits::Stream as _};
 use interprocess::os::unix::uds_local_socket;
@@ -79,8 +79,12 @@ pub enum ClientError {
     /// It said no.
     #[error("the gateway refused: {message}")]
     Refused {
-        /// Why.
+        /// Exit code.
+        code: u8,
+        /// What and why.
         message: String,
+        /// The next step.
+        hint: Option<String>,
     },
     /// It is of a release that has no such request.
     #[error("the gateway is older than this command")]
@@ -213,10 +217,10 @@ impl Client {
         &self.path
     }
 
-    /// Status of everything, or of one profile. Profiles come in the supervisor's order.
-    pub fn status(mut self, request: &ClientRequest) -> Result<Result<GatewayStatus, Outcome>, ClientError> {
+    /// Status of everything, or with `only` of the gateway and that profile. Profiles come in the supervisor's order.
+    pub fn status(mut self, only: Option<&ProfileName>) -> Result<GatewayStatus, ClientError> {
         let deadline = Instant::now() + SHORT;
-        self.send(request, deadline)?;
+        self.send(&ClientRequest::Status { profile: only.cloned() }, deadline)?;
         let mut gateway: Option<Gateway> = None;
         let mut profiles: Vec<Profile> = Vec::new();
         loop {
@@ -230,10 +234,10 @@ impl Client {
                 ClientReply::Progress(_) => {}
                 ClientReply::Done(_) => {
                     let gateway = gateway.ok_or(ClientError::CutShort)?;
-                    return Ok(Ok(GatewayStatus { schema: SCHEMA, gateway, profiles }));
+                    return Ok(GatewayStatus { schema: SCHEMA, gateway, profiles });
                 }
                 ClientReply::Refused { code, message, hint } => {
-                    return Ok(Err(Outcome::Refused { code, message, hint }));
+                    return Err(ClientError::Refused { code, message, hint });
                 }
             }
         }
@@ -267,7 +271,9 @@ impl Client {
         loop {
             match self.reply(deadline, limit)? {
                 ClientReply::Progress(_) => return Ok(Hold(self)),
-                ClientReply::Refused { message, .. } => return Err(ClientError::Refused { message }),
+                ClientReply::Refused { code, message, hint } => {
+                    return Err(ClientError::Refused { code, message, hint });
+                }
                 ClientReply::Gateway(_) | ClientReply::Profile(_) | ClientReply::Done(_) => {}
             }
         }

@@ -15,7 +15,7 @@ mod repeats;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_wire::{RootHome, text};
 use tracing::field::{Field, Visit};
@@ -101,11 +101,24 @@ pub fn init(root: &RootHome, verbosity: Verbosity) -> Result<(), io::Error> {
     result
 }
 
-/// Waits, not for long, until what was logged is written. Call it when this process ends or becomes another one.
+/// Waits, not for long, until what was logged is written. Call it when this process becomes another one.
 pub fn flush() {
-    if let Some(outlets) = OUTLETS.get() {
-        outlet::flush(outlets.file.iter().chain(&outlets.stderr), FLUSH);
+    let deadline = Instant::now() + FLUSH;
+    for outlet in outlets() {
+        outlet.flush(deadline);
     }
+}
+
+/// The same, and joins the threads that write: nothing is logged any more. Call it when this process ends.
+pub fn end() {
+    let deadline = Instant::now() + FLUSH;
+    for outlet in outlets() {
+        outlet.end(deadline);
+    }
+}
+
+fn outlets() -> impl Iterator<Item = &'static Outlet> {
+    OUTLETS.get().into_iter().flat_map(|outlets| outlets.file.iter().chain(&outlets.stderr))
 }
 
 /// Prints `text` on standard error without waiting for a reader longer than [`flush`] does. False: nothing was started here, and

@@ -36,7 +36,7 @@ use crate::proxy::{LATENCY_BOUNDS_MS, Reader, Totals};
 use crate::supervise::{WorkerTable, WorkerView};
 
 /// Where worker facts come from; called once a scrape.
-pub type Facts = Arc<dyn Fn() -> Arc<WorkerTable> + Send + Sync>;
+pub type Workers = Arc<dyn Fn() -> Arc<WorkerTable> + Send + Sync>;
 
 /// Connections at the same time.
 pub(crate) const CLIENTS: usize = 32;
@@ -106,13 +106,18 @@ impl Admin {
     }
 
     /// Serves until `stop`.
-    pub async fn serve(self, reader: Reader, facts: Facts, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(
+        self,
+        reader: Reader,
+        workers: Workers,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let app = Router::new()
             .route("/metrics", get(metrics))
             .route("/health", get(|| async { json(StatusCode::OK, r#"{"status": "ok"}"#.to_owned()) }))
             .route("/ready", get(ready))
             .layer(from_fn(guard))
-            .with_state(Source { reader, facts });
+            .with_state(Source { reader, workers });
         let service = TowerToHyperService::new(app);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
@@ -149,7 +154,7 @@ impl Admin {
 #[derive(Clone)]
 struct Source {
     reader: Reader,
-    facts: Facts,
+    workers: Workers,
 }
 
 /// Refuses names that are not this machine's, and puts the security headers on everything.
@@ -182,7 +187,7 @@ fn is_local(headers: &HeaderMap) -> bool {
 
 async fn metrics(State(source): State<Source>) -> Response {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { workers: (source.facts)(), reader: source.reader }));
+    registry.register_collector(Box::new(Snapshot { workers: (source.workers)(), reader: source.reader }));
     let mut text = String::new();
     match encode(&mut text, &registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

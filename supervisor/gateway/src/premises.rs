@@ -9,7 +9,7 @@ use std::io;
 
 use camino::Utf8Path;
 use hermes_host::disk;
-use hermes_wire::latest::{ClientRequest, GatewaySettings, Problem, Severity};
+use hermes_wire::latest::{GatewaySettings, Problem, Severity};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use crate::client::Client;
@@ -209,8 +209,7 @@ fn is_ours(
 
 /// The ports that the gateway of `home` listens on, as it says.
 fn ports(home: &Utf8Path, sockets: &SocketPlaces) -> Option<HashSet<u16>> {
-    let request = ClientRequest::Status { profile: None };
-    let status = Client::connect(home, sockets).and_then(|client| client.status(&request)).ok()?.ok()?;
+    let status = Client::connect(home, sockets).and_then(|client| client.status(None)).ok()?;
     let listeners = status.gateway.listeners.into_iter().map(|listener| listener.address);
     let port = |address: String| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     Some(listeners.chain(status.gateway.admin).filter_map(port).collect())

@@ -49,8 +49,7 @@
 //! when its route says so ([`Route::drop_idle`]) or after a while.
 //!
 //! **End.** [`Proxy::quiesce`] closes the listeners; [`Proxy::drain`] lets requests finish, answers new ones on kept
-//! connections with 503 and `Connection: close`; [`Proxy::stop`] drops the rest and joins the threads. Dropping a [`Proxy`] is
-//! the same as stopping it without waiting. [`Proxy::keep_listeners`] before all of that leaves the sockets open for the program
+//! connections with 503 and `Connection: close`; [`Proxy::stop`], or dropping a [`Proxy`], cuts the rest and joins the threads. [`Proxy::keep_listeners`] before all of that leaves the sockets open for the program
 //! that this process becomes.
 //!
 //! [`TAKEN`]: hermes_wire::http::TAKEN

@@ -19,7 +19,7 @@ use super::output::Output;
 use super::{Call, json};
 use crate::error::HermesError;
 use crate::home::Selection;
-use crate::profile::facts::Running;
+use crate::profile::overview::Running;
 use crate::settings::{As, Change, Draft, SettingsError};
 
 /// How often a change is tried again when another command was faster.

@@ -20,7 +20,7 @@ use super::interrupt::Interrupt;
 use super::output::{self, Output};
 use super::update::gateways::{self, take_up};
 use super::{RunArgs, target};
-use crate::error::HermesError;
+use crate::error::{HermesError, UpdateError};
 use crate::home::{Selection, Surroundings};
 use crate::profile::standalone;
 use crate::status::render;
@@ -93,7 +93,7 @@ fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), H
         return if serves { Err(HermesError::Predecessor(Box::new(predecessor))) } else { Ok(()) };
     }
     let Some(client) = connect(root.path(), env)? else { return Ok(()) };
-    let status = status_of(client, None)?;
+    let status = client.status(None)?;
     if !is_served(&status, name) {
         return Ok(());
     }
@@ -117,7 +117,7 @@ pub(super) fn refuse_if_served_for_debugging(
     let own_home = selection.home();
     for home in [selection.root.path(), own_home.path()] {
         let Some(client) = connect(home, env)? else { continue };
-        let status = status_of(client, None)?;
+        let status = client.status(None)?;
         let runs = status.profiles.iter().any(|p| p.name == name.as_str() && p.state != state::STOPPED);
         if runs && is_served(&status, name) {
             let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
@@ -169,14 +169,6 @@ fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>
 
 fn silent(home: &camino::Utf8Path, pid: Option<u32>) -> HermesError {
     HermesError::Silent { home: home.to_string(), pid, flag: instance::flag_of(home) }
-}
-
-fn status_of(client: Client, only: Option<&ProfileName>) -> Result<GatewayStatus, HermesError> {
-    match client.status(&ClientRequest::Status { profile: only.cloned() })? {
-        Ok(status) => Ok(status),
-        Err(Outcome::Refused { code, message, hint }) => Err(HermesError::Refused { code, message, hint }),
-        Err(Outcome::Done(_)) => Err(ClientError::CutShort.into()),
-    }
 }
 
 /// The gateway a command about `selection` goes to: a profile's own where it has one, else the root home's.
@@ -237,7 +229,7 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
     }
     let (client, home) = gateway_of(selection, env)?;
     let name = &selection.profile;
-    let status = status_of(client, None)?;
+    let status = client.status(None)?;
     let mine = status.profiles.iter().find(|p| p.name == name.as_str());
     let is_own = home == *selection.home().path();
     let serving = mine.is_some_and(|p| p.pid.is_some());
@@ -306,7 +298,7 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
     if !selection.is_named() || is_own {
         return shutdown(client, &home, selection, out);
     }
-    let status = status_of(client, None)?;
+    let status = client.status(None)?;
     if !status.profiles.iter().any(|p| p.name == name.as_str()) {
         let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
         out.line(&format!("✓ Nothing to stop: the gateway{pid} does not serve profile '{name}'"))?;
@@ -417,14 +409,9 @@ fn renew(
             out.line(&format!("✓ {line}"))?;
             Ok(Some(exit::OK))
         }
-        Renewal::TooOld => Err(HermesError::Known {
-            code: exit::FAILURE,
-            message: format!(
-                "the gateway (PID {}) cannot take up the program on disk in place: one of the two is of an older release",
-                running.pid
-            ),
-            hint: Some(format!("restart it: {}", running.restart)),
-        }),
+        Renewal::TooOld => {
+            Err(UpdateError::TooOld { pid: running.pid, restart: running.restart.clone() }.into())
+        }
     }
 }
 
@@ -477,9 +464,7 @@ pub(super) fn announce(
     let own = std::process::id();
     let look = move || {
         let begun = Instant::now();
-        let ask = |only| {
-            Client::connect(&home, &env.sockets).map_err(HermesError::from).and_then(|c| status_of(c, only))
-        };
+        let ask = |only| Client::connect(&home, &env.sockets).and_then(|client| client.status(only));
         while !seen.load(Ordering::Relaxed) && begun.elapsed() < ANNOUNCE {
             let up = ask(Some(&primary)).ok().map(|s| s.gateway).filter(|gateway| {
                 let all = gateway.profiles_ready >= gateway.profiles_desired;

@@ -17,10 +17,10 @@ use inquire::InquireError;
 use super::Call;
 use super::output::{self, Output};
 use crate::error::HermesError;
+use crate::essentials::{self, Change, Platforms};
 use crate::home::Selection;
 use crate::profile::skeleton;
 use crate::settings::{self, As, Draft, Note, SettingsError};
-use crate::setup::{self, Change, Platforms};
 use crate::status::render;
 use interview::{Answers, Known};
 
@@ -163,11 +163,7 @@ fn without_questions(
          Keys go to .env: OPENROUTER_API_KEY, OPENAI_API_KEY, or the name your provider uses.\n"
     ))?;
     let Some(lack) = lack else { return Ok(exit::OK) };
-    Err(HermesError::Known {
-        code: exit::FAILURE,
-        message: format!("Profile '{}': {}", selection.profile, lack.message),
-        hint: Some("one of the commands above, or `hermes setup` in a terminal".to_owned()),
-    })
+    Err(HermesError::NotSetUp { profile: selection.profile.clone(), lack: lack.message })
 }
 
 fn wizard(
@@ -190,8 +186,8 @@ fn wizard(
         Err(error) => return left(error, &mut out),
     };
     let before = draft.problems();
-    let mut changes: Vec<Change> = engine.iter().flat_map(setup::engine_changes).collect();
-    changes.extend(platforms.iter().flat_map(|p| setup::platform_changes(p, known.listeners)));
+    let mut changes: Vec<Change> = engine.iter().flat_map(essentials::engine_changes).collect();
+    changes.extend(platforms.iter().flat_map(|p| essentials::platform_changes(p, known.listeners)));
     let mut lines = apply(&mut draft, &changes)?;
     refuse_what_cannot_run(&before, &draft)?;
     lines.extend(new_problems(&before, &draft));
@@ -295,10 +291,10 @@ fn commit(draft: Draft, stamp: Option<String>, out: &mut Output) -> Result<(), H
 fn farewell(platforms: Option<&Platforms>, profile: &ProfileName, env_file: &camino::Utf8Path) -> String {
     let mut text = String::from("\nNext steps:\n");
     if platforms.is_some_and(|p| p.api.is_some()) {
-        let _ = writeln!(text, "  callers of the API send the key {} of {env_file}", setup::API_KEY);
+        let _ = writeln!(text, "  callers of the API send the key {} of {env_file}", essentials::API_KEY);
     }
     if platforms.is_some_and(|p| p.webhook.is_some()) {
-        let _ = writeln!(text, "  webhook senders sign with {} of {env_file}", setup::WEBHOOK_SECRET);
+        let _ = writeln!(text, "  webhook senders sign with {} of {env_file}", essentials::WEBHOOK_SECRET);
     }
     let flag = if profile.is_default() { String::new() } else { format!(" -p {profile}") };
     let _ = writeln!(text, "  hermes gateway check{:<9}say what a start would refuse", "");

@@ -7,7 +7,6 @@ use hermes_gateway::client::{Client, ClientError};
 use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::predecessor::Predecessor;
 use hermes_wire::contract::gateway_status::{GatewayStatus, state};
-use hermes_wire::latest::ClientRequest;
 use hermes_wire::{ProfileName, exit};
 
 use super::interrupt::Interrupt;
@@ -92,21 +91,13 @@ fn redraw(text: &str) -> String {
 /// The status from whoever answers, completed from the files.
 fn look(selection: &Selection, only: Option<&ProfileName>, env: &Surroundings) -> GatewayStatus {
     let root = &selection.root;
-    let request = ClientRequest::Status { profile: only.cloned() };
-    let mut status =
-        match Client::connect(root.path(), &env.sockets).and_then(|client| client.status(&request)) {
-            Ok(Ok(status)) => status,
-            // A profile the gateway does not know: everything it knows, and the files for the rest.
-            Ok(Err(_)) => {
-                let all = ClientRequest::Status { profile: None };
-                match Client::connect(root.path(), &env.sockets).and_then(|client| client.status(&all)) {
-                    Ok(Ok(status)) => status,
-                    Ok(Err(_)) => offline::gateway(root, &ClientError::CutShort),
-                    Err(e) => offline::gateway(root, &e),
-                }
-            }
-            Err(e) => offline::gateway(root, &e),
-        };
+    let ask = |only| Client::connect(root.path(), &env.sockets).and_then(|client| client.status(only));
+    let answer = match ask(only) {
+        // A profile the gateway does not know: everything it knows, and the files for the rest.
+        Err(ClientError::Refused { .. }) => ask(None),
+        other => other,
+    };
+    let mut status = answer.unwrap_or_else(|error| offline::gateway(root, &error));
     offline::complete(&mut status, root, only, env);
     status
 }

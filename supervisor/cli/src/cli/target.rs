@@ -7,7 +7,6 @@
 use hermes_gateway::client::Client;
 use hermes_gateway::predecessor::Predecessor;
 use hermes_wire::RootHome;
-use hermes_wire::latest::ClientRequest;
 
 use super::Call;
 use super::output;
@@ -43,10 +42,7 @@ pub(super) fn of(call: &Call) -> Result<Selection, HermesError> {
 
 /// Whether the root home's gateway serves all profiles: the one that runs, else the one that would start.
 pub(super) fn is_multiplexer(root: &RootHome, env: &Surroundings) -> bool {
-    let request = ClientRequest::Status { profile: None };
-    if let Ok(Ok(status)) =
-        Client::connect(root.path(), &env.sockets).and_then(|client| client.status(&request))
-    {
+    if let Ok(status) = Client::connect(root.path(), &env.sockets).and_then(|client| client.status(None)) {
         return status.gateway.mode.as_deref() == Some("multiplex");
     }
     if let Some(predecessor) = Predecessor::find(root.path()) {

@@ -9,7 +9,7 @@ use hermes_wire::{ProfileName, RootHome};
 use super::alias::{Alias, AliasDir};
 use super::error::ProfileError;
 use super::standalone::{self, Stopped};
-use super::{live, staging};
+use super::{notify, staging};
 use crate::home::{self, Surroundings};
 
 /// Attempts to empty a directory that somebody still writes into.
@@ -43,7 +43,7 @@ pub(crate) fn delete(
     let unit = standalone::unit(name, env).map(|unit| {
         unit.remove().map(|()| standalone::unit_name(name).replace(".service", "")).map_err(|e| e.to_string())
     });
-    let hold = live::release(root, env, name).map_err(|e| {
+    let hold = notify::release(root, env, name).map_err(|e| {
         let why = io::Error::other(format!("{e}; {}", e.hint()));
         ProfileError::io("take out of service", home.path())(why)
     })?;

@@ -4,8 +4,8 @@
 //! full disk or an interruption leaves nothing. What belongs to another process, machine or identity is dropped by the table that
 //! exporting uses. Jobs come in paused, because somebody else set their time.
 
-mod place;
-mod settle;
+mod prepare;
+mod unpacked;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -13,8 +13,8 @@ use std::io::{self, Read};
 use camino::Utf8Path;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
-use self::place::Place;
-pub(crate) use self::settle::Settled;
+pub(crate) use self::prepare::Prepared;
+use self::unpacked::Unpacked;
 use super::entries::{BROUGHT, is_imported};
 use super::error::ProfileError;
 use super::export::WITH_HISTORY;
@@ -45,7 +45,7 @@ pub(crate) struct Imported {
     pub(crate) dropped: BTreeMap<String, u64>,
     /// Whether sessions and databases came in.
     pub(crate) history: bool,
-    pub(crate) settled: Settled,
+    pub(crate) prepared: Prepared,
 }
 
 /// Makes it. `progress` is told the bytes written so far and answers whether to go on.
@@ -82,9 +82,9 @@ pub(crate) fn import(
     let Unpacking { into: Some((name, staging, _)), entries, dropped, progress, .. } = unpacking else {
         return Err(if plan.name.is_some() { ProfileError::ManyRoots } else { ProfileError::NoName });
     };
-    let mut settled = settle::settle(plan.root, &name, staging.path())?;
+    let mut prepared = prepare::prepare(plan.root, &name, staging.path())?;
     skeleton::seed(staging.path()).map_err(ProfileError::io("write", staging.path()))?;
-    settled.look(staging.path());
+    prepared.look(staging.path());
     if !progress(u64::MAX) {
         return Err(ProfileError::Interrupted);
     }
@@ -92,7 +92,7 @@ pub(crate) fn import(
         io::ErrorKind::AlreadyExists => exists(plan.root, &name),
         _ => ProfileError::io("publish", plan.root.profile(&name).path())(e),
     })?;
-    Ok(Imported { name, home, entries, dropped, history: has_history(&summary), settled })
+    Ok(Imported { name, home, entries, dropped, history: has_history(&summary), prepared })
 }
 
 fn has_history(summary: &Summary) -> bool {
@@ -136,7 +136,7 @@ fn free(root: &RootHome, name: &ProfileName) -> Result<(), ProfileError> {
 struct Unpacking<'a> {
     plan: &'a Plan<'a>,
     /// From the first member below a top directory on.
-    into: Option<(ProfileName, Staging, Place)>,
+    into: Option<(ProfileName, Staging, Unpacked)>,
     /// The top directory.
     root: Option<String>,
     entries: u64,
@@ -181,13 +181,13 @@ impl Unpacking<'_> {
                 self.entries += 1;
                 Ok(())
             }
-            Err(place::Failure::Stopped) => Err(ProfileError::Interrupted),
-            Err(place::Failure::Read(e)) => Err(ArchiveError::from(e).into()),
-            Err(place::Failure::Write(e)) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(unpacked::Failure::Stopped) => Err(ProfileError::Interrupted),
+            Err(unpacked::Failure::Read(e)) => Err(ArchiveError::from(e).into()),
+            Err(unpacked::Failure::Write(e)) if e.kind() == io::ErrorKind::AlreadyExists => {
                 // Names that differ only in their case, where the file system does not tell them apart.
                 Err(ArchiveError::Duplicate(printable(member.path.as_str().as_bytes())).into())
             }
-            Err(place::Failure::Write(e)) => Err(ProfileError::io("write", target)(e)),
+            Err(unpacked::Failure::Write(e)) => Err(ProfileError::io("write", target)(e)),
         }
     }
 
@@ -207,7 +207,7 @@ impl Unpacking<'_> {
         free(self.plan.root, &name)?;
         let staging = Staging::begin(self.plan.root, &name)
             .map_err(ProfileError::io("make", self.plan.root.profiles()))?;
-        let place = Place::new(staging.path());
+        let place = Unpacked::new(staging.path());
         self.root = Some(top.to_owned());
         self.into = Some((name, staging, place));
         Ok(())

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::alias::{Alias, AliasDir, AliasError};
 use super::error::ProfileError;
-use super::live::{self, Told};
+use super::notify::{self, Told};
 use super::staging;
 use super::standalone::{self, Stopped, Unit};
 use crate::home::{self, Surroundings};
@@ -49,7 +49,7 @@ pub(crate) fn rename(
     let (from, to) = (root.profile(old), root.profile(new));
     let note = Note::write(root, old, new).map_err(ProfileError::io("write into", root.profiles()))?;
     let held = |name| {
-        live::release(root, env, name).map_err(|e| {
+        notify::release(root, env, name).map_err(|e| {
             let why = io::Error::other(format!("{e}; {}", e.hint()));
             ProfileError::io("take out of service", from.path())(why)
         })
@@ -73,7 +73,7 @@ pub(crate) fn rename(
     let mut done = follow(root, env, aliases, old, new, unit.as_ref());
     done.stopped = stopped;
     done.told = if holds.0.is_some() {
-        live::renamed(root, env, old, new)
+        notify::renamed(root, env, old, new)
     } else {
         rename_desired(root, old, new);
         Told::Nobody
@@ -210,7 +210,7 @@ pub(crate) fn finish(
             }
             let unit = standalone::unit(old, env);
             follow(root, env, aliases, old, new, unit.as_ref());
-            if live::renamed(root, env, old, new) == Told::Nobody {
+            if notify::renamed(root, env, old, new) == Told::Nobody {
                 rename_desired(root, old, new);
             }
             finished.push((old.clone(), new.clone()));

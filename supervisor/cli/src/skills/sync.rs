@@ -15,8 +15,8 @@ use hermes_wire::ProfileHome;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::bundle::Bundled;
+use super::install::{self, Swap, Workplace};
 use super::manifest::{self, Manifest};
-use super::place::{self, Swap, Workplace};
 use super::rule::{Action, Recorded, Why, decide};
 use super::{installed, tree};
 
@@ -222,9 +222,9 @@ impl Home {
         }
         let mut manifest = Manifest::read(&self.skills)?;
         let mut outcome =
-            Outcome { kept: place::recover(&self.skills, &mut manifest)?, ..Outcome::default() };
+            Outcome { kept: install::recover(&self.skills, &mut manifest)?, ..Outcome::default() };
         let found = installed::below(&self.skills);
-        outcome.kept.extend(place::recover_former(&self.skills, &found, bundle, &manifest)?);
+        outcome.kept.extend(install::recover_former(&self.skills, &found, bundle, &manifest)?);
         let before = manifest.clone();
         let changes = self.decide(bundle, &mut manifest, &mut outcome)?;
         manifest.keep_only(|name| bundle.iter().any(|skill| skill.name == name));
@@ -319,7 +319,7 @@ impl Home {
             work.sync()?;
         }
         manifest.write(&self.skills)?;
-        outcome.kept.extend(place::recover(&self.skills, manifest)?);
+        outcome.kept.extend(install::recover(&self.skills, manifest)?);
         Ok(())
     }
 }

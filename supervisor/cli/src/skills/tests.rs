@@ -6,8 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use proptest::prelude::*;
 
 use super::bundle::Bundled;
+use super::install::{Swap, Workplace};
 use super::manifest::Manifest;
-use super::place::{Swap, Workplace};
 use super::sync::{Home, Outcome};
 
 const SWAPS: [Swap; 2] = [Swap::Exchange, Swap::TwoRenames];
@@ -182,7 +182,7 @@ fn an_edit_in_the_last_moment_wins() {
         assert!(!work.replace(&bundle[0], &old()[0].hash).unwrap());
         drop(work);
         let mut manifest = Manifest::read(&place.skills()).unwrap();
-        assert!(super::place::recover(&place.skills(), &mut manifest).unwrap().is_empty());
+        assert!(super::install::recover(&place.skills(), &mut manifest).unwrap().is_empty());
         assert_eq!(place.read("a/one/SKILL.md").unwrap(), "edited just now");
         assert_eq!(place.files("a/one").len(), 2);
         place.is_clean();
@@ -320,7 +320,7 @@ fn a_list_of_work_cannot_lead_outside() {
     );
     place.write(&format!("{WORK}/pending"), &lines);
     let mut manifest = Manifest::read(&place.skills()).unwrap();
-    assert!(super::place::recover(&place.skills(), &mut manifest).unwrap().is_empty());
+    assert!(super::install::recover(&place.skills(), &mut manifest).unwrap().is_empty());
     place.is_clean();
 }
 

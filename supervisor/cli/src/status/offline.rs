@@ -11,7 +11,7 @@ use hermes_gateway::status::secs_since;
 use hermes_gateway::{desired, status_files, watch};
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
-use hermes_wire::latest::{ClientRequest, Problem, Severity};
+use hermes_wire::latest::{Problem, Severity};
 use hermes_wire::{ProfileName, RootHome};
 
 use crate::home::Surroundings;
@@ -179,10 +179,8 @@ fn own_gateway(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Optio
         }
         (None, _) => return None,
     };
-    let request = ClientRequest::Status { profile: Some(name.clone()) };
-    let answer = Client::connect(home.path(), &env.sockets).and_then(|client| client.status(&request));
-    let told = answer.ok().and_then(Result::ok);
-    let mut profile = if let Some(status) = told {
+    let told = Client::connect(home.path(), &env.sockets).and_then(|client| client.status(Some(name)));
+    let mut profile = if let Ok(status) = told {
         status.profiles.into_iter().find(|p| p.name == name.as_str())?
     } else {
         // A gateway of 0.19.0 has no socket: its lock is held, its file tells the rest.

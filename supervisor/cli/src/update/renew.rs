@@ -15,7 +15,7 @@ use hermes_wire::contract::gateway_status::{GatewayStatus, state};
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{RootHome, exit};
 
-use crate::error::HermesError;
+use crate::error::{HermesError, UpdateError};
 use crate::home::Surroundings;
 
 /// Time the new program has to check the files of every profile.
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) enum Renewal {
     /// It runs the program on disk.
-    Done(Facts),
+    Done(TakenUp),
     /// It will, when the turn that asks for it is over.
     Accepted(String),
     /// The gateway, or the program on disk, is of a release that cannot do this.
@@ -42,7 +42,7 @@ pub(crate) enum Renewal {
 
 /// What is observed afterwards.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub(crate) struct TakenUp {
     pub(crate) version: String,
     pub(crate) ready: u32,
     pub(crate) desired: u32,
@@ -118,20 +118,11 @@ fn check(
         Err(error) => (exit::FAILURE, error.to_string()),
     };
     if (watcher.interrupted)(Duration::ZERO) {
-        let message = "interrupted; the gateway goes on with the program before".to_owned();
-        return Err(HermesError::Known { code: exit::INTERRUPTED, message, hint: None });
+        let state = "the gateway goes on with the program before";
+        return Err(HermesError::Interrupted { state, hint: None });
     }
-    let flag = gateway.flag();
-    Err(HermesError::Known {
-        code,
-        message: format!(
-            "the new program would not start the gateway (PID {}), which goes on with the one before ({said})",
-            gateway.pid
-        ),
-        hint: Some(format!(
-            "`{program} gateway check{flag}` says it again; then `hermes gateway restart{flag}` brings the gateway to it"
-        )),
-    })
+    let (pid, flag, program) = (gateway.pid, gateway.flag(), program.to_owned());
+    Err(UpdateError::WouldNotStart { code, pid, said, program, flag }.into())
 }
 
 /// Lets the program on disk prove that it is a gateway, before it has time for anything. False: it is one that cannot take the
@@ -147,13 +138,8 @@ fn prove(gateway: &Running, program: &Utf8Path) -> Result<bool, HermesError> {
         },
         Err(error) => error.to_string(),
     };
-    Err(known(
-        format!(
-            "`{program}` is no gateway that could be taken up ({why}); the gateway (PID {}) goes on with the program before",
-            gateway.pid
-        ),
-        format!("install hermes there again; then `hermes gateway restart{}`", gateway.flag()),
-    ))
+    let (pid, flag, program) = (gateway.pid, gateway.flag(), program.to_owned());
+    Err(UpdateError::NoGateway { program, why, pid, flag }.into())
 }
 
 /// What a program printed, below each other, as part of a message.
@@ -165,11 +151,7 @@ fn text(output: &Output) -> String {
 }
 
 fn status(home: &Utf8Path, env: &Surroundings) -> Result<GatewayStatus, HermesError> {
-    match Client::connect(home, &env.sockets)?.status(&ClientRequest::Status { profile: None })? {
-        Ok(status) => Ok(status),
-        Err(Outcome::Refused { code, message, hint }) => Err(HermesError::Refused { code, message, hint }),
-        Err(Outcome::Done(_)) => Err(ClientError::CutShort.into()),
-    }
+    Ok(Client::connect(home, &env.sockets)?.status(None)?)
 }
 
 /// Waits until the same process answers as the new program.
@@ -185,14 +167,8 @@ fn taken_up(
     let pid = gateway.pid;
     loop {
         if instance::start_time(pid) != before.gateway.start_time {
-            return Err(known(
-                format!("the gateway (PID {pid}) ended while it took up the new program"),
-                format!(
-                    "its log says why: {}; this starts it again: {}",
-                    home.join("logs/supervisor.log"),
-                    gateway.restart
-                ),
-            ));
+            let (log, restart) = (home.join("logs/supervisor.log"), gateway.restart.clone());
+            return Err(UpdateError::Ended { pid, log, restart }.into());
         }
         if let Ok(now) = status(home, env)
             && now.gateway.started_at != before.gateway.started_at
@@ -201,10 +177,8 @@ fn taken_up(
             if program::is_same(program::image_of(pid), program) == Some(true) {
                 return Ok(now);
             }
-            return Err(known(
-                format!("the gateway (PID {pid}) could not execute `{program}` and runs the program before"),
-                format!("its log says why: {}", home.join("logs/supervisor.log")),
-            ));
+            let (log, program) = (home.join("logs/supervisor.log"), program.to_owned());
+            return Err(UpdateError::NotExecuted { pid, program, log }.into());
         }
         if Instant::now() >= deadline {
             return Err(HermesError::NotReached {
@@ -230,7 +204,7 @@ fn ready(
         let missing = missing(before, &now);
         let may_come = missing.iter().any(|(_, state)| matches!(*state, state::STARTING | state::BACKOFF));
         if !may_come || Instant::now() >= deadline {
-            return Ok(Renewal::Done(Facts {
+            return Ok(Renewal::Done(TakenUp {
                 version: now.gateway.version.clone().unwrap_or_else(|| "?".to_owned()),
                 ready: now.gateway.profiles_ready,
                 desired: now.gateway.profiles_desired,
@@ -244,10 +218,8 @@ fn ready(
                 now = status;
             }
         } else {
-            return Err(known(
-                format!("the gateway (PID {}) ended after it had taken up the new program", gateway.pid),
-                format!("its log says why: {}", home.join("logs/supervisor.log")),
-            ));
+            let log = home.join("logs/supervisor.log");
+            return Err(UpdateError::EndedAfterwards { pid: gateway.pid, log }.into());
         }
     }
 }
@@ -267,13 +239,8 @@ fn pause(watcher: &Watcher<'_>) -> Result<(), HermesError> {
     if !(watcher.interrupted)(LOOK) {
         return Ok(());
     }
-    Err(HermesError::Known {
-        code: exit::INTERRUPTED,
-        message: "interrupted; the gateway goes on taking up the new program".to_owned(),
-        hint: Some("`hermes status` shows how it goes on".to_owned()),
+    Err(HermesError::Interrupted {
+        state: "the gateway goes on taking up the new program",
+        hint: Some("`hermes status` shows how it goes on"),
     })
-}
-
-fn known(message: String, hint: String) -> HermesError {
-    HermesError::Known { code: exit::FAILURE, message, hint: Some(hint) }
 }

@@ -83,7 +83,7 @@ impl Gateway {
             }
             tracing::info!(generation, "the gateway's settings changed");
         }
-        self.fleet.settle().await;
+        self.fleet.converge().await;
         self.refit();
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::AppError;
 use crate::board::Board;
 use crate::descriptors::{Files, TooFewFiles, Wanted};
-use crate::metrics::{Admin, Facts};
+use crate::metrics::{Admin, Workers};
 use crate::proxy::{Bound, Inherited, Limits, Proxy, Reader, RebindError};
 
 /// What other settings did to the listeners.
@@ -173,11 +173,11 @@ impl Edge {
         let address = admin.address().to_string();
         self.board.gateway(|view| view.admin = Some(address));
         let board = self.board.clone();
-        let facts: Facts = Arc::new(move || Arc::new(board.snapshot()));
+        let workers: Workers = Arc::new(move || Arc::new(board.snapshot()));
         let stop = self.stop.child_token();
         self.admin = Some(stop.clone());
         self.tracker.spawn(async move {
-            if let Err(error) = admin.serve(reader, facts, stop).await {
+            if let Err(error) = admin.serve(reader, workers, stop).await {
                 tracing::error!(%error, "the admin listener ended");
             }
         });

@@ -194,7 +194,7 @@ impl Fleet {
     }
 
     /// Serves exactly the profiles that should be.
-    pub(super) async fn settle(&mut self) {
+    pub(super) async fn converge(&mut self) {
         let (names, problems) = self.wanted.names();
         self.remark(problems);
         let known: BTreeSet<ProfileName> = self.handles().into_iter().map(|handle| handle.name).collect();
@@ -270,7 +270,7 @@ impl Fleet {
             }
             HomeEvent::Added(name) if self.wanted.multiplex() => {
                 tracing::info!(profile = %name, "profile added");
-                self.settle().await;
+                self.converge().await;
             }
             HomeEvent::Replaced(name) if self.wanted.concerns(&name) => {
                 self.replace_database(&name).await;
@@ -284,7 +284,7 @@ impl Fleet {
                     handle.send(Event::FilesChanged).await;
                 }
             }
-            HomeEvent::Remarks => self.settle().await,
+            HomeEvent::Remarks => self.converge().await,
             _ => {}
         }
     }
@@ -295,7 +295,7 @@ impl Fleet {
         while let Some(event) = self.wanted.seen() {
             self.on_home(event).await;
         }
-        self.settle().await;
+        self.converge().await;
     }
 
     /// Looks again what was stopped on purpose, and keeps to it.
@@ -307,7 +307,7 @@ impl Fleet {
                 handle.send(Event::Stop).await;
             }
         }
-        self.settle().await;
+        self.converge().await;
     }
 
     /// A profile that is gone is not stopped on purpose any more; one that is only being moved is.

@@ -13,7 +13,7 @@ use super::edge::Edge;
 use super::fleet::{Fleet, Stir};
 use super::renewal::{Proved, Renewals};
 use super::wanted::Wanted;
-use super::{AppError, setup};
+use super::{AppError, cannot};
 use crate::board::Board;
 use crate::descriptors::Files;
 use crate::proxy::Inherited;
@@ -84,7 +84,7 @@ impl Gateway {
     /// A gateway that serves nobody yet, and where its server puts requests.
     pub(super) fn new(parts: Parts) -> Result<(Self, mpsc::Sender<Request>), AppError> {
         let Parts { wanted, runtime, inherited, files, repeatable } = parts;
-        let signals = Signals::listen().map_err(setup("listen to", "signals"))?;
+        let signals = Signals::listen().map_err(cannot("listen to", "signals"))?;
         let home = wanted.root.profile(&wanted.primary);
         let multiplex = multiplex_override(std::env::var_os(hermes_wire::env::MULTIPLEX).as_deref())
             .inspect_err(|warning| tracing::warn!("{warning}"))
@@ -101,8 +101,8 @@ impl Gateway {
             limits: Limits::default(),
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let spawner = Spawner::new().map_err(setup("open", "/dev/null"))?;
-        let key = random_key().map_err(setup("read", "/dev/urandom"))?;
+        let spawner = Spawner::new().map_err(cannot("open", "/dev/null"))?;
+        let key = random_key().map_err(cannot("read", "/dev/urandom"))?;
         let common = Arc::new(Common::new(
             spawner,
             cores * STARTING_PER_CORE,
@@ -114,7 +114,7 @@ impl Gateway {
         reap::adopt_orphans();
         let stop = CancellationToken::new();
         let reaper =
-            reap::reaper(common.children.clone(), stop.clone()).map_err(setup("listen to", "SIGCHLD"))?;
+            reap::reaper(common.children.clone(), stop.clone()).map_err(cannot("listen to", "SIGCHLD"))?;
         common.tracker.spawn(reaper);
         let board = Board::new(GatewayView {
             state: "starting",

@@ -13,7 +13,7 @@ use super::gateway::{Gateway, Happened, Parts};
 use super::renewal::Renewal;
 use super::start::{Abandoned, Examined};
 use super::wanted::{News, Wanted};
-use super::{AppError, CheckOptions, GatewayOptions, setup, shutdown};
+use super::{AppError, CheckOptions, GatewayOptions, cannot, shutdown};
 use crate::descriptors::Files;
 use crate::instance;
 use crate::proxy::Inherited;
@@ -50,7 +50,7 @@ pub(super) async fn run(
         repeatable: options.repeatable,
     })?;
     let listener = runtime.listen_for_commands();
-    let listener = listener.map_err(setup("listen for commands in", runtime.path()))?;
+    let listener = listener.map_err(cannot("listen for commands in", runtime.path()))?;
     let (replaced, replacements) = mpsc::channel(1);
     let (home, board) = (gateway.board.home(), gateway.board.clone());
     let moved = move |path: &Utf8Path| {
@@ -59,7 +59,7 @@ pub(super) async fn run(
         }
         board.gateway(|view| view.runtime_dir = path.to_owned());
     };
-    let keeper = runtime.keep(replaced, moved).map_err(setup("start", "the runtime directory's thread"))?;
+    let keeper = runtime.keep(replaced, moved).map_err(cannot("start", "the runtime directory's thread"))?;
     let tracker = gateway.common.tracker.clone();
     gateway.common.tracker.spawn(server::serve(
         (listener, replacements),

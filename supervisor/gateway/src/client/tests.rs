@@ -104,7 +104,7 @@ fn refusals_hang_ups_and_strangers_are_told_apart() {
         request(&mut stream);
     });
     let client = Client::open(&place.socket).unwrap();
-    let cut = client.status(&ClientRequest::Status { profile: None });
+    let cut = client.status(None);
     assert!(matches!(cut, Err(ClientError::CutShort)), "{cut:?}");
     server.join().unwrap();
 
@@ -116,7 +116,7 @@ fn refusals_hang_ups_and_strangers_are_told_apart() {
         let _ = stream.read(&mut [0]);
     });
     let client = Client::open(&place.socket).unwrap();
-    let huge = client.status(&ClientRequest::Status { profile: None });
+    let huge = client.status(None);
     assert!(matches!(huge, Err(ClientError::TooLarge)), "{huge:?}");
     server.join().unwrap();
 }

@@ -1,12 +1,14 @@
 //! A place where lines go: a bounded queue, and the one thread that anything may hold up.
 //!
 //! Whoever logs never waits for a disk, a terminal or a reader: a line that finds the queue full is dropped and counted, and the count
-//! is said when there is room again. A thread waits for lines, not for time, unless a count of equal ones is due.
+//! is said when there is room again. A thread waits for lines, not for time, unless a count of equal ones is due. It is joined when the
+//! outlet is ended ([`Outlet::end`]), unless something holds it up beyond the deadline: then it is left to the end of the process.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use super::repeats::{Line, Repeats};
 
@@ -32,6 +34,7 @@ struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     flushed: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +45,10 @@ struct Queue {
     /// Flushes asked for, and done.
     asked: u64,
     done: u64,
+    /// Nothing comes any more.
+    ending: bool,
+    /// The thread does nothing any more.
+    ended: bool,
 }
 
 impl Outlet {
@@ -49,17 +56,18 @@ impl Outlet {
     pub(super) fn start(name: &str, sink: impl Sink) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .stack_size(STACK)
             .spawn(move || writer.empty(sink))?;
+        *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(Self(shared))
     }
 
     /// Takes a line, or counts it as dropped.
     pub(super) fn push(&self, line: Line) {
         let mut queue = self.0.lock();
-        if queue.bytes + line.text.len() + OVERHEAD > MAX_WAITING {
+        if queue.ending || queue.bytes + line.text.len() + OVERHEAD > MAX_WAITING {
             queue.dropped += 1;
             return;
         }
@@ -79,6 +87,22 @@ impl Outlet {
         let waited = self.0.flushed.wait_timeout_while(queue, patience, |queue| queue.done < mine);
         waited.is_ok_and(|(queue, _)| queue.done >= mine)
     }
+
+    /// Writes what was taken, takes nothing more, and joins the thread. What holds it up is waited for until `deadline`; then it is
+    /// left behind. Whether it was joined.
+    pub(super) fn end(&self, deadline: Instant) -> bool {
+        let mut queue = self.0.lock();
+        queue.ending = true;
+        queue.asked += 1;
+        self.0.work.notify_one();
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let waited = self.0.flushed.wait_timeout_while(queue, patience, |queue| !queue.ended);
+        if !waited.is_ok_and(|(queue, _)| queue.ended) {
+            return false;
+        }
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.is_none_or(|thread| thread.join().is_ok())
+    }
 }
 
 impl Shared {
@@ -87,7 +111,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread's life, which ends with the process.
+    /// The thread's life.
     fn empty(&self, mut sink: impl Sink) {
         let (mut repeats, mut lost) = (Repeats::default(), 0);
         loop {
@@ -114,8 +138,13 @@ impl Shared {
             }
             let mut queue = self.lock();
             queue.done = queue.done.max(asked);
+            queue.ended = queue.ending && queue.lines.is_empty() && queue.asked == queue.done;
+            let ended = queue.ended;
             drop(queue);
             self.flushed.notify_all();
+            if ended {
+                return;
+            }
         }
     }
 
@@ -144,17 +173,10 @@ fn gap(lines: u64, why: &str) -> Option<Line> {
     (lines > 0).then(|| Line::new(format!("WARNING logging: {lines} lines are missing here: {why}")))
 }
 
-/// Time that a flush of `outlets` may take together.
-pub(super) fn flush<'a>(outlets: impl Iterator<Item = &'a Outlet>, time: Duration) {
-    let deadline = Instant::now() + time;
-    for outlet in outlets {
-        outlet.flush(deadline);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
 
     use super::*;
 
@@ -191,6 +213,23 @@ mod tests {
             missing.iter().map(|line| line.split(' ').nth(2).unwrap().parse::<usize>().unwrap()).sum();
         assert!(kept > 1000 && kept < 5000, "{kept}");
         assert_eq!(kept + dropped, 10_000, "{missing:?}");
+    }
+
+    /// The thread is joined when all is written; one that is held up is not waited for, and takes nothing more.
+    #[test]
+    fn a_thread_ends_with_its_outlet() {
+        let (go, wait) = channel();
+        let (told, lines) = channel();
+        let outlet = Outlet::start("ending", Slow(wait, told)).unwrap();
+        outlet.push(Line::new("last".to_owned()));
+        assert!(!outlet.end(Instant::now()), "nobody waits for what is held up");
+        outlet.push(Line::new("too late".to_owned()));
+        drop(go);
+        assert!(outlet.end(Instant::now() + Duration::from_secs(30)));
+        assert!(outlet.0.thread.lock().unwrap().is_none());
+        let written: Vec<String> = lines.iter().flatten().collect();
+        assert_eq!(written[0], "last");
+        assert!(!written.contains(&"too late".to_owned()), "{written:?}");
     }
 
     /// Refuses until told.

@@ -151,12 +151,6 @@ impl Proxy {
     /// Cuts what is left and joins the threads. Blocks for the moment that takes.
     pub fn stop(mut self) {
         self.quiesce();
-        self.shared.stop.cancel();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a proxy thread had panicked");
-            }
-        }
     }
 
     /// Has the threads accept, and waits until they do.
@@ -199,6 +193,11 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.bound.close();
         self.shared.stop.cancel();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a proxy thread had panicked");
+            }
+        }
     }
 }
 

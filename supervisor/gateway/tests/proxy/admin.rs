@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hermes_gateway::metrics::{Admin, Facts};
+use hermes_gateway::metrics::{Admin, Workers};
 use hermes_gateway::proxy::Availability;
 use hermes_gateway::supervise::{GatewayView, Takeover, WorkerTable, WorkerView};
 use hermes_wire::RootHome;
@@ -82,7 +82,7 @@ async fn metrics_health_and_readiness_are_shown() {
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().to_string();
     let stop = CancellationToken::new();
-    let facts: Facts = Arc::new(|| Arc::new(facts()));
+    let facts: Workers = Arc::new(|| Arc::new(facts()));
     let asking = async {
         let mut client = Client::connect(&address).await;
         let mut get = async |path: &str| {
@@ -140,7 +140,7 @@ async fn silent_clients_of_the_admin_listener_make_room() {
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().to_string();
     let stop = CancellationToken::new();
-    let facts: Facts = Arc::new(|| Arc::new(facts()));
+    let facts: Workers = Arc::new(|| Arc::new(facts()));
     let asking = async {
         let mut silent = Vec::new();
         for _ in 0..100 {

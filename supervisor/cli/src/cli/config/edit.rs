@@ -15,7 +15,7 @@ use hermes_wire::{env, exit};
 
 use super::super::Call;
 use super::super::output::Output;
-use crate::error::HermesError;
+use crate::error::{EDITOR_HINT, HermesError};
 use crate::home::{Selection, Surroundings};
 use crate::settings::{self, Draft, SettingsError};
 
@@ -93,7 +93,7 @@ fn editor(surroundings: &Surroundings) -> Result<Vec<String>, HermesError> {
     let refused = |message: String| HermesError::Refused {
         code: exit::FAILURE,
         message,
-        hint: Some("set EDITOR to a command: EDITOR='code --wait' hermes config edit".to_owned()),
+        hint: Some(EDITOR_HINT.to_owned()),
     };
     if let Some(line) = &surroundings.editor {
         let words = shlex::split(line).filter(|words| words.first().is_some_and(|word| !word.is_empty()));
@@ -116,11 +116,7 @@ fn run_editor(editor: &[String], file: &Utf8Path, home: &Utf8Path) -> Result<Opt
     let mut command = child::interactive(&editor[0]);
     // The profile's own, whoever selected it: what the editor starts is about the same one.
     command.args(&editor[1..]).arg(file).env(env::HERMES_HOME, home);
-    let status = command.status().map_err(|source| HermesError::Known {
-        code: exit::FAILURE,
-        message: format!("cannot start the editor `{}`: {source}", editor[0]),
-        hint: Some("set EDITOR to a command: EDITOR='code --wait' hermes config edit".to_owned()),
-    })?;
+    let status = command.status().map_err(|why| HermesError::Editor { program: editor[0].clone(), why })?;
     Ok(match status.code() {
         Some(0) => None,
         Some(code) => Some(format!("ended with exit code {code}")),

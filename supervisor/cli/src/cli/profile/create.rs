@@ -12,8 +12,8 @@ use crate::error::HermesError;
 use crate::profile::alias::{AliasDir, AliasError, Created};
 use crate::profile::create::{self, Extent, Made, Plan};
 use crate::profile::error::ProfileError;
-use crate::profile::facts::Running;
-use crate::profile::live;
+use crate::profile::notify;
+use crate::profile::overview::Running;
 use crate::skills::sync::Synced;
 
 pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8, HermesError> {
@@ -60,7 +60,7 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
     drop(progress);
     let made = made?;
     let alias = (!args.no_alias).then(|| make_alias(root, &name, call));
-    let told = live::announce(root, &call.env, &name);
+    let told = notify::announce(root, &call.env, &name);
     if args.json {
         let mut value = json(&name, &made, &plan, alias.as_ref().map(|a| a.as_ref().map(|(_, c)| c)));
         value["gateway"] = told.json();

@@ -12,7 +12,7 @@ use crate::error::HermesError;
 use crate::home::Selection;
 use crate::profile::delete::{self, Deleted};
 use crate::profile::error::ProfileError;
-use crate::profile::facts::{self, Running};
+use crate::profile::overview::{self, Running};
 use crate::skills::installed;
 
 /// Longest answer that is read, in bytes.
@@ -48,7 +48,7 @@ pub(super) fn run(
 fn preview(name: &ProfileName, selection: &Selection, call: &Call) -> String {
     let running = Running::ask(&selection.root, &call.env);
     let aliases = call.aliases().map(|dir| dir.all()).unwrap_or_default();
-    let facts = facts::look(&selection.root, name, &running, &aliases);
+    let facts = overview::look(&selection.root, name, &running, &aliases);
     let mut text = format!("\nProfile: {name}\nPath:    {}\n", facts.home);
     if let Some(model) = &facts.model {
         let provider = facts.provider.as_ref().map(|p| format!(" ({p})")).unwrap_or_default();

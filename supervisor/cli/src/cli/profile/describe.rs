@@ -6,7 +6,7 @@ use super::super::Call;
 use super::super::output::Output;
 use super::parse;
 use crate::error::HermesError;
-use crate::profile::{describe, facts};
+use crate::profile::{describe, overview};
 
 pub(super) fn run(
     typed: Option<&str>,
@@ -22,19 +22,18 @@ pub(super) fn run(
     };
     let name = parse(typed)?;
     let home = selection.root.profile(&name);
-    let refused = |message| HermesError::Known { code: exit::FAILURE, message, hint: None };
     if let Some(text) = text {
         if !home.path().is_dir() {
-            return Err(refused(format!("profile directory does not exist: {}", home.path())));
+            return Err(HermesError::NoHome { home: home.path().to_owned() });
         }
         describe::write(home.path(), text.trim())?;
         out.line(&format!("Description updated for '{typed}'."))?;
         return Ok(exit::OK);
     }
     if !home.path().is_dir() {
-        return Err(refused(format!("profile '{typed}' not found")));
+        return Err(HermesError::NoProfile { name: typed.to_owned() });
     }
-    let description = facts::description(home.path());
+    let description = overview::description(home.path());
     let generated = describe::is_generated(home.path());
     if json {
         let value = serde_json::json!({

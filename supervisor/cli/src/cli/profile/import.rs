@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::{not_on_path, parse};
 use crate::error::HermesError;
 use crate::profile::import::{self, Imported, Plan};
-use crate::profile::live::{self, Told};
+use crate::profile::notify::{self, Told};
 
 pub(super) fn run(
     archive: &Utf8Path,
@@ -31,7 +31,7 @@ pub(super) fn run(
     drop(progress);
     let made = made?;
     let alias = make_alias(root, &made.name, call);
-    let told = live::announce(root, &call.env, &made.name);
+    let told = notify::announce(root, &call.env, &made.name);
     if json {
         let path = alias.as_ref().ok().map(|(_, created)| created.path.as_str());
         out.line(&format!("{:#}", as_json(&made, path, &told)))?;
@@ -87,51 +87,51 @@ fn about(made: &Imported) -> String {
         text += "  Sessions and databases come along only from an archive exported with --history\n";
     }
     if made.history {
-        let waited = match made.settled.forgotten {
+        let waited = match made.prepared.forgotten {
             0 => String::new(),
             n => format!(" ({n} messages that waited in the original stay there)"),
         };
         let _ = writeln!(text, "  Sessions and databases came along{waited}");
     }
-    if !made.settled.credentials.is_empty() {
+    if !made.prepared.credentials.is_empty() {
         let _ = writeln!(
             text,
             "⚠ The archive brought credentials, readable by you alone now: {}",
-            made.settled.credentials.join(", ")
+            made.prepared.credentials.join(", ")
         );
     }
-    if !made.settled.ports.is_empty() {
+    if !made.prepared.ports.is_empty() {
         let _ = writeln!(
             text,
             "  Removed settings of ports, which the default profile opens for all: {}",
-            made.settled.ports.join(", ")
+            made.prepared.ports.join(", ")
         );
     }
-    if !made.settled.missing.is_empty() {
+    if !made.prepared.missing.is_empty() {
         let _ = writeln!(
             text,
             "  Not in the archive: {}; `hermes -p {} setup` asks for what is missing",
-            made.settled.missing.join(", "),
+            made.prepared.missing.join(", "),
             made.name
         );
     }
     text += &about_code(made);
-    if !made.settled.unset.is_empty() {
+    if !made.prepared.unset.is_empty() {
         let _ = writeln!(
             text,
             "⚠ config.yaml needs values that are not in {}/.env: {}",
             made.home.path(),
-            made.settled.unset.join(", ")
+            made.prepared.unset.join(", ")
         );
     }
-    for warning in &made.settled.warnings {
+    for warning in &made.prepared.warnings {
         let _ = writeln!(text, "⚠ {warning}");
     }
     text
 }
 
 fn about_code(made: &Imported) -> String {
-    let runs = &made.settled.runs;
+    let runs = &made.prepared.runs;
     let mut text = String::new();
     if !runs.jobs.is_empty() {
         let _ = writeln!(
@@ -158,7 +158,7 @@ fn about_code(made: &Imported) -> String {
 }
 
 fn as_json(made: &Imported, alias: Option<&str>, told: &Told) -> serde_json::Value {
-    let runs = &made.settled.runs;
+    let runs = &made.prepared.runs;
     let jobs: Vec<_> = runs
         .jobs
         .iter()
@@ -172,16 +172,16 @@ fn as_json(made: &Imported, alias: Option<&str>, told: &Told) -> serde_json::Val
         "entries": made.entries,
         "dropped": made.dropped,
         "history": made.history,
-        "credentials": made.settled.credentials,
-        "missing": made.settled.missing,
+        "credentials": made.prepared.credentials,
+        "missing": made.prepared.missing,
         "paused_jobs": jobs,
         "plugins": runs.plugins,
         "hooks": runs.hooks,
         "scripts": runs.scripts,
         "mcp_servers": runs.servers,
-        "removed_settings": made.settled.ports,
-        "unset_variables": made.settled.unset,
+        "removed_settings": made.prepared.ports,
+        "unset_variables": made.prepared.unset,
         "gateway": told.line(),
-        "warnings": made.settled.warnings,
+        "warnings": made.prepared.warnings,
     })
 }

@@ -15,7 +15,7 @@ use crate::home;
 use crate::home::Selection;
 use crate::profile::alias::Alias;
 use crate::profile::error::ProfileError;
-use crate::profile::facts::{self, Facts, Running};
+use crate::profile::overview::{self, Overview, Running};
 use crate::settings::Draft;
 use crate::skills::installed;
 
@@ -40,7 +40,7 @@ fn aliases(call: &Call) -> Vec<Alias> {
 pub(super) fn active(json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let selection = call.select_and_warn()?;
     let running = Running::ask(&selection.root, &call.env);
-    let facts = facts::look(&selection.root, &selection.profile, &running, &aliases(call));
+    let facts = overview::look(&selection.root, &selection.profile, &running, &aliases(call));
     if json {
         let platforms = platforms(&selection, &facts.name, call);
         out.line(&format!("{:#}", detail(&facts, &selection, platforms)))?;
@@ -61,7 +61,7 @@ pub(super) fn active(json: bool, call: &Call, mut out: Output) -> Result<u8, Her
     Ok(exit::OK)
 }
 
-fn model(facts: &Facts) -> Option<String> {
+fn model(facts: &Overview) -> Option<String> {
     if facts.invalid_config {
         return Some("(invalid config)".to_owned());
     }
@@ -72,7 +72,7 @@ fn model(facts: &Facts) -> Option<String> {
     })
 }
 
-fn gateway(facts: &Facts) -> &'static str {
+fn gateway(facts: &Overview) -> &'static str {
     if facts.running { "running" } else { "stopped" }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn list(json: bool, call: &Call, mut out: Output) -> Result<u8, Herme
         output::warn(&format!("{} (`{}`)", problem.message, problem.file));
     }
     let running = Running::ask(root, &call.env);
-    let all = facts::look_at_all(root, &names, &running, &aliases(call));
+    let all = overview::look_at_all(root, &names, &running, &aliases(call));
     if json {
         let profiles: Vec<_> = all.iter().map(|facts| summary(facts, &selection)).collect();
         let value = serde_json::json!({ "schema": 1, "root": root.path(), "profiles": profiles });
@@ -107,7 +107,7 @@ pub(super) fn list(json: bool, call: &Call, mut out: Output) -> Result<u8, Herme
 
 /// Columns are as wide as 0.19.0's, or wider where something is longer; on a terminal that is too narrow for that, as narrow as
 /// what is in them, and then the longest are cut.
-fn table(all: &[Facts], selection: &Selection, terminal: Option<usize>) -> String {
+fn table(all: &[Overview], selection: &Selection, terminal: Option<usize>) -> String {
     let sticky = home::sticky_profile(&selection.root);
     let mut rows = vec![["Profile", "Model", "Gateway", "Alias", "Distribution"].map(str::to_owned)];
     rows.extend(all.iter().map(|facts| {
@@ -153,7 +153,7 @@ fn widths(longest: [usize; 5], terminal: Option<usize>) -> [usize; 5] {
     widths
 }
 
-fn summary(facts: &Facts, selection: &Selection) -> serde_json::Value {
+fn summary(facts: &Overview, selection: &Selection) -> serde_json::Value {
     serde_json::json!({
         "name": facts.name,
         "home": facts.home,
@@ -164,12 +164,12 @@ fn summary(facts: &Facts, selection: &Selection) -> serde_json::Value {
         "invalid_config": facts.invalid_config,
         "gateway": gateway(facts),
         "alias": facts.alias.as_ref().map(|a| &a.name),
-        "distribution": facts.distribution.as_ref().map(facts::Distribution::label),
+        "distribution": facts.distribution.as_ref().map(overview::Distribution::label),
         "description": facts.description,
     })
 }
 
-fn detail(facts: &Facts, selection: &Selection, platforms: Option<Vec<String>>) -> serde_json::Value {
+fn detail(facts: &Overview, selection: &Selection, platforms: Option<Vec<String>>) -> serde_json::Value {
     let mut value = summary(facts, selection);
     if let Some(map) = value.as_object_mut() {
         map.insert("schema".to_owned(), 1.into());
@@ -188,7 +188,7 @@ pub(super) fn show(typed: &str, json: bool, call: &Call, mut out: Output) -> Res
     let selection = call.select_and_warn()?;
     let name = existing(typed, &selection.root)?;
     let running = Running::ask(&selection.root, &call.env);
-    let facts = facts::look(&selection.root, &name, &running, &aliases(call));
+    let facts = overview::look(&selection.root, &name, &running, &aliases(call));
     let platforms = platforms(&selection, &name, call);
     if json {
         out.line(&format!("{:#}", detail(&facts, &selection, platforms)))?;

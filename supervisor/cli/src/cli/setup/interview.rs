@@ -10,7 +10,7 @@ use inquire::validator::{StringValidator, Validation};
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};
 
 use super::Section;
-use crate::setup::{self, Engine, Platforms};
+use crate::essentials::{self, Engine, Platforms};
 
 /// Ports of 0.19.0's documentation.
 const API_PORT: u16 = 8642;
@@ -86,7 +86,8 @@ impl fmt::Display for Choice {
 
 fn engine(known: &Known<'_>) -> Result<Engine, InquireError> {
     let model = &known.config.model;
-    let mut choices: Vec<Choice> = setup::offered().map(|row| Choice::Known(row.id, row.base_url)).collect();
+    let mut choices: Vec<Choice> =
+        essentials::offered().map(|row| Choice::Known(row.id, row.base_url)).collect();
     choices.insert(choices.len().min(2), Choice::Custom);
     choices.push(Choice::Echo);
     let now = model.provider.as_deref().unwrap_or_default();
@@ -117,8 +118,8 @@ fn engine(known: &Known<'_>) -> Result<Engine, InquireError> {
         }
         Choice::Custom => {
             let base_url = address("Its address?", model.base_url.as_deref().filter(|_| unchanged))?;
-            let needed = !setup::is_local(&base_url);
-            let key = key(setup::CUSTOM_KEY, known, needed)?;
+            let needed = !essentials::is_local(&base_url);
+            let key = key(essentials::CUSTOM_KEY, known, needed)?;
             Ok(Engine::Custom { base_url, key, model: model_name(known, unchanged)? })
         }
     }
@@ -175,7 +176,7 @@ fn platforms(known: &Known<'_>) -> Result<Platforms, InquireError> {
     let mut platforms = Platforms::default();
     let question = format!("Reach '{}' through an OpenAI-compatible API?", known.profile);
     if Confirm::new(&question).with_default(true).prompt()? {
-        let there = config.env.get(setup::API_KEY).is_some_and(|key| key.len() >= KEY_LENGTH);
+        let there = config.env.get(essentials::API_KEY).is_some_and(|key| key.len() >= KEY_LENGTH);
         let now = config.api_server.as_ref().map_or(API_PORT, |api| api.port);
         platforms.api =
             Some((new_secret(there)?, known.listeners.then(|| port("Its port?", now)).transpose()?));
@@ -184,7 +185,7 @@ fn platforms(known: &Known<'_>) -> Result<Platforms, InquireError> {
     if Confirm::new(&question).with_default(config.webhook.is_some()).prompt()? {
         let hooks = config.webhook.as_ref();
         let there =
-            config.env.get(setup::WEBHOOK_SECRET).is_some() || hooks.is_some_and(|w| w.secret.is_some());
+            config.env.get(essentials::WEBHOOK_SECRET).is_some() || hooks.is_some_and(|w| w.secret.is_some());
         let now = hooks.map_or(WEBHOOK_PORT, |hooks| hooks.port);
         platforms.webhook =
             Some((new_secret(there)?, known.listeners.then(|| port("Its port?", now)).transpose()?));

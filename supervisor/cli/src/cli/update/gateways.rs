@@ -12,7 +12,7 @@ use super::Profiles;
 use crate::error::HermesError;
 use crate::home::Surroundings;
 use crate::report;
-use crate::update::renew::{Facts, Renewal, Watcher, renew};
+use crate::update::renew::{Renewal, TakenUp, Watcher, renew};
 
 /// What was done about them.
 #[derive(Debug, Default)]
@@ -90,8 +90,8 @@ pub(in crate::cli) fn take_up(
 }
 
 /// The line that says what runs now.
-pub(in crate::cli) fn done(gateway: &Running, facts: &Facts) -> String {
-    let Facts { version, ready, desired, missing } = facts;
+pub(in crate::cli) fn done(gateway: &Running, facts: &TakenUp) -> String {
+    let TakenUp { version, ready, desired, missing } = facts;
     let (mark, rest) = if missing.is_empty() {
         ("✓", String::new())
     } else {

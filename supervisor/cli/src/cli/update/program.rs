@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::super::interrupt::Interrupt;
 use super::super::output::Output;
 use super::{Profiles, code, gateways, skills};
-use crate::error::HermesError;
+use crate::error::{HermesError, UpdateError};
 use crate::home::Surroundings;
 use crate::skills::sync::LIMIT;
 use crate::update::cargo::{self, Package, Source};
@@ -88,10 +88,7 @@ pub(super) fn update(
     let (root, package) = match &program.origin {
         Origin::Cargo { root, package } => (root, package),
         Origin::Managed { by, next } => {
-            return Err(known(
-                format!("Cannot update hermes: this installation is managed by {by}."),
-                format!("{next}; then `hermes update --skills-only` brings the new skills"),
-            ));
+            return Err(UpdateError::Managed { by: by.clone(), next: next.clone() }.into());
         }
         Origin::Checkout { .. } | Origin::Unknown => return by_hand(&program, all, env, as_json, out),
     };
@@ -148,11 +145,7 @@ fn by_hand(
         out.write(&gateways::to_do(gateway, &program.exe))?;
     }
     let next = program.next(env);
-    Err(known("The program itself was not updated: cargo did not install this file.".to_owned(), next))
-}
-
-fn known(message: String, hint: String) -> HermesError {
-    HermesError::Known { code: exit::FAILURE, message, hint: Some(hint) }
+    Err(UpdateError::NotByCargo { next }.into())
 }
 
 /// Runs cargo, with what it prints shown. `untouched` says whether the program is still the one before.
@@ -166,21 +159,16 @@ fn install(
     let command = cargo::command(program, arguments);
     let state = || if untouched() { "nothing was changed" } else { "the program had been replaced already" };
     let failed = |why: String| {
-        known(
-            format!("cargo install did not succeed ({why}); {}", state()),
-            format!("its messages are above; the command was: {}", cargo::shown(arguments)),
-        )
+        HermesError::from(UpdateError::CargoFailed { why, state: state(), command: cargo::shown(arguments) })
     };
     match child::run_shown(command, BUILD, as_json, |time| interrupt.came_within(time)) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
             Err(failed(status.code().map_or_else(|| "ended by a signal".to_owned(), |n| format!("exit {n}"))))
         }
-        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Err(HermesError::Known {
-            code: exit::INTERRUPTED,
-            message: format!("interrupted; {}", state()),
-            hint: None,
-        }),
+        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+            Err(HermesError::Interrupted { state: state(), hint: None })
+        }
         Err(e) => Err(failed(e.to_string())),
     }
 }
@@ -195,12 +183,7 @@ fn identity(exe: &Utf8Path) -> Option<(u64, u64, i64, i64, u64)> {
 fn version_of(exe: &Utf8Path) -> Result<String, HermesError> {
     let mut command = child::command(exe.as_str());
     command.arg("--version");
-    let broken = |why: String| {
-        known(
-            format!("the installed program `{exe}` does not say its version ({why})"),
-            format!("run `{exe} --version` to see why; skills and gateways were left alone"),
-        )
-    };
+    let broken = |why: String| HermesError::from(UpdateError::NoVersion { exe: exe.to_owned(), why });
     let output = child::run(command, ANSWER).map_err(|e| broken(e.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.trim().strip_prefix("hermes ").filter(|_| output.status.success());
@@ -252,20 +235,10 @@ impl Program {
         if let Source::Path(path) = &package.source
             && !path.is_dir()
         {
-            return Err(known(
-                format!(
-                    "cargo installed hermes from the directory {path}, which is gone; nothing was changed"
-                ),
-                "put the source there again, or install from another place with `cargo install --locked`"
-                    .to_owned(),
-            ));
+            return Err(UpdateError::SourceGone { path: path.clone() }.into());
         }
-        let program = cargo::program(&self.exe, env).ok_or_else(|| {
-            known(
-                "cargo, which installed hermes, is not on the PATH; nothing was changed".to_owned(),
-                format!("where it is: {}", cargo::shown(&arguments)),
-            )
-        })?;
+        let program = cargo::program(&self.exe, env)
+            .ok_or_else(|| UpdateError::NoCargo { command: cargo::shown(&arguments) })?;
         Ok((program, arguments))
     }
 

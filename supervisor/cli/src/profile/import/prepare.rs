@@ -42,7 +42,7 @@ pub(crate) struct Runs {
 
 /// What was found and done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settled {
+pub(crate) struct Prepared {
     pub(crate) runs: Runs,
     /// Files with credentials that the archive brought.
     pub(crate) credentials: Vec<String>,
@@ -61,19 +61,23 @@ pub(crate) struct Settled {
 const PORTS: usize = 64;
 
 /// Changes what must not stay as it came.
-pub(super) fn settle(root: &RootHome, name: &ProfileName, home: &Utf8Path) -> Result<Settled, ProfileError> {
+pub(super) fn prepare(
+    root: &RootHome,
+    name: &ProfileName,
+    home: &Utf8Path,
+) -> Result<Prepared, ProfileError> {
     let mut credentials: Vec<String> =
         super::BROUGHT.into_iter().filter(|name| home.join(name).exists()).map(str::to_owned).collect();
     credentials.extend(logins_in(&home.join("home")));
     let missing = ["config.yaml", ".env"].into_iter().filter(|name| !home.join(name).exists()).collect();
-    let mut settled = Settled { credentials, missing, ..Settled::default() };
-    pause_jobs(home, &mut settled)?;
-    give_up_ports(root, name, home, &mut settled)?;
-    forget_waiting(home, &mut settled);
-    Ok(settled)
+    let mut prepared = Prepared { credentials, missing, ..Prepared::default() };
+    pause_jobs(home, &mut prepared)?;
+    give_up_ports(root, name, home, &mut prepared)?;
+    forget_waiting(home, &mut prepared);
+    Ok(prepared)
 }
 
-impl Settled {
+impl Prepared {
     /// Lists what runs, and what is missing.
     pub(super) fn look(&mut self, home: &Utf8Path) {
         let runs = &mut self.runs;
@@ -118,7 +122,7 @@ fn give_up_ports(
     root: &RootHome,
     name: &ProfileName,
     home: &Utf8Path,
-    settled: &mut Settled,
+    prepared: &mut Prepared,
 ) -> Result<(), ProfileError> {
     let read = |path: &Utf8Path| {
         let bytes = disk::read_bounded(path, MAX_FILE_LEN).or_absent();
@@ -155,19 +159,19 @@ fn give_up_ports(
         };
         let Some(edited) = edited else {
             let file = path.file_name().unwrap_or_default();
-            settled.warnings.push(format!(
+            prepared.warnings.push(format!(
                 "`{key}` in {file} opens a port, and a gateway for all profiles will not start with it; remove it"
             ));
             return Ok(());
         };
         disk::replace(&path, edited.as_bytes()).map_err(ProfileError::io("write", &path))?;
-        settled.ports.push(key);
+        prepared.ports.push(key);
     }
     Ok(())
 }
 
 /// Pauses every job as `hermes cron pause` of 0.19.0 does. A file that cannot be read as jobs is removed: it could not be paused.
-fn pause_jobs(home: &Utf8Path, settled: &mut Settled) -> Result<(), ProfileError> {
+fn pause_jobs(home: &Utf8Path, prepared: &mut Prepared) -> Result<(), ProfileError> {
     let path = home.join("cron/jobs.json");
     if fs_err::symlink_metadata(&path).is_err() {
         return Ok(());
@@ -177,10 +181,10 @@ fn pause_jobs(home: &Utf8Path, settled: &mut Settled) -> Result<(), ProfileError
     let jobs = json.map(|mut json| (paused(&mut json), json));
     let Some((Some(jobs), json)) = jobs else {
         fs_err::remove_file(&path).map_err(ProfileError::io("remove", &path))?;
-        settled.warnings.push("cron/jobs.json cannot be read as jobs and was left out".to_owned());
+        prepared.warnings.push("cron/jobs.json cannot be read as jobs and was left out".to_owned());
         return Ok(());
     };
-    settled.runs.jobs = jobs;
+    prepared.runs.jobs = jobs;
     // A link would be written through.
     fs_err::remove_file(&path).map_err(ProfileError::io("write", &path))?;
     disk::write_atomic(&path, format!("{json:#}\n").as_bytes(), false)
@@ -225,7 +229,7 @@ fn paused(json: &mut Value) -> Option<Vec<Job>> {
 
 /// What waited when the snapshot was taken is answered by the original; here it is history. A database that is not whole is
 /// removed.
-fn forget_waiting(home: &Utf8Path, settled: &mut Settled) {
+fn forget_waiting(home: &Utf8Path, prepared: &mut Prepared) {
     let path = home.join("state.db");
     if !path.exists() {
         return;
@@ -257,9 +261,9 @@ fn forget_waiting(home: &Utf8Path, settled: &mut Settled) {
         Ok(forgotten)
     })();
     if let Ok(forgotten) = forgotten {
-        settled.forgotten = forgotten;
+        prepared.forgotten = forgotten;
     } else {
         let _ = fs_err::remove_file(&path);
-        settled.warnings.push("state.db is not a whole database and was left out".to_owned());
+        prepared.warnings.push("state.db is not a whole database and was left out".to_owned());
     }
 }

@@ -27,14 +27,14 @@ pub(super) enum Failure {
 }
 
 /// The directory and what was made in it.
-pub(super) struct Place {
+pub(super) struct Unpacked {
     path: Utf8PathBuf,
     made: HashSet<Utf8PathBuf>,
     buffer: Vec<u8>,
     bytes: u64,
 }
 
-impl Place {
+impl Unpacked {
     /// Below `path`, which exists and is empty.
     pub(super) fn new(path: &Utf8Path) -> Self {
         Self { path: path.to_owned(), made: HashSet::new(), buffer: vec![0; CHUNK], bytes: 0 }

@@ -8,7 +8,6 @@ use hermes_config::MAX_FILE_LEN;
 use hermes_gateway::client::Client;
 use hermes_gateway::instance::{self, Liveness};
 use hermes_host::disk;
-use hermes_wire::latest::ClientRequest;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hermes_worker::REGISTRY;
 
@@ -19,7 +18,7 @@ use crate::home::Surroundings;
 const SMALL: usize = 256 * 1024;
 /// One profile.
 #[derive(Debug, Clone)]
-pub(crate) struct Facts {
+pub(crate) struct Overview {
     pub(crate) name: ProfileName,
     pub(crate) home: Utf8PathBuf,
     pub(crate) model: Option<String>,
@@ -58,11 +57,9 @@ pub(crate) struct Running {
 impl Running {
     /// Asks the gateway of `root`.
     pub(crate) fn ask(root: &RootHome, env: &Surroundings) -> Self {
-        let answer = Client::connect(root.path(), &env.sockets)
-            .and_then(|client| client.status(&ClientRequest::Status { profile: None }));
+        let answer = Client::connect(root.path(), &env.sockets).and_then(|client| client.status(None));
         let served = answer
             .ok()
-            .and_then(Result::ok)
             .map(|status| status.profiles.into_iter().filter(|p| p.pid.is_some()).map(|p| p.name).collect());
         Self { served }
     }
@@ -79,13 +76,13 @@ fn holds_lock(home: &ProfileHome) -> bool {
 }
 
 /// Looks at one profile.
-pub(crate) fn look(root: &RootHome, name: &ProfileName, running: &Running, aliases: &[Alias]) -> Facts {
+pub(crate) fn look(root: &RootHome, name: &ProfileName, running: &Running, aliases: &[Alias]) -> Overview {
     let home = root.profile(name);
     let read = disk::read_bounded(&home.config(), MAX_FILE_LEN);
     let unreadable = read.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
     let seen = read.map(|bytes| hermes_config::glance(&REGISTRY, &bytes)).unwrap_or_default();
     let alias = if name.is_default() { None } else { AliasDir::shown(aliases, name).cloned() };
-    Facts {
+    Overview {
         model: seen.model,
         provider: seen.provider,
         invalid_config: seen.invalid || unreadable,
@@ -104,7 +101,7 @@ pub(crate) fn look_at_all(
     names: &[ProfileName],
     running: &Running,
     aliases: &[Alias],
-) -> Vec<Facts> {
+) -> Vec<Overview> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if names.len() < 64 || cores == 1 {
         return names.iter().map(|name| look(root, name, running, aliases)).collect();
