@@ -181,12 +181,28 @@ pub fn temporary_as(dir: &Utf8Path, prefix: &str, suffix: &str) -> io::Result<te
 /// Writes `bytes` to `path`, replacing what is there, with this mode. With `durable`, contents and name survive a power loss as
 /// well.
 pub fn write_atomic(path: &Utf8Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
-    let file = written(parent(path), bytes, mode, durable)?;
+    let mut file = temporary(parent(path))?;
+    file.write_all(bytes)?;
+    put_in_place(file, path, mode, durable)
+}
+
+/// What [`write_atomic`] does, for a [`temporary`] file beside `path` that was written piece by piece.
+pub fn put_in_place(
+    mut file: tempfile::NamedTempFile,
+    path: &Utf8Path,
+    mode: u32,
+    durable: bool,
+) -> io::Result<()> {
+    finish(&file, mode, durable)?;
     match file.persist(path) {
         Ok(_) => {}
         // It is mounted on its own.
         Err(e) if matches!(e.error.raw_os_error(), Some(libc::EBUSY | libc::EXDEV)) => {
-            return in_place(path, bytes);
+            file = e.file;
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            return in_place(path, &bytes);
         }
         Err(e) => return Err(e.error),
     }
@@ -195,21 +211,18 @@ pub fn write_atomic(path: &Utf8Path, bytes: &[u8], mode: u32, durable: bool) -> 
 
 /// Writes a new file (mode 0600), durable; `AlreadyExists` where something is there.
 pub fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    let file = written(parent(path), bytes, 0o600, true)?;
+    let mut file = temporary(parent(path))?;
+    file.write_all(bytes)?;
+    finish(&file, 0o600, true)?;
     file.persist_noclobber(path).map_err(|e| e.error)?;
     fs_err::File::open(parent(path))?.sync_all()
 }
 
-fn written(dir: &Utf8Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<tempfile::NamedTempFile> {
-    let mut file = temporary(dir)?;
-    file.write_all(bytes)?;
+fn finish(file: &tempfile::NamedTempFile, mode: u32, durable: bool) -> io::Result<()> {
     if mode != 0o600 {
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
     }
-    if durable {
-        file.as_file().sync_all()?;
-    }
-    Ok(file)
+    if durable { file.as_file().sync_all() } else { Ok(()) }
 }
 
 /// Where a path leads: links followed; itself where nothing is there. A link that leads nowhere is an error, because whoever put

@@ -27,7 +27,7 @@ const README: &str =
 /// What the file looked like when it was last read or written; kept in `state_meta`.
 const SEEN_KEY: &str = "hermes_sessions_json_seen";
 
-/// Writes the file anew: temp, fsync, rename; 0600.
+/// Writes the file anew, whole; 0600.
 pub(crate) fn write(db: &Connection, scopes: &Scopes, path: &Utf8Path) -> rusqlite::Result<()> {
     let result = write_file(db, scopes, path);
     match result {
@@ -65,15 +65,7 @@ fn write_file(db: &Connection, scopes: &Scopes, path: &Utf8Path) -> Result<(), W
     {
         return Err(e.into());
     }
-    let temp = path.with_extension(format!("json.{}.tmp", std::process::id()));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut out = BufWriter::new(file::open_or_create(&temp, &options)?);
+    let mut out = BufWriter::new(file::temporary(folder)?);
     write!(out, "{{\n  \"_README\": {}", Value::from(README))?;
     // By row id, which follows the last use; `+` keeps the planner from sorting the whole index instead.
     let mut select = db.prepare_cached(
@@ -93,11 +85,8 @@ fn write_file(db: &Connection, scopes: &Scopes, path: &Utf8Path) -> Result<(), W
         seen.insert(key);
     }
     write!(out, "\n}}")?;
-    out.flush()?;
-    out.get_ref().sync_all()?;
-    drop(out);
-    fs_err::rename(&temp, path)?;
-    Ok(())
+    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    Ok(file::put_in_place(file, path, 0o600, true)?)
 }
 
 /// Takes over entries for keys that no row knows, when the file changed since it was last seen.
