@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -51,8 +51,7 @@ pub fn receive(over: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match passed {
         Some(descriptor) => {
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            rustix::io::fcntl_setfd(descriptor.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
-            let _ = descriptor.as_fd();
+            rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
             Ok(Some(descriptor))
         }
         None if received.bytes == 0 => Ok(None),
@@ -64,6 +63,7 @@ pub fn receive(over: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
 
     use super::*;

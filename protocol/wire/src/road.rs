@@ -29,6 +29,8 @@ pub const SCHEMA: u32 = 1;
 pub const SENDER: &str = "x-hermes-sender";
 /// Where the paths of a worker begin that only the supervisor may ask for, on behalf of another worker.
 pub const INNER: &str = "/road/";
+/// Code of a refusal with 502 that says: the request reached nobody.
+pub const UNREACHABLE: &str = "worker_unreachable";
 /// Longest head of a hand-over, and longest delivery, in bytes.
 pub const MAX_HEAD: usize = 1024 * 1024;
 /// Most attachments of one event.

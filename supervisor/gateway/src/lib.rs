@@ -33,6 +33,8 @@
 //! connections; it sees workers only through the route table that actors publish. `status` owns nothing: it merges the table
 //! with the workers' files when asked.
 //!
+//! What workers send each other goes over `road`: each process is born with its own end of it.
+//!
 //! **Secrets.** None are here. The supervisor opens no `config.yaml` and no `.env`; what it needs comes in a worker's report.
 //!
 //! **Threads.** Children are spawned, and signals to them sent, on the main thread only, because the parent-death signal

@@ -33,7 +33,7 @@ use hermes_host::passing;
 use hermes_wire::ProfileName;
 use hermes_wire::http::{ERROR, JSON, PROFILE};
 use hermes_wire::latest::HandOver;
-use hermes_wire::road::{Errand, SENDER};
+use hermes_wire::road::{Errand, SENDER, UNREACHABLE};
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -110,7 +110,7 @@ impl Refusal {
             Self::UnknownProfile => "unknown_profile",
             Self::Unavailable(_) => "worker_not_ready",
             Self::Busy => "road_busy",
-            Self::Unreachable => "worker_unreachable",
+            Self::Unreachable => UNREACHABLE,
             Self::Lost => "worker_closed_early",
             Self::Timeout => "worker_timeout",
         }

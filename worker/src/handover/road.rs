@@ -60,6 +60,25 @@ impl Failure {
             Self::Refused { status, .. } => *status >= 500,
         }
     }
+
+    /// The worker that it is for starts, restarts or is busy: it never had it, and may take it in a moment.
+    pub(super) fn is_momentary(&self) -> bool {
+        match self {
+            Self::NoRoad | Self::Unsent(_) | Self::Lost(_) => false,
+            Self::Refused { status, code, .. } => *status == 503 || code == hermes_wire::road::UNREACHABLE,
+        }
+    }
+
+    /// It may have been done all the same: the worker that had it said nothing more.
+    pub(super) fn is_unsure(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::NoRoad | Self::Unsent(_) => false,
+            Self::Refused { status, code, .. } => {
+                matches!(status, 502 | 504) && code != hermes_wire::road::UNREACHABLE
+            }
+        }
+    }
 }
 
 impl Road {

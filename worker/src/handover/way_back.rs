@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use hermes_wire::ProfileName;
 use hermes_wire::road::{self, Delivered, Delivery, Errand};
+
+use tokio::time::{Instant, sleep};
 
 use super::road::Failure;
 use super::{CHAT, LONGEST, PLATFORM, REPLY, Road, WAY_BACK};
@@ -17,6 +20,9 @@ use crate::inbound::DeliveryTarget;
 
 /// Time for one message: longer than its platform has at the owner, so that what comes of it is heard.
 const TIME: Duration = Duration::from_secs(58);
+/// How long a try waits for an owner that does not serve at the moment, and how often it looks.
+const MOMENT: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(500);
 /// Longest answer where the owner did not say.
 const LONGEST_UNSAID: usize = 4096;
 /// Messages under way at once.
@@ -45,9 +51,8 @@ impl WayBack {
         let delivery =
             Delivery { schema: road::SCHEMA, reply, text: text.to_owned(), key: key.to_owned(), repeated };
         let json = serde_json::to_vec(&delivery).expect("texts always serialise");
-        let length = u64::try_from(json.len()).unwrap_or(u64::MAX);
         let path = Errand::Deliver.path(&self.owner, platform);
-        let answer = self.road.ask(&path, length, Body::from(json), TIME).await.map_err(unsent)?;
+        let answer = self.ask(&path, Bytes::from(json)).await.map_err(|failure| unsent(&failure))?;
         match serde_json::from_slice(&answer) {
             Ok(Delivered::Sent { id }) => Ok(Sent { id }),
             Ok(Delivered::Later { after_ms, unsure, reason }) => {
@@ -55,6 +60,21 @@ impl WayBack {
             }
             Ok(Delivered::Never { reason }) => Err(Unsent::Never { reason }),
             Err(_) => Err(Unsent::unsure("what came back over the road cannot be read")),
+        }
+    }
+}
+
+impl WayBack {
+    /// Asks until the owner's worker is there: it restarts faster than the ledger tries again.
+    async fn ask(&self, path: &str, json: Bytes) -> Result<Bytes, Failure> {
+        let length = u64::try_from(json.len()).unwrap_or(u64::MAX);
+        let until = Instant::now() + MOMENT;
+        loop {
+            let asked = self.road.ask(path, length, Body::from(json.clone()), TIME).await;
+            match asked {
+                Err(failure) if failure.is_momentary() && Instant::now() < until => sleep(AGAIN).await,
+                asked => return asked,
+            }
         }
     }
 }
@@ -94,14 +114,14 @@ impl Outbound for WayBack {
 }
 
 /// What a failure of the road means for the message.
-fn unsent(failure: Failure) -> Unsent {
+fn unsent(failure: &Failure) -> Unsent {
     match failure {
-        Failure::Lost(why) => Unsent::unsure(format!("no answer came over the road: {why}")),
+        _ if failure.is_unsure() => Unsent::unsure(failure.to_string()),
         // The way is closed now: the owner swaps, stopped, or its rules changed. The ledger knows when to give up.
-        Failure::Refused { status, .. } if status == 403 || status == 404 || status >= 500 => {
-            Unsent::later(failure.to_string())
-        }
-        Failure::Unsent(_) | Failure::NoRoad => Unsent::later(failure.to_string()),
+        Failure::Refused { status: 403 | 404 | 500.., .. }
+        | Failure::Unsent(_)
+        | Failure::NoRoad
+        | Failure::Lost(_) => Unsent::later(failure.to_string()),
         Failure::Refused { .. } => Unsent::never(failure.to_string()),
     }
 }
@@ -134,10 +154,15 @@ mod tests {
         let whole = target(&[(PLATFORM, "telegram"), (REPLY, "{}")]);
         let alone = way.send(&whole, message).await.unwrap_err();
         assert!(matches!(alone, Unsent::Later { unsure: false, .. }), "{alone:?}");
-        let refused = |status| unsent(Failure::Refused { status, code: "c".into(), message: "m".into() });
-        assert!(matches!(refused(403), Unsent::Later { unsure: false, .. }));
-        assert!(matches!(refused(503), Unsent::Later { unsure: false, .. }));
-        assert!(matches!(refused(400), Unsent::Never { .. }));
-        assert!(matches!(unsent(Failure::Lost("x".into())), Unsent::Later { unsure: true, .. }));
+        let refused =
+            |status, code: &str| unsent(&Failure::Refused { status, code: code.into(), message: "m".into() });
+        for (status, code) in [(403, "not_a_target"), (503, "worker_not_ready"), (502, road::UNREACHABLE)] {
+            assert!(matches!(refused(status, code), Unsent::Later { unsure: false, .. }), "{status}");
+        }
+        for (status, code) in [(502, "worker_closed_early"), (504, "worker_timeout")] {
+            assert!(matches!(refused(status, code), Unsent::Later { unsure: true, .. }), "{status}");
+        }
+        assert!(matches!(refused(400, "malformed"), Unsent::Never { .. }));
+        assert!(matches!(unsent(&Failure::Lost("x".into())), Unsent::Later { unsure: true, .. }));
     }
 }
