@@ -12,7 +12,7 @@
 //! predecessor, supervise        the Python program's gateway; one worker a profile
 //! road                          what workers send each other
 //! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
-//! desired, guard, instance, link, logging, program, runtime, signal, status_files, watch
+//! accept, desired, guard, instance, link, logging, program, runtime, signal, status_files, watch
 //! ```
 //!
 //! # Theory of operation
@@ -67,6 +67,7 @@
 //!
 //! **Dropping.** Dropping a `WorkerHandle` stops nothing; only `app` ends actors, and it awaits them.
 
+mod accept;
 pub mod app;
 mod board;
 pub mod client;

@@ -32,7 +32,8 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::{LATENCY_BOUNDS_MS, Reader, Totals};
+use crate::accept::Failures;
+use crate::proxy::{LATENCY_BOUNDS_MS, Reader, Totals, not_ready};
 use crate::supervise::{WorkerTable, WorkerView};
 
 /// Where worker facts come from; called once a scrape.
@@ -46,8 +47,6 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(600);
 /// Largest request head.
 const MAX_HEAD: usize = 16 * 1024;
-/// After accepting failed, for want of descriptors mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -123,6 +122,7 @@ impl Admin {
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
         let mut clients = JoinSet::new();
         let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+        let mut failures = Failures::of("scrapes");
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -141,10 +141,7 @@ impl Admin {
                     let connection = http.serve_connection(TokioIo::new(stream), service.clone());
                     oldest.push_back(clients.spawn(tokio::time::timeout(LIFE, connection)));
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "the admin listener cannot accept; trying on");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => failures.rest(&error, &stop).await,
             }
         }
     }
@@ -204,11 +201,7 @@ async fn ready(State(source): State<Source>) -> Response {
     if missing.is_empty() && !source.reader.is_draining() {
         return json(StatusCode::OK, r#"{"status": "ready"}"#.to_owned());
     }
-    let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
-    json(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!(r#"{{"status": "not_ready", "not_ready": [{}]}}"#, names.join(", ")),
-    )
+    json(StatusCode::SERVICE_UNAVAILABLE, not_ready("not_ready", &missing))
 }
 
 fn json(status: StatusCode, body: String) -> Response {

@@ -82,6 +82,7 @@ use std::time::Duration;
 
 use hermes_wire::latest::GatewaySettings;
 
+pub(crate) use about::not_ready;
 pub use counters::{LATENCY_BOUNDS_MS, Totals};
 pub use inherit::Inherited;
 pub use listener::{BindError, BindFailure, Bound, Trial};

@@ -22,6 +22,7 @@ use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept::Failures;
 use crate::board::Board;
 use crate::link::{self, LinkError};
 use crate::status::{Processes, collect, homes};
@@ -41,8 +42,6 @@ const WRITE_TIME: Duration = Duration::from_secs(5);
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// For collecting status, once the homes were looked at.
 const COLLECT_TIME: Duration = Duration::from_secs(5);
-/// After accepting failed, for want of descriptors mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request that the app answers. The connection is closed when `replies` is dropped.
 pub(crate) struct Request {
@@ -68,6 +67,7 @@ pub(crate) async fn serve(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "commands cannot be answered"),
     };
+    let mut failures = Failures::of("commands");
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => return,
@@ -87,8 +87,7 @@ pub(crate) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a command cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                failures.rest(&error, &stop).await;
                 continue;
             }
         };

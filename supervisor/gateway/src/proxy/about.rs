@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use hermes_wire::ProfileName;
 use hermes_wire::http::{BOTH_PLATFORMS, Family, JSON, health as agent_health};
 
 use super::answer::{Answer, TEXT};
@@ -40,10 +41,15 @@ pub(super) fn ready(method: Method, table: &Table, draining: bool) -> Answer {
             format!(r#"{{"status": "ready", "profiles": {}}}"#, table.routes.len()),
         );
     }
-    let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
     let status = if draining { "draining" } else { "not_ready" };
-    let body = format!(r#"{{"status": "{status}", "not_ready": [{}]}}"#, names.join(", "));
+    let body = not_ready(status, &missing);
     Answer { error: Some(status), retry_after: Some(1), close: draining, ..Answer::new(503, JSON, body) }
+}
+
+/// What is said where profiles are missing, on the admin listener too.
+pub(crate) fn not_ready(status: &str, missing: &[&ProfileName]) -> String {
+    let names: Vec<_> = missing.iter().map(|name| format!("\"{name}\"")).collect();
+    format!(r#"{{"status": "{status}", "not_ready": [{}]}}"#, names.join(", "))
 }
 
 /// `OPTIONS *`: about the server as a whole.

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use super::route::Route;
+use super::route::{Epoch, Route};
 use crate::runtime;
 
 /// Most idle connections a thread keeps to one worker.
@@ -28,7 +28,7 @@ pub(super) struct Upstream {
     /// It has served a request before.
     pub(super) used: bool,
     /// The route's epoch when it was made.
-    epoch: u64,
+    epoch: Epoch,
 }
 
 struct Idle {

@@ -34,6 +34,10 @@ pub enum Availability {
     },
 }
 
+/// Tells connections that may be kept from those made before [`Route::drop_idle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
 const CLOSED: u8 = 0;
 const WAITING: u8 = 1;
 const READY: u8 = 2;
@@ -54,7 +58,7 @@ pub struct Route {
     gate: AtomicU8,
     availability: watch::Sender<Availability>,
     finishing: AtomicBool,
-    epoch: watch::Sender<u64>,
+    epoch: watch::Sender<Epoch>,
     epoch_now: AtomicU64,
     active: Active,
     counters: Counters,
@@ -82,7 +86,7 @@ impl Route {
             gate: AtomicU8::new(CLOSED),
             availability: watch::Sender::new(closed),
             finishing: AtomicBool::new(false),
-            epoch: watch::Sender::new(0),
+            epoch: watch::Sender::new(Epoch(0)),
             epoch_now: AtomicU64::new(0),
             active: Active::default(),
             counters: Counters::default(),
@@ -152,8 +156,8 @@ impl Route {
     /// their response ends.
     pub fn drop_idle(&self) {
         self.epoch.send_modify(|epoch| {
-            *epoch += 1;
-            self.epoch_now.store(*epoch, Ordering::Release);
+            epoch.0 += 1;
+            self.epoch_now.store(epoch.0, Ordering::Release);
         });
     }
 
@@ -217,11 +221,11 @@ impl Route {
         self.availability.subscribe()
     }
 
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch_now.load(Ordering::Acquire)
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch_now.load(Ordering::Acquire))
     }
 
-    pub(super) fn watch_epoch(&self) -> watch::Receiver<u64> {
+    pub(super) fn watch_epoch(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
     }
 

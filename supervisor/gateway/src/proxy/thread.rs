@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::listener::Gate;
 use super::local::{Counted, Local};
@@ -19,18 +18,15 @@ use super::places::Place;
 use super::shared::{Command, Shared};
 use super::table::Reader;
 use super::{Limits, conn};
+use crate::accept::{Failures, Quiet};
 
 /// Deep enough for a debug build; only touched pages count.
 const STACK: usize = 512 * 1024;
 /// Connections taken in one go, so that a storm of them does not starve those that exist.
 const ACCEPT_BATCH: u32 = 16;
-/// How long an accept loop rests when the system has no descriptor or memory left.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long, and how often, a new connection waits for a place that is being left.
 const MOMENT: Duration = Duration::from_millis(1);
 const MOMENTS: u32 = 50;
-/// Once in this time the log mentions what keeps happening.
-const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// What a thread starts with.
 pub(super) struct Start {
@@ -100,7 +96,7 @@ fn serve(local: &Rc<Local>, stream: TcpStream, gate: Arc<Gate>, peer: IpAddr, pl
 }
 
 async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
-    let mut failing = Quiet::default();
+    let mut failing = Failures::of("connections");
     let mut crowded = Quiet::default();
     let mut batch = 0;
     loop {
@@ -125,17 +121,7 @@ async fn accept(local: Rc<Local>, listener: TcpListener, gate: Arc<Gate>) {
                     conn::refuse(&stream);
                 }
             }
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                // No descriptors, no memory, or the socket was shut down a moment before its gate is closed.
-                if !gate.stop.is_cancelled() && failing.speak() {
-                    tracing::error!(%error, "cannot accept connections; trying again");
-                }
-                tokio::select! {
-                    () = gate.stop.cancelled() => return,
-                    () = tokio::time::sleep(ACCEPT_REST) => {}
-                }
-            }
+            Err(error) => failing.rest(&error, &gate.stop).await,
         }
         batch += 1;
         if batch % ACCEPT_BATCH == 0 {
@@ -185,25 +171,5 @@ fn hand_over(local: &Rc<Local>, stream: TcpStream, gate: &Arc<Gate>, peer: IpAdd
             uncount();
             tracing::warn!(%error, "a connection could not be handed over");
         }
-    }
-}
-
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted | WouldBlock)
-}
-
-/// Lets a message through once per [`LOG_EVERY`].
-#[derive(Default)]
-struct Quiet(Option<Instant>);
-
-impl Quiet {
-    fn speak(&mut self) -> bool {
-        let now = Instant::now();
-        if self.0.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
-            return false;
-        }
-        self.0 = Some(now);
-        true
     }
 }
