@@ -62,6 +62,7 @@ mod conn;
 mod counters;
 mod decide;
 mod exchange;
+mod forward;
 mod inherit;
 mod listener;
 mod local;

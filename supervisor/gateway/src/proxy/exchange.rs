@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::caller::Caller;
+use super::forward::Forward;
 use super::local::{Local, Scratch, others_first};
 use super::pace::Pace;
 use super::places::Standing;
@@ -51,18 +52,6 @@ const MAX_INTERIM: u8 = 16;
 /// passes at once. 10 000 events without a pause take half as much time again without this; a model's streams are slower.
 const SMALL: usize = 32 * 1024;
 const RAPID: Duration = Duration::from_micros(500);
-
-/// A request on its way to a worker.
-pub(super) struct Forward {
-    pub(super) admitted: Admitted,
-    /// The head, and the part of the body that came with it, as the worker gets them.
-    pub(super) first: Private,
-    pub(super) upload: Body,
-    pub(super) repeatable: bool,
-    pub(super) context: response::Context,
-    pub(super) started: Instant,
-    pub(super) body_bytes: u64,
-}
 
 /// How it ended.
 #[derive(Debug)]
