@@ -12,7 +12,7 @@
 //! command, terminal, tools
 //! attack, gateway                                    a running gateway, and who attacks it
 //! road                                               a worker's end of the way to others
-//! http, predecessor, provider                        peers
+//! chat, http, predecessor, provider                  peers
 //! archive, home, mounts, process, sign, tap, unreadable, wait
 //! ```
 
@@ -20,6 +20,7 @@
 
 pub mod archive;
 pub mod attack;
+pub mod chat;
 pub mod command;
 pub mod gateway;
 pub mod home;

@@ -9,6 +9,7 @@ mod api_server;
 #[cfg(test)]
 mod harness;
 pub(crate) mod link;
+mod testchat;
 mod webhook;
 mod wire;
 
@@ -108,7 +109,7 @@ pub struct Outside<'a> {
 }
 
 /// One line a platform.
-const FOLDERS: [Folder; 2] = [webhook::FOLDER, api_server::FOLDER];
+const FOLDERS: [Folder; 3] = [webhook::FOLDER, api_server::FOLDER, testchat::FOLDER];
 
 /// Every platform there is, with a folder or only known.
 pub static REGISTRY: Registry = Registry::new(&DECLARATIONS);

@@ -42,6 +42,7 @@ mod status;
 mod steps;
 mod store;
 mod streaming;
+mod testchat;
 mod turn;
 mod verbs;
 mod versions;

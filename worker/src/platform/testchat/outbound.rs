@@ -1,0 +1,116 @@
+//! The way out to the chats of the service.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use hermes_config::network::Network;
+use serde_json::json;
+
+use super::NAME;
+use super::service::{Failure, Service};
+use super::settings::Settings;
+use crate::delivery::outbound::{
+    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent,
+};
+use crate::inbound::DeliveryTarget;
+
+/// For how long the service shows that somebody is typing.
+const TYPING: Duration = Duration::from_secs(5);
+
+/// The bot, as it speaks.
+pub(super) struct Chat {
+    settings: Settings,
+    network: Network,
+    /// Made when it is first needed: most profiles are silent most of the time.
+    service: OnceLock<Service>,
+}
+
+impl Chat {
+    pub(super) fn new(settings: Settings, network: Network) -> Self {
+        Self { settings, network, service: OnceLock::new() }
+    }
+
+    fn service(&self) -> Result<&Service, Unsent> {
+        if let Some(service) = self.service.get() {
+            return Ok(service);
+        }
+        let made = Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure))?;
+        Ok(self.service.get_or_init(|| made))
+    }
+}
+
+fn chat(target: &DeliveryTarget) -> Result<&str, Unsent> {
+    target.extra.get(CHAT_ID).map(String::as_str).ok_or_else(|| Unsent::never("Missing chat_id"))
+}
+
+impl Outbound for Chat {
+    fn kind(&self) -> &'static str {
+        NAME
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            longest: self.settings.longest,
+            format: Format::Plain,
+            at_once: 16,
+            keyed: true,
+            edits: true,
+            typing: Some(TYPING),
+        }
+    }
+
+    fn send<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        message: Message<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        Box::pin(async move {
+            let id = self
+                .service()?
+                .send(chat(target)?, message.text, message.key)
+                .await
+                .map_err(|failure| unsent(&failure))?;
+            Ok(Sent { id: Some(id) })
+        })
+    }
+
+    fn edit<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        id: &'a str,
+        text: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        Box::pin(async move {
+            let body = json!({"chat": chat(target)?, "id": id, "text": text});
+            self.service()?.call("edit", &body).await.map_err(|failure| unsent(&failure))
+        })
+    }
+
+    fn typing<'a>(&'a self, target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
+        Box::pin(async move {
+            if let (Ok(service), Ok(chat)) = (self.service(), chat(target)) {
+                // Nobody misses it.
+                let _ = service.call("typing", &json!({"chat": chat})).await;
+            }
+        })
+    }
+}
+
+/// What a failed request is to the message.
+fn unsent(failure: &Failure) -> Unsent {
+    let reason = failure.to_string();
+    match *failure {
+        // The files say something wrong, or the token was taken back: the next worker may have better ones.
+        Failure::Unusable { .. } | Failure::Unsent(_) | Failure::Status { status: 401 | 403, .. } => {
+            Unsent::later(reason)
+        }
+        Failure::Status { status: 429, retry_after, .. } => {
+            Unsent::Later { after: retry_after, unsure: false, reason }
+        }
+        Failure::Status { status: 500.., retry_after, .. } => {
+            Unsent::Later { after: retry_after, unsure: true, reason }
+        }
+        Failure::Status { .. } => Unsent::never(reason),
+        Failure::Lost(_) | Failure::Garbled(_) => Unsent::unsure(reason),
+    }
+}
