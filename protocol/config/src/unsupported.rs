@@ -63,7 +63,7 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
         ("plugins", plugins, plugin_names),
         ("memory provider", memory, memory_name),
     ];
-    for key in ["fallback_providers", "fallback_model", "profile_routes", "gateway.profile_routes"] {
+    for key in ["fallback_providers", "fallback_model"] {
         let at = root.key(key);
         let some = !at.items().is_empty() || !at.entries().is_empty();
         if some {
@@ -71,10 +71,7 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
         }
     }
     for (what, at, names) in all {
-        let bare = matches!(
-            what,
-            "fallback_providers" | "fallback_model" | "profile_routes" | "gateway.profile_routes"
-        );
+        let bare = matches!(what, "fallback_providers" | "fallback_model");
         if bare || !names.is_empty() {
             let place = reader.place(&at);
             push(reader, Severity::Warning, place, None, &listed(what, &names));
@@ -209,8 +206,7 @@ mod tests {
             mcp_servers: {github: {command: npx}, off: {url: u, enabled: false}, gone: {url: u, disabled: true}}\n\
             hooks: {pre_tool_call: [{command: x}]}\n\
             platforms: {api_server: {enabled: true, model_routes: {fast: {model: m}}}, simplex: {enabled: true}}\n\
-            fallback_providers: [{provider: p, model: m}]\nplugins: {enabled: [relay]}\nmemory: {provider: honcho}\n\
-            profile_routes: [{profile: coder}]\n";
+            fallback_providers: [{provider: p, model: m}]\nplugins: {enabled: [relay]}\nmemory: {provider: honcho}\n";
         let env = "API_SERVER_KEY=0123456789abcdef\nTELEGRAM_BOT_TOKEN=t\n";
         let jobs = r#"{"jobs":[{"name":"daily","enabled":true,"state":"scheduled"},{"name":"off","enabled":false},
             {"name":"held","enabled":true,"state":"paused"},{"id":"abc"}]}"#;
@@ -236,7 +232,6 @@ mod tests {
                 "memory provider (honcho)",
                 "model_routes (fast)",
                 "plugins (relay)",
-                "profile_routes",
                 "simplex",
                 "telegram",
             ]

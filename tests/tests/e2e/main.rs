@@ -25,6 +25,7 @@ mod judge;
 mod leftovers;
 mod lifecycle;
 mod machine;
+mod one_bot;
 mod owners;
 mod predecessor;
 mod profiles;
