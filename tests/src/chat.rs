@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use serde_json::{Value, json};
 
 use crate::wait;
@@ -39,6 +42,12 @@ pub struct Refusal {
     pub retry_after: Option<u64>,
 }
 
+/// Who polls, and the connection, which tells whether they still do.
+struct Poller {
+    name: String,
+    stream: TcpStream,
+}
+
 #[derive(Default)]
 struct State {
     next: u64,
@@ -46,7 +55,7 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     confirmed: u64,
     /// Who polls now, by connection.
-    polling: BTreeMap<u64, String>,
+    polling: BTreeMap<u64, Poller>,
     /// Beginnings of polls, whatever came of them.
     polls: Vec<Instant>,
     overlaps: Vec<String>,
@@ -307,14 +316,21 @@ impl Connection<'_> {
             state.confirmed = state.confirmed.max(offset);
             let confirmed = state.confirmed;
             state.updates.retain(|id, _| *id >= confirmed);
-            let others: Vec<String> =
-                state.polling.values().filter(|other| **other != poller).cloned().collect();
+            // Whoever is dead by now polls no more, whether its end was noticed or not.
+            state.polling.retain(|_, other| !is_gone(&other.stream));
+            let others: Vec<String> = state
+                .polling
+                .values()
+                .map(|other| &other.name)
+                .filter(|other| **other != poller)
+                .cloned()
+                .collect();
             if let Some(other) = others.first() {
                 state.overlaps.push(format!("{poller} while {other}"));
             }
             // A poller's new poll takes the place of its old one.
-            state.polling.retain(|_, other| *other != poller);
-            state.polling.insert(self.number, poller);
+            state.polling.retain(|_, other| other.name != poller);
+            state.polling.insert(self.number, Poller { name: poller, stream: self.stream.try_clone()? });
             drop(state);
             if !others.is_empty() {
                 self.state().polling.remove(&self.number);
@@ -362,11 +378,7 @@ impl Connection<'_> {
 
     /// Whether the client has closed.
     fn is_gone(&self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
-        let gone =
-            !matches!(self.stream.peek(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
-        self.stream.set_nonblocking(false).unwrap();
-        gone
+        is_gone(&self.stream)
     }
 
     fn say(&mut self, status: u16, retry_after: Option<u64>, body: &[u8]) -> std::io::Result<()> {
@@ -416,4 +428,10 @@ impl Connection<'_> {
             body: buffer.drain(..length).collect(),
         }))
     }
+}
+
+/// Whether the other end of a connection on which nothing is expected has closed it.
+fn is_gone(stream: &TcpStream) -> bool {
+    let looked = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    looked != Err(Errno::EAGAIN)
 }

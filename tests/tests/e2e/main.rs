@@ -43,6 +43,7 @@ mod status;
 mod steps;
 mod store;
 mod streaming;
+mod takeover;
 mod testchat;
 mod turn;
 mod verbs;
