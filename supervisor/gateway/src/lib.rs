@@ -56,7 +56,9 @@
 //! ```
 //!
 //! A swap keeps the observed state of the old generation until the new one is ready; then the old one stops accepting, the
-//! proxy's idle connections to it are dropped (the epoch in the table), and it drains beside the new one.
+//! proxy's idle connections to it are dropped (the epoch in the table), and it drains beside the new one. Where platforms are
+//! exclusive (a bot that polls), the new one stands by until the old one has yielded: one process of a profile at most is ever
+//! told that it may be connected, and whoever was is asked, or ended, before another one is (`supervise::state::machine::exclusive`).
 //!
 //! **Order at stop.** Quiesce (readiness off, listeners closed) → drain requests → drain workers → SIGTERM → SIGKILL → release;
 //! each phase has a deadline; a second signal jumps to SIGTERM, a third to SIGKILL. The lock is released last.
