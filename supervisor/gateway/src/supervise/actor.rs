@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_wire::contract::gateway_status::state as words;
-use hermes_wire::latest::{FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker};
+use hermes_wire::latest::{Admit, FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tracing::Instrument as _;
@@ -164,10 +164,15 @@ impl Actor {
                 }
             }
             Command::Tell(admit) => {
-                if let Some(child) = self.state.current().filter(|child| child.phase == state::Phase::Serving)
-                {
-                    let generation = child.generation;
-                    self.send(generation, ToWorker::Admit(*admit));
+                // One that is about to serve was told who was served when it was admitted.
+                let serves = |child: &&state::Child| {
+                    use state::Phase::{Admitted, Serving, Standby};
+                    matches!(child.phase, Admitted | Standby | Serving)
+                };
+                let serving: Vec<u64> =
+                    self.state.children().filter(serves).map(|child| child.generation).collect();
+                for generation in serving {
+                    self.send(generation, ToWorker::Admit(Admit::clone(&admit)));
                 }
             }
             Command::StopClaiming => {

@@ -113,7 +113,7 @@ pub(crate) enum Command {
     Do { event: Event, wait: Option<(Wait, oneshot::Sender<Result<(), Why>>)> },
     /// Leave the inbox to the next process.
     StopClaiming,
-    /// Tell the process that serves, if one does, who else is served now.
+    /// Tell the processes that serve, or are about to, who else is served now.
     Tell(Box<Admit>),
 }
 
