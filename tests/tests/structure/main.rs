@@ -1,6 +1,6 @@
 //! How the source is built, read from the source itself: which crate may depend on which, and which module may name which.
 //!
-//! Three rules, for every crate of the workspace:
+//! Four rules:
 //!
 //! 1. A crate depends on the crates of `dependencies::ALLOWED` and on no other of ours.
 //! 2. Modules form no circle. Siblings are compared: the top-level modules of a crate, and the modules of each folder. A folder
@@ -8,6 +8,7 @@
 //!    its children. `lib.rs` stands above all: it declares and re-exports, and no module uses what it would define itself.
 //! 3. The top-level modules keep the order that stands under "Layers" in the crate's `lib.rs`: a module names only modules of
 //!    lines below its own.
+//! 4. A crate that calls itself pure reads no clock, file, variable or socket, and starts nothing.
 //!
 //! And `docs/architecture.md` leads to files that are there.
 //!
@@ -21,6 +22,7 @@ mod graph;
 mod layers;
 mod map;
 mod names;
+mod pure;
 mod tree;
 
 use std::fmt::Write as _;
@@ -69,4 +71,11 @@ fn the_map_leads_somewhere() {
     let gone = map::gone(&text, |path| repository().join(path).exists());
     assert!(gone.is_empty(), "docs/architecture.md names what is not there: {gone:?}");
     assert!(map::rows(&text) >= 30, "the table has {} rows", map::rows(&text));
+}
+
+#[test]
+fn pure_crates_ask_nobody() {
+    let pure = trees().filter(|(name, _)| pure::CRATES.contains(&name.as_str()));
+    let found: Vec<String> = pure.flat_map(|(name, tree)| pure::acts(&name, tree.said())).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -58,6 +58,14 @@ impl Tree {
         self.files.keys().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
+    /// Everything that files name, of whatever crate.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&Module, &[String])> {
+        let of = |(module, names)| (module, names);
+        self.files.iter().map(of).flat_map(|(module, names): (&Module, &Names)| {
+            names.paths.iter().map(move |path| (module, path.as_slice()))
+        })
+    }
+
     /// Every arrow from file to file, once for each thing named.
     pub(crate) fn arrows(&self) -> Vec<Arrow> {
         let mut arrows = BTreeSet::new();
