@@ -6,6 +6,7 @@
 mod api;
 mod auth;
 mod blocked;
+mod busy;
 mod canary;
 mod chaos;
 mod clients;

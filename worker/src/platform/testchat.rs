@@ -35,13 +35,15 @@ use tokio::time::sleep;
 
 use super::{Adapter, Context, Down, Folder, Link, Outside, Platform, PlatformFuture};
 use crate::delivery::outbound::{CHAT_ID, Outbound};
-use crate::handover::{Arrived, Attached, NotTaken, Reception};
+use crate::handover::{Arrived, Attached, NotTaken, Reception, Taken};
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use outbound::Chat;
 use service::{Failure, Service};
 use settings::Settings;
 use wire::Update;
 
+/// What is said to somebody whose message is one too many.
+const FULL: &str = "Too many messages wait here already; this one was not taken.";
 /// The platform's name.
 const NAME: &str = "testchat";
 
@@ -111,7 +113,14 @@ impl Polling {
             patience = self.settings.poll;
             for update in updates {
                 let (id, longest) = (update.id, u64::try_from(self.settings.longest).ok());
+                let chat = update.chat.clone();
                 match self.reception.accept(arrived(update, &service), longest).await {
+                    Ok(Taken::Full) => {
+                        offset = id + 1;
+                        if let Err(error) = service.send(&chat, FULL, &format!("full-{id}")).await {
+                            tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
+                        }
+                    }
                     Ok(_) => offset = id + 1,
                     Err(NotTaken::Later { after, reason }) => {
                         tracing::info!("[{NAME}] update {id} waits: {reason}");
