@@ -57,8 +57,8 @@ fn a_message_comes_in_is_confirmed_once_stored_and_answered_in_its_chat() {
     assert!(chat.typed().iter().all(|chat| chat == "ann" || chat == "team"));
     assert_eq!((chat.seen().len(), chat.tries().len(), chat.overlaps()), (2, 2, Vec::<String>::new()));
     assert_eq!(connection(&gateway), ("connected".to_owned(), String::new()));
-    let (state, log) = (gateway.profile("default").state, home.read("default", "logs/gateway.log").unwrap());
-    assert_eq!(state, "ready");
+    gateway.wait_state("default", "ready");
+    let log = home.read("default", "logs/gateway.log").unwrap();
     assert!(!log.contains(hermes_tests::chat::TOKEN), "{log}");
 }
 
@@ -68,11 +68,13 @@ fn a_lost_connection_is_seen_and_comes_back_when_the_service_says() {
     let home = house(&chat, "");
     let gateway = Gateway::start(&home);
     wait_connected(&gateway);
-    // Long enough to be looked at: three tries, a second apart.
-    chat.refuse("updates", refusals(503, 1, 3));
+    // Long enough to be looked at: five tries, a second apart.
+    chat.refuse("updates", refusals(503, 1, 5));
+    // The state and the platforms are told by two ways.
+    wait::until_true("the loss to be seen", || {
+        connection(&gateway) == ("retrying".into(), "testchat_network_error".into())
+    });
     let lost = gateway.wait_state("default", "degraded");
-    assert_eq!(lost.platforms["testchat"].state, "retrying");
-    assert_eq!(lost.platforms["testchat"].error_code.as_deref(), Some("testchat_network_error"));
     assert!(lost.ready, "the rest is served: {lost:?}");
     assert_eq!(gateway.get("/v1/models", home::DEFAULT_KEY).status, 200);
     chat.say("ann", "ann", "while it was away");
@@ -93,7 +95,7 @@ fn a_silent_connection_and_a_cut_one_are_seen() {
     wait::until_true("the silence to be seen", || {
         connection(&gateway) == ("retrying".into(), "silent".into())
     });
-    assert_eq!(gateway.profile("default").state, "degraded");
+    gateway.wait_state("default", "degraded");
     drop(gateway);
     let chat = Chat::start();
     let home = house(&chat, "");
@@ -117,7 +119,8 @@ fn a_refused_token_is_fatal_and_not_tried_again() {
     });
     let polls = chat.polls().len();
     assert_eq!(polls, 1);
-    assert_eq!((gateway.profile("default").state.as_str(), chat.polling()), ("degraded", 0));
+    gateway.wait_state("default", "degraded");
+    assert_eq!(chat.polling(), 0);
     assert_eq!(gateway.get("/v1/models", home::DEFAULT_KEY).status, 200);
     // New files, a new try.
     home.write(
