@@ -116,8 +116,8 @@ fn d_no_client_reaches_the_inner_paths() {
          content-length: {}\r\n\r\n",
         body.len()
     );
-    direct.write_all(head.as_bytes()).unwrap();
-    direct.write_all(&body).unwrap();
+    // At once: the answer may come, and the connection end, before a second write.
+    direct.write_all(&[head.as_bytes(), &body].concat()).unwrap();
     let mut answer = String::new();
     direct.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
