@@ -1,7 +1,7 @@
 //! Memory, idle processor time, start and status with many profiles.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hermes_tests::process::{Cpu, TICK};
 use hermes_tests::{Gateway, gateway, process, wait};
@@ -41,9 +41,9 @@ pub(crate) fn idle(table: &mut Table) {
         }
         let home = home_of(usize::try_from(n).unwrap());
         let gateway = Gateway::spawn(&home, &[], &[]);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = wait::now() + PATIENCE;
         while !is_ready(&gateway, usize::try_from(n).unwrap()) {
-            assert!(Instant::now() < deadline, "{n} profiles do not come up");
+            assert!(wait::now() < deadline, "{n} profiles do not come up");
             // Asking costs the processor, too.
             wait::pass(Duration::from_secs(1));
         }
@@ -85,7 +85,7 @@ impl Usage {
             let family = process::family(gateway.pid()).into_iter();
             family.map(|pid| (pid, (process::cpu(pid), process::sleeps(pid)))).collect()
         };
-        let (before, started) = (look(), Instant::now());
+        let (before, started) = (look(), wait::now());
         wait::pass(time);
         let (after, seconds) = (look(), started.elapsed().as_secs_f64());
         let (mut scheduled, mut ticks, mut workers, mut supervisor) = (0, 0, 0, 0);
@@ -121,7 +121,7 @@ pub(crate) fn start(table: &mut Table) {
         let home = home_of(n);
         let mut times = Vec::new();
         for _ in 0..if n > 100 { 2 } else { 4 } {
-            let started = Instant::now();
+            let started = wait::now();
             let mut gateway = Gateway::spawn(&home, &[], &[]);
             wait::until_true("all profiles", || is_ready(&gateway, n));
             times.push(started.elapsed().as_secs_f64());
@@ -146,7 +146,7 @@ pub(crate) fn status(table: &mut Table) {
         median(
             (0..21)
                 .map(|_| {
-                    let started = Instant::now();
+                    let started = wait::now();
                     assert!(gateway::run(&home, args).status.success());
                     started.elapsed().as_secs_f64() * 1e3
                 })

@@ -4,7 +4,6 @@
 //! ends; the tool's is not, so the tool followed by a sync is shown too.
 
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use camino::Utf8Path;
 use hermes_tests::{Home, gateway};
@@ -138,7 +137,7 @@ fn tool(script: &str) -> &'static str {
 
 fn time(before: &impl Fn(), run: impl FnOnce()) -> f64 {
     before();
-    let started = Instant::now();
+    let started = hermes_tests::wait::now();
     run();
     started.elapsed().as_secs_f64()
 }
@@ -146,7 +145,7 @@ fn time(before: &impl Fn(), run: impl FnOnce()) -> f64 {
 fn repeat(times: usize, mut run: impl FnMut()) -> f64 {
     run();
     let one = |()| {
-        let started = Instant::now();
+        let started = hermes_tests::wait::now();
         run();
         started.elapsed().as_secs_f64()
     };

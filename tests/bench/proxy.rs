@@ -1,7 +1,5 @@
 //! The proxy beside HAProxy and nginx, in front of the same worker socket, and beside a worker without any.
 
-use std::time::Instant;
-
 use hermes_tests::{Gateway, Home, home, http, process, sign};
 
 use crate::load::{Peer, Seen, wrk};
@@ -86,7 +84,7 @@ pub(crate) fn bodies(table: &mut Table) {
     let request = http::encode("POST", "/p/coder/webhooks/hook", &headers, body.as_bytes());
     let posts = |address: &str| {
         let mut connection = http::Connection::open(address).unwrap();
-        let started = Instant::now();
+        let started = hermes_tests::wait::now();
         for _ in 0..100 {
             connection.send(&request).unwrap();
             assert_eq!(connection.response(false).unwrap().status, 200);
@@ -109,7 +107,7 @@ pub(crate) fn bodies(table: &mut Table) {
     let request = http::encode("POST", "/p/coder/v1/chat/completions", &headers, body.as_bytes());
     let streams = |address: &str| {
         let mut connection = http::Connection::open(address).unwrap();
-        let started = Instant::now();
+        let started = hermes_tests::wait::now();
         connection.send(&request).unwrap();
         let response = connection.response(false).unwrap();
         assert!(

@@ -1,7 +1,6 @@
 //! What a client sees when a worker dies or is swapped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::Instant;
 
 use hermes_tests::{Gateway, Home, gateway, http, process, wait};
 
@@ -18,7 +17,7 @@ pub(crate) fn kill_and_swap(table: &mut Table) {
     for round in 0..15 {
         assert_eq!(connection.request("GET", "/p/coder/health", &[], b"").unwrap().status, 200);
         process::signal(gateway.worker("coder"), nix::sys::signal::Signal::SIGKILL);
-        let started = Instant::now();
+        let started = wait::now();
         match connection.request("GET", "/p/coder/health", &[], b"") {
             Ok(response) if response.status == 200 => times.push(started.elapsed().as_secs_f64() * 1e3),
             _ => {

@@ -1,7 +1,5 @@
 //! A burst of 10 000 signed webhooks over 16 connections.
 
-use std::time::Instant;
-
 use hermes_tests::{Gateway, Home, home, http, process, sign, wait};
 
 use crate::table::{Table, mb, median};
@@ -54,7 +52,7 @@ fn once() -> [f64; 3] {
                 .collect()
         })
         .collect();
-    let started = Instant::now();
+    let started = wait::now();
     std::thread::scope(|scope| {
         for requests in &requests {
             let address = &address;

@@ -282,7 +282,7 @@ impl Connection<'_> {
     fn answer(&mut self, request: &Request) -> std::io::Result<bool> {
         let path = request.path.trim_start_matches('/').to_owned();
         if path == "updates" {
-            self.state().polls.push(Instant::now());
+            self.state().polls.push(crate::wait::now());
         }
         let refusal = self.state().refusals.get_mut(&path).and_then(VecDeque::pop_front);
         if let Some(Refusal { status, retry_after }) = refusal {
@@ -337,7 +337,7 @@ impl Connection<'_> {
                 return self.say(409, None, b"{}").map(|()| true);
             }
         }
-        let (began, cut) = (Instant::now(), *lock(&self.shared.cut));
+        let (began, cut) = (crate::wait::now(), *lock(&self.shared.cut));
         let found = loop {
             let is_cut = *lock(&self.shared.cut) != cut || self.shared.stop.load(Ordering::SeqCst);
             if is_cut || self.is_gone() {

@@ -262,8 +262,8 @@ impl Drop for Gateway<'_> {
                 nix::unistd::Pid::from_raw(self.child.id().cast_signed()),
                 Signal::SIGTERM,
             );
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            while self.child.try_wait().ok().flatten().is_none() && std::time::Instant::now() < deadline {
+            let deadline = crate::wait::now() + std::time::Duration::from_secs(20);
+            while self.child.try_wait().ok().flatten().is_none() && crate::wait::now() < deadline {
                 wait::pass(std::time::Duration::from_millis(10));
             }
             let _ = self.child.kill();

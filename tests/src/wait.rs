@@ -1,6 +1,6 @@
-//! The only tolerated wait: a condition, polled until it holds or patience ends.
+//! The only tolerated wait: a condition, polled until it holds or patience ends. And the clocks, for tests that measure.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a test waits for something that should happen at once. Generous: machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,4 +27,16 @@ pub fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn pass(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// For durations.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// For times of files.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn system() -> SystemTime {
+    SystemTime::now()
 }

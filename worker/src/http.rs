@@ -348,7 +348,6 @@ pub(crate) fn address(listener: &TcpListener) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
     use axum::Router;
     use axum::routing::get;
@@ -607,7 +606,7 @@ mod tests {
         send(&mut stream, "GET /health").await;
         answer(&mut stream, "}").await;
         send(&mut stream, "GET /slow").await;
-        let started = Instant::now();
+        let started = hermes_host::clock::now();
         while fixture.server.load.requests.load(Ordering::Relaxed) < 2 {
             assert!(started.elapsed() < Duration::from_secs(10));
             tokio::task::yield_now().await;

@@ -1,8 +1,9 @@
 //! Temporary files that a writer left in this home when it was killed between writing and renaming.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use camino::Utf8Path;
+use hermes_host::clock;
 use hermes_wire::ProfileHome;
 use hermes_wire::home::{Writer, temporary};
 
@@ -36,7 +37,7 @@ pub(crate) fn sweep(home: &ProfileHome) {
 fn is_left(path: &Utf8Path) -> bool {
     let Some(writer) = path.file_name().and_then(temporary) else { return false };
     let Ok(found) = fs_err::symlink_metadata(path) else { return false };
-    let age = found.modified().ok().and_then(|then| SystemTime::now().duration_since(then).ok());
+    let age = found.modified().ok().and_then(|then| clock::system().duration_since(then).ok());
     let old = |least| age.is_some_and(|age| age >= least);
     found.is_file()
         && match writer {
@@ -64,7 +65,7 @@ mod tests {
         let (own, dead) = (std::process::id(), i32::MAX);
         let put = |name: &str, age: u64| {
             let file = fs_err::File::create(home.path().join(name)).unwrap();
-            let then = SystemTime::now() - Duration::from_secs(age);
+            let then = hermes_host::clock::system() - Duration::from_secs(age);
             file.file().set_modified(then).unwrap();
         };
         let gone = [

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use hermes_host::clock;
 use hermes_wire::latest::TaskProgress;
 use hermes_wire::{ProfileHome, exit};
 use tokio::sync::{Notify, watch};
@@ -74,7 +75,7 @@ impl Stall {
 impl Pulse {
     /// A task of this name that has nothing to do yet.
     pub(crate) fn new(name: &'static str, deadline: Duration) -> Self {
-        let stall = Stall { served: 0, looked: Instant::now(), lasted: Duration::ZERO };
+        let stall = Stall { served: 0, looked: clock::now(), lasted: Duration::ZERO };
         Self(Arc::new(Inner {
             name,
             deadline_ms: AtomicU64::new(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
@@ -115,7 +116,7 @@ impl Pulse {
         let served = self.served();
         let busy = more || self.wanted() > served;
         let mut stall = self.0.stall.lock().unwrap_or_else(PoisonError::into_inner);
-        let stalled = stall.look(served, busy, Instant::now());
+        let stalled = stall.look(served, busy, clock::now());
         TaskProgress {
             task: self.0.name.to_owned(),
             progress: served,
@@ -202,7 +203,7 @@ mod tests {
     /// 12: only work that waits counts, and only time in which the process ran.
     #[test]
     fn n12_a_stall_is_work_without_progress_while_the_process_runs() {
-        let start = Instant::now();
+        let start = hermes_host::clock::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let ms = |stall: &mut Stall, served, busy, now| stall.look(served, busy, at(now)).as_millis();
         let mut stall = Stall { served: 0, looked: start, lasted: Duration::ZERO };

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::engine::ModelId;
 use crate::inbound::Source;
 use crate::store::Owner;
+use hermes_host::clock;
 
 use routing::Scopes;
 
@@ -75,7 +76,7 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) fn in_zone(zone: &TimeZone) -> Self {
-        let now = jiff::Timestamp::now();
+        let now = clock::utc();
         Self { epoch: seconds(now), local: now.to_zoned(zone.clone()).datetime() }
     }
 
@@ -94,7 +95,7 @@ impl Now {
 
 /// Seconds since the epoch, now.
 pub(crate) fn epoch() -> f64 {
-    seconds(jiff::Timestamp::now())
+    seconds(clock::utc())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit the 53 bits for 280 years")]

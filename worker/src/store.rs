@@ -26,9 +26,10 @@ mod writer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::clock;
 use hermes_wire::ProfileHome;
 use hermes_wire::absence::OrAbsent as _;
 use rusqlite::Connection;
@@ -238,7 +239,7 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(JobOf::new(job, reply));
-        let until = Instant::now() + patience;
+        let until = clock::now() + patience;
         let answer = self.send(Message::Job(Waiting { job, savepoint, until }), answer, patience).await?;
         if answer.as_ref().is_err_and(StoreError::is_of_machine) {
             // The dispatcher tries until something is committed: so it is known when the trouble is over.

@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
@@ -92,7 +92,7 @@ pub fn run_watched(
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
     let mut pipes =
         [Pipe::new(child.stdout.take().map(Into::into)), Pipe::new(child.stderr.take().map(Into::into))];
-    let deadline = Instant::now() + limit;
+    let deadline = crate::clock::now() + limit;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -101,15 +101,15 @@ pub fn run_watched(
             end(&mut child)?;
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if Instant::now() >= deadline {
+        if crate::clock::now() >= deadline {
             end(&mut child)?;
             return Err(late(limit));
         }
         read_ready(&mut pipes, LOOK);
     };
     // The rest of what it printed. What it left running may hold the pipes open, or go on printing, for ever.
-    let rest = Instant::now() + REST;
-    while read_ready(&mut pipes, Duration::ZERO) && Instant::now() < rest {}
+    let rest = crate::clock::now() + REST;
+    while read_ready(&mut pipes, Duration::ZERO) && crate::clock::now() < rest {}
     let [stdout, stderr] = pipes.map(|pipe| pipe.kept);
     Ok(Output { status, stdout, stderr })
 }
@@ -170,7 +170,7 @@ pub fn run_shown(
     }
     // A group of its own, so that nothing of it is left when it has to end.
     let mut child = command.process_group(0).spawn()?;
-    let deadline = Instant::now() + limit;
+    let deadline = crate::clock::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -179,7 +179,7 @@ pub fn run_shown(
             end(&mut child)?;
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if Instant::now() >= deadline {
+        if crate::clock::now() >= deadline {
             end(&mut child)?;
             return Err(late(limit));
         }
@@ -192,8 +192,8 @@ fn end(child: &mut Child) -> io::Result<()> {
     for (signal, time) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, GRACE)] {
         // Gone already is what is wanted.
         let _ = killpg(group, signal);
-        let deadline = Instant::now() + time;
-        while Instant::now() < deadline {
+        let deadline = crate::clock::now() + time;
+        while crate::clock::now() < deadline {
             if child.try_wait()?.is_some() {
                 // What it had started may not have listened.
                 let _ = killpg(group, Signal::SIGKILL);
@@ -249,9 +249,9 @@ mod tests {
         // Killed; whoever adopted it may not have collected it yet.
         let state =
             || fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|_| ") Z".to_owned());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = crate::clock::now() + PATIENCE;
         while !state().rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']) {
-            assert!(Instant::now() < deadline, "{}", state());
+            assert!(crate::clock::now() < deadline, "{}", state());
             crate::wait::pause(LOOK);
         }
 

@@ -11,13 +11,14 @@
 //!
 //! ```text
 //! child, disk, fault, inherited, rotation
-//! blocking, cause, certificates, database, file, homes, local, passing, refusal, signals, wait
+//! blocking, cause, certificates, clock, database, file, homes, local, passing, refusal, signals, wait
 //! ```
 
 pub mod blocking;
 pub mod cause;
 pub mod certificates;
 pub mod child;
+pub mod clock;
 pub mod database;
 pub mod disk;
 pub mod fault;

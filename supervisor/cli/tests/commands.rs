@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -147,7 +147,7 @@ fn watching_ends_in_order_on_ctrl_c() {
 #[test]
 fn the_demo_serves_what_it_prints_and_leaves_nothing() {
     let place = Place::new();
-    let started = Instant::now();
+    let started = hermes_host::clock::now();
     let mut child = place.hermes(&["demo"]).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut text = String::new();

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use hermes_host::clock;
 use tokio_util::sync::CancellationToken;
 
 /// How long a loop rests when the system has no descriptor or memory left.
@@ -17,7 +18,7 @@ pub(crate) struct Quiet(Option<Instant>);
 impl Quiet {
     /// Whether it is time to say it.
     pub(crate) fn speak(&mut self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         if self.0.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
             return false;
         }

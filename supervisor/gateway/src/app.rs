@@ -12,10 +12,10 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use hermes_host::{blocking, fault, wait};
+use hermes_host::{blocking, clock, fault, wait};
 use hermes_wire::endpoint::RuntimeDir;
 use hermes_wire::latest::{ClientRequest, OnProfileError, Problem, Severity};
 use hermes_wire::{ProfileName, RootHome, exit};
@@ -453,12 +453,12 @@ fn asked_to_stop(asked: &Result<crate::client::Outcome, crate::client::ClientErr
 
 /// Waits without a runtime: there is none yet.
 fn wait_for_lock(home: &camino::Utf8Path, time: Duration) -> bool {
-    let deadline = Instant::now() + time;
+    let deadline = clock::now() + time;
     loop {
         if !matches!(instance::probe(home), Liveness::Running { .. }) {
             return true;
         }
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             return false;
         }
         wait::pause(LOCK_PAUSE);

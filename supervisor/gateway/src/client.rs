@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::clock;
 use hermes_host::refusal::Io;
 use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA};
@@ -208,7 +209,7 @@ impl Client {
     }
 
     fn greeted(mut self) -> Result<Self, ClientError> {
-        self.handshake(Instant::now() + SHORT)?;
+        self.handshake(clock::now() + SHORT)?;
         Ok(self)
     }
 
@@ -219,7 +220,7 @@ impl Client {
 
     /// Status of everything, or with `only` of the gateway and that profile. Profiles come in the supervisor's order.
     pub fn status(mut self, only: Option<&ProfileName>) -> Result<GatewayStatus, ClientError> {
-        let deadline = Instant::now() + SHORT;
+        let deadline = clock::now() + SHORT;
         self.send(&ClientRequest::Status { profile: only.cloned() }, deadline)?;
         let mut gateway: Option<Gateway> = None;
         let mut profiles: Vec<Profile> = Vec::new();
@@ -250,7 +251,7 @@ impl Client {
         limit: Duration,
         mut progress: impl FnMut(&str),
     ) -> Result<Outcome, ClientError> {
-        let deadline = Instant::now() + limit;
+        let deadline = clock::now() + limit;
         self.send(request, deadline)?;
         loop {
             match self.reply(deadline, limit)? {
@@ -266,7 +267,7 @@ impl Client {
 
     /// Asks for something that holds for as long as the connection is open; returns when it came about.
     pub fn hold(mut self, request: &ClientRequest, limit: Duration) -> Result<Hold, ClientError> {
-        let deadline = Instant::now() + limit;
+        let deadline = clock::now() + limit;
         self.send(request, deadline)?;
         loop {
             match self.reply(deadline, limit)? {
@@ -365,7 +366,7 @@ impl Client {
 }
 
 fn remaining(deadline: Instant) -> Option<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = deadline.saturating_duration_since(clock::now());
     (!left.is_zero()).then_some(left)
 }
 

@@ -8,9 +8,10 @@
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hermes_host::child;
+use hermes_host::clock;
 use hermes_wire::{exit, mark};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -59,9 +60,9 @@ pub fn run(settle: fn()) -> u8 {
     settle();
     let mut end = [0];
     while io::stdin().read(&mut end).is_ok_and(|len| len > 0) {}
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     let mut clean = 0;
-    while clean < CLEAN && Instant::now() < deadline {
+    while clean < CLEAN && clock::now() < deadline {
         clean = if sweep() { 0 } else { clean + 1 };
         hermes_host::wait::pause(LOOK);
     }

@@ -5,10 +5,11 @@
 //! Everything is bounded: the handshake's text, the frames, the queues, and the time a write may take. What a worker
 //! may say when is `conduct`'s; the first message that is out of order ends the connection with that as its reason.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use hermes_host::clock;
 use hermes_wire::handshake::{Answer, HandshakeError, OFFER_HEAD, Offer};
 use hermes_wire::latest::{FromWorker, MAX_REPORT_LEN, Message as _, ToWorker};
 use hermes_wire::version::Version;
@@ -69,7 +70,7 @@ where
 {
     let version = accept(&mut stream).await?;
     let (reader, writer) = tokio::io::split(stream);
-    let began = Instant::now();
+    let began = clock::now();
     let mut conduct = Conduct::new(Duration::ZERO);
     let mut reader = FramedRead::with_capacity(reader, frame::codec_up_to(MAX_REPORT_LEN), BUFFER);
     let mut writer = FramedWrite::with_capacity(writer, frame::codec(), BUFFER);

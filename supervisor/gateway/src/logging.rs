@@ -15,8 +15,9 @@ mod repeats;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use hermes_host::clock;
 use hermes_wire::{RootHome, text};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -103,7 +104,7 @@ pub fn init(root: &RootHome, verbosity: Verbosity) -> Result<(), io::Error> {
 
 /// Waits, not for long, until what was logged is written. Call it when this process becomes another one.
 pub fn flush() {
-    let deadline = Instant::now() + FLUSH;
+    let deadline = clock::now() + FLUSH;
     for outlet in outlets() {
         outlet.flush(deadline);
     }
@@ -111,7 +112,7 @@ pub fn flush() {
 
 /// The same, and joins the threads that write: nothing is logged any more. Call it when this process ends.
 pub fn end() {
-    let deadline = Instant::now() + FLUSH;
+    let deadline = clock::now() + FLUSH;
     for outlet in outlets() {
         outlet.end(deadline);
     }
@@ -278,7 +279,7 @@ mod tests {
             tracing::warn!(pid = 54, profile = %name, "starting -> ready\nforged line");
             tracing::debug!("not shown");
         });
-        assert!(outlet.flush(std::time::Instant::now() + Duration::from_secs(30)));
+        assert!(outlet.flush(hermes_host::clock::now() + Duration::from_secs(30)));
         let text = fs_err::read_to_string(path).unwrap();
         let (time, rest) = text.split_at(24);
         assert_eq!(time.as_bytes()[19], b',', "{text}");

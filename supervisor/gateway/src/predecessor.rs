@@ -9,9 +9,10 @@
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::clock;
 use hermes_host::disk;
 use hermes_wire::contract::pid_record::{self, PidRecord};
 use hermes_wire::{ProfileHome, ProfileName};
@@ -148,8 +149,8 @@ impl Predecessor {
             if instance::is_alive(&self.record) {
                 kill(pid, signal).map_err(io::Error::from)?;
             }
-            let deadline = Instant::now() + time;
-            while Instant::now() < deadline {
+            let deadline = clock::now() + time;
+            while clock::now() < deadline {
                 if !instance::is_alive(&self.record) {
                     return Ok(());
                 }
@@ -165,7 +166,7 @@ impl Predecessor {
         let mut marker = serde_json::json!({
             "target_pid": self.pid,
             "target_start_time": self.record.start_time,
-            "written_at": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00").to_string(),
+            "written_at": clock::utc().strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00").to_string(),
         });
         let name = match purpose {
             Purpose::TakeOver => {

@@ -14,9 +14,10 @@ use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::clock;
 use hermes_wire::endpoint::{RuntimeDir, SUPERVISOR_SOCKET};
 
 mod directory;
@@ -305,8 +306,8 @@ impl Keeper {
     /// Ends it; one that hangs in a file system is left behind.
     pub(crate) fn end(self) {
         drop(self.stop);
-        let deadline = Instant::now() + END;
-        while !self.thread.is_finished() && Instant::now() < deadline {
+        let deadline = clock::now() + END;
+        while !self.thread.is_finished() && clock::now() < deadline {
             hermes_host::wait::pause(Duration::from_millis(1));
         }
         if self.thread.is_finished() {

@@ -6,11 +6,12 @@
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt as _};
 use hermes_host::cause::Chain;
+use hermes_host::clock;
 use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::GatewayStatus;
 use hermes_wire::latest::{ClientReply, ClientRequest, Message as _};
@@ -173,7 +174,7 @@ impl Client {
         let collected = hermes_host::blocking::run(move || {
             let mut processes = processes.lock().unwrap_or_else(PoisonError::into_inner);
             let processes = processes.get_or_insert_with(Processes::new);
-            collect(&table, profile.as_ref(), &files, processes, Instant::now())
+            collect(&table, profile.as_ref(), &files, processes, clock::now())
         });
         match tokio::time::timeout(COLLECT_TIME, collected).await {
             Ok(Ok(status)) => tokio::time::timeout(ANSWER_TIME, send_status(wire, &status))

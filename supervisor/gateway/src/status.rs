@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use hermes_host::clock;
 use hermes_wire::contract::gateway_status::{
     Gateway, GatewayStatus, Listener, Profile, SCHEMA, Takeover, state,
 };
@@ -145,7 +146,7 @@ fn profile(
         state: worker.state.to_owned(),
         ready: worker.ready,
         since: Some(iso(worker.since)),
-        since_secs: SystemTime::now().duration_since(worker.since).ok().map(|d| d.as_secs()),
+        since_secs: clock::system().duration_since(worker.since).ok().map(|d| d.as_secs()),
         pid: worker.pid,
         generation: worker.generation,
         restarts: worker.restarts,
@@ -207,7 +208,7 @@ fn reason(worker: &WorkerView, file: Option<&RuntimeStatus>) -> Option<String> {
 /// Whole seconds since a moment in ISO 8601.
 pub fn secs_since(at: &str) -> Option<u64> {
     let at: jiff::Timestamp = at.parse().ok()?;
-    Some(u64::try_from(jiff::Timestamp::now().duration_since(at).as_secs()).unwrap_or(0))
+    Some(u64::try_from(clock::utc().duration_since(at).as_secs()).unwrap_or(0))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     fn table(homes: &camino::Utf8Path, n: usize) -> WorkerTable {
-        let now = Instant::now();
+        let now = hermes_host::clock::now();
         let workers = (0..n)
             .map(|i| {
                 let home = ProfileHome::new(homes.join(format!("p{i:03}")));
@@ -237,7 +238,7 @@ mod tests {
                     desired_running: true,
                     state: state::READY,
                     ready: true,
-                    since: SystemTime::now(),
+                    since: hermes_host::clock::system(),
                     pid: Some(std::process::id()),
                     generation: 1,
                     restarts: 0,
@@ -269,7 +270,7 @@ mod tests {
         WorkerTable {
             gateway: GatewayView {
                 state: "running",
-                started: SystemTime::now(),
+                started: hermes_host::clock::system(),
                 started_at: now,
                 multiplex: true,
                 home: homes.to_owned(),
@@ -299,10 +300,11 @@ mod tests {
         let mut table = table(homes, 3);
         write_status(&table.workers[0].home, std::process::id());
         write_status(&table.workers[1].home, 1);
-        table.workers[2].heartbeat = Some(Instant::now().checked_sub(Duration::from_secs(4)).unwrap());
+        table.workers[2].heartbeat =
+            Some(hermes_host::clock::now().checked_sub(Duration::from_secs(4)).unwrap());
         table.workers[2].ready = false;
         let files = Found::read(table.workers.iter().map(|worker| &worker.home));
-        let status = collect(&table, None, &files, &mut Processes::new(), Instant::now());
+        let status = collect(&table, None, &files, &mut Processes::new(), hermes_host::clock::now());
         assert_eq!(status.profiles[0].platforms["webhook"].state, "connected");
         assert!(status.profiles[1].platforms.is_empty());
         assert!(status.profiles[2].stale && !status.profiles[0].stale);
@@ -310,7 +312,7 @@ mod tests {
         assert_eq!(status.profiles[0].next_attempt_ms, None, "only while waiting");
         assert_eq!((status.gateway.profiles_ready, status.gateway.profiles_desired), (2, 3));
         let only = Some(&table.workers[1].name);
-        let one = collect(&table, only, &files, &mut Processes::new(), Instant::now());
+        let one = collect(&table, only, &files, &mut Processes::new(), hermes_host::clock::now());
         assert_eq!(one.profiles.len(), 1);
         assert_eq!(one.gateway.profiles_desired, 3, "the gateway's part stays whole");
     }
@@ -324,7 +326,7 @@ mod tests {
             write_status(&worker.home, std::process::id());
         }
         let files = Found::read(table.workers.iter().map(|worker| &worker.home));
-        let status = collect(&table, None, &files, &mut Processes::new(), Instant::now());
+        let status = collect(&table, None, &files, &mut Processes::new(), hermes_host::clock::now());
         assert_eq!((status.profiles.len(), status.gateway.profiles_desired), (100, 100));
         assert!(status.profiles.iter().all(|profile| profile.updated_at.is_some()));
     }

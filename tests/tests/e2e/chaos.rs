@@ -11,7 +11,7 @@ mod load;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hermes_tests::mounts::Disk;
 use hermes_tests::provider::Provider;
@@ -142,8 +142,8 @@ fn chaos_loses_nothing_and_disturbs_nobody() {
         scope.spawn(|| load::post(&shared, &[ASKING], 3, Duration::from_millis(60)));
         scope.spawn(|| load::ask(&shared));
         scope.spawn(|| load::kill_what_is_poisoned(&home, &shared, &poisoner_stops));
-        let end = Instant::now() + length;
-        while Instant::now() < end {
+        let end = wait::now() + length;
+        while wait::now() < end {
             wait::pass(Duration::from_millis(300 + random.below(900)));
             gateway = faults.one(&mut random, gateway, &shared);
         }

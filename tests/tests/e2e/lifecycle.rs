@@ -109,7 +109,7 @@ fn c91_a_turn_that_outlives_the_drain_is_cut_and_resumed_later() {
     provider.script([Reply::Hang, Reply::text("at last")]);
     let home = asking(&provider, 1);
     let mut gateway = in_a_turn(&home, &provider);
-    let started = std::time::Instant::now();
+    let started = wait::now();
     assert_eq!(gateway.stop(), Some(0));
     assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
     let _gateway = Gateway::start(&home);
@@ -130,7 +130,7 @@ fn a_second_signal_escalates() {
     gateway.signal(Signal::SIGTERM);
     wait::until_true("the drain to begin", || http::Connection::open(&gateway.address_if_any()).is_err());
     gateway.signal(Signal::SIGTERM);
-    let started = std::time::Instant::now();
+    let started = wait::now();
     gateway.wait();
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
     gateway.assert_nothing_left();

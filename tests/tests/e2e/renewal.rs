@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hermes_tests::gateway::{self, both, hermes_at};
 use hermes_tests::{Gateway, Home, home, http, process, sign, wait};
@@ -270,7 +270,7 @@ fn a_turn_that_does_not_end_is_cut_in_time_and_resumed_by_the_new_program() {
     assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
     wait::until_true("the turn to start", || provider.open() == 1);
     installed.replace();
-    let started = Instant::now();
+    let started = wait::now();
     let output = installed.run(&home, &["gateway", "restart"]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
@@ -431,7 +431,7 @@ fn what_asks_from_inside_a_worker_does_not_wait_for_its_own_end() {
         ),
     );
     installed.replace();
-    let started = Instant::now();
+    let started = wait::now();
     assert_eq!(gateway.hook("/webhooks/hook", home::SECRET, "d1", r#"{"text": "x"}"#).status, 202);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(

@@ -148,7 +148,7 @@ fn w9_a_locked_database_is_said_soon_and_reads_go_on() {
     wait::until_true("the answer", || answers(&home) == 1);
     let other = Connection::open(database(&home)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let began = std::time::Instant::now();
+    let began = wait::now();
     let answer = gateway.hook("/webhooks/hook", home::SECRET, "late", r#"{"text": "x"}"#);
     let (webhook, chat) = (began.elapsed(), gateway.chat("", KEY, "hello"));
     assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{}", answer.text());

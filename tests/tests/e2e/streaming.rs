@@ -1,7 +1,5 @@
 //! Bodies and events pass through as they are made.
 
-use std::time::Instant;
-
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, http, wait};
 
@@ -18,7 +16,7 @@ fn c46_events_arrive_as_produced() {
     connection.send(&http::chat(true, "one two three four five six seven eight nine ten")).unwrap();
     assert_eq!(connection.head().unwrap().status, 200);
     // Ten pieces, 100 ms apart: seen one by one, not at the end.
-    let started = Instant::now();
+    let started = wait::now();
     let mut arrivals = 0;
     let mut last = connection.buffered().len();
     while !hermes_tests::process::contains(connection.buffered(), b"[DONE]") {

@@ -33,6 +33,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hermes_config::ProfileConfig;
+use hermes_host::clock;
 use hermes_wire::ProfileHome;
 use reqwest::Client;
 use tokio_util::sync::CancellationToken;
@@ -230,7 +231,7 @@ impl Native {
                     return Err(failed(message));
                 }
                 Next::TooLong(wait) => {
-                    let when = retry::when(wait, jiff::Timestamp::now());
+                    let when = retry::when(wait, clock::utc());
                     return Err(failed(format!(
                         "{}; the provider asks to come back {when}",
                         failure.message

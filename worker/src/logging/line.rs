@@ -1,6 +1,7 @@
 //! One line of a log: its layout, what may not be in it, and how long it may get.
 
 use hermes_config::{ProfileConfig, Secret};
+use hermes_host::clock;
 use hermes_wire::text::push_visible;
 use jiff::tz::TimeZone;
 
@@ -14,7 +15,7 @@ const SECRET_NAMES: [&str; 9] =
 
 /// `2026-11-21 00:30:57,386`
 pub(super) fn time(zone: &TimeZone) -> String {
-    jiff::Timestamp::now().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
+    clock::utc().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
 }
 
 /// `hermes_worker::platform::webhook` → `gateway.platform.webhook`: the names that `hermes logs --component` knows.

@@ -9,6 +9,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use hermes_config::Secret;
+use hermes_host::clock;
 use hermes_host::rotation::{Rotating, Stuck};
 use hermes_wire::{ProfileHome, ProfileName};
 use jiff::tz::TimeZone;
@@ -371,7 +372,7 @@ impl File {
             return;
         }
         (self.inner.max_len, self.inner.backups) = (max_len, backups);
-        if self.again.is_some_and(|again| Instant::now() < again) {
+        if self.again.is_some_and(|again| clock::now() < again) {
             self.lost += lines.len() as u64;
             return;
         }
@@ -385,7 +386,7 @@ impl File {
         };
         if told.and_then(|()| self.inner.append(lines)).is_err() {
             self.lost += lines.len() as u64;
-            self.again = Some(Instant::now() + Duration::from_secs(1));
+            self.again = Some(clock::now() + Duration::from_secs(1));
         } else {
             self.again = None;
         }

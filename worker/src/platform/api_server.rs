@@ -31,6 +31,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use hermes_config::platform::API_SERVER;
+use hermes_host::clock;
 use hermes_wire::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
@@ -84,7 +85,7 @@ impl ApiServer {
             inbox: context.inbox.clone(),
             status: context.status.clone(),
             replay: Replay::default(),
-            started: jiff::Timestamp::now().as_second(),
+            started: clock::utc().as_second(),
             runs: Arc::new(()),
         }))
     }

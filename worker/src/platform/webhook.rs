@@ -32,12 +32,13 @@ mod vendor;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use hermes_config::platform::WEBHOOK;
+use hermes_host::clock;
 use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -238,7 +239,7 @@ async fn receive(
             return error(StatusCode::BAD_REQUEST, "Cannot parse body");
         }
     };
-    let now = jiff::Timestamp::now();
+    let now = clock::utc();
     if let Some(refusal) = refuse(&name, &ready, &parts.headers, &body, now) {
         return refusal;
     }
@@ -336,7 +337,7 @@ impl Arrival<'_> {
     async fn count(&self) -> Result<(), Response> {
         let taken = {
             let mut window = self.ready.window.lock().unwrap_or_else(PoisonError::into_inner);
-            window.take(self.inner.config.rate_limit, Instant::now())
+            window.take(self.inner.config.rate_limit, clock::now())
         };
         // Storing finds duplicates by itself. Only who is refused, or would run a script twice, must know before.
         if taken.is_ok() && self.ready.route.script.is_none() {

@@ -191,7 +191,7 @@ async fn w9_under_a_foreign_lock_clients_are_told_soon_and_reads_go_on() {
         let store = store.clone();
         async move { store.write(|db| put(db, "patient")).await.unwrap() }
     });
-    let started = std::time::Instant::now();
+    let started = hermes_host::clock::now();
     let mut trouble = store.trouble();
     let client = store.write_one_for_client(|db| put(db, "client"));
     let reads = async {

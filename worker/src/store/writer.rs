@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
+use hermes_host::clock;
 use hermes_wire::{ProfileHome, exit};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -257,7 +258,7 @@ impl Writer {
     /// Tells those who cannot wait any longer that the lock is another's.
     fn expire(&self, batch: &mut Vec<Waiting>, source: &Arc<rusqlite::Error>) {
         let error = StoreError::Write { path: self.path.clone(), source: Arc::clone(source) };
-        let now = Instant::now();
+        let now = clock::now();
         let (mut expired, rest) = batch.drain(..).partition(|waiting| waiting.until <= now);
         *batch = rest;
         if !expired.is_empty() {
@@ -363,7 +364,7 @@ impl Writer {
 
     /// Only where there is no write-ahead log does a commit wait for readers.
     fn patiently(&self, sql: &'static str) -> Result<(), StoreError> {
-        let started = Instant::now();
+        let started = clock::now();
         loop {
             match self.statement(sql) {
                 Err(StoreError::Write { source, .. })

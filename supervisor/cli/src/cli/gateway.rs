@@ -2,7 +2,7 @@
 
 mod check;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hermes_gateway::app::{self, GatewayOptions};
 use hermes_gateway::client::{Client, ClientError, Outcome};
@@ -10,6 +10,7 @@ use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::logging::{self, Verbosity};
 use hermes_gateway::predecessor::{Predecessor, Purpose};
 use hermes_gateway::running::Running;
+use hermes_host::clock;
 use hermes_host::refusal::Io;
 use hermes_host::wait;
 use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
@@ -148,7 +149,7 @@ fn is_served(status: &GatewayStatus, name: &ProfileName) -> bool {
 
 /// Connects to the gateway of `home`; `None` when none runs. One that has just begun is waited for.
 fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>, HermesError> {
-    let deadline = Instant::now() + STARTING;
+    let deadline = clock::now() + STARTING;
     loop {
         match Client::connect(home, &env.sockets) {
             Ok(client) => return Ok(Some(client)),
@@ -157,7 +158,7 @@ fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>
                     return Err(HermesError::Predecessor(Box::new(predecessor)));
                 }
                 let Liveness::Running { record } = instance::probe(home) else { return Ok(None) };
-                if Instant::now() >= deadline {
+                if clock::now() >= deadline {
                     return Err(silent(home, record.map(|record| record.pid)));
                 }
                 wait::pause(LOOK);
@@ -326,12 +327,12 @@ fn shutdown(
         }
         Err(e) => return Err(e.into()),
     }
-    let deadline = Instant::now() + ONE;
+    let deadline = clock::now() + ONE;
     while let Liveness::Running { record } = instance::probe(home) {
         if pid.is_some() && record.as_ref().map(|r| r.pid) != pid {
             break;
         }
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             let pid = pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
             return Err(HermesError::NotReached {
                 message: format!("the gateway (PID {pid}) is still running"),
@@ -463,7 +464,7 @@ pub(super) fn announce(
     let seen = std::sync::Arc::clone(&cancelled);
     let own = std::process::id();
     let look = move || {
-        let begun = Instant::now();
+        let begun = clock::now();
         let ask = |only| Client::connect(&home, &env.sockets).and_then(|client| client.status(only));
         while !seen.load(Ordering::Relaxed) && begun.elapsed() < ANNOUNCE {
             let up = ask(Some(&primary)).ok().map(|s| s.gateway).filter(|gateway| {

@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use clap::{Args, ValueEnum};
 use hermes_config::{ProfileConfig, Secret};
+use hermes_host::clock;
 use hermes_wire::latest::{Problem, Severity};
 use hermes_wire::{ProfileName, exit};
 use inquire::InquireError;
@@ -271,7 +272,7 @@ fn refuse_what_cannot_run(before: &[Problem], draft: &Draft) -> Result<(), Herme
 
 /// The time, as it stands in names of copies.
 fn now() -> String {
-    jiff::Zoned::now().strftime("%Y%m%d_%H%M%S").to_string()
+    clock::local().strftime("%Y%m%d_%H%M%S").to_string()
 }
 
 /// Writes; with a stamp a copy of the old `config.yaml` is kept beside it.

@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::clock;
 use hermes_host::disk;
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::profile::{RESERVED, is_grammatical};
@@ -316,7 +317,7 @@ impl AliasDir {
     /// that a killed command had put aside.
     fn sweep(&self, age: Duration) {
         use std::os::unix::fs::MetadataExt as _;
-        let now = jiff::Timestamp::now().as_second();
+        let now = clock::utc().as_second();
         for entry in self.dir.read_dir_utf8().into_iter().flatten().filter_map(Result::ok) {
             let name = entry.file_name();
             if !name.starts_with(TEMPORARY.0) || !name.ends_with(TEMPORARY.1) {

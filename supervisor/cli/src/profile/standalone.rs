@@ -2,11 +2,11 @@
 //! home is moved or removed. Only the very process that holds the home's lock is ever signalled.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_gateway::instance::{self, Liveness};
-use hermes_host::{child, disk};
+use hermes_host::{child, clock, disk};
 use hermes_wire::{ProfileHome, ProfileName};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,8 +63,8 @@ pub(crate) fn stop(home: &ProfileHome) -> io::Result<Stopped> {
         if instance::is_alive(&record) {
             kill(pid, signal).map_err(io::Error::from)?;
         }
-        let deadline = Instant::now() + time;
-        while Instant::now() < deadline {
+        let deadline = clock::now() + time;
+        while clock::now() < deadline {
             if matches!(instance::probe(home.path()), Liveness::Stopped) {
                 return Ok(if signal == Signal::SIGTERM {
                     Stopped::Asked(record.pid)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_config::{MAX_FILE_LEN, dotenv_edit};
+use hermes_host::clock;
 use hermes_host::disk;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -131,7 +132,7 @@ pub(crate) fn bytes(path: &Utf8Path) -> Result<Option<Vec<u8>>, SettingsError> {
 /// Keeps other commands from writing to the files of a home, and to the same files by another name: two profiles may have one
 /// `config.yaml`. The home directory and the files themselves are locked, so nothing is left behind.
 pub(super) fn lock(home: &Utf8Path, files: &[&Utf8Path]) -> Result<Vec<Flock<std::fs::File>>, SettingsError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = clock::now() + PATIENCE;
     let mut locks = vec![
         exclusive(home, deadline)?
             .ok_or_else(|| SettingsError::io("lock", home)(nix::errno::Errno::EOPNOTSUPP.into()))?,
@@ -169,7 +170,7 @@ fn exclusive(path: &Utf8Path, deadline: Instant) -> Result<Option<Flock<std::fs:
                 }
             }
             Err((_, Errno::EBADF | Errno::ENOLCK | Errno::EOPNOTSUPP)) => return Ok(None),
-            Err((_, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {}
+            Err((_, Errno::EWOULDBLOCK)) if clock::now() < deadline => {}
             Err((_, errno)) => return Err(SettingsError::io("lock", path)(errno.into())),
         }
         hermes_host::wait::pause(Duration::from_millis(5));

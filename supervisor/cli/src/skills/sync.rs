@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::clock;
 use hermes_host::disk;
 use hermes_wire::ProfileHome;
 use nix::fcntl::{Flock, FlockArg};
@@ -91,14 +92,14 @@ impl Synced {
 
 /// Syncs a home that others may use, within [`LIMIT`].
 pub(crate) fn sync(home: &ProfileHome, bundle: &'static [Bundled]) -> Synced {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     let opened = home.clone();
     within(deadline, move || existing(opened.path(), bundle, deadline))
 }
 
 /// What [`sync`] would do, without doing it.
 pub(crate) fn preview(home: &ProfileHome, bundle: &'static [Bundled]) -> Synced {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     let opened = home.clone();
     within(deadline, move || {
         if opted_out(opened.path())? {
@@ -110,7 +111,7 @@ pub(crate) fn preview(home: &ProfileHome, bundle: &'static [Bundled]) -> Synced 
 
 /// Syncs a home that nobody else can see yet; the caller makes it durable.
 pub(crate) fn seed(home: &Utf8Path, bundle: &'static [Bundled]) -> Synced {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = clock::now() + LIMIT;
     let home = home.to_owned();
     within(deadline, move || Home::new(&home, deadline, Durable::No).sync(bundle).map(Synced::Done))
 }
@@ -130,7 +131,7 @@ fn within(deadline: Instant, work: impl FnOnce() -> io::Result<Synced> + Send + 
     match std::thread::Builder::new().name("skills".to_owned()).spawn(run) {
         Err(e) => Synced::Failed(e.to_string()),
         Ok(_) => {
-            result.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap_or(Synced::Late)
+            result.recv_timeout(deadline.saturating_duration_since(clock::now())).unwrap_or(Synced::Late)
         }
     }
 }
@@ -168,7 +169,7 @@ fn lock(home: &Utf8Path, deadline: Instant) -> io::Result<Flock<std::fs::File>> 
 }
 
 fn in_time(deadline: Instant) -> io::Result<()> {
-    if Instant::now() < deadline { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    if clock::now() < deadline { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +209,7 @@ impl Home {
 
     #[cfg(test)]
     pub(super) fn for_tests(home: &Utf8Path, swap: Swap) -> Self {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = clock::now() + LIMIT;
         Self { swap, ..Self::new(home, deadline, Durable::Yes) }
     }
 
@@ -330,19 +331,19 @@ mod tests {
 
     #[test]
     fn a_home_that_hangs_or_is_locked_is_given_up() {
-        let late = within(Instant::now() + Duration::from_millis(20), || {
+        let late = within(hermes_host::clock::now() + Duration::from_millis(20), || {
             hermes_host::wait::pause(Duration::from_secs(5));
             Ok(Synced::OptedOut)
         });
         assert_eq!((late.words().as_str(), late.is_good()), ("sync failed", false));
         let dir = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(dir.path()).unwrap();
-        let held = lock(home, Instant::now() + LIMIT).unwrap();
-        let soon = Instant::now() + Duration::from_millis(50);
+        let held = lock(home, hermes_host::clock::now() + LIMIT).unwrap();
+        let soon = hermes_host::clock::now() + Duration::from_millis(50);
         let error = existing(home, &[], soon).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(held);
-        assert_eq!(existing(home, &[], Instant::now() + LIMIT).unwrap().words(), "up to date");
+        assert_eq!(existing(home, &[], hermes_host::clock::now() + LIMIT).unwrap().words(), "up to date");
     }
 
     #[test]

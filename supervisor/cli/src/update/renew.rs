@@ -4,13 +4,14 @@
 //! an outage. Only what was observed is reported: the same process, the new image, its profiles ready.
 
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use hermes_gateway::client::{Client, ClientError, Outcome};
 use hermes_gateway::running::Running;
 use hermes_gateway::{instance, program};
 use hermes_host::child;
+use hermes_host::clock;
 use hermes_wire::contract::gateway_status::{GatewayStatus, state};
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{RootHome, exit};
@@ -163,7 +164,7 @@ fn taken_up(
     env: &Surroundings,
     watcher: &Watcher<'_>,
 ) -> Result<GatewayStatus, HermesError> {
-    let deadline = Instant::now() + TAKE_UP;
+    let deadline = clock::now() + TAKE_UP;
     let pid = gateway.pid;
     loop {
         if instance::start_time(pid) != before.gateway.start_time {
@@ -180,7 +181,7 @@ fn taken_up(
             let (log, program) = (home.join("logs/supervisor.log"), program.to_owned());
             return Err(UpdateError::NotExecuted { pid, program, log }.into());
         }
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             return Err(HermesError::NotReached {
                 message: format!("the gateway (PID {pid}) has not taken up the new program yet"),
                 hint: "`hermes status` shows how it goes on".to_owned(),
@@ -199,11 +200,11 @@ fn ready(
     env: &Surroundings,
     watcher: &Watcher<'_>,
 ) -> Result<Renewal, HermesError> {
-    let deadline = Instant::now() + READY;
+    let deadline = clock::now() + READY;
     loop {
         let missing = missing(before, &now);
         let may_come = missing.iter().any(|(_, state)| matches!(*state, state::STARTING | state::BACKOFF));
-        if !may_come || Instant::now() >= deadline {
+        if !may_come || clock::now() >= deadline {
             return Ok(Renewal::Done(TakenUp {
                 version: now.gateway.version.clone().unwrap_or_else(|| "?".to_owned()),
                 ready: now.gateway.profiles_ready,

@@ -1,8 +1,9 @@
 //! The gateway while it runs, put together from parts that each own their state; and whatever happens to them, one thing at a time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
+use hermes_host::clock;
 use hermes_wire::ProfileName;
 use hermes_wire::latest::GatewaySettings;
 use tokio::sync::mpsc;
@@ -118,8 +119,8 @@ impl Gateway {
         common.tracker.spawn(reaper);
         let board = Board::new(GatewayView {
             state: "starting",
-            started: SystemTime::now(),
-            started_at: Instant::now(),
+            started: clock::system(),
+            started_at: clock::now(),
             multiplex: false,
             home: home.path().to_owned(),
             runtime_dir: runtime.path(),

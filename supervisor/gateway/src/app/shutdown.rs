@@ -3,10 +3,11 @@
 //! Quiesce → drain requests → drain workers → terminate → kill. Requests and running turns share one drain time. Another
 //! signal jumps to the next harder phase. The caller then releases sockets, record and lock, in that order.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answers::{answer, done};
 use super::gateway::{Gateway, Happened};
+use hermes_host::clock;
 use hermes_wire::exit;
 use hermes_wire::latest::ClientRequest;
 
@@ -36,7 +37,7 @@ enum Urgency {
 
 /// Takes everything down that serves profiles. Returns when no worker is left, or nothing more can be done.
 pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
-    let started = Instant::now();
+    let started = clock::now();
     let phase =
         |name: &str| tracing::info!("shutdown phase: {name} at +{:.2}s", started.elapsed().as_secs_f32());
     let mut urgency = Urgency::Drain;
@@ -87,11 +88,11 @@ pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
         handle.send(Event::Limits(limits)).await;
         handle.send(Event::Leave).await;
     }
-    let mut deadline = Instant::now() + left + ESCALATION;
+    let mut deadline = clock::now() + left + ESCALATION;
     if urgency == Urgency::Terminate {
         phase("terminate");
         escalate(gateway, Signal::Terminate).await;
-        deadline = Instant::now() + TERMINATE;
+        deadline = clock::now() + TERMINATE;
     }
     while !gateway.fleet.handles().is_empty() {
         let harder = tokio::select! {
@@ -105,16 +106,16 @@ pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
             Urgency::Drain => {
                 phase("terminate");
                 escalate(gateway, Signal::Terminate).await;
-                deadline = Instant::now() + TERMINATE;
+                deadline = clock::now() + TERMINATE;
                 Urgency::Terminate
             }
             Urgency::Terminate => {
                 phase("kill");
                 escalate(gateway, Signal::Kill).await;
-                deadline = Instant::now() + KILL;
+                deadline = clock::now() + KILL;
                 Urgency::Kill
             }
-            Urgency::Kill if Instant::now() >= deadline => {
+            Urgency::Kill if clock::now() >= deadline => {
                 tracing::error!(processes = gateway.common.children.len(), "some processes cannot be ended");
                 break;
             }

@@ -1,8 +1,9 @@
 //! The order at start: the primary's report, listeners, everybody else's reports, the decision, the first answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use hermes_host::clock;
 use hermes_wire::ProfileName;
 use hermes_wire::latest::{GatewaySettings, OnProfileError, Problem, Report};
 use tokio::sync::oneshot;
@@ -207,10 +208,10 @@ impl Gateway {
                 }
             }
         }
-        let (longest, mut efforts) = (Instant::now() + LONGEST, BTreeMap::new());
+        let (longest, mut efforts) = (clock::now() + LONGEST, BTreeMap::new());
         while !waiting.is_empty() {
             let Ok(event) = tokio::time::timeout(QUIET, self.next_at_start()).await else {
-                if Instant::now() < longest && self.still_work(&waiting, &mut efforts) {
+                if clock::now() < longest && self.still_work(&waiting, &mut efforts) {
                     continue;
                 }
                 tracing::warn!(profiles = ?waiting, "not waiting for these any longer; they are served when they report");

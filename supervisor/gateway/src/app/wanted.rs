@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hermes_host::clock;
 use hermes_wire::latest::{GatewaySettings, Problem};
 use hermes_wire::{ProfileName, RootHome};
 
@@ -53,7 +54,7 @@ impl Wanted {
             allowlist: None,
             watch: None,
             desired,
-            retry: Instant::now(),
+            retry: clock::now(),
             held_back: Vec::new(),
         }
     }
@@ -163,7 +164,7 @@ impl Wanted {
             biased;
             event = home => News::Home(event),
             () = tokio::time::sleep_until(self.retry.into()), if self.desired.is_unknown() => {
-                self.retry = Instant::now() + RETRY;
+                self.retry = clock::now() + RETRY;
                 News::Retry
             }
         }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::repeats::{Line, Repeats};
+use hermes_host::clock;
 
 /// Lines that wait, in bytes.
 const MAX_WAITING: usize = 256 * 1024;
@@ -83,7 +84,7 @@ impl Outlet {
         queue.asked += 1;
         let mine = queue.asked;
         self.0.work.notify_one();
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let patience = deadline.saturating_duration_since(clock::now());
         let waited = self.0.flushed.wait_timeout_while(queue, patience, |queue| queue.done < mine);
         waited.is_ok_and(|(queue, _)| queue.done >= mine)
     }
@@ -95,7 +96,7 @@ impl Outlet {
         queue.ending = true;
         queue.asked += 1;
         self.0.work.notify_one();
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let patience = deadline.saturating_duration_since(clock::now());
         let waited = self.0.flushed.wait_timeout_while(queue, patience, |queue| !queue.ended);
         if !waited.is_ok_and(|(queue, _)| queue.ended) {
             return false;
@@ -116,7 +117,7 @@ impl Shared {
         let (mut repeats, mut lost) = (Repeats::default(), 0);
         loop {
             let (lines, asked, flush, dropped) = self.take(repeats.due());
-            let now = Instant::now();
+            let now = clock::now();
             let mut out = Vec::with_capacity(lines.len() + 2);
             out.extend(gap(lost, "they could not be written"));
             let before = out.len();
@@ -156,7 +157,7 @@ impl Shared {
                 queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let time = due.saturating_duration_since(Instant::now());
+            let time = due.saturating_duration_since(clock::now());
             if time.is_zero() {
                 break;
             }
@@ -200,9 +201,9 @@ mod tests {
         for n in 0..10_000 {
             outlet.push(Line::new(format!("{n:0100}")));
         }
-        assert!(!outlet.flush(Instant::now()));
+        assert!(!outlet.flush(hermes_host::clock::now()));
         drop(go);
-        assert!(outlet.flush(Instant::now() + Duration::from_secs(30)));
+        assert!(outlet.flush(hermes_host::clock::now() + Duration::from_secs(30)));
         let written: Vec<String> = lines.try_iter().flatten().collect();
         assert_eq!(written[0], "first");
         let kept = written.iter().filter(|line| line.len() == 100).count();
@@ -222,10 +223,10 @@ mod tests {
         let (told, lines) = channel();
         let outlet = Outlet::start("ending", Slow(wait, told)).unwrap();
         outlet.push(Line::new("last".to_owned()));
-        assert!(!outlet.end(Instant::now()), "nobody waits for what is held up");
+        assert!(!outlet.end(hermes_host::clock::now()), "nobody waits for what is held up");
         outlet.push(Line::new("too late".to_owned()));
         drop(go);
-        assert!(outlet.end(Instant::now() + Duration::from_secs(30)));
+        assert!(outlet.end(hermes_host::clock::now() + Duration::from_secs(30)));
         assert!(outlet.0.thread.lock().unwrap().is_none());
         let written: Vec<String> = lines.iter().flatten().collect();
         assert_eq!(written[0], "last");
@@ -247,7 +248,7 @@ mod tests {
         let (go, wait) = channel();
         let (told, lines) = channel();
         let outlet = Outlet::start("full", Full(wait, told)).unwrap();
-        let soon = || Instant::now() + Duration::from_secs(30);
+        let soon = || hermes_host::clock::now() + Duration::from_secs(30);
         for n in 0..3 {
             outlet.push(Line::new(format!("lost {n}")));
             assert!(outlet.flush(soon()));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use hermes_host::clock;
 use jiff::Timestamp;
 
 /// How long a line is remembered after it was written; equal ones until then are only counted.
@@ -21,7 +22,7 @@ pub(super) struct Line {
 impl Line {
     /// Logged now.
     pub(super) fn new(text: String) -> Self {
-        Self { at: Timestamp::now(), text }
+        Self { at: clock::utc(), text }
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     #[test]
     fn equal_lines_are_one_line_and_a_count() {
         let (mut repeats, mut lines) = (Repeats::default(), Vec::new());
-        let start = Instant::now();
+        let start = hermes_host::clock::now();
         let at = |ms| start + Duration::from_millis(ms);
         for n in 0..10 {
             repeats.take(Line::new("a".to_owned()), at(n * 100), &mut |line| lines.push(line.text));
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let (mut repeats, mut lines) = (Repeats::default(), Vec::new());
-        let now = Instant::now();
+        let now = hermes_host::clock::now();
         for n in 0..1000 {
             for _ in 0..2 {
                 repeats.take(Line::new(n.to_string()), now, &mut |line| lines.push(line.text));

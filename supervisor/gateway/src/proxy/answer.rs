@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
+use hermes_host::clock;
 use hermes_wire::http::{ERROR, SECURITY_HEADERS};
 use hermes_wire::request_id::REQUEST_ID;
 
@@ -45,7 +46,7 @@ impl Answer {
             let _ =
                 write!(out, "content-type: {}\r\ncontent-length: {}\r\n", self.content_type, self.body.len());
         }
-        let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+        let now = clock::utc().strftime("%a, %d %b %Y %H:%M:%S GMT");
         let _ = write!(out, "date: {now}\r\n");
         for (name, value) in SECURITY_HEADERS {
             let _ = write!(out, "{name}: {value}\r\n");

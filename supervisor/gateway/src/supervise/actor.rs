@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use hermes_host::clock;
 use hermes_wire::contract::gateway_status::state as words;
 use hermes_wire::latest::{Admit, FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker};
 use nix::sys::signal::Signal as UnixSignal;
@@ -56,11 +57,11 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         links: HashMap::new(),
         inputs,
         waiters: Vec::new(),
-        since: SystemTime::now(),
+        since: clock::system(),
         standing: Standing::default(),
         takeover: None,
         problems: Vec::new(),
-        why_at: SystemTime::now(),
+        why_at: clock::system(),
         publisher: None,
         state,
         setup,
@@ -204,7 +205,7 @@ impl Actor {
                 if self.setup.name.is_default() {
                     self.common.road.withdraw(generation);
                 }
-                self.standing.closed(generation, Instant::now());
+                self.standing.closed(generation, clock::now());
                 if let Some(reason) = said {
                     self.apply(Event::LastWords { generation, reason });
                 }
@@ -240,7 +241,7 @@ impl Actor {
         match message {
             FromWorker::Report(report) => {
                 if let Some(link) = self.links.get_mut(&generation) {
-                    link.reported = Some(SystemTime::now());
+                    link.reported = Some(clock::system());
                     link.hand_over.clone_from(&report.hand_over);
                     link.exclusive.clone_from(&report.exclusive);
                 }
@@ -264,7 +265,7 @@ impl Actor {
                 let quiet = Duration::from_millis(next_ms.saturating_sub(usual_ms));
                 let heartbeat = Event::Heartbeat { generation, quiet };
                 self.state = state::step(&self.state, heartbeat, self.now()).0;
-                let now = Instant::now();
+                let now = clock::now();
                 if let Some(publisher) = self.publisher.as_ref().filter(|_| in_force) {
                     publisher.send_modify(|view| {
                         view.heartbeat = Some(now);
@@ -287,11 +288,11 @@ impl Actor {
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
             FromWorker::Drained => tracing::debug!(generation, "drained"),
             FromWorker::Yielded => {
-                self.standing.closed(generation, Instant::now());
+                self.standing.closed(generation, clock::now());
                 self.apply(Event::Yielded { generation });
             }
             FromWorker::Connected { platform } => {
-                if let Some(restored) = self.standing.connected(generation, &platform, Instant::now()) {
+                if let Some(restored) = self.standing.connected(generation, &platform, clock::now()) {
                     self.took_over(generation, restored);
                 }
                 self.apply(Event::Connected { generation });
@@ -317,7 +318,7 @@ impl Actor {
             pause_ms,
             "{names}: connected again, {pause_ms} ms after generation {from} had closed"
         );
-        self.takeover = Some(Takeover { platforms, from, generation, pause, at: SystemTime::now() });
+        self.takeover = Some(Takeover { platforms, from, generation, pause, at: clock::system() });
     }
 
     fn ask_for_decision(&self, generation: u64, report: Report) {
@@ -347,7 +348,7 @@ impl Actor {
             let (next, actions) = state::step(&self.state, event, self.now());
             self.state = next;
             if before.why() != self.state.why() {
-                self.why_at = SystemTime::now();
+                self.why_at = clock::system();
             }
             self.log(&before);
             // First: a worker that is told to stop accepting must get no request after that.
@@ -370,7 +371,7 @@ impl Actor {
         // Since when this very process is in this state: another process begins anew.
         let another = process_of(&self.state).is_some() && process_of(before) != process_of(&self.state);
         if from != to || another {
-            self.since = SystemTime::now();
+            self.since = clock::system();
         }
         if from != to {
             let cause = self.state.cause();

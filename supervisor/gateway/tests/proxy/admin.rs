@@ -1,7 +1,7 @@
 //! The admin listener.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use hermes_gateway::metrics::{Admin, Workers};
 use hermes_gateway::proxy::Availability;
@@ -15,8 +15,8 @@ fn facts() -> WorkerTable {
     let name: hermes_wire::ProfileName = "coder".parse().unwrap();
     let gateway = GatewayView {
         state: "running",
-        started: SystemTime::now(),
-        started_at: Instant::now(),
+        started: hermes_host::clock::system(),
+        started_at: hermes_host::clock::now(),
         multiplex: true,
         home: "/h".into(),
         runtime_dir: "/r".into(),
@@ -32,7 +32,7 @@ fn facts() -> WorkerTable {
         desired_running: true,
         state: "ready",
         ready: true,
-        since: SystemTime::now(),
+        since: hermes_host::clock::system(),
         pid: Some(1),
         generation: 3,
         restarts: 2,
@@ -40,7 +40,7 @@ fn facts() -> WorkerTable {
         reason: None,
         file: None,
         next_attempt: None,
-        heartbeat: Some(Instant::now()),
+        heartbeat: Some(hermes_host::clock::now()),
         heartbeat_ms: 1000,
         next_beat_ms: 0,
         active_turns: 4,
@@ -62,7 +62,7 @@ fn facts() -> WorkerTable {
             from: 2,
             generation: 3,
             pause: Duration::from_millis(125),
-            at: SystemTime::now(),
+            at: hermes_host::clock::system(),
         }),
     };
     WorkerTable { gateway, workers: vec![worker] }

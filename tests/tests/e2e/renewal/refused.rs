@@ -48,7 +48,7 @@ fn h32_a_program_that_is_no_gateway_is_refused() {
         &format!("#!/bin/sh\necho $$ >> {hangs}\nexec sleep 600\n"),
     ] {
         installed.replace_by(text, 0o755);
-        let asked = Instant::now();
+        let asked = hermes_tests::wait::now();
         let Some(ClientReply::Refused { code: 1, message, .. }) = ask(&gateway, &ClientRequest::Renew) else {
             panic!("it must be refused: {text}")
         };

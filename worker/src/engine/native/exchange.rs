@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use hermes_config::network::Proxy;
 use hermes_config::{Secret, redact};
+use hermes_host::clock;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use reqwest::Response;
 
@@ -110,7 +111,7 @@ fn wants_password(proxy: &Proxy) -> String {
 /// A request that was answered with an error status.
 pub(super) async fn refused(response: Response, endpoint: &Endpoint) -> Failure {
     let status = response.status();
-    let asked = retry::asked(response.headers(), jiff::Timestamp::now());
+    let asked = retry::asked(response.headers(), clock::utc());
     let url = response.url().clone();
     let said = if status.is_redirection() {
         Said::text(

@@ -1,7 +1,6 @@
 //! The engine against a provider on a real socket.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use hermes_config::{ProfileConfig, Secret};
 use serde_json::json;
@@ -153,7 +152,7 @@ async fn a_rate_limit_is_waited_out_as_the_provider_asks() {
         answer(&["ok"]),
     ])
     .await;
-    let started = Instant::now();
+    let started = hermes_host::clock::now();
     let (result, events) = run(&native(&fake.base_url)).await;
     let outcome = result.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(400));
@@ -168,7 +167,7 @@ async fn a_rate_limit_is_waited_out_as_the_provider_asks() {
 async fn w3_a_provider_decides_when_and_whether_it_is_called_again() {
     let slow = |headers: &str| status(429, headers, r#"{"error":"slow down"}"#);
     let fake = Fake::start([slow("retry-after-ms: 120.5\r\nRetry-After: 50\r\n"), answer(&["ok"])]).await;
-    let started = Instant::now();
+    let started = hermes_host::clock::now();
     assert_eq!(run(&native(&fake.base_url)).await.0.unwrap().calls, 2);
     assert!(started.elapsed() >= Duration::from_millis(120));
 

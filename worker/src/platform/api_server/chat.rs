@@ -14,12 +14,12 @@
 //! - **Replay.** An `Idempotency-Key` covers the whole body; the same request gets the same calls with the same ids.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use hermes_config::Secret;
+use hermes_host::clock;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -71,13 +71,13 @@ async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError>
         return Ok(complete(api, run).await?.respond());
     };
     loop {
-        match api.0.replay.begin(&key, fingerprint, Instant::now()) {
+        match api.0.replay.begin(&key, fingerprint, clock::now()) {
             Begin::Lead(lead) => {
                 let answer = match complete(api, run).await {
                     Ok(answer) => answer,
                     Err(error) => to_answer(error.into_response()).await,
                 };
-                lead.finish(&answer, Instant::now());
+                lead.finish(&answer, clock::now());
                 return Ok(answer.respond());
             }
             Begin::Follow(mut leader) => {
@@ -161,7 +161,7 @@ impl Chat {
         }
         let head = Head {
             id: format!("chatcmpl-{}", &format!("{:016x}{:016x}", random64(), random64())[..29]),
-            created: jiff::Timestamp::now().as_second(),
+            created: clock::utc().as_second(),
             model,
             include_usage,
             headers,

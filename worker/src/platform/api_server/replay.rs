@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn good_answers_are_replayed_until_they_expire() {
-        let (replay, now) = (Replay::default(), Instant::now());
+        let (replay, now) = (Replay::default(), hermes_host::clock::now());
         lead(&replay, "k", now).finish(&answer(200, "x"), now);
         assert!(matches!(replay.begin("k", [1; 32], now), Begin::Replay(a) if a.body == "x"));
         assert!(matches!(replay.begin("k", [2; 32], now), Begin::Mismatch));
@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn equal_requests_share_a_run_and_failures_are_not_kept() {
-        let (replay, now) = (Replay::default(), Instant::now());
+        let (replay, now) = (Replay::default(), hermes_host::clock::now());
         let first = lead(&replay, "k", now);
         let Begin::Follow(mut follower) = replay.begin("k", [1; 32], now) else { panic!() };
         first.finish(&answer(502, "bad"), now);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_by_entries_and_bytes() {
-        let (replay, now) = (Replay::default(), Instant::now());
+        let (replay, now) = (Replay::default(), hermes_host::clock::now());
         for i in 0..MAX_ENTRIES + 10 {
             lead(&replay, &format!("k{i}"), now).finish(&answer(200, "x"), now);
         }

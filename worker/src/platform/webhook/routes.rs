@@ -8,10 +8,10 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
 
 use camino::Utf8PathBuf;
 use hermes_config::{Route, Scheme, Secret, is_loopback};
+use hermes_host::clock;
 use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
 use serde_json::{Map, Value};
@@ -113,7 +113,7 @@ impl Shared {
             },
             scheme: route.signature.as_deref().and_then(Scheme::named),
             filters,
-            window: Mutex::new(Window::new(Instant::now())),
+            window: Mutex::new(Window::new(clock::now())),
             warned_v1: AtomicBool::new(false),
             route,
         }

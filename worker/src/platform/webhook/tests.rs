@@ -335,7 +335,7 @@ async fn w8_routes_ask_for_a_vendors_signature() {
         }
     });
     let client = house.start("webhook").await.unwrap();
-    let now = jiff::Timestamp::now().as_second();
+    let now = hermes_host::clock::utc().as_second();
     let stripe = async |body: &str, trace: &str| {
         let signature = format!("t={now},v1={}", signed_with(SECRET, &format!("{now}.{body}")));
         let headers = [("stripe-signature", signature.as_str()), ("x-request-id", trace)];

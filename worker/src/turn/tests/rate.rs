@@ -14,23 +14,23 @@ async fn rate() {
     let process = home.start(Owner::current(), Scripted::open());
     let (inbox, store) = (process.inbox.clone(), process.store.clone());
     let before = store.commits();
-    let started = (Instant::now(), cpu());
+    let started = (hermes_host::clock::now(), cpu());
     accept_all(&inbox, 0).await;
     report("accepts", ITEMS, started, store.commits() - before);
 
     let before = store.commits();
-    let started = (Instant::now(), cpu());
+    let started = (hermes_host::clock::now(), cpu());
     process.turns.serve_inbox();
     finished(&home, ITEMS).await;
     report("turns of a backlog", ITEMS, started, store.commits() - before);
 
     let before = store.commits();
-    let started = (Instant::now(), cpu());
+    let started = (hermes_host::clock::now(), cpu());
     accept_all(&inbox, 1).await;
     report("accepts while turns run", ITEMS, started, store.commits() - before);
     finished(&home, 2 * ITEMS).await;
     report("accepted and answered", ITEMS, started, store.commits() - before);
-    let started = Instant::now();
+    let started = hermes_host::clock::now();
     process.stop().await;
     println!("stopped in {:?}", started.elapsed());
     let status = fs_err::read_to_string("/proc/self/status").unwrap();

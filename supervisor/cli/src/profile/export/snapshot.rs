@@ -1,9 +1,10 @@
 //! SQLite files as of one instant, whatever is written to them meanwhile.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8Path;
+use hermes_host::clock;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
@@ -78,14 +79,14 @@ fn copy(
     source.execute_batch("BEGIN")?;
     source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     let backup = Backup::new(&source, &mut target)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = clock::now() + PATIENCE;
     loop {
         if !go_on() {
             return Err(Failure::Interrupted);
         }
         match backup.step(PAGES)? {
             StepResult::Done => return Ok(()),
-            StepResult::Busy | StepResult::Locked if Instant::now() > deadline => return Err(Failure::Busy),
+            StepResult::Busy | StepResult::Locked if clock::now() > deadline => return Err(Failure::Busy),
             StepResult::Busy | StepResult::Locked => hermes_host::wait::pause(Duration::from_millis(10)),
             _ => {}
         }

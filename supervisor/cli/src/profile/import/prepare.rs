@@ -3,6 +3,7 @@
 
 use camino::Utf8Path;
 use hermes_config::{Input, MAX_FILE_LEN, dotenv_edit, edit, redact};
+use hermes_host::clock;
 use hermes_host::disk;
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::latest::Role;
@@ -193,7 +194,7 @@ fn pause_jobs(home: &Utf8Path, prepared: &mut Prepared) -> Result<(), ProfileErr
 
 /// Pauses the jobs of a file and gives those that would have run. `None`: it is no such file.
 fn paused(json: &mut Value) -> Option<Vec<Job>> {
-    let now = jiff::Timestamp::now().to_string();
+    let now = clock::utc().to_string();
     let list = match json {
         Value::Array(list) => list,
         Value::Object(map) => match map.get_mut("jobs") {

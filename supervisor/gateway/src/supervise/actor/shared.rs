@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use hermes_host::clock;
 use hermes_wire::latest::{Admit, BoundListener, Report, Role};
 use hermes_wire::{ProfileHome, ProfileName};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -61,7 +62,7 @@ impl Common {
     ) -> Self {
         let tracker = TaskTracker::new();
         Self {
-            started: Instant::now(),
+            started: clock::now(),
             road: Arc::new(Road::new(tracker.clone())),
             tracker,
             children: Children::new(),

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_pause_lasts_from_the_close_to_the_last_connection() {
-        let (mut standing, t0) = (Standing::default(), Instant::now());
+        let (mut standing, t0) = (Standing::default(), hermes_host::clock::now());
         standing.expects(&names(&["a", "b", "c"]));
         for platform in ["a", "b", "c"] {
             assert_eq!(standing.connected(1, platform, t0), None, "the first time nothing was lost");
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_process_that_dies_before_it_has_connected_makes_the_pause_longer() {
-        let (mut standing, t0) = (Standing::default(), Instant::now());
+        let (mut standing, t0) = (Standing::default(), hermes_host::clock::now());
         standing.connected(1, "a", t0);
         standing.connected(1, "b", t0);
         standing.closed(1, t0);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_nobody_configures_any_more_is_no_pause() {
-        let (mut standing, t0) = (Standing::default(), Instant::now());
+        let (mut standing, t0) = (Standing::default(), hermes_host::clock::now());
         standing.connected(1, "a", t0);
         standing.closed(1, t0);
         standing.expects(&[]);
