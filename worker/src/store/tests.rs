@@ -31,9 +31,14 @@ async fn jobs_that_wait_together_share_a_commit() {
     let (_dir, store) = store();
     // Holds the writer until everything below is queued.
     let (open, gate) = std::sync::mpsc::channel::<()>();
-    let held = store.clone();
+    let (holds, held) = tokio::sync::oneshot::channel();
+    let holding = store.clone();
     let mut holder = tokio::task::JoinSet::new();
-    holder.spawn(async move { held.aside(move |_| Ok(gate.recv().is_ok())).await });
+    holder.spawn(
+        async move { holding.aside(move |_| Ok(holds.send(()).is_ok() && gate.recv().is_ok())).await },
+    );
+    // Before that the writer would take some of them along with what holds it.
+    held.await.unwrap();
     let mut jobs = tokio::task::JoinSet::new();
     for n in 0..100 {
         let store = store.clone();
