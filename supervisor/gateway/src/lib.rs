@@ -12,7 +12,7 @@
 //! predecessor, supervise        the Python program's gateway; one worker a profile
 //! road                          what workers send each other
 //! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
-//! accept, desired, guard, instance, link, logging, program, runtime, signal, status_files, watch
+//! accept, desired, generation, guard, instance, link, logging, program, runtime, signal, status_files, watch
 //! ```
 //!
 //! # Theory of operation
@@ -75,6 +75,7 @@ mod board;
 pub mod client;
 pub mod descriptors;
 pub mod desired;
+pub mod generation;
 pub mod guard;
 pub mod instance;
 mod link;

@@ -44,6 +44,7 @@ use tokio::io::Interest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::generation::Generation;
 use crate::proxy::{self, Availability, Route};
 
 /// Errands under way at once, of all workers. Each holds two open files.
@@ -65,7 +66,7 @@ const RETRY_SECS: u32 = 2;
 pub(crate) struct Road {
     ways: Mutex<HashMap<ProfileName, Arc<Route>>>,
     /// What living processes of the default profile declared, by generation.
-    declared: Mutex<BTreeMap<u64, Vec<HandOver>>>,
+    declared: Mutex<BTreeMap<Generation, Vec<HandOver>>>,
     places: Arc<Semaphore>,
     tracker: TaskTracker,
 }
@@ -74,7 +75,7 @@ pub(crate) struct Road {
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
     pub(crate) profile: ProfileName,
-    pub(crate) generation: u64,
+    pub(crate) generation: Generation,
 }
 
 /// Why an errand is not done.
@@ -163,14 +164,14 @@ impl Road {
     }
 
     /// A process of the default profile was admitted, which hands events of these platforms over to these profiles.
-    pub(crate) fn declare(&self, generation: u64, hand_over: Vec<HandOver>) {
+    pub(crate) fn declare(&self, generation: Generation, hand_over: Vec<HandOver>) {
         if !hand_over.is_empty() {
             lock(&self.declared).insert(generation, hand_over);
         }
     }
 
     /// It is gone.
-    pub(crate) fn withdraw(&self, generation: u64) {
+    pub(crate) fn withdraw(&self, generation: Generation) {
         lock(&self.declared).remove(&generation);
     }
 

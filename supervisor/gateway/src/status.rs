@@ -148,7 +148,7 @@ fn profile(
         since: Some(iso(worker.since)),
         since_secs: clock::system().duration_since(worker.since).ok().map(|d| d.as_secs()),
         pid: worker.pid,
-        generation: worker.generation,
+        generation: worker.generation.get(),
         restarts: worker.restarts,
         last_exit: worker.last_exit.clone(),
         reason,
@@ -184,8 +184,8 @@ fn profile(
         refused_at: worker.refused_at.map(iso),
         takeover: worker.takeover.as_ref().map(|takeover| Takeover {
             platforms: takeover.platforms.clone(),
-            from_generation: takeover.from,
-            generation: takeover.generation,
+            from_generation: takeover.from.get(),
+            generation: takeover.generation.get(),
             pause_ms: millis(takeover.pause),
             at: iso(takeover.at),
         }),
@@ -226,6 +226,7 @@ fn iso(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::Generation;
 
     fn table(homes: &camino::Utf8Path, n: usize) -> WorkerTable {
         let now = hermes_host::clock::now();
@@ -240,7 +241,7 @@ mod tests {
                     ready: true,
                     since: hermes_host::clock::system(),
                     pid: Some(std::process::id()),
-                    generation: 1,
+                    generation: Generation::FIRST,
                     restarts: 0,
                     last_exit: None,
                     reason: None,

@@ -19,6 +19,8 @@ use camino::Utf8PathBuf;
 use hermes_wire::latest::{BoundListener, LastError, Problem};
 use hermes_wire::{ProfileHome, ProfileName};
 
+use crate::generation::Generation;
+
 /// One worker, as its actor last published it.
 #[derive(Debug, Clone)]
 pub struct WorkerView {
@@ -37,7 +39,7 @@ pub struct WorkerView {
     /// Process id of the generation in force.
     pub pid: Option<u32>,
     /// Counter of processes started for this profile since the supervisor started.
-    pub generation: u64,
+    pub generation: Generation,
     /// Unplanned replacements.
     pub restarts: u64,
     /// How the last process ended.
@@ -92,9 +94,9 @@ pub struct Takeover {
     /// Their names.
     pub platforms: Vec<String>,
     /// The generation that had them.
-    pub from: u64,
+    pub from: Generation,
     /// The one that has them.
-    pub generation: u64,
+    pub generation: Generation,
     /// How long nobody had them.
     pub pause: Duration,
     /// When that was over.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hermes_config::{ProfileConfig, RawClaim};
 use hermes_gateway::app::claims::{self, Claims};
+use hermes_gateway::generation::Generation;
 use hermes_wire::ProfileName;
 use hermes_wire::latest::{Claim, Problem, Report};
 use sha2::{Digest as _, Sha256};
@@ -18,10 +19,10 @@ pub(super) fn check(examined: &[Examined]) -> Vec<Finding> {
     // The order in which a start compares them.
     let mut order: Vec<&Examined> = examined.iter().collect();
     order.sort_by_key(|one| (!one.name.is_default(), &one.name));
-    let reports: Vec<(ProfileName, u64, Report)> =
-        order.iter().filter_map(|one| Some((one.name.clone(), 1, report(one.config.as_ref()?)))).collect();
+    let reports: Vec<(ProfileName, Report)> =
+        order.iter().filter_map(|one| Some((one.name.clone(), report(one.config.as_ref()?)))).collect();
     let compared: Vec<_> =
-        reports.iter().map(|(name, generation, report)| (name.clone(), *generation, report)).collect();
+        reports.iter().map(|(name, report)| (name.clone(), Generation::FIRST, report)).collect();
     let found = claims::compare(&compared, &mut Claims::default()).objections;
     let mut findings: Vec<Finding> = found.into_iter().map(|(_, problem)| exclusive(problem)).collect();
     let mut by_hash: BTreeMap<[u8; 32], Vec<(&ProfileName, &str)>> = BTreeMap::new();

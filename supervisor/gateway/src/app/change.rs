@@ -5,13 +5,18 @@ use hermes_wire::latest::{BoundListener, GatewaySettings};
 use super::edge::Rebound;
 use super::gateway::Gateway;
 use super::weigh::{RELOAD, Weighed, is_same, weigh};
+use crate::generation::Generation;
 use crate::metrics::Admin;
 use crate::supervise::state::{Event, Why};
 
 impl Gateway {
     /// The primary's new generation brings other settings. Refused is what cannot be had, and what only the generation in force
     /// can go on serving.
-    pub(super) async fn change_settings(&mut self, new: GatewaySettings, generation: u64) -> Result<(), Why> {
+    pub(super) async fn change_settings(
+        &mut self,
+        new: GatewaySettings,
+        generation: Generation,
+    ) -> Result<(), Why> {
         let new = self.own(new);
         let Some(old) = self.settings.clone() else {
             self.settings = Some(new);
@@ -81,7 +86,7 @@ impl Gateway {
             if renew {
                 self.renew_others = Some(generation);
             }
-            tracing::info!(generation, "the gateway's settings changed");
+            tracing::info!(%generation, "the gateway's settings changed");
         }
         self.fleet.converge().await;
         self.refit();

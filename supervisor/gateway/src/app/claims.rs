@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use hermes_wire::ProfileName;
 use hermes_wire::latest::{Claim, Problem, Report, Severity};
 
+use crate::generation::Generation;
+
 /// `code` of the problem that two profiles hold one identity.
 const DUPLICATE: &str = "duplicate_credential";
 
@@ -17,7 +19,7 @@ pub struct Claims {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Holder {
     profile: ProfileName,
-    generation: u64,
+    generation: Generation,
     source: String,
 }
 
@@ -35,7 +37,7 @@ impl Claims {
     }
 
     /// From now on a process of `profile` holds these.
-    pub fn take(&mut self, profile: &ProfileName, generation: u64, claims: &[Claim]) {
+    pub fn take(&mut self, profile: &ProfileName, generation: Generation, claims: &[Claim]) {
         for claim in claims {
             let holders = self.held.entry((claim.platform.clone(), claim.identity)).or_default();
             holders.push(Holder { profile: profile.clone(), generation, source: claim.source.clone() });
@@ -43,7 +45,7 @@ impl Claims {
     }
 
     /// The process is gone, and its claims with it.
-    pub fn release(&mut self, profile: &ProfileName, generation: u64) {
+    pub fn release(&mut self, profile: &ProfileName, generation: Generation) {
         self.held.retain(|_, holders| {
             holders.retain(|holder| holder.profile != *profile || holder.generation != generation);
             !holders.is_empty()
@@ -91,7 +93,7 @@ pub struct Findings {
 
 /// Compares all reports, in the order in which the profiles are served: of two that hold one identity, the later is refused.
 /// `claims` has those of the admitted afterwards.
-pub fn compare(reports: &[(ProfileName, u64, &Report)], claims: &mut Claims) -> Findings {
+pub fn compare(reports: &[(ProfileName, Generation, &Report)], claims: &mut Claims) -> Findings {
     let mut findings = Findings::default();
     // Also of those that are refused for something else, so that everything is said at once.
     let mut everybody = Claims::default();
@@ -153,7 +155,11 @@ mod tests {
         let ops = report(&[claim("weixin", 1, "/h/ops/.env: WEIXIN_TOKEN")], &[]);
         let research = report(&[claim("weixin", 1, "/h/research/.env: WEIXIN_TOKEN")], &[]);
         let other = report(&[claim("telegram", 1, "/h/x/.env")], &[]);
-        let reports = [(name("ops"), 1, &ops), (name("other"), 1, &other), (name("research"), 1, &research)];
+        let reports = [
+            (name("ops"), Generation::FIRST, &ops),
+            (name("other"), Generation::FIRST, &other),
+            (name("research"), Generation::FIRST, &research),
+        ];
         let findings = compare(&reports, &mut Claims::default());
         assert!(findings.contract_broken);
         assert_eq!(findings.admitted, [name("ops"), name("other")]);
@@ -171,7 +177,10 @@ mod tests {
     fn a_broken_profile_is_refused_without_breaking_the_contract() {
         let broken = report(&[claim("weixin", 1, "a")], &[Severity::Profile]);
         let fine = report(&[claim("weixin", 1, "b")], &[Severity::Warning, Severity::Platform]);
-        let findings = compare(&[(name("a"), 1, &broken), (name("b"), 1, &fine)], &mut Claims::default());
+        let findings = compare(
+            &[(name("a"), Generation::FIRST, &broken), (name("b"), Generation::FIRST, &fine)],
+            &mut Claims::default(),
+        );
         assert!(!findings.contract_broken, "a profile that does not run claims nothing");
         assert_eq!((findings.admitted.as_slice(), findings.refused.len()), (&[name("b")][..], 1));
     }
@@ -180,7 +189,10 @@ mod tests {
     fn everything_is_said_at_once() {
         let one = report(&[], &[Severity::Gateway, Severity::Profile]);
         let two = report(&[], &[Severity::Gateway]);
-        let findings = compare(&[(name("a"), 1, &one), (name("b"), 1, &two)], &mut Claims::default());
+        let findings = compare(
+            &[(name("a"), Generation::FIRST, &one), (name("b"), Generation::FIRST, &two)],
+            &mut Claims::default(),
+        );
         assert_eq!((findings.objections.len(), findings.refused.len()), (3, 2));
         assert_eq!(findings.refused[0].1.severity, Severity::Gateway, "the worst comes first");
     }
@@ -190,7 +202,10 @@ mod tests {
         let ops = report(&[claim("weixin", 1, "a")], &[Severity::Gateway]);
         let research = report(&[claim("weixin", 1, "b")], &[]);
         let mut claims = Claims::default();
-        let findings = compare(&[(name("ops"), 1, &ops), (name("research"), 1, &research)], &mut claims);
+        let findings = compare(
+            &[(name("ops"), Generation::FIRST, &ops), (name("research"), Generation::FIRST, &research)],
+            &mut claims,
+        );
         assert_eq!((findings.objections.len(), findings.refused.len()), (2, 1));
         assert_eq!(findings.admitted, [name("research")]);
         assert!(claims.conflicts(&name("other"), &research.claims)[0].message.contains("'research'"));
@@ -200,12 +215,13 @@ mod tests {
     fn claims_end_with_the_process_and_a_swap_is_no_conflict() {
         let mut claims = Claims::default();
         let weixin = [claim("weixin", 1, "a")];
-        claims.take(&name("ops"), 1, &weixin);
+        let (old, new) = (Generation::FIRST, Generation::FIRST.next());
+        claims.take(&name("ops"), old, &weixin);
         assert!(claims.conflicts(&name("ops"), &weixin).is_empty(), "its own older generation");
-        claims.take(&name("ops"), 2, &weixin);
-        claims.release(&name("ops"), 1);
-        assert_eq!(claims.conflicts(&name("research"), &weixin).len(), 1, "generation 2 holds it");
-        claims.release(&name("ops"), 2);
+        claims.take(&name("ops"), new, &weixin);
+        claims.release(&name("ops"), old);
+        assert_eq!(claims.conflicts(&name("research"), &weixin).len(), 1, "the newer generation holds it");
+        claims.release(&name("ops"), new);
         assert!(claims.conflicts(&name("research"), &weixin).is_empty());
     }
 }

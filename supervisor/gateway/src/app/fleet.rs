@@ -12,10 +12,11 @@ use super::claims::{self, Claims, Findings};
 use super::released::Released;
 use super::wanted::{News, Wanted};
 use crate::board::Board;
+use crate::generation::Generation;
 use crate::instance::{self, Liveness};
 use crate::predecessor::Predecessor;
 use crate::proxy::{Publisher, Reader, Table};
-use crate::supervise::actor::{self, Common, Handle, Setup, Wait};
+use crate::supervise::actor::{self, Common, Handle, Wait, WorkerSpec};
 use crate::supervise::state::{Event, Why};
 use crate::watch::HomeEvent;
 
@@ -143,20 +144,20 @@ impl Fleet {
     }
 
     fn add(&mut self, name: &ProfileName, role: Role) -> Handle {
-        let setup = Setup {
+        let spec = WorkerSpec {
             name: name.clone(),
             home: self.wanted.root.profile(name),
             role,
             socket: endpoint::data_socket(name),
             desired_running: role == Role::Primary || !self.wanted.is_stopped(name),
         };
-        let handle = actor::start(setup, &self.common);
+        let handle = actor::start(spec, &self.common);
         self.board.add(handle.clone());
         handle
     }
 
     /// Compares the reports of a start; claims are taken for those that may serve.
-    pub(super) fn compare(&mut self, reports: &[(ProfileName, u64, &Report)]) -> Findings {
+    pub(super) fn compare(&mut self, reports: &[(ProfileName, Generation, &Report)]) -> Findings {
         claims::compare(reports, &mut self.claims)
     }
 
@@ -168,12 +169,12 @@ impl Fleet {
     }
 
     /// From now on a process of `profile` holds these.
-    pub(super) fn take_claims(&mut self, profile: &ProfileName, generation: u64, claims: &[Claim]) {
+    pub(super) fn take_claims(&mut self, profile: &ProfileName, generation: Generation, claims: &[Claim]) {
         self.claims.take(profile, generation, claims);
     }
 
     /// A process is gone.
-    pub(super) fn gone(&mut self, profile: &ProfileName, generation: u64) {
+    pub(super) fn gone(&mut self, profile: &ProfileName, generation: Generation) {
         self.claims.release(profile, generation);
     }
 

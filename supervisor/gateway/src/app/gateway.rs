@@ -17,6 +17,7 @@ use super::wanted::Wanted;
 use super::{AppError, cannot};
 use crate::board::Board;
 use crate::descriptors::Files;
+use crate::generation::Generation;
 use crate::proxy::Inherited;
 use crate::runtime::Runtime;
 use crate::server::Request;
@@ -71,7 +72,7 @@ pub(super) struct Gateway {
     /// The primary's settings in force, from the end of the start.
     pub(super) settings: Option<GatewaySettings>,
     /// When this generation of the primary is ready, the others must be told of what changed.
-    pub(super) renew_others: Option<u64>,
+    pub(super) renew_others: Option<Generation>,
     pub(super) consent: Consent,
     pub(super) renewals: Renewals,
     /// Ends the server, the admin listener and, last, the reaper.

@@ -15,6 +15,7 @@ use super::start::{Abandoned, Examined};
 use super::wanted::{News, Wanted};
 use super::{AppError, CheckOptions, GatewayOptions, cannot, shutdown};
 use crate::descriptors::Files;
+use crate::generation::Generation;
 use crate::instance;
 use crate::proxy::Inherited;
 use crate::runtime::Runtime;
@@ -190,7 +191,7 @@ impl Gateway {
     }
 
     /// Decides about one process while others run.
-    async fn judge(&mut self, profile: &ProfileName, generation: u64, report: Report) -> Decision {
+    async fn judge(&mut self, profile: &ProfileName, generation: Generation, report: Report) -> Decision {
         if let Some(why) = self.fleet.objection(profile, &report) {
             return Decision::Refuse(why);
         }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::claims::{self, Findings};
 use super::gateway::{Gateway, Happened};
 use super::{AppError, CheckReport};
+use crate::generation::Generation;
 use crate::metrics::Admin;
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Decision, FleetEvent};
@@ -48,7 +49,7 @@ pub(super) struct Examined {
 /// A report that waits for the decision.
 struct Reported {
     profile: ProfileName,
-    generation: u64,
+    generation: Generation,
     report: Report,
     decide: oneshot::Sender<Decision>,
 }
@@ -248,7 +249,7 @@ impl Gateway {
     }
 
     /// The report of a generation of the primary newer than `old`.
-    async fn report_of_primary(&mut self, old: u64) -> Result<Reported, Abandoned> {
+    async fn report_of_primary(&mut self, old: Generation) -> Result<Reported, Abandoned> {
         loop {
             match self.next_at_start().await? {
                 FleetEvent::Reported { profile, generation, report, decide } if generation > old => {

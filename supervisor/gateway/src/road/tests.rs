@@ -19,7 +19,7 @@ fn way(profile: &str) -> HandOver {
 }
 
 fn sender(profile: &str, generation: u64) -> Sender {
-    Sender { profile: name(profile), generation }
+    Sender { profile: name(profile), generation: Generation::new(generation) }
 }
 
 /// A road with `default` and `coder`; telegram is handed over to coder by generation 3 of default.
@@ -30,7 +30,7 @@ fn road() -> Road {
         route.set(READY);
         road.open(route);
     }
-    road.declare(3, vec![way("coder"), way("gone")]);
+    road.declare(Generation::new(3), vec![way("coder"), way("gone")]);
     road
 }
 
@@ -61,7 +61,7 @@ fn only_declared_ways_are_open_and_only_from_where_they_begin() {
     ] {
         assert_eq!(says(&road, from, path), said, "{from:?} {path}");
     }
-    road.withdraw(3);
+    road.withdraw(Generation::new(3));
     assert_eq!(says(&road, ("default", 3), "/hand-over/coder/telegram"), "not_declared");
     assert_eq!(says(&road, ("coder", 9), "/deliver/default/telegram"), "not_a_target");
 }
@@ -101,7 +101,7 @@ fn rig() -> Rig {
     let route = Route::new(name("coder"), socket);
     route.set(READY);
     road.open(route);
-    road.declare(1, vec![way("coder")]);
+    road.declare(Generation::new(1), vec![way("coder")]);
     let (ours, process) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     tracker.spawn(Arc::new(road).keep(sender("default", 1), ours));

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use super::policy::{self, At};
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
 use super::{Takeover, WorkerView};
+use crate::generation::Generation;
 use crate::proxy::Route;
 use crate::runtime::Listening;
 
@@ -30,7 +31,7 @@ mod standing;
 mod view;
 
 use process::Link;
-pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Setup, Terms, Wait};
+pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Terms, Wait, WorkerSpec};
 use standing::{Restored, Standing};
 use view::Condition;
 
@@ -40,17 +41,17 @@ const OUTGOING: usize = 16;
 const INPUTS: usize = 64;
 
 /// Starts an actor; its worker starts with the first [`Event::Start`].
-pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
-    let route = Route::new(setup.name.clone(), common.runtime.path_of(&setup.socket));
+pub(crate) fn start(spec: WorkerSpec, common: &Arc<Common>) -> Handle {
+    let route = Route::new(spec.name.clone(), common.runtime.path_of(&spec.socket));
     let (commands, command_queue) = mpsc::channel(INPUTS);
     let (inputs, input_queue) = mpsc::channel(INPUTS);
     let limits = common.terms().limits;
     let seed = common
         .claim_key
         .iter()
-        .zip(setup.name.as_str().bytes().cycle())
+        .zip(spec.name.as_str().bytes().cycle())
         .fold(0u64, |seed, (key, byte)| seed.rotate_left(7) ^ u64::from(*key) ^ (u64::from(byte) << 32));
-    let state = State::new(setup.desired_running, limits, seed);
+    let state = State::new(spec.desired_running, limits, seed);
     let mut actor = Actor {
         route: Arc::clone(&route),
         listener: None,
@@ -64,14 +65,14 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
         why_at: clock::system(),
         publisher: None,
         state,
-        setup,
+        spec,
         common: Arc::clone(common),
     };
     common.road.open(Arc::clone(&actor.route));
     let (publisher, view) = watch::channel(actor.view());
     actor.publisher = Some(publisher);
     let handle =
-        Handle { name: actor.setup.name.clone(), home: actor.setup.home.clone(), route, commands, view };
+        Handle { name: actor.spec.name.clone(), home: actor.spec.home.clone(), route, commands, view };
     let span = tracing::info_span!("worker", profile = %handle.name);
     common.tracker.spawn(actor.run(command_queue, input_queue).instrument(span));
     handle
@@ -80,39 +81,39 @@ pub(crate) fn start(setup: Setup, common: &Arc<Common>) -> Handle {
 /// What happens to an actor. Small: every actor's queue has room for dozens.
 enum Input {
     Permit {
-        generation: u64,
+        generation: Generation,
         permit: OwnedSemaphorePermit,
     },
     Said {
-        generation: u64,
+        generation: Generation,
         message: Box<FromWorker>,
     },
     LinkClosed {
-        generation: u64,
+        generation: Generation,
         broken: Option<String>,
     },
     Exited {
-        generation: u64,
+        generation: Generation,
         exit: Exit,
         said: Option<String>,
     },
     Decided {
-        generation: u64,
+        generation: Generation,
         decision: Decision,
     },
     /// Nobody will decide about it any more.
     Undecided {
-        generation: u64,
+        generation: Generation,
     },
 }
 
 struct Actor {
-    setup: Setup,
+    spec: WorkerSpec,
     common: Arc<Common>,
     route: Arc<Route>,
     state: State,
     listener: Option<Listening>,
-    links: HashMap<u64, Link>,
+    links: HashMap<Generation, Link>,
     inputs: mpsc::Sender<Input>,
     waiters: Vec<(Goal, oneshot::Sender<Result<(), Why>>)>,
     since: SystemTime,
@@ -141,10 +142,10 @@ impl Actor {
                 break;
             }
         }
-        self.common.road.close(&self.setup.name);
+        self.common.road.close(&self.spec.name);
         drop(self.listener.take());
-        self.common.runtime.remove(&self.setup.socket);
-        self.tell(FleetEvent::Ended { profile: self.setup.name.clone() });
+        self.common.runtime.remove(&self.spec.socket);
+        self.tell(FleetEvent::Ended { profile: self.spec.name.clone() });
     }
 
     fn now(&self) -> At {
@@ -170,14 +171,14 @@ impl Actor {
                     use state::Phase::{Admitted, Serving, Standby};
                     matches!(child.phase, Admitted | Standby | Serving)
                 };
-                let serving: Vec<u64> =
+                let serving: Vec<Generation> =
                     self.state.children().filter(serves).map(|child| child.generation).collect();
                 for generation in serving {
                     self.send(generation, ToWorker::Admit(Admit::clone(&admit)));
                 }
             }
             Command::StopClaiming => {
-                let serving: Vec<u64> =
+                let serving: Vec<Generation> =
                     self.state.children().filter(|child| child.has_served()).map(|c| c.generation).collect();
                 for generation in serving {
                     self.send(generation, ToWorker::StopClaiming);
@@ -197,12 +198,12 @@ impl Actor {
             Input::Said { generation, message } => self.on_message(generation, *message),
             Input::LinkClosed { generation, broken: None } => self.apply(Event::LinkClosed { generation }),
             Input::LinkClosed { generation, broken: Some(rule) } => {
-                tracing::warn!(generation, "the worker breaks the rules of the control connection: {rule}");
+                tracing::warn!(%generation, "the worker breaks the rules of the control connection: {rule}");
                 self.apply(Event::Broke { generation, rule });
             }
             Input::Exited { generation, exit, said } => {
                 self.links.remove(&generation);
-                if self.setup.name.is_default() {
+                if self.spec.name.is_default() {
                     self.common.road.withdraw(generation);
                 }
                 self.standing.closed(generation, clock::now());
@@ -228,15 +229,15 @@ impl Actor {
     }
 
     /// What an admitted process of the default profile declared it hands over, it may.
-    fn open_road(&mut self, generation: u64) {
-        if self.setup.name.is_default()
+    fn open_road(&mut self, generation: Generation) {
+        if self.spec.name.is_default()
             && let Some(link) = self.links.get_mut(&generation)
         {
             self.common.road.declare(generation, std::mem::take(&mut link.hand_over));
         }
     }
 
-    fn on_message(&mut self, generation: u64, message: FromWorker) {
+    fn on_message(&mut self, generation: Generation, message: FromWorker) {
         let in_force = self.state.current().is_some_and(|child| child.generation == generation);
         match message {
             FromWorker::Report(report) => {
@@ -252,7 +253,7 @@ impl Actor {
             }
             FromWorker::Ready => {
                 self.apply(Event::Ready { generation });
-                self.tell(FleetEvent::Ready { profile: self.setup.name.clone(), generation });
+                self.tell(FleetEvent::Ready { profile: self.spec.name.clone(), generation });
             }
             FromWorker::Heartbeat(beat) => {
                 // The most frequent event of all; it only moves a deadline.
@@ -286,7 +287,7 @@ impl Actor {
                 }
             }
             FromWorker::AcceptStopped => self.apply(Event::AcceptStopped { generation }),
-            FromWorker::Drained => tracing::debug!(generation, "drained"),
+            FromWorker::Drained => tracing::debug!(%generation, "drained"),
             FromWorker::Yielded => {
                 self.standing.closed(generation, clock::now());
                 self.apply(Event::Yielded { generation });
@@ -310,21 +311,21 @@ impl Actor {
     }
 
     /// Exclusive platforms stand again.
-    fn took_over(&mut self, generation: u64, Restored { from, platforms, pause }: Restored) {
+    fn took_over(&mut self, generation: Generation, Restored { from, platforms, pause }: Restored) {
         let (names, pause_ms) = (platforms.join(", "), u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         tracing::info!(
-            generation,
-            from,
+            %generation,
+            %from,
             pause_ms,
             "{names}: connected again, {pause_ms} ms after generation {from} had closed"
         );
         self.takeover = Some(Takeover { platforms, from, generation, pause, at: clock::system() });
     }
 
-    fn ask_for_decision(&self, generation: u64, report: Report) {
+    fn ask_for_decision(&self, generation: Generation, report: Report) {
         let (decide, decision) = oneshot::channel();
         self.tell(FleetEvent::Reported {
-            profile: self.setup.name.clone(),
+            profile: self.spec.name.clone(),
             generation,
             report: Box::new(report),
             decide,
@@ -377,21 +378,21 @@ impl Actor {
             let cause = self.state.cause();
             // What takes a profile out of service, or keeps it from being what it should, reaches the terminal too.
             match to {
-                words::FAILED | words::CRASH_LOOP => tracing::error!(generation, "{from} → {to}: {cause}"),
+                words::FAILED | words::CRASH_LOOP => tracing::error!(%generation, "{from} → {to}: {cause}"),
                 words::DEGRADED | words::BACKOFF | words::CONFLICT => {
-                    tracing::warn!(generation, "{from} → {to}: {cause}");
+                    tracing::warn!(%generation, "{from} → {to}: {cause}");
                 }
-                _ => tracing::info!(generation, "{from} → {to}: {cause}"),
+                _ => tracing::info!(%generation, "{from} → {to}: {cause}"),
             }
         } else if generation_of(before) != generation_of(&self.state) && self.state.current().is_some() {
             tracing::info!(
-                generation,
+                %generation,
                 "{to}: takes over from generation {}",
                 generation_of(before).unwrap_or_default()
             );
         } else if let Some(why) = self.state.why().filter(|why| before.why() != Some(why)) {
             let file = why.file.as_deref().unwrap_or_default();
-            tracing::warn!(generation, file, "stays {to}: {}", self.state.cause());
+            tracing::warn!(%generation, file, "stays {to}: {}", self.state.cause());
         }
     }
 
@@ -430,9 +431,9 @@ impl Actor {
                 let pid = link.pid.as_raw();
                 // What the one in force is ended for is logged with its change of state.
                 if let Some(reason) = self.state.blame_of_another(generation) {
-                    tracing::warn!(generation, pid, %signal, "ended beside the one in force: {reason}");
+                    tracing::warn!(%generation, pid, %signal, "ended beside the one in force: {reason}");
                 } else {
-                    tracing::debug!(generation, pid, %signal, "signal");
+                    tracing::debug!(%generation, pid, %signal, "signal");
                 }
                 self.common.children.signal(link.pid, signal);
             }
@@ -440,12 +441,12 @@ impl Actor {
         None
     }
 
-    fn send(&mut self, generation: u64, message: ToWorker) {
+    fn send(&mut self, generation: Generation, message: ToWorker) {
         if let Some(link) = self.links.get(&generation)
             && let Err(error) = link.outgoing.try_send(Box::new(message))
         {
             // Its deadline in the present phase deals with it.
-            tracing::warn!(generation, %error, "the worker does not take messages");
+            tracing::warn!(%generation, %error, "the worker does not take messages");
         }
     }
 
@@ -455,8 +456,8 @@ impl Actor {
         }
     }
 
-    fn gone(&self, generation: u64) {
-        self.tell(FleetEvent::Gone { profile: self.setup.name.clone(), generation });
+    fn gone(&self, generation: Generation) {
+        self.tell(FleetEvent::Gone { profile: self.spec.name.clone(), generation });
     }
 
     fn answer_waiters(&mut self) {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use super::policy::{At, Deaths, Limits, Patience};
 use hermes_wire::contract::gateway_status::state as words;
 
+use crate::generation::Generation;
+
 mod machine;
 
 #[cfg(test)]
@@ -36,39 +38,39 @@ pub(crate) enum Event {
     /// A gateway of its own already runs.
     Conflict(Why),
     /// The process of a generation exists.
-    Spawned { generation: u64, pid: u32 },
+    Spawned { generation: Generation, pid: u32 },
     /// The process could not be made.
-    SpawnFailed { generation: u64, reason: String },
+    SpawnFailed { generation: Generation, reason: String },
     /// Its report came; what is worst in it, and whether it names exclusive platforms.
-    Reported { generation: u64, worst: Option<Why>, exclusive: bool },
+    Reported { generation: Generation, worst: Option<Why>, exclusive: bool },
     /// It was told to serve.
-    Admitted { generation: u64 },
+    Admitted { generation: Generation },
     /// It was told not to serve.
-    Refused { generation: u64, why: Why },
+    Refused { generation: Generation, why: Why },
     /// Nobody will tell it whether to serve.
-    Undecided { generation: u64 },
+    Undecided { generation: Generation },
     /// It serves.
-    Ready { generation: u64 },
+    Ready { generation: Generation },
     /// It lives, and says how much later than usual the next sign of that may come.
-    Heartbeat { generation: u64, quiet: Duration },
+    Heartbeat { generation: Generation, quiet: Duration },
     /// It beats, but a task of it is stuck.
-    Stuck { generation: u64, reason: String },
+    Stuck { generation: Generation, reason: String },
     /// Something that its files ask for does not work, and what; or everything does.
-    Degraded { generation: u64, why: Option<String> },
+    Degraded { generation: Generation, why: Option<String> },
     /// The connection of an exclusive platform of it stands.
-    Connected { generation: u64 },
+    Connected { generation: Generation },
     /// No exclusive platform of it is connected any more.
-    Yielded { generation: u64 },
+    Yielded { generation: Generation },
     /// It takes no new connection.
-    AcceptStopped { generation: u64 },
+    AcceptStopped { generation: Generation },
     /// The control connection ended.
-    LinkClosed { generation: u64 },
+    LinkClosed { generation: Generation },
     /// It broke this rule of the control connection, which was given up.
-    Broke { generation: u64, rule: String },
+    Broke { generation: Generation, rule: String },
     /// What it had written down as the reason of its end.
-    LastWords { generation: u64, reason: String },
+    LastWords { generation: Generation, reason: String },
     /// The process is gone.
-    Exited { generation: u64, exit: Exit },
+    Exited { generation: Generation, exit: Exit },
     /// Time passed.
     Tick,
     /// The gateway's stop has reached this phase.
@@ -123,13 +125,13 @@ pub(crate) enum Signal {
 /// What the actor must do, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    Spawn { generation: u64 },
-    Connect { generation: u64 },
-    Yield { generation: u64, within: Duration },
-    StopAccepting { generation: u64 },
+    Spawn { generation: Generation },
+    Connect { generation: Generation },
+    Yield { generation: Generation, within: Duration },
+    StopAccepting { generation: Generation },
     DropIdle,
-    Drain { generation: u64, deadline: Duration },
-    Signal { generation: u64, signal: Signal },
+    Drain { generation: Generation, deadline: Duration },
+    Signal { generation: Generation, signal: Signal },
 }
 
 /// How far a process is.
@@ -173,7 +175,7 @@ enum Exclusive {
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Child {
-    pub(crate) generation: u64,
+    pub(crate) generation: Generation,
     pub(crate) pid: Option<u32>,
     pub(crate) phase: Phase,
     patience: Option<Patience>,
@@ -245,7 +247,7 @@ pub(crate) enum Availability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// Serving, by this generation or a later one.
-    Serving { generation: u64 },
+    Serving { generation: Generation },
     /// No process left.
     Gone,
 }
@@ -269,12 +271,13 @@ pub(crate) struct State {
     hindered: u32,
     limits: Limits,
     seed: u64,
-    started: u64,
+    /// The newest that was started.
+    started: Generation,
     restarts: u64,
     last_exit: Option<String>,
     why: Option<Why>,
     /// The newest generation that ended before it could serve.
-    failed_generation: u64,
+    failed_generation: Generation,
     cause: String,
 }
 
@@ -295,11 +298,11 @@ impl State {
             hindered: 0,
             limits,
             seed,
-            started: 0,
+            started: Generation::default(),
             restarts: 0,
             last_exit: None,
             why: None,
-            failed_generation: 0,
+            failed_generation: Generation::default(),
             cause: String::new(),
         }
     }
@@ -390,7 +393,7 @@ impl State {
     }
 
     /// What a process that is not in force is ended for.
-    pub(crate) fn blame_of_another(&self, generation: u64) -> Option<&str> {
+    pub(crate) fn blame_of_another(&self, generation: Generation) -> Option<&str> {
         let mut others = self.next.iter().chain(&self.retiring);
         let child = others.find(|child| child.generation == generation && child.is_ending())?;
         child.blame.as_ref().map(|why| why.reason.as_str())
@@ -407,8 +410,8 @@ impl State {
     }
 
     /// The generation that the latest start, restart or change led to, or will lead to.
-    pub(crate) fn target_generation(&self) -> u64 {
-        if self.again { self.started + 1 } else { self.started }
+    pub(crate) fn target_generation(&self) -> Generation {
+        if self.again { self.started.next() } else { self.started }
     }
 
     pub(crate) fn desired_running(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hermes_gateway::generation::Generation;
 use hermes_gateway::metrics::{Admin, Workers};
 use hermes_gateway::proxy::Availability;
 use hermes_gateway::supervise::{GatewayView, Takeover, WorkerTable, WorkerView};
@@ -34,7 +35,7 @@ fn facts() -> WorkerTable {
         ready: true,
         since: hermes_host::clock::system(),
         pid: Some(1),
-        generation: 3,
+        generation: Generation::new(3),
         restarts: 2,
         last_exit: None,
         reason: None,
@@ -59,8 +60,8 @@ fn facts() -> WorkerTable {
         refused_at: None,
         takeover: Some(Takeover {
             platforms: vec!["telegram".to_owned()],
-            from: 2,
-            generation: 3,
+            from: Generation::new(2),
+            generation: Generation::new(3),
             pause: Duration::from_millis(125),
             at: hermes_host::clock::system(),
         }),

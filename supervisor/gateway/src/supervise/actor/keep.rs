@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::super::memory::OomKills;
 use super::super::state::Exit;
 use super::Input;
+use crate::generation::Generation;
 use crate::link::{self, LinkError};
 use crate::status_files;
 
@@ -22,7 +23,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A process that was just started.
 pub(super) struct Process {
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     pub(super) pid: Pid,
     pub(super) home: ProfileHome,
     pub(super) exited: oneshot::Receiver<Exit>,
@@ -55,7 +56,7 @@ pub(super) async fn keep(
                 release();
                 let broken = result.as_ref().err().and_then(broken);
                 if let Err(error) = &result {
-                    tracing::debug!(generation, error = %Chain(error), "the control connection ended");
+                    tracing::debug!(%generation, error = %Chain(error), "the control connection ended");
                 }
                 let _ = inputs.send(Input::LinkClosed { generation, broken }).await;
                 break exited.await;
@@ -71,7 +72,7 @@ pub(super) async fn keep(
         }
     };
     let exit = exit.unwrap_or_else(|_| {
-        tracing::error!(generation, "the end of the process was not reported");
+        tracing::error!(%generation, "the end of the process was not reported");
         Exit::Signal(0)
     });
     let exit = match exit {

@@ -14,6 +14,7 @@ use super::super::state::Event;
 use super::keep::{Process, keep};
 use super::view::Condition;
 use super::{Actor, Input, OUTGOING};
+use crate::generation::Generation;
 use crate::road;
 
 /// One process's end of the line.
@@ -33,7 +34,7 @@ pub(super) struct Link {
 
 impl Actor {
     /// Waits for a turn to start a process.
-    pub(super) fn queue(&self, generation: u64) {
+    pub(super) fn queue(&self, generation: Generation) {
         let (gate, inputs) = (Arc::clone(&self.common.gate), self.inputs.clone());
         self.common.tracker.spawn(async move {
             if let Ok(permit) = gate.acquire_owned().await {
@@ -42,23 +43,23 @@ impl Actor {
         });
     }
 
-    pub(super) fn spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> Event {
+    pub(super) fn spawn(&mut self, generation: Generation, permit: OwnedSemaphorePermit) -> Event {
         match self.try_spawn(generation, permit) {
             Ok(pid) => Event::Spawned { generation, pid: u32::try_from(pid.as_raw()).unwrap_or_default() },
             Err(error) => {
-                tracing::warn!(generation, %error, "the worker process cannot be started");
+                tracing::warn!(%generation, %error, "the worker process cannot be started");
                 self.gone(generation);
                 Event::SpawnFailed { generation, reason: error.to_string() }
             }
         }
     }
 
-    fn try_spawn(&mut self, generation: u64, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
+    fn try_spawn(&mut self, generation: Generation, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
         // Made once: whoever tidied the runtime directory away took its name, not the socket.
         let data = match &mut self.listener {
             Some(data) => data,
             none => {
-                let data = self.common.runtime.listen(&self.setup.socket)?;
+                let data = self.common.runtime.listen(&self.spec.socket)?;
                 self.route.hold(data.door.clone());
                 none.insert(data)
             }
@@ -72,18 +73,18 @@ impl Actor {
             let terms = self.common.terms();
             let prepare = Prepare {
                 claim_key: self.common.claim_key,
-                generation,
-                role: self.setup.role,
+                generation: generation.get(),
+                role: self.spec.role,
                 multiplex: terms.multiplex,
                 listeners: terms.listeners.clone(),
                 supervisor_pid: std::process::id(),
                 restarts: self.state.restarts(),
                 heartbeat_ms: terms.heartbeat_ms,
             };
-            (terms.environment.for_worker(&self.setup.name, &self.setup.home), prepare)
+            (terms.environment.for_worker(&self.spec.name, &self.spec.home), prepare)
         };
         let pid = self.common.spawner.spawn(
-            &self.setup.name,
+            &self.spec.name,
             &environment,
             data.listener.as_fd(),
             theirs.as_fd(),
@@ -104,11 +105,11 @@ impl Actor {
                 outgoing,
             },
         );
-        let (home, memory) = (self.setup.home.clone(), Arc::clone(&self.common.memory));
+        let (home, memory) = (self.spec.home.clone(), Arc::clone(&self.common.memory));
         let process = Process { generation, pid, home, exited, permit, memory };
         let keeping = keep(process, ours, messages, self.inputs.clone());
         self.common.tracker.spawn(keeping.in_current_span());
-        let sender = road::Sender { profile: self.setup.name.clone(), generation };
+        let sender = road::Sender { profile: self.spec.name.clone(), generation };
         let keeping = Arc::clone(&self.common.road).keep(sender, road);
         self.common.tracker.spawn(keeping.in_current_span());
         Ok(pid)

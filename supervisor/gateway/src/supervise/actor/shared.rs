@@ -16,6 +16,7 @@ use super::super::policy::Limits;
 use super::super::reap::Children;
 use super::super::spawn::Spawner;
 use super::super::state::{Event, Why};
+use crate::generation::Generation;
 use crate::proxy::Route;
 use crate::road::Road;
 use crate::runtime::Runtime;
@@ -93,11 +94,16 @@ impl Common {
 /// What an actor tells the app.
 pub(crate) enum FleetEvent {
     /// A process has reported; the app decides.
-    Reported { profile: ProfileName, generation: u64, report: Box<Report>, decide: oneshot::Sender<Decision> },
+    Reported {
+        profile: ProfileName,
+        generation: Generation,
+        report: Box<Report>,
+        decide: oneshot::Sender<Decision>,
+    },
     /// A process serves.
-    Ready { profile: ProfileName, generation: u64 },
+    Ready { profile: ProfileName, generation: Generation },
     /// A process is gone, or could not be made: its claims are void.
-    Gone { profile: ProfileName, generation: u64 },
+    Gone { profile: ProfileName, generation: Generation },
     /// The actor has ended.
     Ended { profile: ProfileName },
 }
@@ -167,7 +173,7 @@ impl Handle {
 }
 
 /// What an actor is made of.
-pub(crate) struct Setup {
+pub(crate) struct WorkerSpec {
     pub(crate) name: ProfileName,
     pub(crate) home: ProfileHome,
     pub(crate) role: Role,

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::generation::Generation;
+
 /// Connections that stand, or stood.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
@@ -15,7 +17,7 @@ pub(super) struct Standing {
 /// Whose connections stand, and which.
 #[derive(Debug, Default)]
 struct Held {
-    generation: u64,
+    generation: Generation,
     platforms: BTreeSet<String>,
 }
 
@@ -23,7 +25,7 @@ struct Held {
 #[derive(Debug)]
 struct Lost {
     since: Instant,
-    from: u64,
+    from: Generation,
     platforms: BTreeSet<String>,
     again: Vec<String>,
 }
@@ -32,14 +34,19 @@ struct Lost {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Restored {
     /// Whose connections were lost.
-    pub(super) from: u64,
+    pub(super) from: Generation,
     pub(super) platforms: Vec<String>,
     pub(super) pause: Duration,
 }
 
 impl Standing {
     /// A generation's connection stands.
-    pub(super) fn connected(&mut self, generation: u64, platform: &str, now: Instant) -> Option<Restored> {
+    pub(super) fn connected(
+        &mut self,
+        generation: Generation,
+        platform: &str,
+        now: Instant,
+    ) -> Option<Restored> {
         if self.held.generation != generation {
             self.held = Held { generation, platforms: BTreeSet::new() };
         }
@@ -54,7 +61,7 @@ impl Standing {
     }
 
     /// Nothing of a generation is connected any more.
-    pub(super) fn closed(&mut self, generation: u64, now: Instant) {
+    pub(super) fn closed(&mut self, generation: Generation, now: Instant) {
         if self.held.generation != generation || self.held.platforms.is_empty() {
             return;
         }
@@ -77,6 +84,10 @@ impl Standing {
 mod tests {
     use super::*;
 
+    const fn nth(number: u64) -> Generation {
+        Generation::new(number)
+    }
+
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
@@ -90,39 +101,39 @@ mod tests {
         let (mut standing, t0) = (Standing::default(), hermes_host::clock::now());
         standing.expects(&names(&["a", "b", "c"]));
         for platform in ["a", "b", "c"] {
-            assert_eq!(standing.connected(1, platform, t0), None, "the first time nothing was lost");
+            assert_eq!(standing.connected(nth(1), platform, t0), None, "the first time nothing was lost");
         }
-        standing.closed(2, t0);
-        standing.closed(1, t0 + ms(10));
-        standing.closed(1, t0 + ms(90));
+        standing.closed(nth(2), t0);
+        standing.closed(nth(1), t0 + ms(10));
+        standing.closed(nth(1), t0 + ms(90));
         // `c` is not configured any more.
         standing.expects(&names(&["a", "b"]));
-        assert_eq!(standing.connected(2, "a", t0 + ms(30)), None);
-        let restored = Restored { from: 1, platforms: names(&["a", "b"]), pause: ms(40) };
-        assert_eq!(standing.connected(2, "b", t0 + ms(50)), Some(restored));
-        assert_eq!(standing.connected(2, "b", t0 + ms(60)), None);
+        assert_eq!(standing.connected(nth(2), "a", t0 + ms(30)), None);
+        let restored = Restored { from: nth(1), platforms: names(&["a", "b"]), pause: ms(40) };
+        assert_eq!(standing.connected(nth(2), "b", t0 + ms(50)), Some(restored));
+        assert_eq!(standing.connected(nth(2), "b", t0 + ms(60)), None);
     }
 
     #[test]
     fn a_process_that_dies_before_it_has_connected_makes_the_pause_longer() {
         let (mut standing, t0) = (Standing::default(), hermes_host::clock::now());
-        standing.connected(1, "a", t0);
-        standing.connected(1, "b", t0);
-        standing.closed(1, t0);
-        standing.closed(2, t0 + ms(5));
-        standing.connected(3, "a", t0 + ms(7));
-        standing.closed(3, t0 + ms(8));
-        standing.connected(4, "b", t0 + ms(9));
-        let Restored { from, pause, .. } = standing.connected(4, "a", t0 + ms(18)).unwrap();
-        assert_eq!((from, pause), (3, ms(10)));
+        standing.connected(nth(1), "a", t0);
+        standing.connected(nth(1), "b", t0);
+        standing.closed(nth(1), t0);
+        standing.closed(nth(2), t0 + ms(5));
+        standing.connected(nth(3), "a", t0 + ms(7));
+        standing.closed(nth(3), t0 + ms(8));
+        standing.connected(nth(4), "b", t0 + ms(9));
+        let Restored { from, pause, .. } = standing.connected(nth(4), "a", t0 + ms(18)).unwrap();
+        assert_eq!((from, pause), (nth(3), ms(10)));
     }
 
     #[test]
     fn what_nobody_configures_any_more_is_no_pause() {
         let (mut standing, t0) = (Standing::default(), hermes_host::clock::now());
-        standing.connected(1, "a", t0);
-        standing.closed(1, t0);
+        standing.connected(nth(1), "a", t0);
+        standing.closed(nth(1), t0);
         standing.expects(&[]);
-        assert_eq!(standing.connected(2, "a", t0 + ms(5)), None);
+        assert_eq!(standing.connected(nth(2), "a", t0 + ms(5)), None);
     }
 }

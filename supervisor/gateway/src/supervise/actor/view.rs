@@ -62,8 +62,8 @@ impl Actor {
         let condition = link.map(|link| link.condition.clone()).unwrap_or_default();
         let heartbeat_ms = self.common.terms().heartbeat_ms;
         WorkerView {
-            name: self.setup.name.clone(),
-            home: self.setup.home.clone(),
+            name: self.spec.name.clone(),
+            home: self.spec.home.clone(),
             desired_running: self.state.desired_running(),
             state: self.state.observed(),
             ready: serving,
@@ -89,7 +89,7 @@ impl Actor {
             problems: self.problems.clone(),
             requests: 0,
             requests_active: 0,
-            data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.setup.socket)),
+            data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.spec.socket)),
             config_at: link.and_then(|link| link.reported),
             // A process that serves has no reason of its own: it is why a newer one does not.
             refused_at: (serving && self.state.why().is_some()).then_some(self.why_at),

@@ -7,7 +7,7 @@ use hermes_wire::exit;
 use super::super::policy::{
     self, ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, Patience, RESTART_FLOOR, TERM_GRACE,
 };
-use super::{Action, Child, Event, Exclusive, Exit, Held, Phase, Rest, Signal, State, Why};
+use super::{Action, Child, Event, Exclusive, Exit, Generation, Held, Phase, Rest, Signal, State, Why};
 
 mod exclusive;
 mod reasons;
@@ -165,7 +165,7 @@ impl Machine {
         }
     }
 
-    fn child(&mut self, generation: u64) -> Option<&mut Child> {
+    fn child(&mut self, generation: Generation) -> Option<&mut Child> {
         let s = &mut self.s;
         s.current
             .iter_mut()
@@ -228,8 +228,8 @@ impl Machine {
     }
 
     fn spawn(&mut self) -> Child {
-        self.s.started += 1;
-        let generation = self.s.started;
+        let generation = self.s.started.next();
+        self.s.started = generation;
         self.actions.push(Action::Spawn { generation });
         Child {
             generation,
@@ -248,7 +248,7 @@ impl Machine {
         }
     }
 
-    fn ready(&mut self, generation: u64) {
+    fn ready(&mut self, generation: Generation) {
         let (now, stuck) = (self.now, self.s.limits.stuck);
         let Some(child) = self.child(generation) else { return };
         match child.phase {
@@ -310,7 +310,7 @@ impl Machine {
         self.actions.push(Action::Signal { generation: child.generation, signal: Signal::Terminate });
     }
 
-    fn accept_stopped(&mut self, generation: u64) {
+    fn accept_stopped(&mut self, generation: Generation) {
         let (now, drain) = (self.now, self.s.limits.drain);
         if let Some(mut leaving) =
             self.s.current.take_if(|child| child.generation == generation && child.phase == Phase::Serving)
@@ -393,7 +393,7 @@ impl Machine {
         let s = &mut self.s;
         let children = s.current.iter_mut().chain(&mut s.next).chain(&mut s.retiring);
         let due = children.filter(|child| child.patience.is_some_and(|patience| patience.due() <= now));
-        let over: Vec<u64> = due
+        let over: Vec<Generation> = due
             .filter_map(|child| {
                 let left = child.patience.and_then(|patience| patience.spent(now));
                 child.patience = left;
@@ -406,7 +406,7 @@ impl Machine {
         self.end_who_does_not_yield();
     }
 
-    fn overdue(&mut self, generation: u64) {
+    fn overdue(&mut self, generation: Generation) {
         let (now, limits) = (self.now, self.s.limits);
         let Some(child) = self.child(generation) else { return };
         let blame = match child.phase {
@@ -436,7 +436,7 @@ impl Machine {
     }
 
     /// It does not keep to what was agreed.
-    fn broke(&mut self, generation: u64, rule: &str) {
+    fn broke(&mut self, generation: Generation, rule: &str) {
         let ends = |child: &&mut Child| matches!(child.phase, Phase::Terminating | Phase::Killing);
         match self.child(generation).filter(|child| !ends(child)) {
             Some(child) => child.lost = true,
@@ -446,7 +446,7 @@ impl Machine {
     }
 
     /// Ends a process that does not do what it should.
-    fn condemn(&mut self, generation: u64, blame: Option<String>) {
+    fn condemn(&mut self, generation: Generation, blame: Option<String>) {
         let now = self.now;
         let Some(child) = self.child(generation) else { return };
         let was_serving = child.works();
@@ -468,7 +468,7 @@ impl Machine {
         }
     }
 
-    fn spawn_failed(&mut self, generation: u64, reason: &str) {
+    fn spawn_failed(&mut self, generation: Generation, reason: &str) {
         let why = Why { reason: format!("cannot start the worker process: {reason}"), file: None };
         self.s.retiring.retain(|child| child.generation != generation);
         if self.s.next.as_ref().is_some_and(|next| next.generation == generation) {
@@ -481,7 +481,7 @@ impl Machine {
         }
     }
 
-    fn exited(&mut self, generation: u64, exit: Exit) {
+    fn exited(&mut self, generation: Generation, exit: Exit) {
         if let Some(at) = self.s.retiring.iter().position(|child| child.generation == generation) {
             let blame = self.s.retiring.remove(at).blame;
             self.s.last_exit = Some(blame.map_or_else(|| exit.to_string(), |why| why.reason));
@@ -547,9 +547,9 @@ impl Machine {
     }
 
     /// The process in force died and nobody wanted that.
-    fn died(&mut self, generation: u64, served: Option<Duration>, why: Why) {
+    fn died(&mut self, generation: Generation, served: Option<Duration>, why: Why) {
         self.s.restarts += 1;
-        let retry = self.s.deaths.record(self.now, served, self.s.seed ^ generation);
+        let retry = self.s.deaths.record(self.now, served, self.s.seed ^ generation.get());
         let due = self.now + retry.delay;
         let rest = if retry.crash_loop { Rest::CrashLoop(due) } else { Rest::Backoff(due) };
         self.try_again(generation, why, rest);
@@ -559,20 +559,20 @@ impl Machine {
     }
 
     /// The machine did not let the process in force run: tried again every few seconds, and not counted as its own death.
-    fn hindered(&mut self, generation: u64, served: Option<Duration>, why: &Why) {
+    fn hindered(&mut self, generation: Generation, served: Option<Duration>, why: &Why) {
         self.s.restarts += u64::from(served.is_some());
         let due = self.after_hindrance(generation);
         let why = Why { reason: by_machine(&why.reason), file: why.file.clone() };
         self.try_again(generation, why, Rest::Backoff(due));
     }
 
-    fn after_hindrance(&mut self, generation: u64) -> At {
+    fn after_hindrance(&mut self, generation: Generation) -> At {
         self.s.hindered = self.s.hindered.saturating_add(1);
-        self.now + policy::hindered(self.s.hindered, self.s.seed ^ generation)
+        self.now + policy::hindered(self.s.hindered, self.s.seed ^ generation.get())
     }
 
     /// Nothing is in force, unless a newer generation is on its way.
-    fn try_again(&mut self, generation: u64, why: Why, rest: Rest) {
+    fn try_again(&mut self, generation: Generation, why: Why, rest: Rest) {
         self.s.failed_generation = self.s.failed_generation.max(generation);
         self.s.cause.clone_from(&why.reason);
         self.s.why = Some(why);
@@ -585,7 +585,7 @@ impl Machine {
     }
 
     /// The newer generation will not serve; the one in force goes on.
-    fn swap_failed(&mut self, generation: u64, mut why: Why, of_machine: bool) {
+    fn swap_failed(&mut self, generation: Generation, mut why: Why, of_machine: bool) {
         self.s.failed_generation = generation;
         if of_machine {
             why.reason = by_machine(&why.reason);

@@ -7,19 +7,19 @@
 //! over at once, but connects when the other is dead.
 
 use super::super::super::policy::{Patience, YIELD, YIELD_SLACK};
-use super::super::{Action, Exclusive, Phase};
+use super::super::{Action, Exclusive, Generation, Phase};
 use super::Machine;
 
 impl Machine {
     /// Only who was told to may be.
-    pub(super) fn connected(&mut self, generation: u64) {
+    pub(super) fn connected(&mut self, generation: Generation) {
         if self.child(generation).is_some_and(|child| !child.may_be_connected()) {
             self.broke(generation, "it connected an exclusive platform before it was told to");
         }
     }
 
     /// Nothing is connected in it. Unasked, nothing ever will be: it is about to end.
-    pub(super) fn yielded(&mut self, generation: u64) {
+    pub(super) fn yielded(&mut self, generation: Generation) {
         if let Some(child) = self.child(generation) {
             child.exclusive = match child.exclusive {
                 Exclusive::Yielding(_) => Exclusive::Closed,
@@ -63,7 +63,7 @@ impl Machine {
             child.exclusive == Exclusive::Closed && matches!(child.phase, Phase::Admitted | Phase::Serving)
         });
         let Some(heir) = heir.map(|child| child.generation) else { return };
-        let connected: Vec<(u64, bool)> = self
+        let connected: Vec<(Generation, bool)> = self
             .s
             .children()
             .filter(|child| child.may_be_connected())
@@ -81,7 +81,7 @@ impl Machine {
     }
 
     /// Once; who is asked already is waited for.
-    fn ask_to_yield(&mut self, generation: u64) {
+    fn ask_to_yield(&mut self, generation: Generation) {
         let now = self.now;
         if let Some(child) = self.child(generation).filter(|child| child.exclusive == Exclusive::Open) {
             child.exclusive = Exclusive::Yielding(Patience::new(YIELD + YIELD_SLACK, now));

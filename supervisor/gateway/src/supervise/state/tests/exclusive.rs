@@ -4,15 +4,15 @@
 use super::super::super::policy::{YIELD, YIELD_SLACK};
 use super::*;
 
-const YIELD_1: Action = Action::Yield { generation: 1, within: YIELD };
-const CONNECT_1: Action = Action::Connect { generation: 1 };
-const CONNECT_2: Action = Action::Connect { generation: 2 };
-const STOP_ACCEPTING_1: Action = Action::StopAccepting { generation: 1 };
+const YIELD_1: Action = Action::Yield { generation: nth(1), within: YIELD };
+const CONNECT_1: Action = Action::Connect { generation: nth(1) };
+const CONNECT_2: Action = Action::Connect { generation: nth(2) };
+const STOP_ACCEPTING_1: Action = Action::StopAccepting { generation: nth(1) };
 
 impl Driven {
     /// Brings a spawned generation with exclusive platforms to its admission.
-    fn admit(&mut self, generation: u64) -> Vec<Action> {
-        self.on(Event::Spawned { generation, pid: 1000 + u32::try_from(generation).unwrap() });
+    fn admit(&mut self, generation: Generation) -> Vec<Action> {
+        self.on(Event::Spawned { generation, pid: 1000 + u32::try_from(generation.get()).unwrap() });
         self.on(Event::Reported { generation, worst: None, exclusive: true });
         self.on(Event::Admitted { generation })
     }
@@ -21,22 +21,22 @@ impl Driven {
     fn polling() -> Self {
         let mut driven = Self::new();
         driven.on(Event::Start);
-        assert_eq!(driven.admit(1), [CONNECT_1], "nobody else lives: right after the admission");
-        assert_eq!(driven.on(Event::Ready { generation: 1 }), []);
-        assert_eq!(driven.on(Event::Connected { generation: 1 }), []);
+        assert_eq!(driven.admit(nth(1)), [CONNECT_1], "nobody else lives: right after the admission");
+        assert_eq!(driven.on(Event::Ready { generation: nth(1) }), []);
+        assert_eq!(driven.on(Event::Connected { generation: nth(1) }), []);
         driven
     }
 
     /// Generation 2 is ready and stands by.
     fn swapping() -> Self {
         let mut driven = Self::polling();
-        assert_eq!(driven.on(Event::FilesChanged), [Action::Spawn { generation: 2 }]);
-        assert_eq!(driven.admit(2), [], "the old one is connected");
-        assert_eq!(driven.on(Event::Ready { generation: 2 }), [YIELD_1]);
+        assert_eq!(driven.on(Event::FilesChanged), [Action::Spawn { generation: nth(2) }]);
+        assert_eq!(driven.admit(nth(2)), [], "the old one is connected");
+        assert_eq!(driven.on(Event::Ready { generation: nth(2) }), [YIELD_1]);
         driven
     }
 
-    fn in_force(&self) -> (u64, &'static str) {
+    fn in_force(&self) -> (Generation, &'static str) {
         (self.state.current().unwrap().generation, self.state.observed())
     }
 }
@@ -44,17 +44,17 @@ impl Driven {
 #[test]
 fn the_old_yields_then_the_new_takes_over_and_connects() {
     let mut d = Driven::swapping();
-    assert_eq!(d.in_force(), (1, "ready"));
+    assert_eq!(d.in_force(), (nth(1), "ready"));
     assert_eq!(d.state.availability(d.now), Availability::Ready);
-    assert_eq!(d.state.verdict(Goal::Serving { generation: 2 }), None, "not before it has taken over");
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [STOP_ACCEPTING_1, CONNECT_2]);
-    assert_eq!(d.in_force(), (2, "ready"));
-    assert_eq!(d.state.verdict(Goal::Serving { generation: 2 }), Some(Ok(())));
-    assert_eq!(d.on(Event::Connected { generation: 2 }), []);
-    d.on(Event::AcceptStopped { generation: 1 });
-    d.on(Event::Yielded { generation: 1 });
-    d.on(Event::Exited { generation: 1, exit: Exit::Code(0) });
-    assert_eq!((d.in_force(), d.state.restarts()), ((2, "ready"), 0));
+    assert_eq!(d.state.verdict(Goal::Serving { generation: nth(2) }), None, "not before it has taken over");
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [STOP_ACCEPTING_1, CONNECT_2]);
+    assert_eq!(d.in_force(), (nth(2), "ready"));
+    assert_eq!(d.state.verdict(Goal::Serving { generation: nth(2) }), Some(Ok(())));
+    assert_eq!(d.on(Event::Connected { generation: nth(2) }), []);
+    d.on(Event::AcceptStopped { generation: nth(1) });
+    d.on(Event::Yielded { generation: nth(1) });
+    d.on(Event::Exited { generation: nth(1), exit: Exit::Code(0) });
+    assert_eq!((d.in_force(), d.state.restarts()), ((nth(2), "ready"), 0));
 }
 
 #[test]
@@ -62,31 +62,31 @@ fn nobody_waits_where_nothing_is_exclusive() {
     // A newer generation without exclusive platforms takes over at once; what the old one has ends with it.
     let mut d = Driven::polling();
     d.on(Event::FilesChanged);
-    assert_eq!(d.serve(2), [STOP_ACCEPTING_1]);
+    assert_eq!(d.serve(nth(2)), [STOP_ACCEPTING_1]);
     // And a newer one with some connects as soon as the one that had some is gone, or has said that it yielded.
-    d.on(Event::AcceptStopped { generation: 1 });
+    d.on(Event::AcceptStopped { generation: nth(1) });
     d.on(Event::FilesChanged);
-    assert_eq!(d.admit(3), []);
-    let takes_over = [Action::StopAccepting { generation: 2 }, YIELD_1];
-    assert_eq!(d.on(Event::Ready { generation: 3 }), takes_over);
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [Action::Connect { generation: 3 }]);
+    assert_eq!(d.admit(nth(3)), []);
+    let takes_over = [Action::StopAccepting { generation: nth(2) }, YIELD_1];
+    assert_eq!(d.on(Event::Ready { generation: nth(3) }), takes_over);
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [Action::Connect { generation: nth(3) }]);
 }
 
 #[test]
 fn when_the_old_dies_before_it_has_yielded_the_new_connects() {
     let mut d = Driven::swapping();
-    assert_eq!(d.die(1), [CONNECT_2]);
-    assert_eq!((d.in_force(), d.state.why()), ((2, "ready"), None));
+    assert_eq!(d.die(nth(1)), [CONNECT_2]);
+    assert_eq!((d.in_force(), d.state.why()), ((nth(2), "ready"), None));
 }
 
 #[test]
 fn a_closed_link_is_no_proof() {
     let mut d = Driven::swapping();
-    assert_eq!(d.on(Event::LinkClosed { generation: 1 }), []);
+    assert_eq!(d.on(Event::LinkClosed { generation: nth(1) }), []);
     assert_eq!(d.tick(LOST_GRACE), [TERM_1, Action::DropIdle]);
-    assert_eq!(d.in_force(), (2, "ready"), "requests wait for nobody");
+    assert_eq!(d.in_force(), (nth(2), "ready"), "requests wait for nobody");
     assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
-    assert_eq!(d.die(1), [CONNECT_2]);
+    assert_eq!(d.die(nth(1)), [CONNECT_2]);
 }
 
 #[test]
@@ -94,49 +94,53 @@ fn who_does_not_yield_is_ended_and_the_new_connects_when_it_is_dead() {
     let mut d = Driven::swapping();
     for _ in 0..6 {
         assert_eq!(d.tick(secs(1)), []);
-        d.on(Event::Heartbeat { generation: 1, quiet: Duration::ZERO });
-        d.on(Event::Heartbeat { generation: 2, quiet: Duration::ZERO });
+        d.on(Event::Heartbeat { generation: nth(1), quiet: Duration::ZERO });
+        d.on(Event::Heartbeat { generation: nth(2), quiet: Duration::ZERO });
     }
     assert_eq!(d.tick((YIELD + YIELD_SLACK).saturating_sub(secs(6))), [TERM_1, Action::DropIdle]);
-    assert_eq!(d.in_force(), (2, "ready"));
+    assert_eq!(d.in_force(), (nth(2), "ready"));
     assert_eq!(d.tick(TERM_GRACE), [KILL_1]);
-    assert_eq!(d.die(1), [CONNECT_2]);
+    assert_eq!(d.die(nth(1)), [CONNECT_2]);
     assert_eq!(d.state.last_exit(), Some("it did not close its connections within 7 s"));
 }
 
 #[test]
 fn a_stuck_old_one_lets_nobody_connect_before_it_is_dead() {
     let mut d = Driven::swapping();
-    let stuck = Event::Stuck { generation: 1, reason: "stuck: the task `store` …".to_owned() };
+    let stuck = Event::Stuck { generation: nth(1), reason: "stuck: the task `store` …".to_owned() };
     assert_eq!(d.on(stuck), [TERM_1, Action::DropIdle]);
-    assert_eq!(d.in_force(), (2, "ready"));
-    assert_eq!(d.die(1), [CONNECT_2]);
+    assert_eq!(d.in_force(), (nth(2), "ready"));
+    assert_eq!(d.die(nth(1)), [CONNECT_2]);
 }
 
 #[test]
 fn when_the_new_dies_before_it_connects_the_old_goes_on() {
     // It has not yielded yet.
     let mut d = Driven::swapping();
-    assert_eq!(d.die(2), []);
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [CONNECT_1], "as if nothing had been");
-    assert_eq!(d.in_force(), (1, "ready"));
+    assert_eq!(d.die(nth(2)), []);
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [CONNECT_1], "as if nothing had been");
+    assert_eq!(d.in_force(), (nth(1), "ready"));
     assert!(d.state.why().unwrap().reason.contains("signal 9"), "why the newer one is not in force");
     // The next swap is like the first.
-    assert_eq!(d.on(Event::FilesChanged), [Action::Spawn { generation: 3 }]);
-    d.admit(3);
-    assert_eq!(d.on(Event::Ready { generation: 3 }), [YIELD_1]);
-    let connect_3 = Action::Connect { generation: 3 };
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [STOP_ACCEPTING_1, connect_3]);
+    assert_eq!(d.on(Event::FilesChanged), [Action::Spawn { generation: nth(3) }]);
+    d.admit(nth(3));
+    assert_eq!(d.on(Event::Ready { generation: nth(3) }), [YIELD_1]);
+    let connect_3 = Action::Connect { generation: nth(3) };
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [STOP_ACCEPTING_1, connect_3]);
 }
 
 #[test]
 fn when_the_new_dies_after_it_was_told_to_connect_another_one_does() {
     let mut d = Driven::swapping();
-    d.on(Event::Yielded { generation: 1 });
-    assert_eq!(d.die(2), [Action::Spawn { generation: 3 }]);
-    assert_eq!(d.admit(3), [Action::Connect { generation: 3 }], "while the first one still finishes");
-    assert_eq!(d.on(Event::Ready { generation: 3 }), []);
-    assert_eq!(d.in_force(), (3, "ready"));
+    d.on(Event::Yielded { generation: nth(1) });
+    assert_eq!(d.die(nth(2)), [Action::Spawn { generation: nth(3) }]);
+    assert_eq!(
+        d.admit(nth(3)),
+        [Action::Connect { generation: nth(3) }],
+        "while the first one still finishes"
+    );
+    assert_eq!(d.on(Event::Ready { generation: nth(3) }), []);
+    assert_eq!(d.in_force(), (nth(3), "ready"));
 }
 
 #[test]
@@ -145,19 +149,21 @@ fn a_worker_that_leaves_unasked_is_succeeded_once_it_has_yielded() {
         let mut d = Driven::polling();
         if says_so_first {
             assert_eq!(
-                d.on(Event::Yielded { generation: 1 }),
+                d.on(Event::Yielded { generation: nth(1) }),
                 [],
                 "it is about to end: nothing connects it again"
             );
         }
-        assert!(d.on(Event::AcceptStopped { generation: 1 }).contains(&Action::Spawn { generation: 2 }));
+        assert!(
+            d.on(Event::AcceptStopped { generation: nth(1) }).contains(&Action::Spawn { generation: nth(2) })
+        );
         if says_so_first {
-            assert_eq!(d.admit(2), [CONNECT_2]);
+            assert_eq!(d.admit(nth(2)), [CONNECT_2]);
         } else {
-            assert_eq!(d.admit(2), [YIELD_1]);
-            assert_eq!(d.on(Event::Ready { generation: 2 }), []);
-            assert_eq!(d.in_force(), (2, "ready"), "requests wait for nobody");
-            assert_eq!(d.on(Event::Yielded { generation: 1 }), [CONNECT_2]);
+            assert_eq!(d.admit(nth(2)), [YIELD_1]);
+            assert_eq!(d.on(Event::Ready { generation: nth(2) }), []);
+            assert_eq!(d.in_force(), (nth(2), "ready"), "requests wait for nobody");
+            assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [CONNECT_2]);
         }
     }
 }
@@ -168,20 +174,20 @@ fn a_worker_that_is_killed_is_dead_before_the_next_one_connects() {
     d.tick(secs(10));
     assert_eq!(d.state.observed(), "backoff", "silent, so it got SIGTERM");
     assert_eq!(d.on(Event::Restart), [], "its death brings a new process");
-    assert_eq!(d.die(1), [Action::Spawn { generation: 2 }]);
-    assert_eq!(d.admit(2), [CONNECT_2]);
+    assert_eq!(d.die(nth(1)), [Action::Spawn { generation: nth(2) }]);
+    assert_eq!(d.admit(nth(2)), [CONNECT_2]);
 }
 
 #[test]
 fn changes_during_a_swap_lead_to_one_more() {
     let mut d = Driven::swapping();
     assert_eq!(d.on(Event::FilesChanged), [], "who stands by is waited for");
-    assert_eq!(d.state.target_generation(), 3);
-    let actions = d.on(Event::Yielded { generation: 1 });
-    assert_eq!(actions, [STOP_ACCEPTING_1, Action::Spawn { generation: 3 }, CONNECT_2]);
-    d.admit(3);
-    let yield_2 = Action::Yield { generation: 2, within: YIELD };
-    assert_eq!(d.on(Event::Ready { generation: 3 }), [yield_2]);
+    assert_eq!(d.state.target_generation(), nth(3));
+    let actions = d.on(Event::Yielded { generation: nth(1) });
+    assert_eq!(actions, [STOP_ACCEPTING_1, Action::Spawn { generation: nth(3) }, CONNECT_2]);
+    d.admit(nth(3));
+    let yield_2 = Action::Yield { generation: nth(2), within: YIELD };
+    assert_eq!(d.on(Event::Ready { generation: nth(3) }), [yield_2]);
 }
 
 #[test]
@@ -190,11 +196,11 @@ fn a_stop_in_the_middle_ends_both_in_order() {
     let actions = d.on(Event::Stop);
     assert_eq!(
         actions,
-        [Action::StopAccepting { generation: 2 }, STOP_ACCEPTING_1],
+        [Action::StopAccepting { generation: nth(2) }, STOP_ACCEPTING_1],
         "both may have requests"
     );
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [], "nobody connects any more");
-    for generation in [1, 2] {
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [], "nobody connects any more");
+    for generation in [nth(1), nth(2)] {
         d.on(Event::AcceptStopped { generation });
         d.on(Event::Exited { generation, exit: Exit::Code(0) });
     }
@@ -205,23 +211,23 @@ fn a_stop_in_the_middle_ends_both_in_order() {
 #[test]
 fn who_stands_by_and_leaves_unasked_is_no_successor() {
     let mut d = Driven::swapping();
-    d.on(Event::AcceptStopped { generation: 2 });
-    assert_eq!(d.in_force(), (1, "ready"));
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [CONNECT_1]);
-    assert_eq!(d.on(Event::Exited { generation: 2, exit: Exit::Code(0) }), []);
+    d.on(Event::AcceptStopped { generation: nth(2) });
+    assert_eq!(d.in_force(), (nth(1), "ready"));
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [CONNECT_1]);
+    assert_eq!(d.on(Event::Exited { generation: nth(2), exit: Exit::Code(0) }), []);
 }
 
 #[test]
 fn who_connects_without_being_told_to_is_ended() {
     let mut d = Driven::swapping();
-    let term_2 = Action::Signal { generation: 2, signal: Signal::Terminate };
-    assert_eq!(d.on(Event::Connected { generation: 2 }), [term_2, Action::DropIdle]);
-    assert_eq!(d.on(Event::Yielded { generation: 1 }), [CONNECT_1]);
-    d.die(2);
+    let term_2 = Action::Signal { generation: nth(2), signal: Signal::Terminate };
+    assert_eq!(d.on(Event::Connected { generation: nth(2) }), [term_2, Action::DropIdle]);
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [CONNECT_1]);
+    d.die(nth(2));
     assert!(d.state.why().unwrap().reason.contains("before it was told to"));
     // What was said before the question arrived breaks no rule.
     let mut d = Driven::swapping();
-    assert_eq!(d.on(Event::Connected { generation: 1 }), []);
+    assert_eq!(d.on(Event::Connected { generation: nth(1) }), []);
 }
 
 /// What a process does next when all goes well, and who is asked to yield may do that first.
@@ -252,7 +258,7 @@ proptest::proptest! {
     #[test]
     fn never_two_pollers(steps in proptest::collection::vec((0u8..32, 0usize..8, 0u64..1500), 20..200)) {
         let mut d = Driven::polling();
-        let mut connected = std::collections::BTreeSet::from([1]);
+        let mut connected = std::collections::BTreeSet::from([nth(1)]);
         let mut leaving = std::collections::BTreeSet::new();
         let quiet_end = std::iter::repeat_n((0, 0, 0), 200).enumerate().map(|(n, _)| (0, n, 0));
         for (kind, which, wait) in steps.into_iter().chain(quiet_end) {
@@ -293,7 +299,7 @@ proptest::proptest! {
                     connected.insert(generation);
                 }
             }
-            let known: Vec<u64> =
+            let known: Vec<Generation> =
                 d.state.children().filter(|child| child.may_be_connected()).map(|c| c.generation).collect();
             proptest::prop_assert!(connected.iter().eq(&known), "{connected:?} {known:?}");
         }

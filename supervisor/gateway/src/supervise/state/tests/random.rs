@@ -10,7 +10,7 @@ fn any_event() -> impl Strategy<Value = (u8, u8, u16)> {
     (0u8..32, 0u8..4, 0u16..4000)
 }
 
-fn event_of(kind: u8, generation: u64) -> Event {
+fn event_of(kind: u8, generation: Generation) -> Event {
     match kind {
         0 => Event::Start,
         1 => Event::Stop,
@@ -40,7 +40,7 @@ fn event_of(kind: u8, generation: u64) -> Event {
 }
 
 /// Whether an event says that a process is gone, so that the model must forget it.
-fn gone(event: &Event) -> Option<u64> {
+fn gone(event: &Event) -> Option<Generation> {
     match event {
         Event::Exited { generation, .. } | Event::SpawnFailed { generation, .. } => Some(*generation),
         _ => None,
@@ -54,13 +54,13 @@ proptest! {
     #[test]
     fn any_order_of_events_keeps_the_promises(events in proptest::collection::vec(any_event(), 1..120)) {
         let mut d = Driven::new();
-        let mut alive: BTreeSet<u64> = BTreeSet::new();
-        let mut newest = 0;
+        let mut alive: BTreeSet<Generation> = BTreeSet::new();
+        let mut newest = Generation::default();
         // Told to connect; has neither said that it yielded since, nor died.
-        let mut connected: BTreeSet<u64> = BTreeSet::new();
+        let mut connected: BTreeSet<Generation> = BTreeSet::new();
         for (kind, back, wait) in events {
             d.now += ms(u64::from(wait));
-            let generation = newest - u64::from(back).min(newest);
+            let generation = nth(newest.get().saturating_sub(u64::from(back)));
             let event = event_of(kind, generation);
             // A process that never was, or is gone, says nothing.
             let about_a_process = (5..=29).contains(&kind);
@@ -92,7 +92,7 @@ proptest! {
                     prop_assert!(d.state.wants_to_run(), "nothing unwanted is started");
                 }
             }
-            let known: BTreeSet<u64> = d.state.children().map(|c| c.generation).collect();
+            let known: BTreeSet<Generation> = d.state.children().map(|c| c.generation).collect();
             prop_assert_eq!(&known, &alive, "every process is known, and no other");
             prop_assert!(d.state.children().filter(|c| c.phase == Phase::Serving).count() <= 1);
             prop_assert!(d.state.next.as_ref().is_none_or(|c| c.phase != Phase::Serving));
@@ -109,7 +109,7 @@ proptest! {
                 prop_assert!(d.state.current.is_none() && d.state.next.is_none());
             }
             if d.state.current.is_none() && d.state.wants_to_run() {
-                prop_assert!(d.state.retry_at().is_some() || d.state.observed() == "failed" || newest == 0 || d.state.rest == Rest::Stopped);
+                prop_assert!(d.state.retry_at().is_some() || d.state.observed() == "failed" || newest == nth(0) || d.state.rest == Rest::Stopped);
             }
         }
         // Once everybody who is asked to yield does, and everybody who is ended dies, who serves is connected.
