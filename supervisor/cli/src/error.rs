@@ -17,12 +17,13 @@ use crate::home::SelectionError;
 use crate::profile::error::ProfileError;
 use crate::settings::SettingsError;
 
+mod edit;
 mod update;
+mod value;
 
+pub use edit::EditError;
 pub use update::UpdateError;
-
-/// How an editor is chosen.
-pub(crate) const EDITOR_HINT: &str = "set EDITOR to a command: EDITOR='code --wait' hermes config edit";
+pub use value::ValueError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +78,10 @@ pub enum HermesError {
         /// How to start one.
         hint: String,
     },
-    /// The supervisor said no.
+    /// The supervisor said no, or a command for a reason that is its alone.
     #[error("{message}")]
     Refused {
-        /// Its exit code.
+        /// The exit code.
         code: u8,
         /// What and why.
         message: String,
@@ -98,14 +99,12 @@ pub enum HermesError {
         /// The next step.
         hint: Option<&'static str>,
     },
-    /// The user's editor does not start.
-    #[error("cannot start the editor `{program}`: {why}")]
-    Editor {
-        /// Its name.
-        program: String,
-        /// Why not.
-        why: io::Error,
-    },
+    /// A file was not edited.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// A value for a setting could not be had.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// A profile's home is not there. A text that scripts know.
     #[error("profile directory does not exist: {home}")]
     NoHome {
@@ -205,7 +204,6 @@ impl HermesError {
             Self::AlreadyRunning { .. }
             | Self::Predecessor(_)
             | Self::Output(_)
-            | Self::Editor { .. }
             | Self::NoHome { .. }
             | Self::NoProfile { .. }
             | Self::NotSetUp { .. }
@@ -216,6 +214,8 @@ impl HermesError {
             Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } | Self::Silent { .. } => exit::UNAVAILABLE,
             Self::Update(e) => e.exit_code(),
+            Self::Edit(e) => e.exit_code(),
+            Self::Value(e) => e.exit_code(),
             Self::Interrupted { .. } => exit::INTERRUPTED,
             Self::Refused { code, .. } => *code,
         }
@@ -243,7 +243,8 @@ impl HermesError {
             Self::Refused { hint, .. } => hint.clone(),
             Self::Update(e) => Some(e.hint()),
             Self::Interrupted { hint, .. } => hint.map(str::to_owned),
-            Self::Editor { .. } => Some(EDITOR_HINT.to_owned()),
+            Self::Edit(e) => e.hint(),
+            Self::Value(e) => e.hint(),
             Self::NotSetUp { .. } => {
                 Some("one of the commands above, or `hermes setup` in a terminal".to_owned())
             }

@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 use super::output::Output;
 use super::{Call, json};
-use crate::error::HermesError;
+use crate::error::{HermesError, ValueError};
 use crate::home::Selection;
 use crate::profile::overview::Running;
 use crate::settings::{As, Change, Draft, SettingsError};
@@ -238,10 +238,9 @@ fn say(
 
 /// The whole of standard input, one line end at its end dropped.
 pub(super) fn from_stdin(key: &str) -> Result<String, HermesError> {
-    let refused = |message: String| HermesError::Refused { code: exit::USAGE, message, hint: None };
     let input = std::io::stdin();
     if input.is_terminal() {
-        return secret::ask(key);
+        return Ok(secret::ask(key)?);
     }
     let mut bytes = Vec::new();
     let read = input.lock().take(MAX_INPUT + 1).read_to_end(&mut bytes);
@@ -251,9 +250,9 @@ pub(super) fn from_stdin(key: &str) -> Result<String, HermesError> {
     }
     // What should have printed the value has failed.
     if bytes.is_empty() {
-        return Err(refused(format!("standard input held no value for '{key}'")));
+        return Err(ValueError::Empty { key: key.to_owned() }.into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| refused(format!("the value of '{key}' is not UTF-8")))?;
+    let text = String::from_utf8(bytes).map_err(|_| ValueError::NotUtf8 { key: key.to_owned() })?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }

@@ -17,7 +17,7 @@ use inquire::InquireError;
 
 use super::Call;
 use super::output::{self, Output};
-use crate::error::HermesError;
+use crate::error::{HermesError, ValueError};
 use crate::essentials::{self, Change, Platforms};
 use crate::home::Selection;
 use crate::profile::skeleton;
@@ -102,16 +102,10 @@ fn batch(
     let mut lines = Vec::new();
     let mut piped = false;
     for pair in pairs {
-        let (key, value) = pair.split_once('=').ok_or_else(|| HermesError::Refused {
-            code: exit::USAGE,
-            // It may be a key.
-            message: "what stands behind `--set` has no `=`".to_owned(),
-            hint: Some("write it as --set model.default=NAME".to_owned()),
-        })?;
+        let (key, value) = pair.split_once('=').ok_or(ValueError::NoPair)?;
         let value = if value == "-" {
             if std::mem::replace(&mut piped, true) {
-                let message = "only one value can be read from standard input".to_owned();
-                return Err(HermesError::Refused { code: exit::USAGE, message, hint: None });
+                return Err(ValueError::Twice.into());
             }
             Secret::new(super::config::from_stdin(key)?)
         } else {

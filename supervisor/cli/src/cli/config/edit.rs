@@ -15,7 +15,7 @@ use hermes_wire::{env, exit};
 
 use super::super::Call;
 use super::super::output::Output;
-use crate::error::{EDITOR_HINT, HermesError};
+use crate::error::{EditError, HermesError};
 use crate::home::{Selection, Surroundings};
 use crate::settings::{self, Draft, SettingsError};
 
@@ -41,8 +41,8 @@ pub(super) fn run(call: &Call, mut out: Output) -> Result<u8, HermesError> {
         let ended = run_editor(&editor, &copy.file, home.path())?;
         let text = copy.read()?;
         if let Some(how) = ended {
-            let message = format!("the editor `{}` {how}; {file} is as it was", editor[0]);
-            return Err(failed(message, copy, &text, &before));
+            let kept = copy.keep_unless(text == before);
+            return Err(EditError::Failed { program: editor[0].clone(), how, file, kept }.into());
         }
         if text == before {
             out.line("Nothing was changed.")?;
@@ -53,8 +53,7 @@ pub(super) fn run(call: &Call, mut out: Output) -> Result<u8, HermesError> {
         };
         let place = format!("{}:{}:{}: {}", copy.file, why.line, why.column, why.message);
         if !again(&place)? {
-            let message = format!("what was written cannot be used: {place}\n{file} is as it was");
-            return Err(failed(message, copy, &text, &before));
+            return Err(EditError::Unreadable { place, file, kept: copy.keep() }.into());
         }
     }
 }
@@ -69,14 +68,9 @@ fn finish(
     mut out: Output,
 ) -> Result<u8, HermesError> {
     let file = selection.home().config();
-    if let Err(error) = settings::replace_config(selection, text, before) {
+    if let Err(why) = settings::replace_config(selection, text, before) {
         // Whatever went wrong, what was typed is still there.
-        let kept = copy.keep();
-        return Err(HermesError::Refused {
-            code: error.exit_code(),
-            message: format!("{error}; what you wrote is in {kept}"),
-            hint: Some(format!("compare it with {file} and try again")),
-        });
+        return Err(EditError::NotSaved { why, file, kept: copy.keep() }.into());
     }
     copy.remove();
     out.line(&format!("✓ Saved {file}"))?;
@@ -89,34 +83,29 @@ fn finish(
 }
 
 /// The user's editor, as words.
-fn editor(surroundings: &Surroundings) -> Result<Vec<String>, HermesError> {
-    let refused = |message: String| HermesError::Refused {
-        code: exit::FAILURE,
-        message,
-        hint: Some(EDITOR_HINT.to_owned()),
-    };
+fn editor(surroundings: &Surroundings) -> Result<Vec<String>, EditError> {
     if let Some(line) = &surroundings.editor {
         let words = shlex::split(line).filter(|words| words.first().is_some_and(|word| !word.is_empty()));
-        return words.ok_or_else(|| refused(format!("the editor `{line}` is not a command")));
+        return words.ok_or_else(|| EditError::NotACommand { line: line.clone() });
     }
     // Whoever names an editor knows what it needs; one that is found would wait for keys that nobody presses.
     if !std::io::stdin().is_terminal() {
-        return Err(refused("there is no terminal for an editor".to_owned()));
+        return Err(EditError::NoTerminal);
     }
     let on_path = |name: &&&str| surroundings.path.iter().any(|dir| dir.join(name).is_file());
     match EDITORS.iter().find(on_path) {
         Some(&"code") => Ok(WAITING.map(str::to_owned).to_vec()),
         Some(name) => Ok(vec![(*name).to_owned()]),
-        None => Err(refused("there is no editor: neither EDITOR nor VISUAL is set".to_owned())),
+        None => Err(EditError::NoEditor),
     }
 }
 
 /// Runs it to its end; says how it failed.
-fn run_editor(editor: &[String], file: &Utf8Path, home: &Utf8Path) -> Result<Option<String>, HermesError> {
+fn run_editor(editor: &[String], file: &Utf8Path, home: &Utf8Path) -> Result<Option<String>, EditError> {
     let mut command = child::interactive(&editor[0]);
     // The profile's own, whoever selected it: what the editor starts is about the same one.
     command.args(&editor[1..]).arg(file).env(env::HERMES_HOME, home);
-    let status = command.status().map_err(|why| HermesError::Editor { program: editor[0].clone(), why })?;
+    let status = command.status().map_err(|why| EditError::NotStarted { program: editor[0].clone(), why })?;
     Ok(match status.code() {
         Some(0) => None,
         Some(code) => Some(format!("ended with exit code {code}")),
@@ -135,16 +124,6 @@ fn again(place: &str) -> Result<bool, HermesError> {
     let mut answer = String::new();
     let read = input.lock().take(1024).read_line(&mut answer)?;
     Ok(read > 0 && !answer.trim().to_ascii_lowercase().starts_with('n'))
-}
-
-fn failed(message: String, copy: Copy, text: &[u8], before: &[u8]) -> HermesError {
-    let hint = if text == before {
-        copy.remove();
-        None
-    } else {
-        Some(format!("what you wrote is kept in {}", copy.keep()))
-    };
-    HermesError::Refused { code: exit::FAILURE, message, hint }
 }
 
 /// The copy that is edited, in a directory of its own so that editors know the file by its name. Dropping it keeps it.
@@ -174,6 +153,14 @@ impl Copy {
 
     fn keep(self) -> Utf8PathBuf {
         self.file
+    }
+
+    fn keep_unless(self, unchanged: bool) -> Option<Utf8PathBuf> {
+        if unchanged {
+            self.remove();
+            return None;
+        }
+        Some(self.keep())
     }
 
     fn remove(self) {

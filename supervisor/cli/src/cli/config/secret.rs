@@ -4,12 +4,11 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use hermes_wire::exit;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::cli::interrupt::Interrupt;
-use crate::error::HermesError;
+use crate::error::ValueError;
 
 /// Longest line that is read, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -38,29 +37,20 @@ impl Drop for Silent {
 }
 
 /// Asks for the value of `key`. Without a terminal nobody can be asked.
-pub(super) fn ask(key: &str) -> Result<String, HermesError> {
+pub(super) fn ask(key: &str) -> Result<String, ValueError> {
     let input = io::stdin();
     if !input.is_terminal() {
-        return Err(HermesError::Refused {
-            code: exit::USAGE,
-            message: format!("a value for '{key}' is missing"),
-            hint: Some(format!("`hermes config set {key} VALUE`, or `-` to read it from standard input")),
-        });
+        return Err(ValueError::Missing { key: key.to_owned() });
     }
-    let cancelled = || HermesError::Refused {
-        code: exit::INTERRUPTED,
-        message: "nothing was changed".to_owned(),
-        hint: None,
-    };
     let interrupt = Interrupt::new();
     // Without a terminal that can be quiet, a secret would be seen: nothing is read then.
-    let silent = Silent::begin().ok_or_else(cancelled)?;
+    let silent = Silent::begin().ok_or(ValueError::Cancelled)?;
     let _ = write!(io::stderr().lock(), "Value of {key} (not shown): ");
     loop {
         if interrupt.came_within(Duration::ZERO) {
             drop(silent);
             let _ = writeln!(io::stderr().lock());
-            return Err(cancelled());
+            return Err(ValueError::Cancelled);
         }
         let mut wait = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
         if poll(&mut wait, PollTimeout::from(LOOK)).is_ok_and(|n| n > 0) {
@@ -71,7 +61,7 @@ pub(super) fn ask(key: &str) -> Result<String, HermesError> {
     let read = input.lock().take(MAX_LINE).read_line(&mut line);
     drop(silent);
     match read {
-        Ok(0) | Err(_) => Err(cancelled()),
+        Ok(0) | Err(_) => Err(ValueError::Cancelled),
         Ok(_) => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
     }
 }
