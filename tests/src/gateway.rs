@@ -173,6 +173,20 @@ impl<'a> Gateway<'a> {
         });
     }
 
+    /// Waits until a profile is ready again whose worker `dead` was killed: for a moment status may still show that one.
+    pub fn wait_replaced(&self, name: &str, dead: u32) {
+        wait::until_true(&format!("{name} to be ready after {dead}"), || {
+            self.status().profiles.iter().any(|p| p.name == name && p.ready && p.pid != Some(dead))
+        });
+    }
+
+    /// Kills a profile's worker, and waits until another one is ready.
+    pub fn kill_worker(&self, name: &str) {
+        let worker = self.worker(name);
+        process::signal(worker, Signal::SIGKILL);
+        self.wait_replaced(name, worker);
+    }
+
     /// Waits until a profile's state is `state`.
     pub fn wait_state(&self, name: &str, state: &str) -> Profile {
         wait::until(&format!("{name} to be {state}"), || {

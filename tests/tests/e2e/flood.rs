@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hermes_tests::gateway::{binary, both, hermes_at, run};
-use hermes_tests::{Gateway, Home, attack, home, http, process, wait};
+use hermes_tests::{Gateway, Home, attack, home, http, wait};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -122,8 +122,7 @@ fn n31_few_open_files_are_shared_out() {
     let silent = attack::silent(&address, 400);
     coder_answers(&gateway, "few");
     // A worker can be started, and a command is answered, while clients take all they can.
-    process::signal(gateway.worker("coder"), nix::sys::signal::Signal::SIGKILL);
-    gateway.wait_ready("coder");
+    gateway.kill_worker("coder");
     coder_answers(&gateway, "again");
     drop(silent);
 }

@@ -147,8 +147,7 @@ fn n28_an_empty_missing_cut_or_broken_default_file_stops_nobody() {
     told("`hermes gateway reload`");
     serves_all(&gateway, &addresses);
     // The worker that held all that dies: the listeners and the others are still there.
-    hermes_tests::process::signal(gateway.worker("default"), nix::sys::signal::Signal::SIGKILL);
-    gateway.wait_ready("default");
+    gateway.kill_worker("default");
     assert_eq!(gateway.get("/p/coder/v1/models", &Home::key("coder")).status, 200);
     told("not to be served any more");
 }

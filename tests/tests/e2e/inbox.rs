@@ -26,8 +26,7 @@ fn accepted_then_killed_runs_once() {
                 accepted += 1;
             }
         }
-        process::signal(gateway.worker("default"), Signal::SIGKILL);
-        gateway.wait_ready("default");
+        gateway.kill_worker("default");
     }
     wait::until_true("every accepted message to be answered", || rows(&home, "assistant") >= accepted);
     assert_eq!((rows(&home, "user"), rows(&home, "assistant")), (accepted, accepted));
@@ -186,8 +185,7 @@ fn n25_a_message_that_kills_the_worker_takes_no_other_along() {
     wait::until_true("the poisonous message to be given up", || {
         if poisoned() > deaths {
             deaths = poisoned();
-            process::signal(gateway.worker("default"), Signal::SIGKILL);
-            gateway.wait_ready("default");
+            gateway.kill_worker("default");
         }
         default(&gateway).inbox_failed == 1
     });

@@ -100,8 +100,7 @@ fn d_kills_of_each_side_lose_nothing_and_double_nothing() {
         say(n);
         // Somewhere in the middle of it.
         wait::until_true("some of it", || chat.seen_in("work").len() > n * 5);
-        process::signal(gateway.worker(victim), Signal::SIGKILL);
-        gateway.wait_ready(victim);
+        gateway.kill_worker(victim);
     }
     say(4);
     gateway.signal(Signal::SIGKILL);

@@ -183,19 +183,19 @@ fn d_kills_at_every_step_lose_nothing_and_double_nothing() {
         fs_err::read_dir(home.of("coder").join("cache/documents")).is_ok_and(|mut dir| dir.next().is_some())
     };
     wait::until_true("the attachment to be begun", temporary);
-    process::signal(gateway.worker("coder"), Signal::SIGKILL);
+    let coder = gateway.worker("coder");
+    process::signal(coder, Signal::SIGKILL);
     let _ = asked.send(&body[LEN / 2..]);
     let lost = asked.answer();
     assert_ne!(lost.status, 200, "{lost:?}");
-    gateway.wait_ready("coder");
+    gateway.wait_replaced("coder", coder);
     assert_eq!((inbox("a"), files()), (0, 0), "half an event is none");
     assert_eq!(road.ask(TO_CODER, &body).status, 200);
 
     // The target, right after it accepted.
     let body = whole("b");
     assert_eq!(road.ask(TO_CODER, &body).status, 200);
-    process::signal(gateway.worker("coder"), Signal::SIGKILL);
-    gateway.wait_ready("coder");
+    gateway.kill_worker("coder");
     let again = road.ask(TO_CODER, &body);
     assert!(again.text.ends_with(r#"{"accepted":"known"}"#), "{again:?}");
 
@@ -204,8 +204,7 @@ fn d_kills_at_every_step_lose_nothing_and_double_nothing() {
     let mut asked = road.begin(TO_CODER, body.len());
     asked.send(&body[..LEN / 2]).unwrap();
     drop(asked);
-    process::signal(gateway.worker("default"), Signal::SIGKILL);
-    gateway.wait_ready("default");
+    gateway.kill_worker("default");
     assert_eq!(inbox("c"), 0);
     let road = Road::of(gateway.worker("default"));
     let mut asked = road.begin(TO_CODER, body.len());
