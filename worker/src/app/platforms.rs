@@ -34,6 +34,8 @@ pub(super) const YIELD: Duration = Duration::from_secs(5);
 /// Wait before the second try; doubles up to the longest.
 const SHORTEST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(5);
+/// Shortest wait that a service may ask for.
+const LEAST: Duration = Duration::from_secs(1);
 /// Longest wait that a service may ask for.
 const ASKED: Duration = Duration::from_hours(1);
 /// A connection that lived so long makes up for the failures before it.
@@ -333,11 +335,12 @@ fn silence(window: Option<Duration>) -> Down {
 }
 
 /// `30 s`, doubled after each failure, at most five minutes, up to a fifth more or less; or what the service asked for, up to a
-/// fifth more. `random`: any number.
+/// fifth more. Less than a second is a second after the first failure and no wish after the next ones: `Retry-After: 0` is no loop.
+/// `random`: any number.
 fn wait(failures: u32, asked: Option<Duration>, random: u64) -> Duration {
     let share = |parts: u64| Duration::from_millis(random % (parts + 1));
-    if let Some(asked) = asked {
-        let asked = asked.min(ASKED);
+    if let Some(asked) = asked.filter(|asked| *asked >= LEAST || failures <= 1) {
+        let asked = asked.clamp(LEAST, ASKED);
         return asked + share(millis(asked) / 5);
     }
     let wait = SHORTEST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);

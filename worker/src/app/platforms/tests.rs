@@ -156,9 +156,15 @@ fn waits_double_up_to_five_minutes_and_differ_by_a_fifth() {
     }
     assert!(wait(u32::MAX, None, 0) == LONGEST * 4 / 5);
     // What the service asks for is never cut short, and never without a bound.
-    let asked = |seconds, random| wait(9, Some(Duration::from_secs(seconds)), random).as_millis();
-    assert_eq!([asked(7, 0), asked(7, 1400), asked(7, 1401)], [7000, 8400, 7000]);
-    assert_eq!(asked(1 << 40, 0), ASKED.as_millis());
+    let asked =
+        |failures, seconds, random| wait(failures, Some(Duration::from_secs(seconds)), random).as_millis();
+    assert_eq!([asked(1, 7, 0), asked(1, 7, 1400), asked(1, 7, 1401)], [7000, 8400, 7000]);
+    assert_eq!([asked(1, 1 << 40, 0), asked(9, 1 << 40, 0)], [ASKED.as_millis(); 2]);
+    // Nor is it a loop without a pause.
+    assert_eq!(
+        [asked(1, 0, 0), asked(2, 0, 0), asked(9, 0, 0), asked(9, 1, 0)],
+        [1000, 48_000, 240_000, 1000]
+    );
 }
 
 #[tokio::test(start_paused = true)]
