@@ -299,14 +299,15 @@ pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Resu
     Ok(())
 }
 
-/// How long to wait before another try, if there is one.
+/// How long to wait before another try, if there is one. What the service asks for makes it longer, never shorter: a try counts
+/// whoever set its time, and ten of them one second apart would be the end of an answer after ten seconds.
 pub(super) fn retry_in(attempts: u32, unsent: &Unsent) -> Option<Duration> {
     match unsent {
         Unsent::Never { .. } => None,
         Unsent::Later { after, .. } => {
             let done = usize::try_from(attempts).unwrap_or(usize::MAX);
             let wait = *WAITS.get(done.saturating_sub(1))?;
-            Some(after.map_or(wait, |asked| asked.min(ASKED)))
+            Some(after.map_or(wait, |asked| asked.min(ASKED).max(wait)))
         }
     }
 }

@@ -313,12 +313,17 @@ async fn rows_of_an_older_ledger_are_continued() {
 
 #[test]
 fn a_service_that_asks_for_a_wait_gets_it_up_to_a_limit() {
-    let wait = |asked: u64| {
+    let wait = |attempts: u32, asked: u64| {
         let after = Some(Duration::from_secs(asked));
         let unsent = Unsent::Later { after, unsure: false, reason: "slow".to_owned() };
-        ledger::retry_in(1, &unsent).map(|wait| wait.as_secs())
+        ledger::retry_in(attempts, &unsent).map(|wait| wait.as_secs())
     };
-    assert_eq!([wait(1), wait(77), wait(1 << 30)], [Some(1), Some(77), Some(8 * 3600)]);
+    assert_eq!([wait(1, 77), wait(1, 1 << 30)], [Some(77), Some(8 * 3600)]);
+    // A short wish does not use the tries up: the last one comes as late as without it.
+    let patience = |asked| (1..).map_while(|attempts| wait(attempts, asked)).sum::<u64>();
+    let own =
+        (1..).map_while(|attempts| ledger::retry_in(attempts, &Unsent::later("busy"))).sum::<Duration>();
+    assert_eq!([patience(0), patience(1)], [own.as_secs(); 2]);
     assert_eq!(ledger::retry_in(1, &Unsent::later("busy")), Some(Duration::from_secs(5)));
     assert_eq!(ledger::retry_in(10, &Unsent::later("busy")), None);
 }
