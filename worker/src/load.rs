@@ -9,6 +9,7 @@ mod routes;
 use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use routes::print as print_routes;
 
-use crate::platform::{self, REGISTRY};
+use crate::platform::{self, REGISTRY, webhook};
 use crate::process::Environment;
 
 /// What this profile's files say.
@@ -70,17 +71,21 @@ pub(crate) async fn load(
     };
     let hindrance = Hindrance::default();
     let Loaded { mut config, mut problems } = judge(case, &look(name, home, environment, &hindrance));
-    if let Some(webhook) = config.as_mut().and_then(|c| c.webhook.as_mut())
+    let settings = config.as_mut().map(|config| &mut config.settings);
+    if let Some(settings) = settings
+        && let Some(webhook) = settings.of::<webhook::settings::Settings>(webhook::NAME)
         && prepare.role == Role::Secondary
     {
+        let mut webhook = webhook.clone();
         let theirs = routes::of_root(name, home, environment, &mut problems, &hindrance).await;
-        for (route, settings) in theirs {
+        for (route, of_route) in theirs {
             if webhook.routes.iter().any(|(own, _)| *own == route) {
                 problems.push(routes::shadowed(name, home, &route));
             } else {
-                webhook.routes.push((route, settings));
+                webhook.routes.push((route, of_route));
             }
         }
+        settings.set(webhook::NAME, Arc::new(webhook));
     }
     problems.sort_by_key(|p| std::cmp::Reverse(p.severity));
     let report = config.as_ref().map_or_else(Report::default, |config| Report {

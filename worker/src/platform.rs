@@ -5,12 +5,12 @@
 //! the worker for that, and what the worker needs to hear of it, goes through its [`Link`]. How long to wait before another try, when
 //! a silent connection is a dead one, what status and log say: all of that is the worker's (`app::platforms`), and the same for all.
 
-mod api_server;
+pub(crate) mod api_server;
 #[cfg(test)]
 mod harness;
 pub(crate) mod link;
 mod testchat;
-mod webhook;
+pub mod webhook;
 mod wire;
 
 use std::future::Future;

@@ -1,17 +1,12 @@
 //! The gateway's settings, which only the primary's files decide.
 
-use super::platforms::Blocks;
+use super::platforms::{Blocks, Listen};
 use super::reader::{At, Reader};
 use super::scalar::{address, boolean, narrow};
 use super::types::ProfileConfig;
 use hermes_wire::ProfileName;
 use hermes_wire::env::{MULTIPLEX, may_be_shared};
 use hermes_wire::latest::{GatewaySettings, ListenerSetting, OnProfileError, Severity};
-
-/// Port of a webhook listener that does not say.
-pub(super) const WEBHOOK_PORT: u16 = 8644;
-/// Port of an API listener that does not say.
-pub(super) const API_PORT: u16 = 8642;
 
 /// Keys of `gateway` that a secondary's file cannot set.
 const PRIMARY_ONLY: [&str; 16] = [
@@ -32,9 +27,6 @@ const PRIMARY_ONLY: [&str; 16] = [
     "stuck_after_ms",
     "heartbeat_ms",
 ];
-
-/// What `gateway.listen` says: host (`None` = all interfaces) and port.
-pub(super) type Listen = Option<(Option<String>, u16)>;
 
 /// `gateway.listen`.
 pub(super) fn listen(reader: &mut Reader<'_>, root: &At) -> Listen {
@@ -241,22 +233,22 @@ fn listeners(
 ) -> Vec<ListenerSetting> {
     let together = root.key("gateway.listen");
     let mut all = Vec::new();
-    let mut add = |platform: &str, host: Option<String>, port: u16| {
-        let variable = format!("{}_PORT", platform.to_ascii_uppercase());
+    for platform in reader.registry.own() {
+        let (name, settings) = (platform.name, &config.settings);
+        let faulty = settings.get(name).is_some_and(|settings| settings.fault().is_some());
+        let (Some(spec), Some(address)) = (platform.listener, settings.listener(name)) else { continue };
+        if faulty && !multiplex {
+            continue;
+        }
         let place = if together.is_set() {
             reader.place(&together)
-        } else if reader.env(&variable).is_some() {
-            reader.env_place(&variable)
+        } else if reader.env(spec.port.env).is_some() {
+            reader.env_place(spec.port.env)
         } else {
-            reader.place(&Blocks::new(root, platform).get("port"))
+            reader.place(&Blocks::new(root, name).get(spec.port.key))
         };
-        all.push(ListenerSetting { platform: platform.to_owned(), host, port, source: place.source() });
-    };
-    if let Some(webhook) = config.webhook.as_ref().filter(|w| multiplex || w.fault.is_none()) {
-        add("webhook", webhook.host.clone(), webhook.port);
-    }
-    if let Some(api) = config.api_server.as_ref().filter(|a| multiplex || a.fault.is_none()) {
-        add("api_server", Some(api.host.clone()).filter(|host| !host.is_empty()), api.port);
+        let (platform, host) = (name.to_owned(), address.host.clone());
+        all.push(ListenerSetting { platform, host, port: address.port, source: place.source() });
     }
     all
 }

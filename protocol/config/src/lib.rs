@@ -23,8 +23,6 @@
 //! ```text
 //! judge                                              the one verdict, over everything below
 //! load                                               two files, one ProfileConfig
-//! api_server
-//! webhook
 //! gateway, unsupported
 //! able, keys, platforms, routing, sections           parts of the files
 //! reader                                             typed access to the tree, which notes problems
@@ -41,7 +39,6 @@
 //! ```
 
 mod able;
-mod api_server;
 pub mod coerce;
 pub mod document;
 mod dotenv;
@@ -76,23 +73,31 @@ mod sections;
 mod typed;
 mod types;
 pub mod unsupported;
-mod webhook;
 mod yaml;
 
 pub use gateway::is_loopback;
 pub use glance::{Glance, channel_variables, glance, list_at, mcp_commands, platform_of_variable, text_at};
-pub use load::{load, load_pinned, routes_for};
+pub use load::{load, load_pinned, of_section};
 pub use pins::Pins;
+pub use platform::Fault;
 pub use secret::{Env, Secret};
 pub use types::{
-    Agent, ApiServer, BusyMode, ConfiguredPlatform, EngineKind, Fault, Input, Loaded, Logging, MAX_FILE_LEN,
-    Model, ModelRoute, ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, Route,
-    Scheme, SessionReset, Webhook,
+    Agent, BusyMode, ConfiguredPlatform, EngineKind, Input, Loaded, Logging, MAX_FILE_LEN, Model,
+    ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, SessionReset,
 };
+pub use yaml::shorten;
 
-/// The platforms of tests here.
+// The platforms of tests here are the real ones, which name this crate from outside.
 #[cfg(test)]
-static REGISTRY: platform::Registry = platform::Registry::new(&[&platform::WEBHOOK, &platform::API_SERVER]);
-
+extern crate self as hermes_config;
+#[cfg(test)]
+#[path = "../../../worker/src/platform/api_server/settings.rs"]
+mod api_server;
+#[cfg(test)]
+static REGISTRY: platform::Registry =
+    platform::Registry::new(&[&webhook::DECLARATION, &api_server::DECLARATION]);
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../../../worker/src/platform/webhook/settings.rs"]
+mod webhook;

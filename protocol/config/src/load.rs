@@ -3,15 +3,13 @@
 use camino::Utf8Path;
 
 use super::pins::{self, Pins};
-use super::platform::Registry;
-use super::platforms::{Blocks, State};
+use super::platform::{Registry, Section};
+use super::platforms::{Blocks, Listening, State};
 use super::problem::{Place, Problems};
 use super::reader::{At, Reader};
 use super::secret::Env;
-use super::types::{ConfiguredPlatform, Input, Loaded, ProfileConfig, Route};
-use super::{
-    able, api_server, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported, webhook, yaml,
-};
+use super::types::{ConfiguredPlatform, Input, Loaded, ProfileConfig};
+use super::{able, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported, yaml};
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
 
@@ -52,9 +50,8 @@ pub(super) fn load_layers(
     match input.role {
         Role::Primary => {
             let listen = gateway::listen(&mut reader, &root);
-            let on = |name: &str| config.platforms.iter().any(|platform| platform.name == name);
-            config.webhook = on("webhook").then(|| webhook::read(&mut reader, &root, &listen, None));
-            config.api_server = on("api_server").then(|| api_server::read(&mut reader, &root, &listen, None));
+            let listening = Listening::Own(listen);
+            config.settings = platforms::settings(&mut reader, &root, &config.platforms, &listening);
             let settings = gateway::settings(&mut reader, &root, input.multiplex, &config);
             config.profile_routes = routing::read(&mut reader, &root, settings.multiplex);
             config.gateway = Some(settings);
@@ -63,20 +60,11 @@ pub(super) fn load_layers(
             gateway::warn_flag(&mut reader, &root);
             gateway::warn_primary_only(&mut reader, &root);
             routing::warn_ignored(&mut reader, &root);
-            // What the default profile's listeners serve, this profile serves below its prefix, unless it says no.
-            let mut bound = |name: &str| listener(&mut reader, &root, name, input.listeners);
-            let (hooks, api) = (bound("webhook"), bound("api_server"));
-            config.webhook = hooks.map(|bound| webhook::read(&mut reader, &root, &None, Some(bound)));
-            config.api_server = api.map(|bound| api_server::read(&mut reader, &root, &None, Some(bound)));
-            config.platforms.retain(|platform| !matches!(platform.name.as_str(), "webhook" | "api_server"));
-            let served = [("webhook", config.webhook.is_some()), ("api_server", config.api_server.is_some())];
-            for (name, _) in served.into_iter().filter(|(_, served)| *served) {
-                let source = "the gateway's listener".to_owned();
-                config.platforms.push(ConfiguredPlatform { name: name.to_owned(), supported: true, source });
-            }
+            serve_through(&mut reader, &root, input.listeners, &mut config.platforms);
+            let listening = Listening::Shared(input.listeners);
+            config.settings = platforms::settings(&mut reader, &root, &config.platforms, &listening);
         }
     }
-    config.settings = platforms::settings(&mut reader, &root, &config.platforms);
     config.env = std::mem::take(&mut reader.dotenv.env);
     let broken = reader.problems.any(Severity::Profile);
     if !broken {
@@ -86,23 +74,28 @@ pub(super) fn load_layers(
     Loaded { config: (!broken).then_some(config), problems: reader.problems.finish() }
 }
 
-/// The webhook routes in the default profile's files that carry `profile: <name>`, secrets resolved.
+/// What `read` finds in a platform's section of the default profile's files, which are another profile's, and what it has to say about
+/// it. Nothing is found in a file that cannot be read as what it should be.
 ///
-/// Bytes are those of `<root>/config.yaml` and `<root>/.env`; the paths are for problems. Whether a listener may serve a route is
-/// [`Route::refusal`], which needs the listener's host.
-pub fn routes_for(
+/// Bytes are those of `<root>/config.yaml` and `<root>/.env`; the paths are for problems. The profile that asks is the one that
+/// the section names as its own.
+pub fn of_section<T>(
     registry: &'static Registry,
+    platform: &str,
     profile: &ProfileName,
     yaml: (&Utf8Path, &[u8]),
     env: (&Utf8Path, &[u8]),
-) -> (Vec<(String, Route)>, Vec<Problem>) {
+    read: impl FnOnce(&mut dyn Section) -> T,
+) -> (Option<T>, Vec<Problem>) {
     let home = ProfileHome::new(yaml.0.parent().unwrap_or(Utf8Path::new("/")));
     let (mut reader, root) = open(registry, profile, &home, yaml, env, None, None, &Env::default());
-    let Some(root) = root else { return (Vec::new(), reader.problems.finish()) };
+    let (Some(root), Some(platform)) = (root, registry.find(platform)) else {
+        return (None, reader.problems.finish());
+    };
     // The file's other flaws are its own profile's.
     reader.problems = Problems::default();
-    let found = webhook::routes(&mut reader, &root, webhook::Whose::GivenTo(profile));
-    (found.into_iter().map(|(name, route, _)| (name, route)).collect(), reader.problems.finish())
+    let found = platforms::section(&mut reader, &root, platform, read);
+    (Some(found), reader.problems.finish())
 }
 
 /// Parses both files. No document: what was read cannot be used.
@@ -144,16 +137,20 @@ fn open<'a>(
     (reader, usable.then(|| At::root(node)))
 }
 
-/// The gateway's listener for a platform of a secondary; none where the profile turns the platform off.
-fn listener<'l>(
+/// What the default profile's listeners serve, a secondary serves below its prefix, unless it says no; by them, and not by its own word.
+fn serve_through(
     reader: &mut Reader<'_>,
     root: &At,
-    name: &str,
-    all: &'l [BoundListener],
-) -> Option<&'l BoundListener> {
-    let spec = reader.registry.find(name)?;
-    if matches!(reader.state(&Blocks::new(root, name), spec), State::Off) {
-        return None;
+    listeners: &[BoundListener],
+    platforms: &mut Vec<ConfiguredPlatform>,
+) {
+    let listened_for = reader.registry.own().filter(|own| own.listener.is_some());
+    for own in listened_for {
+        platforms.retain(|platform| platform.name != own.name);
+        let off = matches!(reader.state(&Blocks::new(root, own.name), own), State::Off);
+        if !off && platforms::serving(listeners, own.name).is_some() {
+            let (name, source) = (own.name.to_owned(), "the gateway's listener".to_owned());
+            platforms.push(ConfiguredPlatform { name, supported: true, source });
+        }
     }
-    all.iter().find(|listener| listener.platforms.iter().any(|platform| platform == name))
 }

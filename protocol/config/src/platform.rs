@@ -6,16 +6,15 @@
 //! knows an adapter.
 
 mod known;
+mod section;
+mod settings;
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::row::Group;
-use super::secret::Secret;
+use super::row::{Group, Key};
+
+pub use section::{Section, Spot};
+pub use settings::{AllSettings, Fault, ListenAddress, Same, Settings};
 
 /// How a platform's section is read.
 pub type Read = fn(&mut dyn Section) -> Arc<dyn Settings>;
@@ -37,6 +36,8 @@ pub struct Declaration {
     pub credentials: &'static [&'static [Field]],
     /// Whether it opens a port.
     pub binds: Binds,
+    /// The port that the gateway opens for it; none: it opens its own, if any.
+    pub listener: Option<Listener>,
     /// Whether an open policy needs an explicit opt-in.
     pub policy: bool,
     /// Exclusive identities.
@@ -49,9 +50,13 @@ pub struct Declaration {
     pub target: bool,
     /// It is in no documentation, completion or schema: it is turned on by its own section only.
     pub hidden: bool,
-    /// Its keys, as documented; none: it has no more than all platforms have, or those of this program's own table.
+    /// Its keys, as documented; none: it has no more than all platforms have.
     pub keys: Option<&'static Group>,
-    /// Reads its settings where it is on; none: it has none, or they are read with the gateway's listeners.
+    /// Keys of 0.19.0 in its section that nothing here reads yet.
+    pub kept: &'static [Key],
+    /// Mappings of its section that are read, and whose entries this version does not act on; each is said.
+    pub idle: &'static [&'static str],
+    /// Reads its settings where it is on; none: it has none.
     pub read: Option<Read>,
 }
 
@@ -62,6 +67,7 @@ pub const BASE: Declaration = Declaration {
     switch: None,
     credentials: &[],
     binds: Binds::No,
+    listener: None,
     policy: false,
     claims: &[],
     adapter: false,
@@ -69,27 +75,9 @@ pub const BASE: Declaration = Declaration {
     target: false,
     hidden: false,
     keys: None,
+    kept: &[],
+    idle: &[],
     read: None,
-};
-
-/// `webhook`; its routes and its listener are read with the gateway's.
-pub static WEBHOOK: Declaration = Declaration {
-    name: "webhook",
-    prefix: "WEBHOOK",
-    switch: Some("WEBHOOK_ENABLED"),
-    binds: Binds::Port,
-    adapter: true,
-    ..BASE
-};
-
-/// `api_server`; likewise.
-pub static API_SERVER: Declaration = Declaration {
-    name: "api_server",
-    prefix: "API_SERVER",
-    switch: Some("API_SERVER_ENABLED"),
-    binds: Binds::Port,
-    adapter: true,
-    ..BASE
 };
 
 /// All platforms: those with a folder, and those that are only known.
@@ -140,65 +128,20 @@ impl Declaration {
     }
 }
 
-/// A platform's section and variables, as its folder reads them. A variable (empty = none) beats a key; what is not what it should be is
-/// noted as a problem that keeps the profile from starting, and the answer is as if nothing were there.
-pub trait Section {
-    /// Any text; empty counts as absent.
-    fn text(&mut self, key: &'static str, variable: &'static str) -> Option<String>;
-    /// A text that must not be seen.
-    fn secret(&mut self, key: &'static str, variable: &'static str) -> Option<Secret>;
-    /// True or false.
-    fn flag(&mut self, key: &'static str) -> Option<bool>;
-    /// A whole number in a range.
-    fn number(
-        &mut self,
-        key: &'static str,
-        variable: &'static str,
-        range: RangeInclusive<u64>,
-    ) -> Option<u64>;
-    /// Seconds, fractions allowed, up to a limit.
-    fn seconds(&mut self, key: &'static str, most: Duration) -> Option<Duration>;
-    /// A list of texts.
-    fn list(&mut self, key: &'static str) -> Vec<String>;
-    /// Says that the platform cannot run as it is configured: `key` is in the way, `fix` is what to do. The profile is served without it.
-    fn fault(&mut self, code: &str, key: &'static str, message: String, fix: &str);
-}
-
-/// What a platform's section says, in the platform's own type.
-pub trait Settings: Any + Debug + Send + Sync {
-    /// Whether both say the same.
-    fn equals(&self, other: &dyn Settings) -> bool;
-}
-
-impl<T: Any + Debug + PartialEq + Send + Sync> Settings for T {
-    fn equals(&self, other: &dyn Settings) -> bool {
-        let other: &dyn Any = other;
-        other.downcast_ref::<T>().is_some_and(|other| other == self)
-    }
-}
-
-/// The settings of every platform that is on and reads its own, by its name.
-#[derive(Debug, Clone, Default)]
-pub struct AllSettings(pub(super) BTreeMap<&'static str, Arc<dyn Settings>>);
-
-impl AllSettings {
-    /// Those of one platform, where it is on and they are of this type.
-    pub fn of<T: Any>(&self, name: &str) -> Option<&T> {
-        let settings: &dyn Any = &**self.0.get(name)?;
-        settings.downcast_ref()
-    }
-
-    /// Adds, or replaces, those of one platform.
-    pub fn set(&mut self, name: &'static str, settings: Arc<dyn Settings>) {
-        self.0.insert(name, settings);
-    }
-}
-
-impl PartialEq for AllSettings {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len()
-            && self.0.iter().zip(&other.0).all(|((a, x), (b, y))| a == b && x.equals(&**y))
-    }
+/// A port that the gateway opens for a platform. The default profile's files decide it; another profile is served through it, below
+/// its prefix, and may neither set it nor turn it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Where the host is set: `*` is all interfaces.
+    pub host: Field,
+    /// What holds where it is not; none: all interfaces.
+    pub default_host: Option<&'static str>,
+    /// Where the port is set.
+    pub port: Field,
+    /// What holds where it is not.
+    pub default_port: u16,
+    /// A variable that turns the platform on in the profile that opens the port, and in no other; empty = none.
+    pub opened_by: &'static str,
 }
 
 /// Whether a platform opens a port.
@@ -292,11 +235,10 @@ pub const fn claim(scope: &'static str, parts: &'static [Part]) -> ClaimSpec {
 mod tests {
     use super::*;
 
-    static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
-
     #[test]
     fn the_port_binding_platforms_are_the_nine_of_the_contract() {
-        let mut binding: Vec<_> = REGISTRY.all().filter(|s| s.binds != Binds::No).map(|s| s.name).collect();
+        let mut binding: Vec<_> =
+            crate::REGISTRY.all().filter(|s| s.binds != Binds::No).map(|s| s.name).collect();
         binding.sort_unstable();
         assert_eq!(
             binding,
@@ -312,10 +254,11 @@ mod tests {
                 "whatsapp_cloud",
             ]
         );
-        let mut policy: Vec<_> = REGISTRY.all().filter(|s| s.policy).map(|s| s.name).collect();
+        let mut policy: Vec<_> = crate::REGISTRY.all().filter(|s| s.policy).map(|s| s.name).collect();
         policy.sort_unstable();
         assert_eq!(policy, ["qqbot", "wecom", "weixin", "whatsapp", "yuanbao"]);
     }
+
     #[test]
     fn every_platform_is_there_once_and_a_folder_takes_the_place_of_what_is_known() {
         static TELEGRAM: Declaration = Declaration { name: "telegram", adapter: true, hidden: true, ..BASE };
@@ -324,17 +267,5 @@ mod tests {
         assert_eq!(names.iter().filter(|name| **name == "telegram").count(), 1);
         assert!(WITH.find("telegram").unwrap().adapter && WITH.find("discord").is_some_and(|d| !d.adapter));
         assert!(WITH.shown().all(|platform| platform.name != "telegram"));
-    }
-
-    #[test]
-    fn settings_are_of_one_type_and_compared_by_what_they_say() {
-        let all = |port: u16| {
-            let mut all = AllSettings::default();
-            all.set("chat", Arc::new(port));
-            all
-        };
-        assert_eq!(all(1).of::<u16>("chat"), Some(&1));
-        assert!(all(1).of::<u32>("chat").is_none() && all(1).of::<u16>("other").is_none());
-        assert!(all(1) == all(1) && all(1) != all(2) && all(1) != AllSettings::default());
     }
 }

@@ -1,14 +1,15 @@
 //! Which platforms a profile's files turn on, which identities they hold, and what the contract between profiles forbids.
 
-use super::platform::{AllSettings, Binds, ClaimSpec, Declaration, Field, Form, Section};
+mod section;
+
+use super::platform::{AllSettings, Binds, ClaimSpec, Declaration, Field, Form, ListenAddress, Listener};
 use super::problem::Place;
 use super::reader::{At, Reader};
 use super::scalar::{boolean, split_commas};
 use super::secret::Secret;
 use super::types::{ConfiguredPlatform, RawClaim};
-use hermes_wire::latest::{Problem, Role, Severity};
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
+use section::Own;
 
 /// One platform's settings, wherever they stand.
 #[derive(Debug)]
@@ -53,6 +54,12 @@ impl Blocks {
         let oldest = root.legacy().key("platforms").key(name);
         let blocks = blocks.into_iter().chain([oldest]).filter(At::is_map).collect();
         Self { name: name.to_owned(), blocks }
+    }
+
+    /// The strongest block; where there is none, the place for one.
+    fn first(&self) -> At {
+        let nowhere = || At::root(None).key("platforms").key(&self.name);
+        self.blocks.first().cloned().unwrap_or_else(nowhere)
     }
 
     /// `extra.<key>`, then `<key>`, of the strongest block that has it.
@@ -132,12 +139,12 @@ pub(super) fn survey(
             }
         }
         let mut state = reader.state(&blocks, spec);
-        if spec.name == "api_server"
+        if let Some(listener) = spec.listener
             && role == Role::Primary
             && matches!(state, State::Unset)
-            && reader.env("API_SERVER_KEY").is_some()
+            && reader.env(listener.opened_by).is_some()
         {
-            state = State::On(reader.env_place("API_SERVER_KEY"));
+            state = State::On(reader.env_place(listener.opened_by));
         }
         if role == Role::Secondary {
             forbid_port(reader, &blocks, spec, &state);
@@ -146,7 +153,7 @@ pub(super) fn survey(
         if spec.policy {
             forbid_open_policy(reader, &blocks, spec);
         }
-        // On a secondary these two are a breach, already noted; they run by the gateway's listener, not by this.
+        // On a secondary, those that the gateway listens for are a breach, already noted; they run by the gateway's listener, not by this.
         let supported = spec.adapter;
         platforms.push(ConfiguredPlatform { name: spec.name.to_owned(), supported, source: place.source() });
         for claim in spec.claims {
@@ -167,81 +174,98 @@ pub(super) fn survey(
     (platforms, claims)
 }
 
+/// What `gateway.listen` says: host (`None` = all interfaces) and port.
+pub(super) type Listen = Option<(Option<String>, u16)>;
+
+/// Who decides where platforms are reached that the gateway listens for.
+#[derive(Debug)]
+pub(super) enum Listening<'l> {
+    /// This profile, with one address for all of them where it says so.
+    Own(Listen),
+    /// Another one: these are its listeners, as bound.
+    Shared(&'l [BoundListener]),
+}
+
+impl Listening<'_> {
+    fn address(
+        &self,
+        reader: &mut Reader<'_>,
+        blocks: &Blocks,
+        name: &str,
+        spec: Listener,
+    ) -> Option<ListenAddress> {
+        Some(match self {
+            Self::Own(Some((host, port))) => ListenAddress { host: host.clone(), port: *port, shared: false },
+            Self::Own(None) => {
+                let host = host(reader, blocks, spec);
+                ListenAddress { host, port: port(reader, blocks, spec), shared: false }
+            }
+            Self::Shared(all) => {
+                let bound = serving(all, name)?;
+                ListenAddress { host: bound.host.clone(), port: port_of(&bound.address), shared: true }
+            }
+        })
+    }
+}
+
+/// The listener that serves a platform.
+pub(super) fn serving<'l>(all: &'l [BoundListener], name: &str) -> Option<&'l BoundListener> {
+    all.iter().find(|listener| listener.platforms.iter().any(|platform| platform == name))
+}
+
+/// A host: variable, then key, then default.
+fn host(reader: &mut Reader<'_>, blocks: &Blocks, spec: Listener) -> Option<String> {
+    let named = reader.env(spec.host.env).map(str::to_owned);
+    let named = named.or_else(|| reader.text(&blocks.get(spec.host.key)));
+    named.or_else(|| spec.default_host.map(str::to_owned)).filter(|host| host != "*")
+}
+
+/// A port, likewise.
+fn port(reader: &mut Reader<'_>, blocks: &Blocks, spec: Listener) -> u16 {
+    let range = 0..=u64::from(u16::MAX);
+    let port = match reader.env(spec.port.env) {
+        Some(_) => reader.env_number(spec.port.env, range),
+        None => reader.number(&blocks.get(spec.port.key), range),
+    };
+    port.and_then(|n| u16::try_from(n).ok()).unwrap_or(spec.default_port)
+}
+
+/// The port of `127.0.0.1:8644`.
+fn port_of(address: &str) -> u16 {
+    address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0)
+}
+
 /// What the sections of platforms that are on say, as their folders read them.
-pub(super) fn settings(reader: &mut Reader<'_>, root: &At, on: &[ConfiguredPlatform]) -> AllSettings {
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    root: &At,
+    on: &[ConfiguredPlatform],
+    listening: &Listening<'_>,
+) -> AllSettings {
     let mut all = AllSettings::default();
     for platform in reader.registry.own().filter(|own| on.iter().any(|on| on.name == own.name)) {
+        let blocks = Blocks::new(root, platform.name);
+        let address =
+            platform.listener.and_then(|spec| listening.address(reader, &blocks, platform.name, spec));
+        if let Some(address) = &address {
+            all.listen(platform.name, address.clone());
+        }
         if let Some(read) = platform.read {
-            let blocks = Blocks::new(root, platform.name);
-            all.set(platform.name, read(&mut Own { reader, blocks, name: platform.name }));
+            all.set(platform.name, read(&mut Own::new(reader, blocks, platform.name, address.as_ref())));
         }
     }
     all
 }
 
-/// One platform's section and variables, as its folder sees them.
-struct Own<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-    blocks: Blocks,
-    name: &'static str,
-}
-
-impl Own<'_, '_> {
-    /// What a variable says; none: it is not set.
-    fn variable(&self, name: &str) -> Option<String> {
-        if name.is_empty() { None } else { self.reader.env(name).map(str::to_owned) }
-    }
-}
-
-impl Section for Own<'_, '_> {
-    fn text(&mut self, key: &'static str, variable: &'static str) -> Option<String> {
-        self.variable(variable).or_else(|| self.reader.text(&self.blocks.get(key)))
-    }
-
-    fn secret(&mut self, key: &'static str, variable: &'static str) -> Option<Secret> {
-        self.text(key, variable).map(Secret::new)
-    }
-
-    fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.reader.flag(&self.blocks.get(key))
-    }
-
-    fn number(
-        &mut self,
-        key: &'static str,
-        variable: &'static str,
-        range: RangeInclusive<u64>,
-    ) -> Option<u64> {
-        match self.variable(variable) {
-            Some(_) => self.reader.env_number(variable, range),
-            None => self.reader.number(&self.blocks.get(key), range),
-        }
-    }
-
-    fn seconds(&mut self, key: &'static str, most: Duration) -> Option<Duration> {
-        self.reader.seconds(&self.blocks.get(key), most)
-    }
-
-    fn list(&mut self, key: &'static str) -> Vec<String> {
-        self.reader.list(&self.blocks.get(key))
-    }
-
-    fn fault(&mut self, code: &str, key: &'static str, message: String, fix: &str) {
-        let Place { file, line, column, key } = self.reader.place(&self.blocks.get(key));
-        let (severity, code) = (Severity::Platform, code.to_owned());
-        let (platform, fix) = (Some(self.name.to_owned()), Some(fix.to_owned()));
-        self.reader.problems.push(Problem {
-            severity,
-            code,
-            platform,
-            file,
-            line,
-            column,
-            key,
-            message,
-            fix,
-        });
-    }
+/// What `read` finds in the section of a platform, on or not.
+pub(super) fn section<T>(
+    reader: &mut Reader<'_>,
+    root: &At,
+    platform: &'static Declaration,
+    read: impl FnOnce(&mut dyn super::platform::Section) -> T,
+) -> T {
+    let blocks = Blocks::new(root, platform.name);
+    read(&mut Own::new(reader, blocks, platform.name, None))
 }
 
 fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration, state: &State) {
@@ -256,13 +280,13 @@ fn forbid_port(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration, sta
     }
     let place = match state {
         State::On(place) => place.clone(),
-        State::Unset if matches!(spec.name, "webhook" | "api_server") => {
-            let Some(at) = ["host", "port"].map(|key| blocks.get(key)).into_iter().find(At::is_set) else {
-                return;
-            };
+        State::Off => return,
+        State::Unset => {
+            let Some(listener) = spec.listener else { return };
+            let keys = [listener.host.key, listener.port.key].map(|key| blocks.get(key));
+            let Some(at) = keys.into_iter().find(At::is_set) else { return };
             reader.place(&at)
         }
-        State::Off | State::Unset => return,
     };
     let (profile, platform) = (reader.profile, spec.name);
     let (what, file) = removal(&place, platform, &reader.env_file);

@@ -200,7 +200,7 @@ pub fn holds_key(text: &str) -> bool {
 }
 
 /// Whether a value still names a variable that nobody set.
-pub(super) fn is_unresolved(value: &str) -> bool {
+pub fn is_unresolved(value: &str) -> bool {
     !unresolved(value, &|_| false).is_empty()
 }
 

@@ -17,37 +17,31 @@ pub use super::row::{Group, Key, Kind, Value};
 
 use super::platform::Registry;
 
-/// Keys of 0.19.0 that nothing here reads yet.
-pub fn kept() -> &'static [Key] {
-    kept::KEPT
+/// Keys of 0.19.0 that nothing here reads yet, those of platforms last.
+pub fn kept(registry: &Registry) -> impl Iterator<Item = &'static Key> + use<> {
+    kept::KEPT.iter().chain(registry.own().flat_map(|platform| platform.kept))
 }
 
 /// The groups of the documentation: those of this program itself, and those of its platforms before the one for all platforms.
 pub fn groups(registry: &Registry) -> Vec<&'static Group> {
-    let (before, rest) = read::GROUPS.split_at(read::GROUPS.len() - read::BEHIND_PLATFORMS);
-    let shown = registry.own().filter(|platform| !platform.hidden).filter_map(|platform| platform.keys);
-    before.iter().chain(shown).chain(rest).collect()
+    with(registry.own().filter(|platform| !platform.hidden).filter_map(|platform| platform.keys))
 }
 
-/// Every key.
+/// Every key, in the same order.
 pub fn all(registry: &Registry) -> impl Iterator<Item = &'static Key> + use<> {
-    let platforms: Vec<_> = registry.own().filter_map(|platform| platform.keys).collect();
-    let own = read::GROUPS.iter().chain(platforms).flat_map(|group| group.keys);
-    own.chain(kept())
+    let groups = with(registry.own().filter_map(|platform| platform.keys));
+    groups.into_iter().flat_map(|group| group.keys).chain(kept(registry))
+}
+
+/// This program's own groups, with those of platforms among them.
+fn with(platforms: impl Iterator<Item = &'static Group>) -> Vec<&'static Group> {
+    let (before, behind) = read::GROUPS.split_at(read::GROUPS.len() - read::BEHIND_PLATFORMS);
+    before.iter().chain(platforms).chain(behind).collect()
 }
 
 /// A variable of `.env` that this program reads by name, with the key it beats.
 pub fn variables(registry: &Registry) -> impl Iterator<Item = (&'static str, &'static Key)> + use<> {
-    named(all(registry))
-}
-
-/// The same, without those of platforms that declare their own keys.
-pub(super) fn common_variables() -> impl Iterator<Item = (&'static str, &'static Key)> {
-    named(read::GROUPS.iter().flat_map(|group| group.keys).chain(kept()))
-}
-
-fn named(keys: impl Iterator<Item = &'static Key>) -> impl Iterator<Item = (&'static str, &'static Key)> {
-    keys.filter(|key| !key.env.is_empty()).map(|key| (key.env, key))
+    all(registry).filter(|key| !key.env.is_empty()).map(|key| (key.env, key))
 }
 
 /// A place in the table: the rows that may apply to a key, and what is left of their patterns.

@@ -5,7 +5,22 @@ use hermes_wire::ProfileName;
 use hermes_wire::latest::GatewaySettings;
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 
-mod webhook;
+use crate::{api_server, webhook};
+
+/// What the section of webhooks says.
+fn hooks(config: &ProfileConfig) -> Option<&webhook::Settings> {
+    config.settings.of("webhook")
+}
+
+/// What the section of the API says.
+fn api(config: &ProfileConfig) -> Option<&api_server::Settings> {
+    config.settings.of("api_server")
+}
+
+/// Host and port where a platform is reached.
+fn listener<'c>(config: &'c ProfileConfig, name: &str) -> Option<(Option<&'c str>, u16)> {
+    config.settings.listener(name).map(|listener| (listener.host.as_deref(), listener.port))
+}
 
 const ROOT: &str = "/home/user/.hermes";
 
@@ -108,15 +123,14 @@ fn codes(loaded: &Loaded) -> Vec<&str> {
 fn the_sample_home_reads_without_a_word() {
     let default = clean(primary(DEFAULT_YAML, DEFAULT_ENV));
     assert_eq!(default.model.api_key, Some(Secret::new("default-model-key")));
-    let webhook = default.webhook.as_ref().expect("enabled");
-    assert_eq!(
-        (webhook.host.as_deref(), webhook.port, webhook.rate_limit),
-        (Some("127.0.0.1"), 44065, 1_000_000)
-    );
+    let webhook = hooks(&default).expect("enabled");
+    assert_eq!(listener(&default, "webhook"), Some((Some("127.0.0.1"), 44065)));
+    assert_eq!(webhook.rate_limit, 1_000_000);
     assert_eq!(webhook.routes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["open"]);
-    let api = default.api_server.as_ref().expect("enabled");
-    assert_eq!((api.host.as_str(), api.port, api.model_name.as_str()), ("127.0.0.1", 48123, "hermes-agent"));
-    assert!(api.key.is_some() && api.fault.is_none());
+    let of_default = api(&default).expect("enabled");
+    assert_eq!(listener(&default, "api_server"), Some((Some("127.0.0.1"), 48123)));
+    assert_eq!(of_default.model_name, "hermes-agent");
+    assert!(of_default.key.is_some() && of_default.fault.is_none());
     let settings = default.gateway.expect("primary");
     assert!(settings.multiplex);
     assert_eq!(
@@ -126,11 +140,12 @@ fn the_sample_home_reads_without_a_word() {
     assert_eq!(settings.listeners[0].source, format!("platforms.webhook.extra.port in {ROOT}/config.yaml"));
 
     let coder = clean(secondary(CODER_YAML, CODER_ENV));
-    let webhook = coder.webhook.expect("the gateway has a listener");
+    let webhook = hooks(&coder).expect("the gateway has a listener");
     assert_eq!(webhook.routes[0].0, "mine");
     assert_eq!(webhook.routes[0].1.secret, Some(Secret::new("sek-coder")));
-    let api = coder.api_server.expect("the gateway has a listener");
-    assert_eq!((api.key, api.model_name.as_str(), api.fault), (None, "coder", None));
+    let of_coder = api(&coder).expect("the gateway has a listener");
+    assert_eq!((&of_coder.key, of_coder.model_name.as_str(), &of_coder.fault), (&None, "coder", &None));
+    assert_eq!(listener(&coder, "api_server"), Some((Some("127.0.0.1"), 8644)));
     assert!(coder.gateway.is_none() && coder.claims.is_empty());
 }
 
@@ -152,7 +167,7 @@ fn empty_files_give_the_documented_defaults() {
     assert_eq!((settings.stuck_after_ms, settings.heartbeat_ms), (10_000, 1_000));
     assert_eq!((config.max_concurrent_sessions, config.agent.api_max_retries), (16, 3));
     assert!(config.group_sessions_per_user && !config.thread_sessions_per_user);
-    assert!(config.webhook.is_none() && config.api_server.is_none() && config.platforms.is_empty());
+    assert!(hooks(&config).is_none() && api(&config).is_none() && config.platforms.is_empty());
 }
 
 #[test]
@@ -294,11 +309,11 @@ fn all_port_binding_platforms_are_found_feishu_only_in_webhook_mode() {
 fn a_secondary_keeps_its_own_key_and_may_opt_out() {
     let coder =
         clean(secondary("platforms: {webhook: {enabled: false}}", "API_SERVER_KEY=coder-key-0123456789"));
-    assert!(coder.webhook.is_none());
-    assert_eq!(coder.api_server.expect("listener").key, Some(Secret::new("coder-key-0123456789")));
+    assert!(hooks(&coder).is_none());
+    assert_eq!(api(&coder).expect("listener").key, Some(Secret::new("coder-key-0123456789")));
     let weak = secondary("", "API_SERVER_KEY=changeme");
     assert_eq!((only(&weak).code.as_str(), only(&weak).severity), ("weak_api_key", Severity::Warning));
-    assert!(config(weak).api_server.expect("listener").key.is_none());
+    assert!(api(&config(weak)).expect("listener").key.is_none());
 }
 
 #[test]
@@ -366,10 +381,10 @@ fn both_spellings_reach_the_platform_and_env_beats_yaml() {
                 gateway: {platforms: {webhook: {port: 2, extra: {rate_limit: 7}}, api_server: {enabled: true, key: short}}}\n";
     let config =
         clean(primary(yaml, "WEBHOOK_PORT=9\nAPI_SERVER_KEY=0123456789abcdefgh\nWEBHOOK_SECRET=s\n"));
-    let webhook = config.webhook.expect("webhook");
-    assert_eq!((webhook.port, webhook.host.as_deref(), webhook.rate_limit), (9, Some("h"), 7));
+    let webhook = hooks(&config).expect("webhook");
+    assert_eq!((listener(&config, "webhook"), webhook.rate_limit), (Some((Some("h"), 9)), 7));
     assert_eq!(webhook.secret, Some(Secret::new("s")));
-    assert_eq!(config.api_server.expect("api").key, Some(Secret::new("0123456789abcdefgh")));
+    assert_eq!(api(&config).expect("api").key, Some(Secret::new("0123456789abcdefgh")));
     let loaded = primary("", "WEBHOOK_ENABLED=1\nWEBHOOK_PORT=http");
     assert_eq!(
         (only(&loaded).severity, only(&loaded).key.as_deref()),
@@ -389,10 +404,8 @@ fn api_server_without_a_strong_key_does_not_start_on_the_primary() {
         (Severity::Platform, "missing_api_key")
     );
     let config = config(loaded);
-    assert!(
-        config.gateway.expect("primary").listeners.is_empty()
-            && config.api_server.expect("api").fault.is_some()
-    );
+    assert!(api(&config).expect("api").fault.is_some());
+    assert!(config.gateway.expect("primary").listeners.is_empty());
     let weak = primary("", "API_SERVER_KEY=changeme");
     assert!(
         only(&weak)
@@ -517,4 +530,19 @@ fn references_cannot_blow_a_value_up() {
     let env = format!("A={}", "x".repeat(100_000));
     let loaded = primary(&format!("model: '{}'", "${A}".repeat(100_000)), &env);
     assert_eq!((only(&loaded).code.as_str(), only(&loaded).severity), ("wrong_type", Severity::Profile));
+}
+
+/// A section of another profile's file: what is asked for is read, the file's other flaws are its owner's, and an unreadable file is
+/// no empty one.
+#[test]
+fn a_section_of_the_defaults_file_is_read_alone() {
+    let coder: ProfileName = "coder".parse().unwrap();
+    let of = |yaml: &str| {
+        let yaml = ("/h/config.yaml".into(), yaml.as_bytes());
+        of_section(&crate::REGISTRY, "webhook", &coder, yaml, ("/h/.env".into(), b""), webhook::given)
+    };
+    let (routes, problems) = of(&format!("agnet: {{}}\n{DEFAULT_YAML}"));
+    assert_eq!((routes.map(|routes| routes.len()), problems), (Some(1), Vec::new()));
+    let (routes, problems) = of("platforms: [");
+    assert_eq!((routes, problems[0].severity), (None, Severity::Profile));
 }

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::platform::{AllSettings, Registry};
 use super::profile_routes::ProfileRoutes;
 use super::secret::{Env, Secret};
@@ -65,11 +63,8 @@ pub struct ProfileConfig {
     pub agent: Agent,
     /// `max_concurrent_sessions`: turns that run at the same time; 0: no limit. Default 16.
     pub max_concurrent_sessions: u32,
-    /// The webhook platform, where it is enabled (primary) or the gateway has a listener for it (secondary).
-    pub webhook: Option<Webhook>,
-    /// The API server, likewise.
-    pub api_server: Option<ApiServer>,
-    /// What the platforms that read their own section found there, each in its own type.
+    /// What the sections of platforms say that are on (or, for a secondary, that the gateway listens for), each in its platform's own
+    /// type.
     pub settings: AllSettings,
     /// Every configured platform, adapter or not.
     pub platforms: Vec<ConfiguredPlatform>,
@@ -108,8 +103,6 @@ impl ProfileConfig {
             providers: Vec::new(),
             agent: Agent::default(),
             max_concurrent_sessions: 16,
-            webhook: None,
-            api_server: None,
             settings: AllSettings::default(),
             platforms: Vec::new(),
             claims: Vec::new(),
@@ -236,151 +229,6 @@ pub enum EngineKind {
     Native,
     /// Nobody: what came in goes out again.
     Echo,
-}
-
-/// Why a platform must not start although it is configured: its state is `fatal`, and retrying is useless.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// For programs, as in [`Problem::code`].
-    pub code: String,
-    /// For people.
-    pub message: String,
-}
-
-/// `platforms.webhook`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Webhook {
-    /// Host of the listener; `None` = all interfaces. Of the gateway's listener for a secondary.
-    pub host: Option<String>,
-    /// Port as configured. Default 8644.
-    pub port: u16,
-    /// Secret of routes without their own.
-    pub secret: Option<Secret>,
-    /// This profile's own routes in file order: those of the default profile's file that carry `profile: <other>` are not
-    /// among them.
-    pub routes: Vec<(String, Route)>,
-    /// Authenticated requests per minute and route. Default 30.
-    pub rate_limit: u32,
-    /// Largest body. Default 1 MiB.
-    pub max_body_bytes: u64,
-    /// Time a route's script has. Default 30 s.
-    pub script_timeout: Duration,
-    /// Set when the platform must not start.
-    pub fault: Option<Fault>,
-}
-
-/// One webhook route; also the form of an entry in `webhook_subscriptions.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Route {
-    /// Its own secret, else the platform's. `INSECURE_NO_AUTH` turns authentication off, on loopback only. An empty one is none, and
-    /// never stands for the platform's.
-    pub secret: Option<Secret>,
-    /// The vendor whose signatures it takes, and no others: a name of [`Scheme`]. Without it the headers tell.
-    pub signature: Option<String>,
-    /// Only an explicit `false` disables.
-    pub enabled: bool,
-    /// Event types let through; empty = all.
-    pub events: Vec<String>,
-    /// Filter objects, all of which must match. Evaluated by the platform.
-    pub filters: Vec<serde_json::Value>,
-    /// Path under `scripts/`.
-    pub script: Option<String>,
-    /// Template; empty = dump the payload.
-    pub prompt: String,
-    /// Skills to load with the prompt.
-    pub skills: Vec<String>,
-    /// `log`, `github_comment` or a platform. Default `log`.
-    pub deliver: String,
-    /// Parameters of the delivery; values are templates.
-    pub deliver_extra: BTreeMap<String, String>,
-    /// Deliver the rendered prompt itself, without a turn.
-    pub deliver_only: bool,
-    /// The profile it belongs to, where it stands in the default profile's file.
-    pub profile: Option<String>,
-    /// For people.
-    pub description: String,
-}
-
-impl Default for Route {
-    fn default() -> Self {
-        Self {
-            secret: None,
-            signature: None,
-            enabled: true,
-            events: Vec::new(),
-            filters: Vec::new(),
-            script: None,
-            prompt: String::new(),
-            skills: Vec::new(),
-            deliver: "log".to_owned(),
-            deliver_extra: BTreeMap::new(),
-            deliver_only: false,
-            profile: None,
-            description: String::new(),
-        }
-    }
-}
-
-/// A vendor's way to sign its webhooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// Stripe
-    Stripe,
-    /// Slack
-    Slack,
-    /// Shopify
-    Shopify,
-    /// Linear
-    Linear,
-    /// Sentry
-    Sentry,
-}
-
-impl Scheme {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Stripe, Self::Slack, Self::Shopify, Self::Linear, Self::Sentry];
-    /// Their names, in the same order.
-    pub const NAMES: [&str; 5] = ["stripe", "slack", "shopify", "linear", "sentry"];
-
-    /// The scheme of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES.iter().zip(Self::ALL).find(|(known, _)| **known == name).map(|(_, scheme)| scheme)
-    }
-}
-
-/// `platforms.api_server`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiServer {
-    /// The key, if it is strong enough. `None` = every authenticated path answers 401.
-    pub key: Option<Secret>,
-    /// Origins that browsers may call from; `*` = any; empty = none.
-    pub cors_origins: Vec<String>,
-    /// Model id shown to clients. Default: the profile's name, `hermes-agent` for `default`.
-    pub model_name: String,
-    /// Alias → model.
-    pub model_routes: Vec<(String, ModelRoute)>,
-    /// Runs at the same time; 0 = no limit. Default 10.
-    pub max_concurrent_runs: u32,
-    /// Host of the listener. Default 127.0.0.1.
-    pub host: String,
-    /// Port as configured. Default 8642.
-    pub port: u16,
-    /// Set when the platform must not start.
-    pub fault: Option<Fault>,
-}
-
-/// One `model_routes.<alias>`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ModelRoute {
-    /// Model id on the wire.
-    pub model: String,
-    /// Provider.
-    pub provider: Option<String>,
-    /// Key.
-    pub api_key: Option<Secret>,
-    /// Endpoint.
-    pub base_url: Option<String>,
 }
 
 /// A platform that the files turn on.

@@ -5,6 +5,7 @@ use camino::Utf8Path;
 use serde_json::Value;
 
 use super::found::Found;
+use super::platform::Settings;
 use super::platforms::Blocks;
 use super::problem::{Place, problem};
 use super::reader::{At, Reader};
@@ -47,7 +48,6 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
     let names = |at: &At| -> Vec<String> {
         at.entries().into_iter().filter(|(_, at)| !off(at)).map(|(name, _)| name).collect()
     };
-    let routes = Blocks::new(root, "api_server").get("model_routes");
     let plugins = root.key("plugins.enabled");
     let memory = root.key("memory.provider");
     let texts = |reader: &mut Reader<'_>, at: &At| -> Vec<String> {
@@ -59,10 +59,13 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
     let mut all = vec![
         ("mcp_servers", root.key("mcp_servers"), names(&root.key("mcp_servers"))),
         ("hooks", root.key("hooks"), names(&root.key("hooks"))),
-        ("model_routes", routes.clone(), names(&routes)),
-        ("plugins", plugins, plugin_names),
-        ("memory provider", memory, memory_name),
     ];
+    for platform in reader.registry.own() {
+        let blocks = Blocks::new(root, platform.name);
+        let idle = platform.idle.iter().map(|key| (*key, blocks.get(key)));
+        all.extend(idle.map(|(key, at)| (key, at.clone(), names(&at))));
+    }
+    all.extend([("plugins", plugins, plugin_names), ("memory provider", memory, memory_name)]);
     for key in ["fallback_providers", "fallback_model"] {
         let at = root.key(key);
         let some = !at.items().is_empty() || !at.entries().is_empty();
@@ -82,8 +85,7 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
 
 /// Platforms without an adapter. A profile that nothing else reaches is not able to do what it is there for.
 fn platforms(reader: &mut Reader<'_>, config: &ProfileConfig) {
-    let reached = config.api_server.as_ref().is_some_and(|api| api.key.is_some())
-        || config.webhook.as_ref().is_some_and(|hooks| !hooks.routes.is_empty());
+    let reached = config.settings.iter().any(Settings::reaches);
     let severity = if reached { Severity::Warning } else { Severity::Platform };
     for platform in config.platforms.iter().filter(|platform| !platform.supported) {
         push(reader, severity, place_of(reader, &platform.source), Some(&platform.name), &platform.name);

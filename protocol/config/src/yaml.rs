@@ -363,7 +363,7 @@ fn place(mark: &Marker) -> (u32, u32) {
 }
 
 /// A key as it may appear in a message.
-pub(super) fn shorten(key: &str) -> String {
+pub fn shorten(key: &str) -> String {
     if key.chars().count() <= 80 { key.to_owned() } else { key.chars().take(80).chain(['…']).collect() }
 }
 

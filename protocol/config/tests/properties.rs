@@ -1,12 +1,17 @@
 //! What holds for every input: a configuration of any bytes is judged without a panic, and no problem shows a value.
 
-use hermes_config::platform::{API_SERVER, Registry, WEBHOOK};
-use hermes_config::{Input, load, routes_for};
+use hermes_config::platform::Registry;
+use hermes_config::{Input, load, of_section};
 use hermes_wire::latest::{BoundListener, Role, Severity};
 use hermes_wire::{ProfileName, RootHome};
 use proptest::prelude::*;
 
-static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
+#[path = "../../../worker/src/platform/api_server/settings.rs"]
+mod api_server;
+#[path = "../../../worker/src/platform/webhook/settings.rs"]
+mod webhook;
+
+static REGISTRY: Registry = Registry::new(&[&webhook::DECLARATION, &api_server::DECLARATION]);
 
 /// Text that looks like YAML more often than noise does.
 fn yamlish() -> impl Strategy<Value = String> {
@@ -81,8 +86,9 @@ fn check_load(role: Role, yaml: &[u8], env: &[u8]) {
         loaded.problems.iter().all(|p| p.line != Some(0) && p.column != Some(0) && !p.message.is_empty())
     );
     assert_eq!(load(input), loaded);
-    let (routes, _) = routes_for(&REGISTRY, &name, ("/h/config.yaml".into(), yaml), ("/h/.env".into(), env));
-    assert!(routes.iter().all(|(_, route)| route.profile.as_deref() == Some("coder")));
+    let (yaml, env) = (("/h/config.yaml".into(), yaml), ("/h/.env".into(), env));
+    let (routes, _) = of_section(&REGISTRY, "webhook", &name, yaml, env, webhook::given);
+    assert!(routes.iter().flatten().all(|(_, route)| route.profile.as_deref() == Some("coder")));
 }
 
 proptest! {

@@ -2,13 +2,18 @@
 //! `.env`.
 #![no_main]
 
-use hermes_config::platform::{API_SERVER, Registry, WEBHOOK};
+use hermes_config::platform::Registry;
 use hermes_config::{Input, Loaded, Pins};
 use hermes_wire::latest::Role;
 use hermes_wire::{ProfileName, RootHome};
 use libfuzzer_sys::fuzz_target;
 
-static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
+#[path = "../../../worker/src/platform/api_server/settings.rs"]
+mod api_server;
+#[path = "../../../worker/src/platform/webhook/settings.rs"]
+mod webhook;
+
+static REGISTRY: Registry = Registry::new(&[&webhook::DECLARATION, &api_server::DECLARATION]);
 
 fuzz_target!(|data: &[u8]| {
     let Some((&split, data)) = data.split_first() else { return };
@@ -39,6 +44,7 @@ fuzz_target!(|data: &[u8]| {
         for problem in loads.iter().flat_map(|loaded| &loaded.problems) {
             assert!(!problem.message.is_empty() && !problem.file.is_empty());
         }
-        let _ = hermes_config::routes_for(&REGISTRY, &name, ("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
+        let files = (("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
+        let _ = hermes_config::of_section(&REGISTRY, "webhook", &name, files.0, files.1, webhook::given);
     }
 });

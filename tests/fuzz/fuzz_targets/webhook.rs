@@ -17,6 +17,8 @@ mod filter;
 mod json;
 #[path = "../../../worker/src/platform/webhook/payload.rs"]
 mod payload;
+#[path = "../../../worker/src/platform/webhook/settings.rs"]
+mod settings;
 #[path = "../../../worker/src/platform/webhook/signature.rs"]
 mod signature;
 #[path = "../../../worker/src/platform/webhook/template.rs"]
@@ -83,7 +85,7 @@ fuzz_target!(|data: &[u8]| {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     }
     let _ = signature::verify(&headers, body, "a secret", 1_763_680_000);
-    for scheme in hermes_config::Scheme::ALL {
+    for scheme in settings::Scheme::ALL {
         let _ = vendor::verify(scheme, &headers, body, "a secret", 1_763_680_000_000);
     }
     let delivery = event::delivery_id(&headers, None, 1);

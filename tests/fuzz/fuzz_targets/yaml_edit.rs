@@ -6,10 +6,16 @@ use hermes_config::Env;
 use hermes_config::document::Document;
 use hermes_config::edit::{Value, set, unset};
 use hermes_config::path::KeyPath;
-use hermes_config::platform::{API_SERVER, Registry, WEBHOOK};
+use hermes_config::platform::Registry;
 use libfuzzer_sys::fuzz_target;
 
-static REGISTRY: Registry = Registry::new(&[&WEBHOOK, &API_SERVER]);
+#[path = "../../../worker/src/platform/api_server/settings.rs"]
+mod api_server;
+#[path = "../../../worker/src/platform/webhook/settings.rs"]
+#[expect(dead_code, reason = "a module of another crate, of which a part is called")]
+mod webhook;
+
+static REGISTRY: Registry = Registry::new(&[&webhook::DECLARATION, &api_server::DECLARATION]);
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -19,7 +19,7 @@ use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
 use crate::http::{Cors, Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
-use crate::platform::{self, Context, Outside};
+use crate::platform::{self, Context, Outside, api_server};
 use crate::process::{self, Environment};
 use crate::provider::health::Health;
 use crate::pulse::{Failure, Pulse};
@@ -216,7 +216,7 @@ impl Serving {
             turns.serve_inbox();
         }
         let connections = Connections::start(platform::connectable(&context), status.clone()).await;
-        let cors = config.api_server.as_ref().map(|api| Cors::new(&api.cors_origins));
+        let cors = api(&config).map(|api| Cors::new(&api.cors_origins));
         let responder = Responder::new(config.name.clone(), connections.routes(), cors);
         let target = Target {
             home: home.clone(),
@@ -446,8 +446,13 @@ fn supervisor(status: &Status) -> Option<Owner> {
     Some(Owner { pid, start_time: process::start_time(pid).unwrap_or(0) })
 }
 
+/// What the API's pages and runs are limited by; the HTTP layer and the turns see to it.
+fn api(config: &ProfileConfig) -> Option<&api_server::Settings> {
+    config.settings.of(api_server::NAME)
+}
+
 fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSettings {
-    let runs = config.api_server.as_ref().map_or(0, |server| server.max_concurrent_runs);
+    let runs = api(config).map_or(0, |api| api.max_concurrent_runs);
     // 0 is no limit, as configured.
     let limit = |most: u32| if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
     TurnSettings {

@@ -176,7 +176,7 @@ fn flag(text: &str) -> Option<bool> {
 }
 
 fn warn_if_nothing_to_serve(config: &ProfileConfig) {
-    if config.webhook.is_none() && config.api_server.is_none() {
+    if !config.settings.has_listeners() {
         warn!("no HTTP platform is configured: only /health answers");
     }
 }

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8Path;
-use hermes_config::Route;
 use hermes_config::judge::problem;
+use hermes_config::of_section;
 use hermes_wire::absence::{OrAbsent as _, is_absence};
 use hermes_wire::latest::{Problem, Severity};
 use hermes_wire::{ProfileHome, ProfileName, env, exit};
@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use super::{Hindrance, read_bounded};
 use crate::children::{self, Owned};
 use crate::platform::REGISTRY;
+use crate::platform::webhook::{self, Route};
 use crate::process::Environment;
 
 /// Largest answer of the child, in bytes.
@@ -168,7 +169,10 @@ pub(crate) fn print(name: &ProfileName, home: &ProfileHome) -> u8 {
         return exit::CONFIG;
     };
     let env_bytes = env_bytes.unwrap_or_default();
-    let (routes, problems) = hermes_config::routes_for(&REGISTRY, name, (&config, &yaml), (&env, &env_bytes));
+    let files = ((config.as_path(), yaml.as_slice()), (env.as_path(), env_bytes.as_slice()));
+    let (routes, problems) =
+        of_section(&REGISTRY, webhook::NAME, name, files.0, files.1, webhook::settings::given);
+    let routes = routes.unwrap_or_default();
     let Ok(text) = serde_json::to_vec(&Answer { routes, problems }) else { return exit::FAILURE };
     let mut out = std::io::stdout().lock();
     if out.write_all(&text).and_then(|()| out.flush()).is_ok() { exit::OK } else { exit::FAILURE }

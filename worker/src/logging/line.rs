@@ -63,14 +63,7 @@ pub(super) fn secrets(config: &ProfileConfig) -> Vec<Secret> {
         add(provider.api_key.as_ref());
         provider.extra_headers.values().for_each(|value| add(Some(value)));
     }
-    if let Some(webhook) = &config.webhook {
-        add(webhook.secret.as_ref());
-        webhook.routes.iter().for_each(|(_, route)| add(route.secret.as_ref()));
-    }
-    if let Some(server) = &config.api_server {
-        add(server.key.as_ref());
-        server.model_routes.iter().for_each(|(_, route)| add(route.api_key.as_ref()));
-    }
+    config.settings.iter().flat_map(|settings| settings.secrets()).for_each(|secret| add(Some(secret)));
     config.claims.iter().for_each(|claim| add(Some(&claim.identity)));
     for (name, value) in config.env.iter() {
         let name = name.to_ascii_uppercase();

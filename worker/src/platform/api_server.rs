@@ -20,6 +20,7 @@ mod models;
 mod params;
 mod replay;
 mod session;
+mod settings;
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use hermes_config::platform::API_SERVER;
 use hermes_host::clock;
 use hermes_wire::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -43,18 +43,20 @@ use crate::status::Status;
 use crate::turn::Turns;
 use error::ApiError;
 use replay::Replay;
+use settings::DECLARATION;
+pub(crate) use settings::Settings;
 
 /// The platform's name.
-const NAME: &str = API_SERVER.name;
+pub(crate) const NAME: &str = DECLARATION.name;
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &API_SERVER, connect, outbound: None };
+pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: None };
 
 /// The platform, where this profile's configuration turns it on.
 fn connect(context: &Context) -> Option<Platform> {
-    let server = ApiServer::new(context.config.api_server.as_ref()?, context);
+    let server = ApiServer::new(context.config.settings.of(NAME)?, context);
     let routes = Some(server.routes());
-    Some(Platform { declaration: &API_SERVER, routes, adapter: Arc::new(server) })
+    Some(Platform { declaration: &DECLARATION, routes, adapter: Arc::new(server) })
 }
 
 /// The platform `api_server`. Cloning shares it.
@@ -62,7 +64,7 @@ fn connect(context: &Context) -> Option<Platform> {
 struct ApiServer(Arc<Inner>);
 
 struct Inner {
-    config: hermes_config::ApiServer,
+    config: Settings,
     profile: Arc<hermes_config::ProfileConfig>,
     home: ProfileHome,
     turns: Turns,
@@ -76,7 +78,7 @@ struct Inner {
 }
 
 impl ApiServer {
-    fn new(config: &hermes_config::ApiServer, context: &Context) -> Self {
+    fn new(config: &Settings, context: &Context) -> Self {
         Self(Arc::new(Inner {
             config: config.clone(),
             profile: Arc::clone(&context.config),

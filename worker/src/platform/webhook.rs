@@ -22,6 +22,7 @@ mod payload;
 mod rate;
 mod routes;
 mod script;
+pub(crate) mod settings;
 mod signature;
 mod template;
 #[cfg(test)]
@@ -37,7 +38,7 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use hermes_config::platform::WEBHOOK;
+use hermes_config::ProfileConfig;
 use hermes_host::clock;
 use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
@@ -54,24 +55,32 @@ use crate::inbox::{Inbox, Reservation};
 use crate::store::StoreError;
 use event::DeliveryId;
 use routes::{Auth, Ready, Routes, Shared};
+use settings::DECLARATION;
+pub(crate) use settings::{Route, Settings};
 use signature::Verdict;
 use tree::Node;
 
 /// The platform's name, also in sources and de-duplication.
-const NAME: &str = "webhook";
+pub const NAME: &str = DECLARATION.name;
 /// Reason under which the session of an event ends.
 const SESSION_END: &str = "webhook_complete";
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &WEBHOOK, connect, outbound: None };
+pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: None };
+
+/// Whether routes without a secret of their own have one.
+pub fn has_secret(config: &ProfileConfig) -> bool {
+    let settings: Option<&Settings> = config.settings.of(NAME);
+    settings.is_some_and(|settings| settings.secret.is_some())
+}
 
 /// The platform, where this profile's configuration turns it on.
 fn connect(context: &Context) -> Option<Platform> {
-    let webhook = Webhook::new(context.config.webhook.as_ref()?, context);
+    let webhook = Webhook::new(context.config.settings.of(NAME)?, context);
     let routes = axum::Router::new()
         .route("/webhooks/{route}", axum::routing::post(receive).fallback(wrong_method))
         .with_state(webhook.clone());
-    Some(Platform { declaration: &WEBHOOK, routes: Some(routes), adapter: Arc::new(webhook) })
+    Some(Platform { declaration: &DECLARATION, routes: Some(routes), adapter: Arc::new(webhook) })
 }
 
 /// The platform `webhook`. Cloning shares it.
@@ -79,7 +88,7 @@ fn connect(context: &Context) -> Option<Platform> {
 struct Webhook(Arc<Inner>);
 
 struct Inner {
-    config: hermes_config::Webhook,
+    config: Settings,
     profile: ProfileName,
     home: ProfileHome,
     listeners: Vec<BoundListener>,
@@ -93,7 +102,7 @@ struct Inner {
 }
 
 impl Webhook {
-    fn new(config: &hermes_config::Webhook, context: &Context) -> Self {
+    fn new(config: &Settings, context: &Context) -> Self {
         let scripts =
             script::Runner::new(context.home.scripts(), context.child_env.clone(), config.script_timeout);
         Self(Arc::new(Inner {

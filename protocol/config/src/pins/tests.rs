@@ -38,7 +38,7 @@ fn what_an_administrator_pins_wins_under_every_spelling() {
         (config.agent.max_turns, config.agent.api_max_retries, config.model.default.as_str()),
         (7, 4, "theirs")
     );
-    assert_eq!(config.webhook.map(|webhook| webhook.port), Some(3));
+    assert_eq!(config.settings.listener("webhook").map(|webhook| webhook.port), Some(3));
     assert_eq!((config.env.get("X_TOKEN"), config.env.get("Y_TOKEN")), (Some("theirs"), Some("mine")));
     // Without any file of the profile's own, too.
     assert_eq!(settings(pinned("", "", over, "")).agent.max_turns, 7);

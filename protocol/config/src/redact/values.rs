@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::super::secret::{Env, Secret};
 use super::super::{dotenv_edit, schema};
+use crate::platform::Registry;
 use crate::secret::looks::looks_secret;
 use crate::secret::names::{is_opaque, is_placeholder, names_secret};
 
@@ -48,14 +49,14 @@ const WORD: [&str; 21] = [
 pub type Kept = BTreeMap<Secret, String>;
 
 /// Values of a `.env` text.
-pub fn of_env(bytes: &[u8]) -> Kept {
-    of_variables(&dotenv_edit::read(bytes))
+pub fn of_env(registry: &Registry, bytes: &[u8]) -> Kept {
+    of_variables(registry, &dotenv_edit::read(bytes))
 }
 
 /// Values of variables.
-pub fn of_variables(env: &Env) -> Kept {
+pub fn of_variables(registry: &Registry, env: &Env) -> Kept {
     let mut kept = Kept::new();
-    for (name, value) in env.iter().filter(|(name, value)| stays(name, value, false)) {
+    for (name, value) in env.iter().filter(|(name, value)| stays(name, value, is_setting(registry, name))) {
         kept.insert(Secret::new(value.trim()), name.to_owned());
     }
     kept
@@ -91,7 +92,7 @@ fn leaves(json: &serde_json::Value, path: &mut Vec<String>, all: bool, kept: &mu
         Value::Array(items) => items.iter().for_each(|item| leaves(item, path, all, kept)),
         Value::String(text) => {
             let name = path.last().map(String::as_str).unwrap_or_default();
-            if (all || names_secret(name) || looks_secret(text)) && stays(name, text, true) {
+            if (all || names_secret(name) || looks_secret(text)) && stays(name, text, false) {
                 kept.insert(Secret::new(text.trim()), path.join("."));
             }
         }
@@ -100,8 +101,8 @@ fn leaves(json: &serde_json::Value, path: &mut Vec<String>, all: bool, kept: &mu
 }
 
 /// Whether a text of a `.env` assigns a value that is secret: such a file is no template.
-pub fn holds_values(bytes: &[u8]) -> bool {
-    !of_env(bytes).is_empty()
+pub fn holds_values(registry: &Registry, bytes: &[u8]) -> bool {
+    !of_env(registry, bytes).is_empty()
 }
 
 /// Whether a value that was taken out of a configuration is searched for in the rest of an archive too.
@@ -109,7 +110,12 @@ pub fn is_telling(value: &str) -> bool {
     value.len() >= CONFIGURED && (looks_secret(value) || is_opaque(value)) && !is_placeholder(value)
 }
 
-fn stays(name: &str, value: &str, sign_in: bool) -> bool {
+/// Settings that are written to both files, or that this program has a default for.
+fn is_setting(registry: &Registry, name: &str) -> bool {
+    name.starts_with("TERMINAL_") || schema::variables(registry).any(|(known, _)| known == name)
+}
+
+fn stays(name: &str, value: &str, setting: bool) -> bool {
     let value = value.trim();
     if value.len() < NAMED
         || is_placeholder(value)
@@ -120,9 +126,6 @@ fn stays(name: &str, value: &str, sign_in: bool) -> bool {
     if names_secret(name) || looks_secret(value) {
         return true;
     }
-    // Settings that are written to both files, or that this program has a default for.
-    let setting = !sign_in
-        && (name.starts_with("TERMINAL_") || schema::common_variables().any(|(known, _)| known == name));
     value.len() >= UNNAMED && !setting && !value.split([',', ' ']).all(is_plain)
 }
 
@@ -164,7 +167,9 @@ mod tests {
     /// Wires 12: which values of `.env` are searched for, and which would only refuse innocent archives.
     #[test]
     fn what_is_searched_for() {
-        let kept = |name: &str, value: &str| !of_env(format!("{name}=\"{value}\"\n").as_bytes()).is_empty();
+        let kept = |name: &str, value: &str| {
+            !of_env(&crate::REGISTRY, format!("{name}=\"{value}\"\n").as_bytes()).is_empty()
+        };
         for (name, value) in [
             ("OPENAI_API_KEY", "short1"),
             ("SMTP_PASS", "correct horse battery"),

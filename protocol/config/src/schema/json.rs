@@ -8,7 +8,7 @@ use crate::platform::Registry;
 /// The schema of `config.yaml`.
 pub fn schema(registry: &'static Registry) -> Json {
     let mut root = Node::default();
-    for key in groups(registry).into_iter().flat_map(|group| group.keys).chain(kept()) {
+    for key in groups(registry).into_iter().flat_map(|group| group.keys).chain(kept(registry)) {
         for spelled in [key.path].into_iter().chain(key.also.iter().copied()) {
             root.insert(spelled, key);
         }

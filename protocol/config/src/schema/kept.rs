@@ -1,13 +1,9 @@
 //! Keys of 0.19.0 that nothing here reads yet: known without a warning, typed where 0.19.0's type is known, so that
-//! `hermes config set` writes what 0.19.0 expects. A row of kind [`Kind::Any`] may hold other keys than the rows below it.
+//! `hermes config set` writes what 0.19.0 expects. Those of a platform with a folder stand there. A row of kind [`Kind::Any`] may hold other keys than the rows below it.
 
 use super::Kind::{self, Any, Bool, Choice, Int, List, Number, Seconds, Text};
 use super::{Key, Value};
-use crate::row::key;
-
-const fn kept(path: &'static str, kind: Kind) -> Key {
-    key(path, kind, "")
-}
+use crate::row::kept;
 
 const fn with(path: &'static str, kind: Kind, default: Value) -> Key {
     kept(path, kind).or(default)
@@ -336,11 +332,6 @@ pub(super) static KEPT: &[Key] = &[
     kept("platforms.*.free_response_channels", List),
     kept("platforms.*.mention_patterns", List),
     kept("platforms.*.reply_prefix", Any),
-    kept("platforms.webhook.routes.*.toolsets", List),
-    kept("platforms.webhook.routes.*.cron_job", Text),
-    kept("platforms.webhook.routes.*.coalesce", Any),
-    kept("platforms.webhook.routes.*.created_at", Any),
-    kept("platforms.api_server.direct_model_requests", Bool),
     kept("custom_providers.*", Any),
     kept("providers.*", Any),
     kept("providers.*.name", Text),

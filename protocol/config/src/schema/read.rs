@@ -1,32 +1,19 @@
 //! The keys this program reads.
 
-use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, List, Seconds, Section, Text};
+use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, List, Seconds, Text};
 use super::{Group, Value};
-use crate::Scheme;
 use crate::row::key;
 
 /// Most tokens anybody may ask for.
 const TOKENS: Kind = Int(1, 100_000_000);
 const MINUTES: Kind = Int(1, u32::MAX as i64);
-const PORT: Kind = Int(0, u16::MAX as i64);
 const YEAR: Kind = Seconds(31_536_000);
 
 /// Groups that stand behind those of platforms.
 pub(super) const BEHIND_PLATFORMS: usize = 2;
 
-pub(super) static GROUPS: &[Group] = &[
-    GATEWAY,
-    PROFILE_ROUTES,
-    MODEL,
-    PROVIDERS,
-    AGENT,
-    SESSIONS,
-    LOGGING,
-    WEBHOOK,
-    API_SERVER,
-    PLATFORMS,
-    OTHER,
-];
+pub(super) static GROUPS: &[Group] =
+    &[GATEWAY, PROFILE_ROUTES, MODEL, PROVIDERS, AGENT, SESSIONS, LOGGING, PLATFORMS, OTHER];
 
 const GATEWAY: Group = Group {
     title: "The gateway",
@@ -398,102 +385,6 @@ const LOGGING: Group = Group {
         .text("info"),
         key("logging.max_size_mb", Int(1, 10_000), "size at which a new file is begun").int(5),
         key("logging.backup_count", Int(0, 1000), "older files that are kept").int(3),
-    ],
-};
-
-const WEBHOOK: Group = Group {
-    title: "Webhooks",
-    intro: "Every key may also stand below `extra`, which wins. `enabled`, `host` and `port` belong into the default profile's \
-            file only; the rest into the file of each profile that has routes.",
-    outro: "",
-    keys: &[
-        key("platforms.webhook", Section, "requests from outside that begin a turn"),
-        key("platforms.webhook.enabled", Bool, "listen for webhooks; `false` always wins")
-            .env("WEBHOOK_ENABLED")
-            .primary(),
-        key("platforms.webhook.host", Text, "address to listen on; all interfaces without it").primary(),
-        key("platforms.webhook.port", PORT, "port to listen on; 0: any")
-            .int(8644)
-            .env("WEBHOOK_PORT")
-            .primary(),
-        key("platforms.webhook.secret", Text, "secret of routes without their own")
-            .env("WEBHOOK_SECRET")
-            .secret(),
-        key("platforms.webhook.rate_limit", MINUTES, "authenticated requests a minute and route").int(30),
-        key("platforms.webhook.max_body_bytes", Int(1, 1 << 40), "largest body").int(1 << 20),
-        key("platforms.webhook.script_timeout_seconds", Count(86_400), "time a route's script has").int(30),
-        key(
-            "platforms.webhook.routes.*.secret",
-            Text,
-            "its own secret, which must not be empty; `INSECURE_NO_AUTH` turns authentication off, on loopback only",
-        )
-        .secret(),
-        key(
-            "platforms.webhook.routes.*.signature",
-            Choice(&Scheme::NAMES),
-            "the vendor whose signatures it takes, and no others; without it the headers of the request tell",
-        ),
-        key("platforms.webhook.routes.*.enabled", Bool, "whether it answers").yes(),
-        key("platforms.webhook.routes.*.events", List, "types of events let through, all of them without it"),
-        key("platforms.webhook.routes.*.filters", Any, "conditions on the payload, all of which must hold"),
-        key(
-            "platforms.webhook.routes.*.script",
-            Text,
-            "a file below `scripts/` that changes the payload or drops it",
-        ),
-        key("platforms.webhook.routes.*.prompt", Text, "the message, with `{fields}` of the payload"),
-        key(
-            "platforms.webhook.routes.*.skills",
-            List,
-            "skills to load with it; this version says that it does not",
-        ),
-        key("platforms.webhook.routes.*.deliver", Text, "where the answer goes: `log`, `github_comment`")
-            .text("log"),
-        key("platforms.webhook.routes.*.deliver_extra", Any, "what the delivery needs, with `{fields}` too"),
-        key("platforms.webhook.routes.*.deliver_only", Bool, "deliver the message itself, without a turn")
-            .no(),
-        key(
-            "platforms.webhook.routes.*.profile",
-            Text,
-            "in the default profile's file: the profile it belongs to",
-        ),
-        key("platforms.webhook.routes.*.description", Text, "for people"),
-    ],
-};
-
-const API_SERVER: Group = Group {
-    title: "API server",
-    intro: "`enabled`, `host` and `port` belong into the default profile's file only. The key, at least 16 characters, belongs \
-            into each profile's own `.env`.",
-    outro: "",
-    keys: &[
-        key("platforms.api_server", Section, "chat completions for programs"),
-        key("platforms.api_server.enabled", Bool, "listen for API calls; `false` always wins")
-            .env("API_SERVER_ENABLED")
-            .primary(),
-        key("platforms.api_server.host", Text, "address to listen on")
-            .text("127.0.0.1")
-            .env("API_SERVER_HOST")
-            .primary(),
-        key("platforms.api_server.port", PORT, "port to listen on; 0: any")
-            .int(8642)
-            .env("API_SERVER_PORT")
-            .primary(),
-        key("platforms.api_server.key", Text, "who has it may call").env("API_SERVER_KEY").secret(),
-        key("platforms.api_server.cors_origins", List, "origins that browsers may call from; `*`: any")
-            .env("API_SERVER_CORS_ORIGINS"),
-        key(
-            "platforms.api_server.model_name",
-            Text,
-            "the model's id that clients see; the profile's name without it",
-        )
-        .env("API_SERVER_MODEL_NAME"),
-        key("platforms.api_server.max_concurrent_runs", Count(u32::MAX as i64), "turns at once; 0: no limit")
-            .int(10),
-        key("platforms.api_server.model_routes.*.model", Text, "the id that an alias stands for"),
-        key("platforms.api_server.model_routes.*.provider", Text, "who serves it"),
-        key("platforms.api_server.model_routes.*.api_key", Text, "its key").secret(),
-        key("platforms.api_server.model_routes.*.base_url", Text, "address of its API"),
     ],
 };
 

@@ -6,6 +6,7 @@
 
 use camino::Utf8Path;
 use hermes_config::redact;
+use hermes_worker::REGISTRY;
 
 /// Directories and files that are logins wherever they stand.
 const ANYWHERE: [&str; 34] = [
@@ -157,7 +158,7 @@ pub(crate) fn holds_login(path: &Utf8Path, start: &[u8]) -> Option<&'static str>
         return Some("it holds a private key");
     }
     if is_dotenv(path) {
-        return redact::values::holds_values(start).then_some("it is a .env with keys in it");
+        return redact::values::holds_values(&REGISTRY, start).then_some("it is a .env with keys in it");
     }
     let name = path.file_name().unwrap_or_default();
     let of_git = path.as_str().ends_with(".git/config") || name == ".gitmodules";

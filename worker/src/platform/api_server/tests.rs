@@ -1,5 +1,6 @@
 //! The API from the router to the store, with the echo engine behind it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,24 +9,25 @@ use futures_util::{StreamExt as _, stream};
 use hermes_config::{ProfileConfig, Secret};
 use serde_json::{Value, json};
 
+use super::{NAME, Settings};
 use crate::platform::harness::{Answer, Client, House, request};
 
 const KEY: &str = "a-strong-enough-key-of-coder";
 const AUTH: (&str, &str) = ("authorization", "bearer a-strong-enough-key-of-coder");
 
-fn house(delay: Duration, change: impl FnOnce(&mut hermes_config::ApiServer)) -> House {
-    let mut api = hermes_config::ApiServer {
+fn house(delay: Duration, change: impl FnOnce(&mut Settings)) -> House {
+    let mut api = Settings {
         key: Some(Secret::new(KEY)),
         cors_origins: Vec::new(),
         model_name: "coder".to_owned(),
         model_routes: Vec::new(),
         max_concurrent_runs: 2,
-        host: "127.0.0.1".to_owned(),
-        port: 8642,
         fault: None,
     };
     change(&mut api);
-    House::new(delay, Some("127.0.0.1"), |config: &mut ProfileConfig| config.api_server = Some(api))
+    House::new(delay, Some("127.0.0.1"), |config: &mut ProfileConfig| {
+        config.settings.set(NAME, Arc::new(api));
+    })
 }
 
 async fn chat(client: &Client, headers: &[(&str, &str)], body: &Value) -> Answer {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_config::platform::{self, Section};
+use hermes_config::Secret;
+use hermes_config::platform::{self, Fault, Section, Spot};
 use hermes_config::row::{Group, Kind, key};
-use hermes_config::{Fault, Secret};
 use reqwest::Url;
 
 /// Characters in one message, where nothing else is said.
@@ -39,6 +39,16 @@ pub(super) struct Settings {
     pub(super) fault: Option<Fault>,
 }
 
+impl platform::Settings for Settings {
+    fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    fn secrets(&self) -> Vec<&Secret> {
+        vec![&self.token]
+    }
+}
+
 /// Reads them.
 pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
     let text = section.text("base_url", "TESTCHAT_URL");
@@ -55,7 +65,7 @@ pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
     let fault = missing.map(|(key, what)| {
         let message = format!("testchat {what}");
         let fix = format!("Set platforms.testchat.{key}.");
-        section.fault("testchat_config_missing", key, message.clone(), &fix);
+        section.fault("testchat_config_missing", Spot::Key(key), message.clone(), &fix);
         Fault { code: "testchat_config_missing".to_owned(), message }
     });
     Arc::new(Settings {

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use camino::Utf8PathBuf;
-use hermes_config::{Route, Scheme, Secret, is_loopback};
+use hermes_config::{Secret, is_loopback};
 use hermes_host::clock;
 use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
@@ -18,10 +18,9 @@ use serde_json::{Map, Value};
 
 use super::filter::{self, Filter};
 use super::rate::Window;
+use super::settings::{NO_AUTH, Route, Scheme};
 use crate::platform::Down;
 
-/// Turns authentication off. For tests, on loopback only.
-const NO_AUTH: &str = "INSECURE_NO_AUTH";
 /// Largest subscription file that is read.
 const MAX_FILE_LEN: u64 = 4 * 1024 * 1024;
 

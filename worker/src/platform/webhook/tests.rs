@@ -1,22 +1,25 @@
 //! The whole way of a request, from the router to the store.
 
+mod settings;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_config::{ProfileConfig, Route, Secret};
+use hermes_config::{ProfileConfig, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::Sha256;
 
+use super::NAME;
+use super::settings::{Route, Settings};
 use crate::platform::Class;
 use crate::platform::harness::{Answer, Client, House, request};
 use crate::platform::wire::hex;
 
 const SECRET: &str = "a secret of the route";
 
-fn webhook(routes: Vec<(&str, Route)>) -> hermes_config::Webhook {
-    hermes_config::Webhook {
-        host: Some("127.0.0.1".to_owned()),
-        port: 8644,
+fn webhook(routes: Vec<(&str, Route)>) -> Settings {
+    Settings {
         secret: None,
         routes: routes.into_iter().map(|(name, route)| (name.to_owned(), route)).collect(),
         rate_limit: 5,
@@ -30,10 +33,12 @@ fn route() -> Route {
     Route { secret: Some(Secret::new(SECRET)), ..Route::default() }
 }
 
-fn house(change: impl FnOnce(&mut hermes_config::Webhook)) -> House {
+fn house(change: impl FnOnce(&mut Settings)) -> House {
     let mut webhook = webhook(vec![("gh", route())]);
     change(&mut webhook);
-    House::new(Duration::ZERO, Some("127.0.0.1"), |config: &mut ProfileConfig| config.webhook = Some(webhook))
+    House::new(Duration::ZERO, Some("127.0.0.1"), |config: &mut ProfileConfig| {
+        config.settings.set(NAME, Arc::new(webhook));
+    })
 }
 
 fn sign(body: &str) -> String {
@@ -216,13 +221,14 @@ async fn what_must_not_be_served_stops_the_platform_and_is_never_tried_again() {
         ),
     ] {
         let webhook = webhook(vec![("bad", bad)]);
-        let house = House::new(Duration::ZERO, host, |config| config.webhook = Some(webhook));
+        let house = House::new(Duration::ZERO, host, |config| config.settings.set(NAME, Arc::new(webhook)));
         let error = house.start("webhook").await.err().unwrap();
         assert_eq!((error.code.as_str(), error.class), (code, Class::Fatal));
         assert!(error.message.starts_with(text), "{}", error.message);
     }
     let webhook = webhook(vec![("open", open())]);
-    let house = House::new(Duration::ZERO, Some("localhost"), |config| config.webhook = Some(webhook));
+    let house =
+        House::new(Duration::ZERO, Some("localhost"), |config| config.settings.set(NAME, Arc::new(webhook)));
     let client = house.start("webhook").await.unwrap();
     assert_eq!(client.send(request("POST", "/webhooks/open", &[], "{}")).await.status, 202);
 }
@@ -364,7 +370,7 @@ async fn w8_routes_ask_for_a_vendors_signature() {
     assert_eq!(slack(r#"{"event_id": "Ev1"}"#).await.json()["delivery_id"], "Ev1");
     let unknown = Route { signature: Some("paypal".to_owned()), ..route() };
     let house = House::new(Duration::ZERO, Some("127.0.0.1"), |config| {
-        config.webhook = Some(webhook(vec![("bad", unknown)]));
+        config.settings.set(NAME, Arc::new(webhook(vec![("bad", unknown)])));
     });
     let error = house.start("webhook").await.err().unwrap();
     assert!(error.message.contains("'paypal', which is none of stripe, slack,"), "{}", error.message);

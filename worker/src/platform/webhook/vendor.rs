@@ -12,9 +12,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hermes_config::Scheme;
 use http::HeaderMap;
 
+use super::settings::Scheme;
 use super::signature::{TOLERANCE, Verdict, ascii, hmac, stamp_of};
 use super::tree::Node;
 use crate::platform::wire::{hex, same_secret};

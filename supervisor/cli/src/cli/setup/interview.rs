@@ -5,6 +5,7 @@ use std::fmt;
 use hermes_config::{ProfileConfig, Secret};
 use hermes_wire::ProfileName;
 use hermes_wire::providers;
+use hermes_worker::platform::webhook;
 use inquire::ui::RenderConfig;
 use inquire::validator::{StringValidator, Validation};
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};
@@ -177,19 +178,18 @@ fn platforms(known: &Known<'_>) -> Result<Platforms, InquireError> {
     let question = format!("Reach '{}' through an OpenAI-compatible API?", known.profile);
     if Confirm::new(&question).with_default(true).prompt()? {
         let there = config.env.get(essentials::API_KEY).is_some_and(|key| key.len() >= KEY_LENGTH);
-        let now = config.api_server.as_ref().map_or(API_PORT, |api| api.port);
+        let now = config.settings.listener("api_server").map_or(API_PORT, |api| api.port);
         platforms.api =
             Some((new_secret(there)?, known.listeners.then(|| port("Its port?", now)).transpose()?));
     }
     let question = format!("Let webhooks wake '{}'?", known.profile);
-    if Confirm::new(&question).with_default(config.webhook.is_some()).prompt()? {
-        let hooks = config.webhook.as_ref();
-        let there =
-            config.env.get(essentials::WEBHOOK_SECRET).is_some() || hooks.is_some_and(|w| w.secret.is_some());
-        let now = hooks.map_or(WEBHOOK_PORT, |hooks| hooks.port);
+    let hooks = config.settings.get(webhook::NAME);
+    if Confirm::new(&question).with_default(hooks.is_some()).prompt()? {
+        let there = config.env.get(essentials::WEBHOOK_SECRET).is_some() || webhook::has_secret(config);
+        let now = config.settings.listener(webhook::NAME).map_or(WEBHOOK_PORT, |hooks| hooks.port);
         platforms.webhook =
             Some((new_secret(there)?, known.listeners.then(|| port("Its port?", now)).transpose()?));
-        platforms.first_route = hooks.is_none_or(|hooks| hooks.routes.is_empty());
+        platforms.first_route = hooks.is_none_or(|hooks| !hooks.reaches());
     }
     if known.profile.is_default() {
         let now = config.gateway.as_ref().is_some_and(|gateway| gateway.multiplex);

@@ -13,6 +13,7 @@ use camino::Utf8Path;
 use hermes_config::MAX_FILE_LEN;
 use hermes_config::redact::values::{self, Kept};
 use hermes_host::disk;
+use hermes_worker::REGISTRY;
 
 use super::super::error::ProfileError;
 use super::collect::credential_files;
@@ -43,7 +44,7 @@ pub(super) fn kept(home: &Utf8Path) -> Result<Kept, ProfileError> {
             Err(e) => return Err(ProfileError::io("read", path)(e)),
         };
         let values = if name.contains(".env") {
-            values::of_env(&bytes)
+            values::of_env(&REGISTRY, &bytes)
         } else if name.contains(".json") {
             values::of_json(&bytes, name.contains("auth.json"))
         } else {
