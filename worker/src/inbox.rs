@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What a message of a chat does to the turn that runs in its session is its [`Busy`] mode: it waits, interrupts, or is put into the turn
-//! (`queued` → done). A chat's queue holds [`QUEUED`].
+//! (`queued` → `steered`, which ends as that turn does: done or failed). A chat's queue holds [`QUEUED`].
 //!
 //! Of a session's unfinished items exactly one, as a rule the oldest, is waiting, claimed or postponed, the others are queued: so
 //! order within a session holds across processes, and finding the next item never walks over a backlog. What failed is a dead
@@ -22,6 +22,7 @@ pub(crate) mod life;
 pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
+pub(crate) mod steered;
 
 use hermes_wire::ProfileName;
 use hermes_wire::session_key::{self, KeyParts};

@@ -19,7 +19,7 @@ pub(crate) const STEP: u32 = 1000;
 /// stay. Returns whether there may be more.
 pub(crate) fn prune(db: &Connection, scopes: &Scopes, now: f64) -> rusqlite::Result<bool> {
     let (remembered, failures) = (now - REMEMBERED.as_secs_f64(), now - FAILURES.as_secs_f64());
-    let old = "finished_at IS NOT NULL AND finished_at < ?1 AND (state <> 'failed' OR finished_at < ?2)
+    let old = "finished_at IS NOT NULL AND finished_at < ?1 AND (state NOT IN ('failed', 'steered') OR finished_at < ?2)
                ORDER BY finished_at LIMIT ?3";
     let rows: Vec<(i64, String, Option<String>)> = db
         .prepare_cached(&format!("SELECT id, session_key, session_id FROM hermes_inbox WHERE {old}"))?

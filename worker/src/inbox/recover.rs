@@ -12,6 +12,7 @@
 use rusqlite::{Connection, params};
 
 use super::life::{self, End};
+use super::steered;
 use crate::session::{epoch, history};
 use crate::store::Owner;
 
@@ -47,6 +48,7 @@ pub(crate) struct Recovered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bereft {
     id: i64,
+    key: String,
     session: Option<String>,
     /// Points so far.
     points: i64,
@@ -125,6 +127,7 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
             .query_map(params![key, pid, start], |row| {
                 Ok(Bereft {
                     id: row.get(0)?,
+                    key: key.clone(),
                     points: row.get(1)?,
                     suspect: row.get(2)?,
                     session: row.get(3)?,
@@ -151,6 +154,7 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
                      WHERE id = ?1",
                 )?
                 .execute(params![item.id, epoch(), item.points, item.common, error])?;
+            steered::failed(db, &item.key, error, epoch())?;
         } else {
             recovered.suspected += usize::from(item.suspect);
             recovered.resumed += db
@@ -185,7 +189,15 @@ mod tests {
 
     impl Bereft {
         fn new(id: i64) -> Self {
-            Self { id, session: None, points: 0, suspect: false, common: 0, given_up: false }
+            Self {
+                id,
+                key: String::new(),
+                session: None,
+                points: 0,
+                suspect: false,
+                common: 0,
+                given_up: false,
+            }
         }
     }
 

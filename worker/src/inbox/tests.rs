@@ -111,6 +111,7 @@ async fn what_is_old_is_forgotten_and_what_is_open_is_not() {
                 ("old", "done", Some(hours(25.0))),
                 ("failure", "failed", Some(hours(25.0))),
                 ("old failure", "failed", Some(hours(200.0))),
+                ("put into a turn", "steered", Some(hours(25.0))),
                 ("open", "waiting", None),
             ] {
                 db.execute(
@@ -121,15 +122,15 @@ async fn what_is_old_is_forgotten_and_what_is_open_is_not() {
             }
             assert!(!prune::prune(db, &scopes, now)?);
             db.query_row(
-                "SELECT count(*) FROM hermes_inbox WHERE dedup_id IN ('fresh', 'failure', 'open')",
+                "SELECT count(*) FROM hermes_inbox WHERE dedup_id IN ('fresh', 'failure', 'put into a turn', 'open')",
                 [],
                 |row| row.get(0),
             )
         })
         .await
         .unwrap();
-    assert_eq!(left, 3);
+    assert_eq!(left, 4);
     let all =
         store.aside(|db| db.query_row("SELECT count(*) FROM hermes_inbox", [], |row| row.get::<_, i64>(0)));
-    assert_eq!(all.await.unwrap(), 3);
+    assert_eq!(all.await.unwrap(), 4);
 }

@@ -32,6 +32,7 @@ CREATE INDEX IF NOT EXISTS hermes_inbox_interrupt
     ON hermes_inbox(session_key) WHERE busy = 'interrupt' AND state = 'queued';
 CREATE INDEX IF NOT EXISTS hermes_inbox_suspect ON hermes_inbox(id) WHERE suspect > 0 AND finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_inbox_postponed ON hermes_inbox(due_at) WHERE state = 'postponed';
+CREATE INDEX IF NOT EXISTS hermes_inbox_steered ON hermes_inbox(session_key) WHERE state = 'steered';
 CREATE INDEX IF NOT EXISTS hermes_inbox_failed ON hermes_inbox(finished_at) WHERE state = 'failed';
 CREATE INDEX IF NOT EXISTS hermes_inbox_finished ON hermes_inbox(finished_at) WHERE finished_at IS NOT NULL;
 

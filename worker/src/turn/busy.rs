@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::engine::Message;
 use crate::inbound::Inbound;
+use crate::inbox::steered;
 use crate::store::Owner;
 
 /// Where the secret of the marks stands in `state_meta`.
@@ -84,26 +85,19 @@ impl Marks {
 
 /// Takes the messages out of the queue of `key` that are to be put into its turn.
 pub(super) fn take_steers(db: &Connection, key: &str, now: f64) -> rusqlite::Result<Vec<String>> {
-    let found: Vec<(i64, Option<String>, bool)> = db
+    let found: Vec<(i64, Option<String>)> = db
         .prepare_cached(
-            "SELECT id, payload, dedup_id IS NOT NULL FROM hermes_inbox
+            "SELECT id, payload FROM hermes_inbox
              WHERE session_key = ?1 AND finished_at IS NULL AND state = 'queued' AND busy = 'steer' ORDER BY id",
         )?
-        .query_map([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut texts = Vec::new();
-    for (id, payload, remembers) in found {
+    for (id, payload) in found {
         // What cannot be read is set aside when its own turn comes.
         let event = payload.and_then(|payload| serde_json::from_str::<Inbound>(&payload).ok());
         let Some(event) = event else { continue };
-        if remembers {
-            db.prepare_cached(
-                "UPDATE hermes_inbox SET state = 'done', payload = NULL, finished_at = ?2 WHERE id = ?1",
-            )?
-            .execute(params![id, now])?;
-        } else {
-            db.prepare_cached("DELETE FROM hermes_inbox WHERE id = ?1")?.execute([id])?;
-        }
+        steered::put(db, id, now)?;
         texts.push(event.text);
     }
     Ok(texts)

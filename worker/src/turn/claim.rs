@@ -9,7 +9,7 @@ use super::{Item, SessionRef, Turn};
 use crate::engine::{Message, Options, Prompt, Role};
 use crate::inbound::Inbound;
 use crate::inbox::postpone::Postponed;
-use crate::inbox::recover;
+use crate::inbox::{recover, steered};
 use crate::session::{Now, Opening, history};
 
 /// A claimed item, ready for the engine.
@@ -138,6 +138,7 @@ fn set_aside(db: &Connection, row: &Waiting, error: &str, now: &Now) -> rusqlite
         "UPDATE hermes_inbox SET state = 'failed', finished_at = ?2, error = ?3 WHERE id = ?1",
     )?
     .execute(params![row.id, now.epoch, error])?;
+    steered::failed(db, &row.key, error, now.epoch)?;
     recover::promote(db, &row.key)
 }
 

@@ -10,7 +10,7 @@ use super::journal::Booked;
 use super::{Item, Reply, accounts, lease};
 use crate::delivery::ledger;
 use crate::engine::{Cost, Message, Outcome, Role};
-use crate::inbox::recover;
+use crate::inbox::{recover, steered};
 use crate::provider::Fault;
 use crate::session::{Now, SessionContext, epoch, history, routing};
 
@@ -141,7 +141,7 @@ fn answered(
     Ok(())
 }
 
-/// The item's last state, and the next item of its session.
+/// The item's last state, that of what was put into its turn, and the next item of its session.
 fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) -> rusqlite::Result<()> {
     match ending {
         Ending::Released => {
@@ -178,6 +178,10 @@ fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) ->
             )?
             .execute(params![item.id, now, error])?;
         }
+    }
+    match ending {
+        Ending::Failed { error, .. } => steered::failed(db, key, error, now)?,
+        _ => steered::done(db, key, now)?,
     }
     recover::promote(db, key)
 }

@@ -62,6 +62,11 @@ impl Scripted {
         Self::with_permits(Semaphore::MAX_PERMITS, Some(fault))
     }
 
+    /// From now on every turn ends with `fault`.
+    pub(super) fn spoil(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+
     /// From now on there are answers.
     pub(super) fn mend(&self) {
         *self.fault.lock().unwrap() = None;
@@ -99,6 +104,20 @@ pub(super) const SPENT: Usage = Usage {
 };
 
 impl Scripted {
+    /// The fault, where there is one.
+    fn ends_well(&self) -> Result<(), EngineError> {
+        let Some(fault) = *self.fault.lock().unwrap() else { return Ok(()) };
+        let message = if fault == Fault::Unreachable { "cannot be reached" } else { "Invalid request" };
+        Err(EngineError::Provider {
+            fault,
+            status: Some(400),
+            retry_after: None,
+            is_final: false,
+            message: message.to_owned(),
+            calls: 2,
+        })
+    }
+
     /// A step with two calls. A permit is needed for each result.
     async fn two_steps(&self, journal: &dyn Journal) -> Result<(), EngineError> {
         let call =
@@ -149,25 +168,14 @@ impl Engine for Scripted {
                 permit = self.gate.acquire() => permit.unwrap().forget(),
                 () = cancel.cancelled() => return Err(EngineError::Interrupted),
             }
-            let fault = *self.fault.lock().unwrap();
-            if let Some(fault) = fault {
-                let message =
-                    if fault == Fault::Unreachable { "cannot be reached" } else { "Invalid request" };
-                return Err(EngineError::Provider {
-                    fault,
-                    status: Some(400),
-                    retry_after: None,
-                    is_final: false,
-                    message: message.to_owned(),
-                    calls: 2,
-                });
-            }
+            self.ends_well()?;
             if prompt.messages.last().is_some_and(|last| last.content == "poison") {
                 self.died.notify_one();
                 return std::future::pending().await;
             }
             if prompt.messages.last().is_some_and(|last| last.content == "steps") {
                 self.two_steps(journal).await?;
+                self.ends_well()?;
                 let text = "made it".to_owned();
                 return Ok(Outcome {
                     text,

@@ -152,6 +152,84 @@ async fn a_message_is_put_into_the_turn_that_runs() {
     assert_eq!(home.count("messages WHERE role = 'user'"), 2);
 }
 
+/// Puts "and this", and the same without an identity, into a turn that ends with `fault` after its step.
+async fn steer_into_fault(process: &Process, home: &Home, engine: &Scripted, fault: Fault) {
+    process.turns.serve_inbox();
+    accept(process, busy("1", "steps", Busy::Wait)).await;
+    home.wait("EXISTS (SELECT 1 FROM messages WHERE tool_calls IS NOT NULL)").await;
+    accept(process, busy("2", "and this", Busy::Steer)).await;
+    accept(process, Inbound { dedup: None, ..busy("", "and this too", Busy::Steer) }).await;
+    engine.spoil(fault);
+    engine.gate.add_permits(2);
+}
+
+/// It was told that its message is taken; so the message is not lost with somebody else's turn.
+#[tokio::test]
+async fn what_was_put_into_a_turn_that_fails_is_a_dead_letter_and_runs_when_it_is_sent_again() {
+    let home = Home::new();
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    steer_into_fault(&process, &home, &engine, Fault::Request).await;
+    home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'failed') = 3").await;
+    let kept =
+        "hermes_inbox WHERE payload LIKE '%and this%' AND busy = 'steer' AND error = 'Invalid request'";
+    assert_eq!((home.count(kept), process.inbox.backlog().await.unwrap().failed), (2, 3));
+    engine.mend();
+    engine.gate.add_permits(1);
+    accept(&process, busy("2", "and this", Busy::Steer)).await;
+    done(&home, 1).await;
+    process.stop().await;
+    assert_eq!(home.active(), [pair("user", "and this"), pair("assistant", "echo: and this")]);
+    assert_eq!(home.count("hermes_inbox WHERE state = 'failed'"), 2, "the others are still kept");
+}
+
+#[tokio::test]
+async fn what_was_put_into_a_turn_that_is_put_off_waits_with_it() {
+    let home = Home::new();
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    steer_into_fault(&process, &home, &engine, Fault::Unreachable).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'postponed')").await;
+    assert_eq!(home.count("hermes_inbox WHERE state = 'steered' AND payload IS NOT NULL"), 2);
+    let again = process.inbox.accept(busy("2", "and this", Busy::Steer)).await.unwrap();
+    assert_eq!(again, Accepted::Duplicate);
+    let backlog = process.inbox.backlog().await.unwrap();
+    assert_eq!((backlog.waiting, backlog.failed), (1, 0));
+    engine.mend();
+    engine.gate.add_permits(1);
+    process.store.write(|db| crate::inbox::postpone::hurry(db, 0.0)).await.unwrap();
+    process.store.arrived().notify_one();
+    done(&home, 2).await;
+    process.stop().await;
+    let prompts = engine.prompts();
+    let told = prompts[1].messages.last().unwrap().content.as_str().unwrap();
+    assert!(told.contains("\nand this\n") && told.contains("\nand this too\n"), "{told}");
+    assert_eq!(home.count("hermes_inbox WHERE payload IS NOT NULL OR state <> 'done'"), 0);
+}
+
+#[tokio::test]
+async fn what_was_put_into_a_turn_that_is_given_up_is_a_dead_letter_beside_it() {
+    let home = Home::new();
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    steer_into_fault(&process, &home, &engine, Fault::Unreachable).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'postponed')").await;
+    process.stop().await;
+    for pid in 0..3 {
+        let process = home.start(Owner { pid: DEAD.pid + pid, ..DEAD }, Scripted::closed());
+        process.turns.serve_inbox();
+        home.wait(&format!("EXISTS (SELECT 1 FROM hermes_lease WHERE owner_pid = {})", DEAD.pid + pid)).await;
+        process.die().await;
+    }
+    let last = home.start(Owner::current(), Scripted::open());
+    last.turns.serve_inbox();
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed')").await;
+    last.stop().await;
+    let kept =
+        "hermes_inbox WHERE state = 'failed' AND payload IS NOT NULL AND error LIKE 'the worker died%'";
+    assert_eq!(home.count(kept), 3);
+}
+
 /// The function behind a stop: nothing takes the turn's place.
 #[tokio::test]
 async fn a_turn_can_be_told_to_stop() {

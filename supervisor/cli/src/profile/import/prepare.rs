@@ -249,7 +249,7 @@ fn forget_waiting(home: &Utf8Path, prepared: &mut Prepared) {
         }
         let mut forgotten = 0;
         for (table, waiting) in [
-            ("hermes_inbox", "finished_at IS NULL"),
+            ("hermes_inbox", "finished_at IS NULL OR state = 'steered'"),
             ("hermes_delivery", "finished_at IS NULL"),
             ("hermes_lease", "1"),
         ] {
