@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use hermes_host::clock;
 use hermes_host::wait;
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 
@@ -56,10 +55,10 @@ impl Interrupt {
     #[cfg(target_os = "linux")]
     pub(super) fn came_within(&self, time: Duration) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let deadline = clock::now() + time;
+        let deadline = hermes_host::clock::now() + time;
         let mut keys = self.keys.take();
         let came = loop {
-            let left = deadline.saturating_duration_since(clock::now());
+            let left = deadline.saturating_duration_since(hermes_host::clock::now());
             let stdin = std::io::stdin();
             let mut wait: Vec<PollFd<'_>> =
                 self.signals.iter().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)).collect();
