@@ -16,21 +16,23 @@
 //!
 //! **What is promised.** An event is confirmed to the platform after it is in the target's inbox, on disk; until then it is the
 //! platform's, which offers it again. Offered twice it is one event, by platform, chat and message id. A target that does not
-//! serve is waited for, for [`PATIENCE`]; then, or where waiting cannot help, the event is kept in the owner's inbox as a dead
-//! letter that says why. It is never answered by the owner in the target's place. An answer is a row of the target's ledger until
-//! the owner's platform has it; each try carries the same key.
+//! serve is waited for, for [`PATIENCE`], once for all events that it does not take; then, or where waiting cannot help, the event is
+//! kept in the owner's inbox as a dead letter that says why. It is never answered by the owner in the target's place. An answer is a row
+//! of the target's ledger until the owner's platform has it; each try carries the same key.
 //!
 //! **Who may answer.** With an event goes what the owner needs to answer it, sealed under a key that only the owner has. An answer
 //! is sent where its seal says, and nowhere else: a target can speak through the owner's bot in the chats that it was given, and
 //! in no others.
 //!
 //! **Attachments** pass as they come, in pieces; what is on disk is a temporary file in the target's cache until the whole event
-//! is there. Their names there follow from the event's identity, so that an event that is offered again writes the same files.
+//! is there. Their names there follow from the event's identity, so that an event that is offered again writes the same files. A
+//! message for the owner itself does not depend on its files: one that cannot be had, after the same patience, is named in the text.
 //!
-//! [`PATIENCE`]: reception::PATIENCE
+//! [`PATIENCE`]: patience::PATIENCE
 
 mod cache;
 mod deliver;
+mod patience;
 mod receive;
 mod reception;
 mod road;
@@ -39,7 +41,7 @@ mod way_back;
 
 pub(crate) use deliver::Owner;
 pub(crate) use receive::Target;
-pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken};
+pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken, Unfetched};
 pub use road::Road;
 pub(crate) use seal::Seal;
 pub(crate) use way_back::WayBack;

@@ -25,9 +25,12 @@ pub(super) enum CacheError {
     /// The file system.
     #[error(transparent)]
     Io(#[from] Io),
-    /// It ended early, went on, or broke off.
+    /// It is not what it said: it ended early, or went on.
     #[error("an attachment did not come whole: {0}")]
     Broken(String),
+    /// It broke off.
+    #[error("an attachment broke off: {0}")]
+    Cut(String),
     /// The threads that write are busy, or gone.
     #[error("an attachment cannot be written now")]
     Busy(#[from] blocking::Lost),
@@ -104,7 +107,7 @@ where
     loop {
         let more = if left == 0 { None } else { bytes.next().await };
         if let Some(more) = more {
-            let more = more.map_err(CacheError::Broken)?;
+            let more = more.map_err(CacheError::Cut)?;
             let len = u64::try_from(more.len()).unwrap_or(u64::MAX);
             left = left.checked_sub(len).ok_or_else(|| CacheError::Broken("it goes on".to_owned()))?;
             piece.extend_from_slice(&more);
@@ -146,6 +149,20 @@ impl File {
         let named = blocking::run(named).await?;
         named.map_err(Io::at("write", &*path))?;
         Ok(path)
+    }
+}
+
+/// Takes back files whose event was not accepted.
+pub(super) async fn remove(paths: Vec<Utf8PathBuf>) {
+    let remove = move || {
+        for path in paths {
+            if let Err(error) = fs_err::remove_file(&path) {
+                tracing::warn!(%error, "an attachment of an event that was not accepted stays");
+            }
+        }
+    };
+    if blocking::run(remove).await.is_err() {
+        tracing::warn!("attachments of an event that was not accepted stay: nothing can be removed now");
     }
 }
 

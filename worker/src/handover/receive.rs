@@ -27,6 +27,9 @@ use crate::inbound::{self, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::Inbox;
 use crate::store::StoreError;
 
+/// Code of the refusal of an event whose chat has too many that wait.
+pub(super) const FULL: &str = "full";
+
 /// What an event for this profile becomes.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -63,7 +66,7 @@ impl Refusal {
             Self::Broken(_) => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
             Self::Cache(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_inbox"),
-            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, FULL),
         };
         refused(status, code, &self.to_string())
     }
@@ -196,7 +199,7 @@ impl Target {
             let label = Label { media: attachment.media, name: &attachment.name, event, index };
             let written = cache::write(&self.home, label, attachment.length, pieces.part(attachment.length));
             let file = written.await.map_err(|error| match error {
-                CacheError::Broken(why) => Refusal::Broken(why),
+                CacheError::Broken(why) | CacheError::Cut(why) => Refusal::Broken(why),
                 error => Refusal::Cache(error),
             })?;
             note(&mut notes, attachment, file.path().as_str());
@@ -224,6 +227,11 @@ pub(super) fn note(notes: &mut String, attachment: &Attachment, path: &str) {
 /// What it says of one that was too much.
 pub(super) fn left_out(notes: &mut String, attachment: &Attachment, most: u64) {
     say(notes, attachment, &format!(" was left out: at most {most} bytes come with one message"));
+}
+
+/// What it says of one that was not to be had.
+pub(super) fn not_fetched(notes: &mut String, attachment: &Attachment) {
+    say(notes, attachment, " could not be fetched");
 }
 
 fn say(notes: &mut String, attachment: &Attachment, what: &str) {

@@ -1,7 +1,7 @@
 //! The way in for what a platform received: into this profile's inbox, or over the road to the profile that answers.
 
-use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,29 +13,40 @@ use hermes_config::profile_routes::{Arrival, ProfileRoute, ProfileRoutes};
 use hermes_host::cause::chain;
 use hermes_wire::road::{self, Attachment, Errand, Event, Identity, Media, Receipt};
 use hermes_wire::{ProfileHome, ProfileName};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::cache::{self, CacheError, Label};
-use super::receive::{left_out, name_of, note, with_notes};
+use super::cache::{self, CacheError, File, Label};
+use super::patience::{For, Patience};
+use super::receive::{FULL, left_out, name_of, not_fetched, note, with_notes};
 use super::road::Failure;
 use super::{Road, Seal};
 use crate::inbound::{Accepted, Busy, Inbound};
 use crate::inbox::Inbox;
 use crate::store::{Store, StoreError};
 
-/// How long an event waits for a profile that does not serve, while its platform offers it again and again.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// Pause between two offers.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Time for one hand-over; what comes with it comes at its platform's pace.
 const TIME: Duration = Duration::from_mins(10);
-/// Events whose waiting is counted at once.
-const WAITING: usize = 1024;
+/// Longest silence of a platform while something is fetched from it.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Bytes as they come; an error says why no more do.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
 /// Begins to fetch something.
-pub type Open = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<ByteStream, String>> + Send>> + Send>;
+pub type Open =
+    Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<ByteStream, Unfetched>> + Send>> + Send>;
+
+/// Why something that came with a message is not to be had. For people; holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfetched {
+    /// It is gone, or never was: another try cannot help.
+    #[error("{0}")]
+    Gone(String),
+    /// Another try may help.
+    #[error("{0}")]
+    Away(String),
+}
 
 /// Something that came with a message, fetched when it is wanted.
 pub struct Attached {
@@ -109,8 +120,8 @@ struct Inner {
     inbox: Inbox,
     road: Road,
     seal: Seal,
-    /// Since when events wait for their profile.
-    waiting: Mutex<HashMap<String, Instant>>,
+    /// What events wait for, and since when.
+    patience: Mutex<Patience>,
 }
 
 impl Reception {
@@ -130,7 +141,7 @@ impl Reception {
             inbox,
             road,
             seal: Seal::new(store.clone()),
-            waiting: Mutex::default(),
+            patience: Mutex::default(),
         }))
     }
 
@@ -162,24 +173,65 @@ impl Reception {
         {
             return Ok(Taken::Known);
         }
-        let name = name_of(&event.source.platform, event.dedup.as_ref());
+        let waits = waits_as(&event);
         let (fitting, mut notes) = fit(attachments, self.0.most);
-        let mut files = Vec::new();
-        for (index, attached) in fitting.into_iter().enumerate() {
-            let said = describe(&attached);
-            let bytes = (attached.open)().await.map_err(later)?;
-            let label = Label { media: said.media, name: &said.name, event: &name, index };
-            let file = cache::write(&self.0.home, label, said.length, bytes)
-                .await
-                .map_err(|error| not_kept(&error))?;
-            note(&mut notes, &said, file.path().as_str());
-            files.push(file);
-        }
-        for file in files {
-            file.keep().await.map_err(|error| not_kept(&error))?;
-        }
+        let files = self.fetch(&event, fitting, &mut notes).await?;
         event.text = with_notes(event.text, &notes);
-        Ok(taken(self.0.inbox.accept(event).await?))
+        let mut paths = Vec::new();
+        for file in files {
+            match file.keep().await {
+                Ok(path) => paths.push(path),
+                Err(error) => {
+                    cache::remove(paths).await;
+                    return Err(later(chain(&error)));
+                }
+            }
+        }
+        let accepted = self.0.inbox.accept(event).await;
+        if !matches!(accepted, Ok(Accepted::New | Accepted::Duplicate)) {
+            cache::remove(paths).await;
+        }
+        let taken = taken(accepted?);
+        self.patience(|patience| patience.settled(waits.as_deref()));
+        Ok(taken)
+    }
+
+    /// The files of an event for this profile. One that is not to be had is waited for, while there is patience, if it may come; else
+    /// `notes` say that it is missing.
+    async fn fetch(
+        &self,
+        event: &Inbound,
+        attachments: Vec<Attached>,
+        notes: &mut String,
+    ) -> Result<Vec<File>, NotTaken> {
+        let platform = &event.source.platform;
+        let (name, waits) = (name_of(platform, event.dedup.as_ref()), waits_as(event));
+        let (mut files, mut all) = (Vec::new(), true);
+        for (index, attached) in attachments.into_iter().enumerate() {
+            let said = describe(&attached);
+            let label = Label { media: said.media, name: &said.name, event: &name, index };
+            let (is_for_now, reason) = match fetched(&self.0.home, label, attached).await {
+                Ok(file) => {
+                    note(notes, &said, file.path().as_str());
+                    files.push(file);
+                    continue;
+                }
+                Err(NotFetched::Unfetched(Unfetched::Gone(reason))) => (false, reason),
+                Err(NotFetched::Unfetched(Unfetched::Away(reason))) => (true, reason),
+                Err(NotFetched::Cache(error)) => (!matches!(error, CacheError::Broken(_)), chain(&error)),
+            };
+            all = false;
+            let files = For::Files(platform.clone());
+            if is_for_now && self.may_wait(waits.as_deref(), files) {
+                return Err(later(reason));
+            }
+            tracing::warn!("[{platform}] a message is taken without a file that came with it: {reason}");
+            not_fetched(notes, &said);
+        }
+        if all {
+            self.patience(|patience| patience.answered(&For::Files(platform.clone())));
+        }
+        Ok(files)
     }
 
     /// To the profile that the rule names.
@@ -190,23 +242,30 @@ impl Reception {
         longest: Option<u64>,
     ) -> Result<Taken, NotTaken> {
         let (event, waits) = (arrived.event.clone(), waits_as(&arrived.event));
-        match self.ask(route, arrived, longest).await {
+        let target = For::Profile(route.profile.clone());
+        let broke = Arc::new(AtomicBool::new(false));
+        match self.ask(route, arrived, longest, &broke).await {
             Ok(taken) => {
-                self.waiting(|all| waits.as_ref().and_then(|waits| all.remove(waits)));
+                self.patience(|patience| {
+                    patience.answered(&target);
+                    patience.settled(waits.as_deref());
+                });
                 Ok(taken)
             }
             Err(Unhanded::Store(error)) => Err(NotTaken::Store(error)),
             Err(Unhanded::Failed(failure)) => {
                 let reason = format!("profile route {} to `{}`: {failure}", route.name, route.profile);
-                let patient = failure.is_for_now() && self.may_wait(waits.as_deref());
                 let platform = event.source.platform.clone();
+                // A file that does not come is no fault of the profile that it is for.
+                let whom = if broke.load(Ordering::Relaxed) { For::Files(platform.clone()) } else { target };
+                let patient = failure.is_for_now() && self.may_wait(waits.as_deref(), whom);
                 if patient {
                     tracing::warn!("[{platform}] an event waits with its platform: {reason}");
                     return Err(NotTaken::Later { after: AGAIN, reason });
                 }
                 tracing::error!("[{platform}] an event is refused and kept as a dead letter: {reason}");
                 self.0.inbox.bury(event, reason).await?;
-                self.waiting(|all| waits.as_ref().and_then(|waits| all.remove(waits)));
+                self.patience(|patience| patience.settled(waits.as_deref()));
                 Ok(Taken::Buried)
             }
         }
@@ -217,6 +276,7 @@ impl Reception {
         route: &ProfileRoute,
         arrived: Arrived,
         longest: Option<u64>,
+        broke: &Arc<AtomicBool>,
     ) -> Result<Taken, Unhanded> {
         let platform = arrived.event.source.platform.clone();
         let (head, attachments) = self.event(&route.profile, &platform, arrived, longest).await?;
@@ -228,9 +288,17 @@ impl Reception {
         let attached = head.attached().unwrap_or(u64::MAX);
         let length = attached.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         let body = stream::once(async move { Ok(Bytes::from(bytes)) });
-        let body = Body::from_stream(body.chain(stream::iter(attachments).then(opened).flatten()));
+        let broke = Arc::clone(broke);
+        let attachments = stream::iter(attachments).then(opened).flatten();
+        let attachments = attachments.inspect(move |piece| {
+            broke.fetch_or(piece.is_err(), Ordering::Relaxed);
+        });
+        let body = Body::from_stream(body.chain(attachments));
         let path = Errand::HandOver.path(&route.profile, &platform);
-        let answer = self.0.road.ask(&path, length, body, TIME).await?;
+        let answer = match self.0.road.ask(&path, length, body, TIME).await {
+            Err(Failure::Refused { code, .. }) if code == FULL => return Ok(Taken::Full),
+            answer => answer?,
+        };
         let receipt: Receipt = serde_json::from_slice(&answer)
             .map_err(|_| Failure::Lost("what came back is no receipt".to_owned()))?;
         tracing::info!("[{platform}] handed over to `{}` by profile route {}", route.profile, route.name);
@@ -275,22 +343,21 @@ impl Reception {
         Ok((event, attachments))
     }
 
-    /// Whether an event may go on waiting. One that has no name cannot be told from others, and its platform forgets it.
-    fn may_wait(&self, waits: Option<&str>) -> bool {
-        let Some(waits) = waits else { return false };
-        self.waiting(|all| {
-            let now = Instant::now();
-            if all.len() >= WAITING && !all.contains_key(waits) {
-                all.retain(|_, since| now.duration_since(*since) < PATIENCE);
-            }
-            let since = *all.entry(waits.to_owned()).or_insert(now);
-            now.duration_since(since) < PATIENCE
-        })
+    fn may_wait(&self, event: Option<&str>, whom: For) -> bool {
+        self.patience(|patience| patience.may_wait(event, whom, Instant::now()))
     }
 
-    fn waiting<T>(&self, look: impl FnOnce(&mut HashMap<String, Instant>) -> T) -> T {
-        look(&mut self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    fn patience<T>(&self, look: impl FnOnce(&mut Patience) -> T) -> T {
+        look(&mut self.0.patience.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Why a file is not in this profile's cache.
+enum NotFetched {
+    /// The platform does not give it.
+    Unfetched(Unfetched),
+    /// It was given, and is not on disk.
+    Cache(CacheError),
 }
 
 enum Unhanded {
@@ -324,10 +391,6 @@ fn taken(accepted: Accepted) -> Taken {
 
 fn later(reason: String) -> NotTaken {
     NotTaken::Later { after: AGAIN, reason }
-}
-
-fn not_kept(error: &CacheError) -> NotTaken {
-    later(chain(error))
 }
 
 fn arrival(arrived: &Arrived) -> Arrival<'_> {
@@ -368,12 +431,40 @@ fn fit(attachments: Vec<Attached>, most: Option<u64>) -> (Vec<Attached>, String)
     (fitting, notes)
 }
 
+/// Said of a platform that gives nothing more.
+fn silent() -> String {
+    format!("nothing came for {} s", SILENCE.as_secs())
+}
+
+/// Begins to fetch an attachment. Its platform is not waited for longer than [`SILENCE`] at a time.
+async fn begun(open: Open) -> Result<ByteStream, Unfetched> {
+    let bytes = timeout(SILENCE, open()).await.unwrap_or_else(|_| Err(Unfetched::Away(silent())))?;
+    Ok(Box::pin(stream::unfold(Some(bytes), async |bytes| {
+        let mut bytes = bytes?;
+        match timeout(SILENCE, bytes.next()).await {
+            Ok(Some(piece)) => Some((piece, Some(bytes))),
+            Ok(None) => None,
+            Err(_) => Some((Err(silent()), None)),
+        }
+    })))
+}
+
+/// An attachment, whole, in this profile's cache.
+async fn fetched(home: &ProfileHome, label: Label<'_>, attached: Attached) -> Result<File, NotFetched> {
+    let fetch = async {
+        let bytes = begun(attached.open).await.map_err(NotFetched::Unfetched)?;
+        cache::write(home, label, attached.length, bytes).await.map_err(NotFetched::Cache)
+    };
+    let late = || Unfetched::Away(format!("it was not there within {} s", TIME.as_secs()));
+    timeout(TIME, fetch).await.unwrap_or_else(|_| Err(NotFetched::Unfetched(late())))
+}
+
 /// The bytes of one attachment: as many as it said, or an error in their place.
 async fn opened(attached: Attached) -> ByteStream {
     let length = attached.length;
-    let bytes = match (attached.open)().await {
+    let bytes = match begun(attached.open).await {
         Ok(bytes) => bytes,
-        Err(error) => return Box::pin(stream::once(async { Err(error) })),
+        Err(error) => return Box::pin(stream::once(async move { Err(error.to_string()) })),
     };
     Box::pin(stream::unfold((Some(bytes), length), async |(bytes, left)| {
         let mut bytes = bytes?;

@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+use super::super::patience::PATIENCE;
 use super::super::receive::{Target, routes};
 use super::*;
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Source};
@@ -263,15 +264,95 @@ async fn who_cannot_have_it_now_is_waited_for_and_who_never_can_is_not() {
     assert_eq!(rig.coder.texts("waiting").await, ["message a"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn patience_ends() {
+#[tokio::test]
+async fn a_profile_whose_patience_is_over_holds_nobody_up_until_it_answers() {
     let rig = rig();
-    assert!(rig.reception.may_wait(Some("a")));
-    tokio::time::advance(PATIENCE / 2).await;
-    assert!(rig.reception.may_wait(Some("a")) && rig.reception.may_wait(Some("b")));
-    tokio::time::advance(PATIENCE / 2).await;
-    assert!(!rig.reception.may_wait(Some("a")) && rig.reception.may_wait(Some("b")));
-    assert!(!rig.reception.may_wait(None), "what has no name cannot be told from another");
+    let refuse = |refusal| *rig.refuse.lock().unwrap() = refusal;
+    refuse(Some((503, "worker_not_ready")));
+    let later = rig.reception.accept(message("1", "7", "a"), None).await;
+    assert!(matches!(later, Err(NotTaken::Later { .. })), "{later:?}");
+    tokio::time::pause();
+    tokio::time::advance(PATIENCE).await;
+    tokio::time::resume();
+    for id in ["a", "b", "c"] {
+        assert_eq!(rig.reception.accept(message("1", "7", id), None).await.unwrap(), Taken::Buried, "{id}");
+    }
+    refuse(None);
+    assert_eq!(rig.reception.accept(message("1", "7", "d"), None).await.unwrap(), Taken::New);
+    refuse(Some((503, "worker_not_ready")));
+    let later = rig.reception.accept(message("1", "7", "e"), None).await;
+    assert!(matches!(later, Err(NotTaken::Later { .. })), "it answered since: {later:?}");
+    assert_eq!(rig.default.texts("failed").await, ["message a", "message b", "message c"]);
+}
+
+#[tokio::test]
+async fn who_writes_to_a_full_queue_of_another_profile_is_told() {
+    let rig = rig();
+    *rig.refuse.lock().unwrap() = Some((503, "full"));
+    assert_eq!(rig.reception.accept(message("1", "7", "a"), None).await.unwrap(), Taken::Full);
+    assert_eq!(rig.default.texts("failed").await, [""; 0]);
+}
+
+/// An attachment that the platform answers so.
+fn unfetched(error: &Unfetched) -> Attached {
+    let (error, opened) = (error.clone(), Arc::new(AtomicBool::new(false)));
+    Attached {
+        open: Box::new(move || Box::pin(async move { Err(error) })),
+        ..attached(9, Vec::new(), &opened)
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_file_cannot_be_had_is_taken_without_it() {
+    let rig = rig();
+    let opened = Arc::new(AtomicBool::new(false));
+    let with = |id: &str, attachments| Arrived { attachments, ..message("2", "7", id) };
+    let accept = |id: &str, attachments| rig.reception.accept(with(id, attachments), None);
+    let gone = Unfetched::Gone("404".to_owned());
+    let away = Unfetched::Away("503".to_owned());
+    // Broken or gone: no wait can help.
+    assert_eq!(
+        accept("a", vec![unfetched(&gone), attached(3, vec![7; 3], &opened)]).await.unwrap(),
+        Taken::New
+    );
+    for (id, bytes) in [("b", 2), ("c", 4)] {
+        assert_eq!(accept(id, vec![attached(3, vec![7; bytes], &opened)]).await.unwrap(), Taken::New, "{id}");
+    }
+    // The first of a session waits, the others stand in its queue.
+    let texts = [rig.default.texts("waiting").await, rig.default.texts("queued").await].concat();
+    assert_eq!(texts.len(), 3);
+    assert!(texts.iter().all(|text| text.contains(" bytes) could not be fetched]")), "{texts:?}");
+    let kept = texts[0].rsplit(": ").next().unwrap().trim_end_matches(']');
+    assert_eq!(fs_err::read(kept).unwrap(), [7; 3], "the other one is there");
+    // Away: it is waited for, and not for ever.
+    let later = accept("d", vec![unfetched(&away)]).await;
+    assert!(matches!(later, Err(NotTaken::Later { .. })), "{later:?}");
+    tokio::time::pause();
+    tokio::time::advance(PATIENCE).await;
+    tokio::time::resume();
+    for id in ["d", "e"] {
+        assert_eq!(accept(id, vec![unfetched(&away)]).await.unwrap(), Taken::New, "{id}");
+    }
+    assert_eq!(accept("f", vec![attached(3, vec![7; 3], &opened)]).await.unwrap(), Taken::New);
+    let later = accept("g", vec![unfetched(&away)]).await;
+    assert!(matches!(later, Err(NotTaken::Later { .. })), "files came since: {later:?}");
+    assert_eq!(rig.default.texts("queued").await.len(), 5);
+}
+
+#[tokio::test]
+async fn what_this_profiles_inbox_does_not_take_leaves_no_file() {
+    let rig = rig();
+    let forbid = "CREATE TRIGGER no BEFORE INSERT ON hermes_inbox BEGIN SELECT RAISE(ABORT, 'no'); END";
+    rig.default.store.write(move |db| db.execute_batch(forbid)).await.unwrap();
+    let opened = Arc::new(AtomicBool::new(false));
+    let with = || Arrived { attachments: vec![attached(3, vec![7; 3], &opened)], ..message("2", "7", "a") };
+    let refused = rig.reception.accept(with(), None).await;
+    assert!(matches!(refused, Err(NotTaken::Store(_))), "{refused:?}");
+    let files = || fs_err::read_dir(rig.default.home.cache().join("documents")).unwrap().count();
+    assert_eq!(files(), 0);
+    rig.default.store.write(|db| db.execute_batch("DROP TRIGGER no")).await.unwrap();
+    assert_eq!(rig.reception.accept(with(), None).await.unwrap(), Taken::New);
+    assert_eq!(files(), 1);
 }
 
 #[tokio::test]

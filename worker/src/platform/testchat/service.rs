@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::settings::Settings;
 use super::wire::{self, Update, WireError};
 use crate::engine::native::client;
-use crate::handover::ByteStream;
+use crate::handover::{ByteStream, Unfetched};
 
 /// Most that is read of one answer, in bytes.
 const BODY: usize = 4 * 1024 * 1024;
@@ -102,9 +102,9 @@ impl Service {
     }
 
     /// A file below the service's address, as it comes.
-    pub(super) async fn file(&self, path: &str) -> Result<ByteStream, String> {
-        let url = self.url(path.trim_start_matches('/')).map_err(|failure| failure.to_string())?;
-        let response = self.ask("file", self.client.get(url)).await.map_err(|failure| failure.to_string())?;
+    pub(super) async fn file(&self, path: &str) -> Result<ByteStream, Unfetched> {
+        let url = self.url(path.trim_start_matches('/')).map_err(unfetched)?;
+        let response = self.ask("file", self.client.get(url)).await.map_err(unfetched)?;
         let bytes = response.bytes_stream();
         Ok(Box::pin(bytes.map(|piece| piece.map_err(|error| error.without_url().to_string()))))
     }
@@ -149,6 +149,17 @@ impl Service {
             status: response.status().as_u16(),
             retry_after: retry_after.map(|asked| asked.min(ASKED)),
         })
+    }
+}
+
+/// What a failed request is to a file.
+fn unfetched(failure: Failure) -> Unfetched {
+    let text = failure.to_string();
+    match failure {
+        Failure::Unusable { .. } | Failure::Status { status: 404 | 410, .. } => Unfetched::Gone(text),
+        Failure::Status { .. } | Failure::Unsent(_) | Failure::Lost(_) | Failure::Garbled(_) => {
+            Unfetched::Away(text)
+        }
     }
 }
 
