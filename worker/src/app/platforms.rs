@@ -3,7 +3,7 @@
 //! One task per platform runs its adapter and alone writes its status. It judges what ends a connection: how long to wait before another
 //! try, and whether there is one; and what keeps silent for longer than a live connection would is down. A platform whose connection
 //! only one process may hold is [held back](Connections::start) until [`Connections::connect`], and given up by
-//! [`Connections::yield_exclusive`], so that two generations of this worker never hold it at once.
+//! [`Connections::hold`], so that two generations of this worker never hold it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -138,17 +138,27 @@ impl Connections {
         self.order(Order::Connect);
     }
 
-    /// Gives up all exclusive connections: what was accepted is confirmed, then they are closed; what does not close within the time is
-    /// cut. Returns when nothing of them is open any more. They stay closed until [`connect`](Self::connect).
-    pub(super) async fn yield_exclusive(&self, within: Duration) {
+    /// Has all exclusive connections given up: what was accepted is confirmed, then they are closed; what does not close within the time
+    /// is cut. They stay closed until [`connect`](Self::connect). [`held`](Self::held) says when they are.
+    pub(super) fn hold(&self, within: Duration) {
         self.0.desk.within.send_replace(within);
         self.order(Order::Hold);
+    }
+
+    /// Waits until no exclusive connection is open.
+    pub(super) async fn held(&self) {
         let open = |phase: &Phase| matches!(phase, Phase::Connecting | Phase::Connected | Phase::Retrying);
         let mut phases = self.phases();
         let closed =
             phases.wait_for(|phases| self.0.exclusive.iter().all(|name| !phases.get(name).is_some_and(open)));
         // The sender lives as long as this.
         let _ = closed.await;
+    }
+
+    /// [`hold`](Self::hold)s, and returns when nothing is open any more.
+    pub(super) async fn yield_exclusive(&self, within: Duration) {
+        self.hold(within);
+        self.held().await;
     }
 
     /// Every platform's phase, and each change of it.

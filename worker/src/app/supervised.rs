@@ -147,7 +147,7 @@ async fn live(
             return Ok(Ended(code));
         }
     };
-    let exclusive = Exclusive::new(serving.connections().clone());
+    let mut exclusive = Exclusive::new(serving.connections().clone());
     if !control.hands_over() {
         exclusive.connect();
     }

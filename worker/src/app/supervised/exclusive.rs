@@ -36,21 +36,25 @@ impl Exclusive {
         !self.names.is_empty()
     }
 
-    /// They may connect from now on.
-    pub(super) fn connect(&self) {
+    /// They may connect from now on. An order to yield that was not carried out yet is void, and gets no answer.
+    pub(super) fn connect(&mut self) {
+        self.yielding = None;
         if self.is_any() {
             info!("exclusive platforms may connect");
         }
         self.connections.connect();
     }
 
-    /// Closes what is connected within that time; [`Exclusive::news`] says when nothing is.
+    /// Closes what is connected within that time, from this call on; [`Exclusive::news`] says when nothing is.
     pub(super) fn yield_within(&mut self, time: Duration) {
         if self.is_any() {
             info!("exclusive platforms give up their connections");
         }
-        let connections = self.connections.clone();
-        self.yielding.get_or_insert_with(|| Box::pin(async move { connections.yield_exclusive(time).await }));
+        if self.yielding.is_none() {
+            self.connections.hold(time);
+            let connections = self.connections.clone();
+            self.yielding = Some(Box::pin(async move { connections.held().await }));
+        }
     }
 
     /// What the supervisor is to hear next. Cancel safe.
@@ -149,6 +153,35 @@ mod tests {
 
         all.connect();
         assert_eq!(all.news().await, connected("bot"), "again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_to_connect_voids_one_to_yield_and_later_ones_are_carried_out() {
+        let mut all = exclusive(&[("bot", true, Duration::from_secs(2))]).await;
+        all.connect();
+        assert_eq!(all.news().await, connected("bot"));
+        // Both before anything is heard of either; the connection goes on closing, and is made again.
+        all.yield_within(Duration::from_secs(5));
+        sleep(Duration::from_secs(1)).await;
+        all.connect();
+        let nothing = tokio::time::timeout(Duration::from_mins(1), all.news()).await;
+        assert_ne!(nothing, Ok(FromWorker::Yielded));
+        assert_eq!(all.phases.borrow().get("bot"), Some(&Phase::Connected));
+        let began = Instant::now();
+        all.yield_within(Duration::from_secs(5));
+        assert_eq!((all.news().await, began.elapsed()), (FromWorker::Yielded, Duration::from_secs(2)));
+        assert_eq!(all.phases.borrow().get("bot"), Some(&Phase::Held));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn yielding_begins_with_the_order_whoever_listens() {
+        let mut all = exclusive(&[("bot", true, Duration::from_secs(2))]).await;
+        all.connect();
+        all.news().await;
+        all.yield_within(Duration::from_secs(5));
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(all.phases.borrow().get("bot"), Some(&Phase::Held));
+        assert_eq!(all.news().now_or_never(), Some(FromWorker::Yielded));
     }
 
     #[tokio::test(start_paused = true)]
