@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 use futures_util::{Stream, StreamExt as _, stream};
 use hermes_wire::ProfileHome;
 use hermes_wire::http::{ERROR, JSON, LISTENER};
@@ -138,7 +139,7 @@ impl Target {
             pieces.skip(u64::MAX).await?;
             return Ok(Receipt { accepted: road::Accepted::Known });
         }
-        let name = name_of(platform, dedup.as_ref());
+        let (name, twin) = (name_of(platform, dedup.as_ref()), dedup.clone());
         let attachments = std::mem::take(&mut event.attachments);
         let (notes, files) = self.keep(&name, &attachments, &mut pieces).await?;
         if pieces.skip(u64::MAX).await? > 0 {
@@ -167,11 +168,7 @@ impl Target {
         match accepted {
             Ok(accepted) => Ok(Receipt { accepted }),
             Err(refusal) => {
-                for path in paths {
-                    if let Err(error) = fs_err::remove_file(&path) {
-                        tracing::warn!(%error, "an attachment of an event that was not accepted stays");
-                    }
-                }
+                give_back(&self.inbox, platform, twin.as_ref(), paths).await;
                 Err(refusal)
             }
         }
@@ -207,6 +204,22 @@ impl Target {
         }
         Ok((notes, files))
     }
+}
+
+/// Removes the files of an event that was not accepted. The same event may have come twice at once, and the other one been accepted: the
+/// files are its then, as they are where nobody can tell.
+pub(super) async fn give_back(
+    inbox: &Inbox,
+    platform: &str,
+    dedup: Option<&DedupKey>,
+    paths: Vec<Utf8PathBuf>,
+) {
+    if let Some(key) = dedup
+        && !matches!(inbox.is_known(platform, key).await, Ok(false))
+    {
+        return;
+    }
+    cache::remove(paths).await;
 }
 
 /// The same for the same event, of nothing else.

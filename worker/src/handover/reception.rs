@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::cache::{self, CacheError, File, Label};
 use super::patience::{For, Patience};
-use super::receive::{FULL, left_out, name_of, not_fetched, note, with_notes};
+use super::receive::{FULL, give_back, left_out, name_of, not_fetched, note, with_notes};
 use super::road::Failure;
 use super::{Road, Seal};
 use crate::inbound::{Accepted, Busy, Inbound};
@@ -177,19 +177,20 @@ impl Reception {
         let (fitting, mut notes) = fit(attachments, self.0.most);
         let files = self.fetch(&event, fitting, &mut notes).await?;
         event.text = with_notes(event.text, &notes);
+        let (platform, dedup) = (event.source.platform.clone(), event.dedup.clone());
         let mut paths = Vec::new();
         for file in files {
             match file.keep().await {
                 Ok(path) => paths.push(path),
                 Err(error) => {
-                    cache::remove(paths).await;
+                    give_back(&self.0.inbox, &platform, dedup.as_ref(), paths).await;
                     return Err(later(chain(&error)));
                 }
             }
         }
         let accepted = self.0.inbox.accept(event).await;
         if !matches!(accepted, Ok(Accepted::New | Accepted::Duplicate)) {
-            cache::remove(paths).await;
+            give_back(&self.0.inbox, &platform, dedup.as_ref(), paths).await;
         }
         let taken = taken(accepted?);
         self.patience(|patience| patience.settled(waits.as_deref()));

@@ -172,6 +172,42 @@ async fn what_the_inbox_does_not_take_leaves_no_file() {
 }
 
 #[tokio::test]
+async fn files_of_an_accepted_twin_stay() {
+    let coder = coder(None);
+    let attached: [(&str, &str, &[u8]); 1] = [("a.png", "image/png", &[1; 40])];
+    let body = whole(&event("1", &attached), &attached);
+    // The first one's last byte comes after all of the second one.
+    let (last, first) = (body.len() - 1, Bytes::from(body.clone()));
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let late = first.slice(last..);
+    let late = stream::once(async move {
+        gone.await.unwrap();
+        Ok::<_, std::io::Error>(late)
+    });
+    let pieces = stream::iter([Ok(first.slice(..last))]).chain(late);
+    let slow = Request::post("/road/hand-over/telegram").header(SENDER, "default");
+    let slow = coder.send(slow.body(Body::from_stream(pieces)).unwrap());
+    let twin = async {
+        // Its head was read: the other one was not known then.
+        tokio::time::timeout(std::time::Duration::from_secs(10), async {
+            while fs_err::read_dir(coder.dir.path().join("cache/images")).map_or(0, Iterator::count) == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(coder.send(request(&body, "default")).await.1, r#"{"accepted":"new"}"#);
+        let forbid = "CREATE TRIGGER no BEFORE INSERT ON hermes_inbox BEGIN SELECT RAISE(ABORT, 'no'); END";
+        coder.store.write(move |db| db.execute_batch(forbid)).await.unwrap();
+        go.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(slow, twin);
+    assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, "no_inbox".into()));
+    assert_eq!(coder.files().len(), 1, "the one that was accepted names it");
+    coder.store.close().await;
+}
+
+#[tokio::test]
 async fn what_is_too_much_is_left_out_and_said() {
     let coder = coder(Some(1000));
     let attached: [(&str, &str, &[u8]); 3] =
