@@ -144,8 +144,17 @@ impl Chat {
     pub fn attach(&self, chat: &str, user: &str, text: &str, name: &str, bytes: &[u8]) -> u64 {
         let path = format!("/files/{}", lock(&self.shared.state).next);
         lock(&self.shared.state).files.insert(path.clone(), bytes.to_vec());
-        let file =
-            json!({"name": name, "type": "application/octet-stream", "size": bytes.len(), "path": path});
+        self.post_with(chat, user, text, &json!({"name": name, "size": bytes.len(), "path": path}))
+    }
+
+    /// Somebody sends a file that the service does not have any more.
+    pub fn attach_gone(&self, chat: &str, user: &str, text: &str, name: &str) -> u64 {
+        self.post_with(chat, user, text, &json!({"name": name, "size": 9, "path": "/files/gone"}))
+    }
+
+    fn post_with(&self, chat: &str, user: &str, text: &str, file: &Value) -> u64 {
+        let mut file = file.clone();
+        file["type"] = "application/octet-stream".into();
         self.post(json!({"chat": chat, "user": user, "text": text, "attachments": [file]}))
     }
 

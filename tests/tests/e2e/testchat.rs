@@ -62,6 +62,52 @@ fn a_message_comes_in_is_confirmed_once_stored_and_answered_in_its_chat() {
     assert!(!log.contains(hermes_tests::chat::TOKEN), "{log}");
 }
 
+/// One message that nobody can use, or whose file is gone, holds up no other.
+#[test]
+fn an_odd_message_is_skipped_and_a_missing_file_is_said() {
+    let chat = Chat::start();
+    let home = house(&chat, "");
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    let odd = chat.say("ann", "", "PRIVATE");
+    chat.attach_gone("ann", "ann", "see this", "a.bin");
+    chat.say("bob", "bob", "hello");
+    chat.wait_seen(
+        "ann",
+        &echo("see this\n[document a.bin (application/octet-stream, 9 bytes) could not be fetched]"),
+    );
+    chat.wait_seen("bob", &echo("hello"));
+    let last = chat.say("bob", &"b".repeat(300), "PRIVATE");
+    wait::until_true("all to be confirmed", || chat.confirmed() > last);
+    let log = || home.read("default", "logs/gateway.log").unwrap();
+    wait::until_true("both to be named", || {
+        [odd, last].iter().all(|id| log().contains(&format!("update {id} is skipped")))
+    });
+    assert!(!log().contains("PRIVATE") && !log().contains("lost its connection"), "{}", log());
+    assert_eq!(chat.seen().len(), 2);
+}
+
+/// A lock on the database is no reason to leave the service.
+#[test]
+fn a_locked_database_keeps_the_connection() {
+    let chat = Chat::start();
+    let home = house(&chat, "");
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    let other = rusqlite::Connection::open(home.of("default").join("state.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let id = chat.say("ann", "ann", "meanwhile");
+    let log = || home.read("default", "logs/gateway.log").unwrap();
+    wait::until_true("it to wait", || log().contains(&format!("update {id} waits: ")));
+    assert!(chat.confirmed() <= id);
+    other.execute_batch("ROLLBACK").unwrap();
+    chat.wait_seen("ann", &echo("meanwhile"));
+    wait::until_true("it to be confirmed", || chat.confirmed() > id);
+    assert_eq!(connection(&gateway), ("connected".to_owned(), String::new()));
+    assert!(!log().contains("lost its connection"), "{}", log());
+}
+
 #[test]
 fn a_lost_connection_is_seen_and_comes_back_when_the_service_says() {
     let chat = Chat::start();

@@ -44,6 +44,8 @@ use wire::Update;
 
 /// What is said to somebody whose message is one too many.
 const FULL: &str = "Too many messages wait here already; this one was not taken.";
+/// Pause before an update is asked for again that cannot be stored now.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The platform's name.
 const NAME: &str = "testchat";
 
@@ -92,17 +94,21 @@ impl Adapter for Polling {
 
     /// Two polls without an answer.
     fn window(&self) -> Option<Duration> {
-        Some(self.settings.poll * 2 + Duration::from_secs(2))
+        Some(self.silence())
     }
 }
 
 impl Polling {
+    fn silence(&self) -> Duration {
+        self.settings.poll * 2 + Duration::from_secs(2)
+    }
+
     async fn poll(&self, link: Link) -> Result<(), Down> {
         let service = Service::new(&self.settings, &self.network).map_err(down)?;
         let mut offset = 0;
         // The first answer comes at once: it says whether the connection stands.
         let mut patience = Duration::ZERO;
-        loop {
+        'polls: loop {
             let updates = tokio::select! {
                 biased;
                 _ = link.told() => break,
@@ -111,34 +117,64 @@ impl Polling {
             link.up();
             link.progress();
             patience = self.settings.poll;
-            for update in updates {
+            let (before, mut all) = (offset, true);
+            for update in updates.sound {
                 let (id, longest) = (update.id, u64::try_from(self.settings.longest).ok());
                 let chat = update.chat.clone();
-                match self.reception.accept(arrived(update, &service), longest).await {
+                let accepting = self.reception.accept(arrived(update, &service), longest);
+                let Some(taken) = alive(&link, self.silence(), accepting).await else { break 'polls };
+                let (after, reason) = match taken {
                     Ok(Taken::Full) => {
                         offset = id + 1;
                         if let Err(error) = service.send(&chat, FULL, &format!("full-{id}")).await {
                             tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
                         }
+                        continue;
                     }
-                    Ok(_) => offset = id + 1,
-                    Err(NotTaken::Later { after, reason }) => {
-                        tracing::info!("[{NAME}] update {id} waits: {reason}");
-                        patience = Duration::ZERO;
-                        tokio::select! {
-                            _ = link.told() => {}
-                            () = sleep(after) => {}
-                        }
-                        break;
+                    Ok(_) => {
+                        offset = id + 1;
+                        continue;
                     }
+                    Err(NotTaken::Later { after, reason }) => (after, reason),
+                    // A lock that is held, a disk that is full: that passes, and the connection is not to blame.
+                    Err(NotTaken::Store(error)) if error.is_of_machine() => (AGAIN, error.reason()),
                     Err(NotTaken::Store(error)) => {
                         return Err(Down::retrying("testchat_store", error.reason()));
                     }
+                };
+                tracing::info!("[{NAME}] update {id} waits: {reason}");
+                patience = Duration::ZERO;
+                (offset, all) = (offset.max(id), false);
+                tokio::select! {
+                    _ = link.told() => {}
+                    () = sleep(after) => {}
                 }
+                break;
+            }
+            if all {
+                offset = offset.max(updates.next.unwrap_or(offset));
+            }
+            for id in updates.odd.iter().filter(|id| (before..offset).contains(*id)) {
+                tracing::warn!("[{NAME}] update {id} is skipped: a part of it is empty or too long");
             }
         }
         // What is not confirmed would be offered to whoever comes next; it would be known there.
         service.updates(offset, Duration::ZERO).await.map(drop).map_err(down)
+    }
+}
+
+/// Waits for what the worker does with an update. The service waits meanwhile, which is no silence of its own. `None`: the connection is
+/// to be closed before; the update is still the service's, and known where it was stored all the same.
+async fn alive<T>(link: &Link, window: Duration, accepting: impl Future<Output = T>) -> Option<T> {
+    let mut beat = tokio::time::interval(window / 3);
+    tokio::pin!(accepting);
+    loop {
+        tokio::select! {
+            biased;
+            taken = &mut accepting => return Some(taken),
+            _ = link.told() => return None,
+            _ = beat.tick() => link.progress(),
+        }
     }
 }
 

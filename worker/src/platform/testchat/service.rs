@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::settings::Settings;
-use super::wire::{self, Update, WireError};
+use super::wire::{self, Updates, WireError};
 use crate::engine::native::client;
 use crate::handover::{ByteStream, Unfetched};
 
@@ -79,7 +79,7 @@ impl Service {
     }
 
     /// Confirms what is below `offset`, and returns what is not confirmed once there is some, at the latest after `patience`.
-    pub(super) async fn updates(&self, offset: u64, patience: Duration) -> Result<Vec<Update>, Failure> {
+    pub(super) async fn updates(&self, offset: u64, patience: Duration) -> Result<Updates, Failure> {
         let mut url = self.url("updates")?;
         let timeout = patience.as_secs().to_string();
         url.query_pairs_mut().append_pair("offset", &offset.to_string()).append_pair("timeout", &timeout);
@@ -103,8 +103,8 @@ impl Service {
 
     /// A file below the service's address, as it comes.
     pub(super) async fn file(&self, path: &str) -> Result<ByteStream, Unfetched> {
-        let url = self.url(path.trim_start_matches('/')).map_err(unfetched)?;
-        let response = self.ask("file", self.client.get(url)).await.map_err(unfetched)?;
+        let url = self.url(path.trim_start_matches('/')).map_err(|failure| unfetched(&failure))?;
+        let response = self.ask("file", self.client.get(url)).await.map_err(|failure| unfetched(&failure))?;
         let bytes = response.bytes_stream();
         Ok(Box::pin(bytes.map(|piece| piece.map_err(|error| error.without_url().to_string()))))
     }
@@ -153,7 +153,7 @@ impl Service {
 }
 
 /// What a failed request is to a file.
-fn unfetched(failure: Failure) -> Unfetched {
+fn unfetched(failure: &Failure) -> Unfetched {
     let text = failure.to_string();
     match failure {
         Failure::Unusable { .. } | Failure::Status { status: 404 | 410, .. } => Unfetched::Gone(text),

@@ -167,3 +167,28 @@ async fn a_file_elsewhere_is_not_fetched() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_acceptance_is_no_silence_and_ends_with_the_connection() {
+    use crate::platform::link::Order;
+    let window = Duration::from_secs(9);
+    let orders = tokio::sync::watch::Sender::new(Order::Connect);
+    let (link, mut heard) = Link::new(orders.subscribe(), true);
+    let watched = async {
+        for _ in 0..100 {
+            tokio::time::timeout(window, heard.changed()).await.expect("it lives").unwrap();
+        }
+    };
+    let slow = alive(&link, window, sleep(window * 100));
+    let (taken, ()) = tokio::join!(slow, watched);
+    assert_eq!(taken, Some(()));
+    let close = async {
+        sleep(window).await;
+        orders.send_replace(Order::Hold);
+    };
+    let began = tokio::time::Instant::now();
+    let (taken, ()) = tokio::join!(alive(&link, window, std::future::pending::<()>()), close);
+    assert_eq!((taken, began.elapsed()), (None, window));
+    // What is done is done, also where the connection is to be closed.
+    assert_eq!(alive(&link, window, std::future::ready(7)).await, Some(7));
+}

@@ -60,25 +60,38 @@ pub(crate) struct Attachment {
     pub(crate) path: String,
 }
 
-/// The updates of one poll, in order.
-pub(crate) fn updates(bytes: &[u8]) -> Result<Vec<Update>, WireError> {
+/// What one poll brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Updates {
+    /// In order, each once.
+    pub(crate) sound: Vec<Update>,
+    /// Ids of those that nobody can use, as some part of them is empty or too long; in order.
+    pub(crate) odd: Vec<u64>,
+    /// The id behind the last of all of them.
+    pub(crate) next: Option<u64>,
+}
+
+/// The updates of one poll. One that is odd spoils no other.
+pub(crate) fn updates(bytes: &[u8]) -> Result<Updates, WireError> {
     let mut all: Vec<Update> = json(bytes)?;
     if all.len() > MOST {
         return Err(WireError::TooMuch("too many updates"));
     }
-    let long = |update: &Update| {
-        let files = update.attachments.iter().flat_map(|file| [&file.name, &file.media_type, &file.path]);
-        [&update.chat, &update.user].into_iter().chain(files).any(|id| id.is_empty() || id.len() > ID)
-            || update.text.len() > TEXT
-            // The one behind it is the next to be asked for.
-            || update.id == u64::MAX
-    };
-    if all.iter().any(long) {
-        return Err(WireError::TooMuch("an update whose parts are empty or too long"));
+    if all.iter().any(|update| update.id == u64::MAX) {
+        // The one behind it is the next to be asked for.
+        return Err(WireError::TooMuch("an id that none can follow"));
     }
     all.sort_by_key(|update| update.id);
     all.dedup_by_key(|update| update.id);
-    Ok(all)
+    let next = all.last().map(|update| update.id + 1);
+    let (sound, odd): (Vec<_>, Vec<_>) = all.into_iter().partition(is_sound);
+    Ok(Updates { sound, odd: odd.iter().map(|update| update.id).collect(), next })
+}
+
+fn is_sound(update: &Update) -> bool {
+    let files = update.attachments.iter().flat_map(|file| [&file.name, &file.media_type, &file.path]);
+    let mut ids = [&update.chat, &update.user].into_iter().chain(files);
+    ids.all(|id| !id.is_empty() && id.len() <= ID) && update.text.len() <= TEXT
 }
 
 /// The id of a message that was sent.
@@ -107,21 +120,39 @@ mod tests {
             {"id":9,"chat":"c","user":"u"}]"#,
         )
         .unwrap();
-        assert_eq!(all.iter().map(|update| update.id).collect::<Vec<_>>(), [7, 9]);
+        assert_eq!(all.sound.iter().map(|update| update.id).collect::<Vec<_>>(), [7, 9]);
+        assert_eq!((all.odd, all.next), (vec![], Some(10)));
         let with = |field: &str| format!(r#"[{{"id":1,"chat":"c","user":"u",{field}}}]"#);
         let file = r#""attachments":[{"name":"a.png","type":"image/png","size":3,"path":"/files/1"}]"#;
-        assert_eq!(updates(with(file).as_bytes()).unwrap()[0].attachments[0].length, 3);
-        let long = format!(r#""text":"{}""#, "x".repeat(TEXT + 1));
-        assert!(matches!(updates(with(&long).as_bytes()), Err(WireError::TooMuch(_))));
+        assert_eq!(updates(with(file).as_bytes()).unwrap().sound[0].attachments[0].length, 3);
         for bad in ["", "{}", "[1]", r#"[{"id":-1,"chat":"c","user":"u"}]"#, r#"[{"id":1,"chat":"c"}]"#] {
             assert!(matches!(updates(bad.as_bytes()), Err(WireError::Shape { .. })), "{bad}");
         }
-        for odd in
-            [r#"[{"id":1,"chat":"","user":"u"}]"#, r#"[{"id":18446744073709551615,"chat":"c","user":"u"}]"#]
-        {
-            assert!(matches!(updates(odd.as_bytes()), Err(WireError::TooMuch(_))), "{odd}");
-        }
+        let last = r#"[{"id":18446744073709551615,"chat":"c","user":"u"}]"#;
+        assert!(matches!(updates(last.as_bytes()), Err(WireError::TooMuch(_))));
         assert_eq!(sent(br#"{"id":"m1"}"#).as_deref(), Ok("m1"));
         assert!(sent(br#"{"id":""}"#).is_err() && sent(b"{}").is_err());
+    }
+
+    #[test]
+    fn an_odd_update_is_named_and_spoils_no_other() {
+        let long = "x".repeat(TEXT + 1);
+        for odd in [
+            r#""chat":"","user":"u""#.to_owned(),
+            r#""chat":"c","user":"""#.to_owned(),
+            format!(r#""chat":"c","user":"{}""#, "u".repeat(ID + 1)),
+            format!(r#""chat":"c","user":"u","text":"{long}""#),
+            r#""chat":"c","user":"u","attachments":[{"name":"","type":"t","size":1,"path":"p"}]"#.to_owned(),
+        ] {
+            let all = format!(
+                r#"[{{"id":3,{odd}}},{{"id":2,"chat":"c","user":"u"}},{{"id":4,"chat":"c","user":"u"}}]"#
+            );
+            let all = updates(all.as_bytes()).unwrap();
+            assert_eq!(all.sound.iter().map(|update| update.id).collect::<Vec<_>>(), [2, 4]);
+            assert_eq!((all.odd, all.next), (vec![3], Some(5)));
+        }
+        let all = updates(br#"[{"id":3,"chat":"","user":""}]"#).unwrap();
+        assert_eq!((all.sound, all.next), (vec![], Some(4)), "it is confirmed alone");
+        assert_eq!(updates(b"[]"), Ok(Updates::default()));
     }
 }
