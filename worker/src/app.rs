@@ -21,11 +21,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::children;
 use crate::cli::{Mode, WorkerArgs};
-use crate::leftovers;
 use crate::load;
 use crate::logging::{Logging, Output};
 use crate::process::{self, Environment};
 use crate::store::Store;
+use crate::{handover, leftovers};
 
 /// Threads for work that blocks: status files and name resolution.
 const BLOCKING_THREADS: usize = 3;
@@ -78,6 +78,7 @@ pub fn run(args: WorkerArgs) -> u8 {
                 Ok(logging) => {
                     if !environment.examined {
                         leftovers::sweep(&who.home);
+                        handover::forget(&who.home);
                     }
                     within(&logging, supervised::run(&who, &environment, &logging, inherited))
                 }
@@ -91,6 +92,7 @@ pub fn run(args: WorkerArgs) -> u8 {
             match Logging::start(&who.profile, &who.home, Output::Mirrored, environment.log.clone()) {
                 Ok(logging) => {
                     leftovers::sweep(&who.home);
+                    handover::forget(&who.home);
                     within(&logging, standalone::run(&who, &environment, &logging, http))
                 }
                 Err(e) => refuse(&e),

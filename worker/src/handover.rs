@@ -39,6 +39,7 @@ mod road;
 mod seal;
 mod way_back;
 
+pub(crate) use cache::forget;
 pub(crate) use deliver::Owner;
 pub(crate) use receive::Target;
 pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken, Unfetched};

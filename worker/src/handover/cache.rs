@@ -1,15 +1,17 @@
 //! Attachments on disk: `cache/{images,audio,videos,documents}` of the profile that answers.
 //!
 //! A file is written under a temporary name and gets its own when it is whole; [`File::keep`] does that. What is dropped before is
-//! removed. The name follows from whom the event came from and which it is, so that the same event again gives the same file.
+//! removed. The name follows from whom the event came from and which it is, so that the same event again gives the same file. What is
+//! [old](OLD) is forgotten when a worker starts.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use futures_util::{Stream, StreamExt as _};
 use hermes_host::refusal::Io;
-use hermes_host::{blocking, file};
+use hermes_host::{blocking, clock, file};
 use hermes_wire::ProfileHome;
 use hermes_wire::road::Media;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +20,16 @@ use sha2::{Digest as _, Sha256};
 const PIECE: usize = 256 * 1024;
 /// Longest part of an attachment's own name in the name of its file, in bytes.
 const NAME: usize = 80;
+
+/// Where attachments are, and how their names begin.
+const PLACES: [(&str, &str); 4] =
+    [("images", "img"), ("audio", "audio"), ("videos", "video"), ("documents", "doc")];
+/// How long an attachment is kept.
+const OLD: Duration = Duration::from_hours(30 * 24);
+/// Most attachments of one directory that are looked at in one start: some milliseconds. The rest is looked at when these are gone.
+const ROUND: usize = 2000;
+/// Digits of an event's name in that of a file.
+const DIGITS: usize = 12;
 
 /// Why an attachment is not on disk.
 #[derive(Debug, thiserror::Error)]
@@ -59,17 +71,20 @@ impl Label<'_> {
     /// Directory and file name below `cache`.
     fn place(&self) -> (&'static str, String) {
         let (dir, prefix) = match self.media {
-            Media::Image => ("images", "img"),
-            Media::Audio => ("audio", "audio"),
-            Media::Video => ("videos", "video"),
-            Media::Document => ("documents", "doc"),
+            Media::Image => PLACES[0],
+            Media::Audio => PLACES[1],
+            Media::Video => PLACES[2],
+            Media::Document => PLACES[3],
         };
         let mut hash = Sha256::new();
         hash.update(self.event.as_bytes());
         hash.update([0]);
         hash.update(self.index.to_be_bytes());
-        let hash =
-            hash.finalize().iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let hash = hash
+            .finalize()
+            .iter()
+            .take(DIGITS / 2)
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         (dir, format!("{prefix}_{hash}_{}", safe(self.name)))
     }
 }
@@ -166,6 +181,40 @@ pub(super) async fn remove(paths: Vec<Utf8PathBuf>) {
     }
 }
 
+/// Removes attachments that are [old](OLD), some at a time. Files with other names than [`write`] gives are somebody else's.
+pub(crate) fn forget(home: &ProfileHome) {
+    for (dir, prefix) in PLACES {
+        // A directory that is not there, or cannot be read, has nothing that could be removed.
+        let entries = fs_err::read_dir(home.cache().join(dir)).into_iter().flatten().filter_map(Result::ok);
+        let ours =
+            entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| is_ours(name, prefix)));
+        for entry in ours.take(ROUND) {
+            if is_old(&entry) {
+                match fs_err::remove_file(entry.path()) {
+                    Ok(()) => tracing::debug!(path = %entry.path().display(), "removed an old attachment"),
+                    Err(error) => tracing::warn!(%error, "an old attachment stays"),
+                }
+            }
+        }
+    }
+}
+
+fn is_ours(name: &str, prefix: &str) -> bool {
+    let rest = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
+    let parts = rest.and_then(|rest| rest.split_once('_'));
+    parts.is_some_and(|(hash, name)| {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        hash.len() == DIGITS && hash.bytes().all(hex) && !name.is_empty()
+    })
+}
+
+fn is_old(entry: &fs_err::DirEntry) -> bool {
+    // Of the link itself, where it is one.
+    let Ok(found) = entry.metadata() else { return false };
+    let age = found.modified().ok().and_then(|then| clock::system().duration_since(then).ok());
+    found.is_file() && age.is_some_and(|age| age >= OLD)
+}
+
 #[cfg(test)]
 mod tests {
     use camino::Utf8Path;
@@ -224,5 +273,33 @@ mod tests {
         assert_eq!(there().len(), 1, "the same attachment is the same file");
         let empty = write(&home, Label { index: 1, ..label("b") }, 0, pieces(&[])).await.unwrap();
         assert_eq!(fs_err::metadata(empty.keep().await.unwrap()).unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn old_attachments_are_forgotten_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
+        let mut written = Vec::new();
+        for index in [0, 1] {
+            let label = Label { index, ..label("a b.txt") };
+            written.push(write(&home, label, 0, pieces(&[])).await.unwrap().keep().await.unwrap());
+        }
+        let age = |path: &Utf8Path, age: Duration| {
+            let file = fs_err::OpenOptions::new().write(true).create(true).open(path).unwrap();
+            file.file().set_modified(clock::system() - age).unwrap();
+        };
+        let hour = Duration::from_hours(1);
+        age(&written[0], OLD + hour);
+        age(&written[1], OLD.checked_sub(hour).unwrap());
+        let others =
+            ["doc_0123456789ab", "doc_0123456789AB_x", "img_0123456789ab_x", "doc_0123_x", "notes.txt"];
+        let others = others.map(|name| home.cache().join("documents").join(name));
+        for path in &others {
+            age(path, OLD + hour);
+        }
+        forget(&home);
+        assert!(!written[0].exists() && written[1].exists());
+        assert!(others.iter().all(|path| path.exists()));
+        forget(&ProfileHome::new(home.path().join("nothing")));
     }
 }
