@@ -31,6 +31,10 @@ const WAITS: [Duration; 9] = [
 /// Longest wait that a service may ask for.
 const ASKED: Duration = Duration::from_hours(8);
 
+/// What is being sent: few rows of a ledger that may be long.
+const SENDING: &str = "SELECT id, platform, chat_id, owner_pid, owner_start FROM hermes_delivery
+    WHERE finished_at IS NULL AND state = 'sending'";
+
 /// Rows looked at for one that may be sent.
 const LOOK: u32 = 256;
 
@@ -202,10 +206,7 @@ fn assign_lanes(db: &Connection, ways: &Outbounds) -> rusqlite::Result<()> {
 /// Rows of a process that is gone, and of this one where it is not at them any more: whether they got there is not known.
 fn free_dead(db: &Connection, me: Owner, under_way: &[i64], now: f64) -> rusqlite::Result<()> {
     let owned: Vec<(i64, String, String, Owner)> = db
-        .prepare_cached(
-            "SELECT id, platform, chat_id, owner_pid, owner_start FROM hermes_delivery
-             WHERE finished_at IS NULL AND state = 'sending'",
-        )?
+        .prepare_cached(SENDING)?
         .query_map([], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, Owner::from_columns(row.get(3)?, row.get(4)?)))
         })?
@@ -309,5 +310,39 @@ pub(super) fn retry_in(attempts: u32, unsent: &Unsent) -> Option<Duration> {
             let wait = *WAITS.get(done.saturating_sub(1))?;
             Some(after.map_or(wait, |asked| asked.min(ASKED).max(wait)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hermes_wire::ProfileHome;
+
+    use super::*;
+    use crate::store::Store;
+
+    /// However long the ledger is, a look at what is being sent passes over none of the rest; a home of an older version gets the
+    /// index for it.
+    #[tokio::test]
+    async fn what_is_being_sent_is_found_without_a_walk_over_what_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
+        let store = Store::open(&home, Owner::current()).unwrap();
+        store
+            .write(|db| {
+                db.execute_batch(
+                    "DROP INDEX hermes_delivery_sending;
+                     UPDATE state_meta SET value = '7' WHERE key = 'hermes_tables_version'",
+                )
+            })
+            .await
+            .unwrap();
+        store.close().await;
+        let store = Store::open(&home, Owner::current()).unwrap();
+        let plan: String = store
+            .aside(|db| db.query_row(&format!("EXPLAIN QUERY PLAN {SENDING}"), [], |row| row.get("detail")))
+            .await
+            .unwrap();
+        assert!(plan.ends_with("USING INDEX hermes_delivery_sending"), "{plan}");
+        store.close().await;
     }
 }

@@ -79,5 +79,6 @@ CREATE TABLE IF NOT EXISTS hermes_delivery (
 );
 CREATE INDEX IF NOT EXISTS hermes_delivery_lane ON hermes_delivery(lane, id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_delivery_open ON hermes_delivery(next_attempt_at) WHERE finished_at IS NULL;
+CREATE INDEX IF NOT EXISTS hermes_delivery_sending ON hermes_delivery(id) WHERE state = 'sending';
 CREATE INDEX IF NOT EXISTS hermes_delivery_failed ON hermes_delivery(finished_at) WHERE state = 'failed';
 CREATE INDEX IF NOT EXISTS hermes_delivery_finished ON hermes_delivery(finished_at) WHERE finished_at IS NOT NULL;

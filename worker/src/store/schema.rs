@@ -21,7 +21,7 @@ const VERSION: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 7;
+const OURS_VERSION: i64 = 8;
 /// Columns of our tables that their first versions did not have.
 const ADDED: [(&str, &str, &str); 12] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
