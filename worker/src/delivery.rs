@@ -124,6 +124,9 @@ impl Deliveries {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut sending = FuturesUnordered::new();
         let mut under_way = UnderWay { room: AT_ONCE, ..UnderWay::default() };
+        if let Err(error) = self.0.store.write(|db| ledger::set_heads(db, epoch())).await {
+            tracing::warn!(%error, "cannot look through the delivery ledger; a lane may wait for the next start");
+        }
         loop {
             let tried = tokio::select! {
                 biased;

@@ -4,6 +4,9 @@
 //! that order holds however often it is tried; lanes know nothing of each other. A row has a key of its own for life, under which every
 //! try is sent. What a process was sending when it died is *ambiguous*: it may have got there. It is marked so and sent again.
 //!
+//! Only a head has a time (`next_attempt_at`): looking for what is due passes over nothing that waits behind one. Whoever finishes a
+//! head gives the next row its time, in the same transaction.
+//!
 //! A long message goes out in parts: `sent` says how many of its bytes got there. Each part has its own key.
 
 use std::collections::BTreeMap;
@@ -120,6 +123,10 @@ pub(super) fn take_due(
 ) -> rusqlite::Result<Taken> {
     free_dead(db, me, &under_way.ids, now)?;
     assign_lanes(db, ways)?;
+    let shared = is_shared(db, me)?;
+    if shared {
+        set_heads(db, now)?;
+    }
     let mut kinds = under_way.kinds.clone();
     let has_room = |kinds: &BTreeMap<String, usize>, kind: &str| {
         let most = ways.get(kind).map_or(usize::MAX, |way| way.abilities().at_once.max(1));
@@ -179,7 +186,7 @@ pub(super) fn take_due(
         .query_row([now], |row| row.get(0))
         .optional()?
         .flatten();
-    Ok(Taken { due, next, shared: is_shared(db, me)? })
+    Ok(Taken { due, next, shared })
 }
 
 /// Gives new rows, and those of an older version, their lane and their key.
@@ -195,7 +202,9 @@ fn assign_lanes(db: &Connection, ways: &Outbounds) -> rusqlite::Result<()> {
         let target = DeliveryTarget { kind, extra };
         let chat = ways.get(&target.kind).and_then(|way| way.chat(&target)).unwrap_or(chat_id);
         db.prepare_cached(
-            "UPDATE hermes_delivery SET lane = ?2, key = CASE key WHEN '' THEN lower(hex(randomblob(16))) ELSE key END
+            "UPDATE hermes_delivery SET lane = ?2, key = CASE key WHEN '' THEN lower(hex(randomblob(16))) ELSE key END,
+                next_attempt_at = CASE WHEN EXISTS (SELECT 1 FROM hermes_delivery AS other
+                    WHERE other.finished_at IS NULL AND other.lane = ?2 AND other.id < ?1) THEN NULL ELSE next_attempt_at END
              WHERE id = ?1",
         )?
         .execute(params![id, format!("{} {chat}", target.kind)])?;
@@ -272,6 +281,7 @@ impl Tried {
 /// Writes down how a try went.
 pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Result<()> {
     let Tried { due, bytes, result } = tried;
+    let is_over = !tried.goes_on() && tried.retry_in().is_none();
     match result {
         Ok(Sent { id }) => {
             let more = tried.goes_on();
@@ -297,7 +307,27 @@ pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Resu
             .execute(params![due.id, again, now, unsure, unsent.to_string()])?;
         }
     }
+    if is_over {
+        db.prepare_cached(
+            "UPDATE hermes_delivery SET next_attempt_at = ?2 WHERE next_attempt_at IS NULL AND id =
+                (SELECT min(id) FROM hermes_delivery WHERE finished_at IS NULL
+                    AND lane = (SELECT lane FROM hermes_delivery WHERE id = ?1))",
+        )?
+        .execute(params![due.id, now])?;
+    }
     Ok(())
+}
+
+/// Gives heads without a time one: of lanes whose head was finished by a program that knows nothing of this, or taken out by hand.
+pub(super) fn set_heads(db: &Connection, now: f64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE hermes_delivery AS row SET next_attempt_at = ?1
+         WHERE finished_at IS NULL AND state = 'pending' AND next_attempt_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM hermes_delivery AS other
+               WHERE other.finished_at IS NULL AND other.lane = row.lane AND other.id < row.id)",
+    )?
+    .execute([now])
+    .map(drop)
 }
 
 /// How long to wait before another try, if there is one. What the service asks for makes it longer, never shorter: a try counts
@@ -343,6 +373,48 @@ mod tests {
             .await
             .unwrap();
         assert!(plan.ends_with("USING INDEX hermes_delivery_sending"), "{plan}");
+        store.close().await;
+    }
+
+    /// Thousands of answers behind one that waits cost a look at the ledger nothing: only the first of them has a time, and the next
+    /// one gets it when that one is over.
+    #[tokio::test]
+    async fn only_the_head_of_a_lane_has_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
+        let me = Owner::current();
+        let store = Store::open(&home, me).unwrap();
+        let timed = |db: &Connection| -> rusqlite::Result<Vec<i64>> {
+            db.prepare("SELECT id FROM hermes_delivery WHERE next_attempt_at IS NOT NULL AND finished_at IS NULL ORDER BY id")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        };
+        let target = DeliveryTarget { kind: "chat".to_owned(), ..DeliveryTarget::default() };
+        let seen = store.write(move |db| {
+            for chat in ["a", "a", "a", "b"] {
+                add(db, "s", "chat", chat, &target, "text", 1.0)?;
+            }
+            let (ways, room) = (Outbounds::default(), UnderWay { room: 4, ..UnderWay::default() });
+            let mut seen = Vec::new();
+            let mut due = take_due(db, me, &ways, &room, 2.0)?.due;
+            seen.push((due.iter().map(|due| due.id).collect(), timed(db)?));
+            let first = due.remove(0);
+            record(db, &Tried { due: first, bytes: 0, result: Err(Unsent::later("busy")) }, 3.0)?;
+            seen.push((Vec::new(), timed(db)?));
+            let mut due = take_due(db, me, &ways, &UnderWay { ids: vec![4], ..room.clone() }, 1e6)?.due;
+            let first = due.remove(0);
+            let id = first.id;
+            record(db, &Tried { due: first, bytes: 4, result: Ok(Sent { id: None }) }, 1e6)?;
+            seen.push((vec![id], timed(db)?));
+            // Taken out by hand.
+            db.execute("DELETE FROM hermes_delivery WHERE id = 2", [])?;
+            set_heads(db, 1e6)?;
+            seen.push((Vec::new(), timed(db)?));
+            Ok(seen)
+        });
+        let expected: [(Vec<i64>, Vec<i64>); 4] =
+            [(vec![1, 4], vec![1, 4]), (vec![], vec![1, 4]), (vec![1], vec![2, 4]), (vec![], vec![3, 4])];
+        assert_eq!(seen.await.unwrap(), expected);
         store.close().await;
     }
 }

@@ -54,7 +54,8 @@ CREATE TABLE IF NOT EXISTS hermes_lease (
     taken_at REAL NOT NULL
 ) WITHOUT ROWID;
 
--- Answers on their way out: pending, sending, done, failed; see `delivery/ledger.rs` for lanes, keys and what is ambiguous.
+-- Answers on their way out: pending, sending, done, failed; see `delivery/ledger.rs` for lanes, whose heads alone have a time,
+-- keys and what is ambiguous.
 CREATE TABLE IF NOT EXISTS hermes_delivery (
     id INTEGER PRIMARY KEY,
     session_id TEXT,
