@@ -1,13 +1,14 @@
 //! The road between workers, as a worker itself uses it: a test takes a copy of a worker's end and asks the supervisor on its behalf.
 
-use std::io::{IoSlice, Read as _, Write as _};
+use std::io::{IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hermes_wire::road::{Attachment, Event, From, Identity, Media, SCHEMA};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 /// Where a worker holds its end.
 const DESCRIPTOR: i32 = 5;
@@ -45,18 +46,32 @@ impl Road {
 
     /// Begins to ask for `path` with a body of `length` bytes.
     pub fn begin(&self, path: &str, length: usize) -> Asked {
-        let (kept, given) = UnixStream::pair().expect("a pair of sockets");
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let sockets = [given.as_fd()];
-        assert!(control.push(SendAncillaryMessage::ScmRights(&sockets)));
-        sendmsg(&self.0, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL).expect("the road is open");
+        let kept = self.connect().expect("the road is open");
+        kept.set_nonblocking(false).expect("a socket");
         kept.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         kept.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         let mut asked = Asked(kept);
         let head = format!("POST {path} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {length}\r\n\r\n");
         let _ = asked.send(head.as_bytes());
         asked
+    }
+
+    /// Asks the supervisor for a connection; `None`: it gives none.
+    pub fn connect(&self) -> Option<UnixStream> {
+        rustix::io::write(&self.0, &[0]).ok()?;
+        // The worker's copy does not block, and neither does this one, which is the same.
+        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(PATIENCE).expect("a time");
+        assert_eq!(poll(&mut ready, patience), Ok(1), "the supervisor answers");
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        recvmsg(&self.0, &mut [IoSliceMut::new(&mut byte)], &mut control, flags).ok()?;
+        control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next().map(UnixStream::from),
+            _ => None,
+        })
     }
 
     /// Asks, sends the whole body, and waits for the answer.

@@ -2,6 +2,9 @@
 //!
 //! Two processes that share one connection can have as many as they like: one makes a pair, keeps an end and passes the other. Who
 //! holds the shared connection is who it was given to; no name, no number and no permission has to be asked for.
+//!
+//! Whoever makes the pair trusts nobody: the end that it keeps was never in other hands. Whoever takes a socket shares it, with the
+//! flag that keeps a read from blocking, with everyone who kept a copy. The more trusted process is therefore the one that passes.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,12 +15,14 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-/// Passes a copy of `socket` over the connection `over`.
-pub fn send(over: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
+/// Passes a copy of `socket` over the connection `over`; `None` says that there is none, which [`receive`] reads as invalid data.
+pub fn send(over: BorrowedFd<'_>, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let sockets = [socket];
-    if !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
+    let sockets = socket.map(|socket| [socket]);
+    if let Some(sockets) = &sockets
+        && !control.push(SendAncillaryMessage::ScmRights(sockets))
+    {
         return Err(io::Error::other("a descriptor does not fit into a message"));
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -72,7 +77,7 @@ mod tests {
     fn a_socket_that_is_passed_is_the_same_socket() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (mut kept, given) = UnixStream::pair().unwrap();
-        send(theirs.as_fd(), given.as_fd()).unwrap();
+        send(theirs.as_fd(), Some(given.as_fd())).unwrap();
         drop(given);
         let mut taken = UnixStream::from(receive(ours.as_fd()).unwrap().unwrap());
         assert!(rustix::io::fcntl_getfd(taken.as_fd()).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
@@ -81,8 +86,9 @@ mod tests {
         taken.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
 
-        (&theirs).write_all(b"y").unwrap();
-        assert!(receive(ours.as_fd()).is_err(), "a byte alone passes nothing");
+        send(theirs.as_fd(), None).unwrap();
+        let none = receive(ours.as_fd()).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::InvalidData, "a byte alone passes nothing");
         drop(theirs);
         assert!(receive(ours.as_fd()).unwrap().is_none());
     }

@@ -13,6 +13,7 @@
 //! road                          what workers send each other
 //! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
 //! accept, desired, generation, guard, instance, link, logging, program, runtime, signal, status_files, watch
+//! rate                          how often something may happen
 //! ```
 //!
 //! # Theory of operation
@@ -85,6 +86,7 @@ pub mod predecessor;
 pub mod premises;
 pub mod program;
 pub mod proxy;
+mod rate;
 mod road;
 pub mod running;
 pub mod runtime;

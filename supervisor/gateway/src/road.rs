@@ -2,10 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! Every process of a worker is born with one end of a connection that carries nothing but sockets ([`passing`]): when it has an
-//! errand it makes a pair, passes one end, and speaks HTTP/1.1 on the other. Who asks is therefore who was started with that
-//! connection: no path in the file system, no key and no process id has to be believed. [`Road::keep`] serves one process, and ends
-//! with it.
+//! Every process of a worker is born with one end of a [`line`]: when it has an errand it asks for a connection, is passed one end of
+//! a pair that was made here, and speaks HTTP/1.1 on it. Who asks is therefore who was started with that line: no path in the file
+//! system, no key and no process id has to be believed. The other end was never in its hands, so that it cannot make this process
+//! wait. [`Road::keep`] serves one process, and ends with it.
 //!
 //! **Who may ask for what.** Only the default profile's worker hands over, only on the platforms and to the profiles that this very
 //! process declared in its report, and only once it was admitted. Only profiles to which some living process of the default
@@ -21,15 +21,14 @@
 //!
 //! [`INNER`]: hermes_wire::road::INNER
 
+mod line;
+
 use std::collections::{BTreeMap, HashMap};
-use std::io;
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use hermes_host::passing;
 use hermes_wire::ProfileName;
 use hermes_wire::http::{ERROR, JSON, PROFILE};
 use hermes_wire::latest::HandOver;
@@ -40,9 +39,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::Interest;
+use tokio::net::UnixStream as Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
+
+use line::Line;
 
 use crate::generation::Generation;
 use crate::proxy::{self, Availability, Route};
@@ -177,37 +178,23 @@ impl Road {
 
     /// Serves one process until its end of `connection`, which must not block, is closed.
     pub(crate) async fn keep(self: Arc<Self>, sender: Sender, connection: UnixStream) {
-        let connection = match tokio::net::UnixStream::from_std(connection) {
-            Ok(connection) => connection,
+        let mut line = match Line::new(connection) {
+            Ok(line) => line,
             Err(error) => {
                 return tracing::error!(%error, "the worker can hand nothing over and deliver nothing");
             }
         };
         let own = Arc::new(Semaphore::new(OF_ONE));
-        let mut failing = false;
-        loop {
-            let passed =
-                connection.async_io(Interest::READABLE, || passing::receive(connection.as_fd())).await;
-            let socket = match passed {
-                Ok(Some(socket)) => UnixStream::from(socket),
-                Ok(None) => return,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "an errand of the worker cannot be taken; it asks again");
-                    }
-                    continue;
-                }
-                Err(error) => {
-                    return tracing::debug!(%error, "no more errands of this process");
-                }
+        while line.is_asked().await {
+            let Ok(own) = Arc::clone(&own).try_acquire_owned() else {
+                line.refuse().await;
+                continue;
             };
-            failing = false;
-            // Whoever has more than that is told by the end of its connection.
-            let Ok(own) = Arc::clone(&own).try_acquire_owned() else { continue };
+            let Some(stream) = line.pass().await else { continue };
             let (road, sender) = (Arc::clone(&self), sender.clone());
             self.tracker.spawn(async move {
                 let _own = own;
-                let served = tokio::time::timeout(TIME, road.serve(sender, socket)).await;
+                let served = tokio::time::timeout(TIME, road.serve(sender, stream)).await;
                 match served {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "an errand ended early"),
@@ -218,15 +205,7 @@ impl Road {
     }
 
     /// One connection: one errand.
-    async fn serve(self: Arc<Self>, sender: Sender, socket: UnixStream) -> Result<(), hyper::Error> {
-        let stream =
-            match socket.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(socket)) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::debug!(%error, "what was passed is no socket");
-                    return Ok(());
-                }
-            };
+    async fn serve(self: Arc<Self>, sender: Sender, stream: Stream) -> Result<(), hyper::Error> {
         let mut http = server::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(PIECE).keep_alive(false);
         // Held until the answer is out, with all of its body.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use hermes_wire::codec::CodecError;
 use hermes_wire::latest::{FromWorker, MAX_REPORT_LEN};
 
+use crate::rate::Rate;
+
 /// Longest message but the report: names, counters and a sentence at most.
 const MAX_NEWS_LEN: usize = 16 * 1024;
 /// Messages that may come at once. What was said while the supervisor itself was held up comes at once too, as much as a
@@ -46,9 +48,7 @@ pub(crate) struct Conduct {
     drained: bool,
     /// The exclusive platforms that its report names.
     exclusive: Vec<String>,
-    /// Messages that may still come now, in thousandths.
-    left: u64,
-    since: Duration,
+    rate: Rate,
 }
 
 impl Conduct {
@@ -58,8 +58,7 @@ impl Conduct {
             ready: false,
             drained: false,
             exclusive: Vec::new(),
-            left: BURST * 1000,
-            since: now,
+            rate: Rate::new(BURST, A_SECOND, now),
         }
     }
 
@@ -75,7 +74,9 @@ impl Conduct {
         message: &Result<FromWorker, CodecError>,
         now: Duration,
     ) -> Result<(), Violation> {
-        self.rate(now)?;
+        if !self.rate.take(now) {
+            return Err(Violation::Flood);
+        }
         let message = message.as_ref().map_err(|_| Violation::Garbled)?;
         if self.drained {
             return Err(Violation::Late);
@@ -107,16 +108,6 @@ impl Conduct {
             | FromWorker::Connected { .. }
             | FromWorker::LastWords { .. } => {}
         }
-        Ok(())
-    }
-
-    fn rate(&mut self, now: Duration) -> Result<(), Violation> {
-        let passed: Duration = now.saturating_sub(self.since);
-        self.since = now;
-        // A message a second is one thousandth a millisecond; counted in microseconds, nothing is lost between two calls.
-        let earned = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX).saturating_mul(A_SECOND) / 1000;
-        self.left = self.left.saturating_add(earned).min(BURST * 1000);
-        self.left = self.left.checked_sub(1000).ok_or(Violation::Flood)?;
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
 //! Who may send whom what, and how it is carried.
 
+use std::os::fd::AsFd as _;
+
 use camino::Utf8PathBuf;
+use hermes_host::passing;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream as Stream};
+use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 use super::*;
@@ -104,16 +107,28 @@ fn rig() -> Rig {
     road.declare(Generation::new(1), vec![way("coder")]);
     let (ours, process) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
+    process.set_nonblocking(true).unwrap();
     tracker.spawn(Arc::new(road).keep(sender("default", 1), ours));
     Rig { _dir: dir, worker, process, tracker }
 }
 
 impl Rig {
-    fn connect(&self) -> Stream {
-        let (kept, given) = UnixStream::pair().unwrap();
-        passing::send(self.process.as_fd(), given.as_fd()).unwrap();
-        kept.set_nonblocking(true).unwrap();
-        Stream::from_std(kept).unwrap()
+    async fn connect(&self) -> Stream {
+        let mut line = &self.process;
+        std::io::Write::write_all(&mut line, &[0]).unwrap();
+        let taken = timeout(PATIENCE, async {
+            loop {
+                match passing::receive(self.process.as_fd()) {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        tokio::task::yield_now().await;
+                    }
+                    taken => break taken.unwrap().unwrap(),
+                }
+            }
+        });
+        let taken = UnixStream::from(taken.await.unwrap());
+        taken.set_nonblocking(true).unwrap();
+        Stream::from_std(taken).unwrap()
     }
 }
 
@@ -135,7 +150,7 @@ async fn until(stream: &mut Stream, end: &str) -> String {
 #[tokio::test]
 async fn an_errand_is_passed_on_under_its_senders_name_and_its_answer_comes_back() {
     let rig = rig();
-    let mut asks = rig.connect();
+    let mut asks = rig.connect().await;
     let head = "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\
                 x-hermes-sender: ops\r\nx-forged: 1\r\n\r\n";
     asks.write_all(head.as_bytes()).await.unwrap();
@@ -165,7 +180,7 @@ async fn refusals_have_reasons_and_the_worker_hears_of_none() {
         ("POST /v1/chat/completions", "not_found"),
         ("POST /deliver/default/telegram", "not_a_target"),
     ] {
-        let mut asks = rig.connect();
+        let mut asks = rig.connect().await;
         asks.write_all(format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").as_bytes())
             .await
             .unwrap();
@@ -178,7 +193,7 @@ async fn refusals_have_reasons_and_the_worker_hears_of_none() {
 #[tokio::test]
 async fn half_a_message_never_looks_whole() {
     let rig = rig();
-    let mut asks = rig.connect();
+    let mut asks = rig.connect().await;
     let head = "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel";
     asks.write_all(head.as_bytes()).await.unwrap();
     let (mut worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
@@ -188,7 +203,7 @@ async fn half_a_message_never_looks_whole() {
     let ended = timeout(PATIENCE, worker.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.is_empty(), "{ended:?} {rest:?}");
 
-    let mut asks = rig.connect();
+    let mut asks = rig.connect().await;
     asks.write_all(head.replace("hel", "hello").as_bytes()).await.unwrap();
     let (mut worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
     until(&mut worker, "hello").await;
@@ -204,12 +219,12 @@ async fn only_so_much_is_carried_at_once() {
     let head = "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n";
     let mut carried = Vec::new();
     for _ in 0..AT_ONCE {
-        let mut asks = rig.connect();
+        let mut asks = rig.connect().await;
         asks.write_all(head.as_bytes()).await.unwrap();
         let (worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
         carried.push((asks, worker));
     }
-    let mut waits = rig.connect();
+    let mut waits = rig.connect().await;
     waits.write_all(head.as_bytes()).await.unwrap();
     assert!(timeout(Duration::from_millis(50), rig.worker.accept()).await.is_err());
     drop(carried.pop());
@@ -222,7 +237,7 @@ async fn only_so_much_is_carried_at_once() {
 #[tokio::test]
 async fn a_body_that_nobody_takes_stays_where_it_is() {
     let rig = rig();
-    let mut asks = rig.connect();
+    let mut asks = rig.connect().await;
     let most = 64 << 20;
     let head =
         format!("POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: {most}\r\n\r\n");

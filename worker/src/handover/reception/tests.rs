@@ -14,7 +14,7 @@ use hermes_wire::road::SENDER;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::Interest;
+use tokio::io::AsyncReadExt as _;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
@@ -108,15 +108,12 @@ fn carry(
 ) {
     let tasks = TaskTracker::new();
     road.set_nonblocking(true).unwrap();
-    let road = tokio::net::UnixStream::from_std(road).unwrap();
+    let mut road = tokio::net::UnixStream::from_std(road).unwrap();
     let tracker = tasks.clone();
     tasks.spawn(async move {
-        while let Ok(Some(socket)) =
-            road.async_io(Interest::READABLE, || passing::receive(road.as_fd())).await
-        {
-            let socket = UnixStream::from(socket);
-            socket.set_nonblocking(true).unwrap();
-            let socket = tokio::net::UnixStream::from_std(socket).unwrap();
+        while road.read_u8().await.is_ok() {
+            let (socket, given) = tokio::net::UnixStream::pair().unwrap();
+            passing::send(road.as_fd(), Some(given.as_fd())).unwrap();
             let (router, asked, refuse) = (router.clone(), Arc::clone(&asked), Arc::clone(&refuse));
             tracker.spawn(async move {
                 let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
