@@ -14,7 +14,8 @@
 //!
 //! **What is done with it.** An errand is passed on to a worker that serves, and to no other: it waits for nobody, because who sent it
 //! keeps it and asks again. Bodies pass piece by piece, with the pace of the slower end; none is ever whole here, and nothing is
-//! written. When either side goes away the other one hears of it, so that half a message never looks whole.
+//! written. When either side goes away the other one hears of it, so that half a message never looks whole. What stands still is
+//! given up, and with the answer the errand is over: a target that answers early is sent nothing more.
 //!
 //! **What the target can rely on.** A request on its data socket whose path begins with [`INNER`] is an errand: the proxy passes no
 //! such path on, and the sender's name in [`SENDER`] is the one that is known here.
@@ -22,6 +23,7 @@
 //! [`INNER`]: hermes_wire::road::INNER
 
 mod line;
+mod pace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::net::UnixStream;
@@ -41,9 +43,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream as Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use line::Line;
+use pace::{Pace, Paced};
 
 use crate::generation::Generation;
 use crate::proxy::{self, Availability, Route};
@@ -56,6 +59,8 @@ const OF_ONE: usize = 32;
 const TURN: Duration = Duration::from_secs(10);
 /// Time for one errand: a large attachment comes at the pace of the platform that it is on.
 const TIME: Duration = Duration::from_mins(10);
+/// How long a body may stand still on its way, as a client's may.
+const STALL: Duration = Duration::from_secs(60);
 /// Time for a request's head, and for a connection to be asked something.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Largest piece of a body that is in memory at once, on each side.
@@ -69,6 +74,7 @@ pub(crate) struct Road {
     /// What living processes of the default profile declared, by generation.
     declared: Mutex<BTreeMap<Generation, Vec<HandOver>>>,
     places: Arc<Semaphore>,
+    stall: Duration,
     tracker: TaskTracker,
 }
 
@@ -150,6 +156,7 @@ impl Road {
             ways: Mutex::default(),
             declared: Mutex::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            stall: STALL,
             tracker,
         }
     }
@@ -210,11 +217,19 @@ impl Road {
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(PIECE).keep_alive(false);
         // Held until the answer is out, with all of its body.
         let place = Arc::new(OnceLock::new());
+        let pace = Pace::new(self.stall);
         let service = service_fn(|request| {
-            let (road, sender, place) = (Arc::clone(&self), sender.clone(), Arc::clone(&place));
-            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request, &place).await) }
+            let (road, sender) = (Arc::clone(&self), sender.clone());
+            let (place, pace) = (Arc::clone(&place), Arc::clone(&pace));
+            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request, &place, pace).await) }
         });
-        http.serve_connection(TokioIo::new(stream), service).await
+        tokio::select! {
+            served = http.serve_connection(TokioIo::new(stream), service) => served,
+            () = pace.stalled() => {
+                tracing::warn!(from = %sender.profile, "an errand stood still for {} s and was given up", self.stall.as_secs());
+                Ok(())
+            }
+        }
     }
 
     async fn answer(
@@ -222,8 +237,9 @@ impl Road {
         sender: &Sender,
         request: Request<Incoming>,
         place: &OnceLock<OwnedSemaphorePermit>,
+        pace: Arc<Pace>,
     ) -> Response<Body> {
-        match self.carry(sender, request, place).await {
+        match self.carry(sender, request, place, pace).await {
             Ok(response) => response,
             Err(refusal) => {
                 // Who sent it says so, if it has to wait for long.
@@ -242,6 +258,7 @@ impl Road {
         sender: &Sender,
         request: Request<Incoming>,
         place: &OnceLock<OwnedSemaphorePermit>,
+        pace: Arc<Pace>,
     ) -> Result<Response<Body>, Refusal> {
         let errand = Errand::parse(request.uri().path()).filter(|_| request.method() == Method::POST);
         let (errand, profile, platform) = errand.ok_or(Refusal::NotFound)?;
@@ -251,7 +268,7 @@ impl Road {
         let permit = permit.ok().and_then(Result::ok).ok_or(Refusal::Busy)?;
         // A connection carries one errand.
         place.set(permit).map_err(|_| Refusal::NotFound)?;
-        let mut passed = Request::new(request.into_body());
+        let mut passed = Request::new(Paced::new(request.into_body(), Arc::clone(&pace), ()));
         *passed.method_mut() = Method::POST;
         *passed.uri_mut() = inner.parse().expect("a checked path");
         let headers = passed.headers_mut();
@@ -266,18 +283,18 @@ impl Road {
         let mut http = hyper::client::conn::http1::Builder::new();
         let (mut ask, connection) =
             http.max_buf_size(PIECE).handshake(TokioIo::new(stream)).await.map_err(|_| Refusal::Lost)?;
-        // Ends with the answer's body, or when whoever waits for it is gone.
-        self.tracker.spawn(async move {
+        // Ends with the answer, which is the end of its body, or when nobody waits for it any more.
+        let connection = AbortOnDropHandle::new(self.tracker.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a worker ended early");
             }
-        });
+        }));
         let answer = tokio::time::timeout(TIME, ask.send_request(passed)).await;
         let answer = answer.map_err(|_| Refusal::Timeout)?.map_err(|error| {
             tracing::debug!(%error, profile = %profile, "the worker gave no answer");
             Refusal::Lost
         })?;
-        Ok(answer.map(Body::new))
+        Ok(answer.map(|body| Body::new(Paced::new(body, pace, connection))))
     }
 
     /// Whether `sender` may ask for this, and the way there.

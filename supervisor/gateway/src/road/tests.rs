@@ -96,11 +96,15 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_that_waits(STALL)
+}
+
+fn rig_that_waits(stall: Duration) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let socket = Utf8PathBuf::from_path_buf(dir.path().join("w")).unwrap();
     let worker = UnixListener::bind(&socket).unwrap();
     let tracker = TaskTracker::new();
-    let road = Road::new(tracker.clone());
+    let road = Road { stall, ..Road::new(tracker.clone()) };
     let route = Route::new(name("coder"), socket);
     route.set(READY);
     road.open(route);
@@ -250,4 +254,47 @@ async fn a_body_that_nobody_takes_stays_where_it_is() {
         assert!(taken < 8 << 20, "{taken} bytes went into the gateway");
     }
     drop(worker);
+}
+
+/// A target that answers early and reads nothing holds nothing: its errand ends with its answer.
+#[tokio::test]
+async fn an_early_answer_ends_the_errand() {
+    let rig = rig();
+    let mut asks = rig.connect().await;
+    let head =
+        format!("POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 64 << 20);
+    asks.write_all(head.as_bytes()).await.unwrap();
+    let (mut worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
+    // As much as goes in: both sides are full.
+    let piece = vec![7; 64 * 1024];
+    while timeout(Duration::from_millis(100), asks.write(&piece)).await.is_ok() {}
+    worker.write_all(b"HTTP/1.1 507 Full\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+    assert!(until(&mut asks, "no").await.starts_with("HTTP/1.1 507 "));
+    timeout(PATIENCE, worker.read_to_end(&mut Vec::new())).await.expect("the connection is closed").unwrap();
+    drop((asks, rig.process));
+    rig.tracker.close();
+    timeout(PATIENCE, rig.tracker.wait()).await.expect("no task is left while the worker still has its end");
+    drop(worker);
+}
+
+/// Whoever does not take, and whoever does not send, is given up after a while.
+#[tokio::test]
+async fn what_stands_still_is_given_up() {
+    for fill in [false, true] {
+        let rig = rig_that_waits(Duration::from_millis(300));
+        let mut asks = rig.connect().await;
+        let head = format!(
+            "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            64 << 20
+        );
+        asks.write_all(head.as_bytes()).await.unwrap();
+        let (worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
+        let piece = vec![7; 64 * 1024];
+        while fill && timeout(Duration::from_millis(100), asks.write(&piece)).await.is_ok_and(|n| n.is_ok()) {
+        }
+        drop(rig.process);
+        rig.tracker.close();
+        timeout(PATIENCE, rig.tracker.wait()).await.expect("it is given up while both sides are there");
+        drop((asks, worker));
+    }
 }
