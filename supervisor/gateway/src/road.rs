@@ -17,6 +17,9 @@
 //! written. When either side goes away the other one hears of it, so that half a message never looks whole. What stands still is
 //! given up, and with the answer the errand is over: a target that answers early is sent nothing more.
 //!
+//! **Who has how much.** Each kind of errand has places of its own, so that events never keep answers from going out, and each profile a
+//! share of them: one that takes slowly or sends without end leaves places for the others. Whoever waits for its share holds no place.
+//!
 //! **What the target can rely on.** A request on its data socket whose path begins with [`INNER`] is an errand: the proxy passes no
 //! such path on, and the sender's name in [`SENDER`] is the one that is known here.
 //!
@@ -51,8 +54,10 @@ use pace::{Pace, Paced};
 use crate::generation::Generation;
 use crate::proxy::{self, Availability, Route};
 
-/// Errands under way at once, of all workers. Each holds two open files.
-const AT_ONCE: usize = 16;
+/// Errands of one kind under way at once, of all workers. Each holds two open files.
+const AT_ONCE: usize = 8;
+/// Those of one profile: events to it, and answers from it. At the other end is always the default profile.
+const SHARE: usize = 4;
 /// Connections of one process at once; it has no use for as many.
 const OF_ONE: usize = 32;
 /// How long an errand waits for its turn.
@@ -70,13 +75,44 @@ const RETRY_SECS: u32 = 2;
 
 /// Who hands over to whom, and the ways to them. One exists; actors tell it what changes.
 pub(crate) struct Road {
-    ways: Mutex<HashMap<ProfileName, Arc<Route>>>,
+    ways: Mutex<HashMap<ProfileName, Way>>,
     /// What living processes of the default profile declared, by generation.
     declared: Mutex<BTreeMap<Generation, Vec<HandOver>>>,
-    places: Arc<Semaphore>,
+    places: Places,
     stall: Duration,
     tracker: TaskTracker,
 }
+
+/// A profile on the road.
+#[derive(Debug, Clone)]
+struct Way {
+    route: Arc<Route>,
+    /// Its share.
+    share: Places,
+}
+
+/// Room for errands, of each kind.
+#[derive(Debug, Clone)]
+struct Places {
+    hand_over: Arc<Semaphore>,
+    deliver: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self { hand_over: Arc::new(Semaphore::new(most)), deliver: Arc::new(Semaphore::new(most)) }
+    }
+
+    fn of(&self, errand: Errand) -> Arc<Semaphore> {
+        Arc::clone(match errand {
+            Errand::HandOver => &self.hand_over,
+            Errand::Deliver => &self.deliver,
+        })
+    }
+}
+
+/// One place of all, and one of a profile's share.
+type Place = [OwnedSemaphorePermit; 2];
 
 /// One process of a worker.
 #[derive(Debug, Clone)]
@@ -155,7 +191,7 @@ impl Road {
         Self {
             ways: Mutex::default(),
             declared: Mutex::default(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Places::new(AT_ONCE),
             stall: STALL,
             tracker,
         }
@@ -163,7 +199,8 @@ impl Road {
 
     /// A profile can be reached from now on, as far as its route says.
     pub(crate) fn open(&self, route: Arc<Route>) {
-        lock(&self.ways).insert(route.name().clone(), route);
+        let name = route.name().clone();
+        lock(&self.ways).insert(name, Way { route, share: Places::new(SHARE) });
     }
 
     /// It cannot any more.
@@ -236,7 +273,7 @@ impl Road {
         &self,
         sender: &Sender,
         request: Request<Incoming>,
-        place: &OnceLock<OwnedSemaphorePermit>,
+        place: &OnceLock<Place>,
         pace: Arc<Pace>,
     ) -> Response<Body> {
         match self.carry(sender, request, place, pace).await {
@@ -257,17 +294,20 @@ impl Road {
         &self,
         sender: &Sender,
         request: Request<Incoming>,
-        place: &OnceLock<OwnedSemaphorePermit>,
+        place: &OnceLock<Place>,
         pace: Arc<Pace>,
     ) -> Result<Response<Body>, Refusal> {
         let errand = Errand::parse(request.uri().path()).filter(|_| request.method() == Method::POST);
         let (errand, profile, platform) = errand.ok_or(Refusal::NotFound)?;
         let inner = errand.inner_path(platform);
         let route = self.decide(sender, errand, &profile, platform)?;
-        let permit = tokio::time::timeout(TURN, Arc::clone(&self.places).acquire_owned()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or(Refusal::Busy)?;
+        let other = match errand {
+            Errand::HandOver => &profile,
+            Errand::Deliver => &sender.profile,
+        };
+        let taken = tokio::time::timeout(TURN, self.take_place(errand, other)).await;
         // A connection carries one errand.
-        place.set(permit).map_err(|_| Refusal::NotFound)?;
+        place.set(taken.map_err(|_| Refusal::Busy)??).map_err(|_| Refusal::NotFound)?;
         let mut passed = Request::new(Paced::new(request.into_body(), Arc::clone(&pace), ()));
         *passed.method_mut() = Method::POST;
         *passed.uri_mut() = inner.parse().expect("a checked path");
@@ -297,6 +337,14 @@ impl Road {
         Ok(answer.map(|body| Body::new(Paced::new(body, pace, connection))))
     }
 
+    /// A place for an errand between `profile` and the default profile, within its share.
+    async fn take_place(&self, errand: Errand, profile: &ProfileName) -> Result<Place, Refusal> {
+        let share = lock(&self.ways).get(profile).map(|way| way.share.of(errand));
+        let share = share.ok_or(Refusal::UnknownProfile)?.acquire_owned().await.map_err(|_| Refusal::Busy)?;
+        let place = self.places.of(errand).acquire_owned().await.map_err(|_| Refusal::Busy)?;
+        Ok([place, share])
+    }
+
     /// Whether `sender` may ask for this, and the way there.
     fn decide(
         &self,
@@ -324,7 +372,8 @@ impl Road {
             }
         }
         drop(declared);
-        let route = lock(&self.ways).get(profile).cloned().ok_or(Refusal::UnknownProfile)?;
+        let route =
+            lock(&self.ways).get(profile).map(|way| Arc::clone(&way.route)).ok_or(Refusal::UnknownProfile)?;
         match route.availability() {
             Availability::Open { ready: true } => Ok(route),
             Availability::Open { ready: false } => Err(Refusal::Unavailable("starting")),

@@ -72,7 +72,7 @@ fn only_declared_ways_are_open_and_only_from_where_they_begin() {
 #[test]
 fn who_does_not_serve_gets_nothing() {
     let road = road();
-    let route = lock(&road.ways).get(&name("coder")).cloned().unwrap();
+    let route = Arc::clone(&lock(&road.ways).get(&name("coder")).unwrap().route);
     let asked = |availability| {
         route.set(availability);
         road.decide(&sender("default", 3), Errand::HandOver, &name("coder"), "telegram").unwrap_err()
@@ -222,7 +222,7 @@ async fn only_so_much_is_carried_at_once() {
     let rig = rig();
     let head = "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n";
     let mut carried = Vec::new();
-    for _ in 0..AT_ONCE {
+    for _ in 0..SHARE {
         let mut asks = rig.connect().await;
         asks.write_all(head.as_bytes()).await.unwrap();
         let (worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
@@ -297,4 +297,26 @@ async fn what_stands_still_is_given_up() {
         timeout(PATIENCE, rig.tracker.wait()).await.expect("it is given up while both sides are there");
         drop((asks, worker));
     }
+}
+
+/// One profile has no more than its share, and no kind of errand takes the places of the other.
+#[tokio::test]
+async fn a_profile_has_its_share_and_each_kind_of_errand_its_places() {
+    let road = road();
+    let soon = Duration::from_millis(20);
+    let mut held = Vec::new();
+    for profile in ["coder", "ops"] {
+        for _ in 0..SHARE {
+            held.push(road.take_place(Errand::HandOver, &name(profile)).await.unwrap());
+        }
+        let more = timeout(soon, road.take_place(Errand::HandOver, &name(profile))).await;
+        assert_eq!((more.is_err(), road.places.hand_over.available_permits()), (true, AT_ONCE - held.len()));
+    }
+    assert_eq!(held.len(), AT_ONCE);
+    let more = timeout(soon, road.take_place(Errand::HandOver, &name("default"))).await;
+    assert!(more.is_err(), "all places are taken");
+    drop(road.take_place(Errand::Deliver, &name("coder")).await.unwrap());
+    held.clear();
+    drop(road.take_place(Errand::HandOver, &name("coder")).await.unwrap());
+    assert!(road.take_place(Errand::Deliver, &name("gone")).await.is_err());
 }
