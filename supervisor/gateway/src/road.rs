@@ -5,7 +5,7 @@
 //! Every process of a worker is born with one end of a [`line`]: when it has an errand it asks for a connection, is passed one end of
 //! a pair that was made here, and speaks HTTP/1.1 on it. Who asks is therefore who was started with that line: no path in the file
 //! system, no key and no process id has to be believed. The other end was never in its hands, so that it cannot make this process
-//! wait. [`Road::keep`] serves one process, and ends with it.
+//! wait. [`Road::keep`] serves one process and ends with it, and so do its errands, whoever holds a copy of its end of the line.
 //!
 //! **Who may ask for what.** Only the default profile's worker hands over, only on the platforms and to the profiles that this very
 //! process declared in its report, and only once it was admitted. Only profiles to which some living process of the default
@@ -46,6 +46,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream as Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use line::Line;
@@ -220,8 +221,17 @@ impl Road {
         lock(&self.declared).remove(&generation);
     }
 
-    /// Serves one process until its end of `connection`, which must not block, is closed.
-    pub(crate) async fn keep(self: Arc<Self>, sender: Sender, connection: UnixStream) {
+    /// Serves one process over `connection`, which must not block, until that is closed or the process is `gone`.
+    pub(crate) async fn keep(
+        self: Arc<Self>,
+        sender: Sender,
+        connection: UnixStream,
+        gone: CancellationToken,
+    ) {
+        gone.run_until_cancelled(self.listen(sender, connection, &gone)).await;
+    }
+
+    async fn listen(self: Arc<Self>, sender: Sender, connection: UnixStream, gone: &CancellationToken) {
         let mut line = match Line::new(connection) {
             Ok(line) => line,
             Err(error) => {
@@ -235,10 +245,11 @@ impl Road {
                 continue;
             };
             let Some(stream) = line.pass().await else { continue };
-            let (road, sender) = (Arc::clone(&self), sender.clone());
+            let (road, sender, gone) = (Arc::clone(&self), sender.clone(), gone.clone());
             self.tracker.spawn(async move {
                 let _own = own;
-                let served = tokio::time::timeout(TIME, road.serve(sender, stream)).await;
+                let serving = tokio::time::timeout(TIME, road.serve(sender, stream));
+                let Some(served) = gone.run_until_cancelled(serving).await else { return };
                 match served {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "an errand ended early"),
@@ -253,12 +264,12 @@ impl Road {
         let mut http = server::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(PIECE).keep_alive(false);
         // Held until the answer is out, with all of its body.
-        let place = Arc::new(OnceLock::new());
+        let room = Arc::new(OnceLock::new());
         let pace = Pace::new(self.stall);
         let service = service_fn(|request| {
             let (road, sender) = (Arc::clone(&self), sender.clone());
-            let (place, pace) = (Arc::clone(&place), Arc::clone(&pace));
-            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request, &place, pace).await) }
+            let (room, pace) = (Arc::clone(&room), Arc::clone(&pace));
+            async move { Ok::<_, std::convert::Infallible>(road.answer(&sender, request, &room, pace).await) }
         });
         tokio::select! {
             served = http.serve_connection(TokioIo::new(stream), service) => served,
@@ -273,10 +284,10 @@ impl Road {
         &self,
         sender: &Sender,
         request: Request<Incoming>,
-        place: &OnceLock<Place>,
+        room: &OnceLock<Place>,
         pace: Arc<Pace>,
     ) -> Response<Body> {
-        match self.carry(sender, request, place, pace).await {
+        match self.carry(sender, request, room, pace).await {
             Ok(response) => response,
             Err(refusal) => {
                 // Who sent it says so, if it has to wait for long.
@@ -294,7 +305,7 @@ impl Road {
         &self,
         sender: &Sender,
         request: Request<Incoming>,
-        place: &OnceLock<Place>,
+        room: &OnceLock<Place>,
         pace: Arc<Pace>,
     ) -> Result<Response<Body>, Refusal> {
         let errand = Errand::parse(request.uri().path()).filter(|_| request.method() == Method::POST);
@@ -307,7 +318,7 @@ impl Road {
         };
         let taken = tokio::time::timeout(TURN, self.take_place(errand, other)).await;
         // A connection carries one errand.
-        place.set(taken.map_err(|_| Refusal::Busy)??).map_err(|_| Refusal::NotFound)?;
+        room.set(taken.map_err(|_| Refusal::Busy)??).map_err(|_| Refusal::NotFound)?;
         let mut passed = Request::new(Paced::new(request.into_body(), Arc::clone(&pace), ()));
         *passed.method_mut() = Method::POST;
         *passed.uri_mut() = inner.parse().expect("a checked path");

@@ -93,6 +93,7 @@ struct Rig {
     worker: UnixListener,
     process: UnixStream,
     tracker: TaskTracker,
+    gone: CancellationToken,
 }
 
 fn rig() -> Rig {
@@ -110,10 +111,11 @@ fn rig_that_waits(stall: Duration) -> Rig {
     road.open(route);
     road.declare(Generation::new(1), vec![way("coder")]);
     let (ours, process) = UnixStream::pair().unwrap();
+    let gone = CancellationToken::new();
     ours.set_nonblocking(true).unwrap();
     process.set_nonblocking(true).unwrap();
-    tracker.spawn(Arc::new(road).keep(sender("default", 1), ours));
-    Rig { _dir: dir, worker, process, tracker }
+    tracker.spawn(Arc::new(road).keep(sender("default", 1), ours, gone.clone()));
+    Rig { _dir: dir, worker, process, tracker, gone }
 }
 
 impl Rig {
@@ -319,4 +321,22 @@ async fn a_profile_has_its_share_and_each_kind_of_errand_its_places() {
     held.clear();
     drop(road.take_place(Errand::HandOver, &name("coder")).await.unwrap());
     assert!(road.take_place(Errand::Deliver, &name("gone")).await.is_err());
+}
+
+/// A child that a process left behind, with a copy of its end of the line, asks for nothing and goes on with nothing.
+#[tokio::test]
+async fn nothing_of_a_process_goes_on_after_it() {
+    let rig = rig();
+    let mut asks = rig.connect().await;
+    let head = "POST /hand-over/coder/telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel";
+    asks.write_all(head.as_bytes()).await.unwrap();
+    let (mut worker, _) = timeout(PATIENCE, rig.worker.accept()).await.unwrap().unwrap();
+    until(&mut worker, "hel").await;
+    rig.gone.cancel();
+    rig.tracker.close();
+    timeout(PATIENCE, rig.tracker.wait()).await.expect("it ends with the process");
+    assert!(timeout(PATIENCE, worker.read_to_end(&mut Vec::new())).await.is_ok());
+    let again = std::io::Write::write_all(&mut &rig.process, &[0]);
+    assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    drop(asks);
 }

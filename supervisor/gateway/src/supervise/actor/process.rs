@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use hermes_wire::latest::{HandOver, Heartbeat, Prepare, ToWorker};
 use nix::unistd::Pid;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::super::state::Event;
@@ -30,6 +31,8 @@ pub(super) struct Link {
     /// What it said it is not able to do.
     pub(super) condition: Condition,
     pub(super) outgoing: mpsc::Sender<Box<ToWorker>>,
+    /// What it hands over and delivers ends with it.
+    pub(super) _road: DropGuard,
 }
 
 impl Actor {
@@ -92,6 +95,7 @@ impl Actor {
         )?;
         let exited = self.common.children.register(pid);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
+        let gone = CancellationToken::new();
         outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
         self.links.insert(
             generation,
@@ -103,6 +107,7 @@ impl Actor {
                 beat: None,
                 condition: Condition::default(),
                 outgoing,
+                _road: gone.clone().drop_guard(),
             },
         );
         let (home, memory) = (self.spec.home.clone(), Arc::clone(&self.common.memory));
@@ -110,7 +115,7 @@ impl Actor {
         let keeping = keep(process, ours, messages, self.inputs.clone());
         self.common.tracker.spawn(keeping.in_current_span());
         let sender = road::Sender { profile: self.spec.name.clone(), generation };
-        let keeping = Arc::clone(&self.common.road).keep(sender, road);
+        let keeping = Arc::clone(&self.common.road).keep(sender, road, gone);
         self.common.tracker.spawn(keeping.in_current_span());
         Ok(pid)
     }
