@@ -1,7 +1,7 @@
 //! Hands the exclusive platforms of a profile (those whose connection must never stand twice) from one generation to the next.
 //!
 //! One process at most may be connected: the one that was told `Connect`, until it has said `Yielded` or is dead; a closed link,
-//! a signal or a deadline are no proof. A newer generation that is ready for HTTP stands by until the one in force has yielded,
+//! a signal or a deadline are no proof. One that says `Connected` untold counts as connected likewise, and is ended. A newer generation that is ready for HTTP stands by until the one in force has yielded,
 //! which goes on serving meanwhile: should the newer one die, it is told `Connect` again and nothing has happened. Only then it
 //! is retired, and only then the newer one connects. A process that does not yield in time is ended, and the newer one takes
 //! over at once, but connects when the other is dead.
@@ -11,9 +11,10 @@ use super::super::{Action, Exclusive, Generation, Phase};
 use super::Machine;
 
 impl Machine {
-    /// Only who was told to may be.
+    /// Only who was told to may be. Who is all the same is ended, and nobody else connects before that.
     pub(super) fn connected(&mut self, generation: Generation) {
-        if self.child(generation).is_some_and(|child| !child.may_be_connected()) {
+        if let Some(child) = self.child(generation).filter(|child| !child.may_be_connected()) {
+            child.exclusive = Exclusive::Open;
             self.broke(generation, "it connected an exclusive platform before it was told to");
         }
     }

@@ -222,9 +222,17 @@ fn who_connects_without_being_told_to_is_ended() {
     let mut d = Driven::swapping();
     let term_2 = Action::Signal { generation: nth(2), signal: Signal::Terminate };
     assert_eq!(d.on(Event::Connected { generation: nth(2) }), [term_2, Action::DropIdle]);
-    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [CONNECT_1]);
-    d.die(nth(2));
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [], "the other one is connected until it is dead");
+    assert_eq!(d.in_force(), (nth(1), "ready"));
+    assert_eq!(d.die(nth(2)), [CONNECT_1]);
     assert!(d.state.why().unwrap().reason.contains("before it was told to"));
+    // One that was told to connect and has yielded breaks the rule too, even while it finishes.
+    let mut d = Driven::swapping();
+    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [STOP_ACCEPTING_1, CONNECT_2]);
+    assert_eq!(d.on(Event::Connected { generation: nth(1) }), [TERM_1]);
+    assert_eq!(d.die(nth(2)), [Action::Spawn { generation: nth(3) }]);
+    assert_eq!(d.admit(nth(3)), [], "the first one is connected until it is dead");
+    assert_eq!(d.die(nth(1)), [Action::Connect { generation: nth(3) }]);
     // What was said before the question arrived breaks no rule.
     let mut d = Driven::swapping();
     assert_eq!(d.on(Event::Connected { generation: nth(1) }), []);

@@ -56,7 +56,7 @@ proptest! {
         let mut d = Driven::new();
         let mut alive: BTreeSet<Generation> = BTreeSet::new();
         let mut newest = Generation::default();
-        // Told to connect; has neither said that it yielded since, nor died.
+        // Told to connect, or says it is connected; has neither said that it yielded since, nor died.
         let mut connected: BTreeSet<Generation> = BTreeSet::new();
         for (kind, back, wait) in events {
             d.now += ms(u64::from(wait));
@@ -75,6 +75,9 @@ proptest! {
             }
             if let Event::Yielded { generation } = event {
                 connected.remove(&generation);
+            }
+            if let Event::Connected { generation } = event {
+                connected.insert(generation);
             }
             for action in d.on(event) {
                 if let Action::Connect { generation } = action {
