@@ -98,7 +98,7 @@ impl Rotating {
 
 fn open(path: &Utf8Path) -> io::Result<Open> {
     let mut options = std::fs::OpenOptions::new();
-    // A FIFO must not hold the thread up; it is refused below.
+    // A pipe must not hold the thread up, neither by having no reader nor by one that does not read.
     options.append(true).mode(MODE).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC);
     let file = match file::open_or_create(path, &options) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -115,8 +115,12 @@ fn open(path: &Utf8Path) -> io::Result<Open> {
     };
     let file = fs_err::File::from_parts(file, path);
     let metadata = file.metadata()?;
-    // A link may lead to `/dev/null`.
-    if !metadata.is_file() && !metadata.file_type().is_char_device() {
+    // A link may lead to `/dev/null`, or to `/dev/stdout`, which is a pipe in a container.
+    let kind = metadata.file_type();
+    let is_ours_to_write = metadata.is_file()
+        || kind.is_char_device()
+        || kind.is_fifo() && fs_err::symlink_metadata(path)?.file_type().is_symlink();
+    if !is_ours_to_write {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` is not a regular file")));
     }
     Ok(Open { len: metadata.len(), identity: (metadata.dev(), metadata.ino()), file })
@@ -124,6 +128,9 @@ fn open(path: &Utf8Path) -> io::Result<Open> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     fn text(path: &Utf8Path) -> Option<String> {
@@ -189,5 +196,22 @@ mod tests {
         let mut log = Rotating::new(path.clone(), 10, 1, Stuck::Fails);
         (0..3).for_each(|_| log.append(b"aaaaaaa\n").unwrap());
         assert!(path.is_symlink());
+    }
+
+    /// `/dev/stdout` is a link to `/proc/self/fd/1`, and that one to the pipe whose other end the container's runtime reads.
+    #[test]
+    fn a_pipe_behind_a_link_is_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().join("x.log");
+        let (mut reader, writer) = io::pipe().unwrap();
+        let stdout = dir.path().join("stdout");
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", writer.as_raw_fd()), &stdout).unwrap();
+        std::os::unix::fs::symlink(&stdout, &path).unwrap();
+        let mut log = Rotating::new(path.clone(), 10, 1, Stuck::Fails);
+        (0..3).for_each(|_| log.append(b"aaaaaaa\n").unwrap());
+        drop((log, writer));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), path.is_symlink()), ("aaaaaaa\naaaaaaa\naaaaaaa\n", true));
     }
 }
