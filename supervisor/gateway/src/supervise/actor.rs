@@ -251,10 +251,7 @@ impl Actor {
                 self.apply(Event::Reported { generation, worst: worst(&report.problems), exclusive });
                 self.ask_for_decision(generation, report);
             }
-            FromWorker::Ready => {
-                self.apply(Event::Ready { generation });
-                self.tell(FleetEvent::Ready { profile: self.spec.name.clone(), generation });
-            }
+            FromWorker::Ready => self.apply(Event::Ready { generation }),
             FromWorker::Heartbeat(beat) => {
                 // The most frequent event of all; it only moves a deadline.
                 let (stuck, usual_ms) = {
@@ -352,6 +349,9 @@ impl Actor {
                 self.why_at = clock::system();
             }
             self.log(&before);
+            if let Some(generation) = self.state.succeeds(&before) {
+                self.tell(FleetEvent::Ready { profile: self.spec.name.clone(), generation });
+            }
             // First: a worker that is told to stop accepting must get no request after that.
             self.set_route();
             for action in actions {

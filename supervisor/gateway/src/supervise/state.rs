@@ -282,6 +282,14 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The generation that serves now and did not `before`.
+    pub(crate) fn succeeds(&self, before: &Self) -> Option<Generation> {
+        let serves = |state: &Self| {
+            state.current.as_ref().filter(|child| child.phase == Phase::Serving).map(|child| child.generation)
+        };
+        serves(self).filter(|_| serves(self) != serves(before))
+    }
+
     /// A worker that does not run yet. `seed` varies its backoff.
     pub(crate) fn new(desired_running: bool, limits: Limits, seed: u64) -> Self {
         Self {

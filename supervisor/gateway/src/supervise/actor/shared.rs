@@ -100,7 +100,7 @@ pub(crate) enum FleetEvent {
         report: Box<Report>,
         decide: oneshot::Sender<Decision>,
     },
-    /// A process serves.
+    /// Another process serves than before; one that stands by does not yet.
     Ready { profile: ProfileName, generation: Generation },
     /// A process is gone, or could not be made: its claims are void.
     Gone { profile: ProfileName, generation: Generation },

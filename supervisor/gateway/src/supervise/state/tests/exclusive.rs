@@ -58,6 +58,28 @@ fn the_old_yields_then_the_new_takes_over_and_connects() {
 }
 
 #[test]
+fn who_stands_by_succeeds_when_it_takes_over() {
+    let mut d = Driven::new();
+    let mut succeeds = |event: Event| {
+        let before = d.state.clone();
+        d.on(event);
+        d.state.succeeds(&before)
+    };
+    let exclusive = |generation| {
+        let reported = Event::Reported { generation, worst: None, exclusive: true };
+        [Event::Spawned { generation, pid: 1 }, reported, Event::Admitted { generation }]
+    };
+    assert_eq!(succeeds(Event::Start), None);
+    assert!(exclusive(nth(1)).into_iter().all(|event| succeeds(event).is_none()));
+    assert_eq!(succeeds(Event::Ready { generation: nth(1) }), Some(nth(1)));
+    assert_eq!(succeeds(Event::FilesChanged), None);
+    assert!(exclusive(nth(2)).into_iter().all(|event| succeeds(event).is_none()));
+    assert_eq!(succeeds(Event::Ready { generation: nth(2) }), None, "the old one is connected");
+    assert_eq!(succeeds(Event::Yielded { generation: nth(1) }), Some(nth(2)));
+    assert_eq!(succeeds(Event::Exited { generation: nth(1), exit: Exit::Code(0) }), None);
+}
+
+#[test]
 fn nobody_waits_where_nothing_is_exclusive() {
     // A newer generation without exclusive platforms takes over at once; what the old one has ends with it.
     let mut d = Driven::polling();
