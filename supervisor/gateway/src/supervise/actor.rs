@@ -25,6 +25,7 @@ use crate::proxy::Route;
 use crate::runtime::Listening;
 
 mod keep;
+mod outgoing;
 mod process;
 mod shared;
 mod standing;
@@ -35,8 +36,6 @@ pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Terms, Wa
 use standing::{Restored, Standing};
 use view::Condition;
 
-/// Messages to one worker that it has not taken yet. A worker that lets more pile up does not read.
-const OUTGOING: usize = 16;
 /// Inputs of one actor.
 const INPUTS: usize = 64;
 
@@ -406,17 +405,17 @@ impl Actor {
                 if let Some(link) = self.links.get(&generation) {
                     self.standing.expects(&link.exclusive);
                 }
-                self.send(generation, ToWorker::Connect);
+                return self.say(generation, ToWorker::Connect);
             }
             Action::Yield { generation, within } => {
                 let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                self.send(generation, ToWorker::Yield { within_ms });
+                return self.say(generation, ToWorker::Yield { within_ms });
             }
-            Action::StopAccepting { generation } => self.send(generation, ToWorker::StopAccepting),
+            Action::StopAccepting { generation } => return self.say(generation, ToWorker::StopAccepting),
             Action::DropIdle => self.route.drop_idle(),
             Action::Drain { generation, deadline } => {
                 let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-                self.send(generation, ToWorker::Drain { deadline_ms });
+                return self.say(generation, ToWorker::Drain { deadline_ms });
             }
             Action::Signal { generation, signal } => {
                 let Some(link) = self.links.get(&generation) else {
@@ -441,12 +440,16 @@ impl Actor {
         None
     }
 
+    /// What happens because a message did not go out.
+    fn say(&mut self, generation: Generation, message: ToWorker) -> Option<Event> {
+        let deaf = self.links.get_mut(&generation)?.outgoing.send(message).err()?;
+        tracing::warn!(%generation, "the worker breaks the rules of the control connection: {deaf}");
+        Some(Event::Broke { generation, rule: deaf.to_string() })
+    }
+
     fn send(&mut self, generation: Generation, message: ToWorker) {
-        if let Some(link) = self.links.get(&generation)
-            && let Err(error) = link.outgoing.try_send(Box::new(message))
-        {
-            // Its deadline in the present phase deals with it.
-            tracing::warn!(%generation, %error, "the worker does not take messages");
+        if let Some(broke) = self.say(generation, message) {
+            self.apply(broke);
         }
     }
 

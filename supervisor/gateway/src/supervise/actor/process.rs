@@ -7,14 +7,15 @@ use std::time::{Instant, SystemTime};
 
 use hermes_wire::latest::{HandOver, Heartbeat, Prepare, ToWorker};
 use nix::unistd::Pid;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::super::state::Event;
 use super::keep::{Process, keep};
 use super::view::Condition;
-use super::{Actor, Input, OUTGOING};
+use super::outgoing::Outgoing;
+use super::{Actor, Input};
 use crate::generation::Generation;
 use crate::road;
 
@@ -30,7 +31,7 @@ pub(super) struct Link {
     pub(super) beat: Option<(Instant, Heartbeat)>,
     /// What it said it is not able to do.
     pub(super) condition: Condition,
-    pub(super) outgoing: mpsc::Sender<Box<ToWorker>>,
+    pub(super) outgoing: Outgoing,
     /// What it hands over and delivers ends with it.
     pub(super) _road: DropGuard,
 }
@@ -94,9 +95,9 @@ impl Actor {
             their_road.as_fd(),
         )?;
         let exited = self.common.children.register(pid);
-        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        let (mut outgoing, messages) = Outgoing::new();
         let gone = CancellationToken::new();
-        outgoing.try_send(Box::new(ToWorker::Prepare(prepare))).expect("the queue is new and empty");
+        outgoing.send(ToWorker::Prepare(prepare)).expect("the queue is new and empty");
         self.links.insert(
             generation,
             Link {
