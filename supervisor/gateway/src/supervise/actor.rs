@@ -31,6 +31,7 @@ mod shared;
 mod standing;
 mod view;
 
+use outgoing::{Deaf, Outgoing};
 use process::Link;
 pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Terms, Wait, WorkerSpec};
 use standing::{Restored, Standing};
@@ -165,22 +166,22 @@ impl Actor {
                 }
             }
             Command::Tell(admit) => {
-                // One that is about to serve was told who was served when it was admitted.
+                // Of one that has reported the admission may be under way already, without this.
                 let serves = |child: &&state::Child| {
-                    use state::Phase::{Admitted, Serving, Standby};
-                    matches!(child.phase, Admitted | Standby | Serving)
+                    use state::Phase::{Admitted, Reported, Serving, Standby};
+                    matches!(child.phase, Reported | Admitted | Standby | Serving)
                 };
                 let serving: Vec<Generation> =
                     self.state.children().filter(serves).map(|child| child.generation).collect();
                 for generation in serving {
-                    self.send(generation, ToWorker::Admit(Admit::clone(&admit)));
+                    self.send(generation, |outgoing| outgoing.tell(Admit::clone(&admit)));
                 }
             }
             Command::StopClaiming => {
                 let serving: Vec<Generation> =
                     self.state.children().filter(|child| child.has_served()).map(|c| c.generation).collect();
                 for generation in serving {
-                    self.send(generation, ToWorker::StopClaiming);
+                    self.send(generation, |outgoing| outgoing.send(ToWorker::StopClaiming));
                 }
             }
         }
@@ -216,11 +217,12 @@ impl Actor {
             Input::Decided { generation, decision } => match decision {
                 Decision::Admit(admit) => {
                     self.open_road(generation);
-                    self.send(generation, ToWorker::Admit(*admit));
+                    self.send(generation, |outgoing| outgoing.admit(*admit));
                     self.apply(Event::Admitted { generation });
                 }
                 Decision::Refuse(why) => {
-                    self.send(generation, ToWorker::Refuse { reason: why.reason.clone() });
+                    let refuse = ToWorker::Refuse { reason: why.reason.clone() };
+                    self.send(generation, |outgoing| outgoing.send(refuse));
                     self.apply(Event::Refused { generation, why });
                 }
             },
@@ -278,6 +280,7 @@ impl Actor {
                 if let Some(link) = self.links.get_mut(&generation) {
                     link.beat = Some((now, beat));
                 }
+                self.send(generation, Outgoing::pass_on);
                 if let Some(reason) = stuck {
                     self.apply(Event::Stuck { generation, reason });
                 }
@@ -440,15 +443,23 @@ impl Actor {
         None
     }
 
-    /// What happens because a message did not go out.
     fn say(&mut self, generation: Generation, message: ToWorker) -> Option<Event> {
-        let deaf = self.links.get_mut(&generation)?.outgoing.send(message).err()?;
+        self.try_send(generation, |outgoing| outgoing.send(message))
+    }
+
+    /// What happens because a message did not go out.
+    fn try_send(
+        &mut self,
+        generation: Generation,
+        send: impl FnOnce(&mut Outgoing) -> Result<(), Deaf>,
+    ) -> Option<Event> {
+        let deaf = send(&mut self.links.get_mut(&generation)?.outgoing).err()?;
         tracing::warn!(%generation, "the worker breaks the rules of the control connection: {deaf}");
         Some(Event::Broke { generation, rule: deaf.to_string() })
     }
 
-    fn send(&mut self, generation: Generation, message: ToWorker) {
-        if let Some(broke) = self.say(generation, message) {
+    fn send(&mut self, generation: Generation, send: impl FnOnce(&mut Outgoing) -> Result<(), Deaf>) {
+        if let Some(broke) = self.try_send(generation, send) {
             self.apply(broke);
         }
     }

@@ -13,8 +13,8 @@ use tracing::Instrument as _;
 
 use super::super::state::Event;
 use super::keep::{Process, keep};
-use super::view::Condition;
 use super::outgoing::Outgoing;
+use super::view::Condition;
 use super::{Actor, Input};
 use crate::generation::Generation;
 use crate::road;

@@ -244,7 +244,11 @@ fn who_connects_without_being_told_to_is_ended() {
     let mut d = Driven::swapping();
     let term_2 = Action::Signal { generation: nth(2), signal: Signal::Terminate };
     assert_eq!(d.on(Event::Connected { generation: nth(2) }), [term_2, Action::DropIdle]);
-    assert_eq!(d.on(Event::Yielded { generation: nth(1) }), [], "the other one is connected until it is dead");
+    assert_eq!(
+        d.on(Event::Yielded { generation: nth(1) }),
+        [],
+        "the other one is connected until it is dead"
+    );
     assert_eq!(d.in_force(), (nth(1), "ready"));
     assert_eq!(d.die(nth(2)), [CONNECT_1]);
     assert!(d.state.why().unwrap().reason.contains("before it was told to"));
