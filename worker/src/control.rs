@@ -64,7 +64,8 @@ impl Control {
         Ok(Self { framed: Framed::from_parts(parts), version, sequence: 0 })
     }
 
-    /// Whether the supervisor says when exclusive platforms may connect. One that does not takes them to be connected after admission.
+    /// Whether the supervisor says when exclusive platforms may connect. Under one that does not they are
+    /// never connected: it would start another process beside this one without asking this one to yield.
     pub(crate) fn hands_over(&self) -> bool {
         self.version >= 2
     }

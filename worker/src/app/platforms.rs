@@ -3,7 +3,8 @@
 //! One task per platform runs its adapter and alone writes its status. It judges what ends a connection: how long to wait before another
 //! try, and whether there is one; and what keeps silent for longer than a live connection would is down. A platform whose connection
 //! only one process may hold is [held back](Connections::start) until [`Connections::connect`], and given up by
-//! [`Connections::hold`], so that two generations of this worker never hold it at once.
+//! [`Connections::hold`], so that two generations of this worker never hold it at once. Where nobody would say when, it is
+//! [never made](Word::Never).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -41,6 +42,9 @@ const ASKED: Duration = Duration::from_hours(1);
 /// A connection that lived so long makes up for the failures before it.
 const STABLE: Duration = Duration::from_mins(1);
 
+/// Why an exclusive platform is not connected under a gateway of an earlier release, and what helps.
+const OUTDATED: &str = "the running gateway cannot hand its connection over: restart the gateway";
+
 /// Names of platforms that are configured and not connected.
 pub(super) type Degraded = BTreeSet<String>;
 
@@ -59,6 +63,15 @@ pub(super) enum Phase {
     Fatal,
     /// Closed for good.
     Closed,
+}
+
+/// Who says when exclusive connections may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Somebody does, by [`Connections::connect`].
+    Awaited,
+    /// Nobody: a gateway of an earlier release, which would start a second process beside this one without asking it to yield.
+    Never,
 }
 
 /// Every platform's phase.
@@ -92,7 +105,8 @@ struct Desk {
 impl Connections {
     /// Brings up all that is not exclusive, side by side, and keeps it up. Returns when each platform with routes has connected or failed
     /// once, at the latest after [`FIRST`]; nobody waits for those that dial out.
-    pub(super) async fn start(platforms: Vec<Platform>, status: Status) -> Self {
+    /// Without a [`Word`] an exclusive platform fails for good, and says what helps.
+    pub(super) async fn start(platforms: Vec<Platform>, status: Status, word: Word) -> Self {
         let orders = watch::Sender::new(Order::Hold);
         let first = |platform: &Platform| {
             if platform.declaration.exclusive { Phase::Held } else { Phase::Connecting }
@@ -112,7 +126,12 @@ impl Connections {
         let (tasks, mut routes) = (TaskTracker::new(), Vec::new());
         for mut platform in platforms {
             routes.extend(platform.routes.take().map(|router| (platform.declaration.name, router)));
-            tasks.spawn(Keeper { platform, orders: orders.clone(), desk: desk.clone() }.keep());
+            let keeper = Keeper { platform, orders: orders.clone(), desk: desk.clone() };
+            if word == Word::Never && keeper.platform.declaration.exclusive {
+                keeper.does_not_start(&Down::fatal("gateway_outdated", OUTDATED));
+            } else {
+                tasks.spawn(keeper.keep());
+            }
         }
         tasks.close();
         let mut heard = desk.phases.subscribe();
@@ -241,8 +260,7 @@ impl Keeper {
             }
             failures = failures.saturating_add(1);
             if down.class == Class::Fatal {
-                error!(platform = name, code = down.code, "platform does not start: {down}");
-                return self.enter(Phase::Fatal, failure("fatal", &down));
+                return self.does_not_start(&down);
             }
             let wait = wait(failures, down.retry_after, RandomState::new().hash_one(()));
             let what = if lived.is_some() { "lost its connection" } else { "is not connected" };
@@ -319,6 +337,12 @@ impl Keeper {
                 },
             }
         }
+    }
+
+    fn does_not_start(&self, down: &Down) {
+        let name = self.platform.declaration.name;
+        error!(platform = name, code = down.code, "platform does not start: {down}");
+        self.enter(Phase::Fatal, failure("fatal", down));
     }
 
     /// Says where the connection is, everywhere.

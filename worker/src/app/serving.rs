@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::platforms::{Connections, Degraded, YIELD};
+use super::platforms::{Connections, Degraded, Word, YIELD};
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
@@ -57,6 +57,8 @@ pub(super) struct Parts<'a> {
     /// The way to other workers.
     pub(super) road: Road,
     pub(super) reporter: &'a Reporter,
+    /// Who says when exclusive platforms may connect.
+    pub(super) word: Word,
 }
 
 /// What in the files keeps a profile that is served from all it should do.
@@ -170,7 +172,7 @@ pub(super) struct Serving {
 impl Serving {
     /// Opens the store, recovers, brings platforms up, serves. When this returns, requests are answered.
     pub(super) async fn start(parts: Parts<'_>) -> Result<Self, StartError> {
-        let Parts { config, reason, home, environment, listeners, listener, road, reporter } = parts;
+        let Parts { config, reason, home, environment, listeners, listener, road, reporter, word } = parts;
         let config = Arc::new(config);
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
@@ -215,7 +217,7 @@ impl Serving {
         } else {
             turns.serve_inbox();
         }
-        let connections = Connections::start(platform::connectable(&context), status.clone()).await;
+        let connections = Connections::start(platform::connectable(&context), status.clone(), word).await;
         let cors = api(&config).map(|api| Cors::new(&api.cors_origins));
         let responder = Responder::new(config.name.clone(), connections.routes(), cors);
         let target = Target {

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::platforms::Word;
 use super::serving::{Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, log_problems};
 use crate::handover::Road;
@@ -101,6 +102,7 @@ async fn live(
         listener: Listener::Tcp(listener),
         road: Road::default(),
         reporter: &reporter,
+        word: Word::Awaited,
     };
     let serving = match Serving::start(parts).await {
         Ok(serving) => serving,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::platforms::YIELD;
+use super::platforms::{Word, YIELD};
 use super::rhythm::Rhythm;
 use super::serving::{Condition, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, code_of, log_problems};
@@ -136,6 +136,7 @@ async fn live(
         listener: Listener::Data(listener),
         road,
         reporter: &reporter,
+        word: if control.hands_over() { Word::Awaited } else { Word::Never },
     };
     let serving = match Serving::start(parts).await {
         Ok(serving) => serving,
@@ -147,10 +148,7 @@ async fn live(
             return Ok(Ended(code));
         }
     };
-    let mut exclusive = Exclusive::new(serving.connections().clone());
-    if !control.hands_over() {
-        exclusive.connect();
-    }
+    let exclusive = Exclusive::new(serving.connections().clone());
     let mut duty = Duty { control, signals, prepare, serving, exclusive };
     let (ended, reason) = duty.serve(&reporter).await;
     info!(code = ended.0, "the worker ends");

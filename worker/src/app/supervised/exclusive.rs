@@ -99,6 +99,7 @@ mod tests {
     use hermes_config::platform::{BASE, Declaration};
     use tokio::time::{Instant, sleep};
 
+    use super::super::super::platforms::Word;
     use super::*;
     use crate::platform::{Adapter, Down, Link, Platform, PlatformFuture};
     use crate::status::{self, Status};
@@ -125,7 +126,9 @@ mod tests {
             Platform { declaration, routes: None, adapter }
         };
         let status = Status::new(status::empty("coder", 1, None, Vec::new()));
-        Exclusive::new(Connections::start(platforms.iter().map(platform).collect(), status).await)
+        Exclusive::new(
+            Connections::start(platforms.iter().map(platform).collect(), status, Word::Awaited).await,
+        )
     }
 
     fn connected(platform: &str) -> FromWorker {
