@@ -276,7 +276,8 @@ fn history_is_one_instant_while_somebody_writes() {
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
              CREATE TABLE a(x INTEGER, pad TEXT); CREATE TABLE b(x INTEGER, pad TEXT);
-             CREATE TABLE hermes_inbox(id INTEGER, finished_at REAL); INSERT INTO hermes_inbox VALUES (1, NULL), (2, 1.0);",
+             CREATE TABLE hermes_inbox(id INTEGER, state TEXT, finished_at REAL);
+             INSERT INTO hermes_inbox VALUES (1, 'waiting', NULL), (2, 'done', 1.0), (3, 'steered', 1.0);",
         )
         .unwrap();
     let stop = AtomicBool::new(false);
@@ -309,7 +310,7 @@ fn history_is_one_instant_while_somebody_writes() {
         let (archive, name) = (format!("r{round}.tar.gz"), format!("new{round}"));
         let said = there(&home, &["profile", "import", &archive, &name]).ok();
         assert!(
-            said.contains("Sessions and databases came along (1 messages that waited in the original"),
+            said.contains("Sessions and databases came along (2 messages that waited in the original"),
             "{said}"
         );
         assert!(
