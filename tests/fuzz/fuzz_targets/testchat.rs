@@ -12,7 +12,12 @@ fuzz_target!(|data: &[u8]| {
         let sound = &updates.sound;
         assert!(sound.windows(2).all(|pair| pair[0].id < pair[1].id));
         assert!(sound.iter().all(|update| !update.chat.is_empty() && Some(update.id) < updates.next));
-        assert!(updates.odd.iter().all(|id| sound.iter().all(|update| update.id != *id) && Some(*id) < updates.next));
+        assert!(
+            updates
+                .odd
+                .iter()
+                .all(|id| sound.iter().all(|update| update.id != *id) && Some(*id) < updates.next)
+        );
     }
     if let Ok(id) = wire::sent(data) {
         assert!(!id.is_empty());
