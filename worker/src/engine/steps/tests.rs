@@ -1,3 +1,5 @@
+//! The loop of model and tools, with an engine and tools that do as the test says: every step is in the journal before the next begins.
+
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, json};
