@@ -1,7 +1,7 @@
 //! A `config.yaml` as values: what stands at a path, typed by the table of keys, `${NAME}` replaced, and what holds in the end
 //! when defaults, `.env` and an administrator's file are taken together.
 //!
-//! [`super::load`] answers "what will the program do"; this answers "what does `hermes config get` print". Both read the same
+//! [`super::load()`] answers "what will the program do"; this answers "what does `hermes config get` print". Both read the same
 //! tree, and the table of keys keeps them together.
 
 mod settled;

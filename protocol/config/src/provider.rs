@@ -1,4 +1,4 @@
-//! Which endpoint a profile's turns go to, with which key, or why none. Pure, and the one judge of that question: [`super::load`]
+//! Which endpoint a profile's turns go to, with which key, or why none. Pure, and the one judge of that question: [`super::load()`]
 //! puts its verdict among the problems of a profile, so that a worker, `gateway check`, `doctor`, `config` and `setup` say the
 //! same.
 //!

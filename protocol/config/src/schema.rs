@@ -2,7 +2,7 @@
 //!
 //! Warnings about unknown keys, the coercion of `hermes config set`, the values of `config get` and `config show`,
 //! `docs/configuration.md` and the JSON Schema for editors all come from here. A test proves that the table and the readers of
-//! [`super::load`] agree on every type and every default.
+//! [`super::load()`] agree on every type and every default.
 //!
 //! A row names its key by a pattern of segments: `agent.max_turns`, or `providers.*.api_key` where `*` is any name or any item
 //! of a list. Other places where the same key is read (`gateway.max_concurrent_sessions`) stand in the row; the four places of

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! Every process of a worker is born with one end of a [`line`]: when it has an errand it asks for a connection, is passed one end of
+//! Every process of a worker is born with one end of a [`mod@line`]: when it has an errand it asks for a connection, is passed one end of
 //! a pair that was made here, and speaks HTTP/1.1 on it. Who asks is therefore who was started with that line: no path in the file
 //! system, no key and no process id has to be believed. The other end was never in its hands, so that it cannot make this process
 //! wait. [`Road::keep`] serves one process and ends with it, and so do its errands, whoever holds a copy of its end of the line.

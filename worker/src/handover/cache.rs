@@ -181,7 +181,7 @@ pub(super) async fn remove(paths: Vec<Utf8PathBuf>) {
     }
 }
 
-/// Removes attachments that are [old](OLD), some at a time. Files with other names than [`write`] gives are somebody else's.
+/// Removes attachments that are [old](OLD), some at a time. Files with other names than [`write()`] gives are somebody else's.
 pub(crate) fn forget(home: &ProfileHome) {
     for (dir, prefix) in PLACES {
         // A directory that is not there, or cannot be read, has nothing that could be removed.

@@ -4,7 +4,7 @@
 //! comes back as text. History is the active rows in order of id (`timestamp` is wall clock and may interleave); `session_meta` is
 //! not replayed.
 //!
-//! A provider accepts calls of tools only together with all their results. So what is replayed ([`replay`]) has each exchange whole,
+//! A provider accepts calls of tools only together with all their results. So what is replayed ([`mod@replay`]) has each exchange whole,
 //! once, or not at all, and none where neither the request nor the engine has anything to do with tools: rows of the predecessor's own
 //! tools are many and mean nothing to a model that has none.
 //!

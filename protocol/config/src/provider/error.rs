@@ -86,7 +86,7 @@ pub enum ProviderError {
     },
 }
 
-/// Where an error stands; [`super::super::load`] knows the line.
+/// Where an error stands; [`super::super::load()`] knows the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Spot {
     /// `model.provider`.
