@@ -13,7 +13,7 @@
 //! attack, gateway                                    a running gateway, and who attacks it
 //! road                                               a worker's end of the way to others
 //! chat, http, predecessor, provider                  peers
-//! archive, home, mounts, process, sign, tap, unreadable, wait
+//! archive, home, mounts, process, sign, state, tap, unreadable, wait
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
@@ -34,6 +34,7 @@ pub mod provider;
 #[cfg(target_os = "linux")]
 pub mod road;
 pub mod sign;
+pub mod state;
 pub mod steps;
 pub mod tap;
 pub mod terminal;

@@ -18,6 +18,8 @@
 
 mod error;
 mod files;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod identity;
 mod owner;
 mod schema;
