@@ -277,7 +277,9 @@ fn history_is_one_instant_while_somebody_writes() {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
              CREATE TABLE a(x INTEGER, pad TEXT); CREATE TABLE b(x INTEGER, pad TEXT);
              CREATE TABLE hermes_inbox(id INTEGER, state TEXT, finished_at REAL);
-             INSERT INTO hermes_inbox VALUES (1, 'waiting', NULL), (2, 'done', 1.0), (3, 'steered', 1.0);",
+             INSERT INTO hermes_inbox VALUES (1, 'waiting', NULL), (2, 'done', 1.0), (3, 'steered', 1.0);
+             CREATE TABLE session_turn_leases(conversation_id, holder);
+             INSERT INTO session_turn_leases VALUES ('s', 'pid=1:turn=t:platform=cli');",
         )
         .unwrap();
     let stop = AtomicBool::new(false);
@@ -321,6 +323,7 @@ fn history_is_one_instant_while_somebody_writes() {
         assert_eq!(db.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0)).unwrap(), "ok");
         assert_eq!(one("SELECT count(*) FROM a"), one("SELECT count(*) FROM b"));
         assert_eq!(one("SELECT count(*) FROM hermes_inbox"), 1);
+        assert_eq!(one("SELECT count(*) FROM session_turn_leases"), 0);
         let newest = one("SELECT coalesce(max(x), 0) FROM a");
         assert!(newest >= last, "each is at least as new as the one before");
         last = newest;

@@ -46,12 +46,15 @@ CREATE TABLE IF NOT EXISTS hermes_life (
     PRIMARY KEY (pid, start)
 ) WITHOUT ROWID;
 
--- Who runs a session's turn. Void when that process is gone.
+-- Who runs a session's turn. Void when that process is gone. `conversation_id` and `holder` are those of the turn's row in
+-- `session_turn_leases`, which is shared with other programs.
 CREATE TABLE IF NOT EXISTS hermes_lease (
     session_key TEXT PRIMARY KEY,
     owner_pid INTEGER NOT NULL,
     owner_start INTEGER NOT NULL,
-    taken_at REAL NOT NULL
+    taken_at REAL NOT NULL,
+    conversation_id TEXT,
+    holder TEXT
 ) WITHOUT ROWID;
 
 -- Answers on their way out: pending, sending, done, failed; see `delivery/ledger.rs` for lanes, whose heads alone have a time,

@@ -21,9 +21,9 @@ const VERSION: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 8;
+const OURS_VERSION: i64 = 9;
 /// Columns of our tables that their first versions did not have.
-const ADDED: [(&str, &str, &str); 12] = [
+const ADDED: [(&str, &str, &str); 14] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed_at", "REAL"),
@@ -36,7 +36,18 @@ const ADDED: [(&str, &str, &str); 12] = [
     ("hermes_delivery", "sent", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_delivery", "ambiguous", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_delivery", "message_id", "TEXT"),
+    ("hermes_lease", "conversation_id", "TEXT"),
+    ("hermes_lease", "holder", "TEXT"),
 ];
+/// By which newer programs keep two of them from running a turn in one session; see `turn/lease.rs`. 0.19.0 has no such table and leaves
+/// it alone. Where one is there it stays as it is, whatever its columns.
+const TURN_LEASES: &str = "CREATE TABLE session_turn_leases (
+        conversation_id TEXT PRIMARY KEY,
+        holder TEXT NOT NULL,
+        acquired_at REAL NOT NULL,
+        expires_at REAL NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS idx_session_turn_leases_expires ON session_turn_leases(expires_at);";
 /// Where rows of messages wait until they are inserted together; of this connection, in memory. See `session/history.rs`.
 const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
     tool_name, reasoning, active)";
@@ -273,6 +284,9 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
         }
     }
     tx.execute_batch(OURS)?;
+    if !have.contains("session_turn_leases") {
+        tx.execute_batch(TURN_LEASES)?;
+    }
     tx.execute(
         "INSERT INTO state_meta(key, value) VALUES (?1, ?2)
          ON CONFLICT(key) DO UPDATE SET value = excluded.value WHERE CAST(value AS INTEGER) < ?3",

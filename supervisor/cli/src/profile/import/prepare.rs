@@ -242,7 +242,8 @@ fn forget_waiting(home: &Utf8Path, prepared: &mut Prepared) {
         db.execute_batch("PRAGMA trusted_schema = OFF")?;
         let whole: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         // Nothing that a stranger wrote into the schema runs here.
-        let foreign = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name LIKE 'hermes%'";
+        let foreign = "SELECT count(*) FROM sqlite_schema
+            WHERE type = 'trigger' AND (tbl_name LIKE 'hermes%' OR tbl_name = 'session_turn_leases' COLLATE NOCASE)";
         let foreign: i64 = db.query_row(foreign, [], |row| row.get(0))?;
         if whole != "ok" || foreign != 0 {
             return Err(rusqlite::Error::InvalidQuery);
@@ -252,11 +253,12 @@ fn forget_waiting(home: &Utf8Path, prepared: &mut Prepared) {
             ("hermes_inbox", "finished_at IS NULL OR state = 'steered'"),
             ("hermes_delivery", "finished_at IS NULL"),
             ("hermes_lease", "1"),
+            ("session_turn_leases", "1"),
         ] {
             let there = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
             if db.query_row(there, [table], |row| row.get::<_, i64>(0))? == 1 {
                 let gone = db.execute(&format!("DELETE FROM {table} WHERE {waiting}"), [])?;
-                forgotten += if table == "hermes_lease" { 0 } else { gone };
+                forgotten += if waiting == "1" { 0 } else { gone };
             }
         }
         Ok(forgotten)
