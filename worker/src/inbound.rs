@@ -27,6 +27,9 @@ pub struct Source {
     pub user_id_alt: Option<String>,
     /// Sender's name for people.
     pub user_name: Option<String>,
+    /// The profile whose bot received it, where that is another than the one that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_by: Option<String>,
 }
 
 /// Identity of an event for its sender: the same one twice is one event.

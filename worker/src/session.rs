@@ -2,16 +2,28 @@
 //!
 //! Everything here runs inside a job of the store's writer, so a session, its routing entry and its first message appear
 //! together or not at all.
+//!
+//! **Newer homes.** Columns and tables that newer programs add are filled where the file has them ([`shape`]) and left alone otherwise: the
+//! system prompt under its hash ([`frozen`]), whose session it is and whose bot received it, how many conversations a chat had
+//! ([`ending`]). What is not ours to know (pinned and hidden sessions, tool lists, times of activity, titles) is never written, and NULL in
+//! our rows; time of use follows from the messages. Which session a conversation goes on in, is [`known`].
+//!
+//! **No children.** A session that follows a reset begins without a parent, as in 0.19.0. So `_reset_from`, the mark that tells such a
+//! child from a continuation of its parent, has nothing to tell apart.
 
+mod ending;
+mod frozen;
 pub(crate) mod history;
+mod known;
 pub(crate) mod mirror;
 pub(crate) mod routing;
+mod shape;
 
 use std::hash::{BuildHasher, RandomState};
 
 use jiff::civil;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
 use crate::engine::ModelId;
@@ -19,7 +31,11 @@ use crate::inbound::Source;
 use crate::store::Owner;
 use hermes_host::clock;
 
-use routing::Scopes;
+pub(crate) use ending::end;
+use known::State;
+pub(crate) use known::{Known, Row};
+use routing::{Found, Scopes};
+pub(crate) use shape::Shapes;
 
 /// What a system prompt may depend on, besides the profile. It is built once per session and stored with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +66,17 @@ pub(crate) struct SessionContext {
     pub(crate) has_tools: bool,
     /// Where routing entries live.
     pub(crate) scopes: Scopes,
+    /// What the file has.
+    pub(crate) shapes: Shapes,
     /// Local time.
     pub(crate) zone: TimeZone,
+}
+
+impl SessionContext {
+    /// The profile whose bot received what `source` says.
+    fn receiver<'a>(&'a self, source: &'a Source) -> &'a str {
+        source.received_by.as_deref().unwrap_or(&self.scopes.own)
+    }
 }
 
 /// What a job needs in order to open sessions.
@@ -113,29 +138,69 @@ pub(crate) struct Opened {
     pub(crate) is_new: bool,
 }
 
-/// The session of a key: the one its routing entry names while that is open, else a new one, which counts the `messages` that are
-/// about to be added already. The entry is brought up to date.
+/// What there is of the session `id`, or of the one that it goes on in.
+pub(crate) fn find(db: &Connection, opening: Opening<'_>, id: &str) -> rusqlite::Result<Known> {
+    known::find(db, opening.ctx.shapes.of(db)?, id, opening.now.epoch)
+}
+
+/// The routing entry of a key, and the session that it names while that goes on.
+pub(crate) fn find_routed(
+    db: &Connection,
+    opening: Opening<'_>,
+    key: &str,
+) -> rusqlite::Result<(Option<Found>, Known)> {
+    let found = routing::find(db, &opening.ctx.scopes, key)?;
+    let id = found.as_ref().and_then(|found| found.session_id());
+    let known = match id.map(|id| find(db, opening, id)).transpose()? {
+        None | Some(Known::Row(Row { state: State::Over, .. })) => Known::Nothing,
+        Some(known) => known,
+    };
+    Ok((found, known))
+}
+
+/// Goes on in a session. Its stored prompt is reused byte for byte while model and provider are the same.
+pub(crate) fn go_on(
+    db: &Connection,
+    opening: Opening<'_>,
+    row: Row,
+    source: &Source,
+) -> rusqlite::Result<Opened> {
+    let Row { id, prompt, state, .. } = row;
+    if state == State::Reopened {
+        known::reopen(db, &id, opening.now.epoch)?;
+    }
+    let system = current_prompt(db, opening, &id, prompt, source)?;
+    Ok(Opened { id, system, is_new: false })
+}
+
+/// The session of a key: `row`, else a new one, which counts the `messages` that are about to be added already. The entry is brought up to
+/// date; what others keep in it stays.
 pub(crate) fn open_for_key(
     db: &Connection,
     opening: Opening<'_>,
     key: &str,
     source: &Source,
     messages: usize,
+    routed: (Option<Found>, Option<Row>),
 ) -> rusqlite::Result<Opened> {
     let Opening { ctx, now, .. } = opening;
-    let found = routing::find(db, &ctx.scopes, key)?;
-    let id = found.as_ref().and_then(|found| found.session_id());
-    let known = id.map(|id| reopen(db, opening, id, source)).transpose()?.flatten();
-    if let (Some(opened), Some(found)) = (known, &found) {
-        let mut entry = found.entry.clone();
+    let (found, row) = routed;
+    let in_upstream_scope = found.as_ref().is_some_and(|found| found.in_upstream_scope);
+    let (opened, entry) = if let (Some(row), Some(found)) = (row, found) {
+        let opened = go_on(db, opening, row, source)?;
+        let mut entry = found.entry;
+        entry["session_id"] = Value::String(opened.id.clone());
         entry["updated_at"] = Value::String(now.iso());
-        routing::put(db, &ctx.scopes, key, &entry, now.epoch, found.in_upstream_scope)?;
-        return Ok(opened);
-    }
-    let row = NewSession { id: None, source, session_key: Some(key), messages };
-    let opened = create(db, opening, &row)?;
-    let entry = routing::new_entry(key, &opened.id, source, now);
-    let in_upstream_scope = found.is_some_and(|found| found.in_upstream_scope);
+        (opened, entry)
+    } else {
+        let row = NewSession { id: None, source, session_key: Some(key), messages };
+        let opened = create(db, opening, &row)?;
+        let mut entry = routing::new_entry(key, &opened.id, source, now);
+        if ctx.shapes.of(db)?.transport_profile {
+            entry["transport_profile"] = ctx.receiver(source).into();
+        }
+        (opened, entry)
+    };
     routing::put(db, &ctx.scopes, key, &entry, now.epoch, in_upstream_scope)?;
     Ok(opened)
 }
@@ -164,8 +229,8 @@ pub(crate) fn create(
     let name = source.chat_name.as_ref().or(source.user_name.as_ref());
     let mut insert = db.prepare_cached(
         "INSERT INTO sessions(id, source, user_id, session_key, chat_id, chat_type, thread_id, display_name, origin_json,
-                              model, system_prompt, started_at, message_count)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT(id) DO NOTHING",
+                              model, system_prompt, started_at, message_count, profile_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT(id) DO NOTHING",
     )?;
     loop {
         let id = new.id.map_or_else(|| now.session_id(), str::to_owned);
@@ -184,7 +249,17 @@ pub(crate) fn create(
             system,
             now.epoch,
             i64::try_from(new.messages).unwrap_or(i64::MAX),
+            ctx.scopes.own,
         ])?;
+        if inserted == 1 {
+            let shape = ctx.shapes.of(db)?;
+            frozen::share(db, shape, &id, &system)?;
+            // A client's session has no bot.
+            if shape.transport_profile && new.session_key.is_some() {
+                db.prepare_cached("UPDATE sessions SET transport_profile = ?2 WHERE id = ?1")?
+                    .execute([&id, ctx.receiver(source)])?;
+            }
+        }
         // Taken: by another session of this second. A given id was looked up before, so the loop ends for it too.
         if inserted == 1 || new.id.is_some() {
             return Ok(Opened { id, system, is_new: true });
@@ -192,33 +267,8 @@ pub(crate) fn create(
     }
 }
 
-/// The session `id`, if it exists and is not over. Its stored prompt is reused byte for byte while model and provider are the same.
-fn reopen(
-    db: &Connection,
-    opening: Opening<'_>,
-    id: &str,
-    source: &Source,
-) -> rusqlite::Result<Option<Opened>> {
-    let row = db
-        .prepare_cached("SELECT ended_at IS NOT NULL, end_reason, system_prompt FROM sessions WHERE id = ?1")?
-        .query_row([id], |row| {
-            Ok((row.get::<_, bool>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?))
-        })
-        .optional()?;
-    let Some((ended, reason, stored)) = row else { return Ok(None) };
-    if ended {
-        // Ends that only said that a client went away.
-        if !matches!(reason.as_deref(), Some("agent_close" | "ws_orphan_reap")) {
-            return Ok(None);
-        }
-        db.execute("UPDATE sessions SET ended_at = NULL, end_reason = NULL WHERE id = ?1", [id])?;
-    }
-    let system = current_prompt(db, opening, id, stored, source)?;
-    Ok(Some(Opened { id: id.to_owned(), system, is_new: false }))
-}
-
 /// The stored prompt, or a new one that is stored from now on.
-pub(crate) fn current_prompt(
+fn current_prompt(
     db: &Connection,
     opening: Opening<'_>,
     id: &str,
@@ -232,6 +282,7 @@ pub(crate) fn current_prompt(
     let built = build_prompt(opening, id, source);
     db.prepare_cached("UPDATE sessions SET system_prompt = ?2, model = ?3 WHERE id = ?1")?
         .execute(params![id, built, ctx.model.model])?;
+    frozen::share(db, ctx.shapes.of(db)?, id, &built)?;
     Ok(built)
 }
 

@@ -46,7 +46,7 @@ use crate::inbound::{DeliveryTarget, Source};
 use crate::inbox::life;
 use crate::inbox::postpone::Postponed;
 use crate::session::routing::Scopes;
-use crate::session::{PromptReader, Prompts, SessionContext};
+use crate::session::{PromptReader, Prompts, SessionContext, Shapes};
 use crate::store::{Owner, Store, StoreError};
 
 use dispatch::Dispatcher;
@@ -256,6 +256,7 @@ impl Turns {
             model: engine.model(),
             has_tools: engine.has_tools(),
             scopes: Scopes::of(&settings.profile, store.home().path()),
+            shapes: Shapes::default(),
             zone: settings.timezone.clone(),
         };
         Self(Arc::new(Inner {

@@ -278,6 +278,7 @@ fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>, notes: &str) -
             user_id: from.user_id,
             user_id_alt: from.user_id_alt,
             user_name: from.user_name,
+            received_by: Some(DEFAULT.to_owned()),
         },
         text: with_notes(text, notes),
         dedup,

@@ -425,10 +425,9 @@ impl Arrival<'_> {
             chat_type: NAME.to_owned(),
             chat_id: Some(self.chat_id()),
             chat_name: Some(format!("webhook/{}", self.name)),
-            thread_id: None,
             user_id: Some(format!("webhook:{}", self.name)),
-            user_id_alt: None,
             user_name: Some(self.name.clone()),
+            ..Source::default()
         };
         let event_end = Some(SESSION_END.to_owned());
         let inbound =

@@ -40,7 +40,8 @@ const INTERRUPTED: &str = "[interrupted by a newer message]";
 const ANSWERED: &str =
     "COALESCE((SELECT id FROM messages WHERE session_id = ?1 AND active = 1 AND role = 'assistant'
     AND CASE WHEN json_valid(tool_calls) AND json_extract(tool_calls, '$[0].id') IS NOT NULL
-             THEN json_extract(tool_calls, '$[0].call_id') IS NULL ELSE content <> '' END
+             THEN json_extract(tool_calls, '$[0].call_id') IS NULL
+             ELSE COALESCE(NULLIF(api_content, ''), content) <> '' END
     ORDER BY id DESC LIMIT 1), 0)";
 
 /// Whose tools an assistant's message calls.
@@ -218,10 +219,12 @@ fn is_awaited(db: &Connection, session: &str) -> rusqlite::Result<bool> {
     .query_row([session], |row| row.get(0))
 }
 
-/// Every row that can be part of a prompt, oldest first.
+/// Every row that can be part of a prompt, oldest first: whatever is hidden from people is told to the model all the same, and a
+/// summary is a message. What another program has sent in the place of a text is sent again, to the letter, because a provider has cached
+/// it so.
 pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<Message>> {
     let mut select = db.prepare_cached(
-        "SELECT role, content, tool_calls, tool_call_id, tool_name, reasoning_content FROM messages
+        "SELECT role, content, tool_calls, tool_call_id, tool_name, reasoning_content, NULLIF(api_content, '') FROM messages
          WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'assistant', 'tool') ORDER BY id",
     )?;
     let rows = select.query_map([session], |row| {
@@ -230,7 +233,10 @@ pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<M
             "tool" => Role::Tool,
             _ => Role::Assistant,
         };
-        let content = row.get::<_, Option<String>>(1)?.map_or(Value::Null, decode);
+        let content = match row.get::<_, Option<String>>(6)? {
+            Some(sent) => Value::String(sent),
+            None => row.get::<_, Option<String>>(1)?.map_or(Value::Null, decode),
+        };
         let tool_calls = row.get::<_, Option<String>>(2)?.map_or_else(Vec::new, |text| calls(&text));
         let (tool_call_id, name, reasoning) = (row.get(3)?, row.get(4)?, row.get(5)?);
         // Told again with calls alone.

@@ -13,15 +13,8 @@ pub(super) struct Rows {
     pub(super) tool_calls: usize,
 }
 
-/// Adds to the counters of a session; ends it too where there is a reason.
-pub(super) fn book(
-    db: &Connection,
-    id: &str,
-    cost: &Cost,
-    rows: Rows,
-    end_reason: Option<&str>,
-    now: f64,
-) -> rusqlite::Result<()> {
+/// Adds to the counters of a session.
+pub(super) fn book(db: &Connection, id: &str, cost: &Cost, rows: Rows, now: f64) -> rusqlite::Result<()> {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let usage = cost.usage;
     let [input, output, read, written, reasoning] = [
@@ -33,14 +26,13 @@ pub(super) fn book(
     ]
     .map(u64::cast_signed);
     db.prepare_cached(
-        "UPDATE sessions SET message_count = message_count + ?13, tool_call_count = tool_call_count + ?12,
+        "UPDATE sessions SET message_count = message_count + ?10, tool_call_count = tool_call_count + ?11,
             input_tokens = input_tokens + ?2,
             output_tokens = output_tokens + ?3, cache_read_tokens = cache_read_tokens + ?4,
             cache_write_tokens = cache_write_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
             api_call_count = api_call_count + ?7, billing_provider = ?8, billing_base_url = ?9,
             estimated_cost_usd = COALESCE(estimated_cost_usd, 0.0), cost_status = COALESCE(cost_status, 'unknown'),
-            cost_source = COALESCE(cost_source, 'none'),
-            ended_at = CASE WHEN ?10 IS NULL THEN ended_at ELSE ?11 END, end_reason = COALESCE(?10, end_reason)
+            cost_source = COALESCE(cost_source, 'none')
          WHERE id = ?1",
     )?
     .execute(params![
@@ -53,10 +45,8 @@ pub(super) fn book(
         cost.calls,
         cost.provider,
         cost.base_url,
-        end_reason,
-        now,
-        count(rows.tool_calls),
         count(rows.messages),
+        count(rows.tool_calls),
     ])?;
     db.prepare_cached(
         "INSERT INTO session_model_usage(session_id, model, billing_provider, billing_base_url, api_call_count,

@@ -1,12 +1,13 @@
 //! Beginning a turn, whoever asks: lease, session, and what is new of the conversation, in one transaction.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::busy::Marks;
 use super::{SessionRef, Turn, lease};
 use crate::engine::{Message, Prompt, Role};
 use crate::inbox::recover;
-use crate::session::{self, NewSession, Opened, Opening, history};
+use crate::session::routing::Found;
+use crate::session::{self, Known, NewSession, Opened, Opening, Row, history};
 
 /// What came of the wish to begin a turn.
 #[derive(Debug)]
@@ -47,17 +48,20 @@ fn try_begin(
     resumed: Option<&str>,
 ) -> rusqlite::Result<Begun> {
     let ctx = opening.ctx;
-    let stored = match &turn.session {
-        SessionRef::Keyed(_) => resumed.map(|id| find(db, id)).transpose()?.flatten(),
-        SessionRef::Continue(id) | SessionRef::Fresh(id) => find(db, id)?,
+    let (way, known) = look_up(db, opening, turn, resumed)?;
+    let row = match known {
+        Known::Nothing => None,
+        Known::Row(row) => Some(row),
+        Known::Compressing => return Ok(Begun::Leased),
     };
     let lease = match &turn.session {
-        SessionRef::Keyed(key) => key.clone(),
+        SessionRef::Keyed(key) => key,
         SessionRef::Continue(id) | SessionRef::Fresh(id) => {
-            let key = stored.as_ref().and_then(|stored| stored.key.clone());
-            key.filter(|key| !key.is_empty()).unwrap_or_else(|| id.clone())
+            let (id, key) = row.as_ref().map_or((id, None), |row| (&row.id, row.key.as_ref()));
+            key.filter(|key| !key.is_empty()).unwrap_or(id)
         }
     };
+    let lease = lease.clone();
     if !lease::take(db, ctx.owner, &lease, opening.now.epoch)? {
         // The other one may be dead.
         recover::recover(db, ctx.owner)?;
@@ -65,8 +69,8 @@ fn try_begin(
             return Ok(Begun::Leased);
         }
     }
-    let goes_on = stored.is_some() && resumed.is_some();
-    let Opened { id, system, is_new } = open(db, opening, turn, stored)?;
+    let goes_on = resumed.is_some() && matches!((&way, &row), (Way::Id(_), Some(_)));
+    let Opened { id, system, is_new } = open(db, opening, turn, way, row)?;
     let begun = if goes_on { goes_on_from(db, opening, turn, &id)? } else { None };
     let messages = match begun {
         Some(messages) => Some(messages),
@@ -81,18 +85,36 @@ fn try_begin(
     Ok(Begun::Started { prompt: Prompt { session_id: id, system, messages, options }, lease })
 }
 
-/// What is known of a session before its turn.
-struct Stored {
-    id: String,
-    key: Option<String>,
-    prompt: Option<String>,
+/// How a turn comes to its session.
+enum Way<'a> {
+    /// By the session's id, or that of an earlier one of its line.
+    Id(&'a str),
+    /// By the key of its chat, and the routing entry that there is.
+    Key(&'a str, Option<Found>),
 }
 
-/// `None`: there is none, or someone deleted it.
-fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<Stored>> {
-    db.prepare_cached("SELECT session_key, system_prompt FROM sessions WHERE id = ?1")?
-        .query_row([id], |row| Ok(Stored { id: id.to_owned(), key: row.get(0)?, prompt: row.get(1)? }))
-        .optional()
+/// What there is of the turn's session. Nothing is written yet.
+fn look_up<'a>(
+    db: &Connection,
+    opening: Opening<'_>,
+    turn: &'a Turn,
+    resumed: Option<&'a str>,
+) -> rusqlite::Result<(Way<'a>, Known)> {
+    let key = match &turn.session {
+        SessionRef::Continue(id) | SessionRef::Fresh(id) => {
+            return Ok((Way::Id(id), session::find(db, opening, id)?));
+        }
+        SessionRef::Keyed(key) => key,
+    };
+    if let Some(id) = resumed {
+        match session::find(db, opening, id)? {
+            // Someone deleted it.
+            Known::Nothing => {}
+            known => return Ok((Way::Id(id), known)),
+        }
+    }
+    let (found, known) = session::find_routed(db, opening, key)?;
+    Ok((Way::Key(key, found), known))
 }
 
 /// The turn's session, made where there is none.
@@ -100,17 +122,17 @@ fn open(
     db: &Connection,
     opening: Opening<'_>,
     turn: &Turn,
-    stored: Option<Stored>,
+    way: Way<'_>,
+    row: Option<Row>,
 ) -> rusqlite::Result<Opened> {
     let source = &turn.source;
-    if let Some(Stored { id, prompt, .. }) = stored {
-        let system = session::current_prompt(db, opening, &id, prompt, source)?;
-        return Ok(Opened { id, system, is_new: false });
-    }
     let messages = turn.history.len() + turn.input.len();
-    match &turn.session {
-        SessionRef::Keyed(key) => session::open_for_key(db, opening, key, source, messages),
-        SessionRef::Continue(id) | SessionRef::Fresh(id) => {
+    match (way, row) {
+        (Way::Key(key, found), row) => {
+            session::open_for_key(db, opening, key, source, messages, (found, row))
+        }
+        (Way::Id(_), Some(row)) => session::go_on(db, opening, row, source),
+        (Way::Id(id), None) => {
             session::create(db, opening, &NewSession { id: Some(id), source, session_key: None, messages })
         }
     }

@@ -12,7 +12,7 @@ use crate::delivery::ledger;
 use crate::engine::{Cost, Message, Outcome, Role};
 use crate::inbox::{recover, steered};
 use crate::provider::Fault;
-use crate::session::{Now, SessionContext, epoch, history, routing};
+use crate::session::{self, Now, SessionContext, epoch, history, routing};
 
 /// How it ended.
 #[derive(Debug)]
@@ -44,33 +44,27 @@ pub(super) struct Finished {
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
     let now = Now::in_zone(&ctx.zone);
     let end_reason = turn.reply.item().and_then(|item| item.end_session.as_deref());
-    let unbooked = |calls: u32| calls.saturating_sub(turn.booked.calls);
+    let is_over = match &turn.ending {
+        Ending::Answered(_) | Ending::Failed { .. } | Ending::Superseded(Some(_)) => true,
+        Ending::Postponed { .. } | Ending::Superseded(None) | Ending::Released => false,
+    };
+    let count_calls = |calls: u32| {
+        db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
+            .execute(params![turn.session_id, calls.saturating_sub(turn.booked.calls)])
+    };
     match &turn.ending {
-        Ending::Answered(outcome) => answered(db, ctx, turn, outcome, end_reason, &now)?,
+        Ending::Answered(outcome) => answered(db, ctx, turn, outcome, &now)?,
         Ending::Failed { calls, error } => {
             history::close(db, &turn.session_id, error, now.epoch)?;
-            db.prepare_cached(
-                "UPDATE sessions SET api_call_count = api_call_count + ?2,
-                    ended_at = CASE WHEN ?3 IS NULL THEN ended_at ELSE ?4 END, end_reason = COALESCE(?3, end_reason)
-                 WHERE id = ?1",
-            )?
-            .execute(params![turn.session_id, unbooked(*calls), end_reason, now.epoch])?;
+            count_calls(*calls)?;
         }
         Ending::Postponed { calls, .. } => {
-            db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
-                .execute(params![turn.session_id, unbooked(*calls)])?;
+            count_calls(*calls)?;
         }
         Ending::Superseded(outcome) => {
             if let Some(outcome) = outcome {
                 let none = accounts::Rows { messages: 0, tool_calls: 0 };
-                accounts::book(
-                    db,
-                    &turn.session_id,
-                    &unbooked_of(turn, outcome),
-                    none,
-                    end_reason,
-                    now.epoch,
-                )?;
+                accounts::book(db, &turn.session_id, &unbooked_of(turn, outcome), none, now.epoch)?;
             }
             history::interrupt(db, &turn.session_id, now.epoch)?;
         }
@@ -79,6 +73,9 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
             history::close(db, &turn.session_id, "interrupted", now.epoch)?;
         }
         Ending::Released => {}
+    }
+    if let Some(reason) = end_reason.filter(|_| is_over) {
+        session::end(db, ctx, &turn.session_id, reason, now.epoch)?;
     }
     if let Some(item) = turn.reply.item() {
         settle(db, item, &turn.lease, &turn.ending, now.epoch)?;
@@ -121,7 +118,6 @@ fn answered(
     ctx: &SessionContext,
     turn: &Finished,
     outcome: &Outcome,
-    end_reason: Option<&str>,
     now: &Now,
 ) -> rusqlite::Result<()> {
     let id = &turn.session_id;
@@ -130,7 +126,7 @@ fn answered(
     history::stage(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;
     let cost = unbooked_of(turn, outcome);
     let rows = accounts::Rows { messages: 1, tool_calls: outcome.tool_calls.len() };
-    accounts::book(db, id, &cost, rows, end_reason, now.epoch)?;
+    accounts::book(db, id, &cost, rows, now.epoch)?;
     let Some(item) = turn.reply.item() else { return Ok(()) };
     let usage = cost.usage;
     let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;

@@ -81,7 +81,7 @@ fn write(db: &Connection, session: &str, key: Option<&str>, step: &Step) -> rusq
         Step::Calls { message, cost } => {
             history::stage_step(db, session, message, now)?;
             let rows = accounts::Rows { messages: 1, tool_calls: message.tool_calls.len() };
-            accounts::book(db, session, cost, rows, None, now)?;
+            accounts::book(db, session, cost, rows, now)?;
             message.clone()
         }
         Step::Result { message, is_last } => {

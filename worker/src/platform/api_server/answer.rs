@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::error::{ApiError, report};
+use super::session::{self, SESSION_ID};
 use crate::engine::{Outcome, Usage};
 use crate::turn::TurnError;
 
@@ -23,6 +24,15 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     #[expect(dead_code, reason = "counts the run while it lives")]
     pub(super) run: Arc<()>,
+}
+
+impl Head {
+    /// Says in which session the turn runs: a client that named an earlier one of its line names the right one next time.
+    pub(super) fn ran_in(&mut self, session: &str) {
+        if let Some(id) = session::echo(session) {
+            self.headers.insert(SESSION_ID, id);
+        }
+    }
 }
 
 /// How a turn ended, for clients.

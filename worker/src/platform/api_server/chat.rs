@@ -8,7 +8,8 @@
 //!
 //! - **Session.** Calls and results are messages of the session like any other, in the columns that 0.19.0 has for them. With
 //!   `X-Hermes-Session-Id` the stored conversation goes on: the request may carry the whole conversation, the call with its
-//!   results, or the results alone. Without, the body is the conversation and is sent as it came.
+//!   results, or the results alone. Without, the body is the conversation and is sent as it came. The answer's header says in which
+//!   session the turn ran: another than was named, where that has gone on in one.
 //! - **Calls that nobody answers** (the user went on, the client gave up) are left out of later prompts; what was said stays.
 //!   Results for calls that the session does not know, or for some of its last calls only, are refused with 400.
 //! - **Replay.** An `Idempotency-Key` covers the whole body; the same request gets the same calls with the same ids.
@@ -29,7 +30,7 @@ use super::content::{self, Conversation};
 use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Begin, Fingerprint};
-use super::session::{self, SESSION_ID, SESSION_KEY};
+use super::session::{self, SESSION_KEY};
 use super::{ApiServer, NAME, sse};
 use crate::engine::{Options, Outcome};
 use crate::inbound::Source;
@@ -64,8 +65,10 @@ async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError>
     // Text is parsed; a large body need not live as long as the turn.
     drop(body);
     if stream {
-        let running = api.start(run.turn).await?;
-        return sse::respond(running, run.head, api.0.config.max_concurrent_runs).await;
+        let Run { turn, mut head } = run;
+        let running = api.start(turn).await?;
+        head.ran_in(&running.session_id);
+        return sse::respond(running, head, api.0.config.max_concurrent_runs).await;
     }
     let Some((key, fingerprint)) = idempotency else {
         return Ok(complete(api, run).await?.respond());
@@ -150,12 +153,8 @@ impl Chat {
                 .map(|key| (key, fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref())))
         };
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
-        let (id, turn) = api.turn(conversation, session_id, user);
-        let turn = Turn { options, ..turn };
+        let turn = Turn { options, ..api.turn(conversation, session_id, user) };
         let mut headers = HeaderMap::new();
-        if let Some(id) = session::echo(&id) {
-            headers.insert(SESSION_ID, id);
-        }
         if let Some(key) = session_key.as_deref().and_then(session::echo) {
             headers.insert(SESSION_KEY, key);
         }
@@ -207,13 +206,8 @@ fn fingerprint(fields: &Map<String, Value>, model: &str, id: Option<&str>, key: 
 }
 
 impl ApiServer {
-    /// The turn that a request asks for, and the id of its session.
-    fn turn(
-        &self,
-        conversation: Conversation,
-        named: Option<String>,
-        user: Option<String>,
-    ) -> (String, Turn) {
+    /// The turn that a request asks for.
+    fn turn(&self, conversation: Conversation, named: Option<String>, user: Option<String>) -> Turn {
         let key = self.0.config.key.as_ref().map(Secret::expose).unwrap_or_default();
         let is_named = named.is_some();
         let id = match named {
@@ -227,13 +221,10 @@ impl ApiServer {
             ),
         };
         let Conversation { system, history, input } = conversation;
-        let (session, history) = if is_named {
-            (SessionRef::Continue(id.clone()), Vec::new())
-        } else {
-            (SessionRef::Fresh(id.clone()), history)
-        };
+        let (session, history) =
+            if is_named { (SessionRef::Continue(id), Vec::new()) } else { (SessionRef::Fresh(id), history) };
         let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
-        (id, Turn { source, session, system, history, input, options: Options::new() })
+        Turn { source, session, system, history, input, options: Options::new() }
     }
 
     async fn start(&self, turn: Turn) -> Result<RunningTurn, ApiError> {
@@ -244,14 +235,16 @@ impl ApiServer {
 
 /// Runs a turn to its end.
 async fn complete(api: &ApiServer, run: Run) -> Result<Answer, ApiError> {
-    let RunningTurn { mut events, outcome, cancel: _interrupts_when_dropped, .. } =
-        api.start(run.turn).await?;
+    let Run { turn, mut head } = run;
+    let RunningTurn { mut events, outcome, session_id, cancel: _interrupts_when_dropped } =
+        api.start(turn).await?;
+    head.ran_in(&session_id);
     // Nobody reads the pieces, but the engine waits for room.
     while events.recv().await.is_some() {}
     let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
     match End::new(result, api.0.config.max_concurrent_runs) {
         End::Failed(error) => Err(error),
-        End::Text { outcome, finish, hermes } => Ok(completion(&run.head, &outcome, &finish, hermes)),
+        End::Text { outcome, finish, hermes } => Ok(completion(&head, &outcome, &finish, hermes)),
     }
 }
 

@@ -17,7 +17,7 @@ async fn an_event_becomes_a_session_a_question_and_an_answer() {
         .query_row(
             "SELECT id, system_prompt, origin_json FROM sessions WHERE source = 'webhook' AND session_key = ?1
                AND chat_id = 'webhook:open:d-1' AND display_name = 'webhook/open' AND user_id = 'webhook:open'
-               AND model = 'm' AND message_count = 2 AND input_tokens = 11 AND output_tokens = 5
+               AND model = 'm' AND profile_name = 'coder' AND message_count = 2 AND input_tokens = 11 AND output_tokens = 5
                AND cache_read_tokens = 3 AND api_call_count = 1 AND billing_provider = 'test'
                AND ended_at >= started_at AND end_reason = 'webhook_complete'",
             [key],
