@@ -19,6 +19,7 @@ pub(crate) mod mirror;
 pub(crate) mod routing;
 mod shape;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 
 use jiff::civil;
@@ -141,6 +142,17 @@ pub(crate) struct Opened {
 /// What there is of the session `id`, or of the one that it goes on in.
 pub(crate) fn find(db: &Connection, opening: Opening<'_>, id: &str) -> rusqlite::Result<Known> {
     known::find(db, opening.ctx.shapes.of(db)?, id, opening.now.epoch)
+}
+
+/// The session that takes the rows of a turn that began in the session `id`.
+pub(crate) fn line_of<'a>(
+    db: &Connection,
+    ctx: &SessionContext,
+    id: &'a str,
+    now: f64,
+) -> rusqlite::Result<Cow<'a, str>> {
+    let other = known::line_of(db, ctx.shapes.of(db)?, id, now)?;
+    Ok(other.map_or(Cow::Borrowed(id), Cow::Owned))
 }
 
 /// The routing entry of a key, and the session that it names while that goes on.

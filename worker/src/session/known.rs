@@ -9,6 +9,9 @@
 //! ended by compression and goes on nowhere. Its messages are all there, so it is opened again, and grows until it is compressed once more.
 //! Beginning a child in its place would leave the conversation behind, and could meet the child of a program that is only slow. Such a one
 //! holds a lock: while that lasts, the turn waits. A circle, which no program makes, is opened where it closes.
+//!
+//! **Under a turn** nobody compresses a session who heeds the lease of the conversation; 0.19.0 knows none. What a turn writes after that
+//! goes to the end of the line too ([`line_of`]).
 
 use std::collections::HashSet;
 
@@ -71,6 +74,21 @@ pub(super) fn find(db: &Connection, shape: Shape, id: &str, now: f64) -> rusqlit
             None => return Ok(Known::Row(Row { state: State::Reopened, ..row })),
         }
     }
+}
+
+/// Where rows of a turn belong that began in the session `id`: it, unless it was ended by compression since and goes on in another.
+pub(super) fn line_of(db: &Connection, shape: Shape, id: &str, now: f64) -> rusqlite::Result<Option<String>> {
+    let is_compressed = db
+        .prepare_cached("SELECT ended_at IS NOT NULL AND end_reason = ?2 FROM sessions WHERE id = ?1")?
+        .query_row([id, COMPRESSION], |row| row.get::<_, Option<bool>>(0))
+        .optional()?;
+    if is_compressed.flatten() != Some(true) {
+        return Ok(None);
+    }
+    Ok(match find(db, shape, id, now)? {
+        Known::Row(row) => Some(row.id),
+        Known::Nothing | Known::Compressing => None,
+    })
 }
 
 /// The end that a compressed session has.

@@ -1,8 +1,9 @@
 //! Whose database this is: recorded in it, so that a home that was renamed or moved takes its sessions along.
 //!
 //! The name is a row of `state_meta`, which 0.19.0 leaves alone. Where it differs from the name the home has now, every session
-//! key and scope of the old name becomes one of the new name, in one transaction with the record. Keys of the namespace `main`,
-//! which a gateway for this profile alone has used, stay what they are.
+//! key and scope of the old name becomes one of the new name, in one transaction with the record, and what says whose a session is or
+//! whose bot received it says the new name. Keys of the namespace `main`, which a gateway for this profile alone has used, stay what
+//! they are.
 
 use camino::Utf8Path;
 use hermes_wire::{ProfileName, session_key};
@@ -63,6 +64,17 @@ fn rename(db: &Connection, home: &Utf8Path, old: &ProfileName, new: &ProfileName
         );
         db.execute(&sql, params![from, to, length(&from)])?;
     }
+    for column in columns_with_names(db)? {
+        db.execute(
+            &format!("UPDATE sessions SET {column} = ?2 WHERE {column} = ?1"),
+            [old.as_str(), new.as_str()],
+        )?;
+    }
+    db.execute(
+        "UPDATE gateway_routing SET entry_json = json_set(entry_json, '$.transport_profile', ?2)
+         WHERE json_valid(entry_json) AND json_extract(entry_json, '$.transport_profile') = ?1",
+        [old.as_str(), new.as_str()],
+    )?;
     // Scopes: our name, and 0.19.0's path of the sessions.
     let real = home.canonicalize_utf8().unwrap_or_else(|_| home.to_owned());
     let sessions = |home: &Utf8Path| home.join("sessions").into_string();
@@ -83,6 +95,14 @@ fn tables_with_keys(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut select = db.prepare(
         "SELECT m.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c
          WHERE m.type = 'table' AND c.name = 'session_key' AND m.name NOT LIKE 'messages_fts%'",
+    )?;
+    select.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Columns of sessions that name profiles; the second is of newer files.
+fn columns_with_names(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut select = db.prepare(
+        "SELECT name FROM pragma_table_info('sessions') WHERE name IN ('profile_name', 'transport_profile')",
     )?;
     select.query_map([], |row| row.get(0))?.collect()
 }
@@ -147,6 +167,34 @@ mod tests {
                 (new.join("sessions").as_str(), "agent:dev:webhook:dm:1", "broken")
             );
         }
+    }
+
+    #[test]
+    fn sessions_of_a_moved_home_say_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = home(&dir, "coder");
+        let db = open(&old);
+        db.execute_batch(
+            r#"ALTER TABLE sessions ADD COLUMN transport_profile TEXT;
+             INSERT INTO sessions(id, source, started_at, profile_name, transport_profile) VALUES
+               ('a', 'x', 1, 'coder', 'coder'), ('b', 'x', 1, 'coder', 'default'), ('c', 'x', 1, NULL, NULL);
+             INSERT INTO gateway_routing(scope, session_key, entry_json, updated_at) VALUES
+               ('coder', 'k', '{"transport_profile":"coder","n":1}', 1), ('coder', 'l', '{"transport_profile":"default"}', 1);"#,
+        )
+        .unwrap();
+        drop(db);
+        let new = old.with_file_name("dev");
+        fs_err::rename(&old, &new).unwrap();
+        let db = open(&new);
+        let all = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(
+            all("SELECT json_group_array(json_array(id, profile_name, transport_profile)) FROM sessions"),
+            r#"[["a","dev","dev"],["b","dev","default"],["c",null,null]]"#
+        );
+        assert_eq!(
+            all("SELECT group_concat(entry_json, ' ') FROM gateway_routing"),
+            r#"{"transport_profile":"dev","n":1} {"transport_profile":"default"}"#
+        );
     }
 
     #[test]

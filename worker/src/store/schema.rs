@@ -57,7 +57,7 @@ const OURS_KEY: &str = "hermes_tables_version";
 const COOKIE_KEY: &str = "hermes_schema_cookie";
 
 /// Statements that stay prepared; the whole set of a busy worker.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
 /// One try of SQLite's own waiting; the writer repeats with jitter.
 const BUSY_STEP: Duration = Duration::from_millis(250);
 /// Patience while opening.

@@ -43,6 +43,7 @@ pub(super) struct Finished {
 /// Writes everything that follows from `turn`; its answer, or why there is none, is staged.
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
     let now = Now::in_zone(&ctx.zone);
+    let session = session::line_of(db, ctx, &turn.session_id, now.epoch)?;
     let end_reason = turn.reply.item().and_then(|item| item.end_session.as_deref());
     let is_over = match &turn.ending {
         Ending::Answered(_) | Ending::Failed { .. } | Ending::Superseded(Some(_)) => true,
@@ -50,12 +51,12 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
     };
     let count_calls = |calls: u32| {
         db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
-            .execute(params![turn.session_id, calls.saturating_sub(turn.booked.calls)])
+            .execute(params![session, calls.saturating_sub(turn.booked.calls)])
     };
     match &turn.ending {
-        Ending::Answered(outcome) => answered(db, ctx, turn, outcome, &now)?,
+        Ending::Answered(outcome) => answered(db, ctx, &session, turn, outcome, &now)?,
         Ending::Failed { calls, error } => {
-            history::close(db, &turn.session_id, error, now.epoch)?;
+            history::close(db, &session, error, now.epoch)?;
             count_calls(*calls)?;
         }
         Ending::Postponed { calls, .. } => {
@@ -64,18 +65,18 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
         Ending::Superseded(outcome) => {
             if let Some(outcome) = outcome {
                 let none = accounts::Rows { messages: 0, tool_calls: 0 };
-                accounts::book(db, &turn.session_id, &unbooked_of(turn, outcome), none, now.epoch)?;
+                accounts::book(db, &session, &unbooked_of(turn, outcome), none, now.epoch)?;
             }
-            history::interrupt(db, &turn.session_id, now.epoch)?;
+            history::interrupt(db, &session, now.epoch)?;
         }
         // An item of the inbox goes on; whoever waited for a direct turn has gone.
         Ending::Released if turn.reply.item().is_none() => {
-            history::close(db, &turn.session_id, "interrupted", now.epoch)?;
+            history::close(db, &session, "interrupted", now.epoch)?;
         }
         Ending::Released => {}
     }
     if let Some(reason) = end_reason.filter(|_| is_over) {
-        session::end(db, ctx, &turn.session_id, reason, now.epoch)?;
+        session::end(db, ctx, &session, reason, now.epoch)?;
     }
     if let Some(item) = turn.reply.item() {
         settle(db, item, &turn.lease, &turn.ending, now.epoch)?;
@@ -116,11 +117,11 @@ fn unbooked_of(turn: &Finished, outcome: &Outcome) -> Cost {
 fn answered(
     db: &Connection,
     ctx: &SessionContext,
+    id: &str,
     turn: &Finished,
     outcome: &Outcome,
     now: &Now,
 ) -> rusqlite::Result<()> {
-    let id = &turn.session_id;
     let mut message = Message::new(Role::Assistant, Value::String(outcome.text.clone()));
     message.tool_calls.clone_from(&outcome.tool_calls);
     history::stage(db, id, &message, Some(&outcome.finish_reason), now.epoch)?;

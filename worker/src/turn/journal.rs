@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::busy::{self, Marks};
 use super::{Inner, accounts};
 use crate::engine::{Journal, Kept, Message, Step, Unkept, Usage};
-use crate::session::{epoch, history};
+use crate::session::{self, SessionContext, epoch, history};
 
 /// Pause while the database cannot be written.
 const RETRY: Duration = Duration::from_secs(1);
@@ -50,8 +50,8 @@ impl TurnJournal {
         let step = Arc::new(step);
         let message = loop {
             let (session, key) = (self.session_id.clone(), self.session_key.clone());
-            let job = Arc::clone(&step);
-            match self.inner.store.write(move |db| write(db, &session, key.as_deref(), &job)).await {
+            let (ctx, job) = (Arc::clone(&self.inner.session), Arc::clone(&step));
+            match self.inner.store.write(move |db| write(db, &ctx, &session, key.as_deref(), &job)).await {
                 Ok(message) => break message,
                 Err(error) if error.is_of_machine() => {
                     tracing::error!(session = self.session_id, %error, "a step of a turn waits to be written");
@@ -75,8 +75,15 @@ impl Journal for TurnJournal {
     }
 }
 
-fn write(db: &Connection, session: &str, key: Option<&str>, step: &Step) -> rusqlite::Result<Message> {
+fn write(
+    db: &Connection,
+    ctx: &SessionContext,
+    session: &str,
+    key: Option<&str>,
+    step: &Step,
+) -> rusqlite::Result<Message> {
     let now = epoch();
+    let session = &*session::line_of(db, ctx, session, now)?;
     let message = match step {
         Step::Calls { message, cost } => {
             history::stage_step(db, session, message, now)?;

@@ -118,6 +118,7 @@ async fn an_event_is_in_the_inbox_with_its_files_before_it_is_accepted() {
     assert_eq!(coder.send(request(&body, "default")).await, (StatusCode::OK, r#"{"accepted":"new"}"#.into()));
     let rows = coder.rows().await;
     let [(key, inbound)] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(inbound.source.received_by.as_deref(), Some("default"));
     assert_eq!(key, "agent:coder:telegram:group:-100:7");
     assert_eq!(inbound.delivery.kind, WAY_BACK);
     assert_eq!(inbound.delivery.extra[PLATFORM], "telegram");

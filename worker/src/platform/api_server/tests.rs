@@ -339,6 +339,34 @@ async fn a_named_session_is_continued_and_others_are_kept_apart() {
     assert_eq!(distinct.len(), 4, "{ids:?}");
 }
 
+/// Both kinds of answer say in which session the turn ran.
+#[tokio::test]
+async fn the_session_that_a_named_one_goes_on_in_is_said() {
+    let house = house(Duration::ZERO, |_| {});
+    let sessions = "INSERT INTO sessions(id, source, started_at, ended_at, end_reason) VALUES ('old', 'cli', 1, 2, 'compression');
+         INSERT INTO sessions(id, source, started_at, parent_session_id) VALUES ('now', 'cli', 2, 'old');";
+    house.store.write(|db| db.execute_batch(sessions)).await.unwrap();
+    let client = house.start("api_server").await.unwrap();
+    for stream in [false, true] {
+        let mut body = say("one");
+        body["stream"] = json!(stream);
+        let answer = chat(&client, &[("x-hermes-session-id", "old")], &body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.headers["x-hermes-session-id"].as_bytes()),
+            (200, &b"now"[..])
+        );
+    }
+    let rows = |id| {
+        move |db: &rusqlite::Connection| {
+            db.query_row("SELECT count(*) FROM messages WHERE session_id = ?1", [id], |row| {
+                row.get::<_, i64>(0)
+            })
+        }
+    };
+    assert_eq!(house.store.aside(rows("old")).await.unwrap(), 0);
+    assert_eq!(house.store.aside(rows("now")).await.unwrap(), 4);
+}
+
 #[tokio::test]
 async fn the_same_key_gets_the_same_bytes() {
     let house = house(Duration::from_millis(5), |_| {});

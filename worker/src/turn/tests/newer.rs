@@ -149,6 +149,50 @@ async fn a_session_that_is_being_compressed_waits_and_one_that_goes_on_nowhere_i
     process.stop().await;
 }
 
+/// 0.19.0 heeds no lease.
+#[tokio::test]
+async fn a_session_that_is_compressed_under_its_turn_gets_no_more_rows() {
+    let home = newer();
+    home.route("parent");
+    home.db()
+        .execute_batch(
+            "INSERT INTO sessions(id, source, session_key, started_at)
+             VALUES ('parent', 'webhook', 'agent:coder:webhook:webhook:c:webhook:open', 1)",
+        )
+        .unwrap();
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, event("c", "1", "steps")).await;
+    home.wait("(SELECT count(*) FROM messages WHERE session_id = 'parent') = 2").await;
+    home.db()
+        .execute_batch(
+            "BEGIN IMMEDIATE;
+             UPDATE sessions SET ended_at = 2, end_reason = 'compression' WHERE id = 'parent';
+             INSERT INTO sessions(id, source, parent_session_id, started_at, message_count) VALUES ('child', 'webhook', 'parent', 2, 1);
+             INSERT INTO messages(session_id, role, content, timestamp) VALUES ('child', 'user', 'steps', 2);
+             COMMIT",
+        )
+        .unwrap();
+    engine.gate.add_permits(3);
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'done')").await;
+    assert_eq!(home.count("messages WHERE session_id = 'parent'"), 2);
+    assert_eq!(
+        home.count("sessions WHERE id = 'parent' AND end_reason = 'compression' AND message_count = 2"),
+        1
+    );
+    accept(&process, event("c", "2", "next")).await;
+    home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = 2").await;
+    let prompt = engine.prompts().pop().unwrap();
+    assert_eq!(prompt.session_id, "child");
+    assert_eq!(
+        texts(&prompt.messages),
+        [(Role::User, "steps"), (Role::Assistant, "made it"), (Role::User, "next")]
+    );
+    assert_eq!(home.count("sessions WHERE id = 'child' AND message_count = (SELECT count(*) FROM messages WHERE session_id = 'child')"), 1);
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn prompts_are_stored_under_their_hash_and_inline() {
     let home = newer();
