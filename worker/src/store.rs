@@ -12,9 +12,10 @@
 //! **Where the name leads.** Files that were removed or replaced while they were open end the worker before anybody is told that
 //! something is in them ([`files`]). So does damage. The next worker begins with what is there, or says what has to be done.
 //!
-//! **Compatible.** The schema is version 22 as 0.19.0 makes it, plus tables of ours named `hermes_*`, which 0.19.0 tolerates. What
-//! is missing is created, nothing is dropped, no version is ever lowered. A file that is no such database is left untouched; so is one
-//! of a newer schema: its store refuses everything ([`Store::refusal`]).
+//! **Compatible.** A new file has schema 22 as 0.19.0 makes it, plus tables of ours named `hermes_*`, which other programs tolerate.
+//! Files up to schema 30 are continued and keep their version and their search index; what we write to and is missing is created, no
+//! version is ever lowered ([`schema`]). A file that is no such database is left untouched; so is one of a newer schema: its store
+//! refuses everything ([`Store::refusal`]).
 
 mod error;
 mod files;
@@ -114,11 +115,13 @@ impl Store {
                 identity::settle(&db, home.path()).map_err(|e| StoreError::opening(&path, e))?;
                 let io = |e| StoreError::Io { path: path.clone(), source: Arc::new(e) };
                 let files = Files::of(&path).map_err(io)?;
+                let cookie = schema::checked_cookie(&db).map_err(|e| StoreError::opening(&path, e))?;
                 let writer = Writer {
                     db,
                     jobs,
                     path: path.clone(),
                     files,
+                    cookie,
                     commits: Arc::clone(&commits),
                     pulse: pulse.clone(),
                     trouble: Arc::clone(&trouble),

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use camino::Utf8Path;
 use rusqlite::{Connection, OpenFlags};
 
-/// Newest schema of `state.db` that is written to: 0.19.0's.
-pub const STATE_SCHEMA: i64 = 22;
+/// Newest schema of `state.db` that is written to. Files that we make are of 0.19.0's, 22.
+pub const STATE_SCHEMA: i64 = 30;
 
 /// Why a database cannot be looked into.
 #[derive(Debug, thiserror::Error)]

@@ -202,22 +202,22 @@ fn w15_a_newer_database_is_refused_by_its_version_and_left_alone() {
     wait::until_true("the answer", || answers(&home) == 1);
     gateway.stop();
     let db = Connection::open(database(&home)).unwrap();
-    db.execute_batch("UPDATE schema_version SET version = 30; DROP TRIGGER messages_fts_insert").unwrap();
+    db.execute_batch("UPDATE schema_version SET version = 31; DROP TRIGGER messages_fts_insert").unwrap();
     drop(db);
     let before = fs_err::read(database(&home)).unwrap();
     let gateway = Gateway::start(&home);
     let profile = gateway.wait_state("default", "degraded");
     let reason = profile.reason.unwrap();
-    assert!(reason.contains("schema version 30") && reason.contains("up to 22"), "{reason}");
+    assert!(reason.contains("schema version 31") && reason.contains("up to 30"), "{reason}");
     let answer = gateway.hook("/webhooks/hook", home::SECRET, "second", r#"{"text": "x"}"#);
     assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true));
-    assert!(answer.text().contains("schema version 30"), "{}", answer.text());
+    assert!(answer.text().contains("schema version 31"), "{}", answer.text());
     let chat = gateway.chat("", KEY, "hello");
     assert_eq!(chat.status, 503);
-    assert!(chat.text().contains("schema version 30"), "{}", chat.text());
+    assert!(chat.text().contains("schema version 31"), "{}", chat.text());
     assert_eq!(gateway.get("/v1/models", KEY).status, 200);
     let doctor = both(&run(&home, &["doctor"]));
-    assert!(doctor.contains("schema version 30"), "{doctor}");
+    assert!(doctor.contains("schema version 31"), "{doctor}");
     assert!(fs_err::read(database(&home)).unwrap() == before, "nothing was written");
     assert!(!database(&home).with_file_name("state.db-wal").exists());
     // Moved away, as the text says: a new history begins.

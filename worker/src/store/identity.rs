@@ -94,7 +94,7 @@ fn length(prefix: &str) -> i64 {
 fn tables_with_keys(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut select = db.prepare(
         "SELECT m.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c
-         WHERE m.type = 'table' AND c.name = 'session_key' AND m.name NOT LIKE 'messages_fts%'",
+         WHERE m.type = 'table' AND m.rootpage <> 0 AND c.name = 'session_key' AND m.name NOT LIKE 'messages_fts%'",
     )?;
     select.query_map([], |row| row.get(0))?.collect()
 }

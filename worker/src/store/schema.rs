@@ -1,7 +1,13 @@
 //! Opening the file and bringing its schema up to what we need, without ever taking anything away.
 //!
-//! `schema_v22.sql` is the schema as 0.19.0's own file shows it, statement by statement, each ended by ` ;` at a line's end. After
-//! a completed check the file's schema cookie is kept in `state_meta`; while it is unchanged, opening looks no further.
+//! `schema_v22.sql` is the schema as 0.19.0's own file shows it, statement by statement, each ended by ` ;` at a line's end; only its
+//! update triggers are narrower ([`search`]). Files that we make are of that version, so that 0.19.0 and every newer program open them.
+//! After a completed check the file's schema cookie is kept in `state_meta`; while it is unchanged, opening looks no further.
+//!
+//! Files of schemas 23 to 30 are continued, and stay what they are: their version, their indexes and their search are their
+//! program's, and what is made in them is tables that we write to. What such a file has more is for [`crate::session`] to know.
+
+pub(super) mod search;
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -10,18 +16,20 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use super::{StoreError, files};
 
 /// 0.19.0's schema.
 const SCHEMA: &str = include_str!("schema_v22.sql");
-/// Its version.
-const VERSION: i64 = hermes_host::database::STATE_SCHEMA;
+/// Its version, and that of the files that we make.
+const VERSION: i64 = 22;
+/// Newest version that is written to.
+const NEWEST: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 9;
+const OURS_VERSION: i64 = 10;
 /// Columns of our tables that their first versions did not have.
 const ADDED: [(&str, &str, &str); 14] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
@@ -187,9 +195,15 @@ fn is_checked(db: &Connection) -> bool {
     matches!((seen, cookie(db)), (Ok((Some(ours), Some(seen))), Ok(now)) if ours >= OURS_VERSION && seen == now)
 }
 
+/// The counter when the schema was last found complete.
+pub(super) fn checked_cookie(db: &Connection) -> rusqlite::Result<Option<i64>> {
+    let key = "SELECT CAST(value AS INTEGER) FROM state_meta WHERE key = ?1";
+    Ok(db.query_row(key, [COOKIE_KEY], |row| row.get(0)).optional()?.flatten())
+}
+
 /// SQLite's counter of schema changes.
-fn cookie(db: &Connection) -> rusqlite::Result<i64> {
-    db.query_row("PRAGMA schema_version", [], |row| row.get(0))
+pub(super) fn cookie(db: &Connection) -> rusqlite::Result<i64> {
+    db.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }
 
 /// The error where a newer program made this database, or has migrated it since it was opened.
@@ -200,8 +214,8 @@ pub(super) fn newer(db: &Connection, path: &Utf8Path) -> rusqlite::Result<Option
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => None,
         Err(error) => return Err(error),
     };
-    let newer = version.filter(|version| *version > VERSION);
-    Ok(newer.map(|version| StoreError::Newer { path: path.to_owned(), version, known: VERSION }))
+    let newer = version.filter(|version| *version > NEWEST);
+    Ok(newer.map(|version| StoreError::Newer { path: path.to_owned(), version, known: NEWEST }))
 }
 
 /// What this database is, when it is none of ours.
@@ -260,10 +274,26 @@ fn objects() -> impl Iterator<Item = Object<'static>> {
 fn complete(db: &mut Connection) -> rusqlite::Result<()> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let have = names(&tx)?;
+    let version = if have.contains("schema_version") {
+        tx.query_row("SELECT max(version) FROM schema_version", [], |row| row.get::<_, Option<i64>>(0))?
+    } else {
+        None
+    };
+    let is_newer = version.is_some_and(|version| version > VERSION) || search::is_newer(&tx, &have)?;
+    let makes_search = !is_newer && search::is_ours(&tx, &have)?;
     for table in objects().filter(|o| o.kind == "TABLE" && have.contains(o.name)) {
         add_columns(&tx, table)?;
     }
     for object in objects().filter(|o| !have.contains(o.name)) {
+        let wanted = match object.kind {
+            "TABLE" => true,
+            _ if search::is_part(object.name) => makes_search,
+            // An index that a newer program has no more was in its way.
+            _ => !is_newer,
+        };
+        if !wanted {
+            continue;
+        }
         tx.execute_batch(object.sql)?;
         if object.kind == "VIRTUAL" && have.contains("messages") {
             tx.execute_batch(&format!(
@@ -273,9 +303,11 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
             ))?;
         }
     }
-    let version: Option<i64> =
-        tx.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()?;
-    if version.is_none() {
+    if !have.is_empty() {
+        search::settle(&tx)?.log(tx.path().unwrap_or_default());
+    }
+    // A newer program that is making the file just now writes its own.
+    if version.is_none() && !is_newer {
         tx.execute("INSERT INTO schema_version(version) VALUES (?1)", [VERSION])?;
     }
     for (table, name, definition) in ADDED {

@@ -191,7 +191,7 @@ END ;
 CREATE TRIGGER messages_fts_delete AFTER DELETE ON messages BEGIN
     DELETE FROM messages_fts WHERE rowid = old.id;
 END ;
-CREATE TRIGGER messages_fts_update AFTER UPDATE ON messages BEGIN
+CREATE TRIGGER messages_fts_update AFTER UPDATE OF content, tool_name, tool_calls, role ON messages BEGIN
     DELETE FROM messages_fts WHERE rowid = old.id;
     INSERT INTO messages_fts(rowid, content) VALUES (
         new.id,
@@ -211,7 +211,7 @@ END ;
 CREATE TRIGGER messages_fts_trigram_delete AFTER DELETE ON messages BEGIN
     DELETE FROM messages_fts_trigram WHERE rowid = old.id;
 END ;
-CREATE TRIGGER messages_fts_trigram_update AFTER UPDATE ON messages BEGIN
+CREATE TRIGGER messages_fts_trigram_update AFTER UPDATE OF content, tool_name, tool_calls, role ON messages BEGIN
     DELETE FROM messages_fts_trigram WHERE rowid = old.id;
     INSERT INTO messages_fts_trigram(rowid, content) VALUES (
         new.id,

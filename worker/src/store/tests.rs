@@ -245,9 +245,9 @@ async fn w15_a_file_that_becomes_newer_is_written_no_more() {
     let (_dir, store) = store();
     store.write(|db| put(db, "x")).await.unwrap();
     let other = Connection::open(store.path()).unwrap();
-    other.execute_batch("UPDATE schema_version SET version = 30").unwrap();
+    other.execute_batch("UPDATE schema_version SET version = 31").unwrap();
     let error = store.write(|db| put(db, "y")).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Newer { version: 30, known: 22, .. }), "{error:?}");
+    assert!(matches!(&error, StoreError::Newer { version: 31, known: 30, .. }), "{error:?}");
     store.pulse().failed().await;
     assert_eq!(keys(store.path()), ["x"]);
 }
@@ -260,7 +260,7 @@ async fn w15_a_newer_file_is_left_as_it_is_and_refuses_everything() {
     let other = Connection::open(store.path()).unwrap();
     other
         .execute_batch(
-            "UPDATE schema_version SET version = 30; DROP TRIGGER messages_fts_insert; DROP TABLE hermes_inbox;
+            "UPDATE schema_version SET version = 31; DROP TRIGGER messages_fts_insert; DROP TABLE hermes_inbox;
              CREATE TABLE gateway_heartbeats(backend_id TEXT PRIMARY KEY)",
         )
         .unwrap();
@@ -269,13 +269,13 @@ async fn w15_a_newer_file_is_left_as_it_is_and_refuses_everything() {
     let home = store.home().clone();
     let store = Store::open(&home, Owner::current()).unwrap();
     let refusal = store.refusal().unwrap().to_string();
-    assert!(refusal.contains("schema version 30") && refusal.contains("up to 22"), "{refusal}");
+    assert!(refusal.contains("schema version 31") && refusal.contains("up to 30"), "{refusal}");
     for error in [
         store.write(|db| put(db, "y")).await.unwrap_err(),
         store.aside(|db| db.execute_batch("SELECT 1")).await.unwrap_err(),
     ] {
         assert_eq!(error.to_string(), refusal);
-        assert!(error.told().contains("version 30") && !error.told().contains(home.path().as_str()));
+        assert!(error.told().contains("version 31") && !error.told().contains(home.path().as_str()));
     }
     store.close().await;
     assert!(Store::settle_identity(&home).is_err());
@@ -286,4 +286,56 @@ async fn w15_a_newer_file_is_left_as_it_is_and_refuses_everything() {
     other.execute_batch("UPDATE schema_version SET version = 22; VACUUM").unwrap();
     drop(other);
     store.refusal_over().await;
+}
+
+/// D22: a newer program migrates the file under a running worker, and gives it an index whose tokenizer is not there: the next row is
+/// stored all the same, and every one after it.
+#[tokio::test]
+async fn d22_a_file_that_is_migrated_while_it_is_open_is_written_on() {
+    let (_dir, store) = store();
+    let say = |text: &'static str| {
+        store.write_one(move |db| {
+            db.prepare_cached(
+                "INSERT INTO messages(session_id, role, content, timestamp) VALUES ('s', 'user', ?1, 1.0)",
+            )?
+            .execute([text])
+        })
+    };
+    let session = |db: &Connection| {
+        db.execute("INSERT INTO sessions(id, source, started_at) VALUES ('s', 'webhook', 1.0)", [])
+    };
+    store.write_one(session).await.unwrap();
+    say("before").await.unwrap();
+    let other = Connection::open(store.path()).unwrap();
+    other
+        .execute_batch(
+            "ALTER TABLE messages ADD COLUMN display_kind TEXT; ALTER TABLE messages ADD COLUMN display_identity BLOB;
+             ALTER TABLE messages ADD COLUMN display_order INTEGER; UPDATE schema_version SET version = 30;
+             DROP TRIGGER messages_fts_update;
+             CREATE TRIGGER messages_fts_update AFTER UPDATE ON messages BEGIN SELECT 1; END;",
+        )
+        .unwrap();
+    other.execute_batch(fixtures::CJK).unwrap();
+    say("beside the new index").await.unwrap();
+    let has = |what: &str| -> i64 {
+        other.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(has("state_meta WHERE key = 'fts_cjk_stale' AND value = '1'"), 1);
+    assert_eq!(
+        has("sqlite_schema WHERE name LIKE 'messages\\_fts\\_cjk\\_%te' ESCAPE '\\' AND type = 'trigger'"),
+        0
+    );
+    // Once more, and in a transaction that is taken back.
+    other
+        .execute_batch(
+            "CREATE TRIGGER messages_fts_cjk_insert AFTER INSERT ON messages BEGIN
+                 INSERT INTO messages_fts_cjk(rowid, content) VALUES (new.id, new.content); END;
+             CREATE TRIGGER veto BEFORE INSERT ON messages WHEN new.content = 'veto' BEGIN SELECT raise(ROLLBACK, 'no'); END;",
+        )
+        .unwrap();
+    assert!(say("veto").await.is_err());
+    say("after").await.unwrap();
+    store.close().await;
+    assert_eq!((has("messages"), has("schema_version WHERE version = 30")), (3, 1));
+    assert_eq!(has("messages_fts WHERE messages_fts MATCH 'after OR beside'"), 2);
 }

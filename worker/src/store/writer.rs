@@ -1,8 +1,12 @@
 //! The writer thread: takes what waits, one transaction, then the answers.
 //!
 //! While another process holds the write lock, jobs wait and reads go on; a job whose patience is over is answered with that. The
-//! thread ends by itself, and the worker with it, when the files under it were exchanged, are damaged, or belong to a newer program:
-//! going on would lose or spoil what is in them.
+//! thread ends by itself, and the worker with it, when the files under it were exchanged, are damaged, or belong to a newer program
+//! than it knows: going on would lose or spoil what is in them.
+//!
+//! Each transaction begins with two looks under the write lock: at the version, and at SQLite's counter of schema changes. Another
+//! program may migrate the file at any time; what it leaves that would make our inserts fail is settled before the first of them
+//! ([`schema::search`]). Prepared statements need no look: SQLite prepares them anew after such a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,6 +120,8 @@ pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Message>,
     pub(super) path: Utf8PathBuf,
     pub(super) files: Files,
+    /// The counter of schema changes when the schema was last looked at.
+    pub(super) cookie: Option<i64>,
     pub(super) commits: Arc<AtomicU64>,
     pub(super) pulse: Pulse,
     /// Why the last transaction came to nothing; `None` after one that was committed.
@@ -250,8 +256,31 @@ impl Writer {
                 let _nothing_written = self.db.execute_batch("ROLLBACK");
                 return Err(newer);
             }
+            if let Err(source) = self.follow_schema() {
+                let _nothing_written = self.db.execute_batch("ROLLBACK");
+                let error = self.error(source);
+                if matches!(error, StoreError::Damaged { .. }) {
+                    return Err(error);
+                }
+                self.trouble(Some(&error));
+                self.answer_all(batch, &error);
+                return Ok(());
+            }
             self.transaction(batch)?;
         }
+        Ok(())
+    }
+
+    /// Where another program changed the schema since the last transaction: makes sure that rows can be written.
+    fn follow_schema(&mut self) -> rusqlite::Result<()> {
+        let cookie = schema::cookie(&self.db)?;
+        if Some(cookie) == self.cookie {
+            return Ok(());
+        }
+        let settled = schema::search::settle(&self.db)?;
+        // After changes of ours the next transaction looks again: this one may be taken back.
+        self.cookie = (settled == schema::search::Settled::default()).then_some(cookie);
+        settled.log(self.path.as_str());
         Ok(())
     }
 

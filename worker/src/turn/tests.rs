@@ -10,6 +10,7 @@ mod place;
 mod postpone;
 mod rate;
 mod recovery;
+mod search_index;
 mod steps;
 
 use std::collections::BTreeMap;

@@ -93,7 +93,7 @@ fn a_file_of_0_19_0_is_completed_and_keeps_what_it_has() {
 
 #[test]
 fn versions_are_never_raised_and_newer_ones_refused() {
-    for (found, served) in [(19, true), (22, true), (23, false), (99, false)] {
+    for (found, served) in [(19, true), (22, true), (23, true), (30, true), (31, false), (99, false)] {
         let (_dir, path) = temp();
         let old = Connection::open(&path).unwrap();
         old.execute_batch(&format!(
