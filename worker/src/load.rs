@@ -93,6 +93,7 @@ pub(crate) async fn load(
         gateway: config.gateway.clone(),
         hand_over: hand_over(config),
         exclusive: platform::exclusive(config),
+        families: if config.gateway.is_some() { platform::families() } else { Vec::new() },
         ..Report::default()
     });
     let mut report = Report { problems, ..report };

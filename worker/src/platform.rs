@@ -21,13 +21,14 @@ use std::time::Duration;
 use hermes_config::ProfileConfig;
 use hermes_config::platform::{Declaration, Registry};
 use hermes_wire::ProfileHome;
-use hermes_wire::latest::BoundListener;
+use hermes_wire::latest::{BoundListener, Family};
 
 pub use link::{Class, Down, Link, Told};
 
 use crate::delivery::Deliveries;
 use crate::delivery::outbound::Outbound;
 use crate::handover::Reception;
+use crate::http::Cors;
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
@@ -58,6 +59,8 @@ pub struct Platform {
     pub declaration: &'static Declaration,
     /// Routes on the data socket, without prefix; none where it only dials out.
     pub routes: Option<axum::Router>,
+    /// Which web pages may call it; none: it is not for pages.
+    pub(crate) pages: Option<Cors>,
     /// The connection.
     pub adapter: Arc<dyn Adapter>,
 }
@@ -131,6 +134,16 @@ pub fn exclusive(config: &ProfileConfig) -> Vec<String> {
     all.map(|platform| platform.name.to_owned()).collect()
 }
 
+/// Those that can be reached through a listener of the gateway, configured or not.
+pub fn families() -> Vec<Family> {
+    let of_listener = |platform: &'static Declaration| {
+        let listener = platform.listener.as_ref()?;
+        let paths = listener.paths.iter().map(|&path| path.to_owned()).collect();
+        Some(Family { platform: platform.name.to_owned(), paths, is_api: listener.is_api })
+    };
+    REGISTRY.own().filter_map(of_listener).collect()
+}
+
 /// The platforms that this profile's configuration turns on and this build has an adapter for.
 pub fn connectable(context: &Context) -> Vec<Platform> {
     FOLDERS.iter().filter_map(|folder| (folder.connect)(context)).collect()
@@ -157,6 +170,19 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), FOLDERS.len());
+    }
+
+    /// No request could be for two platforms, and there is one API at most.
+    #[test]
+    fn no_two_platforms_share_a_path() {
+        let all = families();
+        assert!(all.iter().filter(|family| family.is_api).count() == 1);
+        let paths: Vec<_> = all.iter().flat_map(|family| &family.paths).collect();
+        for (n, path) in paths.iter().enumerate() {
+            let apart =
+                |other: &&String| !path.starts_with(other.as_str()) && !other.starts_with(path.as_str());
+            assert!(path.starts_with('/') && path.len() > 1 && paths[n + 1..].iter().all(apart), "{path}");
+        }
     }
 
     /// 0.19.0's targets keep their text, with a folder or without; what has a way out is one.

@@ -140,6 +140,10 @@ pub struct Listener {
     pub port: Field,
     /// What holds where it is not.
     pub default_port: u16,
+    /// Its paths, without prefix; one that ends with `/` stands for everything below it.
+    pub paths: &'static [&'static str],
+    /// It is the agent's own API: web pages may call it.
+    pub is_api: bool,
     /// A variable that turns the platform on in the profile that opens the port, and in no other; empty = none.
     pub opened_by: &'static str,
 }

@@ -9,8 +9,7 @@ use crate::ProfileName;
 pub const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 /// Tells the worker (and every log behind it) the profile. A client's own copy is deleted.
 pub const PROFILE: &str = "x-hermes-profile";
-/// Tells the worker which platforms the listener serves: `webhook`, `api_server` or `webhook,api_server`. A client's own copy
-/// is deleted.
+/// Tells the worker which platforms the listener serves: `webhook`, or `webhook,api_server`. A client's own copy is deleted.
 pub const LISTENER: &str = "x-hermes-listener";
 /// A worker's word that it read a request's body to its end, so that the connection may carry another request. Never passed on,
 /// from a client or to one.
@@ -18,12 +17,19 @@ pub const TAKEN: &str = "x-hermes-taken";
 /// Machine-readable cause on every response the supervisor makes itself.
 pub const ERROR: &str = "x-hermes-error";
 
-/// What a listener of both platforms adds to [`health`].
-pub const BOTH_PLATFORMS: &str = r#", "platforms": ["webhook", "api_server"]"#;
+/// The body of `/health` of a listener that serves `platforms`: of one that serves a single platform besides the agent's API, 0.19.0's
+/// short one.
+pub fn health_of(platforms: &[&str], is_api: impl Fn(&str) -> bool) -> String {
+    match platforms {
+        [one] if !is_api(one) => format!(r#"{{"status": "ok", "platform": "{one}"}}"#),
+        [] | [_] => health(""),
+        several => health(&format!(r#", "platforms": ["{}"]"#, several.join(r#"", ""#))),
+    }
+}
 
-/// The body of `/health` of everything that is no webhook: ours and 0.19.0's fields, each release under its own key. `more` is put
-/// in front of the closing brace.
-pub fn health(more: &str) -> String {
+/// The body of `/health` of the agent: ours and 0.19.0's fields, each release under its own key. `more` is put in front of the
+/// closing brace.
+fn health(more: &str) -> String {
     let (version, compatible) = (crate::VERSION, crate::COMPATIBLE_WITH);
     format!(
         r#"{{"status": "ok", "platform": "hermes-agent", "version": "{version}", "compatible_with": "{compatible}"{more}}}"#
@@ -111,44 +117,11 @@ fn decode_once(segment: &str) -> Option<String> {
     Some(out)
 }
 
-/// A platform that is reached over HTTP, and so may own a listener and a family of paths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// `/webhooks/…`
-    Webhook,
-    /// `/v1/…`, `/api/…`, `/health/detailed`
-    ApiServer,
-}
-
-impl Family {
-    /// All families.
-    pub const ALL: [Self; 2] = [Self::Webhook, Self::ApiServer];
-
-    /// The platform's name in configuration, status and headers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::ApiServer => "api_server",
-        }
-    }
-
-    /// The family named `name`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.as_str() == name)
-    }
-
-    /// Whether `path` (without prefix and query) belongs to this family. `/health` belongs to both.
-    pub fn owns(self, path: &str) -> bool {
-        if path == "/health" {
-            return true;
-        }
-        match self {
-            Self::Webhook => path.starts_with("/webhooks/"),
-            Self::ApiServer => {
-                path.starts_with("/v1/") || path.starts_with("/api/") || path == "/health/detailed"
-            }
-        }
-    }
+/// Whether `path` (without prefix and query) is among a platform's own `paths`, of which those that end with `/` stand for everything
+/// below. `/health` is everybody's.
+pub fn owns<P: AsRef<str>>(paths: &[P], path: &str) -> bool {
+    let is = |own: &str| if own.ends_with('/') { path.starts_with(own) } else { path == own };
+    path == "/health" || paths.iter().any(|own| is(own.as_ref()))
 }
 
 #[cfg(test)]
@@ -200,9 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn families_do_not_overlap_but_for_health() {
-        assert!(Family::Webhook.owns("/webhooks/gh") && !Family::ApiServer.owns("/webhooks/gh"));
-        assert!(Family::ApiServer.owns("/v1/models") && !Family::Webhook.owns("/v1/models"));
-        assert!(Family::ALL.iter().all(|f| f.owns("/health") && !f.owns("/") && !f.owns("//v1/models")));
+    fn a_path_is_owned_whole_or_with_all_that_is_below_it() {
+        let own = ["/v1/", "/health/detailed"];
+        assert!(["/v1/models", "/v1/", "/health/detailed", "/health"].iter().all(|path| owns(&own, path)));
+        assert!(
+            ["/v1", "/", "//v1/models", "/health/", "/health/detailed/x"]
+                .iter()
+                .all(|path| !owns(&own, path))
+        );
+        assert!(owns::<&str>(&[], "/health"));
+    }
+
+    #[test]
+    fn a_listener_says_who_it_is_for() {
+        let agent = health("");
+        let says = |names: &[&str]| health_of(names, |name| name == "api_server");
+        assert_eq!((says(&[]), says(&["api_server"])), (agent.clone(), agent));
+        assert_eq!(says(&["webhook"]), r#"{"status": "ok", "platform": "webhook"}"#);
+        assert!(says(&["webhook", "api_server"]).ends_with(r#", "platforms": ["webhook", "api_server"]}"#));
     }
 }

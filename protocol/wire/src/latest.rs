@@ -7,4 +7,4 @@ pub use crate::v1::worker::{
     Prepare, Problem, QUIET_MOST_MS, Role, Severity, TaskProgress, quiet_ms,
 };
 pub use crate::v2::client::ClientRequest;
-pub use crate::v2::worker::{FromWorker, HandOver, MAX_REPORT_LEN, Report, ToWorker};
+pub use crate::v2::worker::{Family, FromWorker, HandOver, MAX_REPORT_LEN, Report, ToWorker};

@@ -82,8 +82,7 @@ impl Predecessor {
         if record.schema.is_some() || !instance::is_alive(&record) || record.pid == std::process::id() {
             return None;
         }
-        let live = command_line(record.pid);
-        let argv = if live.is_empty() { record.argv.clone() } else { live };
+        let argv = command_line(record.pid).unwrap_or_else(|| record.argv.clone());
         let known = is_gateway(&argv) || (holds_lock && record.kind == pid_record::KIND);
         if !known {
             return None;
@@ -185,11 +184,12 @@ impl Predecessor {
     }
 }
 
-/// The command line of a process; empty where it cannot be seen.
-fn command_line(pid: u32) -> Vec<String> {
-    let bytes = disk::read_start(Utf8Path::new(&format!("/proc/{pid}/cmdline")), COMMAND).unwrap_or_default();
+/// The command line of a process; `None` where it cannot be seen. One that is just becoming another program, or has ended, has none,
+/// and is no gateway.
+fn command_line(pid: u32) -> Option<Vec<String>> {
+    let bytes = disk::read_start(Utf8Path::new(&format!("/proc/{pid}/cmdline")), COMMAND).ok()?;
     let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    Some(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }
 
 /// 0.19.0's own rule for command lines of gateways.

@@ -62,6 +62,7 @@ mod conn;
 mod counters;
 mod decide;
 mod exchange;
+mod families;
 mod forward;
 mod inherit;
 mod listener;
@@ -85,6 +86,7 @@ use hermes_wire::latest::GatewaySettings;
 
 pub(crate) use about::not_ready;
 pub use counters::{LATENCY_BOUNDS_MS, Totals};
+pub use families::Families;
 pub use inherit::Inherited;
 pub use listener::{BindError, BindFailure, Bound, Trial};
 pub use route::{Availability, Route};

@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(request.target == "*" || request.target.starts_with('/'));
     let mut out = Vec::new();
     let ours: [&[u8]; 2] = [b"x-hermes-profile: coder\r\n", b"x-hermes-listener: api_server\r\n"];
-    request::write(&request, request.target, &lines, "127.0.0.1", &ours, &mut out);
+    request::write(&request, request.target, &lines, "127.0.0.1", ours, &mut out);
 
     assert_eq!(head::find_end(&out, 0), Ok(Some(out.len())));
     let mut headers = [httparse::EMPTY_HEADER; head::MAX_HEADERS + hermes_wire::http::ADDED_HEADERS];

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hermes_config::platform::Settings;
 use hermes_config::{ProfileConfig, network};
 use hermes_wire::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
 use hermes_wire::{ProfileHome, env, exit};
@@ -17,9 +18,9 @@ use super::platforms::{Connections, Degraded, Word, YIELD};
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::handover::{self, Reception, Road, Target, WayBack};
-use crate::http::{Cors, Listener, Responder, Server};
+use crate::http::{Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
-use crate::platform::{self, Context, Outside, api_server};
+use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
 use crate::provider::health::Health;
 use crate::pulse::{Failure, Pulse};
@@ -217,9 +218,11 @@ impl Serving {
         } else {
             turns.serve_inbox();
         }
-        let connections = Connections::start(platform::connectable(&context), status.clone(), word).await;
-        let cors = api(&config).map(|api| Cors::new(&api.cors_origins));
-        let responder = Responder::new(config.name.clone(), connections.routes(), cors);
+        let platforms = platform::connectable(&context);
+        let pages = platforms.iter().find_map(|platform| platform.pages.clone());
+        let connections = Connections::start(platforms, status.clone(), word).await;
+        let responder =
+            Responder::new(config.name.clone(), connections.routes(), platform::families(), pages);
         let target = Target {
             home: home.clone(),
             inbox: inbox.clone(),
@@ -448,13 +451,8 @@ fn supervisor(status: &Status) -> Option<Owner> {
     Some(Owner { pid, start_time: process::start_time(pid).unwrap_or(0) })
 }
 
-/// What the API's pages and runs are limited by; the HTTP layer and the turns see to it.
-fn api(config: &ProfileConfig) -> Option<&api_server::Settings> {
-    config.settings.of(api_server::NAME)
-}
-
 fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSettings {
-    let runs = api(config).map_or(0, |api| api.max_concurrent_runs);
+    let runs = config.settings.iter().find_map(Settings::direct_turns).unwrap_or(0);
     // 0 is no limit, as configured.
     let limit = |most: u32| if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
     TurnSettings {

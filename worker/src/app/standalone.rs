@@ -9,7 +9,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use hermes_config::ProfileConfig;
-use hermes_wire::http::Family;
 use hermes_wire::latest::{BoundListener, Prepare, Role};
 use hermes_wire::{ProfileHome, exit};
 use nix::fcntl::{Flock, FlockArg};
@@ -24,6 +23,7 @@ use crate::handover::Road;
 use crate::http::{Listener, address};
 use crate::load;
 use crate::logging::Logging;
+use crate::platform;
 use crate::process::{self, Environment};
 use crate::pulse;
 use crate::status::{self, State, Status};
@@ -70,7 +70,7 @@ async fn live(
     let listeners = vec![BoundListener {
         address: bound.to_string(),
         host: Some(bound.ip().to_string()),
-        platforms: Family::ALL.iter().map(|family| family.as_str().to_owned()).collect(),
+        platforms: platform::families().into_iter().map(|family| family.platform).collect(),
     }];
     let loaded =
         load::load(&who.profile, &who.home, &prepare(who, &listeners, environment), environment).await;

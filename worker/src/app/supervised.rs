@@ -369,7 +369,7 @@ impl Duty {
                 () = signals.terminated() => Event::Now,
                 message = message => Event::Message(message),
                 _ = beats.tick() => Event::Beat,
-                news = exclusive.news() => Event::News(news),
+                news = exclusive.news() => Event::News(Box::new(news)),
             };
             match event {
                 Event::Now => now.cancel(),
@@ -401,7 +401,7 @@ enum Event {
     Now,
     Message(Result<ToWorker, ControlError>),
     Beat,
-    News(FromWorker),
+    News(Box<FromWorker>),
 }
 
 /// What a broken control socket means: gone is an order to end, garbage is a failure.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use hermes_wire::latest::Family;
 use hermes_wire::request_id::{REQUEST_ID, request_id};
 use hermes_wire::road::INNER;
 use hermes_wire::{ProfileName, http as contract};
@@ -31,20 +32,23 @@ pub(crate) struct Responder {
     inner: Router,
     /// Headers of a `/health` answer, cloned for each.
     health: HeaderMap,
-    /// Body where the listener carries webhooks only.
-    webhook_health: Bytes,
-    /// Body everywhere else.
-    agent_health: Bytes,
-    /// Body where it carries both.
-    merged_health: Bytes,
+    /// What listeners may be for.
+    families: Vec<Family>,
+    /// Bodies of it, by the line that says what a listener is for; of each platform alone, and of all.
+    healths: Vec<(Vec<u8>, Bytes)>,
     /// Which pages may call, where there is an API.
     cors: Option<Cors>,
     load: Arc<Load>,
 }
 
 impl Responder {
-    /// For `profile`, with the merged routes of its platforms.
-    pub(crate) fn new(profile: ProfileName, router: Router, cors: Option<Cors>) -> Self {
+    /// For `profile`, with the merged routes of its platforms. `families`: every platform that a listener may be for.
+    pub(crate) fn new(
+        profile: ProfileName,
+        router: Router,
+        families: Vec<Family>,
+        cors: Option<Cors>,
+    ) -> Self {
         let mut health = security();
         health.insert(CONTENT_TYPE, HeaderValue::from_static(contract::JSON));
         Self {
@@ -52,9 +56,10 @@ impl Responder {
             router: router.fallback(not_found),
             inner: Router::new().fallback(not_found),
             health,
-            webhook_health: Bytes::from_static(br#"{"status": "ok", "platform": "webhook"}"#),
-            agent_health: contract::health("").into(),
-            merged_health: contract::health(contract::BOTH_PLATFORMS).into(),
+            healths: usual(&families)
+                .map(|line| (line.as_bytes().to_vec(), health_of(&line, &families)))
+                .collect(),
+            families,
             cors,
             load: Arc::default(),
         }
@@ -90,7 +95,7 @@ impl Responder {
 
     /// Lets in whom the rule on pages lets in, and completes the answer by it.
     async fn admit(&self, request: Request<Watched>) -> Response<ReplyBody> {
-        let Some(cors) = self.cors.as_ref().filter(|_| is_for_pages(&request)) else {
+        let Some(cors) = self.cors.as_ref().filter(|_| self.is_for_pages(&request)) else {
             return self.answer(&self.router, request).await;
         };
         let grant = match cors.judge(request.method(), request.headers()) {
@@ -140,6 +145,16 @@ impl Responder {
         response.map(|body| ReplyBody::Routed { body, _in_flight: in_flight })
     }
 
+    /// Whether it may be for the API: it came by a listener of that, or by none, and is no other platform's.
+    fn is_for_pages(&self, request: &Request<Watched>) -> bool {
+        let (line, path) = (listener(request.headers()), request.uri().path());
+        let mut names = line.split(|&byte| byte == b',');
+        let is_api = |name: &[u8]| self.families.iter().any(|f| f.is_api && f.platform.as_bytes() == name);
+        let others = self.families.iter().filter(|family| !family.is_api);
+        (line.is_empty() || names.any(is_api))
+            && (path == "/health" || !others.into_iter().any(|family| contract::owns(&family.paths, path)))
+    }
+
     /// Whether the supervisor meant another profile. That cannot happen; if it does, nothing of this profile is shown.
     fn is_misdirected(&self, headers: &HeaderMap) -> bool {
         headers.get(contract::PROFILE).is_some_and(|name| name.as_bytes() != self.profile.as_str().as_bytes())
@@ -149,12 +164,10 @@ impl Responder {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return self.method_not_allowed(Some(HeaderValue::from_static("GET,HEAD")));
         }
-        let body = match listener(request.headers()) {
-            b"webhook" => &self.webhook_health,
-            b"webhook,api_server" => &self.merged_health,
-            _ => &self.agent_health,
-        };
-        let mut response = Response::new(ReplyBody::Fixed(Some(body.clone())));
+        let line = listener(request.headers());
+        let known = self.healths.iter().find(|(known, _)| known == line).map(|(_, body)| body.clone());
+        let body = known.unwrap_or_else(|| health_of(&String::from_utf8_lossy(line), &self.families));
+        let mut response = Response::new(ReplyBody::Fixed(Some(body)));
         *response.headers_mut() = self.health.clone();
         response
     }
@@ -181,8 +194,18 @@ fn listener(headers: &HeaderMap) -> &[u8] {
     headers.get(contract::LISTENER).map_or(b"", HeaderValue::as_bytes)
 }
 
-fn is_for_pages(request: &Request<Watched>) -> bool {
-    listener(request.headers()) != b"webhook" && !request.uri().path().starts_with("/webhooks/")
+/// What the lines say of listeners that there are mostly.
+fn usual(families: &[Family]) -> impl Iterator<Item = String> {
+    let all: Vec<_> = families.iter().map(|family| family.platform.as_str()).collect();
+    let all = (all.len() > 1).then(|| all.join(","));
+    [String::new()].into_iter().chain(families.iter().map(|family| family.platform.clone())).chain(all)
+}
+
+/// The body of `/health` where a line says this.
+fn health_of(line: &str, families: &[Family]) -> Bytes {
+    let names: Vec<_> = line.split(',').filter(|name| !name.is_empty()).collect();
+    let is_api = |name: &str| families.iter().any(|family| family.is_api && family.platform == name);
+    contract::health_of(&names, is_api).into()
 }
 
 async fn not_found() -> (StatusCode, &'static str) {

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
+use hermes_wire::latest::Family;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -31,10 +32,23 @@ fn start() -> Fixture {
         )
         .route("/echo", axum::routing::post(async |body: String| body));
     let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-    let responder =
-        Responder::new("coder".parse().unwrap(), router, Some(Cors::new(&["https://good".to_owned()])));
+    let responder = Responder::new(
+        "coder".parse().unwrap(),
+        router,
+        families(),
+        Some(Cors::new(&["https://good".to_owned()])),
+    );
     let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
     Fixture { server: Server::start(Listener::Data(listener), responder, home), dir, go }
+}
+
+fn families() -> Vec<Family> {
+    let family = |platform: &str, path: &str, is_api| Family {
+        platform: platform.into(),
+        paths: vec![path.into()],
+        is_api,
+    };
+    vec![family("webhook", "/webhooks/", false), family("api_server", "/v1/", true)]
 }
 
 impl Fixture {
@@ -84,7 +98,7 @@ async fn wrong_methods_and_paths_are_told_apart() {
     assert!(answer(&mut stream, "404: Not Found").await.contains("text/plain; charset=utf-8"));
     send(&mut stream, "HEAD /health").await;
     let text = answer(&mut stream, "\r\n\r\n").await;
-    let length = hermes_wire::http::health("").len();
+    let length = hermes_wire::http::health_of(&[], |_| true).len();
     assert!(text.contains(&format!("content-length: {length}\r\n")), "{text}");
 }
 
@@ -206,7 +220,7 @@ async fn what_the_library_refuses_looks_like_every_other_answer() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = address(&listener).unwrap();
-    let responder = Responder::new("coder".parse().unwrap(), Router::new(), None);
+    let responder = Responder::new("coder".parse().unwrap(), Router::new(), families(), None);
     let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
     let _server = Server::start(Listener::Tcp(listener), responder, home);
     let many = format!("GET / HTTP/1.1\r\nhost: w\r\n{}\r\n", "a: b\r\n".repeat(200));

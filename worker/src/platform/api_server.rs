@@ -38,6 +38,7 @@ use serde_json::json;
 
 use super::wire::{self, bearer, same_secret};
 use super::{Adapter, Context, Down, Folder, Link, Platform, PlatformFuture};
+use crate::http::Cors;
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
@@ -54,9 +55,14 @@ pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, o
 
 /// The platform, where this profile's configuration turns it on.
 fn connect(context: &Context) -> Option<Platform> {
-    let server = ApiServer::new(context.config.settings.of(NAME)?, context);
-    let routes = Some(server.routes());
-    Some(Platform { declaration: &DECLARATION, routes, adapter: Arc::new(server) })
+    let settings: &Settings = context.config.settings.of(NAME)?;
+    let server = ApiServer::new(settings, context);
+    Some(Platform {
+        declaration: &DECLARATION,
+        routes: Some(server.routes()),
+        pages: Some(Cors::new(&settings.cors_origins)),
+        adapter: Arc::new(server),
+    })
 }
 
 /// The platform `api_server`. Cloning shares it.

@@ -71,7 +71,7 @@ fn connect(context: &Context) -> Option<Platform> {
     let settings: &Settings = context.config.settings.of(NAME)?;
     let network = Network::of(&context.config.env).over(&context.child_env);
     let adapter = Polling { settings: settings.clone(), network, reception: context.reception.clone() };
-    Some(Platform { declaration: &DECLARATION, routes: None, adapter: Arc::new(adapter) })
+    Some(Platform { declaration: &DECLARATION, routes: None, pages: None, adapter: Arc::new(adapter) })
 }
 
 fn way_out(outside: &Outside<'_>) -> Option<Arc<dyn Outbound>> {

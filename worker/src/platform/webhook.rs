@@ -80,7 +80,12 @@ fn connect(context: &Context) -> Option<Platform> {
     let routes = axum::Router::new()
         .route("/webhooks/{route}", axum::routing::post(receive).fallback(wrong_method))
         .with_state(webhook.clone());
-    Some(Platform { declaration: &DECLARATION, routes: Some(routes), adapter: Arc::new(webhook) })
+    Some(Platform {
+        declaration: &DECLARATION,
+        routes: Some(routes),
+        pages: None,
+        adapter: Arc::new(webhook),
+    })
 }
 
 /// The platform `webhook`. Cloning shares it.

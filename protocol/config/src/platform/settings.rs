@@ -19,6 +19,11 @@ pub trait Settings: Any + Debug + Same + Send + Sync {
         self.fault().is_none()
     }
 
+    /// Most turns whose client waits, of those that come by it; 0: no limit; none: it has no such turns.
+    fn direct_turns(&self) -> Option<u32> {
+        None
+    }
+
     /// Everything in it that must never be logged.
     fn secrets(&self) -> Vec<&Secret> {
         Vec::new()

@@ -117,6 +117,32 @@ pub struct Report {
     pub exclusive: Vec<String>,
     /// To whom this worker may hand events of its platforms; from `default` only.
     pub hand_over: Vec<HandOver>,
+    /// Every platform that can be reached through a listener, configured or not; from the primary only.
+    pub families: Vec<Family>,
+}
+
+/// The paths of a platform that is reached over HTTP: the listeners on which it was configured serve them and no others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Family {
+    /// Its name.
+    pub platform: String,
+    /// Its paths, without prefix; one that ends with `/` stands for everything below it.
+    pub paths: Vec<String>,
+    /// It is the agent's own API: web pages may call it.
+    pub is_api: bool,
+}
+
+/// What supervisor and worker knew by themselves until version 1.
+fn families_of_version_1() -> Vec<Family> {
+    let family = |platform: &str, paths: &[&str], is_api| Family {
+        platform: platform.to_owned(),
+        paths: paths.iter().map(|&path| path.to_owned()).collect(),
+        is_api,
+    };
+    vec![
+        family("webhook", &["/webhooks/"], false),
+        family("api_server", &["/v1/", "/api/", "/health/detailed"], true),
+    ]
 }
 
 /// Events of a platform that may be handed to a profile.
@@ -138,6 +164,8 @@ const MAX_ENTRIES: usize = 512;
 const MAX_TEXT: usize = 4096;
 /// Longest name of an exclusive platform, or of one whose events are handed over, in bytes.
 const MAX_NAME: usize = 64;
+/// Most families, and most paths of one.
+const MAX_FAMILIES: usize = 16;
 
 impl Report {
     /// Whether it keeps the bounds that [`Report::bound`] brings it to.
@@ -153,6 +181,8 @@ impl Report {
             && self.claims.iter().all(|c| c.platform.len() <= MAX_TEXT && c.source.len() <= MAX_TEXT)
             && self.exclusive.iter().all(|name| name.len() <= MAX_NAME)
             && self.hand_over.iter().all(|way| way.platform.len() <= MAX_NAME)
+            && self.families.len() <= MAX_FAMILIES
+            && self.families.iter().all(Family::is_bounded)
     }
 
     /// Cuts what is longer or more than a supervisor takes. Problems are given worst first; how many had to go is one of them.
@@ -194,6 +224,18 @@ impl Report {
             let message = format!("{} more problems are not listed", all - self.problems.len());
             self.problems.push(Problem::without_place(Severity::Warning, "more_problems", message));
         }
+    }
+}
+
+impl Family {
+    /// Its name and its paths can stand in a line of a request's head.
+    fn is_bounded(&self) -> bool {
+        let is_name = |name: &str| {
+            (1..=MAX_NAME).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        };
+        let is_path = |path: &String| path.starts_with('/') && path.len() <= MAX_TEXT;
+        is_name(&self.platform) && self.paths.len() <= MAX_FAMILIES && self.paths.iter().all(is_path)
     }
 }
 
@@ -288,7 +330,8 @@ impl From<v1::FromWorker> for FromWorker {
         use v1::FromWorker as V1;
         match old {
             V1::Report(v1::Report { claims, problems, gateway, platforms: _ }) => {
-                Self::Report(Report { claims, problems, gateway, ..Report::default() })
+                let families = if gateway.is_some() { families_of_version_1() } else { Vec::new() };
+                Self::Report(Report { claims, problems, gateway, families, ..Report::default() })
             }
             V1::Ready => Self::Ready,
             V1::Heartbeat(beat) => Self::Heartbeat(beat),

@@ -5,7 +5,7 @@ use hermes_wire::latest::Message;
 use hermes_wire::v1::worker as old;
 use hermes_wire::v1::worker::{Admit, Claim, Heartbeat, LastError, Prepare, Role, Severity};
 use hermes_wire::v2::client::ClientRequest;
-use hermes_wire::v2::worker::{FromWorker, HandOver, Report, ToWorker};
+use hermes_wire::v2::worker::{Family, FromWorker, HandOver, Report, ToWorker};
 
 use super::{Named, coder, decodes_back, lines, named, v1};
 
@@ -48,6 +48,11 @@ fn report() -> Report {
         gateway: Some(v1::settings()),
         exclusive: vec!["telegram".into()],
         hand_over: vec![HandOver { platform: "telegram".into(), profile: coder() }],
+        families: vec![Family {
+            platform: "webhook".into(),
+            paths: vec!["/webhooks/".into()],
+            is_api: false,
+        }],
     }
 }
 
@@ -185,6 +190,9 @@ fn a_peer_of_version_1_is_understood() {
         assert_eq!(understood.name(), message.name());
         if let FromWorker::Report(report) = understood {
             assert_eq!((report.exclusive, report.hand_over), (vec![], vec![]));
+            // What both knew then.
+            let names: Vec<_> = report.families.iter().map(|family| family.platform.as_str()).collect();
+            assert_eq!(names.len(), if report.gateway.is_some() { 2 } else { 0 }, "{names:?}");
         }
     }
     for request in v1::requests() {

@@ -11,7 +11,7 @@ use super::AppError;
 use crate::board::Board;
 use crate::descriptors::{Files, TooFewFiles, Wanted};
 use crate::metrics::{Admin, Workers};
-use crate::proxy::{Bound, Inherited, Limits, Proxy, Reader, RebindError};
+use crate::proxy::{Bound, Families, Inherited, Limits, Proxy, Reader, RebindError};
 
 /// What other settings did to the listeners.
 pub(super) struct Rebound {
@@ -68,9 +68,9 @@ impl Edge {
     }
 
     /// Binds what the settings ask for; nobody is answered yet.
-    pub(super) fn bind(&mut self, settings: &GatewaySettings) -> Result<Bound, AppError> {
+    pub(super) fn bind(&mut self, settings: &GatewaySettings, families: Families) -> Result<Bound, AppError> {
         let inherited = std::mem::take(&mut self.inherited);
-        let bound = Bound::bind_with(settings, inherited)
+        let bound = Bound::bind(settings, families, inherited)
             .map_err(|error| AppError::Bind { error, remedies: Vec::new() })?;
         self.board.gateway(|view| view.listeners = bound.listeners());
         if settings.listeners.is_empty() {

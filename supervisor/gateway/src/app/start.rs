@@ -13,6 +13,7 @@ use super::gateway::{Gateway, Happened};
 use super::{AppError, CheckReport};
 use crate::generation::Generation;
 use crate::metrics::Admin;
+use crate::proxy::Families;
 use crate::signal::Interrupt;
 use crate::supervise::actor::{Decision, FleetEvent};
 use crate::supervise::effort::Effort;
@@ -59,7 +60,7 @@ impl Gateway {
     pub(super) async fn start(&mut self) -> Result<(), Abandoned> {
         let primary = self.first_report().await?;
         let settings = self.accept_settings(&primary).await?;
-        let bound = self.edge.bind(&settings)?;
+        let bound = self.edge.bind(&settings, Families::new(primary.report.families.clone()))?;
         let admin = match &settings.admin {
             Some(address) => Some(Admin::bind(address).await?),
             None => None,

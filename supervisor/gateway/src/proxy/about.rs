@@ -1,31 +1,20 @@
 //! What the gateway answers about itself: `/health`, `/ready`, `OPTIONS *`.
 
-use std::borrow::Cow;
-
 use hermes_wire::ProfileName;
-use hermes_wire::http::{BOTH_PLATFORMS, Family, JSON, health as agent_health};
+use hermes_wire::http::JSON;
 
 use super::answer::{Answer, TEXT};
-use super::listener::Families;
+use super::families::Served;
 use super::rescue::ProxyError;
 use super::table::Table;
 use super::wire::request::Method;
 
 /// `/health`: the process answers. Bodies are those of 0.19.0, by what the listener serves.
-pub(super) fn health(method: Method, families: Families) -> Answer {
+pub(super) fn health(method: Method, listener: Served<'_>) -> Answer {
     if !matches!(method, Method::Get | Method::Head) {
         return ProxyError::MethodNotAllowed("GET, HEAD").into();
     }
-    let webhook = families.has(Family::Webhook);
-    let api = families.has(Family::ApiServer);
-    let body = match (webhook, api) {
-        (true, false) => Cow::Borrowed(r#"{"status": "ok", "platform": "webhook"}"#),
-        (merged, _) => {
-            let platforms = if merged { BOTH_PLATFORMS } else { "" };
-            Cow::Owned(agent_health(platforms))
-        }
-    };
-    Answer::new(200, JSON, body)
+    Answer::new(200, JSON, listener.health())
 }
 
 /// `/ready`: every profile that should serve does.
@@ -59,12 +48,13 @@ pub(super) fn options() -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::families::tests::chosen;
     use super::*;
     use crate::proxy::{Availability, Route};
 
     #[test]
     fn health_tells_what_the_listener_serves() {
-        let body = |names: &[&str]| health(Method::Get, Families::from_names(names)).body;
+        let body = |names: &[&str]| health(Method::Get, chosen(names).now()).body;
         assert_eq!(body(&["webhook"]), r#"{"status": "ok", "platform": "webhook"}"#);
         assert_eq!(
             body(&["api_server"]),
@@ -74,7 +64,7 @@ mod tests {
             body(&["webhook", "api_server"]),
             r#"{"status": "ok", "platform": "hermes-agent", "version": "0.1.0", "compatible_with": "0.19.0", "platforms": ["webhook", "api_server"]}"#
         );
-        assert_eq!(health(Method::Other, Families::from_names(&["webhook"])).status, 405);
+        assert_eq!(health(Method::Other, chosen(&["webhook"]).now()).status, 405);
     }
 
     #[test]

@@ -228,15 +228,16 @@ impl Conn {
         self.caller.place.is_served();
         let local = Rc::clone(&self.caller.local);
         let draining = local.shared.is_draining();
-        let families = self.caller.gate.families();
+        let gate = Arc::clone(&self.caller.gate);
+        let listener = gate.served();
         let path = request.path();
         self.id = request.id.map(Box::from);
         let answer = if path == "*" {
             about::options()
         } else {
-            let decided = local.with_table(|table| match decide(table, families, path, request.from_page) {
+            let decided = local.with_table(|table| match decide(table, listener, path, request.from_page) {
                 Decision::Forward { route, rest, prefixed } => Ok((route, rest, prefixed)),
-                Decision::Health => Err(about::health(request.method, families)),
+                Decision::Health => Err(about::health(request.method, listener)),
                 Decision::Ready => Err(about::ready(request.method, table, draining)),
                 Decision::Refuse(error) => Err(error.into()),
             });
@@ -255,7 +256,7 @@ impl Conn {
                             };
                         }
                         // The process answers, whoever asks.
-                        Err(_) if path == "/health" => about::health(request.method, families),
+                        Err(_) if path == "/health" => about::health(request.method, listener),
                         Err((error, route)) => {
                             let status = error.status();
                             let nothing = Finished { status, took: Duration::ZERO, received: 0, sent: 0 };
@@ -310,14 +311,9 @@ impl Conn {
         // `rest` is the end of the path, and the path the start of the target.
         let target = &request.target[request.path().len() - path_rest.len()..];
         let ours = if prefixed { &route.prefixed_lines } else { &route.plain_lines };
-        request::write(
-            request,
-            target,
-            lines,
-            &self.peer,
-            &[ours, self.caller.gate.families().line()],
-            &mut first,
-        );
+        let listener = self.caller.gate.served().line();
+        let ours = std::iter::once(&ours[..]).chain(listener);
+        request::write(request, target, lines, &self.peer, ours, &mut first);
         let mut first = Private::from(first);
         let mut upload = Body::new(request.framing, Keep::Framed, limits.body_bytes);
         let step = upload.feed(rest).map_err(|error| (error.into(), Arc::clone(route)))?;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use hermes_wire::ProfileName;
-use hermes_wire::http::{Family, Split, split};
+use hermes_wire::http::{Split, split};
 use hermes_wire::road::INNER;
 
-use super::listener::Families;
+use super::families::Served;
 use super::rescue::ProxyError;
 use super::route::Route;
 use super::table::Table;
@@ -33,14 +33,17 @@ pub(super) enum Decision<'p> {
 
 /// Decides by the raw path, without the query. `from_page`: a web page calls, and can read no answer but one of a worker, which knows
 /// the pages that may; so on listeners of the API it also gets what is nobody's.
-pub(super) fn decide<'p>(table: &Table, families: Families, path: &'p str, from_page: bool) -> Decision<'p> {
-    let from_page = from_page && families.has(Family::ApiServer);
+pub(super) fn decide<'p>(
+    table: &Table,
+    listener: Served<'_>,
+    path: &'p str,
+    from_page: bool,
+) -> Decision<'p> {
+    let from_page = from_page && listener.has_api();
     let served = |path: &str| {
-        let mut owners = Family::ALL.into_iter().filter(|f| f.owns(path)).peekable();
-        let is_nobodys = owners.peek().is_none();
         // What workers send each other comes by another way.
         let is_inner = path.starts_with(INNER);
-        owners.any(|f| families.has(f)) || (from_page && is_nobodys && !is_inner)
+        !is_inner && (listener.owns(path) || (from_page && listener.is_nobodys(path)))
     };
     match split(path) {
         Split::Unprefixed("/health") if !from_page => Decision::Health,
@@ -71,6 +74,7 @@ fn known<'t>(table: &'t Table, name: &ProfileName) -> Option<&'t Arc<Route>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::families::tests::chosen;
     use super::*;
 
     fn table(multiplex: bool) -> Table {
@@ -80,7 +84,7 @@ mod tests {
     }
 
     fn says(table: &Table, families: &[&str], path: &str) -> String {
-        match decide(table, Families::from_names(families), path, false) {
+        match decide(table, chosen(families).now(), path, false) {
             Decision::Forward { route, rest, prefixed } => {
                 format!("{}{rest}{}", route.name(), if prefixed { " +" } else { "" })
             }
@@ -94,8 +98,7 @@ mod tests {
     #[test]
     fn a_page_is_answered_by_a_worker() {
         let table = table(true);
-        let says = |families: &[&str], path| match decide(&table, Families::from_names(families), path, true)
-        {
+        let says = |families: &[&str], path| match decide(&table, chosen(families).now(), path, true) {
             Decision::Forward { route, rest, .. } => format!("{}{rest}", route.name()),
             Decision::Health => "health".into(),
             Decision::Ready => "ready".into(),

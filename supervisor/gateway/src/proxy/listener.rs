@@ -11,53 +11,23 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hermes_wire::http::Family;
 use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio_util::sync::CancellationToken;
 
+use super::families::{Chosen, Families, Served};
 use super::inherit::Inherited;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Families as a bit set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Families(u8);
-
-impl Families {
-    fn of(platforms: &[String]) -> Self {
-        let bit = |family: Family| 1 << family as u8;
-        Self(platforms.iter().filter_map(|p| Family::from_name(p)).map(bit).fold(0, |all, one| all | one))
-    }
-
-    pub(super) fn has(self, family: Family) -> bool {
-        self.0 & (1 << family as u8) != 0
-    }
-
-    /// The header line that tells a worker which families the listener serves.
-    pub(super) fn line(self) -> &'static [u8] {
-        match (self.has(Family::Webhook), self.has(Family::ApiServer)) {
-            (true, true) => b"x-hermes-listener: webhook,api_server\r\n",
-            (true, false) => b"x-hermes-listener: webhook\r\n",
-            (false, true) => b"x-hermes-listener: api_server\r\n",
-            (false, false) => b"",
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn from_names(names: &[&str]) -> Self {
-        Self::of(&names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>())
-    }
-}
-
 /// What a connection knows of the listener it came through.
 #[derive(Debug)]
 pub(super) struct Gate {
-    families: AtomicU8,
+    families: Chosen,
     /// The listener was given up: its connections end with their next answer.
     closed: AtomicBool,
     /// Ends the accept loops.
@@ -65,8 +35,8 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn families(&self) -> Families {
-        Families(self.families.load(Ordering::Relaxed))
+    pub(super) fn served(&self) -> Served<'_> {
+        self.families.now()
     }
 
     /// Tells listeners apart that live at the same time.
@@ -160,17 +130,18 @@ pub struct BindError(
 #[derive(Debug)]
 pub struct Bound {
     pub(super) listeners: Vec<Listener>,
+    families: Families,
 }
 
 impl Bound {
-    /// Binds every address the settings ask for, or says all that stands against it.
-    pub fn bind(settings: &GatewaySettings) -> Result<Self, BindError> {
-        Self::bind_with(settings, Inherited::default())
-    }
-
-    /// As [`Self::bind`], with sockets that listen already; those that the settings do not ask for are closed.
-    pub fn bind_with(settings: &GatewaySettings, mut inherited: Inherited) -> Result<Self, BindError> {
-        let mut bound = Self { listeners: Vec::new() };
+    /// Binds every address the settings ask for, or says all that stands against it. Sockets that listen already are used; those of
+    /// them that the settings do not ask for are closed.
+    pub fn bind(
+        settings: &GatewaySettings,
+        families: Families,
+        mut inherited: Inherited,
+    ) -> Result<Self, BindError> {
+        let mut bound = Self { listeners: Vec::new(), families };
         bound.adjust(settings, &mut inherited)?;
         Ok(bound)
     }
@@ -206,7 +177,7 @@ impl Bound {
                 sockets = bind_all(key, inherited);
             }
             match sockets {
-                Ok(sockets) => match Listener::new(key.clone(), platforms.clone(), sockets) {
+                Ok(sockets) => match Listener::new(key.clone(), platforms.clone(), &self.families, sockets) {
                     Ok(listener) => fresh.push(listener),
                     Err(error) => failures.push(failure(key, setting, error)),
                 },
@@ -223,7 +194,7 @@ impl Bound {
             let stays = wanted.iter().find(|(key, ..)| *key == old.key);
             match stays {
                 Some((_, platforms, _)) => {
-                    old.gate.families.store(Families::of(platforms).0, Ordering::Relaxed);
+                    old.gate.families.set(platforms);
                 }
                 None => old.gate.close(),
             }
@@ -263,10 +234,15 @@ impl Bound {
 }
 
 impl Listener {
-    fn new(key: Key, platforms: Vec<String>, sockets: Vec<TcpListener>) -> io::Result<Self> {
+    fn new(
+        key: Key,
+        platforms: Vec<String>,
+        families: &Families,
+        sockets: Vec<TcpListener>,
+    ) -> io::Result<Self> {
         let address = sockets[0].local_addr()?;
         let gate = Gate {
-            families: AtomicU8::new(Families::of(&platforms).0),
+            families: families.choose(&platforms),
             closed: AtomicBool::new(false),
             stop: CancellationToken::new(),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hermes_gateway::proxy::{Bound, Inherited, Limits, Publisher, Route, Table};
 use tokio::net::TcpStream;
 
-use crate::rig::{Client, rig, rig_with, settings, status};
+use crate::rig::{Client, families, rig, rig_with, settings, status};
 
 #[tokio::test]
 async fn draining_lets_requests_finish_and_refuses_new_ones() {
@@ -113,7 +113,7 @@ async fn kept_listeners_let_connections_wait_for_whoever_comes_next() {
     // With port 0 too, each platform finds its own, whatever the order.
     let mut settings = settings();
     settings.listeners.reverse();
-    let next = Bound::bind_with(&settings, kept).unwrap();
+    let next = Bound::bind(&settings, families(), kept).unwrap();
     let addresses: Vec<String> = next.listeners().into_iter().map(|l| l.address).collect();
     assert_eq!(addresses, [rig.webhook.clone(), rig.api.clone()]);
     let (_publisher, reader) = Publisher::new(Table::new(true, Arc::clone(&rig.primary.route)));
@@ -134,7 +134,7 @@ async fn a_kept_listener_never_stands_in_the_way_of_another_address() {
     let mut kept = Inherited::default();
     for host in [Some("127.0.0.1"), None, Some("0.0.0.0"), Some("localhost"), None, Some("127.0.0.1")] {
         first.listeners[0].host = host.map(str::to_owned);
-        let bound = Bound::bind_with(&first, kept).unwrap();
+        let bound = Bound::bind(&first, families(), kept).unwrap();
         assert_eq!(bound.listeners().len(), 1, "{host:?}");
         assert!(TcpStream::connect(("127.0.0.1", port)).await.is_ok(), "{host:?}");
         let primary = Route::new("default".parse().unwrap(), "/nowhere".into());
@@ -145,7 +145,7 @@ async fn a_kept_listener_never_stands_in_the_way_of_another_address() {
     }
     // And what the configuration does not name any more is closed.
     first.listeners.clear();
-    Bound::bind_with(&first, kept).unwrap();
+    Bound::bind(&first, families(), kept).unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
@@ -155,7 +155,7 @@ async fn a_port_in_use_is_named_with_platform_source_and_next_step() {
     let port = taken.local_addr().unwrap().port();
     let mut settings = settings();
     settings.listeners[0].port = port;
-    let error = Bound::bind(&settings).unwrap_err().to_string();
+    let error = Bound::bind(&settings, families(), Inherited::default()).unwrap_err().to_string();
     assert!(
         error.starts_with(&format!(
             "Port {port} already in use. Set platforms.api_server.port in config.yaml to a different value"
@@ -181,7 +181,7 @@ async fn no_host_means_both_families() {
     let mut settings = settings();
     settings.listeners.truncate(1);
     settings.listeners[0].host = None;
-    let bound = Bound::bind(&settings).unwrap();
+    let bound = Bound::bind(&settings, families(), Inherited::default()).unwrap();
     let listeners = bound.listeners();
     assert_eq!(listeners[0].host, None);
     let port = listeners[0].address.rsplit(':').next().unwrap().to_owned();

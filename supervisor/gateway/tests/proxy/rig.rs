@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_gateway::proxy::{Availability, Bound, Limits, Proxy, Publisher, Route, Table};
-use hermes_wire::latest::{GatewaySettings, ListenerSetting, OnProfileError};
+use hermes_gateway::proxy::{
+    Availability, Bound, Families, Inherited, Limits, Proxy, Publisher, Route, Table,
+};
+use hermes_wire::latest::{Family, GatewaySettings, ListenerSetting, OnProfileError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -53,6 +55,17 @@ pub(crate) struct Rig {
     _dir: tempfile::TempDir,
 }
 
+/// Of webhooks and the API.
+pub(crate) fn families() -> Families {
+    let family = |platform: &str, paths: &[&str], is_api| Family {
+        platform: platform.to_owned(),
+        paths: paths.iter().map(|&path| path.to_owned()).collect(),
+        is_api,
+    };
+    let api = family("api_server", &["/v1/", "/api/", "/health/detailed"], true);
+    Families::new(vec![family("webhook", &["/webhooks/"], false), api])
+}
+
 pub(crate) fn rig() -> Rig {
     rig_with(&settings())
 }
@@ -64,7 +77,7 @@ pub(crate) fn rig_with(settings: &GatewaySettings) -> Rig {
     let mut table = Table::new(settings.multiplex, Arc::clone(&primary.route));
     table.insert(Arc::clone(&coder.route));
     let (publisher, reader) = Publisher::new(table);
-    let bound = Bound::bind(settings).unwrap();
+    let bound = Bound::bind(settings, families(), Inherited::default()).unwrap();
     let listeners = bound.listeners();
     let proxy = bound.start(reader, Limits::from(settings)).unwrap();
     let address = |platform: &str| {

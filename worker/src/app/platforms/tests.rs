@@ -124,7 +124,7 @@ fn actor(
     let adapter = Arc::new(Actor { acts: Mutex::new(acts.into()), noted: Arc::clone(&noted) });
     // Few, and only in tests: declarations live as long as the program.
     let declaration = Box::leak(Box::new(Declaration { name, exclusive, ..BASE }));
-    (Platform { declaration, routes: routes.then(axum::Router::new), adapter }, noted)
+    (Platform { declaration, routes: routes.then(axum::Router::new), pages: None, adapter }, noted)
 }
 
 fn record() -> Status {

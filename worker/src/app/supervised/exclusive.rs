@@ -123,7 +123,7 @@ mod tests {
             let adapter = Arc::new(Closes(closing));
             // Few, and only in tests: declarations live as long as the program.
             let declaration = Box::leak(Box::new(Declaration { name, exclusive, ..BASE }));
-            Platform { declaration, routes: None, adapter }
+            Platform { declaration, routes: None, pages: None, adapter }
         };
         let status = Status::new(status::empty("coder", 1, None, Vec::new()));
         Exclusive::new(

@@ -45,6 +45,8 @@ pub(crate) static DECLARATION: Declaration = Declaration {
         default_host: Some(LOOPBACK),
         port: field("API_SERVER_PORT", "port"),
         default_port: DEFAULT_PORT,
+        paths: &["/v1/", "/api/", "/health/detailed"],
+        is_api: true,
         opened_by: KEY,
     }),
     adapter: true,
@@ -131,6 +133,10 @@ impl platform::Settings for Settings {
 
     fn reaches(&self) -> bool {
         self.key.is_some()
+    }
+
+    fn direct_turns(&self) -> Option<u32> {
+        Some(self.max_concurrent_runs)
     }
 
     fn secrets(&self) -> Vec<&Secret> {

@@ -28,6 +28,8 @@ pub(crate) static DECLARATION: Declaration = Declaration {
         default_host: None,
         port: field("WEBHOOK_PORT", "port"),
         default_port: DEFAULT_PORT,
+        paths: &["/webhooks/"],
+        is_api: false,
         opened_by: "",
     }),
     adapter: true,

@@ -162,12 +162,12 @@ pub(crate) fn parse<'h>(head: &'h [u8], out: &mut Lines) -> Result<Request<'h>, 
 
 /// Writes the head for the worker: `rest` (path and query) instead of the target, `ours` behind the client's lines, and the
 /// client's address `peer` behind all.
-pub(crate) fn write(
+pub(crate) fn write<'o>(
     request: &Request<'_>,
     rest: &str,
     lines: &Lines,
     peer: &str,
-    ours: &[&[u8]],
+    ours: impl IntoIterator<Item = &'o [u8]>,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(request.method_name.as_bytes());
@@ -178,8 +178,8 @@ pub(crate) fn write(
     if request.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
     }
-    for line in ours {
-        out.extend_from_slice(line);
+    for piece in ours {
+        out.extend_from_slice(piece);
     }
     out.extend_from_slice(b"x-forwarded-for: ");
     if !lines.forwarded_for.is_empty() {
@@ -360,7 +360,7 @@ mod tests {
         let mut lines = Lines::default();
         let request = parse(head.as_bytes(), &mut lines)?;
         let mut out = Vec::new();
-        write(&request, request.target, &lines, "10.0.0.9", &[b"x-hermes-profile: coder\r\n"], &mut out);
+        write(&request, request.target, &lines, "10.0.0.9", [&b"x-hermes-profile: coder\r\n"[..]], &mut out);
         Ok(String::from_utf8(out).unwrap())
     }
 
