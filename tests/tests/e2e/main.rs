@@ -26,6 +26,7 @@ mod judge;
 mod leftovers;
 mod lifecycle;
 mod machine;
+mod newer;
 mod one_bot;
 mod owners;
 mod predecessor;

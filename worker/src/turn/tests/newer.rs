@@ -19,10 +19,7 @@ const BUILT_HASH: &str = "230b69e7b858fac545c9a47f0bcbc672634fde50a0ad98dd540931
 
 fn home(scripts: &[&str]) -> Home {
     let home = Home::new();
-    // What is in a file decides, not what version it says.
-    let scripts: Vec<&str> =
-        scripts.iter().copied().chain(["UPDATE schema_version SET version = 22"]).collect();
-    fixtures::make(&home.home.state_db(), &scripts);
+    fixtures::make(&home.home.state_db(), scripts);
     home
 }
 
@@ -385,24 +382,33 @@ async fn what_was_sent_is_sent_again_whatever_is_shown() {
     process.stop().await;
 }
 
-/// A newer program may open the file at any time, and change it.
+/// A newer program may open the file at any time, and move the prompts.
 #[tokio::test]
-async fn a_file_that_becomes_newer_while_it_is_open_is_filled_like_one() {
+async fn a_file_that_becomes_newer_while_it_is_open_is_read_and_filled_like_one() {
     let home = Home::new();
-    let process = home.start(Owner::current(), Scripted::open());
+    let engine = Scripted::open();
+    let process = home.start(Owner::current(), engine.clone());
     says(&process, "before", "hi").await;
     home.db()
         .execute_batch(
             "CREATE TABLE system_prompts(hash TEXT PRIMARY KEY, prompt TEXT NOT NULL);
-             ALTER TABLE sessions ADD COLUMN system_prompt_hash TEXT;",
+             ALTER TABLE sessions ADD COLUMN system_prompt_hash TEXT;
+             INSERT INTO system_prompts SELECT 'h', '(moved) ' || system_prompt FROM sessions;
+             UPDATE sessions SET system_prompt_hash = 'h', system_prompt = NULL;",
         )
         .unwrap();
     says(&process, "after", "hi").await;
     says(&process, "before", "again").await;
-    let hashed =
-        "sessions JOIN system_prompts ON hash = system_prompt_hash WHERE prompt = system_prompt AND id";
-    assert_eq!(home.count(&format!("{hashed} = 'after'")), 1);
-    assert_eq!(home.count(&format!("{hashed} = 'before'")), 0, "it is not changed, and found inline");
+    let prompts = engine.prompts();
+    assert_eq!(prompts[2].system, format!("(moved) {}", prompts[0].system));
+    assert_eq!(
+        home.count("sessions WHERE id = 'before' AND system_prompt IS NULL AND system_prompt_hash = 'h'"),
+        1
+    );
+    assert_eq!(
+        home.count("sessions JOIN system_prompts ON hash = system_prompt_hash WHERE prompt = system_prompt AND id = 'after'"),
+        1
+    );
     assert_eq!(home.count("messages WHERE session_id = 'before'"), 4);
     process.stop().await;
 }
