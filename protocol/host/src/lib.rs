@@ -10,8 +10,8 @@
 //! A module names only modules of lower lines.
 //!
 //! ```text
-//! child, disk, fault, inherited, rotation
-//! blocking, cause, certificates, clock, database, file, homes, local, passing, refusal, signals, wait
+//! child, disk, fault, homes, inherited, rotation
+//! blocking, cause, certificates, clock, database, file, local, passing, refusal, signals, wait
 //! ```
 
 pub mod blocking;

@@ -16,7 +16,7 @@ pub struct RootHome(Utf8PathBuf);
 pub struct ProfileHome(Utf8PathBuf);
 
 macro_rules! paths {
-    ($($(#[$doc:meta])* $name:ident => $path:literal),+ $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident => $path:expr),+ $(,)?) => {
         $($(#[$doc])* pub fn $name(&self) -> Utf8PathBuf { self.0.join($path) })+
     };
 }
@@ -41,9 +41,16 @@ impl RootHome {
         }
     }
 
+    /// What is there where the profile `name` was removed by a release that remembers it.
+    pub fn tombstone(&self, name: &ProfileName) -> Utf8PathBuf {
+        self.tombstones().join(name.as_str())
+    }
+
     paths! {
         /// Where the homes of named profiles live.
         profiles => "profiles",
+        /// One entry for every profile that was removed, by name; made by 0.21 and later.
+        tombstones => "profiles/.deleted",
         /// The instance lock: locked for the supervisor's life, never unlinked.
         gateway_lock => "gateway.lock",
         /// The PID record: a hint for people and for existing readers.
@@ -111,6 +118,8 @@ impl ProfileHome {
         gateway_pid => "gateway.pid",
         /// Put there by a package manager that owns the configuration.
         managed_marker => ".managed",
+        /// While it is there, the root home's gateway leaves this profile alone; what it holds means nothing.
+        parked => PARKED,
     }
 
     /// Files whose presence makes a directory a profile; a bare directory is not served.
@@ -144,6 +153,11 @@ pub fn temporary(name: &str) -> Option<Writer> {
     let ours = [".runtime_status.json", ".gateway_state.json", "sessions.json"].contains(&file);
     pid.parse().ok().filter(|_| ours).map(Writer::Process)
 }
+
+/// Name of [`ProfileHome::parked`].
+pub const PARKED: &str = "gateway.parked";
+/// Name of the directory [`RootHome::tombstones`] in `profiles/`.
+pub const TOMBSTONES: &str = ".deleted";
 
 /// Names of [`ProfileHome::identity_files`].
 pub const IDENTITY_FILES: [&str; 6] =

@@ -1,6 +1,14 @@
 //! Which profiles were stopped on purpose: `gateway_desired.json`, written by the supervisor alone.
 //!
-//! What was asked for must outlive a restart of the gateway, or a stopped profile would come back by itself. A file that cannot
+//! What was asked for must outlive a restart of the gateway, or a stopped profile would come back by itself.
+//!
+//! **Beside the marker.** A named profile that is stopped also says so in its own home, by `gateway.parked`, which the Python program
+//! knows too (0.21 and later). Where the two disagree, the marker is right: while it is there the profile is not served, whatever
+//! this file says; and one that was there when the profile was stopped (`marked`) and is gone was taken away to have the profile
+//! served again. Without a marker ever seen, as after a stop by an earlier release or where the home could not be written to, this
+//! file alone decides. The default profile has no marker.
+//!
+//! **A bad file.** A file that cannot
 //! be used never stops the gateway, and is never read as an empty one: it stays as it is, is said, and is tried again until it
 //! can be read. Until then every profile counts as wanted, and nothing is written over it: where the file cannot be read,
 //! nothing can be remembered either; one that is no JSON is set aside by the next command that has something to remember.
@@ -10,6 +18,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::disk;
+use hermes_host::homes::Parked;
 use hermes_wire::absence::{OrAbsent as _, words};
 use hermes_wire::latest::{Problem, Severity};
 use hermes_wire::{ProfileName, RootHome};
@@ -25,6 +34,9 @@ struct File {
     schema: u32,
     #[serde(default)]
     stopped: Vec<String>,
+    /// Those of them whose homes had the marker when they were stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    marked: Vec<String>,
 }
 
 /// What was asked for. Everything that is not stopped is meant to run.
@@ -32,10 +44,20 @@ struct File {
 pub struct Desired {
     path: Utf8PathBuf,
     stopped: BTreeSet<ProfileName>,
+    marked: BTreeSet<ProfileName>,
     /// A newer release wrote the file: it is read, never written over.
     newer: Option<u32>,
     /// What is wrong with the file.
     trouble: Option<DesiredWarning>,
+}
+
+/// Why a profile is not to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Its home says so, or nobody can see whether it does.
+    Parked,
+    /// It was stopped, as is remembered.
+    Stopped,
 }
 
 /// The file exists and cannot be used as it is. The gateway starts regardless.
@@ -95,7 +117,8 @@ impl Desired {
     /// Reads the file of `root` and changes nothing.
     pub fn load(root: &RootHome) -> Self {
         let path = root.desired_state();
-        let mut desired = Self { path, stopped: BTreeSet::new(), newer: None, trouble: None };
+        let mut desired =
+            Self { path, stopped: BTreeSet::new(), marked: BTreeSet::new(), newer: None, trouble: None };
         desired.read();
         desired
     }
@@ -114,6 +137,7 @@ impl Desired {
         self.newer = (file.schema > SCHEMA).then_some(file.schema);
         let listed = file.stopped.len();
         self.stopped = file.stopped.into_iter().filter_map(|name| name.parse().ok()).collect();
+        self.marked = file.marked.into_iter().filter_map(|name| name.parse().ok()).collect();
         let count = listed - self.stopped.len().min(listed);
         self.trouble = (count > 0).then_some(DesiredWarning::Names { count });
     }
@@ -159,6 +183,20 @@ impl Desired {
         !self.is_unknown()
     }
 
+    /// Why `name` is not to run, given what its home says; nothing where it is to. The one judge of record and marker.
+    pub fn rest(&self, name: &ProfileName, home: Parked) -> Option<Rest> {
+        match home {
+            Parked::Yes | Parked::Unknown => Some(Rest::Parked),
+            Parked::No if self.is_marked(name) => None,
+            Parked::No => self.is_stopped(name).then_some(Rest::Stopped),
+        }
+    }
+
+    /// Whether the home of `name` had the marker when it was stopped.
+    pub fn is_marked(&self, name: &ProfileName) -> bool {
+        self.stopped.contains(name) && self.marked.contains(name)
+    }
+
     /// Whether `name` was stopped on purpose.
     pub fn is_stopped(&self, name: &ProfileName) -> bool {
         self.stopped.contains(name)
@@ -172,23 +210,40 @@ impl Desired {
     /// Remembers that `name` is stopped, or wanted again. When this returns without an error it survives a power loss; with
     /// one, memory and file are as before.
     pub fn set_stopped(&mut self, name: &ProfileName, stopped: bool) -> Result<(), DesiredError> {
+        self.set(name, stopped, false)
+    }
+
+    /// The same of one that is stopped and whose home has the marker.
+    pub fn set_parked(&mut self, name: &ProfileName) -> Result<(), DesiredError> {
+        self.set(name, true, true)
+    }
+
+    /// What is remembered of `from` is remembered of `to` instead.
+    pub fn rename(&mut self, from: &ProfileName, to: &ProfileName) -> Result<(), DesiredError> {
+        if !self.is_stopped(from) {
+            return Ok(());
+        }
+        self.set(to, true, self.is_marked(from))?;
+        self.set(from, false, false)
+    }
+
+    fn set(&mut self, name: &ProfileName, stopped: bool, marked: bool) -> Result<(), DesiredError> {
         self.retry();
         if let Some(DesiredWarning::Unreadable { why }) = &self.trouble {
             return Err(DesiredError::Unread { path: self.path.clone(), why: words(why) });
         }
-        let changed = if stopped { self.stopped.insert(name.clone()) } else { self.stopped.remove(name) };
-        if !changed {
-            return Ok(());
-        }
-        let saved = self.save();
-        if saved.is_err() {
-            if stopped {
-                self.stopped.remove(name);
+        let before = (self.stopped.clone(), self.marked.clone());
+        for (names, wanted) in [(&mut self.stopped, stopped), (&mut self.marked, marked)] {
+            if wanted {
+                names.insert(name.clone());
             } else {
-                self.stopped.insert(name.clone());
+                names.remove(name);
             }
         }
-        saved
+        if before.0 == self.stopped && before.1 == self.marked {
+            return Ok(());
+        }
+        self.save().inspect_err(|_| (self.stopped, self.marked) = before)
     }
 
     fn save(&mut self) -> Result<(), DesiredError> {
@@ -201,7 +256,8 @@ impl Desired {
             tracing::warn!(path = %self.path, %aside, "the file that could not be read was set aside");
             self.trouble = None;
         }
-        let file = File { schema: SCHEMA, stopped: self.stopped.iter().map(ToString::to_string).collect() };
+        let list = |names: &BTreeSet<ProfileName>| names.iter().map(ToString::to_string).collect();
+        let file = File { schema: SCHEMA, stopped: list(&self.stopped), marked: list(&self.marked) };
         let text = serde_json::to_vec(&file).expect("strings and integers always serialise");
         disk::write_atomic(&self.path, &text, true)
             .map_err(|source| DesiredError::Write { path: self.path.clone(), source })
@@ -243,6 +299,29 @@ mod tests {
         );
         desired.set_stopped(&coder, false).unwrap();
         assert!(!Desired::load(&root).is_stopped(&coder));
+    }
+
+    /// A marker that was seen is remembered, so that one that is gone later is known to have been taken away.
+    #[test]
+    fn a_stop_with_a_marker_is_remembered_as_such() {
+        let (_dir, root) = root();
+        let (coder, ops): (ProfileName, ProfileName) = ("coder".parse().unwrap(), "ops".parse().unwrap());
+        let mut desired = Desired::load(&root);
+        desired.set_parked(&coder).unwrap();
+        desired.set_stopped(&ops, true).unwrap();
+        let sample = include_str!("../tests/golden/desired-1-marked.json");
+        assert_eq!(fs_err::read_to_string(root.desired_state()).unwrap(), sample);
+        let mut desired = Desired::load(&root);
+        assert!(desired.is_stopped(&coder) && desired.is_marked(&coder));
+        assert!(desired.is_stopped(&ops) && !desired.is_marked(&ops));
+        let docs: ProfileName = "docs".parse().unwrap();
+        let rests = |home| [&coder, &ops, &docs].map(|name| desired.rest(name, home));
+        assert_eq!(rests(Parked::Yes), [Some(Rest::Parked); 3]);
+        assert_eq!(rests(Parked::Unknown), [Some(Rest::Parked); 3], "what cannot be seen is not `no`");
+        assert_eq!(rests(Parked::No), [None, Some(Rest::Stopped), None]);
+        desired.set_stopped(&coder, false).unwrap();
+        let desired = Desired::load(&root);
+        assert!(!desired.is_stopped(&coder) && !desired.is_marked(&coder) && desired.is_stopped(&ops));
     }
 
     /// Every shape that the file ever had; the newest is what is written.

@@ -17,10 +17,11 @@
 //! [`PATIENCE`] is left to that thread, and the others are looked at without it ([`patience`]). It is said who does not answer,
 //! and what was known of it holds until that thread is back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::homes::Parked;
 use hermes_wire::{ProfileName, RootHome};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -69,6 +70,10 @@ pub enum HomeEvent {
     /// Nothing that a running worker needs to be replaced for, but perhaps what one that failed waits for: its database was
     /// written, or its home can be looked at again.
     Stirred(ProfileName),
+    /// Its home says that it is parked.
+    Parked(ProfileName),
+    /// Its home said that, and does not any more.
+    Unparked(ProfileName),
     /// What there is to say about directories that are not served, or could not be looked at, is different now.
     Remarks,
 }
@@ -80,6 +85,8 @@ pub struct Odd {
     pub path: Utf8PathBuf,
     /// Why it is not served, a sentence without the path.
     pub why: String,
+    /// What to do about it.
+    pub fix: &'static str,
 }
 
 /// Something that could not be looked at. What was known of it holds until a look succeeds.
@@ -104,6 +111,8 @@ pub struct Homes {
     pub unseen: Vec<Unseen>,
     /// Directories below `profiles/` with a valid name, profiles or not yet.
     directories: Vec<ProfileName>,
+    /// Names of profiles that were removed; what was put there since is none.
+    removed: BTreeSet<ProfileName>,
     /// Some file is reached through a symbolic link, where notifications do not see changes.
     linked: bool,
 }
@@ -135,6 +144,11 @@ impl Homes {
     /// Whether `name` exists.
     pub fn contains(&self, name: &ProfileName) -> bool {
         self.profiles.contains_key(name)
+    }
+
+    /// Whether the home of `name` says that it is parked. The default profile's may say so, and it means nothing.
+    pub fn parked(&self, name: &ProfileName) -> Parked {
+        self.profiles.get(name).map_or(Parked::No, Stamp::parked)
     }
 
     /// Directories below `profiles/` that have a profile's name and nothing of one.
@@ -188,6 +202,17 @@ impl Homes {
                 }
                 Some(_) => {}
             }
+            if let Some(new) = newer.profiles.get(name).filter(|new| !old.is_elsewhere(new)) {
+                match (old.parked(), new.parked()) {
+                    (Parked::No | Parked::Unknown, Parked::Yes) => {
+                        events.push(HomeEvent::Parked(name.clone()));
+                    }
+                    (Parked::Yes, Parked::No) => events.push(HomeEvent::Unparked(name.clone())),
+                    // It was never seen there, so nobody took it away.
+                    (Parked::Unknown, Parked::No) => events.push(HomeEvent::Stirred(name.clone())),
+                    _ => {}
+                }
+            }
         }
         for name in newer.profiles.keys().filter(|n| !self.profiles.contains_key(*n)) {
             events.push(HomeEvent::Added(name.clone()));
@@ -195,6 +220,7 @@ impl Homes {
         if self.odd != newer.odd || self.unseen != newer.unseen {
             events.push(HomeEvent::Remarks);
         }
+        events.dedup();
         // Removals first: a renamed profile must have given up its identities before its new name asks for them.
         events.sort_by_key(|e| !matches!(e, HomeEvent::Removed(_)));
         events
@@ -203,8 +229,8 @@ impl Homes {
 
 /// Lists the homes under `root`. Opens no file.
 ///
-/// A directory is a profile when its name is valid, it holds one of the identity files, and it does not lead out of
-/// `profiles/` by a symbolic link. What cannot be looked at, or does not answer within [`PATIENCE`], is in [`Homes::unseen`].
+/// A directory is a profile when its name is valid and not that of one that was removed, it holds one of the identity files, and
+/// it does not lead out of `profiles/` by a symbolic link. What cannot be looked at, or does not answer within [`PATIENCE`], is in [`Homes::unseen`].
 pub fn scan(root: &RootHome) -> Homes {
     let known = Homes::nobody();
     let stuck = Stuck::default();
@@ -265,6 +291,7 @@ fn look(
     watch(root.path(), inotify::Place::Root);
     watch(&root.profiles(), inotify::Place::Profiles);
     let silent = inotify::is_silent(root.path());
+    watch(&root.tombstones(), inotify::Place::Profiles);
     let listing = glance::list(root, known);
     let mut glances = Vec::with_capacity(listing.entries.len());
     for entry in &listing.entries {
@@ -388,6 +415,11 @@ impl HomeWatch {
             }
             for odd in homes.odd.iter().filter(|o| !self.known.odd.contains(o)) {
                 tracing::warn!(path = %odd.path, "not served: {}", odd.why);
+            }
+            let of_default = |homes: &Homes| homes.parked(&ProfileName::default_profile()) == Parked::Yes;
+            if of_default(&homes) && !of_default(&self.known) {
+                let path = self.root.profile(&ProfileName::default_profile()).parked();
+                tracing::warn!(%path, "ignored: the default profile is not parked, its gateway is stopped instead");
             }
             self.silent = silent;
             self.take_over(homes);

@@ -26,8 +26,11 @@ fn n9_an_unlistable_directory_of_profiles_stops_nobody_and_forgets_nothing() {
     wait::pass(std::time::Duration::from_secs(2));
     broken.remove();
     wait::until_true("the status to say no more", || problem(&gateway, "unseen").is_none());
-    assert_eq!(gateway.profile("sleepy").state, "stopped");
-    assert_eq!(home.read("default", "gateway_desired.json").unwrap(), r#"{"schema":1,"stopped":["sleepy"]}"#);
+    assert_eq!(gateway.profile("sleepy").state, "parked");
+    assert_eq!(
+        home.read("default", "gateway_desired.json").unwrap(),
+        r#"{"schema":1,"stopped":["sleepy"],"marked":["sleepy"]}"#
+    );
     assert!(gateway.profile("ops").ready && gateway.profile("coder").ready, "{pids:?}");
     std::fs::remove_dir_all(home.of("ops")).unwrap();
     wait::until_true("what is really gone to be removed", || {

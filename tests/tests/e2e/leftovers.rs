@@ -108,6 +108,7 @@ fn n33_a_stop_needs_no_disk() {
     let gateway = Gateway::start(&home);
     // Nothing can take its place, as on a full disk.
     fs_err::create_dir_all(home.root().join("gateway_desired.json/full")).unwrap();
+    fs_err::os::unix::fs::symlink("nowhere", home.of("ops").join("gateway.parked")).unwrap();
     let stopped = run(&home, &["gateway", "stop", "-p", "ops"]).ok();
     assert!(stopped.contains("cannot be remembered") && stopped.contains("ops"), "{stopped}");
     let ops = gateway.profile("ops");

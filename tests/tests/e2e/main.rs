@@ -29,6 +29,7 @@ mod machine;
 mod newer;
 mod one_bot;
 mod owners;
+mod parked;
 mod predecessor;
 mod profiles;
 mod provider_text;

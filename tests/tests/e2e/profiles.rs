@@ -48,8 +48,8 @@ fn a_stopped_profile_stays_stopped_under_its_new_name() {
     let gateway = Gateway::start(&home);
     run(&home, &["gateway", "stop", "-p", "coder"]).ok();
     let said = run(&home, &["profile", "rename", "coder", "dev"]).ok();
-    assert!(said.contains("✓ Gateway: profile 'dev' is stopped"), "{said}");
-    assert_eq!(gateway.profile("dev").state, "stopped");
+    assert!(said.contains("✓ Gateway: profile 'dev' is parked"), "{said}");
+    assert_eq!(gateway.profile("dev").state, "parked");
     run(&home, &["gateway", "start", "-p", "dev"]).ok();
     assert_eq!(gateway.get("/p/dev/health", "").status, 200);
 }

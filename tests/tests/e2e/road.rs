@@ -77,7 +77,7 @@ fn d_only_declared_ways_are_open_and_refusals_have_reasons() {
     assert!(stopped.status.success());
     let answer = default.ask(TO_CODER, &body);
     assert_eq!((answer.status, answer.code()), (503, "worker_not_ready"), "{answer:?}");
-    assert!(answer.text.contains("retry-after: ") && answer.text.contains("stopped"), "{answer:?}");
+    assert!(answer.text.contains("retry-after: ") && answer.text.contains("parked"), "{answer:?}");
     assert_eq!((answers(&home, "default"), answers(&home, "ops")), (0, 0), "never run by anybody else");
 
     // A rule that is gone closes the way as soon as its worker is replaced.

@@ -161,14 +161,14 @@ fn c47_c88_a_stopped_profile_is_503_and_nobody_elses() {
     assert_eq!(output.status.code(), Some(0), "{}", hermes_tests::gateway::both(&output));
     let response = gateway.api("GET", "/p/coder/health", &[], b"");
     assert_eq!(response.status, 503);
-    assert_eq!(response.text(), r#"{"error":"Profile unavailable","profile":"coder","state":"stopped"}"#);
+    assert_eq!(response.text(), r#"{"error":"Profile unavailable","profile":"coder","state":"parked"}"#);
     assert!(response.header("retry-after").is_some());
     assert_eq!(gateway.api("GET", "/p/ops/health", &[], b"").status, 200);
     // Remembered by the next supervisor.
     gateway.stop();
     let gateway = Gateway::start(&home);
     let coder = gateway.profile("coder");
-    assert_eq!((coder.desired.as_str(), coder.state.as_str(), coder.pid), ("stopped", "stopped", None));
+    assert_eq!((coder.desired.as_str(), coder.state.as_str(), coder.pid), ("stopped", "parked", None));
     let output = hermes_tests::gateway::run(&home, &["gateway", "start", "-p", "coder"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(gateway.api("GET", "/p/coder/health", &[], b"").status, 200);

@@ -62,7 +62,7 @@ fn n6_verbs_can_be_repeated() {
             run(&home, &["gateway", "stop", name]).ok();
         }
     }
-    assert_eq!(gateway.profile("ops").state, "stopped");
+    assert_eq!(gateway.profile("ops").state, "parked");
     for _ in 0..2 {
         for args in [&["gateway", "start", "coder"][..], &["-p", "ops", "gateway", "start", "ops"]] {
             run(&home, args).ok();

@@ -102,6 +102,15 @@ pub mod state {
     pub const DETACHED: &str = "detached";
     /// A gateway of its own was running before us.
     pub const CONFLICT: &str = "conflict";
+    /// Not running, because its home says that it is parked.
+    pub const PARKED: &str = "parked";
+    /// Not served, because its configuration says that it stands alone.
+    pub const STANDALONE: &str = "standalone";
+
+    /// Whether somebody wanted it that way: nothing runs here, and nothing is wrong.
+    pub fn is_at_rest(state: &str) -> bool {
+        matches!(state, STOPPED | DETACHED | PARKED | STANDALONE)
+    }
 }
 
 /// One profile.

@@ -1,6 +1,7 @@
 //! `hermes gateway run|start|stop|restart`: the guards before a start, and requests to the gateway that runs.
 
 mod check;
+mod parking;
 
 use std::time::Duration;
 
@@ -228,8 +229,13 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
         out.line(&format!("✓ Running already: {predecessor}; `{}` takes over", predecessor.take_over()))?;
         return Ok(exit::OK);
     }
-    let (client, home) = gateway_of(selection, env)?;
+    let was_parked = parking::end(selection)?;
     let name = &selection.profile;
+    let (client, home) = match find(selection, env)? {
+        Some(found) => found,
+        None if was_parked => return parking::ended(&not_running(selection, env), name, out),
+        None => return Err(not_running(selection, env)),
+    };
     let status = client.status(None)?;
     let mine = status.profiles.iter().find(|p| p.name == name.as_str());
     let is_own = home == *selection.home().path();
@@ -239,7 +245,7 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
         return Ok(exit::OK);
     }
     match mine {
-        Some(Profile { pid: Some(pid), state, .. }) => {
+        Some(Profile { pid: Some(pid), state, .. }) if !was_parked => {
             out.line(&format!("✓ Profile '{name}' is running already ({state}, PID {pid})"))?;
             return Ok(exit::OK);
         }
@@ -247,13 +253,11 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
         None => return Err(not_served(name, &status)),
     }
     let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
-    ask(
-        client,
-        &ClientRequest::Start { profile: name.clone() },
-        ONE,
-        &format!("✓ Started profile {name}"),
-        out,
-    )
+    let request = ClientRequest::Start { profile: name.clone() };
+    if was_parked {
+        return parking::ask(client, &request, &parking::served(name), out);
+    }
+    ask(client, &request, ONE, &format!("✓ Started profile {name}"), out)
 }
 
 /// The gateway that runs does not have this profile.
@@ -287,6 +291,11 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
     }
     let name = &selection.profile;
     let Some((client, home)) = find(selection, env)? else {
+        if parking::concerns(selection) && target::is_multiplexer(&selection.root, env) {
+            parking::begin(selection)?;
+            out.line(&parking::parked(name))?;
+            return Ok(exit::OK);
+        }
         let whose = if selection.is_named() && !name.is_default() {
             format!("profile '{name}'")
         } else {
@@ -300,14 +309,35 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
         return shutdown(client, &home, selection, out);
     }
     let status = client.status(None)?;
-    if !status.profiles.iter().any(|p| p.name == name.as_str()) {
+    let mine = status.profiles.iter().find(|p| p.name == name.as_str());
+    if mine.is_none() {
+        if parking::is_parked(selection) {
+            out.line(&parking::parked(name))?;
+            return Ok(exit::OK);
+        }
         let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
         out.line(&format!("✓ Nothing to stop: the gateway{pid} does not serve profile '{name}'"))?;
         return Ok(exit::OK);
     }
+    let request = ClientRequest::Stop { profile: name.clone() };
+    let text = if parking::concerns(selection) {
+        // Before anybody is asked: whoever looks at the homes meanwhile must not start it again.
+        match parking::begin(selection) {
+            Ok(_) => Some(parking::parked(name)),
+            Err(error) => {
+                output::warn(&format!("{error}; only this gateway remembers that the profile is stopped"));
+                None
+            }
+        }
+    } else {
+        None
+    };
     let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
+    if let Some(text) = text {
+        return parking::ask(client, &request, &text, out);
+    }
     let text = format!("✓ Stopped profile {name}; `hermes gateway start -p {name}` starts it again");
-    ask(client, &ClientRequest::Stop { profile: name.clone() }, ONE, &text, out)
+    ask(client, &request, ONE, &text, out)
 }
 
 /// Stops a whole gateway and waits until its lock is free.
@@ -347,8 +377,13 @@ fn shutdown(
 
 /// `hermes gateway restart`.
 pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
-    let (client, home) = gateway_of(selection, env)?;
+    let was_parked = parking::end(selection)?;
     let name = &selection.profile;
+    let (client, home) = match find(selection, env)? {
+        Some(found) => found,
+        None if was_parked => return parking::ended(&not_running(selection, env), name, out),
+        None => return Err(not_running(selection, env)),
+    };
     let is_own = home == *selection.home().path() && !name.is_default();
     if (!selection.is_named() || is_own)
         && let Some(code) = renew(selection, is_own, env, &mut out)?
@@ -357,6 +392,9 @@ pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output
     }
     if selection.is_named() {
         let request = ClientRequest::Restart { profile: name.clone() };
+        if was_parked {
+            return parking::ask(client, &request, &parking::served(name), out);
+        }
         return ask(client, &request, ONE, &format!("✓ Restarted profile {name}"), out);
     }
     // A bad edit must not become an outage: everything is checked before anything is replaced.

@@ -136,7 +136,7 @@ fn code(args: &StatusArgs, status: &GatewayStatus, only: Option<&ProfileName>) -
     let own = only.and_then(|name| status.profiles.iter().find(|p| p.name == name.as_str()));
     match own {
         Some(profile) if profile.ready && profile.state == state::READY && !profile.stale => exit::OK,
-        Some(profile) if profile.pid.is_none() && profile.state == state::STOPPED => exit::STOPPED,
+        Some(profile) if profile.pid.is_none() && state::is_at_rest(&profile.state) => exit::STOPPED,
         Some(_) => exit::DEGRADED,
         None if status.gateway.state == "stopped" => exit::STOPPED,
         None => {

@@ -4,7 +4,8 @@ use std::io;
 
 use camino::Utf8PathBuf;
 use hermes_gateway::desired;
-use hermes_wire::{ProfileName, RootHome};
+use hermes_host::homes;
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use super::alias::{Alias, AliasDir};
 use super::error::ProfileError;
@@ -48,6 +49,33 @@ pub(crate) fn delete(
         ProfileError::io("take out of service", home.path())(why)
     })?;
     let stopped = standalone::stop(&home).map_err(ProfileError::io("stop the gateway of", home.path()))?;
+    // First, so that whoever writes there late makes no profile of it.
+    homes::remember_removed(root, name).map_err(ProfileError::io("remember in", root.tombstones()))?;
+    let (link_to, remains) = take_away(root, &home, name).inspect_err(|_| {
+        // It is still there.
+        let _ = homes::forget_removed(root, name);
+    })?;
+    let sticky = home::sticky_profile(root).as_ref() == Some(name);
+    if sticky {
+        fs_err::remove_file(root.active_profile())
+            .map_err(ProfileError::io("remove", root.active_profile()))?;
+    }
+    let aliases = aliases.map(|dir| dir.remove(name, None).0).unwrap_or_default();
+    let unrouted = hold.is_some();
+    if !unrouted {
+        let mut desired = desired::Desired::load(root);
+        // At worst a new profile of that name waits for `gateway start`.
+        let _ = desired.set_stopped(name, false);
+    }
+    drop(hold);
+    Ok(Deleted { unit, stopped, aliases, home: home.path().to_owned(), link_to, sticky, remains, unrouted })
+}
+
+/// What a link led to, and remains that could not be removed.
+type Taken = (Option<Utf8PathBuf>, Option<(Utf8PathBuf, io::Error)>);
+
+/// Takes the home out of sight by one step, and then out of the disk.
+fn take_away(root: &RootHome, home: &ProfileHome, name: &ProfileName) -> Result<Taken, ProfileError> {
     let meta = fs_err::symlink_metadata(home.path()).map_err(ProfileError::io("read", home.path()))?;
     let mut link_to = None;
     let mut remains = None;
@@ -74,20 +102,7 @@ pub(crate) fn delete(
             remains = Some((trash, e));
         }
     }
-    let sticky = home::sticky_profile(root).as_ref() == Some(name);
-    if sticky {
-        fs_err::remove_file(root.active_profile())
-            .map_err(ProfileError::io("remove", root.active_profile()))?;
-    }
-    let aliases = aliases.map(|dir| dir.remove(name, None).0).unwrap_or_default();
-    let unrouted = hold.is_some();
-    if !unrouted {
-        let mut desired = desired::Desired::load(root);
-        // At worst a new profile of that name waits for `gateway start`.
-        let _ = desired.set_stopped(name, false);
-    }
-    drop(hold);
-    Ok(Deleted { unit, stopped, aliases, home: home.path().to_owned(), link_to, sticky, remains, unrouted })
+    Ok((link_to, remains))
 }
 
 /// Removes a tree; what is read-only is made writable first where that is all that is in the way.

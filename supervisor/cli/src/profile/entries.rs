@@ -30,12 +30,13 @@ pub(crate) enum Class {
     Identity,
 }
 
-const PROCESS: [&str; 12] = [
+const PROCESS: [&str; 13] = [
     hermes_wire::endpoint::IN_HOME,
     "gateway.pid",
     "gateway.lock",
     "gateway_state.json",
     "gateway_desired.json",
+    hermes_wire::home::PARKED,
     "runtime_status.json",
     "processes.json",
     "cron.pid",
@@ -266,7 +267,7 @@ mod tests {
         for (class_, names) in [
             (
                 Class::Process,
-                "gateway.run gateway.run/x gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json",
+                "gateway.run gateway.run/x gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json gateway.parked",
             ),
             (
                 Class::Database,

@@ -19,7 +19,7 @@ use super::entries::{BROUGHT, is_imported};
 use super::error::ProfileError;
 use super::export::WITH_HISTORY;
 use super::skeleton;
-use super::staging::Staging;
+use super::staging::{Staging, is_taken};
 use crate::archive::{self, ArchiveError, Kind, Limits, Member, Pipelined, Summary, printable};
 
 /// What to make.
@@ -126,10 +126,8 @@ fn free(root: &RootHome, name: &ProfileName) -> Result<(), ProfileError> {
     if name.is_default() {
         return Err(ProfileError::ImportDefault);
     }
-    match fs_err::symlink_metadata(root.profile(name).path()) {
-        Ok(_) => Err(exists(root, name)),
-        Err(_) => Ok(()),
-    }
+    // What cannot be looked at is found out when the profile gets its name.
+    if is_taken(root, name).unwrap_or(false) { Err(exists(root, name)) } else { Ok(()) }
 }
 
 /// The unpacking of one archive.

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use hermes_config::MAX_FILE_LEN;
 use hermes_gateway::client::Client;
 use hermes_gateway::instance::{self, Liveness};
-use hermes_host::disk;
+use hermes_host::{disk, homes};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hermes_worker::REGISTRY;
 
@@ -27,6 +27,8 @@ pub(crate) struct Overview {
     pub(crate) invalid_config: bool,
     /// A process serves it.
     pub(crate) running: bool,
+    /// Its home says that it is parked.
+    pub(crate) parked: bool,
     pub(crate) alias: Option<Alias>,
     pub(crate) distribution: Option<Distribution>,
     pub(crate) description: Option<String>,
@@ -87,6 +89,7 @@ pub(crate) fn look(root: &RootHome, name: &ProfileName, running: &Running, alias
         provider: seen.provider,
         invalid_config: seen.invalid || unreadable,
         running: running.is_running(name, &home),
+        parked: !name.is_default() && homes::is_parked(&home).unwrap_or(false),
         alias,
         distribution: distribution(home.path()),
         description: description(home.path()),

@@ -47,6 +47,7 @@ pub(crate) fn rename(
     new: &ProfileName,
 ) -> Result<Renamed, ProfileError> {
     let (from, to) = (root.profile(old), root.profile(new));
+    staging::make_room(root, new).map_err(ProfileError::io("make room for", to.path()))?;
     let note = Note::write(root, old, new).map_err(ProfileError::io("write into", root.profiles()))?;
     let held = |name| {
         notify::release(root, env, name).map_err(|e| {
@@ -148,11 +149,8 @@ fn settle(root: &RootHome, name: &ProfileName) -> io::Result<()> {
 
 /// Nobody runs who would do it.
 fn rename_desired(root: &RootHome, old: &ProfileName, new: &ProfileName) {
-    let mut desired = desired::Desired::load(root);
-    if desired.is_stopped(old) {
-        // What cannot be written is at worst started once more than wanted.
-        let _ = desired.set_stopped(new, true).and_then(|()| desired.set_stopped(old, false));
-    }
+    // What cannot be written is at worst started once more than wanted.
+    let _ = desired::Desired::load(root).rename(old, new);
 }
 
 /// What is under way; locked while its writer lives.

@@ -7,6 +7,8 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::disk::{hand_over, make_dir, make_dirs, open_or_create, rename_new, sync_file_system};
+use hermes_host::homes;
+use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use nix::fcntl::{Flock, FlockArg};
 
@@ -60,11 +62,41 @@ impl Staging {
         hand_over(&self.path)?;
         sync_file_system(&self.path)?;
         let home = root.profile(name);
+        make_room(root, name)?;
         rename_new(&self.path, home.path())?;
         self.published = true;
         sync_directory(&root.profiles())?;
         Ok(home)
     }
+}
+
+/// Whether a profile of this name cannot be made, because something is there already.
+pub(crate) fn is_taken(root: &RootHome, name: &ProfileName) -> io::Result<bool> {
+    let there = fs_err::symlink_metadata(root.profile(name).path()).or_absent()?.is_some();
+    Ok(there && !(homes::is_removed(root, name)? && is_left_behind(root, name)?))
+}
+
+/// Whether what is at a profile's place is a directory without anything of a profile.
+fn is_left_behind(root: &RootHome, name: &ProfileName) -> io::Result<bool> {
+    let home = root.profile(name);
+    let left = fs_err::symlink_metadata(home.path()).or_absent()?;
+    Ok(left.is_some_and(|left| left.is_dir()) && !homes::has_identity(home.path())?)
+}
+
+/// Lets a name be used again whose profile was removed. What a late writer made there since goes, as it went with the profile; where
+/// that looks like a profile, it stays, and the name is taken.
+pub(crate) fn make_room(root: &RootHome, name: &ProfileName) -> io::Result<()> {
+    if !homes::is_removed(root, name)? {
+        return Ok(());
+    }
+    let home = root.profile(name);
+    if is_left_behind(root, name)? {
+        let trash =
+            tempfile::Builder::new().prefix(&format!("{PREFIX}trash-{name}-")).tempdir_in(root.profiles())?;
+        // What cannot be removed then is swept by the next maker.
+        fs_err::rename(home.path(), trash.path())?;
+    }
+    homes::forget_removed(root, name)
 }
 
 impl Drop for Staging {

@@ -5,10 +5,12 @@
 //! lock and does not answer: that is `unknown`, with what files and processes show.
 
 use hermes_gateway::client::{Client, ClientError};
+use hermes_gateway::desired::{self, Rest};
 use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::predecessor::Predecessor;
 use hermes_gateway::status::secs_since;
-use hermes_gateway::{desired, status_files, watch};
+use hermes_gateway::{status_files, watch};
+use hermes_host::homes::Parked;
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, SCHEMA, state};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::latest::{Problem, Severity};
@@ -109,6 +111,10 @@ pub(crate) fn complete(
     let unsure = offline && status.gateway.problems.iter().any(silent);
     let homes = watch::scan(root);
     let wanted = desired::Desired::load(root);
+    let rest = |name: &ProfileName| {
+        let home = if name.is_default() { Parked::No } else { homes.parked(name) };
+        wanted.rest(name, home)
+    };
     let names: Vec<ProfileName> = match only {
         Some(name) => vec![name.clone()],
         None => homes.names().chain(homes.silent_names()).cloned().collect(),
@@ -121,7 +127,7 @@ pub(crate) fn complete(
         let has_worker = known.is_some_and(|at| status.profiles[at].pid.is_some());
         if homes.is_silent(&name) {
             if known.is_none() {
-                status.profiles.push(unanswered(root, &name, offline && !wanted.is_stopped(&name)));
+                status.profiles.push(unanswered(root, &name, offline && rest(&name).is_none()));
             }
         } else if !has_worker && let Some(own) = own_gateway(root, &name, env) {
             match known {
@@ -133,8 +139,13 @@ pub(crate) fn complete(
                 None => status.profiles.push(own),
             }
         } else if known.is_none() {
-            let desired = offline && !wanted.is_stopped(&name);
-            status.profiles.push(from_files(root, &name, desired, unsure && desired));
+            let rest = rest(&name);
+            let desired = offline && rest.is_none();
+            let mut profile = from_files(root, &name, desired, unsure && desired);
+            if rest == Some(Rest::Parked) && profile.state == state::STOPPED {
+                state::PARKED.clone_into(&mut profile.state);
+            }
+            status.profiles.push(profile);
         }
     }
     if offline && only.is_none() {

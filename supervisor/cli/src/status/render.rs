@@ -325,7 +325,7 @@ fn reason(profile: &Profile) -> String {
     if said {
         return String::new();
     }
-    let mark = if matches!(profile.state.as_str(), state::STOPPED | state::DETACHED) { "·" } else { "✗" };
+    let mark = if state::is_at_rest(&profile.state) { "·" } else { "✗" };
     let mut text = format!("{mark} {}: {reason}\n", profile.name);
     if let Some(file) = &profile.file {
         let _ = writeln!(text, "    at {}", clean(file));
@@ -421,7 +421,10 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
 /// The next step for each kind of trouble, once.
 fn hints(status: &GatewayStatus) -> Vec<String> {
     let gateway = &status.gateway;
-    let mut hints = Vec::new();
+    // The words of the Python program, for whoever looks for them.
+    let parked = status.profiles.iter().filter(|p| p.state == state::PARKED);
+    let mut hints: Vec<String> =
+        parked.map(|p| format!("Profile '{0}': parked (hermes -p {0} gateway start)", p.name)).collect();
     if gateway.state == "stopped" {
         if !status.profiles.iter().any(|p| p.pid.is_some()) {
             hints.push("start it with `hermes gateway run`".to_owned());

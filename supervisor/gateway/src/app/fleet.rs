@@ -12,6 +12,7 @@ use super::claims::{self, Claims, Findings};
 use super::released::Released;
 use super::wanted::{News, Wanted};
 use crate::board::Board;
+use crate::desired::Rest;
 use crate::generation::Generation;
 use crate::instance::{self, Liveness};
 use crate::predecessor::Predecessor;
@@ -135,12 +136,46 @@ impl Fleet {
             handle.send(Event::Conflict(why)).await;
             return false;
         }
-        if self.wanted.is_stopped(name) {
-            tracing::info!(profile = %name, "stays stopped, as asked for earlier");
-            return false;
+        match self.wanted.rest(name) {
+            Some(Rest::Parked) => {
+                tracing::info!(profile = %name, file = %handle.home.parked(), "stays parked, as its home says");
+                handle.send(Event::Park).await;
+                return false;
+            }
+            Some(Rest::Stopped) => {
+                tracing::info!(profile = %name, "stays stopped, as asked for earlier");
+                return false;
+            }
+            None => handle.send(Event::Start).await,
         }
-        handle.send(Event::Start).await;
         true
+    }
+
+    /// Keeps to what its home says, as it may be another thing than before. Where the marker was `taken_away`, somebody wants it
+    /// to run; where it could not be seen before and is not there, it runs unless it was stopped otherwise.
+    async fn heed_marker(&self, name: &ProfileName, taken_away: bool) {
+        let Some(handle) = self.staying(name).filter(|_| name != self.primary()) else { return };
+        let view = handle.view();
+        if matches!(view.state, words::DETACHED | words::CONFLICT) {
+            // It is another gateway's, which no marker is for.
+            return;
+        }
+        match self.wanted.rest(name) {
+            Some(Rest::Parked) if view.state != words::PARKED => {
+                tracing::info!(profile = %name, file = %handle.home.parked(), "parked");
+                handle.send(Event::Park).await;
+            }
+            None if view.state == words::PARKED || (taken_away && !view.desired_running) => {
+                match conflict(&handle).await {
+                    Some(why) => {
+                        tracing::warn!(profile = %name, "{}", why.reason);
+                        handle.send(Event::Conflict(why)).await;
+                    }
+                    None => handle.send(Event::Start).await,
+                }
+            }
+            _ => {}
+        }
     }
 
     fn add(&mut self, name: &ProfileName, role: Role) -> Handle {
@@ -149,7 +184,7 @@ impl Fleet {
             home: self.wanted.root.profile(name),
             role,
             socket: endpoint::data_socket(name),
-            desired_running: role == Role::Primary || !self.wanted.is_stopped(name),
+            desired_running: role == Role::Primary || self.wanted.rest(name).is_none(),
         };
         let handle = actor::start(spec, &self.common);
         self.board.add(handle.clone());
@@ -284,6 +319,16 @@ impl Fleet {
                     tracing::info!(profile = %name, "what it failed on may be mended");
                     handle.send(Event::FilesChanged).await;
                 }
+                self.heed_marker(&name, false).await;
+            }
+            HomeEvent::Parked(name) | HomeEvent::Unparked(name) if name.is_default() => {
+                self.converge().await;
+            }
+            HomeEvent::Parked(name) if self.wanted.concerns(&name) => self.heed_marker(&name, false).await,
+            HomeEvent::Unparked(name) if self.wanted.concerns(&name) => {
+                // Whoever took it away wants it served, whatever was remembered.
+                self.forget(&name);
+                self.heed_marker(&name, true).await;
             }
             HomeEvent::Remarks => self.converge().await,
             _ => {}

@@ -5,6 +5,7 @@ use hermes_wire::ProfileName;
 
 use super::answers::{Order, Replies, SLACK, answer, carry_out, done};
 use super::gateway::Gateway;
+use crate::desired::Rest;
 use crate::server::refused;
 use crate::supervise::actor::Wait;
 use crate::supervise::state::Event;
@@ -44,13 +45,9 @@ impl Gateway {
         waits: bool,
         replies: Replies,
     ) {
-        if self.fleet.wanted.is_stopped(from) {
-            for (name, stopped) in [(&to, true), (from, false)] {
-                if let Err(error) = self.fleet.wanted.set_stopped(name, stopped) {
-                    let error = hermes_host::cause::Chain(&error);
-                    tracing::warn!(profile = %name, %error, "what is wanted of it is not remembered");
-                }
-            }
+        if let Err(error) = self.fleet.wanted.rename(from, &to) {
+            let error = hermes_host::cause::Chain(&error);
+            tracing::warn!(profile = %to, %error, "what is wanted of it is not remembered");
         }
         self.fleet.released.forget(&to);
         self.rescan(Some(to), waits, replies).await;
@@ -64,7 +61,9 @@ impl Gateway {
             return answer(&replies, done(&format!("profile '{profile}' is not served"))).await;
         };
         if !handle.view().desired_running {
-            return answer(&replies, done(&format!("profile '{profile}' is stopped"))).await;
+            let parked = self.fleet.wanted.rest(&profile) == Some(Rest::Parked);
+            let state = if parked { "parked" } else { "stopped" };
+            return answer(&replies, done(&format!("profile '{profile}' is {state}"))).await;
         }
         let time = self.limits().start * 2 + SLACK;
         let order = Order { handle, event: Event::Start, wait: Wait::Serving, time };

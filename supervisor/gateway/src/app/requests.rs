@@ -8,6 +8,7 @@ use hermes_wire::{ProfileName, exit};
 use super::answers::{Order, Replies, SLACK, UNAWAITED, answer, carry_out, done, replacement_time};
 use super::fleet::conflict;
 use super::gateway::Gateway;
+use crate::desired::Rest;
 use crate::program;
 use crate::server::{Request, refused, unknown};
 use crate::supervise::actor::Wait;
@@ -73,6 +74,13 @@ impl Gateway {
         let Some(handle) = self.fleet.handle(profile) else {
             return answer(&replies, unknown(profile)).await;
         };
+        self.fleet.wanted.look_now().await;
+        if self.fleet.wanted.rest(profile) == Some(Rest::Parked) {
+            let message = format!("profile '{profile}' is parked: `{}` says so", handle.home.parked());
+            let hint =
+                format!("`hermes -p {profile} gateway start` takes that away, where it can be looked at");
+            return answer(&replies, refused(exit::FAILURE, &message, Some(hint))).await;
+        }
         if profile != self.fleet.primary()
             && let Some(why) = conflict(&handle).await
         {
@@ -87,9 +95,13 @@ impl Gateway {
         let Some(handle) = self.fleet.handle(profile) else {
             return answer(&replies, unknown(profile)).await;
         };
+        // Whoever asks has put the marker there before.
+        self.fleet.wanted.look_now().await;
         self.remember(profile, true, &replies).await;
+        let parked = self.fleet.wanted.rest(profile) == Some(Rest::Parked);
+        let event = if parked { Event::Park } else { Event::Stop };
         let time = self.limits().drain + SLACK;
-        carry_out(&self.common, Order { handle, event: Event::Stop, wait: Wait::Gone, time }, waits, replies);
+        carry_out(&self.common, Order { handle, event, wait: Wait::Gone, time }, waits, replies);
     }
 
     async fn detach_profile(&mut self, profile: &ProfileName, waits: bool, replies: Replies) {
@@ -110,9 +122,13 @@ impl Gateway {
     }
 
     /// Writes down what is wanted, before anything is done about it. Where that cannot be, a full disk for instance, it is done all
-    /// the same: that it is not remembered is said.
+    /// the same: that it is not remembered is said, unless what the home says is enough.
     async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) {
         let Err(error) = self.fleet.wanted.set_stopped(profile, stopped) else { return };
+        if self.fleet.wanted.rest(profile).is_some() == stopped {
+            let error = hermes_host::cause::Chain(&error);
+            return tracing::warn!(%profile, %error, "what is wanted is in its home alone");
+        }
         let then = if stopped { "starts again" } else { "stays stopped" };
         let error = hermes_host::cause::Chain(&error);
         let line =

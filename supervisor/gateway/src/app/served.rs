@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
 use hermes_wire::ProfileName;
 use hermes_wire::latest::{Problem, Severity};
 
-use crate::watch::{Homes, Unseen};
+use crate::watch::{Homes, Odd, Unseen};
 
 /// The served profiles, `default` first, then bytewise by name; and what is odd about the rest.
 ///
@@ -16,7 +17,7 @@ pub(crate) fn served(
     config: &str,
 ) -> (Vec<ProfileName>, Vec<Problem>) {
     let mut problems = unseen(homes, None);
-    problems.extend(homes.odd.iter().map(|odd| not_served(odd.path.as_str(), &odd.why)));
+    problems.extend(homes.odd.iter().map(not_served));
     let Some(allowlist) = allowlist else { return (homes.names().cloned().collect(), problems) };
     let mut allowed = BTreeSet::new();
     for entry in allowlist {
@@ -66,17 +67,32 @@ pub(crate) fn allowed(allowlist: Option<&[String]>, name: &ProfileName) -> bool 
     })
 }
 
-fn not_served(path: &str, why: &str) -> Problem {
+/// The default profile's home says that it is parked, which means nothing.
+pub(crate) fn parked_default(marker: &Utf8Path) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        code: "parked_default".to_owned(),
+        platform: None,
+        file: marker.to_string(),
+        line: None,
+        column: None,
+        key: None,
+        message: "The default profile cannot be parked: the marker in its home is ignored".to_owned(),
+        fix: Some("remove the file; `hermes gateway stop` stops the gateway instead".to_owned()),
+    }
+}
+
+fn not_served(odd: &Odd) -> Problem {
     Problem {
         severity: Severity::Warning,
         code: "not_served".to_owned(),
         platform: None,
-        file: path.to_owned(),
+        file: odd.path.to_string(),
         line: None,
         column: None,
         key: None,
-        message: format!("This directory is not served: {why}"),
-        fix: Some("rename it, or move it out of `profiles`".to_owned()),
+        message: format!("This directory is not served: {}", odd.why),
+        fix: Some(odd.fix.to_owned()),
     }
 }
 

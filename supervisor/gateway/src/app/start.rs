@@ -77,7 +77,7 @@ impl Gateway {
         let reader = self.fleet.open_routes();
         self.edge.open(bound, admin, reader, (&settings, self.fleet.handles().len()))?;
         let primary = self.primary();
-        if self.fleet.wanted.is_stopped(&primary)
+        if self.fleet.wanted.rest(&primary).is_some()
             && let Some(handle) = self.fleet.handle(&primary)
         {
             handle.send(Event::Stop).await;

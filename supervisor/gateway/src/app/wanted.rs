@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use hermes_host::clock;
+use hermes_host::homes::Parked;
 use hermes_wire::latest::{GatewaySettings, Problem};
 use hermes_wire::{ProfileName, RootHome};
 
-use super::served::{served, unseen};
+use super::served::{parked_default, served, unseen};
 use super::weigh::Pending;
-use crate::desired::{Desired, DesiredError};
+use crate::desired::{Desired, DesiredError, Rest};
 use crate::watch::{HomeEvent, HomeWatch, Homes};
 
 /// Time between two attempts to read something that could not be read.
@@ -126,6 +127,12 @@ impl Wanted {
         let config = self.config();
         problems.extend(self.held_back.iter().map(|pending| pending.problem(&config)));
         problems.extend(self.desired.problem());
+        let default = ProfileName::default_profile();
+        if self.primary.is_default()
+            && self.homes().is_some_and(|homes| homes.parked(&default) == Parked::Yes)
+        {
+            problems.push(parked_default(&self.root.profile(&default).parked()));
+        }
         problems
     }
 
@@ -137,19 +144,40 @@ impl Wanted {
         self.held_back = pending;
     }
 
-    /// Whether it was stopped on purpose.
-    pub(super) fn is_stopped(&self, name: &ProfileName) -> bool {
-        self.desired.is_stopped(name)
+    /// Why it is not to run; nothing where it is to.
+    pub(super) fn rest(&self, name: &ProfileName) -> Option<Rest> {
+        self.desired.rest(name, self.parked(name))
     }
 
-    /// Remembers whether it is stopped on purpose. An error: it holds, and is not remembered.
+    /// What its home says. The primary has a gateway of its own, this one, and no marker of it counts.
+    fn parked(&self, name: &ProfileName) -> Parked {
+        if *name == self.primary {
+            Parked::No
+        } else {
+            self.homes().map_or(Parked::No, |homes| homes.parked(name))
+        }
+    }
+
+    /// Remembers whether it is stopped on purpose, with the marker where its home has it. An error: it holds, and is not
+    /// remembered.
     pub(super) fn set_stopped(&mut self, name: &ProfileName, stopped: bool) -> Result<(), DesiredError> {
+        if stopped && self.parked(name) == Parked::Yes {
+            return self.desired.set_parked(name);
+        }
         self.desired.set_stopped(name, stopped)
     }
 
-    /// Looks again what was stopped on purpose; who, where it can be read now.
+    /// What is remembered of `from` is remembered of `to` instead; the marker has moved with its home.
+    pub(super) fn rename(&mut self, from: &ProfileName, to: &ProfileName) -> Result<(), DesiredError> {
+        self.desired.rename(from, to)
+    }
+
+    /// Looks again what was stopped on purpose; who is not to run, where it can be read now.
     pub(super) fn retry(&mut self) -> Option<Vec<ProfileName>> {
-        self.desired.retry().then(|| self.desired.stopped().cloned().collect())
+        let read = self.desired.retry();
+        read.then(|| {
+            self.desired.stopped().filter(|name| self.rest(name) == Some(Rest::Stopped)).cloned().collect()
+        })
     }
 
     /// The next news. Safe to cancel.

@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Start,
     /// Asked: do not run.
     Stop,
+    /// Its home asks: do not run.
+    Park,
     /// Asked: replace the process without a gap.
     Restart,
     /// Its files changed.
@@ -225,6 +227,15 @@ enum Rest {
     CrashLoop(At),
 }
 
+/// What somebody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Desired {
+    Running,
+    Stopped,
+    /// Its home asks for it not to run.
+    Parked,
+}
+
 /// Whose business the profile is, when it is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
@@ -255,7 +266,7 @@ pub(crate) enum Goal {
 /// Everything known about one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
-    desired_running: bool,
+    desired: Desired,
     held: Option<Held>,
     leaving: bool,
     rest: Rest,
@@ -293,7 +304,7 @@ impl State {
     /// A worker that does not run yet. `seed` varies its backoff.
     pub(crate) fn new(desired_running: bool, limits: Limits, seed: u64) -> Self {
         Self {
-            desired_running,
+            desired: if desired_running { Desired::Running } else { Desired::Stopped },
             held: None,
             leaving: false,
             rest: Rest::Stopped,
@@ -327,11 +338,11 @@ impl State {
             },
             (None, Some(Held::Detached)) => words::DETACHED,
             (None, Some(Held::Conflict)) => words::CONFLICT,
-            (None, None) if !self.desired_running || self.leaving => {
-                if self.retiring.is_empty() {
-                    words::STOPPED
-                } else {
-                    words::DRAINING
+            (None, None) if !self.desired_running() || self.leaving => {
+                match (self.retiring.is_empty(), self.desired) {
+                    (false, _) => words::DRAINING,
+                    (true, Desired::Parked) => words::PARKED,
+                    (true, _) => words::STOPPED,
                 }
             }
             (None, None) => match self.rest {
@@ -423,7 +434,7 @@ impl State {
     }
 
     pub(crate) fn desired_running(&self) -> bool {
-        self.desired_running
+        self.desired == Desired::Running
     }
 
     pub(crate) fn restarts(&self) -> u64 {
@@ -464,6 +475,6 @@ impl State {
     }
 
     fn wants_to_run(&self) -> bool {
-        self.desired_running && self.held.is_none() && !self.leaving
+        self.desired_running() && self.held.is_none() && !self.leaving
     }
 }

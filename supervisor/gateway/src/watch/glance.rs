@@ -2,16 +2,23 @@
 //!
 //! [`list`] and [`home`] touch the file system and nothing else; [`assemble`] is pure. What fails says so in its result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_host::homes::{self, Parked};
 use hermes_wire::absence::{OrAbsent as _, words};
-use hermes_wire::home::IDENTITY_FILES;
+use hermes_wire::home::{PARKED, TOMBSTONES};
 use hermes_wire::{ProfileName, RootHome};
 
 use super::{DATABASE, Homes, NO_ANSWER, Odd, TRIGGERS, Unseen};
+
+/// What to do about an entry that is nobody's home.
+const MOVE: &str = "rename it, or move it out of `profiles`";
+/// The same where the profile was removed.
+const REMOVED: &str =
+    "move it out of `profiles`; to have it served again, remove the file that says so instead";
 
 /// Identity of a home and of the files in it that matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub(super) struct Stamp {
     directory: Option<(u64, u64)>,
     files: [Look; TRIGGERS.len()],
     pub(super) database: Look,
+    /// The marker of a parked home; what matters is whether it is there.
+    parked: Look,
 }
 
 /// What was found under a file's name.
@@ -43,15 +52,20 @@ pub(super) struct FileStamp {
 impl Stamp {
     /// Nothing is known.
     pub(super) fn unseen() -> Self {
-        Self { directory: None, files: TRIGGERS.map(|_| Look::Unseen), database: Look::Unseen }
+        Self {
+            directory: None,
+            files: TRIGGERS.map(|_| Look::Unseen),
+            database: Look::Unseen,
+            parked: Look::Unseen,
+        }
     }
 
     /// Where this look failed, what was known before.
     fn completed(mut self, known: Option<&Self>) -> Self {
         let Some(known) = known else { return self };
         self.directory = self.directory.or(known.directory);
-        let looks = self.files.iter_mut().chain([&mut self.database]);
-        for (look, known) in looks.zip(known.files.iter().chain([&known.database])) {
+        let looks = self.files.iter_mut().chain([&mut self.database, &mut self.parked]);
+        for (look, known) in looks.zip(known.files.iter().chain([&known.database, &known.parked])) {
             if *look == Look::Unseen {
                 look.clone_from(known);
             }
@@ -62,6 +76,15 @@ impl Stamp {
     /// Another directory has its name.
     pub(super) fn is_elsewhere(&self, newer: &Self) -> bool {
         self.directory.zip(newer.directory).is_some_and(|(old, new)| old != new)
+    }
+
+    /// Whether its marker is there.
+    pub(super) fn parked(&self) -> Parked {
+        match self.parked {
+            Look::Absent => Parked::No,
+            Look::There(_) => Parked::Yes,
+            Look::Unseen => Parked::Unknown,
+        }
     }
 
     /// A worker that runs has other files than it would find now.
@@ -87,6 +110,8 @@ pub(super) struct Listing {
     odd: Vec<Odd>,
     /// `profiles/` with all links resolved.
     real: Option<Utf8PathBuf>,
+    /// Who was removed.
+    removed: BTreeSet<ProfileName>,
     unseen: Vec<Unseen>,
 }
 
@@ -129,7 +154,13 @@ enum Seen {
 pub(super) fn list(root: &RootHome, known: &Homes) -> Listing {
     let dir = root.profiles();
     let default = Entry { name: ProfileName::default_profile(), is_link: Some(false) };
-    let mut listing = Listing { entries: vec![default], odd: Vec::new(), real: None, unseen: Vec::new() };
+    let mut listing = Listing {
+        entries: vec![default],
+        odd: Vec::new(),
+        real: None,
+        removed: known.removed.clone(),
+        unseen: Vec::new(),
+    };
     let names = match names(&dir).or_absent() {
         Ok(names) => names.unwrap_or_default(),
         Err(error) => {
@@ -141,10 +172,20 @@ pub(super) fn list(root: &RootHome, known: &Homes) -> Listing {
         }
     };
     listing.real = dir.canonicalize_utf8().ok();
+    if names.iter().any(|(name, _)| name == TOMBSTONES) {
+        let path = dir.join(TOMBSTONES);
+        match removed(&path).or_absent() {
+            Ok(removed) => listing.removed = removed.unwrap_or_default(),
+            // Who was removed as far as it was known still is.
+            Err(error) => listing.unseen.push(Unseen { profile: None, path, why: words(&error) }),
+        }
+    } else {
+        listing.removed.clear();
+    }
     for (name, is_link) in names {
         let Some(name) = name.to_str() else {
             let path = dir.join(name.to_string_lossy().as_ref());
-            listing.odd.push(Odd { path, why: "its name is not UTF-8".to_owned() });
+            listing.odd.push(Odd { path, why: "its name is not UTF-8".to_owned(), fix: MOVE });
             continue;
         };
         // Hidden entries are staging areas and the like; `profiles/default` is nobody's home.
@@ -155,7 +196,7 @@ pub(super) fn list(root: &RootHome, known: &Homes) -> Listing {
             Ok(name) => listing.entries.push(Entry { name, is_link }),
             // A file there is nobody's profile.
             Err(error) if dir.join(name).is_dir() => {
-                listing.odd.push(Odd { path: dir.join(name), why: error.to_string() });
+                listing.odd.push(Odd { path: dir.join(name), why: error.to_string(), fix: MOVE });
             }
             Err(_) => {}
         }
@@ -173,6 +214,13 @@ fn names(dir: &Utf8Path) -> io::Result<Vec<(std::ffi::OsString, Option<bool>)>> 
     }
     names.sort_by(|(a, link_a), (b, link_b)| (link_a, a).cmp(&(link_b, b)));
     Ok(names)
+}
+
+/// Who was removed: the names of what is in `dir`.
+fn removed(dir: &Utf8Path) -> io::Result<BTreeSet<ProfileName>> {
+    let names = names(dir)?.into_iter();
+    let names = names.filter_map(|(name, _)| name.to_str()?.parse().ok());
+    Ok(names.filter(|name: &ProfileName| !name.is_default()).collect())
 }
 
 /// Looks at one home.
@@ -227,14 +275,15 @@ impl Glance {
         if is_link {
             self.target = path.canonicalize_utf8().or_absent().map_err(failed)?;
         }
-        if !is_default && !is_profile(path)? {
+        if !is_default && !homes::has_identity(path).map_err(failed)? {
             self.seen = Seen::Bare;
             return Ok(());
         }
         let directory = found.map(|m| (m.dev(), m.ino()));
         let files = TRIGGERS.map(|name| self.file(path, name));
         let database = self.file(path, DATABASE);
-        self.seen = Seen::Profile(Box::new(Stamp { directory, files, database }));
+        let parked = self.file(path, PARKED);
+        self.seen = Seen::Profile(Box::new(Stamp { directory, files, database, parked }));
         Ok(())
     }
 
@@ -264,23 +313,10 @@ impl Glance {
     }
 }
 
-/// Whether a directory holds an identity file.
-fn is_profile(home: &Utf8Path) -> Result<bool, (Utf8PathBuf, io::Error)> {
-    let mut failed = None;
-    for name in IDENTITY_FILES {
-        let path = home.join(name);
-        match fs_err::metadata(&path).or_absent() {
-            Ok(Some(_)) => return Ok(true),
-            Ok(None) => {}
-            Err(error) => failed = failed.or(Some((path, error))),
-        }
-    }
-    failed.map_or(Ok(false), Err)
-}
-
 /// What the looks say together; what they do not say is as it was known. `glances` are in the order of the listing's entries.
 pub(super) fn assemble(root: &RootHome, listing: Listing, glances: Vec<Glance>, known: &Homes) -> Homes {
-    let mut homes = Homes { odd: listing.odd, unseen: listing.unseen, ..Homes::default() };
+    let mut homes =
+        Homes { odd: listing.odd, unseen: listing.unseen, removed: listing.removed, ..Homes::default() };
     let mut targets: BTreeMap<Utf8PathBuf, ProfileName> = BTreeMap::new();
     for glance in glances {
         let name = glance.entry.name;
@@ -289,7 +325,18 @@ pub(super) fn assemble(root: &RootHome, listing: Listing, glances: Vec<Glance>, 
             && let Some((target, real)) = glance.target.as_ref().zip(listing.real.as_ref())
             && let Some(why) = not_served(target, real, &targets)
         {
-            homes.odd.push(Odd { path: root.profiles().join(name.as_str()), why });
+            homes.odd.push(Odd { path: root.profiles().join(name.as_str()), why, fix: MOVE });
+            continue;
+        }
+        if homes.removed.contains(&name) {
+            // A late writer's directory is no news; what looks like a profile is.
+            if matches!(glance.seen, Seen::Profile(_) | Seen::Unknown) {
+                let why = format!(
+                    "profile `{name}` was removed (`{}`), and something was put there since",
+                    root.tombstone(&name)
+                );
+                homes.odd.push(Odd { path: root.profiles().join(name.as_str()), why, fix: REMOVED });
+            }
             continue;
         }
         let before = known.profiles.get(&name);

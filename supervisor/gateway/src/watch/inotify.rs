@@ -1,4 +1,5 @@
-//! When to scan, on Linux: completed writes and name changes in the root home, in `profiles/` and in each directory there.
+//! When to scan, on Linux: completed writes and name changes in the root home, in `profiles/`, in its list of removed
+//! profiles and in each directory there.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use hermes_wire::ProfileName;
-use hermes_wire::home::IDENTITY_FILES;
+use hermes_wire::home::{IDENTITY_FILES, PARKED, TOMBSTONES};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::io::Interest;
@@ -182,9 +183,10 @@ impl Place {
             Self::Root | Self::Home(_) if name == DATABASE => {
                 mask.intersects(appears_or_goes | AddWatchFlags::IN_CLOSE_WRITE)
             }
+            Self::Root | Self::Home(_) if name == PARKED => mask.intersects(appears_or_goes),
             Self::Root => name == "profiles",
             // A change of mode may be what makes a home readable.
-            Self::Profiles => !name.starts_with('.'),
+            Self::Profiles => !name.starts_with('.') || name == TOMBSTONES,
             Self::Home(_) => IDENTITY_FILES.contains(&name) && mask.intersects(appears_or_goes),
         }
     }

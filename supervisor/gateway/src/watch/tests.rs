@@ -105,6 +105,58 @@ async fn a_directory_becomes_a_profile_when_its_first_identity_file_appears() {
     assert_eq!(next(&mut watch).await, HomeEvent::Added(name("late")));
 }
 
+/// What matters of a marker is whether it is there; what it holds, and a change of that, is nothing.
+#[tokio::test]
+async fn a_marker_that_comes_and_goes_is_seen() {
+    let home = home();
+    home.write("coder", "config.yaml", "");
+    let mut watch = HomeWatch::start(home.root.clone()).await;
+    assert_eq!(watch.homes().parked(&name("coder")), Parked::No);
+    home.write("coder", "gateway.parked", "");
+    assert_eq!(next(&mut watch).await, HomeEvent::Parked(name("coder")));
+    assert_eq!(watch.homes().parked(&name("coder")), Parked::Yes);
+    home.write("coder", "gateway.parked", "other words\n");
+    home.write("coder", "config.yaml", "a: 1\n");
+    assert_eq!(next(&mut watch).await, HomeEvent::Changed(name("coder")));
+    fs_err::remove_file(home.profile("coder").join("gateway.parked")).unwrap();
+    assert_eq!(next(&mut watch).await, HomeEvent::Unparked(name("coder")));
+}
+
+/// A marker that was never seen because its home could not be looked at is neither there nor taken away.
+#[test]
+fn a_marker_that_cannot_be_seen_is_not_absent() {
+    let home = home();
+    home.write("coder", "config.yaml", "");
+    let marker = home.profile("coder").join("gateway.parked");
+    std::os::unix::fs::symlink(&marker, &marker).unwrap();
+    let unknown = scan(&home.root);
+    assert_eq!((unknown.parked(&name("coder")), unknown.is_unseen(&name("coder"))), (Parked::Unknown, true));
+    fs_err::remove_file(marker).unwrap();
+    let seen = scan(&home.root);
+    assert_eq!(seen.parked(&name("coder")), Parked::No);
+    let events = unknown.changes_to(&seen);
+    assert_eq!(events, [HomeEvent::Stirred(name("coder")), HomeEvent::Remarks]);
+}
+
+/// What was put in the place of a removed profile is no profile; taken off the list, it is one.
+#[tokio::test]
+async fn a_removed_profile_is_none_until_it_is_off_the_list() {
+    let home = home();
+    home.write("coder", "config.yaml", "");
+    home.profile("bare");
+    home.write(".deleted", "bare", "deleted\n");
+    let mut watch = HomeWatch::start(home.root.clone()).await;
+    assert_eq!(watch.homes().bare_directories().count(), 0);
+    home.write(".deleted", "coder", "deleted\n");
+    home.write(".deleted", "default", "deleted\n");
+    assert_eq!(next(&mut watch).await, HomeEvent::Removed(name("coder")));
+    assert_eq!(next(&mut watch).await, HomeEvent::Remarks);
+    assert!(watch.homes().odd[0].why.contains("was removed"));
+    assert_eq!(watch.homes().names().map(ProfileName::as_str).collect::<Vec<_>>(), ["default"]);
+    fs_err::remove_dir_all(home.root.tombstones()).unwrap();
+    assert_eq!(next(&mut watch).await, HomeEvent::Added(name("coder")));
+}
+
 #[tokio::test]
 async fn files_a_worker_writes_are_nobodys_change() {
     let home = home();

@@ -14,6 +14,7 @@ use crate::profile::create::{self, Extent, Made, Plan};
 use crate::profile::error::ProfileError;
 use crate::profile::notify;
 use crate::profile::overview::Running;
+use crate::profile::staging;
 use crate::skills::sync::Synced;
 
 pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8, HermesError> {
@@ -33,7 +34,8 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
         if cloning && args.clone_from.is_none() { call.select_strict()? } else { call.select_and_warn()? };
     let root = &selection.root;
     let home = root.profile(&name);
-    if fs_err::symlink_metadata(home.path()).is_ok() {
+    // What cannot be looked at is found out when the profile gets its name.
+    if staging::is_taken(root, &name).unwrap_or(false) {
         return Err(ProfileError::Exists { name: args.name.clone(), path: home.path().to_owned() }.into());
     }
     let source = match &args.clone_from {

@@ -73,7 +73,11 @@ fn model(facts: &Overview) -> Option<String> {
 }
 
 fn gateway(facts: &Overview) -> &'static str {
-    if facts.running { "running" } else { "stopped" }
+    match (facts.running, facts.parked) {
+        (true, _) => "running",
+        (false, true) => "parked",
+        (false, false) => "stopped",
+    }
 }
 
 /// `hermes profile list`.

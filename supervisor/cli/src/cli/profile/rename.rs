@@ -10,6 +10,7 @@ use super::parse;
 use crate::error::HermesError;
 use crate::profile::error::ProfileError;
 use crate::profile::rename::{self, Renamed};
+use crate::profile::staging;
 
 pub(super) fn run(old: &str, new: &str, json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let selection = call.select_and_warn()?;
@@ -24,7 +25,8 @@ pub(super) fn run(old: &str, new: &str, json: bool, call: &Call, mut out: Output
     if !root.profile(&from).path().is_dir() {
         return Err(ProfileError::Missing(from).into());
     }
-    if fs_err::symlink_metadata(root.profile(&to).path()).is_ok() {
+    // What cannot be looked at is found out by the rename itself.
+    if staging::is_taken(root, &to).unwrap_or(false) {
         return Err(ProfileError::Taken(to).into());
     }
     let done = rename::rename(root, &call.env, call.aliases().ok().as_ref(), &from, &to)?;

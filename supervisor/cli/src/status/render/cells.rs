@@ -38,7 +38,7 @@ impl Paint {
         match name {
             state::READY | "running" => self.with("32", text),
             state::FAILED | state::CRASH_LOOP | state::CONFLICT => self.with("31", text),
-            state::STOPPED | state::DETACHED => self.with("2", text),
+            _ if state::is_at_rest(name) => self.with("2", text),
             _ => self.with("33", text),
         }
     }

@@ -77,7 +77,7 @@ fn trouble(profile: &Profile) -> u8 {
     match profile.state.as_str() {
         state::FAILED | state::CRASH_LOOP | state::CONFLICT => 0,
         state::READY if !profile.stale => 3,
-        state::STOPPED | state::DETACHED => 2,
+        at_rest if state::is_at_rest(at_rest) => 2,
         _ => 1,
     }
 }

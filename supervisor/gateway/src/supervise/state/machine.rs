@@ -7,8 +7,11 @@ use hermes_wire::exit;
 use super::super::policy::{
     self, ACCEPT_GRACE, At, DECISION, DRAIN_SLACK, LOST_GRACE, Patience, RESTART_FLOOR, TERM_GRACE,
 };
-use super::{Action, Child, Event, Exclusive, Exit, Generation, Held, Phase, Rest, Signal, State, Why};
+use super::{
+    Action, Child, Desired, Event, Exclusive, Exit, Generation, Held, Phase, Rest, Signal, State, Why,
+};
 
+mod asked;
 mod exclusive;
 mod reasons;
 
@@ -34,38 +37,6 @@ struct Machine {
 impl Machine {
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Start => {
-                self.s.desired_running = true;
-                self.revive("start requested");
-            }
-            Event::Restart => {
-                self.s.desired_running = true;
-                self.revive("restart requested");
-                self.renew("restart requested");
-            }
-            Event::FilesChanged => {
-                if self.s.wants_to_run() {
-                    self.revive("files changed");
-                    self.renew("files changed");
-                }
-            }
-            Event::Stop => {
-                self.s.desired_running = false;
-                self.wind_down("stop requested");
-            }
-            Event::Leave => {
-                self.s.leaving = true;
-                self.wind_down("leaving");
-            }
-            Event::Detach => {
-                self.s.held = Some(Held::Detached);
-                self.wind_down("detached");
-            }
-            Event::Conflict(why) => {
-                self.s.held = Some(Held::Conflict);
-                self.wind_down("conflict");
-                self.s.why = Some(why);
-            }
             Event::Limits(limits) => {
                 self.s.limits = limits;
                 let now = self.now;
@@ -85,6 +56,14 @@ impl Machine {
             }
             Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, &reason),
             Event::Exited { generation, exit } => self.exited(generation, exit),
+            Event::Start
+            | Event::Restart
+            | Event::FilesChanged
+            | Event::Stop
+            | Event::Park
+            | Event::Leave
+            | Event::Detach
+            | Event::Conflict(_) => self.asked(event),
             other => self.progress(other),
         }
     }

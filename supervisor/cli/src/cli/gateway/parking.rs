@@ -1,0 +1,82 @@
+//! `hermes gateway stop|start|restart` of a profile that the root home's gateway serves: the marker `gateway.parked` in its home.
+//!
+//! A stop puts the marker there before it asks anybody, so that neither this gateway nor the Python program's serves the profile
+//! again by itself; a start or restart takes it away first. It works as well where no gateway runs. Profiles with a gateway of their
+//! own, and the default profile, have none: their processes are ended instead. The texts are those of the Python program (0.21.4).
+
+use hermes_gateway::client::{Client, Outcome};
+use hermes_host::homes;
+use hermes_host::refusal::Io;
+use hermes_wire::ProfileName;
+use hermes_wire::exit;
+use hermes_wire::latest::ClientRequest;
+
+use super::super::output::Output;
+use super::ONE;
+use crate::error::HermesError;
+use crate::home::Selection;
+
+/// Whether it is a profile that can be parked.
+pub(super) fn concerns(selection: &Selection) -> bool {
+    selection.is_named() && !selection.profile.is_default()
+}
+
+/// Whether it is parked, as far as can be seen.
+pub(super) fn is_parked(selection: &Selection) -> bool {
+    concerns(selection) && homes::is_parked(&selection.home()).unwrap_or(false)
+}
+
+/// Puts the marker there.
+pub(super) fn begin(selection: &Selection) -> Result<bool, HermesError> {
+    let home = selection.home();
+    Ok(homes::park(&home).map_err(Io::at("make", home.parked()))?)
+}
+
+/// Takes the marker away. Whether there was one.
+pub(super) fn end(selection: &Selection) -> Result<bool, HermesError> {
+    if !concerns(selection) {
+        return Ok(false);
+    }
+    let home = selection.home();
+    Ok(homes::unpark(&home).map_err(Io::at("remove", home.parked()))?)
+}
+
+/// The marker is gone, and nobody runs who would start the profile now.
+pub(super) fn ended(
+    not_running: &HermesError,
+    name: &ProfileName,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    let hint = not_running.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
+    out.line(&format!(
+        "✓ Profile '{name}' is not parked any more; no gateway runs that would serve it{hint}"
+    ))?;
+    Ok(exit::OK)
+}
+
+/// What is said of a profile that is parked now.
+pub(super) fn parked(name: &ProfileName) -> String {
+    format!(
+        "✓ Profile '{name}' parked; its bots and cron are stopped. Start again with: hermes -p {name} gateway start"
+    )
+}
+
+/// What is said of one that is not parked any more.
+pub(super) fn served(name: &ProfileName) -> String {
+    format!("✓ Profile '{name}' served by the host gateway.")
+}
+
+/// Asks, and says `text` once it is done; from inside a turn, which is not waited for, what the gateway says.
+pub(super) fn ask(
+    client: Client,
+    request: &ClientRequest,
+    text: &str,
+    mut out: Output,
+) -> Result<u8, HermesError> {
+    match client.ask(request, ONE, |line| drop(out.line(&format!("  {line}"))))? {
+        Outcome::Done(line) if line.starts_with("profile '") => out.line(text)?,
+        Outcome::Done(line) => out.line(&format!("✓ {line}"))?,
+        Outcome::Refused { code, message, hint } => return Err(HermesError::Refused { code, message, hint }),
+    }
+    Ok(exit::OK)
+}
