@@ -76,6 +76,8 @@ pub enum Clients {
     Python,
     /// `target/clients/node_modules`.
     Node,
+    /// `target/clients/predecessor`: the Python program 0.19.0, for its session store.
+    Predecessor,
 }
 
 impl Clients {
@@ -85,6 +87,7 @@ impl Clients {
         let (name, program) = match self {
             Self::Python => ("python", Self::directory().join("venv/bin/python")),
             Self::Node => ("node", PathBuf::from("node")),
+            Self::Predecessor => ("predecessor", Self::directory().join("predecessor/bin/python")),
         };
         if Self::directory().join(format!("{name}.installed")).exists() {
             return Some(program);

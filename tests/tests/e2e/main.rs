@@ -27,6 +27,7 @@ mod leftovers;
 mod lifecycle;
 mod machine;
 mod newer;
+mod newer_homes;
 mod one_bot;
 mod owners;
 mod parked;
