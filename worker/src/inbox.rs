@@ -5,7 +5,8 @@
 //!   (none) ─────────▶ waiting ───────────────▶ claimed ─────────▶ done | failed
 //!             └─────▶ queued ──▲ promote  ▲       │                       └──▶ waiting | queued: sent again
 //!                                         ├───────┤ release (drain), recover (its process died)
-//!                                   wake  └── postponed (its provider was away, busy, unpaid, set up wrong)
+//!                                   wake  └── postponed (its provider was away, busy, unpaid, set up wrong; another program
+//!                                             was at work in its session)
 //!   (none) ─────────▶ reserved ─────────▶ done      work that is no turn (`deliver_only`)
 //! ```
 //!
@@ -155,10 +156,13 @@ impl Inbox {
                 let count = |sql: &str| -> rusqlite::Result<u64> {
                     db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
                 };
-                let postponed = count("SELECT count(*) FROM hermes_inbox WHERE state = 'postponed'")?;
+                let postponed = count(
+                    "SELECT count(*) FROM hermes_inbox WHERE state = 'postponed' AND COALESCE(fault, '') <> 'leased'",
+                )?;
                 let reason = db
                     .prepare_cached(
-                        "SELECT error FROM hermes_inbox WHERE state = 'postponed' ORDER BY due_at DESC LIMIT 1",
+                        "SELECT error FROM hermes_inbox WHERE state = 'postponed' AND COALESCE(fault, '') <> 'leased'
+                         ORDER BY due_at DESC LIMIT 1",
                     )?
                     .query_row([], |row| row.get(0))
                     .optional()?
@@ -167,7 +171,8 @@ impl Inbox {
                     waiting: postponed
                         + count(
                             "SELECT count(*) FROM hermes_inbox
-                             WHERE finished_at IS NULL AND state IN ('waiting', 'queued')",
+                             WHERE finished_at IS NULL
+                               AND (state IN ('waiting', 'queued') OR state = 'postponed' AND fault = 'leased')",
                         )?,
                     postponed,
                     failed: count("SELECT count(*) FROM hermes_inbox WHERE state = 'failed'")?,

@@ -15,6 +15,7 @@ mod ending;
 mod frozen;
 pub(crate) mod history;
 mod known;
+pub(crate) mod lease;
 pub(crate) mod mirror;
 pub(crate) mod routing;
 mod shape;
@@ -71,6 +72,8 @@ pub(crate) struct SessionContext {
     pub(crate) shapes: Shapes,
     /// Local time.
     pub(crate) zone: TimeZone,
+    /// What was learned of the turns of other programs.
+    pub(crate) leases: lease::Watch,
 }
 
 impl SessionContext {

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! **Guarantees.** Claim, every step and finish are one transaction each. The user's row is stored before the engine is called, a step
-//! before anything follows from it, the answer only when there is one. One turn at a time per session, over all processes, by a lease row that is void when its process is
-//! gone. A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
+//! before anything follows from it, the answer only when there is one. One turn at a time per session, over all processes and over newer releases
+//! of the Python program, by lease rows that are void when their process is gone ([`lease`]). A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
 //! A message that comes while its session is busy waits, ends what runs, or is put into it: its mode is stored with it in the inbox, so
 //! any process that runs the turn acts on it, and none is lost ([`busy`]).
 //! What a prompt needs of files is read before its transaction begins.
@@ -23,6 +23,7 @@ mod busy;
 mod claim;
 mod dispatch;
 mod finish;
+mod held;
 mod journal;
 mod lease;
 mod place;
@@ -45,11 +46,13 @@ use crate::engine::{self, Engine, EngineError};
 use crate::inbound::{DeliveryTarget, Source};
 use crate::inbox::life;
 use crate::inbox::postpone::Postponed;
+use crate::session::lease::Watch;
 use crate::session::routing::Scopes;
 use crate::session::{PromptReader, Prompts, SessionContext, Shapes};
 use crate::store::{Owner, Store, StoreError};
 
 use dispatch::Dispatcher;
+use held::HeldTurns;
 use place::{Count, Kind};
 use running::Running;
 
@@ -165,6 +168,12 @@ pub enum TurnError {
         "the session's last message has no such calls, or more of them: send the results of all calls together"
     )]
     UnknownCalls,
+    /// Another program took the session while the turn ran; nothing of it was kept since.
+    #[error("another program took over the session while the turn ran; send the request again")]
+    Taken,
+    /// What keeps turns of several programs apart cannot be used.
+    #[error("{0}")]
+    Unguarded(String),
     /// The profile's files cannot be read now.
     #[error("the profile's files cannot be read now: {0}")]
     Files(String),
@@ -225,6 +234,8 @@ struct Inner {
     lease_freed: Notify,
     /// Turns of the inbox that can be told to stop.
     running: Running,
+    /// All turns, by what they hold.
+    held: HeldTurns,
 }
 
 /// Turns by kind.
@@ -258,6 +269,7 @@ impl Turns {
             scopes: Scopes::of(&settings.profile, store.home().path()),
             shapes: Shapes::default(),
             zone: settings.timezone.clone(),
+            leases: Watch::default(),
         };
         Self(Arc::new(Inner {
             store,
@@ -276,6 +288,7 @@ impl Turns {
             planned: AtomicBool::new(false),
             lease_freed: Notify::new(),
             running: Running::default(),
+            held: HeldTurns::default(),
         }))
     }
 

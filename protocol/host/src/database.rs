@@ -8,6 +8,10 @@ use rusqlite::{Connection, OpenFlags};
 /// Newest schema of `state.db` that is written to. Files that we make are of 0.19.0's, 22.
 pub const STATE_SCHEMA: i64 = 30;
 
+/// Row of `state_meta` in `state.db`: when, in seconds since the epoch, another program was last at work there whose process cannot be
+/// seen from here.
+pub const UNSEEN_PROCESSES: &str = "hermes_unseen_processes";
+
 /// Why a database cannot be looked into.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {

@@ -23,6 +23,7 @@ mod hooks;
 mod inbox;
 mod isolation;
 mod judge;
+mod leases;
 mod leftovers;
 mod lifecycle;
 mod machine;

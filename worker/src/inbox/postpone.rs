@@ -2,6 +2,8 @@
 //!
 //! A postponed item keeps its place: the later ones of its session wait behind it, those of others pass. A new process tries all
 //! of them at once: what was wrong may have been mended by the edit that brought it.
+//!
+//! An item whose session is at work in another program waits in the same state, for as long as that takes.
 
 use std::time::Duration;
 
@@ -13,6 +15,10 @@ const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(5);
 /// Longest wait a provider may ask for.
 const LONGEST_ASKED: Duration = Duration::from_hours(1);
+/// Between two looks whether another program's turn in the session is over.
+pub(crate) const LEASED: Duration = Duration::from_millis(1500);
+/// What such an item has in the place of a provider's fault.
+pub(crate) const LEASED_FAULT: &str = "leased";
 /// Shortest wait.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -47,6 +53,16 @@ pub(crate) fn wait(
 pub(crate) fn hurry(db: &Connection, now: f64) -> rusqlite::Result<()> {
     db.execute("UPDATE hermes_inbox SET due_at = ?1 WHERE state = 'postponed'", [now])?;
     Ok(())
+}
+
+/// Puts an item off because its session is another program's, for `why`. How long a provider was away before stays counted.
+pub(crate) fn until_free(db: &Connection, id: i64, why: &str, now: f64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'postponed', owner_pid = NULL, owner_start = NULL, due_at = ?2, fault = ?3, error = ?4
+         WHERE id = ?1",
+    )?
+    .execute(params![id, now + LEASED.as_secs_f64(), LEASED_FAULT, why])
+    .map(drop)
 }
 
 /// Lets what is due wait for its turn, and says when the next one is.

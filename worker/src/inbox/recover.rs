@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 
 use super::life::{self, End};
 use super::steered;
-use crate::session::{epoch, history};
+use crate::session::{SessionContext, epoch, history, lease};
 use crate::store::Owner;
 
 /// Points of an item that is given up.
@@ -84,7 +84,8 @@ fn judge(end: End, items: &mut [Bereft], leases: usize) {
 }
 
 /// Frees leases and claims of processes that are gone.
-pub(crate) fn recover(db: &Connection, me: Owner) -> rusqlite::Result<Recovered> {
+pub(crate) fn recover(db: &Connection, ctx: &SessionContext) -> rusqlite::Result<Recovered> {
+    let me = ctx.owner;
     let mut owners: Vec<Owner> = db
         .prepare_cached("SELECT DISTINCT owner_pid, owner_start FROM hermes_lease")?
         .query_map([], |row| Ok(Owner::from_columns(row.get(0)?, row.get(1)?)))?
@@ -103,14 +104,19 @@ pub(crate) fn recover(db: &Connection, me: Owner) -> rusqlite::Result<Recovered>
         if owner.is_alive() {
             recovered.others_alive = true;
         } else {
-            release_all(db, owner, &mut recovered)?;
+            release_all(db, ctx, owner, &mut recovered)?;
             life::forget(db, owner)?;
         }
     }
     Ok(recovered)
 }
 
-fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusqlite::Result<()> {
+fn release_all(
+    db: &Connection,
+    ctx: &SessionContext,
+    dead: Owner,
+    recovered: &mut Recovered,
+) -> rusqlite::Result<()> {
     let (pid, start) = (dead.pid, dead.start_column());
     let keys: Vec<String> = db
         .prepare_cached("SELECT session_key FROM hermes_lease WHERE owner_pid = ?1 AND owner_start = ?2")?
@@ -138,14 +144,14 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
             .collect::<rusqlite::Result<Vec<_>>>()?;
         items.extend(claimed);
     }
+    lease::release_all(db, dead)?;
     let end = life::end_of(db, dead)?;
     judge(end, &mut items, keys.len());
     for item in items {
         if item.given_up {
             let error = if end == End::Common { COMMON } else { DEADLY };
             if let Some(session) = &item.session {
-                history::close(db, session, error, epoch())?;
-                history::publish(db)?;
+                give_up(db, ctx, session, error)?;
             }
             recovered.given_up += db
                 .prepare_cached(
@@ -170,6 +176,16 @@ fn release_all(db: &Connection, dead: Owner, recovered: &mut Recovered) -> rusql
     }
     db.prepare_cached("DELETE FROM hermes_lease WHERE owner_pid = ?1 AND owner_start = ?2")?
         .execute(params![pid, start])?;
+    Ok(())
+}
+
+/// Says in a session why a question has no answer; not while another program is at work there, whose own question would end with it.
+fn give_up(db: &Connection, ctx: &SessionContext, session: &str, why: &str) -> rusqlite::Result<()> {
+    let (root, now) = (lease::root(db, session)?, epoch());
+    if lease::look(db, &ctx.leases, ctx.owner, Some(&root), now)?.is_none() {
+        history::close(db, session, why, now)?;
+        history::publish(db)?;
+    }
     Ok(())
 }
 

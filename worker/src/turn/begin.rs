@@ -3,21 +3,22 @@
 use rusqlite::Connection;
 
 use super::busy::Marks;
-use super::{SessionRef, Turn, lease};
+use super::lease::{self, Lease, NotNow};
+use super::{SessionRef, Turn};
 use crate::engine::{Message, Prompt, Role};
-use crate::inbox::recover;
+use crate::session::lease::Refused;
 use crate::session::routing::Found;
 use crate::session::{self, Known, NewSession, Opened, Opening, Row, history};
 
 /// What came of the wish to begin a turn.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// The session's turn runs elsewhere; ask again.
-    Leased,
+    /// The session's turn runs elsewhere; ask again. Nothing is stored.
+    NotNow(NotNow),
     /// Its results belong to no call of the session. Nothing is stored.
     UnknownCalls,
     /// What is new is staged.
-    Started { prompt: Prompt, lease: String },
+    Started { prompt: Prompt, lease: Lease },
 }
 
 /// Begins a turn. `resumed`: the session in which an earlier process began it. What is refused leaves nothing; what is new is staged.
@@ -35,7 +36,7 @@ pub(super) fn begin(
     let begun = try_begin(db, opening, turn, resumed)?;
     let end = match begun {
         Begun::UnknownCalls => "ROLLBACK TO begin_turn; RELEASE begin_turn",
-        Begun::Leased | Begun::Started { .. } => "RELEASE begin_turn",
+        Begun::NotNow(_) | Begun::Started { .. } => "RELEASE begin_turn",
     };
     db.execute_batch(end)?;
     Ok(begun)
@@ -52,25 +53,40 @@ fn try_begin(
     let row = match known {
         Known::Nothing => None,
         Known::Row(row) => Some(row),
-        Known::Compressing => return Ok(Begun::Leased),
+        Known::Compressing => {
+            let by = Refused::Held("another program is compressing this session".to_owned());
+            return Ok(Begun::NotNow(NotNow::Others(by)));
+        }
     };
-    let lease = match &turn.session {
+    let key = match &turn.session {
         SessionRef::Keyed(key) => key,
         SessionRef::Continue(id) | SessionRef::Fresh(id) => {
             let (id, key) = row.as_ref().map_or((id, None), |row| (&row.id, row.key.as_ref()));
             key.filter(|key| !key.is_empty()).unwrap_or(id)
         }
     };
-    let lease = lease.clone();
-    if !lease::take(db, ctx.owner, &lease, opening.now.epoch)? {
-        // The other one may be dead.
-        recover::recover(db, ctx.owner)?;
-        if !lease::take(db, ctx.owner, &lease, opening.now.epoch)? {
-            return Ok(Begun::Leased);
-        }
-    }
+    let key = key.clone();
+    let now = opening.now.epoch;
+    // A row, or the id of one that is about to be made; for one that gets an id of its own there is nobody to wait for.
+    let session = match (&row, &way) {
+        (Some(row), _) => Some(row.id.as_str()),
+        (None, Way::Id(id)) => Some(*id),
+        (None, Way::Key(..)) => None,
+    };
+    let conversation = match lease::begin(db, ctx, &key, session, now)? {
+        Ok(conversation) => conversation,
+        Err(not_now) => return Ok(Begun::NotNow(not_now)),
+    };
     let goes_on = resumed.is_some() && matches!((&way, &row), (Way::Id(_), Some(_)));
     let Opened { id, system, is_new } = open(db, opening, turn, way, row)?;
+    let lease = lease::complete(
+        db,
+        ctx,
+        key,
+        conversation.unwrap_or_else(|| id.clone()),
+        &turn.source.platform,
+        now,
+    )?;
     let begun = if goes_on { goes_on_from(db, opening, turn, &id)? } else { None };
     let messages = match begun {
         Some(messages) => Some(messages),

@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::attempt::attempt;
 use super::begin::{Begun, begin};
+use super::lease::{Lease, NotNow};
 use super::{Item, SessionRef, Turn};
 use crate::engine::{Message, Options, Prompt, Role};
 use crate::inbound::Inbound;
-use crate::inbox::postpone::Postponed;
+use crate::inbox::postpone::{self, Postponed};
 use crate::inbox::{recover, steered};
 use crate::session::{Now, Opening, history};
 
@@ -16,7 +17,7 @@ use crate::session::{Now, Opening, history};
 #[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) prompt: Prompt,
-    pub(super) lease: String,
+    pub(super) lease: Lease,
     pub(super) item: Item,
 }
 
@@ -28,6 +29,8 @@ struct Waiting {
     /// Set when it was claimed before: its user row exists.
     session_id: Option<String>,
     postponed: Postponed,
+    /// It waited for another program when it was last tried.
+    was_leased: bool,
 }
 
 /// What a look at the inbox brought.
@@ -36,6 +39,8 @@ pub(super) struct Claims {
     pub(super) claimed: Vec<Claimed>,
     /// Others wait until the suspects have run.
     pub(super) held: bool,
+    /// There was as much to claim as there was room for, so there may be more.
+    pub(super) full: bool,
 }
 
 /// How a look at the inbox goes about it.
@@ -61,6 +66,7 @@ pub(super) fn claim(db: &Connection, opening: Opening<'_>, look: Look) -> rusqli
     if !held {
         waiting.append(&mut select(db, UNSUSPECTED, room.saturating_sub(waiting.len()))?);
     }
+    let full = room > 0 && waiting.len() >= room;
     let mut claimed = Vec::with_capacity(waiting.len());
     for row in waiting {
         let parsed = row.payload.as_deref().and_then(|text| serde_json::from_str::<Inbound>(text).ok());
@@ -80,7 +86,7 @@ pub(super) fn claim(db: &Connection, opening: Opening<'_>, look: Look) -> rusqli
             None => set_aside(db, &row, "unreadable payload", opening.now)?,
         }
     }
-    Ok(Claims { claimed, held })
+    Ok(Claims { claimed, held, full })
 }
 
 /// Items suspected of having killed a process.
@@ -105,14 +111,14 @@ fn suspects(db: &Connection) -> rusqlite::Result<Suspects> {
 }
 
 const UNSUSPECTED: &str =
-    "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
+    "SELECT id, session_key, payload, session_id, postponed, postponed_at, fault FROM hermes_inbox AS i
     WHERE state = 'waiting' AND suspect = 0
       AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
     ORDER BY id LIMIT ?1";
 
 /// Those that never died alone, or were there at fewer ends, come first: the innocent ones are done before the culprit dies again.
 const SUSPECTED: &str =
-    "SELECT id, session_key, payload, session_id, postponed, postponed_at FROM hermes_inbox AS i
+    "SELECT id, session_key, payload, session_id, postponed, postponed_at, fault FROM hermes_inbox AS i
     WHERE suspect > 0 AND finished_at IS NULL AND state = 'waiting'
       AND NOT EXISTS (SELECT 1 FROM hermes_lease AS l WHERE l.session_key = i.session_key)
     ORDER BY attempts, taken_down, id LIMIT ?1";
@@ -126,6 +132,7 @@ fn select(db: &Connection, sql: &str, limit: usize) -> rusqlite::Result<Vec<Wait
                 payload: row.get(2)?,
                 session_id: row.get(3)?,
                 postponed: Postponed { times: row.get(4)?, since: row.get(5)? },
+                was_leased: row.get::<_, Option<String>>(6)?.as_deref() == Some(postpone::LEASED_FAULT),
             })
         })?
         .collect()
@@ -142,7 +149,7 @@ fn set_aside(db: &Connection, row: &Waiting, error: &str, now: &Now) -> rusqlite
     recover::promote(db, &row.key)
 }
 
-/// `None`: its session's turn runs elsewhere after all.
+/// `None`: its session's turn runs elsewhere. In another program: then the item is put off, without losing its place.
 fn claim_one(
     db: &Connection,
     opening: Opening<'_>,
@@ -157,8 +164,16 @@ fn claim_one(
         input: vec![Message::new(Role::User, Value::String(event.text))],
         options: Options::new(),
     };
-    let Begun::Started { prompt, lease } = begin(db, opening, &turn, row.session_id.as_deref())? else {
-        return Ok(None);
+    let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref())? {
+        Begun::Started { prompt, lease } => (prompt, lease),
+        Begun::NotNow(NotNow::Ours) | Begun::UnknownCalls => return Ok(None),
+        Begun::NotNow(NotNow::Others(refused)) => {
+            postpone::until_free(db, row.id, refused.why(), opening.now.epoch)?;
+            if !row.was_leased {
+                tracing::warn!(session_key = row.key, "a message waits: {}", refused.why());
+            }
+            return Ok(None);
+        }
     };
     let owner = opening.ctx.owner;
     db.prepare_cached(

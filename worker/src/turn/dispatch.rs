@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::{Claimed, Claims, Look, claim};
-use super::finish::{Ending, Finished, finish, finish_or_give_up};
+use super::finish::{Ending, Finished, Kept, finish, finish_or_give_up};
 use super::journal::TurnJournal;
+use super::lease::Lease;
 use super::place::{Kind, Place};
-use super::{Inner, Item, Reply, busy, run};
+use super::{Inner, Item, Reply, busy, held, run};
 use crate::delivery::after_turn;
 use crate::engine::Prompt;
 use crate::inbox::prune::prune;
@@ -120,6 +121,8 @@ struct Mirror {
 
 /// What one step did.
 struct Step {
+    /// What became of each end.
+    kept: Vec<Kept>,
     claims: Claims,
     recovered: Recovered,
     /// Keys of sessions whose turn is not wanted any more.
@@ -266,16 +269,17 @@ impl Dispatcher {
         self.inner
             .store
             .write(move |db| {
+                let mut kept = Vec::with_capacity(ended.len());
                 for turn in ended.iter() {
-                    if careful {
-                        finish_or_give_up(db, &ctx, turn)?;
-                    } else {
-                        finish(db, &ctx, turn)?;
-                    }
+                    let finish = if careful { finish_or_give_up } else { finish };
+                    kept.push(finish(db, &ctx, turn)?);
                 }
                 // A turn claimed below may be the next one of a session that just got its answer.
                 history::publish(db)?;
-                let recovered = if sweep { recover(db, ctx.owner)? } else { Recovered::default() };
+                let recovered = if sweep { recover(db, &ctx)? } else { Recovered::default() };
+                if sweep {
+                    ctx.leases.look(db, ctx.owner, epoch())?;
+                }
                 if is_first {
                     life::begin(db, ctx.owner, supervisor)?;
                     postpone::hurry(db, epoch())?;
@@ -291,7 +295,7 @@ impl Dispatcher {
                 history::publish(db)?;
                 let unwanted = if interrupts { busy::unwanted(db, ctx.owner)? } else { Vec::new() };
                 drop(ended);
-                Ok(Step { claims, recovered, unwanted, due })
+                Ok(Step { kept, claims, recovered, unwanted, due })
             })
             .await
     }
@@ -315,13 +319,13 @@ impl Dispatcher {
         if room > 0 {
             self.look_at = self.next_look(&step);
         }
-        let Claims { claimed, .. } = step.claims;
+        let Claims { claimed, full, .. } = step.claims;
         // A turn that ended may have let the next item of its session wait; a full room may hide more.
-        self.look = !ended.is_empty() || (room > 0 && claimed.len() == room) || (self.look && room == 0);
+        self.look = !ended.is_empty() || full || (self.look && room == 0);
         self.mirror.dirty |= !claimed.is_empty() || !ended.is_empty();
         let mut deliver = false;
-        for turn in ended {
-            deliver |= Self::announce(turn);
+        for (turn, kept) in ended.iter().zip(step.kept) {
+            deliver |= Self::announce(turn, kept);
         }
         if deliver {
             self.inner.deliveries.ring();
@@ -332,7 +336,8 @@ impl Dispatcher {
         self.inner.count_inbox(claimed.len(), ended.len());
         for Claimed { prompt, lease, item } in claimed {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
-            let told = inner.running.begin(&lease, &inner.interrupt);
+            let told = inner.running.begin(&lease.key, &inner.interrupt);
+            held::begin(&inner, &lease, &told);
             self.inner.tasks.spawn(async move {
                 let target = item.delivery.clone();
                 let running = turn(&inner, prompt, lease, item, told);
@@ -363,8 +368,17 @@ impl Dispatcher {
     }
 
     /// Logs the end of a turn. Returns whether there is something to deliver.
-    fn announce(turn: &Finished) -> bool {
+    fn announce(turn: &Finished, kept: Kept) -> bool {
         let Some(inbox) = turn.reply.item() else { return false };
+        if kept == Kept::Taken {
+            tracing::warn!(
+                session = %turn.session_id,
+                "[{}] turn of {} came to nothing: another program took over its session; it goes on when that is done",
+                inbox.platform,
+                inbox.chat_id
+            );
+            return false;
+        }
         match &turn.ending {
             Ending::Answered(outcome) => {
                 after_turn(&inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text)
@@ -468,7 +482,7 @@ impl Dispatcher {
 async fn turn(
     inner: &Arc<Inner>,
     prompt: Prompt,
-    lease: String,
+    mut lease: Lease,
     item: Item,
     stop: CancellationToken,
 ) -> Finished {
@@ -478,11 +492,12 @@ async fn turn(
         before: item.postponed,
     };
     let seat = Place::new(inner, Kind::Inbox);
-    let journal = TurnJournal::new(inner, &prompt.session_id, Some(&lease));
+    let journal = TurnJournal::new(inner, &prompt.session_id, &lease, true);
     let engine = inner.engine.as_ref();
     let ending = run::run_unwatched(engine, &prompt, &journal, patience, seat, &stop).await;
     let booked = journal.booked();
-    let ending = if inner.running.end(&lease) { run::superseded(ending) } else { ending };
+    let ending = if inner.running.end(&lease.key) { run::superseded(ending) } else { ending };
+    inner.held.end(&mut lease);
     Finished { session_id: prompt.session_id, lease, reply: Reply::Ledger(item), booked, ending }
 }
 

@@ -1,4 +1,6 @@
 //! Ending a turn: answer, counters, routing entry, inbox, ledger and lease, in one transaction.
+//!
+//! Of a turn that lost its session to another program nothing is written there, and its item waits for the other one.
 
 use std::time::Duration;
 
@@ -7,12 +9,17 @@ use serde_json::Value;
 
 use super::attempt::attempt;
 use super::journal::Booked;
-use super::{Item, Reply, accounts, lease};
+use super::lease::{self, Lease};
+use super::{Item, Reply, accounts};
 use crate::delivery::ledger;
 use crate::engine::{Cost, Message, Outcome, Role};
-use crate::inbox::{recover, steered};
+use crate::inbox::{postpone, recover, steered};
 use crate::provider::Fault;
+use crate::session::lease::was_taken;
 use crate::session::{self, Now, SessionContext, epoch, history, routing};
+
+/// Why an item waits whose turn came to nothing.
+const TAKEN: &str = "another program took over the session while the turn ran";
 
 /// How it ended.
 #[derive(Debug)]
@@ -33,16 +40,48 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) session_id: String,
-    pub(super) lease: String,
+    pub(super) lease: Lease,
     pub(super) reply: Reply,
     /// What its steps have been booked with.
     pub(super) booked: Booked,
     pub(super) ending: Ending,
 }
 
+/// What became of the end of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is as it was said to be.
+    Yes,
+    /// The session is another program's, and the turn came to nothing.
+    Taken,
+}
+
 /// Writes everything that follows from `turn`; its answer, or why there is none, is staged.
-pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<()> {
+pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<Kept> {
     let now = Now::in_zone(&ctx.zone);
+    let kept = if lease::holds(db, &turn.lease, now.epoch)? {
+        write(db, ctx, turn, &now)?;
+        Kept::Yes
+    } else {
+        was_taken(db, ctx.owner, &turn.lease.shared, now.epoch)?;
+        Kept::Taken
+    };
+    if let Some(item) = turn.reply.item() {
+        match (&turn.ending, kept) {
+            // Whatever it came to, it did so without what the other program writes: it goes on when that is done.
+            (Ending::Answered(_) | Ending::Failed { .. }, Kept::Taken) => {
+                postpone::until_free(db, item.id, TAKEN, now.epoch)?;
+            }
+            // Its answer was not wanted, or it waits anyway.
+            (ending, _) => settle(db, item, &turn.lease.key, ending, now.epoch)?,
+        }
+    }
+    lease::release(db, ctx.owner, &turn.lease)?;
+    Ok(kept)
+}
+
+/// What the session has of the end.
+fn write(db: &Connection, ctx: &SessionContext, turn: &Finished, now: &Now) -> rusqlite::Result<()> {
     let session = session::line_of(db, ctx, &turn.session_id, now.epoch)?;
     let end_reason = turn.reply.item().and_then(|item| item.end_session.as_deref());
     let is_over = match &turn.ending {
@@ -54,7 +93,7 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
             .execute(params![session, calls.saturating_sub(turn.booked.calls)])
     };
     match &turn.ending {
-        Ending::Answered(outcome) => answered(db, ctx, &session, turn, outcome, &now)?,
+        Ending::Answered(outcome) => answered(db, ctx, &session, turn, outcome, now)?,
         Ending::Failed { calls, error } => {
             history::close(db, &session, error, now.epoch)?;
             count_calls(*calls)?;
@@ -78,10 +117,7 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
     if let Some(reason) = end_reason.filter(|_| is_over) {
         session::end(db, ctx, &session, reason, now.epoch)?;
     }
-    if let Some(item) = turn.reply.item() {
-        settle(db, item, &turn.lease, &turn.ending, now.epoch)?;
-    }
-    lease::release(db, ctx.owner, &turn.lease)
+    Ok(())
 }
 
 /// [`finish`], or, where the turn's own data does not let it be written (its session was deleted meanwhile), its failure.
@@ -89,17 +125,18 @@ pub(super) fn finish_or_give_up(
     db: &Connection,
     ctx: &SessionContext,
     turn: &Finished,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Kept> {
     attempt(
         db,
-        || finish(db, ctx, turn).and_then(|()| history::publish(db)),
+        || finish(db, ctx, turn).and_then(|kept| history::publish(db).map(|()| kept)),
         |error| {
             tracing::error!(session = %turn.session_id, %error, "cannot store the end of a turn; its item is kept as failed");
             if let Some(item) = turn.reply.item() {
                 let ending = Ending::Failed { error: format!("cannot store the answer: {error}"), calls: 0 };
-                settle(db, item, &turn.lease, &ending, epoch())?;
+                settle(db, item, &turn.lease.key, &ending, epoch())?;
             }
-            lease::release(db, ctx.owner, &turn.lease)
+            lease::release(db, ctx.owner, &turn.lease)?;
+            Ok(Kept::Yes)
         },
     )
 }
@@ -131,7 +168,7 @@ fn answered(
     let Some(item) = turn.reply.item() else { return Ok(()) };
     let usage = cost.usage;
     let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-    routing::touch(db, &ctx.scopes, &turn.lease, prompt_tokens, now)?;
+    routing::touch(db, &ctx.scopes, &turn.lease.key, prompt_tokens, now)?;
     if ledger::is_kept(&item.delivery) {
         ledger::add(db, id, &item.platform, &item.chat_id, &item.delivery, &outcome.text, now.epoch)?;
     }

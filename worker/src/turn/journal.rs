@@ -1,4 +1,5 @@
-//! The journal of a running turn: each step is a transaction of its own, with what it cost.
+//! The journal of a running turn: each step is a transaction of its own, with what it cost. A step of a turn that lost its session is
+//! not kept, and nothing follows from it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -6,12 +7,16 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::busy::{self, Marks};
+use super::lease::{self, Lease};
 use super::{Inner, accounts};
 use crate::engine::{Journal, Kept, Message, Step, Unkept, Usage};
 use crate::session::{self, SessionContext, epoch, history};
 
 /// Pause while the database cannot be written.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Why a step is not kept that nobody may write any more.
+const TAKEN: &str = "another program took over the session";
 
 /// What a turn's steps have been booked with already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,18 +29,21 @@ pub(super) struct Booked {
 pub(super) struct TurnJournal {
     inner: Arc<Inner>,
     session_id: String,
-    /// Where messages may wait that are to be put into the turn.
-    session_key: Option<String>,
+    /// By which the turn may write.
+    lease: Lease,
+    /// Messages may wait that are to be put into the turn.
+    is_open_to_all: bool,
     booked: Mutex<Booked>,
 }
 
 impl TurnJournal {
-    /// `session_key`: of a turn that others may write into.
-    pub(super) fn new(inner: &Arc<Inner>, session_id: &str, session_key: Option<&str>) -> Self {
+    /// `is_open_to_all`: others may write into the turn.
+    pub(super) fn new(inner: &Arc<Inner>, session_id: &str, lease: &Lease, is_open_to_all: bool) -> Self {
         Self {
             inner: Arc::clone(inner),
             session_id: session_id.to_owned(),
-            session_key: session_key.map(str::to_owned),
+            lease: lease.clone(),
+            is_open_to_all,
             booked: Mutex::default(),
         }
     }
@@ -49,10 +57,19 @@ impl TurnJournal {
     async fn commit(&self, step: Step) -> Result<Message, Unkept> {
         let step = Arc::new(step);
         let message = loop {
-            let (session, key) = (self.session_id.clone(), self.session_key.clone());
+            let (session, lease, open) = (self.session_id.clone(), self.lease.clone(), self.is_open_to_all);
             let (ctx, job) = (Arc::clone(&self.inner.session), Arc::clone(&step));
-            match self.inner.store.write(move |db| write(db, &ctx, &session, key.as_deref(), &job)).await {
-                Ok(message) => break message,
+            let written = self.inner.store.write(move |db| {
+                let now = epoch();
+                if !lease::holds(db, &lease, now)? {
+                    return Ok(None);
+                }
+                let key = open.then_some(lease.key.as_str());
+                write(db, &ctx, &session, key, &job, now).map(Some)
+            });
+            match written.await {
+                Ok(Some(message)) => break message,
+                Ok(None) => return Err(Unkept(TAKEN.to_owned())),
                 Err(error) if error.is_of_machine() => {
                     tracing::error!(session = self.session_id, %error, "a step of a turn waits to be written");
                     tokio::time::sleep(RETRY).await;
@@ -75,14 +92,15 @@ impl Journal for TurnJournal {
     }
 }
 
+/// `key`: of a turn that others may write into.
 fn write(
     db: &Connection,
     ctx: &SessionContext,
     session: &str,
     key: Option<&str>,
     step: &Step,
+    now: f64,
 ) -> rusqlite::Result<Message> {
-    let now = epoch();
     let session = &*session::line_of(db, ctx, session, now)?;
     let message = match step {
         Step::Calls { message, cost } => {

@@ -1,11 +1,95 @@
-//! Leases: which process runs a session's turn. A row, void when its process is gone.
+//! Leases: which process runs a session's turn.
+//!
+//! A turn holds two rows. Ours, in `hermes_lease`, is of the session key: it orders the turns of all processes of this program, and
+//! with it the items of the inbox, and is void when its process is gone ([`crate::inbox::recover`]). The other is shared with newer
+//! releases of the Python program ([`crate::session::lease`]). Both are taken in the transaction that stores the user's message, named in each
+//! other, and ended in the one that stores the end; in between every step looks whether the shared one is still there.
+//!
+//! **Not to be had.** An item of the inbox waits, without a limit, and is tried again every [`LEASED`](crate::inbox::postpone::LEASED); its client waits for a
+//! direct turn. Nothing was written then, and the history is loaded when it is tried again.
+//!
+//! **Lost.** Another program may take the shared row of a turn that runs, for instance because it cannot see this process. From then on
+//! nothing of the turn is stored; it is stopped when that is noticed, at the next renewal ([`super::held`]) or the next step. Its
+//! item of the inbox waits and goes on when the other one is done: from its last step, where the other one has not answered it.
 
 use rusqlite::{Connection, params};
 
+use crate::inbox::recover;
+use crate::session::SessionContext;
+use crate::session::lease::{self as shared, Held, Refused};
 use crate::store::Owner;
 
-/// `false`: held by someone else.
-pub(super) fn take(db: &Connection, me: Owner, key: &str, now: f64) -> rusqlite::Result<bool> {
+/// What a turn holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lease {
+    /// Of our row: the session key, or the session's id where it has none.
+    pub(super) key: String,
+    /// The other row.
+    pub(super) shared: Held,
+}
+
+/// Why a turn cannot begin now.
+#[derive(Debug)]
+pub(super) enum NotNow {
+    /// A turn of the session runs in this program.
+    Ours,
+    /// In another one, or that cannot be known.
+    Others(Refused),
+}
+
+/// Takes our row of `key`, unless the conversation that `session` belongs to is another program's; gives that conversation. Refused, it
+/// leaves nothing.
+pub(super) fn begin(
+    db: &Connection,
+    ctx: &SessionContext,
+    key: &str,
+    session: Option<&str>,
+    now: f64,
+) -> rusqlite::Result<Result<Option<String>, NotNow>> {
+    let me = ctx.owner;
+    if !take(db, me, key, now)? {
+        // The other one may be dead.
+        recover::recover(db, ctx)?;
+        if !take(db, me, key, now)? {
+            return Ok(Err(NotNow::Ours));
+        }
+    }
+    let conversation = session.map(|id| shared::root(db, id)).transpose()?;
+    let refused = shared::look(db, &ctx.leases, me, conversation.as_deref(), now)?;
+    if let Some(refused) = refused {
+        give_back(db, me, key)?;
+        return Ok(Err(NotNow::Others(refused)));
+    }
+    Ok(Ok(conversation))
+}
+
+/// Takes the shared row of a conversation that is to be had.
+pub(super) fn complete(
+    db: &Connection,
+    ctx: &SessionContext,
+    key: String,
+    conversation: String,
+    platform: &str,
+    now: f64,
+) -> rusqlite::Result<Lease> {
+    let shared = shared::take(db, ctx.owner, conversation, platform, now)?;
+    db.prepare_cached("UPDATE hermes_lease SET conversation_id = ?2, holder = ?3 WHERE session_key = ?1")?
+        .execute([&key, &shared.conversation, &shared.holder])?;
+    Ok(Lease { key, shared })
+}
+
+/// Whether the turn may write to its conversation.
+pub(super) fn holds(db: &Connection, lease: &Lease, now: f64) -> rusqlite::Result<bool> {
+    shared::holds(db, &lease.shared, now)
+}
+
+/// Ends what a turn of this process holds.
+pub(super) fn release(db: &Connection, me: Owner, lease: &Lease) -> rusqlite::Result<()> {
+    shared::release(db, &lease.shared)?;
+    give_back(db, me, &lease.key)
+}
+
+fn take(db: &Connection, me: Owner, key: &str, now: f64) -> rusqlite::Result<bool> {
     let taken = db
         .prepare_cached(
             "INSERT INTO hermes_lease(session_key, owner_pid, owner_start, taken_at) VALUES (?1, ?2, ?3, ?4)
@@ -15,8 +99,7 @@ pub(super) fn take(db: &Connection, me: Owner, key: &str, now: f64) -> rusqlite:
     Ok(taken == 1)
 }
 
-/// Ends a lease of this process.
-pub(super) fn release(db: &Connection, me: Owner, key: &str) -> rusqlite::Result<()> {
+fn give_back(db: &Connection, me: Owner, key: &str) -> rusqlite::Result<()> {
     db.prepare_cached(
         "DELETE FROM hermes_lease WHERE session_key = ?1 AND owner_pid = ?2 AND owner_start = ?3",
     )?

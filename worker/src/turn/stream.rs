@@ -10,19 +10,24 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::begin::{self, Begun};
-use super::finish::{Ending, Finished, finish};
+use super::finish::{Ending, Finished, Kept, finish};
 use super::journal::TurnJournal;
+use super::lease::{self, Lease, NotNow};
 use super::place::{Kind, Place};
-use super::{Inner, Reply, RunningTurn, Turn, TurnError, lease, run};
+use super::{Inner, Reply, RunningTurn, Turn, TurnError, held, run};
 use crate::engine::{EngineError, Event, EventSink, Outcome, Prompt};
+use crate::session::lease::Refused;
 use crate::session::{Now, Opening, history};
 use crate::store::StoreError;
 
 /// Pieces between the engine and a client that reads slowly.
 const EVENTS: usize = 64;
 
-/// How often another process's lease is looked at again.
-const FOREIGN_LEASE: Duration = Duration::from_millis(250);
+/// How often the lease of another process of this program is looked at again.
+const ELSEWHERE: Duration = Duration::from_millis(250);
+
+/// How often that of another program is, whose turns take longer than a change of generations.
+const OTHERS: Duration = Duration::from_secs(1);
 
 /// Pause while the database cannot be written.
 const RETRY: Duration = Duration::from_secs(1);
@@ -54,14 +59,15 @@ pub(super) async fn start(inner: &Arc<Inner>, turn: Turn) -> Result<RunningTurn,
 }
 
 async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: CancellationToken) {
-    let (prompt, lease) = match begin(inner, turn, &cancel).await {
+    let (prompt, mut lease) = match begin(inner, turn, &cancel).await {
         Ok(begun) => begun,
         Err(error) => {
             let _gone = client.started.send(Err(error));
             return;
         }
     };
-    let journal = TurnJournal::new(inner, &prompt.session_id, None);
+    held::begin(inner, &lease, &cancel);
+    let journal = TurnJournal::new(inner, &prompt.session_id, &lease, false);
     let result = if client.started.send(Ok(prompt.session_id.clone())).is_ok() {
         let events = EventSink::new(client.events, Place::new(inner, Kind::Direct));
         run::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
@@ -74,13 +80,30 @@ async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: Cancellat
         Err(error) => (run::failed(&error), Err(error)),
     };
     let booked = journal.booked();
+    inner.held.end(&mut lease);
+    let session_id = prompt.session_id.clone();
     let finished = Finished { session_id: prompt.session_id, lease, reply: Reply::Stream, booked, ending };
     let ctx = Arc::clone(&inner.session);
     let lease = finished.lease.clone();
-    let stored =
-        inner.store.write(move |db| finish(db, &ctx, &finished).and_then(|()| history::publish(db))).await;
+    let stored = inner.store.write(move |db| {
+        let kept = finish(db, &ctx, &finished)?;
+        history::publish(db)?;
+        Ok(kept)
+    });
+    let stored = stored.await;
     let is_stored = stored.is_ok();
-    let _gone = client.outcome.send(stored.map_err(TurnError::Store).and(result));
+    let result = match stored {
+        Ok(Kept::Yes) => result,
+        Ok(Kept::Taken) => {
+            tracing::warn!(
+                session = session_id,
+                "a client's turn came to nothing: another program took over its session"
+            );
+            Err(TurnError::Taken)
+        }
+        Err(error) => Err(TurnError::Store(error)),
+    };
+    let _gone = client.outcome.send(result);
     if !is_stored {
         free(inner, lease).await;
     }
@@ -90,19 +113,20 @@ async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: Cancellat
 }
 
 /// A turn whose end could not be written must not block its session for good.
-async fn free(inner: &Inner, lease: String) {
+async fn free(inner: &Inner, lease: Lease) {
     let me = inner.store.owner();
     while !inner.interrupt.is_cancelled() {
-        let key = lease.clone();
-        match inner.store.write_one(move |db| lease::release(db, me, &key)).await {
+        let held = lease.clone();
+        match inner.store.write(move |db| lease::release(db, me, &held)).await {
             Ok(()) | Err(StoreError::Closed { .. }) => return,
             Err(_) => tokio::time::sleep(RETRY).await,
         }
     }
 }
 
-async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<(Prompt, String), TurnError> {
+async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<(Prompt, Lease), TurnError> {
     let turn = Arc::new(turn);
+    let mut said = false;
     loop {
         let freed = inner.lease_freed.notified();
         tokio::pin!(freed);
@@ -116,16 +140,22 @@ async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<
             history::publish(db)?;
             Ok(begun)
         };
-        match inner.store.write_for_client(job).await? {
+        let again = match inner.store.write_for_client(job).await? {
             Begun::Started { prompt, lease } => return Ok((prompt, lease)),
             Begun::UnknownCalls => return Err(TurnError::UnknownCalls),
-            Begun::Leased => {
-                tokio::select! {
-                    () = freed => {}
-                    () = tokio::time::sleep(FOREIGN_LEASE) => {}
-                    () = cancel.cancelled() => return Err(TurnError::Engine(EngineError::Interrupted)),
+            Begun::NotNow(NotNow::Ours) => ELSEWHERE,
+            Begun::NotNow(NotNow::Others(Refused::Held(by))) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!("a client's turn waits: {by}");
                 }
+                OTHERS
             }
+            Begun::NotNow(NotNow::Others(Refused::Unknown(why))) => return Err(TurnError::Unguarded(why)),
+        };
+        tokio::select! {
+            () = freed => {}
+            () = tokio::time::sleep(again) => {}
+            () = cancel.cancelled() => return Err(TurnError::Engine(EngineError::Interrupted)),
         }
     }
 }

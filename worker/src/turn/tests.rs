@@ -5,6 +5,7 @@ mod busy;
 mod closed;
 mod direct;
 mod inbox;
+mod lease;
 mod newer;
 mod place;
 mod postpone;

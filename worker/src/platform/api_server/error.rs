@@ -137,6 +137,12 @@ impl ApiError {
                 let lasts = matches!(cause, StoreError::Newer { .. });
                 if lasts { error.header("x-should-retry", "false") } else { error }
             }
+            TurnError::Taken => Self::unavailable(&format!("The turn was ended: {error}."), "session_taken"),
+            TurnError::Unguarded(why) => {
+                tracing::error!("[api_server] no turn can begin: {why}");
+                let message = "No turn can begin: the profile's state.db is of a release that this gateway does not know.";
+                Self::unavailable(message, "store_unavailable").header("x-should-retry", "false")
+            }
             TurnError::Files(_) => {
                 Self::unavailable(&format!("No turn can begin: {error}."), "files_unavailable")
             }
