@@ -1,7 +1,7 @@
 //! What the supervisor and its workers ask of the machine in the same way: threads for work that blocks, programs that are run to
 //! their end, pauses, files that are written whole and belong to whom they should, logs that stay bounded, what is behind an error
 //! and whose fault it is, which signals are heard, certificates in files, databases that are only read, which directories are
-//! homes, what another program left in one, and connections between the two.
+//! homes, what another program left in one, connections between the two, and which time it is where the user is.
 //!
 //! Unlike `hermes-wire` this crate acts. It knows nothing of messages.
 //!
@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! child, disk, fault, homes, inherited, rotation
-//! blocking, cause, certificates, clock, database, file, local, passing, refusal, signals, wait
+//! blocking, cause, certificates, clock, database, file, local, passing, refusal, signals, wait, zone
 //! ```
 
 pub mod blocking;
@@ -31,3 +31,4 @@ pub mod refusal;
 pub mod rotation;
 pub mod signals;
 pub mod wait;
+pub mod zone;

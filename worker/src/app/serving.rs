@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hermes_config::platform::Settings;
 use hermes_config::{ProfileConfig, network};
+use hermes_host::zone;
 use hermes_wire::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
 use hermes_wire::{ProfileHome, env, exit};
 use jiff::tz::TimeZone;
@@ -469,11 +470,11 @@ fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSetti
 
 fn timezone(name: &str) -> TimeZone {
     if name.is_empty() {
-        return TimeZone::system();
+        return zone::system();
     }
-    TimeZone::get(name).unwrap_or_else(|_| {
+    zone::named(name).unwrap_or_else(|| {
         warn!(timezone = name, "unknown time zone; the system's is used");
-        TimeZone::system()
+        zone::system()
     })
 }
 

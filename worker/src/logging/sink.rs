@@ -9,8 +9,8 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use hermes_config::Secret;
-use hermes_host::clock;
 use hermes_host::rotation::{Rotating, Stuck};
+use hermes_host::{clock, zone};
 use hermes_wire::{ProfileHome, ProfileName};
 use jiff::tz::TimeZone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -105,7 +105,7 @@ impl Sink {
             settings: Mutex::new(Settings { max_len: MAX_LEN, backups: BACKUPS, secrets: Arc::new([]) }),
             profile: profile.to_string(),
             generation: AtomicU64::new(0),
-            zone: TimeZone::system(),
+            zone: zone::system(),
             #[cfg(test)]
             fails: std::sync::atomic::AtomicBool::new(false),
         });

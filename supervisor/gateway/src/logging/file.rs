@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use camino::Utf8PathBuf;
 use hermes_host::rotation::{Rotating, Stuck};
+use hermes_host::zone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::outlet::Sink;
@@ -25,7 +26,7 @@ impl LogFile {
 
 impl Sink for LogFile {
     fn write(&mut self, lines: &[Line]) -> io::Result<()> {
-        let zone = jiff::tz::TimeZone::system();
+        let zone = zone::system();
         lines.iter().try_for_each(|line| {
             let time = line.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S,%3f");
             self.0.append(format!("{time} {}\n", line.text).as_bytes())

@@ -1,7 +1,14 @@
 //! Single values as text: times, sizes, colours.
 
+use std::sync::LazyLock;
+
+use hermes_host::zone;
 use hermes_wire::contract::gateway_status::state;
 use hermes_wire::text;
+use jiff::tz::TimeZone;
+
+/// Where whoever looks is.
+static ZONE: LazyLock<TimeZone> = LazyLock::new(zone::system);
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,7 +84,7 @@ pub(super) fn age(ms: u64) -> String {
 pub(super) fn moment(time: &str, beside: &str) -> String {
     let local = |text: &str| {
         let stamp: jiff::Timestamp = text.parse().ok()?;
-        Some(stamp.to_zoned(jiff::tz::TimeZone::system()))
+        Some(stamp.to_zoned(ZONE.clone()))
     };
     match (local(time), local(beside)) {
         (Some(time), Some(beside)) if time.date() == beside.date() => time.strftime("%H:%M:%S").to_string(),
