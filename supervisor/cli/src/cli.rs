@@ -268,7 +268,7 @@ struct StatusArgs {
     pid: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct WorkerFlags {
     /// Address of its HTTP listener [default: any free port on 127.0.0.1].
     #[arg(long, value_name = "ADDR")]
@@ -366,7 +366,11 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         .first()
         .and_then(|arg| std::path::Path::new(arg).file_name())
         .is_some_and(|name| name == OsStr::new(WORKER_NAME));
-    // A supervisor says nothing that could be taken for something else, and a hundred workers start at once.
+    if supervised && let Some(name) = spawned(&args) {
+        return worker(&WorkerFlags::default(), Some(name), true, &Surroundings::from_process()?)
+            .map(Next::Worker);
+    }
+    // A supervisor says nothing that could be taken for something else.
     let (rest, flag) =
         if supervised { home::take_profile_flag(args, |_| false)? } else { take_profile_flag(args)? };
     let color = Color::from_arguments(rest.iter().map(OsString::as_os_str));
@@ -437,6 +441,15 @@ fn parse(args: Vec<OsString>, color: Option<Color>) -> Result<Cli, clap::Error> 
         Some(Color::Never) => clap::ColorChoice::Never,
     };
     Cli::from_arg_matches(&Cli::command().color(choice).try_get_matches_from(args)?)
+}
+
+/// The profile, where the command line is exactly what a supervisor starts a worker with. A hundred of them start at once, and to
+/// know every command there is costs as much as reading the profile's configuration.
+fn spawned(args: &[OsString]) -> Option<&str> {
+    match args {
+        [_, command, flag, name] if command == "worker" && flag == "--profile" => name.to_str(),
+        _ => None,
+    }
 }
 
 /// `-p` and `--profile`, wherever the command tree has no value there.
@@ -535,14 +548,19 @@ mod tests {
     #[test]
     fn a_supervisor_starts_exactly_this() {
         let args = ["hermes-gateway", "worker", "--profile", "coder"].map(OsString::from).to_vec();
+        assert_eq!(spawned(&args), Some("coder"));
+        let more = ["--routes-for", "main"].map(OsString::from);
+        assert_eq!(spawned(&[args.clone(), more.to_vec()].concat()), None, "the parser knows more");
         let (rest, flag) = take_profile_flag(args).unwrap();
         let Command::Worker(args) = Cli::try_parse_from(rest).unwrap().command else { panic!("worker") };
         let env = Surroundings { hermes_home: Some("/h/profiles/coder".into()), ..Surroundings::bare() };
-        let request = worker(&args, flag.as_deref(), true, &env).unwrap();
-        assert_eq!(
-            (request.profile.as_str(), request.home.path().as_str(), request.mode),
-            ("coder", "/h/profiles/coder", Mode::Supervised)
-        );
+        for args in [args, WorkerFlags::default()] {
+            let request = worker(&args, flag.as_deref(), true, &env).unwrap();
+            assert_eq!(
+                (request.profile.as_str(), request.home.path().as_str(), request.mode),
+                ("coder", "/h/profiles/coder", Mode::Supervised)
+            );
+        }
     }
 
     #[test]
