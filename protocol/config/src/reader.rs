@@ -124,8 +124,10 @@ impl At {
     }
 }
 
+/// Made for every key that is asked for, there or not: thousands of times a start.
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { shorten(key) } else { format!("{path}.{}", shorten(key)) }
+    let key = shorten(key);
+    if path.is_empty() { key.into_owned() } else { [path, ".", &key].concat() }
 }
 
 /// Both files of a profile and what was found wrong in them.

@@ -3,6 +3,7 @@
 //! That is why a route may be called `off` and `enabled: off` still means false. Guarantees: bounded work (input, nodes and depth
 //! are limited, aliases counted as if written out), one document only, no error text that quotes a value.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -363,8 +364,11 @@ fn place(mark: &Marker) -> (u32, u32) {
 }
 
 /// A key as it may appear in a message.
-pub fn shorten(key: &str) -> String {
-    if key.chars().count() <= 80 { key.to_owned() } else { key.chars().take(80).chain(['…']).collect() }
+pub fn shorten(key: &str) -> Cow<'_, str> {
+    match key.char_indices().nth(80) {
+        None => key.into(),
+        Some((end, _)) => format!("{}…", &key[..end]).into(),
+    }
 }
 
 #[cfg(test)]
