@@ -18,7 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
-use super::{StoreError, files};
+use super::{StoreError, files, identity};
 
 /// 0.19.0's schema.
 const SCHEMA: &str = include_str!("schema_v22.sql");
@@ -138,7 +138,10 @@ fn create(
     let file = hermes_host::file::open_or_create(&temp, &options).map_err(&io)?;
     let made = connect(&temp).and_then(|mut db| {
         db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;
-        complete(&mut db)
+        complete(&mut db)?;
+        // Here none of this waits for the disk, as it would in the file's own place. What the file system allows is asked there.
+        identity::settle(&db, path.parent().unwrap_or(path))?;
+        db.execute_batch("PRAGMA journal_mode = WAL")
     });
     let linked = made.map_err(sql).and_then(|()| {
         file.sync_all().map_err(&io)?;
