@@ -38,6 +38,9 @@ const ASKED: Duration = Duration::from_hours(8);
 const SENDING: &str = "SELECT id, platform, chat_id, owner_pid, owner_start FROM hermes_delivery
     WHERE finished_at IS NULL AND state = 'sending'";
 
+/// Likewise.
+const EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM hermes_delivery WHERE finished_at IS NULL)";
+
 /// Rows looked at for one that may be sent.
 const LOOK: u32 = 256;
 
@@ -121,9 +124,12 @@ pub(super) fn take_due(
     under_way: &UnderWay,
     now: f64,
 ) -> rusqlite::Result<Taken> {
+    let shared = is_shared(db, me)?;
+    if is_empty(db)? {
+        return Ok(Taken { shared, ..Taken::default() });
+    }
     free_dead(db, me, &under_way.ids, now)?;
     assign_lanes(db, ways)?;
-    let shared = is_shared(db, me)?;
     if shared {
         set_heads(db, now)?;
     }
@@ -238,6 +244,11 @@ fn free_dead(db: &Connection, me: Owner, under_way: &[i64], now: f64) -> rusqlit
     Ok(())
 }
 
+/// Whether nothing is on its way. So it is at most starts, which then need none of the statements about what is.
+fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare_cached(EMPTY)?.query_row([], |row| row.get(0))
+}
+
 /// Whether another living process runs turns of this home.
 fn is_shared(db: &Connection, me: Owner) -> rusqlite::Result<bool> {
     let all: Vec<Owner> = db
@@ -320,6 +331,9 @@ pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Resu
 
 /// Gives heads without a time one: of lanes whose head was finished by a program that knows nothing of this, or taken out by hand.
 pub(super) fn set_heads(db: &Connection, now: f64) -> rusqlite::Result<()> {
+    if is_empty(db)? {
+        return Ok(());
+    }
     db.prepare_cached(
         "UPDATE hermes_delivery AS row SET next_attempt_at = ?1
          WHERE finished_at IS NULL AND state = 'pending' AND next_attempt_at IS NULL
@@ -368,11 +382,17 @@ mod tests {
             .unwrap();
         store.close().await;
         let store = Store::open(&home, Owner::current()).unwrap();
-        let plan: String = store
-            .aside(|db| db.query_row(&format!("EXPLAIN QUERY PLAN {SENDING}"), [], |row| row.get("detail")))
-            .await
-            .unwrap();
-        assert!(plan.ends_with("USING INDEX hermes_delivery_sending"), "{plan}");
+        let plan = |sql: &str| {
+            let explain = format!("EXPLAIN QUERY PLAN {sql}");
+            store.aside(move |db| {
+                let mut explain = db.prepare(&explain)?;
+                let steps = explain.query_map([], |row| row.get("detail"))?;
+                Ok(steps.collect::<rusqlite::Result<Vec<String>>>()?.join("; "))
+            })
+        };
+        let (sending, empty) = (plan(SENDING).await.unwrap(), plan(EMPTY).await.unwrap());
+        assert!(sending.ends_with("USING INDEX hermes_delivery_sending"), "{sending}");
+        assert!(empty.ends_with("SCAN hermes_delivery USING INDEX hermes_delivery_open"), "{empty}");
         store.close().await;
     }
 

@@ -122,7 +122,14 @@ fn own_call(call: &Value) -> Value {
 /// Turns staged rows into messages, all by one statement: the search index writes itself out once per statement, and for a row at
 /// a time that costs more than everything else a turn writes.
 pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
-    let published = db
+    // The statement below is long with all its triggers, and at most looks at the inbox there is nothing for it.
+    let is_any: bool = db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM temp.hermes_staged)")?
+        .query_row([], |row| row.get(0))?;
+    if !is_any {
+        return Ok(());
+    }
+    db
         .prepare_cached(
             "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name,
                                   reasoning, reasoning_content, active)
@@ -131,9 +138,7 @@ pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
              FROM temp.hermes_staged ORDER BY rowid",
         )?
         .execute([])?;
-    if published > 0 {
-        db.prepare_cached("DELETE FROM temp.hermes_staged")?.execute([])?;
-    }
+    db.prepare_cached("DELETE FROM temp.hermes_staged")?.execute([])?;
     Ok(())
 }
 
