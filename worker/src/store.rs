@@ -293,6 +293,15 @@ impl Store {
         }
     }
 
+    /// Gives memory back: pages of the file, and statements that only a start needs.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        let work = |db: &Connection| {
+            db.flush_prepared_statement_cache();
+            db.execute_batch("PRAGMA shrink_memory")
+        };
+        self.aside(work).await
+    }
+
     /// How the writer is.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.0.pulse

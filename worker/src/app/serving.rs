@@ -167,7 +167,7 @@ pub(super) struct Serving {
     /// What keeps the store from writing.
     trouble: watch::Receiver<Option<String>>,
     health: Health,
-    /// Counts of the backlog.
+    /// Counts of the backlog, and the end of the start.
     tasks: TaskTracker,
 }
 
@@ -338,6 +338,17 @@ impl Serving {
                 () = store.refusal_over() => Failure { reason: format!("`{}` has changed", store.path()), code: exit::RESTART },
             }
         }
+    }
+
+    /// Gives back what only the start needed: the database's part first, so that the heap has it to give.
+    pub(super) fn settle(&self) {
+        let store = self.store.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = store.settle().await {
+                tracing::debug!(%error, "the database keeps its memory");
+            }
+            process::settle();
+        });
     }
 
     /// The connections of this profile's platforms.

@@ -254,7 +254,7 @@ impl Duty {
                 }
                 () = &mut settled, if !is_settled => {
                     is_settled = true;
-                    process::settle();
+                    self.serving.settle();
                 }
                 news = self.exclusive.news() => self.control.send(&news).await?,
                 message = self.control.receive() => {
