@@ -116,6 +116,10 @@ impl ProfileHome {
         gateway_lock => "gateway.lock",
         /// PID record of a standalone gateway of this profile.
         gateway_pid => "gateway.pid",
+        /// Where programs of newer Python releases ask the gateway of this home.
+        gateway_socket => "gateway.sock",
+        /// Where that socket is, when its path in the home would be too long.
+        gateway_socket_pointer => "gateway.sock.path",
         /// Put there by a package manager that owns the configuration.
         managed_marker => ".managed",
         /// While it is there, the root home's gateway leaves this profile alone; what it holds means nothing.

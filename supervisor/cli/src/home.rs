@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_config::{Env, Secret};
+use hermes_gateway::rendezvous::Places;
 use hermes_gateway::runtime::SocketPlaces;
 use hermes_gateway::supervise::env::multiplex_override;
 use hermes_host::disk;
@@ -27,6 +28,8 @@ pub struct Surroundings {
     pub user_home: Option<Utf8PathBuf>,
     /// What decides where gateways have their sockets.
     pub sockets: SocketPlaces,
+    /// Where programs of newer Python releases find the gateway that this process may be.
+    pub rendezvous: Places,
     /// `TMPDIR`, else `/tmp`.
     pub temp_dir: Utf8PathBuf,
     /// The working directory, for relative paths.
@@ -80,6 +83,7 @@ impl Surroundings {
                 xdg_runtime_dir: path("XDG_RUNTIME_DIR")?,
                 uid: nix::unistd::geteuid().as_raw(),
             },
+            rendezvous: Places::read(&get, std::process::id(), Some(std::os::unix::process::parent_id())),
             temp_dir: path("TMPDIR")?.unwrap_or_else(|| "/tmp".into()),
             current_dir,
             path: search_path(get("PATH")),
@@ -106,6 +110,7 @@ impl Surroundings {
             hermes_home: None,
             user_home: None,
             sockets: SocketPlaces { xdg_runtime_dir: None, uid: 1 },
+            rendezvous: Places { temp_dir: "/tmp".into(), host: None, supervisor: "manual" },
             temp_dir: "/tmp".into(),
             current_dir: "/".into(),
             path: Vec::new(),

@@ -3,10 +3,10 @@
 //! [`run`] is the gateway from its lock to its end; [`check`] does what a start does as far as the decision about admission,
 //! beside a running gateway and without any effect.
 //!
-//! Each part owns its state: `wanted` who should be served, `fleet` who is, `released` who is held by a command, `edge` where
+//! Each part owns its state: `wanted` who should be served, `fleet` who is, `released` who is held by a command, `unserved` who is away for a moment, `edge` where
 //! clients connect, `consent` the reloads under way, `renewal` what this process is to become. `gateway` is all of them, and
 //! whatever happens to them, one thing at a time. What concerns several stands above it: `start` the order at start, `change` other
-//! settings, `requests`, `reload`, `release` and `renew` what the command line may ask, `shutdown` the end in phases, `life` all of it.
+//! settings, `requests`, `asked`, `reload`, `release` and `renew` what the command line may ask, `shutdown` the end in phases, `life` all of it.
 //! Pure rules are in `claims`, `served` and `weigh`.
 
 use std::fmt;
@@ -29,10 +29,12 @@ use crate::metrics::AdminError;
 use crate::predecessor::{Predecessor, Purpose};
 use crate::premises::Premises;
 use crate::proxy::{BindError, Inherited, StartError};
+use crate::rendezvous::{self, HostConflict};
 use crate::running;
 use crate::runtime::{Runtime, SocketPlaces};
 
 mod answers;
+mod asked;
 mod change;
 pub mod claims;
 mod consent;
@@ -49,6 +51,7 @@ mod requests;
 mod served;
 mod shutdown;
 mod start;
+mod unserved;
 mod wanted;
 mod weigh;
 
@@ -81,6 +84,8 @@ pub struct GatewayOptions {
     pub settle: fn(),
     /// Where it may have its sockets.
     pub sockets: SocketPlaces,
+    /// Where programs of newer Python releases are to find it; `None` for one that is nobody's business.
+    pub rendezvous: Option<rendezvous::Places>,
 }
 
 /// What `hermes gateway check` was asked to do.
@@ -200,6 +205,9 @@ pub enum AppError {
     /// Too few open files.
     #[error("the gateway does not start")]
     Files(#[from] TooFewFiles),
+    /// Another gateway serves this home.
+    #[error("the gateway does not start beside another one")]
+    Host(#[from] HostConflict),
     /// The gateway that is to be replaced does not go.
     #[error("the running gateway (PID {pid}) does not stop")]
     Replace {
@@ -230,6 +238,7 @@ impl AppError {
             | Self::Admin(_)
             | Self::Files(_) => exit::CONFIG,
             Self::Instance(e) => e.exit_code(),
+            Self::Host(e) => e.exit_code(),
             Self::System { source, .. } => lasting(source.kind()),
             Self::Primary { .. } | Self::Proxy(_) | Self::Replace { .. } => exit::FAILURE,
             Self::Interrupted { .. } => exit::INTERRUPTED,
@@ -250,6 +259,7 @@ impl AppError {
                 hint
             }
             Self::Instance(e) => e.hint(),
+            Self::Host(e) => e.hint(),
             Self::Primary { profile, .. } => {
                 format!(
                     "its log is `logs/gateway.log` in its home; `hermes worker -p {profile}` runs it alone"

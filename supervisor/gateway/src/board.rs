@@ -1,11 +1,13 @@
 //! What status surfaces may see at any moment, without asking the app: the gateway's own part and a handle on every worker.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hermes_wire::ProfileName;
+use hermes_wire::contract::gateway_status::state;
 
 use crate::supervise::actor::Handle;
-use crate::supervise::{GatewayView, WorkerTable};
+use crate::supervise::{GatewayView, WorkerTable, WorkerView};
 
 /// Written by the app alone.
 #[derive(Clone)]
@@ -15,11 +17,13 @@ struct Inner {
     gateway: GatewayView,
     /// The primary first, then by name.
     handles: Vec<Handle>,
+    /// Of those, who is on the way out.
+    leaving: BTreeSet<ProfileName>,
 }
 
 impl Board {
     pub(crate) fn new(gateway: GatewayView) -> Self {
-        Self(Arc::new(Mutex::new(Inner { gateway, handles: Vec::new() })))
+        Self(Arc::new(Mutex::new(Inner { gateway, handles: Vec::new(), leaving: BTreeSet::new() })))
     }
 
     /// Everything, at this instant.
@@ -59,12 +63,31 @@ impl Board {
         inner.handles.insert(at, handle);
     }
 
+    /// Nobody is sent to this worker any more.
+    pub(crate) fn leaves(&self, name: &ProfileName) {
+        self.lock().leaving.insert(name.clone());
+    }
+
     /// Takes a worker off.
     pub(crate) fn remove(&self, name: &ProfileName) {
-        self.lock().handles.retain(|handle| handle.name != *name);
+        let mut inner = self.lock();
+        inner.leaving.remove(name);
+        inner.handles.retain(|handle| handle.name != *name);
+    }
+
+    /// Who is served, the primary first: who should run here and stays, whether or not it works at this moment.
+    pub(crate) fn served(&self) -> Vec<ProfileName> {
+        let inner = self.lock();
+        let staying = inner.handles.iter().filter(|handle| !inner.leaving.contains(&handle.name));
+        staying.filter(|handle| is_to_run(&handle.view())).map(|handle| handle.name.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a worker should run, and is not somebody else's to run.
+pub(crate) fn is_to_run(view: &WorkerView) -> bool {
+    view.desired_running && !matches!(view.state, state::DETACHED | state::CONFLICT)
 }

@@ -12,6 +12,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 const OWN: u64 = 112;
 /// Commands that are connected to `supervisor.sock`; no more are let in.
 const COMMANDS: u64 = crate::server::CLIENTS as u64;
+/// Clients of `gateway.sock`; no more are let in.
+const OTHERS: u64 = crate::rendezvous::CLIENTS as u64;
 /// Clients of the admin listener; no more are kept.
 const ADMIN: u64 = crate::metrics::CLIENTS as u64;
 /// Processes being started, and checks of the next release.
@@ -106,7 +108,7 @@ impl Files {
 
     /// How many client connections fit, at most as many as are wanted.
     pub fn connections(self, wanted: Wanted) -> Result<u32, TooFewFiles> {
-        let kept = OWN + COMMANDS + ADMIN + STARTING;
+        let kept = OWN + COMMANDS + OTHERS + ADMIN + STARTING;
         let kept = kept + WORKER * wanted.profiles as u64 + LISTENER * wanted.listeners as u64;
         let least = LEAST.min(u64::from(wanted.connections));
         let fit = self.limit.saturating_sub(kept) / CONNECTION * LEAVING / (LEAVING + 1);

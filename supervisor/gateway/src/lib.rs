@@ -7,7 +7,7 @@
 //! ```text
 //! app                           all parts put together: start, changes, stop, and becoming the next release
 //! descriptors                   what open files are kept for
-//! premises, server              what a start needs of the machine; commands on `supervisor.sock`
+//! premises, rendezvous, server  what a start needs of the machine; how newer Python programs and commands reach this gateway
 //! board, metrics, status        what can be seen of a gateway that runs
 //! predecessor, supervise        the Python program's gateway; one worker a profile
 //! road                          what workers send each other
@@ -61,6 +61,9 @@
 //! exclusive (a bot that polls), the new one stands by until the old one has yielded: one process of a profile at most is ever
 //! told that it may be connected, and whoever was is asked, or ended, before another one is (`supervise::state::machine::exclusive`).
 //!
+//! **Who else asks.** `rendezvous` is for programs of the newer Python releases: `gateway.sock` and the host record. What they ask for
+//! is done by the app as if a command had asked.
+//!
 //! **Order at stop.** Quiesce (readiness off, listeners closed) → drain requests → drain workers → SIGTERM → SIGKILL → release;
 //! each phase has a deadline; a second signal jumps to SIGTERM, a third to SIGKILL. The lock is released last.
 //!
@@ -87,6 +90,7 @@ pub mod premises;
 pub mod program;
 pub mod proxy;
 mod rate;
+pub mod rendezvous;
 mod road;
 pub mod running;
 pub mod runtime;

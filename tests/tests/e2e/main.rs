@@ -17,6 +17,7 @@ mod failures;
 mod flag;
 mod fleet;
 mod flood;
+mod gateway_socket;
 mod hanging;
 mod homes;
 mod hooks;

@@ -53,6 +53,8 @@ pub(super) fn run(verbose: u8, env: &Surroundings, settle: fn(), mut out: Output
         repeatable: false,
         settle,
         sockets: env.sockets.clone(),
+        // It comes and goes, and must be nobody's host.
+        rendezvous: None,
     });
     announcement.cancel();
     let path = dir.path().to_owned();

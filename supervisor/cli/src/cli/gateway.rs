@@ -79,6 +79,7 @@ pub(super) fn run(
         repeatable: true,
         settle,
         sockets: env.sockets.clone(),
+        rendezvous: Some(env.rendezvous.clone()),
     });
     banner.cancel();
     Ok(result?)

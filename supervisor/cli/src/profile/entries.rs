@@ -30,10 +30,11 @@ pub(crate) enum Class {
     Identity,
 }
 
-const PROCESS: [&str; 13] = [
+const PROCESS: [&str; 14] = [
     hermes_wire::endpoint::IN_HOME,
     "gateway.pid",
     "gateway.lock",
+    "gateway.sock.path",
     "gateway_state.json",
     "gateway_desired.json",
     hermes_wire::home::PARKED,
@@ -267,7 +268,7 @@ mod tests {
         for (class_, names) in [
             (
                 Class::Process,
-                "gateway.run gateway.run/x gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json gateway.parked",
+                "gateway.run gateway.run/x gateway.pid gateway.lock gateway.sock gateway.sock.path gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json gateway.parked",
             ),
             (
                 Class::Database,

@@ -11,7 +11,7 @@ use super::answers::replacement_time;
 use super::claims::{self, Claims, Findings};
 use super::released::Released;
 use super::wanted::{News, Wanted};
-use crate::board::Board;
+use crate::board::{self, Board};
 use crate::desired::Rest;
 use crate::generation::Generation;
 use crate::instance::{self, Liveness};
@@ -80,6 +80,11 @@ impl Fleet {
     /// The worker of a profile, unless it is on its way out.
     pub(super) fn staying(&self, name: &ProfileName) -> Option<Handle> {
         self.handle(name).filter(|_| !self.leaving.contains(name))
+    }
+
+    /// Whether it should run, for all that was said to last.
+    pub(super) fn is_due(&self, name: &ProfileName) -> bool {
+        self.wanted.rest(name).is_none()
     }
 
     /// Who is served and stays, but for the primary.
@@ -256,6 +261,7 @@ impl Fleet {
         if let Some(handle) = self.handle(name)
             && self.leaving.insert(name.clone())
         {
+            self.board.leaves(name);
             self.publish().await;
             handle.send(Event::Leave).await;
         }
@@ -335,13 +341,20 @@ impl Fleet {
         }
     }
 
-    /// Looks at the homes now, and serves what should be.
-    pub(super) async fn look_now(&mut self) {
+    /// Looks at the homes now, and serves what should be. Whose files had changed.
+    pub(super) async fn look_now(&mut self) -> BTreeSet<ProfileName> {
+        let mut changed = BTreeSet::new();
         self.wanted.look_now().await;
         while let Some(event) = self.wanted.seen() {
+            if let HomeEvent::Changed(name) = &event
+                && self.wanted.concerns(name)
+            {
+                changed.insert(name.clone());
+            }
             self.on_home(event).await;
         }
         self.converge().await;
+        changed
     }
 
     /// Looks again what was stopped on purpose, and keeps to it.
@@ -386,8 +399,7 @@ impl Fleet {
 
 /// Whether a worker should run, and is not somebody else's to run.
 pub(super) fn is_to_run(handle: &Handle) -> bool {
-    let view = handle.view();
-    view.desired_running && !matches!(view.state, "detached" | "conflict")
+    board::is_to_run(&handle.view())
 }
 
 /// Whether a gateway of its own runs for a profile, and which. A home that does not answer, or a lock that cannot be looked at, is

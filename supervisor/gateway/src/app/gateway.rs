@@ -13,12 +13,14 @@ use super::consent::{Consent, Reload};
 use super::edge::Edge;
 use super::fleet::{Fleet, Stir};
 use super::renewal::{Proved, Renewals};
+use super::unserved::Unserved;
 use super::wanted::Wanted;
 use super::{AppError, cannot};
 use crate::board::Board;
 use crate::descriptors::Files;
 use crate::generation::Generation;
 use crate::proxy::Inherited;
+use crate::rendezvous::{Asked, Rendezvous};
 use crate::runtime::Runtime;
 use crate::server::Request;
 use crate::signal::{Interrupt, Signals};
@@ -42,6 +44,10 @@ const STARTING_PER_CORE: usize = 3;
 pub(super) enum Happened {
     Fleet(FleetEvent),
     Request(Request),
+    /// Another program's wish.
+    Asked(Asked),
+    /// A profile was unserved for long enough.
+    AbsenceOver(ProfileName),
     Signal(Interrupt),
     Stir(Stir),
     /// The first step of a reload is over.
@@ -75,16 +81,28 @@ pub(super) struct Gateway {
     pub(super) renew_others: Option<Generation>,
     pub(super) consent: Consent,
     pub(super) renewals: Renewals,
+    /// Where newer Python programs find this gateway.
+    pub(super) rendezvous: Option<Rendezvous>,
+    pub(super) unserved: Unserved,
+    /// It ends in order to be started again.
+    pub(super) restart: bool,
     /// Ends the server, the admin listener and, last, the reaper.
     pub(super) stop: CancellationToken,
     pub(super) signals: Signals,
     events: mpsc::Receiver<FleetEvent>,
     requests: mpsc::Receiver<Request>,
+    asked: mpsc::Receiver<Asked>,
+}
+
+/// Where servers put what they are asked for.
+pub(super) struct Inlets {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) asked: mpsc::Sender<Asked>,
 }
 
 impl Gateway {
-    /// A gateway that serves nobody yet, and where its server puts requests.
-    pub(super) fn new(parts: Parts) -> Result<(Self, mpsc::Sender<Request>), AppError> {
+    /// A gateway that serves nobody yet, and where its servers put requests.
+    pub(super) fn new(parts: Parts) -> Result<(Self, Inlets), AppError> {
         let Parts { wanted, runtime, inherited, files, repeatable } = parts;
         let signals = Signals::listen().map_err(cannot("listen to", "signals"))?;
         let home = wanted.root.profile(&wanted.primary);
@@ -93,6 +111,7 @@ impl Gateway {
             .unwrap_or_default();
         let (fleet_sender, events) = mpsc::channel(FLEET_QUEUE);
         let (requests_sender, requests) = mpsc::channel(REQUEST_QUEUE);
+        let (asked_sender, asked) = mpsc::channel(REQUEST_QUEUE);
         let mut environment = Environment::from_variables(std::env::vars_os());
         environment.limit_files(files.of_worker(0));
         let terms = Terms {
@@ -142,12 +161,16 @@ impl Gateway {
             renew_others: None,
             consent: Consent::new(),
             renewals: Renewals::new(repeatable),
+            rendezvous: None,
+            unserved: Unserved::default(),
+            restart: false,
             stop,
             signals,
             events,
             requests,
+            asked,
         };
-        Ok((gateway, requests_sender))
+        Ok((gateway, Inlets { requests: requests_sender, asked: asked_sender }))
     }
 
     /// The next thing that happens. Safe to cancel.
@@ -157,9 +180,11 @@ impl Gateway {
             interrupt = self.signals.next() => Happened::Signal(interrupt),
             Some(event) = self.events.recv() => Happened::Fleet(event),
             Some(request) = self.requests.recv() => Happened::Request(request),
+            Some(asked) = self.asked.recv() => Happened::Asked(asked),
             reload = self.consent.next() => Happened::Reloaded(reload),
             proved = self.renewals.next() => Happened::Proved(proved),
             stir = self.fleet.next() => Happened::Stir(stir),
+            profile = self.unserved.next() => Happened::AbsenceOver(profile),
         }
     }
 

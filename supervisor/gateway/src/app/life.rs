@@ -18,6 +18,7 @@ use crate::descriptors::Files;
 use crate::generation::Generation;
 use crate::instance;
 use crate::proxy::Inherited;
+use crate::rendezvous::{self, Rendezvous};
 use crate::runtime::Runtime;
 use crate::server;
 use crate::signal::{self, Interrupt, notify_manager};
@@ -43,7 +44,7 @@ pub(super) async fn run(
     files: Files,
 ) -> Result<Ended, AppError> {
     let manager = std::env::var_os("NOTIFY_SOCKET");
-    let (mut gateway, requests) = Gateway::new(Parts {
+    let (mut gateway, inlets) = Gateway::new(Parts {
         wanted: Wanted::new(options.root, options.profile),
         runtime: Arc::clone(&runtime),
         inherited,
@@ -65,10 +66,23 @@ pub(super) async fn run(
     gateway.common.tracker.spawn(server::serve(
         (listener, replacements),
         gateway.board.clone(),
-        requests,
+        inlets.requests,
         tracker,
         gateway.stop.clone(),
     ));
+    if let Some(places) = options.rendezvous {
+        let rendezvous = Rendezvous::new(places, &gateway.board.home(), &runtime.path());
+        gateway.rendezvous = Some(rendezvous.clone());
+        let listener = rendezvous.open();
+        let context = rendezvous::server::Context {
+            rendezvous,
+            board: gateway.board.clone(),
+            asked: inlets.asked,
+            tracker: gateway.common.tracker.clone(),
+        };
+        let serving = rendezvous::server::serve(context, listener, gateway.stop.clone());
+        gateway.common.tracker.spawn(serving);
+    }
     let result = match gateway.start().await {
         Ok(()) => {
             notify_manager(manager.as_deref(), "READY=1");
@@ -98,6 +112,9 @@ pub(super) async fn run(
         _ => Duration::ZERO,
     };
     shutdown::run(&mut gateway, drain).await;
+    if let Some(rendezvous) = gateway.rendezvous.take() {
+        rendezvous.leave().await;
+    }
     keeper.end();
     gateway.end().await;
     runtime.close();
@@ -107,7 +124,8 @@ pub(super) async fn run(
     {
         gateway.renewals.stop_instead(name);
     }
-    Ok(gateway.renewals.take().map_or(Ended::Stopped(exit::OK), Ended::Renewing))
+    let code = if gateway.restart { exit::RESTART } else { exit::OK };
+    Ok(gateway.renewals.take().map_or(Ended::Stopped(code), Ended::Renewing))
 }
 
 /// What a start would meet; nobody is admitted.
@@ -116,7 +134,7 @@ pub(super) async fn check(
     runtime: Arc<Runtime>,
     files: Files,
 ) -> Result<Examined, AppError> {
-    let (mut gateway, _requests) = Gateway::new(Parts {
+    let (mut gateway, _inlets) = Gateway::new(Parts {
         wanted: Wanted::new(options.root, options.profile),
         runtime,
         inherited: Inherited::default(),
@@ -152,6 +170,12 @@ impl Gateway {
                     self.refit();
                 }
                 Happened::Reloaded(reload) => self.go_on_reloading(reload),
+                Happened::Asked(asked) => {
+                    if self.on_asked(asked).await {
+                        return "asked to";
+                    }
+                }
+                Happened::AbsenceOver(profile) => self.end_absence(&profile).await,
                 Happened::Proved(proved) => {
                     if self.renew(proved).await {
                         return "asked to";

@@ -70,7 +70,13 @@ impl Gateway {
         false
     }
 
-    async fn start_profile(&mut self, profile: &ProfileName, event: Event, waits: bool, replies: Replies) {
+    pub(super) async fn start_profile(
+        &mut self,
+        profile: &ProfileName,
+        event: Event,
+        waits: bool,
+        replies: Replies,
+    ) {
         let Some(handle) = self.fleet.handle(profile) else {
             return answer(&replies, unknown(profile)).await;
         };

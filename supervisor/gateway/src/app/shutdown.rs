@@ -24,6 +24,9 @@ const TERMINATE: Duration = Duration::from_secs(5);
 /// After SIGKILL to all, until giving up on a process that the kernel does not end.
 const KILL: Duration = Duration::from_secs(5);
 
+/// What a stop may take in all beyond the drain time.
+pub(super) const BEYOND_DRAIN: Duration = ESCALATION.saturating_add(TERMINATE).saturating_add(KILL);
+
 /// Busy profiles named before the rest is only counted.
 const NAMED: usize = 5;
 
@@ -133,8 +136,14 @@ impl Gateway {
                 if self.renewals.stop_instead(name) {
                     return false;
                 }
+                // Whoever stops it does not want it started again.
+                self.restart = false;
                 tracing::warn!("{name} again: stopping harder");
                 true
+            }
+            Happened::Asked(asked) => {
+                self.on_asked_while_stopping(asked).await;
+                false
             }
             Happened::Request(Request { what: ClientRequest::Shutdown, replies, .. }) => {
                 self.renewals.stop_instead("asked to");
@@ -155,7 +164,10 @@ impl Gateway {
                 self.on_fleet_while_stopping(event);
                 false
             }
-            Happened::Signal(Interrupt::Reload) | Happened::Stir(_) | Happened::Reloaded(_) => false,
+            Happened::Signal(Interrupt::Reload)
+            | Happened::Stir(_)
+            | Happened::Reloaded(_)
+            | Happened::AbsenceOver(_) => false,
             Happened::Proved(proved) => {
                 answer(&proved.replies, refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
                 false

@@ -60,6 +60,11 @@ impl Gateway {
     pub(super) async fn start(&mut self) -> Result<(), Abandoned> {
         let primary = self.first_report().await?;
         let settings = self.accept_settings(&primary).await?;
+        if settings.multiplex
+            && let Some(rendezvous) = &self.rendezvous
+        {
+            rendezvous.claim(vec![self.fleet.primary().to_string()]).await?;
+        }
         let bound = self.edge.bind(&settings, Families::new(primary.report.families.clone()))?;
         let admin = match &settings.admin {
             Some(address) => Some(Admin::bind(address).await?),
@@ -153,8 +158,14 @@ impl Gateway {
                         return Err(Abandoned::Asked("asked to"));
                     }
                 }
+                Happened::Asked(asked) => {
+                    if self.on_early_asked(asked).await {
+                        return Err(Abandoned::Asked("asked to"));
+                    }
+                }
                 Happened::Signal(Interrupt::Reload)
                 | Happened::Stir(_)
+                | Happened::AbsenceOver(_)
                 | Happened::Reloaded(_)
                 | Happened::Proved(_) => {}
             }
