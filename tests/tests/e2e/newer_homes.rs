@@ -113,6 +113,8 @@ fn d22_files_of_schema_30_are_continued_in_every_state() {
     gateway.stop();
     let doctor = both(&run(&home, &["doctor"]));
     assert!(!doctor.contains("database"), "{doctor}");
+    assert_eq!(doctor.matches("its search index is detached").count(), 1, "{doctor}");
+    assert_eq!(doctor.matches("hermes -p cjk gateway stop").count(), 1, "{doctor}");
     for ((name, shape, gone), before) in SHAPES.into_iter().zip(before) {
         let db = open(&home.of(name));
         let after = objects(&db);

@@ -257,7 +257,7 @@ fn columns(db: &Connection, table: &str) -> rusqlite::Result<BTreeSet<String>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Object<'a> {
     sql: &'a str,
-    /// `TABLE`, `INDEX`, `VIRTUAL`, `TRIGGER`
+    /// `TABLE`, `INDEX`, `UNIQUE`, `VIRTUAL`, `TRIGGER`
     kind: &'a str,
     name: &'a str,
 }
@@ -283,7 +283,7 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
         None
     };
     let is_newer = version.is_some_and(|version| version > VERSION) || search::is_newer(&tx, &have)?;
-    let makes_search = !is_newer && search::is_ours(&tx, &have)?;
+    let makes_search = have.is_empty() || (!is_newer && search::is_ours(&tx, &have)?);
     for table in objects().filter(|o| o.kind == "TABLE" && have.contains(o.name)) {
         add_columns(&tx, table)?;
     }
@@ -297,7 +297,11 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
         if !wanted {
             continue;
         }
-        tx.execute_batch(object.sql)?;
+        match tx.execute_batch(object.sql) {
+            // Titles that stand twice in an old file: 0.19.0 says which session keeps its, and makes the index.
+            Err(error) if object.kind == "UNIQUE" && is_constraint(&error) => continue,
+            made => made?,
+        }
         if object.kind == "VIRTUAL" && have.contains("messages") {
             tx.execute_batch(&format!(
                 "INSERT INTO {}(rowid, content) SELECT id,
@@ -333,6 +337,10 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
         params![COOKIE_KEY, cookie.to_string()],
     )?;
     tx.commit()
+}
+
+fn is_constraint(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
 
 /// Adds columns that an older version of the table lacks. Its version stays: 0.19.0 migrates the data when it opens the file.

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 
+use camino::Utf8Path;
 use hermes_config::{ProfileConfig, judge};
 use hermes_host::database::{LookError, STATE_SCHEMA, look_into};
 use hermes_wire::latest::{GatewaySettings, Problem, Severity};
@@ -212,8 +213,35 @@ fn database(name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
         Ok(db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?)
     };
     match check() {
-        Ok(answer) if answer == "ok" => None,
+        Ok(answer) if answer == "ok" => stale_index(name, &path),
         Ok(answer) => Some(bad(format!("its database is damaged: {answer}"))),
         Err(e) => Some(bad(format!("its database cannot be read: {e}"))),
     }
+}
+
+/// A search index that is kept by nobody for now; conversations are whole all the same. Of a file without such notes there is nothing to
+/// say, and one that cannot be read was said to be so.
+fn stale_index(name: &ProfileName, path: &Utf8Path) -> Option<Finding> {
+    let keys = || -> Result<Vec<String>, LookError> {
+        let db = look_into(path)?;
+        let mut select = db.prepare(
+            "SELECT key FROM state_meta WHERE key IN ('fts_stale', 'fts_cjk_stale') ORDER BY key DESC",
+        )?;
+        Ok(select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    };
+    let (message, next) = match keys().ok()?.first()?.as_str() {
+        "fts_stale" => (
+            "its search index is detached: the Python program finds what is said by reading everything",
+            format!(
+                "it builds the index anew when it opens a file that nobody else has open: `hermes -p {name} gateway stop` before"
+            ),
+        ),
+        _ => (
+            "its index of Chinese, Japanese and Korean words is not kept: the tokenizer of it is an extension of the Python program",
+            format!(
+                "`hermes -p {name} gateway stop`, then `hermes sessions optimize-storage` of that program"
+            ),
+        ),
+    };
+    Some(finding(Grade::Warning, "search_index", message).of(name).at(path).next(next))
 }

@@ -52,7 +52,8 @@ pub(super) fn is_ours(db: &Connection, have: &BTreeSet<String>) -> rusqlite::Res
 
 /// Whether a newer program made this file or has begun to migrate it. It writes its version last.
 pub(super) fn is_newer(db: &Connection, have: &BTreeSet<String>) -> rusqlite::Result<bool> {
-    Ok(have.contains("system_prompts") || columns(db, "messages")?.contains("display_kind"))
+    Ok(have.contains("system_prompts")
+        || (have.contains("messages") && columns(db, "messages")?.contains("display_kind")))
 }
 
 /// What was changed in an index.

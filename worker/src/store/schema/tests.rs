@@ -203,3 +203,26 @@ fn n25_an_older_inbox_is_completed() {
     assert_eq!(row, (0, 0, None));
     db.execute_batch("SELECT * FROM hermes_life").unwrap();
 }
+
+/// D22: a file of an early release in which two sessions have one title is opened and keeps both.
+#[test]
+fn d22_titles_that_stand_twice_keep_no_file_from_being_opened() {
+    let (_dir, path) = temp();
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "CREATE TABLE sessions (id TEXT PRIMARY KEY, source TEXT NOT NULL, started_at REAL NOT NULL, title TEXT);
+         INSERT INTO sessions VALUES ('a', 'cli', 1.0, 'bees'), ('b', 'cli', 2.0, 'bees');",
+    )
+    .unwrap();
+    drop(old);
+    let db = open(&path).unwrap();
+    let titled: i64 =
+        db.query_row("SELECT count(*) FROM sessions WHERE title = 'bees'", [], |row| row.get(0)).unwrap();
+    assert_eq!(titled, 2);
+    let names = names(&db).unwrap();
+    assert!(
+        !names.contains("idx_sessions_title_unique") && names.contains("idx_sessions_source"),
+        "{names:?}"
+    );
+    assert!(is_checked(&db));
+}
