@@ -6,6 +6,7 @@
 
 use serde_json::Value as Json;
 
+use super::row::NO_LIMIT;
 use super::scalar::{address, boolean, split_commas, whole};
 use super::schema::{Key, Kind};
 use super::typed::plain;
@@ -27,9 +28,10 @@ pub fn coerce(key: Option<&Key>, text: &str) -> Coerced {
     let word = text.trim();
     match kind {
         Kind::Bool => boolean(word).map(|flag| fits(flag.into())),
-        Kind::Int(..) | Kind::Count(_) if is_number(word) => {
+        Kind::Int(..) | Kind::Count(_) | Kind::Limit(_) if is_number(word) => {
             whole(word).map(|number| checked(kind, number.into()))
         }
+        Kind::Limit(_) if NO_LIMIT.contains(&word.to_ascii_lowercase().as_str()) => Some(fits(word.into())),
         Kind::Seconds(_) | Kind::Number if is_number(word) => {
             number(word).map(|number| checked(kind, number))
         }
@@ -42,13 +44,15 @@ pub fn coerce(key: Option<&Key>, text: &str) -> Coerced {
         Kind::Address => Some(checked(kind, word.into())),
         Kind::List => Some(list(text)),
         Kind::Any => Some(fits(by_looks(text))),
-        Kind::Int(..) | Kind::Count(_) | Kind::Seconds(_) | Kind::Number | Kind::Section => None,
+        Kind::Int(..) | Kind::Count(_) | Kind::Limit(_) | Kind::Seconds(_) | Kind::Number | Kind::Section => {
+            None
+        }
     }
     .unwrap_or_else(|| {
         // `007` is written as the text it is, and read as seven.
         let readable = match kind {
             Kind::Int(low, high) => whole(word).is_some_and(|n| (low..=high).contains(&n)),
-            Kind::Count(high) => whole(word).is_some_and(|n| n <= high),
+            Kind::Count(high) | Kind::Limit(high) => whole(word).is_some_and(|n| n <= high),
             Kind::Seconds(high) => word.parse::<f64>().is_ok_and(|n| n.is_finite() && n <= f64::from(high)),
             _ => false,
         };
@@ -71,6 +75,10 @@ fn checked(kind: Kind, value: Json) -> Coerced {
         Kind::Bool => value.is_boolean() || text(&value).is_some_and(|text| boolean(&text).is_some()),
         Kind::Int(low, high) => value.as_i64().is_some_and(|n| (low..=high).contains(&n)),
         Kind::Count(high) => value.as_i64().is_some_and(|n| n <= high),
+        Kind::Limit(high) => {
+            let none = |text: String| NO_LIMIT.contains(&text.trim().to_ascii_lowercase().as_str());
+            value.as_i64().is_some_and(|n| n <= high) || text(&value).is_some_and(none)
+        }
         Kind::Seconds(high) => within(f64::MIN, f64::from(high)),
         Kind::Number => value.is_number(),
         Kind::Text => !value.is_array() && !value.is_object(),
@@ -187,7 +195,12 @@ mod tests {
         assert_eq!(typed("gateway.multiplex_profiles", "1"), (json!(true), true));
         assert_eq!(typed("gateway.multiplex_profiles", "maybe"), (json!("maybe"), false));
         assert_eq!(typed("agent.max_turns", "50"), (json!(50), true));
-        assert_eq!(typed("agent.max_turns", "0"), (json!(0), false));
+        for any in [json!(0), json!(-1), json!("none"), json!("Unlimited")] {
+            let typed_in = any.as_str().map_or_else(|| any.to_string(), str::to_owned);
+            assert_eq!(typed("agent.max_turns", &typed_in), (any, true));
+        }
+        assert_eq!(typed("agent.max_turns", "100001"), (json!(100_001), false));
+        assert_eq!(typed("agent.max_turns", "many"), (json!("many"), false));
         assert_eq!(typed("agent.max_turns", "007"), (json!("007"), true));
         assert_eq!(typed("agent.max_turns", "0x7"), (json!("0x7"), false));
         assert_eq!(typed("agent.api_max_retries", "-1"), (json!(-1), true));

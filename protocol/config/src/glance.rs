@@ -115,25 +115,42 @@ pub fn list_at(bytes: &[u8], path: &[&str]) -> Vec<String> {
     }
 }
 
-/// The names of the tool servers that are commands: what a profile starts by itself.
+/// Whether an entry of `mcp_servers`, `hooks` and the like is turned off: `enabled: false`, or `disabled: true` as files before version
+/// 46 have it. Where the two contradict each other it is off: what somebody turned off is not started.
+pub(super) fn is_off(entry: &Node) -> bool {
+    let flag = |key| text(entry, key).and_then(|text| boolean(&text));
+    flag("enabled") == Some(false) || flag("disabled") == Some(true)
+}
+
+/// The names of the tool servers that are commands and not turned off: what a profile starts by itself.
 pub fn mcp_commands(bytes: &[u8]) -> Vec<String> {
     let (node, flaws) = yaml::parse(bytes);
     let servers = node.filter(|_| flaws.iter().all(|flaw| !flaw.fatal));
     let servers = servers.as_ref().and_then(|root| root.get("mcp_servers"));
     let Some(Value::Map(servers)) = servers.map(|entry| &entry.value.value) else { return Vec::new() };
-    servers.iter().filter(|s| s.value.get("command").is_some()).map(|s| s.key.clone()).collect()
+    let starts = |server: &Node| server.get("command").is_some() && !is_off(server);
+    servers.iter().filter(|s| starts(&s.value)).map(|s| s.key.clone()).collect()
 }
 
 /// The platform that a variable of `.env` belongs to, by its name.
 pub fn platform_of_variable(registry: &Registry, name: &str) -> Option<&'static str> {
-    let prefixed = |platform: &&Declaration| {
-        name.strip_prefix(platform.prefix).is_some_and(|rest| rest.starts_with('_'))
-            && !platform.prefix.is_empty()
+    declaration_of_variable(registry, name).map(|platform| platform.name)
+}
+
+/// The same, with all that is declared of it.
+pub(super) fn declaration_of_variable(registry: &Registry, name: &str) -> Option<&'static Declaration> {
+    let prefixed = |platform: &'static Declaration| {
+        let starts = |prefix: &&&str| {
+            !prefix.is_empty() && name.strip_prefix(**prefix).is_some_and(|rest| rest.starts_with('_'))
+        };
+        let all = std::iter::once(&platform.prefix).chain(platform.prefixes);
+        all.filter(starts).map(|prefix| (prefix.len(), platform)).max_by_key(|(len, _)| *len)
     };
     let by_name = registry.variables().find(|(variable, _)| *variable == name).map(|(_, platform)| platform);
     // The longest prefix: `WHATSAPP_CLOUD_` is not `WHATSAPP_`.
-    let by_prefix = || registry.all().filter(prefixed).max_by_key(|platform| platform.prefix.len());
-    by_name.or_else(by_prefix).map(|platform| platform.name)
+    let by_prefix =
+        || registry.all().filter_map(prefixed).max_by_key(|(len, _)| *len).map(|(_, found)| found);
+    by_name.or_else(by_prefix)
 }
 
 /// The variables of a `.env` that belong to platforms, with their platforms.
@@ -162,7 +179,9 @@ mod tests {
         assert_eq!(glance(&REGISTRY, b"model: a/b\n").model.as_deref(), Some("a/b"));
         assert!(glance(&REGISTRY, b"model: [\n").invalid && glance(&REGISTRY, b"- 1\n").invalid);
         assert_eq!(glance(&REGISTRY, b""), Glance::default());
-        let servers = b"mcp_servers: {a: {command: npx}, b: {url: 'https://x'}}\n";
+        let servers =
+            b"mcp_servers: {a: {command: npx}, b: {url: 'https://x'}, c: {command: x, enabled: no}, \
+            d: {command: x, disabled: true}, e: {command: x, enabled: true, disabled: yes}}\n";
         assert_eq!(mcp_commands(servers), ["a"]);
         assert_eq!(mcp_commands(b"mcp_servers: [\n"), Vec::<String>::new());
     }
@@ -190,5 +209,10 @@ mod tests {
             (of("OPENROUTER_API_KEY"), of("ANTHROPIC_API_KEY"), of("GITHUB_TOKEN")),
             (None, None, None)
         );
+        assert_eq!(
+            (of("TWILIO_AUTH_TOKEN"), of("QQBOT_X"), of("TWILIOS_X")),
+            (Some("sms"), Some("qqbot"), None)
+        );
+        assert_eq!((of("WHATSAPP_CLOUD_X"), of("WHATSAPP_X")), (Some("whatsapp_cloud"), Some("whatsapp")));
     }
 }

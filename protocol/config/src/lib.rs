@@ -22,13 +22,14 @@
 //!
 //! ```text
 //! judge                                              the one verdict, over everything below
+//! channels                                           files without what belongs to a bot
 //! load                                               two files, one ProfileConfig
 //! gateway, unsupported
 //! able, keys, platforms, routing, sections           parts of the files
 //! reader                                             typed access to the tree, which notes problems
 //! pins
 //! document, legacy, redact, route
-//! coerce, dotenv_edit, glance, problem
+//! coerce, dotenv_edit, glance, newer, problem
 //! dotenv, provider, typed
 //! schema                                             the table of keys
 //! edit
@@ -39,6 +40,7 @@
 //! ```
 
 mod able;
+pub mod channels;
 pub mod coerce;
 pub mod document;
 mod dotenv;
@@ -54,6 +56,7 @@ mod legacy;
 mod load;
 pub mod mask;
 pub mod network;
+pub mod newer;
 pub mod path;
 mod pins;
 pub mod platform;

@@ -30,6 +30,10 @@ pub struct Declaration {
     pub name: &'static str,
     /// Start of its variables: `TELEGRAM` for `TELEGRAM_ALLOW_ALL_USERS`; empty = none.
     pub prefix: &'static str,
+    /// Other starts of its variables.
+    pub prefixes: &'static [&'static str],
+    /// Variables of it that tools and skills use as well, whether or not the platform runs.
+    pub tools: &'static [&'static str],
     /// A variable that turns it on or off.
     pub switch: Option<&'static str>,
     /// Sets of settings, one of which being complete turns it on.
@@ -64,6 +68,8 @@ pub struct Declaration {
 pub const BASE: Declaration = Declaration {
     name: "",
     prefix: "",
+    prefixes: &[],
+    tools: &[],
     switch: None,
     credentials: &[],
     binds: Binds::No,

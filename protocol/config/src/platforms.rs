@@ -151,7 +151,7 @@ pub(super) fn survey(
         }
         let State::On(place) = state else { continue };
         if spec.policy {
-            forbid_open_policy(reader, &blocks, spec);
+            forbid_open_policy(reader, root, &blocks, spec);
         }
         // On a secondary, those that the gateway listens for are a breach, already noted; they run by the gateway's listener, not by this.
         let supported = spec.adapter;
@@ -321,9 +321,15 @@ fn removal(place: &Place, platform: &str, env_file: &str) -> (String, &'static s
     (block.to_owned(), "config.yaml")
 }
 
-fn forbid_open_policy(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration) {
+fn forbid_open_policy(reader: &mut Reader<'_>, root: &At, blocks: &Blocks, spec: &Declaration) {
     let allow_all = [format!("{}_ALLOW_ALL_USERS", spec.prefix), "GATEWAY_ALLOW_ALL_USERS".to_owned()];
     if allow_all.iter().any(|name| reader.env(name).and_then(boolean) == Some(true)) {
+        return;
+    }
+    // The variable beats the key, also where it says no.
+    let by_key =
+        reader.env(&allow_all[1]).is_none().then(|| reader.flag(&root.key("gateway.allow_all_users")));
+    if by_key.flatten() == Some(true) {
         return;
     }
     for key in ["dm_policy", "group_policy"] {

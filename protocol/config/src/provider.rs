@@ -10,8 +10,8 @@
 //!
 //! # Keys
 //!
-//! A key comes from the profile's own files and nowhere else: the one written next to the address, else a variable of the
-//! profile's `.env`. A variable is chosen by the parsed host name (`host`): `OPENAI_API_KEY` goes to OpenAI's hosts only, whatever
+//! A key comes from the profile's own files and nowhere else: the one written next to the address, else the variable named there
+//! (`key_env`, `api_key_env`), else another variable of the profile's `.env`. A variable is chosen by the parsed host name (`host`): `OPENAI_API_KEY` goes to OpenAI's hosts only, whatever
 //! the address looks like. A local server without a key gets the literal `no-key-required`.
 //!
 //! # Wires
@@ -119,7 +119,7 @@ pub fn resolve(config: &ProfileConfig, home: &ProfileHome) -> Result<Endpoint, P
 }
 
 /// The provider that the files name, and the key or variable that does.
-fn requested(config: &ProfileConfig) -> Option<(String, &'static str)> {
+pub fn requested(config: &ProfileConfig) -> Option<(String, &'static str)> {
     non_empty(config.model.provider.as_deref())
         .map(|name| (name, "model.provider"))
         .or_else(|| non_empty(config.env.get(BY_VARIABLE)).map(|name| (name, BY_VARIABLE)))
@@ -224,7 +224,9 @@ impl Resolver<'_> {
         let paired = configured.is_none();
         let allowed = row.keys.iter().copied().filter(|name| paired || host::may_get(name, &base_url));
         let by_host = if paired { Vec::new() } else { host::key_variables(&base_url) };
+        let named = non_empty(model.key_env.as_deref());
         let key = written_key(model.api_key.as_ref())
+            .or_else(|| self.first_key(named).map(|(_, key)| key))
             .or_else(|| self.first_key(allowed.chain(by_host.iter().map(String::as_str))).map(|(_, key)| key))
             .or_else(|| host::is_local(&base_url).then(|| Secret::new(NO_KEY)));
         let Some(key) = key else {
@@ -234,7 +236,8 @@ impl Resolver<'_> {
                     host::name(&base_url)
                 )
             });
-            let variables = missing(model.api_key.as_ref(), row.keys.iter().copied());
+            let variables =
+                missing(model.api_key.as_ref(), named.into_iter().chain(row.keys.iter().copied()));
             return Err(self.no_key(row.id, variables, withheld.unwrap_or_default()));
         };
         if row.id == "kimi-coding"
@@ -255,7 +258,8 @@ impl Resolver<'_> {
             .ok_or_else(|| self.address("custom", "model.base_url", NO_ADDRESS))?;
         let base_url = self.parse("custom", key, address)?;
         self.check_wire("custom", &rule, &base_url, non_empty(model.api_mode.as_deref()))?;
-        let key = self.custom_key("custom", model.api_key.as_ref(), None, &base_url)?;
+        let named = model.key_env.as_deref();
+        let key = self.custom_key("custom", model.api_key.as_ref(), named, &base_url)?;
         Ok(self.endpoint("custom", base_url, key, rule))
     }
 

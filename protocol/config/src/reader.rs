@@ -10,6 +10,7 @@ use super::legacy;
 use super::pins;
 use super::platform::Registry;
 use super::problem::{Place, Problems};
+use super::row::NO_LIMIT;
 use super::scalar::{boolean, expand, split_commas, whole};
 use super::secret::Secret;
 use super::yaml::{Entry, Node, Value, shorten};
@@ -279,6 +280,21 @@ impl Reader<'_> {
         let wanted = format!("a whole number up to {most}");
         let text = self.scalar(at, &wanted)?;
         let number = whole(&text).map(|n| u64::try_from(n).unwrap_or(0)).filter(|n| *n <= most);
+        if number.is_none() {
+            self.wrong_type(at, &wanted);
+        }
+        number
+    }
+
+    /// A whole number from one up, or a word, zero or less for no limit, which is then `no_limit`.
+    pub(super) fn limit(&mut self, at: &At, high: u64, no_limit: u64) -> Option<u64> {
+        let wanted = format!("a whole number up to {high}, or `none`");
+        let text = self.scalar(at, &wanted)?;
+        if NO_LIMIT.contains(&text.trim().to_ascii_lowercase().as_str()) {
+            return Some(no_limit);
+        }
+        let number = whole(&text).map(|n| u64::try_from(n).ok().filter(|n| *n > 0));
+        let number = number.map(|n| n.unwrap_or(no_limit)).filter(|n| *n <= high || *n == no_limit);
         if number.is_none() {
             self.wrong_type(at, &wanted);
         }

@@ -77,6 +77,8 @@ fn route(reader: &mut Reader<'_>, at: &At) -> Option<ProfileRoute> {
     match scalar(reader, &bot) {
         Ok(None) => {}
         Ok(Some(bot)) if ProfileName::from_user_input(&bot).is_ok_and(|name| name.is_default()) => {}
+        // What comes to its own bot it answers without a rule.
+        Ok(Some(bot)) if ProfileName::from_user_input(&bot).is_ok_and(|name| name == profile) => return None,
         Ok(Some(_)) => {
             skip(reader, &bot, &name, "it is for another profile's bot, which keeps what it receives");
             return None;

@@ -2,6 +2,9 @@
 
 use serde_json::Value as Json;
 
+/// Words that mean that there is no limit. Programs from 0.20 on write them, as they write zero and `-1`.
+pub const NO_LIMIT: [&str; 4] = ["none", "unlimited", "inf", "infinite"];
+
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -11,6 +14,8 @@ pub enum Kind {
     Int(i64, i64),
     /// A whole number up to a limit; a negative one counts as zero.
     Count(i64),
+    /// A whole number from one up to a limit, or a word for none at all: [`NO_LIMIT`], zero, a negative number.
+    Limit(i64),
     /// Seconds, fractions allowed, up to a limit; a negative number counts as zero.
     Seconds(u32),
     /// Any number.
@@ -36,6 +41,7 @@ impl Kind {
             Self::Bool => "true or false".to_owned(),
             Self::Int(low, high) => format!("a whole number from {low} to {high}"),
             Self::Count(high) => format!("a whole number up to {high}"),
+            Self::Limit(high) => format!("a whole number up to {high}, or `none`"),
             Self::Seconds(high) => format!("a number of seconds up to {high}"),
             Self::Number => "a number".to_owned(),
             Self::Text => "text".to_owned(),
@@ -95,7 +101,7 @@ pub struct Key {
     pub kind: Kind,
     /// What holds without it.
     pub default: Value,
-    /// What it does; empty for keys that are only kept for 0.19.0.
+    /// What it does; empty for keys that are only kept for other programs.
     pub about: &'static str,
     /// The variable of `.env` that beats it; empty = none.
     pub env: &'static str,
@@ -103,10 +109,12 @@ pub struct Key {
     pub primary: bool,
     /// Whether it must not be seen.
     pub secret: bool,
+    /// Whether it came after 0.19.0. Nothing here reads it.
+    pub newer: bool,
 }
 
 impl Key {
-    /// Whether this program reads it; others are kept for 0.19.0.
+    /// Whether this program reads it; others are kept for the Python program.
     pub fn is_read(&self) -> bool {
         !self.about.is_empty()
     }
@@ -127,12 +135,27 @@ pub struct Group {
 
 /// A row: what stands at `path`, and what it does.
 pub const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { path, also: &[], kind, default: Value::None, about, env: "", primary: false, secret: false }
+    Key {
+        path,
+        also: &[],
+        kind,
+        default: Value::None,
+        about,
+        env: "",
+        primary: false,
+        secret: false,
+        newer: false,
+    }
 }
 
 /// A row of 0.19.0 that nothing here reads yet.
 pub const fn kept(path: &'static str, kind: Kind) -> Key {
     key(path, kind, "")
+}
+
+/// A row of releases from 0.20 on that nothing here reads.
+pub const fn newer(path: &'static str, kind: Kind) -> Key {
+    Key { newer: true, ..kept(path, kind) }
 }
 
 impl Key {

@@ -11,6 +11,7 @@
 pub mod docs;
 pub mod json;
 mod kept;
+mod newer;
 mod read;
 
 pub use super::row::{Group, Key, Kind, Value};
@@ -22,6 +23,11 @@ pub fn kept(registry: &Registry) -> impl Iterator<Item = &'static Key> + use<> {
     kept::KEPT.iter().chain(registry.own().flat_map(|platform| platform.kept))
 }
 
+/// Keys of releases from 0.20 on that nothing here reads.
+pub fn newer() -> impl Iterator<Item = &'static Key> {
+    newer::NEWER.iter()
+}
+
 /// The groups of the documentation: those of this program itself, and those of its platforms before the one for all platforms.
 pub fn groups(registry: &Registry) -> Vec<&'static Group> {
     with(registry.own().filter(|platform| !platform.hidden).filter_map(|platform| platform.keys))
@@ -30,7 +36,7 @@ pub fn groups(registry: &Registry) -> Vec<&'static Group> {
 /// Every key, in the same order.
 pub fn all(registry: &Registry) -> impl Iterator<Item = &'static Key> + use<> {
     let groups = with(registry.own().filter_map(|platform| platform.keys));
-    groups.into_iter().flat_map(|group| group.keys).chain(kept(registry))
+    groups.into_iter().flat_map(|group| group.keys).chain(kept(registry)).chain(newer())
 }
 
 /// This program's own groups, with those of platforms among them.

@@ -67,6 +67,7 @@ fn model(reader: &mut Reader<'_>, root: &At) -> Model {
         provider: reader.text(&below("provider").or(root.key("provider"))),
         base_url: url(reader, &below("base_url").or(below("api_base")).or(root.key("base_url"))),
         api_key: reader.secret(&below("api_key").or(below("api"))),
+        key_env: reader.text(&below("key_env").or(below("api_key_env"))),
         api_mode: is_filled(reader, &api_mode)
             .then(|| reader.choice(&api_mode, &API_MODES))
             .flatten()
@@ -121,7 +122,7 @@ fn provider(reader: &mut Reader<'_>, name: String, at: &At) -> Provider {
         name,
         base_url: url(reader, &below("base_url").or(below("url")).or(below("api"))),
         api_key: reader.secret(&below("api_key")),
-        key_env: reader.text(&below("key_env")),
+        key_env: reader.text(&below("key_env").or(below("api_key_env"))),
         api_mode: reader.text(&mode),
         default_model: reader.text(&below("default_model").or(below("model"))),
         extra_body,
@@ -146,7 +147,8 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
     let auto_continue_freshness =
         seconds("gateway_auto_continue_freshness", defaults.auto_continue_freshness);
     let stream_stale_timeout = seconds("local_stream_stale_timeout", defaults.stream_stale_timeout);
-    let turns = reader.number(&at.key("max_turns").or(root.key("max_turns")), 1..=100_000);
+    let any = u64::from(u32::MAX);
+    let turns = reader.limit(&at.key("max_turns").or(root.key("max_turns")), 100_000, any);
     let echo_delay = reader.number(&at.key("echo_delay_ms"), 0..=600_000).map(Duration::from_millis);
     let attempts = reader.number_or_zero(&at.key("api_max_retries"), 100);
     Agent {

@@ -183,7 +183,7 @@ fn broken_yaml_is_the_profiles_failure_and_names_the_place() {
 
 #[test]
 fn every_problem_is_reported_at_once_worst_first() {
-    let yaml = "model: {default: m, max_tokens: many}\nagnet: {max_turns: 3}\nagent: {max_turns: -1, engine: magic}\n\
+    let yaml = "model: {default: m, max_tokens: many}\nagnet: {max_turns: 3}\nagent: {max_turns: many, engine: magic}\n\
                 gateway: {multiplex_profiles: maybe, on_profile_error: perhaps}\n";
     let loaded = primary(yaml, "this is not a variable\n");
     assert!(loaded.config.is_none());

@@ -57,7 +57,7 @@ fn scalar(text: String, plain: bool, kind: Option<Kind>) -> Json {
     let as_kind = match kind {
         Some(Kind::Text | Kind::Choice(_) | Kind::Address | Kind::List) => return text.into(),
         Some(Kind::Bool) => boolean(&text).map(Json::from),
-        Some(Kind::Int(..) | Kind::Count(_)) => whole(&text).map(Json::from),
+        Some(Kind::Int(..) | Kind::Count(_) | Kind::Limit(_)) => whole(&text).map(Json::from),
         Some(Kind::Seconds(_) | Kind::Number) => float(text.trim()),
         Some(Kind::Section | Kind::Any) | None => None,
     };

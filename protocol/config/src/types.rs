@@ -132,6 +132,8 @@ pub struct Model {
     pub base_url: Option<String>,
     /// `model.api_key`; may still hold `${NAME}` where `.env` has no such variable.
     pub api_key: Option<Secret>,
+    /// `model.key_env` or `model.api_key_env`: name of the variable that holds the key.
+    pub key_env: Option<String>,
     /// `model.api_mode`: `chat_completions`, `codex_responses`, `anthropic_messages`, `bedrock_converse`, `codex_app_server`.
     pub api_mode: Option<String>,
     /// `model.context_length`
@@ -149,7 +151,7 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// `api_key`
     pub api_key: Option<Secret>,
-    /// `key_env`: name of the variable that holds the key.
+    /// `key_env` or `api_key_env`: name of the variable that holds the key.
     pub key_env: Option<String>,
     /// `api_mode` or `transport`
     pub api_mode: Option<String>,
@@ -170,7 +172,7 @@ pub struct Provider {
 pub struct Agent {
     /// `agent.engine`. Default `native`.
     pub engine: EngineKind,
-    /// `agent.max_turns`: provider calls per user turn. Default 90.
+    /// `agent.max_turns`: provider calls per user turn; `u32::MAX`: any. Default 90, as in 0.19.0.
     pub max_turns: u32,
     /// `agent.api_max_retries`: attempts in total, at least 1. Default 3.
     pub api_max_retries: u32,

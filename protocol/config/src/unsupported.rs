@@ -5,6 +5,7 @@ use camino::Utf8Path;
 use serde_json::Value;
 
 use super::found::Found;
+use super::glance::is_off;
 use super::platform::Settings;
 use super::platforms::Blocks;
 use super::problem::{Place, problem};
@@ -44,7 +45,7 @@ impl<B> Default for Leftovers<B> {
 
 /// What the keys of `config.yaml` ask for in vain.
 pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) {
-    let off = |at: &At| at.key("enabled").says("false") || at.key("disabled").says("true");
+    let off = |at: &At| at.node().is_some_and(is_off);
     let names = |at: &At| -> Vec<String> {
         at.entries().into_iter().filter(|(_, at)| !off(at)).map(|(name, _)| name).collect()
     };
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn c4_what_is_configured_and_not_done_is_named() {
         let yaml = "agent: {engine: echo}\n\
-            mcp_servers: {github: {command: npx}, off: {url: u, enabled: false}, gone: {url: u, disabled: true}}\n\
+            mcp_servers: {github: {command: npx}, off: {url: u, enabled: false}, gone: {url: u, disabled: true}, no: {url: u, enabled: no}}\n\
             hooks: {pre_tool_call: [{command: x}]}\n\
             platforms: {api_server: {enabled: true, model_routes: {fast: {model: m}}}, simplex: {enabled: true}}\n\
             fallback_providers: [{provider: p, model: m}]\nplugins: {enabled: [relay]}\nmemory: {provider: honcho}\n";

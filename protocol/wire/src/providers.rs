@@ -46,6 +46,13 @@ const fn named_only(mut row: Row) -> Row {
     row
 }
 
+impl Row {
+    /// Whether it is reached by a sign-in that is kept in `auth.json`, and by no key.
+    pub fn signs_in(&self) -> bool {
+        self.wire == LOGIN
+    }
+}
+
 /// In the order in which `auto` looks for a key. `openrouter` and `openai-api` come before all others.
 pub const TABLE: &[Row] = &[
     row(

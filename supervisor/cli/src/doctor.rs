@@ -12,7 +12,9 @@
 mod duplicates;
 mod gateway;
 mod leftovers;
+mod logins;
 mod machine;
+mod newer;
 mod online;
 mod profiles;
 mod render;
@@ -163,6 +165,8 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -
     findings.extend(gateway::check(&patient));
     let (of_profiles, loaded) = profiles::check(&patient, selection);
     findings.extend(of_profiles);
+    findings.extend(newer::check(&patient));
+    findings.extend(logins::check(&patient, &loaded));
     if online {
         findings.extend(online::check(&patient));
     }

@@ -227,3 +227,41 @@ fn c1_providers_are_asked_on_request() {
     let ran = run(&home, &["doctor", "--online", "--json"]);
     assert_eq!((ran.code, found(&ran)), (Some(1), vec![pair("provider", "ask")]), "{ran:#?}");
 }
+
+/// What newer releases wrote and this one does not go by is named once a profile, a version from the future is said, and the sign-in
+/// that newer releases would answer with is named with its file. No secret is shown, and nothing is touched.
+#[test]
+fn a_home_of_newer_releases_is_explained() {
+    let home = healthy();
+    home.write(
+        "default",
+        "config.yaml",
+        "_config_version: 60\nagent: {engine: echo}\ngateway: {loop_watchdog: true, trust_env: false}\n",
+    );
+    home.write("default", "auth.json", r#"{"providers": {"nous": {"refresh_token": "canary-r"}}}"#);
+    home.write(
+        "coder",
+        "config.yaml",
+        "_config_version: 51\nmodel: {default: m, provider: nous}\nagent: {max_turns: 0}\n",
+    );
+    mode(&home.root().join("auth.json"), 0o600);
+    let before = tree(&home.root());
+    let ran = run(&home, &["doctor", "--json"]);
+    let found = found(&ran);
+    for expected in [pair("config_newer", "default"), pair("newer_keys", "default"), pair("sign_in", "coder")]
+    {
+        assert!(found.contains(&expected), "{expected:?} is not in {found:#?}");
+    }
+    assert!(!found.iter().any(|(code, profile)| code == "newer_keys" && profile == "coder"), "{found:#?}");
+    let text = run(&home, &["doctor"]).out;
+    for part in [
+        "its configuration has version 60, and this program knows the keys up to version 51",
+        "keys of newer releases that do nothing here, kept as they are: gateway: loop_watchdog, trust_env",
+        "releases from 0.20 on answer with the default profile's sign-in for nous",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("canary") && !ran.out.contains("canary"));
+    assert!(!text.contains("is not a known key"), "{text}");
+    assert_eq!(tree(&home.root()), before);
+}

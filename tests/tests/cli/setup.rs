@@ -162,7 +162,7 @@ fn without_a_terminal() {
             "setup",
             "setup --set model.default=m --set model.provider=openrouter",
             "setup --set openrouter_api_key=k --set timezone=UTC",
-            "setup --set agent.max_turns=none --set timezone=Europe/Berlin",
+            "setup --set agent.max_turns=many --set timezone=Europe/Berlin",
             "setup --set platforms.api_server.enabled=true",
             "setup --set platforms.api_server.enabled=true --set api_server_key=0123456789abcdef0123",
             "setup --set agent.max_trns=5",

@@ -89,6 +89,7 @@ pub(super) static KNOWN: &[Declaration] = &[
         name: "email",
         target: true,
         prefix: "EMAIL",
+        tools: &["EMAIL_ADDRESS", "EMAIL_PASSWORD", "EMAIL_IMAP_HOST", "EMAIL_SMTP_HOST"],
         credentials: &[&[
             field("EMAIL_ADDRESS", "address"),
             field("EMAIL_PASSWORD", "password"),
@@ -116,6 +117,8 @@ pub(super) static KNOWN: &[Declaration] = &[
         name: "homeassistant",
         target: true,
         prefix: "HASS",
+        prefixes: &["HOMEASSISTANT"],
+        tools: &["HASS_TOKEN", "HASS_URL"],
         credentials: &[&[field("HASS_TOKEN", "token")]],
         claims: &[claim(
             "homeassistant-token",
@@ -190,6 +193,8 @@ pub(super) static KNOWN: &[Declaration] = &[
         name: "sms",
         target: true,
         prefix: "SMS",
+        prefixes: &["TWILIO"],
+        tools: &["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER"],
         credentials: &[&[field("TWILIO_ACCOUNT_SID", "account_sid")]],
         binds: Binds::Port,
         claims: &[claim("twilio-phone-number", &[part("TWILIO_PHONE_NUMBER", "phone_number")])],
@@ -247,6 +252,7 @@ pub(super) static KNOWN: &[Declaration] = &[
         name: "qqbot",
         target: true,
         prefix: "QQ",
+        prefixes: &["QQBOT"],
         credentials: &[&[field("QQ_APP_ID", "app_id")], &[field("QQ_CLIENT_SECRET", "client_secret")]],
         policy: true,
         claims: &[claim("qqbot-appid", &[part("QQ_APP_ID", "app_id")])],

@@ -64,7 +64,10 @@ fn every_entry_that_is_no_rule_is_named() {
          - {name: f, platform: telegram, profile: coder, chat_id: [1, 2]}\n\
          - {name: g, platform: telegram, profile: coder, bot_profile: ops}\n\
          - {name: h, platform: telegram, profile: coder, bot_profile: Default, guild_id: ''}\n\
-         - {name: i, platform: telegram, profile: coder, bot_profile: , chat_id: 1}\n",
+         - {name: i, platform: telegram, profile: coder, bot_profile: , chat_id: 1}\n\
+         - {name: j, platform: telegram, profile: coder, bot_profile: ' Coder'}\n\
+         - {name: k, platform: telegram, profile: coder, bot_profile: '  ', chat_id: 2}\n\
+         - {name: l, platform: telegram, profile: coder, user_id: ~, chat_id: 3}\n",
     );
     assert_eq!(
         said,
@@ -78,10 +81,11 @@ fn every_entry_that_is_no_rule_is_named() {
             "Skipping profile route f: chat_id is not an id",
             "Skipping profile route g: it is for another profile's bot, which keeps what it receives",
             "profile route h: `profile_routes[8].guild_id` is empty, so the rule does not ask for it",
+            "Skipping profile route l: user_id names nobody",
         ]
     );
     let names: Vec<_> = routes.0.iter().map(|route| route.name.as_str()).collect();
-    assert_eq!(names, ["h", "i"]);
+    assert_eq!(names, ["h", "i", "k"]);
 }
 
 #[test]

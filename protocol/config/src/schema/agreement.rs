@@ -21,7 +21,8 @@ platforms:
 
 /// Whether it is shown elsewhere that a key is read: what is not read by [`load`], and what means something only beside others.
 fn is_shown_elsewhere(key: &Key) -> bool {
-    key.path == "profiles.alias_prefix" || key.path.starts_with("profile_routes.")
+    matches!(key.path, "profiles.alias_prefix" | "gateway.allow_all_users")
+        || key.path.starts_with("profile_routes.")
 }
 
 fn read(yaml: &str) -> Loaded {
@@ -76,7 +77,7 @@ fn another(key: &Key) -> Json {
             let n = default.and_then(|n| n.as_i64()).unwrap_or(low);
             (if n < high { n + 1 } else { n - 1 }).into()
         }
-        Kind::Count(_) | Kind::Seconds(_) => 7.into(),
+        Kind::Count(_) | Kind::Limit(_) | Kind::Seconds(_) => 7.into(),
         Kind::Choice(words) => {
             // The last of those that are not the default in other words.
             let same = |word: &&&str| matches!(**word, "none" | "off" | "false" | "fail" | "native" | "info");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::{Group, Key, Kind, Value, groups, kept};
+use super::{Group, Key, Kind, Value, groups, kept, newer};
 use crate::edit::block;
 use crate::platform::Registry;
 
@@ -29,13 +29,24 @@ pub fn page(registry: &Registry) -> String {
         "These are known, so that nothing warns of them, and `hermes config set` gives them 0.19.0's types. Nothing here reads \
          them yet. `…` stands for keys that are not looked into.\n\n",
     );
-    let kept: Vec<_> = kept(registry).collect();
+    list(&mut out, &kept(registry).collect::<Vec<_>>());
+    out.push_str("\n## Of newer releases\n\n");
+    out.push_str(
+        "Keys of 0.20 and later, up to version 51 of the configuration. They are known and kept as the ones above; `hermes doctor` names \
+         those that a file sets.\n\n",
+    );
+    list(&mut out, &newer().collect::<Vec<_>>());
+    out
+}
+
+/// Keys that are only kept, one line a section.
+fn list(out: &mut String, kept: &[&Key]) {
     for key in kept.iter().filter(|key| !key.path.contains('.')) {
-        out.push_str(&kept_line(key, &kept));
+        out.push_str(&kept_line(key, kept));
     }
     // Below keys that are documented above.
     let mut done: Vec<&str> = kept.iter().map(|key| key.path).filter(|path| !path.contains('.')).collect();
-    for key in &kept {
+    for key in kept {
         let above = key.path.split('.').next().unwrap_or_default();
         if !done.contains(&above) {
             done.push(above);
@@ -44,7 +55,6 @@ pub fn page(registry: &Registry) -> String {
             let _ = writeln!(out, "- `{above}`: {}", below.join(", "));
         }
     }
-    out
 }
 
 fn table(group: &Group) -> String {
@@ -85,6 +95,7 @@ fn kind(kind: Kind) -> String {
         Kind::Bool => "`true`, `false`".to_owned(),
         Kind::Int(low, high) => format!("{low} – {high}"),
         Kind::Count(high) => format!("up to {high}"),
+        Kind::Limit(high) => format!("up to {high}, `none`"),
         Kind::Seconds(_) => "seconds".to_owned(),
         Kind::Number => "number".to_owned(),
         Kind::Text => "text".to_owned(),

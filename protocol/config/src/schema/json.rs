@@ -2,13 +2,15 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Key, Kind, groups, kept};
+use super::{Key, Kind, groups, kept, newer};
 use crate::platform::Registry;
+use crate::row::NO_LIMIT;
 
 /// The schema of `config.yaml`.
 pub fn schema(registry: &'static Registry) -> Json {
     let mut root = Node::default();
-    for key in groups(registry).into_iter().flat_map(|group| group.keys).chain(kept(registry)) {
+    for key in groups(registry).into_iter().flat_map(|group| group.keys).chain(kept(registry)).chain(newer())
+    {
         for spelled in [key.path].into_iter().chain(key.also.iter().copied()) {
             root.insert(spelled, key);
         }
@@ -138,6 +140,9 @@ fn of_kind(kind: Kind) -> Json {
         Kind::Bool => json!({ "type": ["boolean", "null"] }),
         Kind::Int(low, high) => json!({ "type": ["integer", "null"], "minimum": low, "maximum": high }),
         Kind::Count(high) => json!({ "type": ["integer", "null"], "maximum": high }),
+        Kind::Limit(high) => json!({ "anyOf": [
+            { "type": ["integer", "null"], "maximum": high }, { "enum": NO_LIMIT },
+        ] }),
         Kind::Seconds(high) => json!({ "type": ["number", "null"], "maximum": high }),
         Kind::Number => json!({ "type": ["number", "null"] }),
         // The reader takes any plain value for text.
@@ -161,7 +166,9 @@ fn of_kind(kind: Kind) -> Json {
 }
 
 fn describe(out: &mut Json, key: &Key) {
-    let mut text = if !key.is_read() {
+    let mut text = if key.newer {
+        "Of releases from 0.20 on; nothing here reads it.".to_owned()
+    } else if !key.is_read() {
         "Kept for 0.19.0; nothing here reads it.".to_owned()
     } else if matches!(key.kind, Kind::Any | Kind::Section | Kind::Bool | Kind::Text) {
         key.about.to_owned()

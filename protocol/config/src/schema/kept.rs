@@ -1,5 +1,6 @@
 //! Keys of 0.19.0 that nothing here reads yet: known without a warning, typed where 0.19.0's type is known, so that
-//! `hermes config set` writes what 0.19.0 expects. Those of a platform with a folder stand there. A row of kind [`Kind::Any`] may hold other keys than the rows below it.
+//! `hermes config set` writes what 0.19.0 expects; where a later release takes more, what both take. Those of a platform with a
+//! folder stand there. A row of kind [`Kind::Any`] may hold other keys than the rows below it.
 
 use super::Kind::{self, Any, Bool, Choice, Int, List, Number, Seconds, Text};
 use super::{Key, Value};
@@ -192,7 +193,7 @@ pub(super) static KEPT: &[Key] = &[
     anywhere(
         "unauthorized_dm_behavior",
         &["gateway.unauthorized_dm_behavior"],
-        Choice(&["pair", "ignore"]),
+        Choice(&["pair", "ignore", "decline"]),
         Value::Text("pair"),
     ),
     anywhere(
@@ -225,7 +226,6 @@ pub(super) static KEPT: &[Key] = &[
     kept("model.extra_body", Any),
     kept("model.auth_mode", Text),
     kept("model.entra", Any),
-    kept("model.key_env", Text),
     kept("model.openai_runtime", Text),
     kept("model.supports_vision", Bool),
     kept("model.reasoning_effort", Text),
@@ -234,12 +234,12 @@ pub(super) static KEPT: &[Key] = &[
     with("agent.gateway_notify_interval", Seconds(31_536_000), Value::Int(180)),
     with("agent.clarify_timeout", Seconds(31_536_000), Value::Int(3600)),
     kept("agent.tool_use_enforcement", Any),
-    kept("agent.intent_ack_continuation", Bool),
+    kept("agent.intent_ack_continuation", Any),
     with("agent.task_completion_guidance", Bool, Value::Bool(true)),
     with("agent.parallel_tool_call_guidance", Bool, Value::Bool(true)),
     kept("agent.environment_hint", Text),
     with("agent.coding_context", Text, Value::Text("auto")),
-    kept("agent.coding_instructions", Text),
+    kept("agent.coding_instructions", Any),
     kept("agent.verify_on_stop", Any),
     with("agent.verify_guidance", Bool, Value::Bool(true)),
     kept("agent.max_verify_nudges", Int(0, 1000)),
@@ -318,7 +318,7 @@ pub(super) static KEPT: &[Key] = &[
     kept("platforms.*.channel_overrides", Any),
     kept("platforms.*.channel_prompts", Any),
     kept("platforms.*.channel_skill_bindings", Any),
-    kept("platforms.*.unauthorized_dm_behavior", Choice(&["pair", "ignore"])),
+    kept("platforms.*.unauthorized_dm_behavior", Choice(&["pair", "ignore", "decline"])),
     kept("platforms.*.notice_delivery", Any),
     kept("platforms.*.allow_from", List),
     kept("platforms.*.group_allow_from", List),

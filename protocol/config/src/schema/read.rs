@@ -1,6 +1,6 @@
 //! The keys this program reads.
 
-use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, List, Seconds, Text};
+use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, Limit, List, Seconds, Text};
 use super::{Group, Value};
 use crate::row::key;
 
@@ -198,6 +198,7 @@ const MODEL: Group = Group {
             .also(&["provider"]),
         key("model.base_url", Text, "address of its API").also(&["model.api_base", "base_url"]),
         key("model.api_key", Text, "its key, better kept in `.env`").also(&["model.api"]).secret(),
+        key("model.key_env", Text, "the variable of `.env` that holds its key").also(&["model.api_key_env"]),
         key(
             "model.api_mode",
             Choice(&[
@@ -230,8 +231,11 @@ const PROVIDERS: Group = Group {
         key("providers.*.api_key", Text, "its key, better kept in `.env`")
             .also(&["custom_providers.*.api_key"])
             .secret(),
-        key("providers.*.key_env", Text, "the variable of `.env` that holds its key")
-            .also(&["custom_providers.*.key_env"]),
+        key("providers.*.key_env", Text, "the variable of `.env` that holds its key").also(&[
+            "providers.*.api_key_env",
+            "custom_providers.*.key_env",
+            "custom_providers.*.api_key_env",
+        ]),
         key("providers.*.api_mode", Text, "the wire it speaks").also(&[
             "providers.*.transport",
             "custom_providers.*.api_mode",
@@ -268,7 +272,7 @@ const AGENT: Group = Group {
         )
         .text("native"),
         key("agent.echo_delay_ms", Int(0, 600_000), "pause before each piece of an echo").int(0),
-        key("agent.max_turns", Int(1, 100_000), "calls to the model for one message")
+        key("agent.max_turns", Limit(100_000), "calls to the model for one message; `none`, or 0: any number of them")
             .int(90)
             .also(&["max_turns"]),
         key("agent.api_max_retries", Count(100), "attempts in all, at least one").int(3),
@@ -394,7 +398,16 @@ const PLATFORMS: Group = Group {
             first that has one counts. Platforms without an adapter here are known, so that two profiles cannot hold one bot; \
             their other keys are kept as they are.",
     outro: "",
-    keys: &[key("platforms.*.enabled", Bool, "`false` turns it off, whatever else is set")],
+    keys: &[
+        key("platforms.*.enabled", Bool, "`false` turns it off, whatever else is set"),
+        key(
+            "gateway.allow_all_users",
+            Bool,
+            "everybody may write to this profile's bots: what an open policy of a platform needs, which refuses the start without it",
+        )
+        .no()
+        .env("GATEWAY_ALLOW_ALL_USERS"),
+    ],
 };
 
 const OTHER: Group = Group {

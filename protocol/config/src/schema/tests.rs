@@ -78,7 +78,9 @@ fn every_row_is_reachable_and_every_default_fits() {
         let fits = match key.kind {
             Kind::Bool => default.is_boolean(),
             Kind::Int(low, high) => default.as_i64().is_some_and(|n| (low..=high).contains(&n)),
-            Kind::Count(high) => default.as_i64().is_some_and(|n| (0..=high).contains(&n)),
+            Kind::Count(high) | Kind::Limit(high) => {
+                default.as_i64().is_some_and(|n| (0..=high).contains(&n))
+            }
             Kind::Seconds(_) | Kind::Number => default.is_number(),
             Kind::Text | Kind::Address => default.is_string(),
             Kind::Choice(words) => default.as_str().is_some_and(|word| words.contains(&word)),
