@@ -6,6 +6,7 @@ mod alias;
 mod archive;
 mod archive_hostile;
 mod archive_secrets;
+mod clones;
 mod completion;
 mod config;
 mod doctor;

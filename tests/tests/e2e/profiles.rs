@@ -17,6 +17,30 @@ fn a_created_profile_is_served_when_the_command_ends_and_nobody_else_notices() {
     assert_eq!(gateway.worker("other"), other);
 }
 
+/// The bots of a source that is served are in use: a copy of them would only be a second holder. Without them the copy is served at
+/// once, and neither has what belongs to the other.
+#[test]
+fn the_channels_of_a_served_profile_are_not_copied() {
+    let home = Home::new();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let coder = gateway.worker("coder");
+    let with = ["profile", "create", "twin", "--clone-from", "coder", "--clone-channels", "--no-alias"];
+    let error = run(&home, &with).fails(1);
+    assert!(
+        error.contains("Cannot copy the channels of profile 'coder' while a gateway serves it"),
+        "{error}"
+    );
+    assert!(!home.of("twin").exists());
+    let said = run(&home, &["profile", "create", "twin", "--clone-from", "coder", "--no-alias"]).ok();
+    assert!(
+        said.contains("Channels left behind: ") && said.contains("✓ Gateway: profile 'twin' is"),
+        "{said}"
+    );
+    assert_eq!(gateway.get("/p/twin/health", "").status, 200);
+    assert_eq!(gateway.worker("coder"), coder, "the source was not touched");
+}
+
 #[test]
 fn a_renamed_profile_is_served_under_its_new_name_with_its_sessions() {
     let home = Home::new();

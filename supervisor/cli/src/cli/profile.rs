@@ -76,7 +76,7 @@ enum ProfileCommand {
         #[arg(long)]
         remove: bool,
     },
-    /// Give a profile another name.
+    /// Give a profile another name; `default` keeps its own and is shown by the other one.
     Rename {
         /// Its name.
         #[arg(value_hint = ValueHint::Other)]
@@ -165,7 +165,7 @@ struct CreateArgs {
     /// Copy everything except history, caches and what belongs to one process.
     #[arg(long)]
     clone_all: bool,
-    /// Copy bot tokens and platform sections too; two profiles cannot use one bot at a time.
+    /// Copy bot tokens, platform sections and files of bots too; two profiles cannot use one bot at a time.
     #[arg(long)]
     clone_channels: bool,
     /// Make no alias command.

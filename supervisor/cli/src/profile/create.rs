@@ -1,22 +1,24 @@
 //! Makes a profile: empty, or from another one. See the module's parent for how it appears.
 //!
 //! What a copy takes is decided by `entries`: never what belongs to a process, a cache, the installation or the source's
-//! identity. Channels (bot tokens, platform sections) stay behind unless asked for, because two profiles cannot poll one bot;
-//! sign-ins that can be used once only stay behind always.
+//! identity, and no history. Databases that are no history are copied as of one instant. Channels (bot tokens, platform sections,
+//! pairings, files of bots; [`hermes_config::channels`]) stay behind unless asked for, because two profiles cannot poll one bot; jobs
+//! and sign-ins that only one holder can renew stay behind always. What stays behind and is the profile's own is named.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use hermes_config::{MAX_FILE_LEN, dotenv_edit, edit};
+use hermes_config::channels::{self, Flaw};
+use hermes_config::{MAX_FILE_LEN, dotenv_edit};
 use hermes_host::disk;
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hermes_worker::REGISTRY;
 
 use super::copy::Copier;
-use super::entries::{Class, class_of};
+use super::entries::{Class, class_of, is_copied, is_of_bots, is_sidecar};
 use super::error::ProfileError;
+use super::export::snapshot;
 use super::staging::Staging;
 use super::{describe, skeleton};
 use crate::skills::bundle;
@@ -27,6 +29,10 @@ const CLONED: [&str; 6] =
     ["config.yaml", ".env", "SOUL.md", "skills", "memories/MEMORY.md", "memories/USER.md"];
 /// Files that a copy never shares through a link.
 const MATERIALISED: [&str; 4] = ["config.yaml", ".env", "SOUL.md", "auth.json"];
+/// Databases of what was said and done before, which a copy begins without, and of what only the root home has.
+const HISTORY_IN_DATABASES: [&str; 4] = ["state.db", "hermes_state.db", "response_store.db", "kanban.db"];
+/// Sign-ins of tools that only one holder can renew: a second one would end the first.
+const ONE_HOLDER: [&str; 2] = ["home/.claude/.credentials.json", "home/.codex/auth.json"];
 const NO_SKILLS_TEXT: &str = "\
 Made by `hermes profile create --no-skills`: no bundled skills are brought into this profile.
 Delete this file to have them with the next `hermes update --skills-only`.
@@ -60,6 +66,10 @@ pub(crate) struct Made {
     pub(crate) home: ProfileHome,
     /// Platforms that stayed behind.
     pub(crate) left_behind: Vec<String>,
+    /// Keys and variables that make a profile the gateway's own, and stayed behind too.
+    pub(crate) left_out: Vec<String>,
+    /// Names at the top of the source that a copy of everything has not.
+    pub(crate) not_copied: Vec<String>,
     /// Credentials that both profiles have now: platform and variable.
     pub(crate) shared: Vec<(String, &'static str)>,
     /// What else should be known.
@@ -79,6 +89,8 @@ pub(crate) fn create(plan: &Plan<'_>, progress: &mut dyn FnMut(u64) -> bool) -> 
     let mut made = Made {
         home: target.clone(),
         left_behind: Vec::new(),
+        left_out: Vec::new(),
+        not_copied: Vec::new(),
         shared: Vec::new(),
         warnings: Vec::new(),
         has_keys: false,
@@ -143,27 +155,85 @@ fn copy(
                 copier.copy(Utf8Path::new(name), &|_| true).map_err(cancelled)?;
             }
         }
-        Extent::Everything => {
-            let wanted = |path: &Utf8Path| class_of(path) == Class::Content;
-            for entry in real.read_dir_utf8().map_err(ProfileError::io("read", from.path()))? {
-                let entry = entry.map_err(ProfileError::io("read", from.path()))?;
-                let path = Utf8PathBuf::from(entry.file_name());
-                if wanted(&path) && !MATERIALISED.contains(&path.as_str()) {
-                    copier.copy(&path, &wanted).map_err(cancelled)?;
-                }
-            }
-            for name in ["cron", "pairing", "platforms"] {
-                if real.join(name).is_dir() {
-                    let _ = fs_err::create_dir(new.join(name));
-                }
-            }
-        }
+        Extent::Everything => everything(&real, source, plan.channels, &mut copier, made)?,
     }
     for (path, why) in std::mem::take(&mut copier.left_out) {
         made.warnings.push(format!("left out {path}: {why}"));
     }
     single_use(new, made)?;
     channels(plan, new, made)
+}
+
+/// Every entry at the top that is copied, each in its way, and the names of those that are not.
+fn everything(
+    real: &Utf8Path,
+    source: &ProfileName,
+    channels: bool,
+    copier: &mut Copier<'_>,
+    made: &mut Made,
+) -> Result<(), ProfileError> {
+    let cancelled = |e: super::copy::CopyError| {
+        if e.source.kind() == io::ErrorKind::Interrupted { ProfileError::Interrupted } else { e.into() }
+    };
+    let wanted = |path: &Utf8Path| is_copied(path, channels) && !ONE_HOLDER.contains(&path.as_str());
+    for entry in real.read_dir_utf8().map_err(ProfileError::io("read", real))? {
+        let entry = entry.map_err(ProfileError::io("read", real))?;
+        let path = Utf8PathBuf::from(entry.file_name());
+        if MATERIALISED.contains(&path.as_str()) || is_sidecar(path.as_str()) {
+            continue;
+        }
+        match class_of(&path) {
+            Class::Database if !HISTORY_IN_DATABASES.contains(&path.as_str()) && !is_of_bots(&path) => {
+                database(copier, &path, made)?;
+            }
+            _ if wanted(&path) => {
+                copier.copy(&path, &wanted).map_err(cancelled)?;
+                if path == "cron" && has_entries(&real.join(&path)) {
+                    made.not_copied.push(path.into_string());
+                }
+            }
+            // Made again by itself, or of no use to anybody else.
+            Class::Process | Class::Cache => {}
+            Class::Infrastructure if source.is_default() => {}
+            _ if has_entries(&real.join(&path)) => made.not_copied.push(path.into_string()),
+            _ => {}
+        }
+    }
+    made.not_copied.sort();
+    for name in ["cron", "pairing", "platforms"] {
+        if real.join(name).is_dir() {
+            let _ = fs_err::create_dir(copier.to.join(name));
+        }
+    }
+    for name in ONE_HOLDER.iter().filter(|name| real.join(name).exists()) {
+        made.warnings.push(format!("left out {name}: only one holder can renew that sign-in"));
+    }
+    Ok(())
+}
+
+/// Whether there is anything in it; a file is something, and so is what cannot be looked into.
+fn has_entries(path: &Utf8Path) -> bool {
+    !path.is_dir() || path.read_dir_utf8().map_or(true, |mut entries| entries.next().is_some())
+}
+
+/// A database as of one instant. One that cannot be had now is left out and named: the copy is of use without it.
+fn database(copier: &mut Copier<'_>, path: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (from, to) = (copier.from.join(path), copier.to.join(path));
+    if !snapshot::is_database(&from) {
+        return copier.copy(path, &|_| true).map_err(Into::into);
+    }
+    let bytes = copier.bytes;
+    let taken = snapshot::take(&from, &to, &mut || (copier.progress)(bytes));
+    match taken.and_then(|()| fs_err::set_permissions(&to, std::fs::Permissions::from_mode(0o600))) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(ProfileError::Interrupted),
+        Err(e) => {
+            let _ = fs_err::remove_file(&to);
+            made.warnings.push(format!("left out {path}: {e}"));
+            Ok(())
+        }
+    }
 }
 
 /// A file of the copy, if it came along. What cannot be read cannot be cleaned either, and must not be published as it is.
@@ -185,7 +255,8 @@ fn single_use(new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
         let text = format!("{json:#}\n");
         fs_err::write(&path, text).map_err(ProfileError::io("write", &path))?;
         made.warnings.push(format!(
-            "{removed} sign-in(s) that only one profile can renew were left behind; sign in again in the new profile"
+            "{removed} sign-in(s) that only one holder can renew were left behind: releases from 0.20 on use the default profile's \
+             where a profile has none of its own"
         ));
     }
     Ok(())
@@ -193,12 +264,11 @@ fn single_use(new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
 
 fn without_refresh_tokens(json: &mut serde_json::Value) -> usize {
     use serde_json::Value;
-    let renews = |value: &Value| {
-        let token = |key: &str| value.get(key).is_some_and(|t| !t.is_null() && t.as_str() != Some(""));
-        token("refresh_token")
-            || token("refresh")
-            || value.get("tokens").is_some_and(|t| t.get("refresh_token").is_some())
+    let token = |value: &Value| {
+        let names = ["refresh_token", "refreshToken", "refresh"];
+        names.iter().any(|name| value.get(name).is_some_and(|t| !t.is_null() && t.as_str() != Some("")))
     };
+    let renews = |value: &Value| token(value) || value.get("tokens").is_some_and(token);
     match json {
         Value::Object(map) => {
             let before = map.len();
@@ -216,56 +286,33 @@ fn without_refresh_tokens(json: &mut serde_json::Value) -> usize {
     }
 }
 
-/// Takes bot tokens and platform sections out of the copy, or names those that both profiles share now.
+/// Takes what belongs to channels out of the copy, or names what both profiles share now.
 fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), ProfileError> {
-    let env_path = new.join(".env");
-    let env = copied(&env_path)?.unwrap_or_default();
-    let variables = hermes_config::channel_variables(&REGISTRY, &env);
+    let (env_path, config_path) = (new.join(".env"), new.join("config.yaml"));
+    let (env, yaml) = (copied(&env_path)?, copied(&config_path)?);
     if plan.channels {
-        made.shared = variables;
+        made.shared = hermes_config::channel_variables(&REGISTRY, &env.unwrap_or_default());
         return Ok(());
     }
-    let mut platforms: BTreeSet<String> =
-        variables.iter().map(|(_, platform)| (*platform).to_owned()).collect();
-    if !variables.is_empty() {
-        let unreadable = |why: &str| ProfileError::Unreadable {
-            path: plan.root.profile(plan.name).env_file(),
-            why: why.to_owned(),
-        };
-        let (mut text, _) = dotenv_edit::text(&env).map_err(|why| unreadable(&why.to_string()))?;
-        for (name, _) in &variables {
-            text = dotenv_edit::unset(&text, name).unwrap_or(text);
-        }
-        fs_err::write(&env_path, text).map_err(ProfileError::io("write", &env_path))?;
+    let (source, _) = plan.source.expect("only copies have channels");
+    let from = plan.root.profile(source);
+    let without =
+        channels::without(&REGISTRY, (source, &from), yaml.as_deref(), env.as_deref()).map_err(|flaw| {
+            match flaw {
+                Flaw::Env(why) => ProfileError::Unreadable { path: from.env_file(), why },
+                Flaw::Yaml(why) => ProfileError::Unreadable { path: from.config(), why },
+            }
+        })?;
+    if without.invalid {
+        made.warnings.push("config.yaml cannot be read, so its platform sections were copied too".to_owned());
     }
-    let config_path = new.join("config.yaml");
-    if let Some(bytes) = copied(&config_path)? {
-        let seen = hermes_config::glance(&REGISTRY, &bytes);
-        let unreadable = |why: String| {
-            let (source, _) = plan.source.expect("only copies have channels");
-            ProfileError::Unreadable { path: plan.root.profile(source).config(), why }
-        };
-        platforms.extend(seen.platforms.iter().cloned());
-        let mut text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
-        if seen.invalid {
-            made.warnings
-                .push("config.yaml cannot be read, so its platform sections were copied too".to_owned());
+    for (path, text) in [(env_path, without.env), (config_path, without.yaml)] {
+        if let Some(text) = text {
+            fs_err::write(&path, text).map_err(ProfileError::io("write", &path))?;
         }
-        let multiplexing = [
-            vec!["gateway", "multiplex_profiles"],
-            vec!["multiplex_profiles"],
-            vec!["gateway", "listen"],
-            vec!["gateway", "admin"],
-        ];
-        let blocks =
-            seen.platform_blocks.iter().map(|path| path.iter().map(String::as_str).collect::<Vec<_>>());
-        for path in blocks.chain(multiplexing).filter(|_| !seen.invalid) {
-            let edited = edit::unset(&text, &path).map_err(|e| unreadable(e.to_string()))?;
-            text = edited.unwrap_or(text);
-        }
-        fs_err::write(&config_path, text).map_err(ProfileError::io("write", &config_path))?;
     }
-    made.left_behind = platforms.into_iter().collect();
+    made.left_behind = without.platforms;
+    made.left_out = without.others;
     Ok(())
 }
 
@@ -308,7 +355,7 @@ mod tests {
         for (name, text) in [
             (
                 "config.yaml",
-                "# mine\nmodel: a/b # best\nplatforms: {telegram: {}}\ngateway:\n  multiplex_profiles: true\n  hold_ms: 1\n",
+                "# mine\nmodel: a/b # best\nplatforms: {telegram: {}}\nprofile_routes: []\ngateway:\n  multiplex_profiles: true\n  hold_ms: 1\n",
             ),
             (".env", "OPENAI_API_KEY=k\nTELEGRAM_BOT_TOKEN=t\n"),
             ("auth.json", "{\"a\":{\"refresh_token\":\"r\"},\"b\":{\"api_key\":\"k\"}}"),
@@ -318,12 +365,25 @@ mod tests {
             ("logs/gateway.log", "x"),
             ("skills/a/SKILL.md", "x"),
             ("profiles/other/SOUL.md", "x"),
+            ("response_store.db", "x"),
+            ("memory.db", "no database"),
+            ("pairing/telegram.json", "{}"),
+            ("whatsapp_session/creds.json", "{}"),
+            (".anthropic_oauth.json", "{}"),
+            ("home/.codex/auth.json", "{}"),
+            ("home/notes", "x"),
+            ("sessions/s.json", "{}"),
+            ("gateway.parked", ""),
+            ("tools/python/bin/python", "x"),
             ("workspace/x.pyc", "x"),
             ("workspace/notes", "x"),
         ] {
             write(home.join(name), text);
         }
         std::os::unix::fs::symlink(home.join("skills/a"), home.join("skills/b")).unwrap();
+        let db = rusqlite::Connection::open(home.join("goals.db")).unwrap();
+        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE goal(x); INSERT INTO goal VALUES (7);")
+            .unwrap();
         nix::unistd::mkfifo(home.join("workspace/pipe").as_std_path(), nix::sys::stat::Mode::S_IRUSR)
             .unwrap();
         let (default, name) = (ProfileName::default_profile(), "copy".parse().unwrap());
@@ -334,11 +394,36 @@ mod tests {
         assert_eq!(read(".env"), "OPENAI_API_KEY=k\n");
         assert!(!read("auth.json").contains("refresh_token") && read("auth.json").contains("api_key"));
         assert_eq!(made.left_behind, ["telegram"]);
+        assert_eq!(made.left_out, ["gateway.multiplex_profiles", "profile_routes"]);
+        // What is said; the rest belongs to the installation of `default`, or is made again by itself.
+        assert_eq!(
+            made.not_copied,
+            [
+                ".anthropic_oauth.json",
+                "cron",
+                "pairing",
+                "response_store.db",
+                "sessions",
+                "state.db",
+                "whatsapp_session",
+            ]
+        );
+        // As of one instant, while its writer still has it open.
+        let goals = rusqlite::Connection::open(new.join("goals.db")).unwrap();
+        assert_eq!(goals.query_row("SELECT x FROM goal", [], |row| row.get::<_, i64>(0)), Ok(7));
+        drop(goals);
+        assert_eq!((read("memory.db").as_str(), read("home/notes").as_str()), ("no database", "x"));
+        assert!(made.warnings.iter().any(|w| w.contains("home/.codex/auth.json")), "{:?}", made.warnings);
         assert!(is_private(new) && made.has_keys);
         for gone in [
             "cron/jobs.json",
             "state.db",
             "gateway.lock",
+            "gateway.parked",
+            "goals.db-wal",
+            "home/.codex/auth.json",
+            "pairing/telegram.json",
+            "tools",
             "logs/gateway.log",
             "profiles",
             "workspace/x.pyc",

@@ -1,4 +1,4 @@
-//! What a profile is for: `profile.yaml`, whose other keys are kept.
+//! What a profile is for and how it is shown: `profile.yaml`, whose other keys are kept.
 
 use camino::Utf8Path;
 use hermes_config::edit;
@@ -9,21 +9,44 @@ use super::error::ProfileError;
 /// Largest `profile.yaml`, in bytes.
 const LIMIT: usize = 256 * 1024;
 
+/// Longest display name, in characters, as releases from 0.20.5 on have it.
+pub(crate) const LONGEST_NAME: usize = 64;
+
 /// Writes the description into the home at `home`.
 pub(crate) fn write(home: &Utf8Path, description: &str) -> Result<(), ProfileError> {
+    let (text, by_hand) = (serde_json::json!(description), serde_json::json!(false));
+    set(home, &[("description", text), ("description_auto", by_hand)])
+}
+
+/// Writes the name that is shown in place of `default`. It may be any short line of text.
+pub(crate) fn show_as(home: &Utf8Path, name: &str) -> Result<(), ProfileError> {
+    let length = name.chars().count();
+    if length == 0 || length > LONGEST_NAME || name.chars().any(char::is_control) {
+        return Err(ProfileError::DisplayName);
+    }
+    set(home, &[("display_name", serde_json::json!(name))])
+}
+
+/// The name that is shown for the profile; what cannot be one is none.
+pub(crate) fn shown_as(home: &Utf8Path) -> Option<String> {
+    let bytes = disk::read_bounded(&home.join("profile.yaml"), LIMIT).ok()?;
+    let name = hermes_config::text_at(&bytes, &["display_name"])?;
+    (name.chars().count() <= LONGEST_NAME && !name.chars().any(char::is_control)).then_some(name)
+}
+
+fn set(home: &Utf8Path, keys: &[(&str, serde_json::Value)]) -> Result<(), ProfileError> {
     let path = home.join("profile.yaml");
     let unreadable = |why: String| ProfileError::Unreadable { path: path.clone(), why };
-    let text = match disk::read_bounded(&path, LIMIT) {
+    let mut text = match disk::read_bounded(&path, LIMIT) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(ProfileError::io("read", path.clone())(e)),
     };
-    let edited = edit::set(&text, &["description"], &edit::Value::from(description))
-        .and_then(|new| {
-            edit::set(&new.text, &["description_auto"], &edit::Value::from(serde_json::json!(false)))
-        })
-        .map_err(|e| unreadable(e.to_string()))?;
-    disk::replace(&path, edited.text.as_bytes()).map_err(ProfileError::io("write", path))
+    for (key, value) in keys {
+        let edited = edit::set(&text, &[key], &edit::Value::from(value.clone()));
+        text = edited.map_err(|e| unreadable(e.to_string()))?.text;
+    }
+    disk::replace(&path, text.as_bytes()).map_err(ProfileError::io("write", path))
 }
 
 /// Whether the description was generated.

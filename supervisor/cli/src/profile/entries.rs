@@ -6,6 +6,7 @@
 //! by its name alone at any depth.
 
 use camino::Utf8Path;
+use hermes_worker::REGISTRY;
 
 use super::logins::is_login;
 
@@ -30,7 +31,7 @@ pub(crate) enum Class {
     Identity,
 }
 
-const PROCESS: [&str; 14] = [
+const PROCESS: [&str; 16] = [
     hermes_wire::endpoint::IN_HOME,
     "gateway.pid",
     "gateway.lock",
@@ -45,10 +46,20 @@ const PROCESS: [&str; 14] = [
     "gateway-starts.log",
     ".clean_shutdown",
     "state",
+    // Of homes from 0.20 on.
+    "gateway_migration.json",
+    ".multiplex_opt_out_rewritten",
 ];
 
-const HISTORY: [&str; 6] =
-    ["sessions", "backups", "state-snapshots", "checkpoints", ".hermes_history", "kanban"];
+const HISTORY: [&str; 7] = [
+    "sessions",
+    "backups",
+    "state-snapshots",
+    "checkpoints",
+    ".hermes_history",
+    "kanban",
+    "terminal-sessions",
+];
 
 const CACHE: [&str; 14] = [
     "logs",
@@ -67,7 +78,7 @@ const CACHE: [&str; 14] = [
     ".tirith-install-failed",
 ];
 
-const INFRASTRUCTURE: [&str; 10] = [
+const INFRASTRUCTURE: [&str; 12] = [
     "profiles",
     "active_profile",
     "hermes-agent",
@@ -77,11 +88,24 @@ const INFRASTRUCTURE: [&str; 10] = [
     "models",
     "runtimes",
     "node",
+    "installs",
+    "tools",
     ".managed",
 ];
 
-const CREDENTIAL: [&str; 3] = ["auth.json", ".op.env", "webhook_subscriptions.json"];
-const CREDENTIAL_DIRECTORIES: [&str; 2] = ["pairing", "platforms"];
+/// `auth.json` also as the end of `.anthropic_oauth.json`.
+const CREDENTIAL: [&str; 4] = ["auth.json", ".op.env", "webhook_subscriptions.json", "google_token.json"];
+const CREDENTIAL_DIRECTORIES: [&str; 6] =
+    ["pairing", "platforms", "auth", "mcp-tokens", "google_chat_user_tokens", "browser-profile"];
+
+/// What a bot and nobody else needs: whom it knows, how it is reached. Comes along with the channels of a profile.
+const OF_BOTS: [&str; 5] = [
+    "pairing",
+    "platforms",
+    "webhook_subscriptions.json",
+    "google_chat_user_tokens",
+    "channel_directory.json",
+];
 
 /// What an archive of `default` takes from the top of its home, which may be anybody's directory: the names of 0.19.0, and those
 /// of this program. Databases only with the history.
@@ -172,6 +196,21 @@ fn is_wanted(class: Class, path: &Utf8Path, history: bool) -> bool {
 /// Whether the entry at `path` is taken out of an archive. Whoever packed logins meant to.
 pub(crate) fn is_imported(path: &Utf8Path, history: bool) -> bool {
     is_wanted(class_of(path), path, history) || BROUGHT.contains(&path.as_str())
+}
+
+/// Whether the entry at `path` belongs to a bot: by its name, or because it is called after a platform (`whatsapp_session`).
+pub(crate) fn is_of_bots(path: &Utf8Path) -> bool {
+    let top = path.components().next().map(|c| c.as_str()).unwrap_or_default();
+    let of_platform = |platform: &str| {
+        top.strip_prefix(platform).is_some_and(|rest| rest.starts_with('_') && rest.len() > 1)
+    };
+    OF_BOTS.contains(&top) || REGISTRY.all().any(|platform| of_platform(platform.name))
+}
+
+/// Whether the entry at `path` is in a copy of everything. With its `channels` a profile's bots keep their files.
+pub(crate) fn is_copied(path: &Utf8Path, channels: bool) -> bool {
+    let class = class_of(path);
+    if is_of_bots(path) { channels && class != Class::Process } else { class == Class::Content }
 }
 
 /// Scheduled jobs and what belongs to them: not the locks of their scheduler, and what they did only with the history.
@@ -268,7 +307,7 @@ mod tests {
         for (class_, names) in [
             (
                 Class::Process,
-                "gateway.run gateway.run/x gateway.pid gateway.lock gateway.sock gateway.sock.path gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json gateway.parked",
+                "gateway.run gateway.run/x gateway.pid gateway.lock gateway_state.json runtime_status.json processes.json cron.pid auth.lock gateway-starts.log .clean_shutdown x.sock y.pid z.lock w.tmp state state/x memories/MEMORY.md.lock skills/.hub.lock gateway_desired.json gateway.parked gateway.sock gateway.sock.path gateway_migration.json state.db.fts_rebuild.lock",
             ),
             (
                 Class::Database,
@@ -284,11 +323,11 @@ mod tests {
             ),
             (
                 Class::Infrastructure,
-                "profiles active_profile hermes-agent .worktrees bin bin/x node_modules models runtimes node .managed",
+                "profiles active_profile hermes-agent .worktrees bin bin/x node_modules models runtimes node .managed installs installs/x tools tools/python/bin/x",
             ),
             (
                 Class::Credential,
-                ".env .env.bak .env~ .env-old env.env.save .op.env auth.json auth.json.old webhook_subscriptions.json.bak pairing pairing/telegram.json platforms webhook_subscriptions.json tls.pem ssh.key",
+                ".env .env.bak .env~ .env-old env.env.save .op.env auth.json auth.json.old webhook_subscriptions.json.bak pairing pairing/telegram.json platforms webhook_subscriptions.json tls.pem ssh.key .anthropic_oauth.json auth/google_oauth.json mcp-tokens/x.json google_chat_user_tokens/x",
             ),
             (Class::Identity, "cron/jobs.json cron/output/x"),
             (
@@ -301,6 +340,40 @@ mod tests {
             }
         }
         assert_eq!(class_of(Utf8Path::new("")), Class::Content);
+    }
+
+    #[test]
+    fn files_of_bots_come_with_their_channels_and_without_them_not() {
+        for path in [
+            "pairing/telegram.json",
+            "platforms/x",
+            "webhook_subscriptions.json",
+            "whatsapp_session/x",
+            "telegram_state.json",
+        ] {
+            let path = Utf8Path::new(path);
+            assert!(is_copied(path, true) && !is_copied(path, false), "{path}");
+        }
+        for path in ["workspace/telegram_x", "skills/email/SKILL.md", "email", "line", "webhook_", "tooling"]
+        {
+            assert!(is_copied(Utf8Path::new(path), false), "{path}");
+        }
+        for path in [
+            "platforms/bridge.sock",
+            "auth/x",
+            "cron/jobs.json",
+            "state.db",
+            "tools/x",
+            "cache",
+            "gateway.parked",
+        ] {
+            assert!(!is_copied(Utf8Path::new(path), true), "{path}");
+        }
+        let out = |path: &str| {
+            let scope = Scope { default: false, history: true };
+            verdict(Utf8Path::new(path), scope) == Verdict::Out && !is_imported(Utf8Path::new(path), true)
+        };
+        assert!(["installs/x", "tools/x", "cache/x"].into_iter().all(out));
     }
 
     #[test]

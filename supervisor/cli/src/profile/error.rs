@@ -39,9 +39,9 @@ pub enum ProfileError {
     /// The new name of a rename.
     #[error("Profile '{0}' already exists.")]
     Taken(ProfileName),
-    /// `rename default`.
-    #[error("Cannot rename the default profile.")]
-    RenameDefault,
+    /// `rename default` to what cannot be shown.
+    #[error("A display name is one line of 1 to 64 characters.")]
+    DisplayName,
     /// `rename x default`.
     #[error("Cannot rename to 'default' — it is reserved.")]
     RenameToDefault,
@@ -176,7 +176,7 @@ impl ProfileError {
             | Self::Exists { .. }
             | Self::CreateDefault
             | Self::Taken(_)
-            | Self::RenameDefault
+            | Self::DisplayName
             | Self::RenameToDefault
             | Self::DeleteDefault
             | Self::SourceMissing { .. }
@@ -231,7 +231,7 @@ impl ProfileError {
             | Self::Exists { .. }
             | Self::CreateDefault
             | Self::Taken(_)
-            | Self::RenameDefault
+            | Self::DisplayName
             | Self::RenameToDefault
             | Self::DeleteDefault
             | Self::SourceMissing { .. }

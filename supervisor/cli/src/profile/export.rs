@@ -8,7 +8,7 @@
 mod collect;
 mod pack;
 mod search;
-mod snapshot;
+pub(super) mod snapshot;
 mod steady;
 
 use std::io;

@@ -32,6 +32,8 @@ pub(crate) struct Overview {
     pub(crate) alias: Option<Alias>,
     pub(crate) distribution: Option<Distribution>,
     pub(crate) description: Option<String>,
+    /// What people are shown in place of its name.
+    pub(crate) display_name: Option<String>,
 }
 
 /// `distribution.yaml`.
@@ -93,6 +95,7 @@ pub(crate) fn look(root: &RootHome, name: &ProfileName, running: &Running, alias
         alias,
         distribution: distribution(home.path()),
         description: description(home.path()),
+        display_name: super::describe::shown_as(home.path()),
         name: name.clone(),
         home: home.path().to_owned(),
     }

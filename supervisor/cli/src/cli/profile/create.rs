@@ -108,6 +108,9 @@ fn about_content(plan: &Plan<'_>, made: &Made, command: &str) -> String {
     if plan.no_skills {
         text += "No bundled skills seeded (--no-skills). Delete .no-bundled-skills in the profile to opt back in.\n";
     }
+    if !made.not_copied.is_empty() {
+        let _ = writeln!(text, "Not copied: {}", made.not_copied.join(", "));
+    }
     text += &about_channels(made, plan.name);
     for warning in &made.warnings {
         let _ = writeln!(text, "⚠ {warning}");
@@ -173,6 +176,9 @@ fn about_channels(made: &Made, name: &ProfileName) -> String {
             made.left_behind.join(", ")
         );
     }
+    if !made.left_out.is_empty() {
+        let _ = writeln!(text, "Left out with them: {}", made.left_out.join(", "));
+    }
     for (variable, platform) in &made.shared {
         let _ = writeln!(
             text,
@@ -235,6 +241,8 @@ fn json(
         "alias_path": made_alias.map(|created| &created.path),
         "alias_refused": refused,
         "channels_left_behind": made.left_behind,
+        "left_out": made.left_out,
+        "not_copied": made.not_copied,
         "channels_shared": shared,
         "has_keys": made.has_keys,
         "skills": made.skills.as_ref().map(Synced::words),

@@ -118,11 +118,12 @@ fn table(all: &[Overview], selection: &Selection, terminal: Option<usize>) -> St
         let chosen = facts.name == selection.profile;
         let mark = if chosen { "◆" } else { " " };
         let star = if !chosen && sticky.as_ref() == Some(&facts.name) { " (sticky)" } else { "" };
+        let shown = facts.display_name.as_ref().map(|name| format!(" “{name}”")).unwrap_or_default();
         let model =
             if facts.invalid_config { Some("(invalid config)".to_owned()) } else { facts.model.clone() };
         let first = |text: String, n| text.chars().take(n).collect::<String>();
         [
-            format!("{mark}{}{star}", facts.name),
+            format!("{mark}{}{shown}{star}", facts.name),
             model.map_or_else(|| "—".to_owned(), |text| first(text, MODEL)),
             gateway(facts).to_owned(),
             facts.alias.as_ref().map_or_else(|| "—".to_owned(), |alias| alias.name.clone()),
@@ -170,6 +171,7 @@ fn summary(facts: &Overview, selection: &Selection) -> serde_json::Value {
         "alias": facts.alias.as_ref().map(|a| &a.name),
         "distribution": facts.distribution.as_ref().map(overview::Distribution::label),
         "description": facts.description,
+        "display_name": facts.display_name,
     })
 }
 
@@ -199,7 +201,11 @@ pub(super) fn show(typed: &str, json: bool, call: &Call, mut out: Output) -> Res
         return Ok(exit::OK);
     }
     let there = |file: &str| if facts.home.join(file).exists() { "exists" } else { "not configured" };
-    let mut text = format!("\nProfile: {typed}\nPath:    {}\n", facts.home);
+    let mut text = format!("\nProfile: {typed}\n");
+    if let Some(shown) = &facts.display_name {
+        let _ = writeln!(text, "Shown as: {shown}");
+    }
+    let _ = writeln!(text, "Path:    {}", facts.home);
     if let Some(model) = model(&facts) {
         let _ = writeln!(text, "Model:   {model}");
     }

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use hermes_wire::{ProfileName, exit};
+use hermes_wire::{ProfileHome, ProfileName, exit};
 
 use super::super::Call;
 use super::super::output::Output;
 use super::parse;
 use crate::error::HermesError;
+use crate::profile::describe;
 use crate::profile::error::ProfileError;
 use crate::profile::rename::{self, Renamed};
 use crate::profile::staging;
@@ -15,10 +16,12 @@ use crate::profile::staging;
 pub(super) fn run(old: &str, new: &str, json: bool, call: &Call, mut out: Output) -> Result<u8, HermesError> {
     let selection = call.select_and_warn()?;
     let root = &selection.root;
-    let (from, to) = (parse(old)?, parse(new)?);
-    if from.is_default() {
-        return Err(ProfileError::RenameDefault.into());
+    let from = parse(old)?;
+    let to = parse(new);
+    if from.is_default() && !to.as_ref().is_ok_and(ProfileName::is_default) {
+        return show_as(new, json, &root.profile(&from), out);
     }
+    let to = to?;
     if to.is_default() {
         return Err(ProfileError::RenameToDefault.into());
     }
@@ -58,6 +61,24 @@ pub(super) fn run(old: &str, new: &str, json: bool, call: &Call, mut out: Output
     }
     line(format!("\nProfile renamed: {old} → {new}\nPath: {}\n", done.home));
     out.write(&text)?;
+    Ok(exit::OK)
+}
+
+/// The default profile keeps its name, which stands for the root home; what people are shown is another matter.
+fn show_as(new: &str, json: bool, home: &ProfileHome, mut out: Output) -> Result<u8, HermesError> {
+    let name = new.trim();
+    describe::show_as(home.path(), name)?;
+    if json {
+        let value =
+            serde_json::json!({ "schema": 1, "from": "default", "to": "default", "display_name": name });
+        out.line(&format!("{value:#}"))?;
+        return Ok(exit::OK);
+    }
+    out.write(&format!(
+        "✓ default is shown as '{name}'\n\nIts name stays 'default': `-p default`, files and services are as they were.\n\
+         Path: {}\n\n",
+        home.path()
+    ))?;
     Ok(exit::OK)
 }
 

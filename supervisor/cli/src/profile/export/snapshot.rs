@@ -21,13 +21,17 @@ pub(super) fn begins_like_one(start: &[u8]) -> bool {
 }
 
 /// Whether the file is one.
-pub(super) fn is_database(path: &Utf8Path) -> bool {
+pub(in crate::profile) fn is_database(path: &Utf8Path) -> bool {
     hermes_host::disk::read_start(path, MAGIC.len() as u64).is_ok_and(|start| begins_like_one(&start))
 }
 
 /// Copies the database at `from` to `to`, which does not exist, as of one instant. Nobody who writes is kept from it for longer
 /// than his journal mode demands, and the database itself is only read.
-pub(super) fn take(from: &Utf8Path, to: &Utf8Path, go_on: &mut dyn FnMut() -> bool) -> io::Result<()> {
+pub(in crate::profile) fn take(
+    from: &Utf8Path,
+    to: &Utf8Path,
+    go_on: &mut dyn FnMut() -> bool,
+) -> io::Result<()> {
     copy(from, to, OpenFlags::SQLITE_OPEN_READ_ONLY, go_on)
         .or_else(|e| {
             // A journal that a dead writer left has to be rolled back first.
