@@ -1,7 +1,9 @@
 //! A `state.db` as newer releases of the Python program leave it, from `tests/fixtures/state`.
 
 use camino::Utf8Path;
-use rusqlite::Connection;
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection};
+use sha2::{Digest as _, Sha256};
 
 /// What such a file can look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,36 @@ impl Shape {
         for script in self.scripts() {
             db.execute_batch(script).unwrap();
         }
+    }
+}
+
+/// What a newer program does to a file of schema 22 that it opens, statement by statement, each of which it commits by itself; `between`
+/// is called after each.
+pub fn migrate(db: &Connection, mut between: impl FnMut()) {
+    let mut batch = Batch::new(db, include_str!("../fixtures/state/migration.sql"));
+    while let Some(mut statement) = batch.next().unwrap() {
+        statement.execute([]).unwrap();
+        between();
+    }
+    let prompts: Vec<(String, String)> = db
+        .prepare("SELECT id, system_prompt FROM sessions WHERE system_prompt IS NOT NULL")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for (session, prompt) in prompts {
+        let hash: String = Sha256::digest(&prompt).iter().map(|byte| format!("{byte:02x}")).collect();
+        let store = db.unchecked_transaction().unwrap();
+        store.execute("INSERT OR IGNORE INTO system_prompts VALUES (?1, ?2)", [&hash, &prompt]).unwrap();
+        store
+            .execute(
+                "UPDATE sessions SET system_prompt_hash = ?1, system_prompt = NULL WHERE id = ?2",
+                [&hash, &session],
+            )
+            .unwrap();
+        store.commit().unwrap();
+        between();
     }
 }
 

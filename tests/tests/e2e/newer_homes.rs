@@ -8,7 +8,7 @@ use std::process::Command;
 use camino::Utf8Path;
 use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::{Provider, Reply};
-use hermes_tests::state::{Shape, check_search};
+use hermes_tests::state::{Shape, check_search, migrate};
 use hermes_tests::tools::Clients;
 use hermes_tests::{Gateway, Home, home, wait};
 use proc_macro2::{TokenStream, TokenTree};
@@ -251,4 +251,45 @@ fn d22_0_19_0_continues_what_was_written_and_is_continued() {
         assert_eq!(count(&db, &format!("schema_version WHERE version = {version}")), 1, "{name}");
     }
     gateway.stop();
+}
+
+/// A newer program opens the file of a worker that runs, and commits its migration statement by statement. After each of them a turn in
+/// one conversation is answered, knows what was said, and has the same prompt.
+#[test]
+fn d22_a_migration_under_a_running_worker_breaks_no_turn() {
+    let provider = Provider::start();
+    provider.answer_with(answer);
+    let home = with_tools(&provider);
+    let mut gateway = Gateway::start(&home);
+    gateway.wait_ready("default");
+    let worker = gateway.worker("default");
+    let key = format!("Bearer {}", home::DEFAULT_KEY);
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "the needle?"}]}).to_string();
+    let mut turns = 0;
+    let mut ask = || {
+        turns += 1;
+        let headers = [
+            ("Authorization", key.as_str()),
+            ("Content-Type", "application/json"),
+            ("X-Hermes-Session-Id", "migrated"),
+        ];
+        let answer = gateway.api("POST", "/v1/chat/completions", &headers, body.as_bytes());
+        let shown = format!("shown {turns}");
+        assert!(answer.status == 200 && answer.text().contains(&shown), "turn {turns}: {}", answer.text());
+    };
+    ask();
+    let db = open(&home.root());
+    migrate(&db, &mut ask);
+    ask();
+    let prompts: BTreeSet<String> =
+        provider.calls().iter().map(|call| call.body["messages"][0].to_string()).collect();
+    assert!(prompts.len() == 1 && prompts.first().unwrap().contains("\"system\""), "{prompts:?}");
+    assert_eq!(gateway.worker("default"), worker, "it was not started again");
+    gateway.stop();
+    assert!(turns > 40, "{turns}");
+    assert_eq!(count(&db, "messages"), 4 * turns);
+    assert_eq!(count(&db, "schema_version WHERE version = 30"), 1);
+    assert_eq!(count(&db, "sessions JOIN system_prompts ON hash = system_prompt_hash"), 1);
+    assert!(count(&db, "messages WHERE display_order = id") >= 8);
+    check_search(&db).unwrap();
 }
