@@ -184,6 +184,41 @@ mod tests {
         );
     }
 
+    /// However it is written: either the platform is gone, or the copy is refused.
+    #[test]
+    fn no_spelling_keeps_a_platform() {
+        for yaml in [
+            "telegram: {token: a}\ntelegram: {token: b}\n",
+            "platforms: {telegram: {token: a}}\nx: 1\nplatforms: {telegram: {token: b}}\n",
+            "'telegram': {token: a}\n",
+            "? telegram\n: {token: a}\n",
+            "base: &b {token: a}\ntelegram: *b\n",
+            "base: &b {telegram: {token: a}}\n<<: *b\n",
+            "base: &b {telegram: {token: a}}\nplatforms: *b\n",
+            "base: &b {telegram: {token: a}}\nplatforms:\n  <<: *b\n",
+            "gateway: &g {telegram: {token: a}}\nother: *g\n",
+            "{platforms: {telegram: {token: a}}, gateway: {platforms: {telegram: {token: b}}}}\n",
+            "platforms: !x {telegram: {token: a}}\n",
+            "TELEGRAM: {token: a}\ntelegram:\n  token: a\n# end",
+            "%YAML 1.1\n---\ntelegram: {token: a}\n...\n",
+        ] {
+            let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
+            let names = (&profile, &home);
+            let Ok(out) = without(&crate::REGISTRY, names, Some(yaml.as_bytes()), None) else { continue };
+            if out.invalid {
+                // Nothing that could start.
+                assert!(yaml.contains('!'), "{yaml}");
+                continue;
+            }
+            let yaml = out.yaml.unwrap();
+            let (role, multiplex, listeners) = (Role::Primary, None, &[][..]);
+            let (registry, profile, home, yaml) = (&crate::REGISTRY, &profile, &home, Some(yaml.as_bytes()));
+            let loaded = load(Input { registry, profile, role, multiplex, listeners, home, yaml, env: None });
+            let config = loaded.config.unwrap();
+            assert_eq!(config.platforms, [], "{}", String::from_utf8_lossy(yaml.unwrap()));
+        }
+    }
+
     /// A token of a tool stays, unless the channel that has it too would run; its list of people never does.
     #[test]
     fn what_a_tool_uses_too_stays_where_its_channel_is_off() {

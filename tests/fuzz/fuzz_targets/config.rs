@@ -44,6 +44,20 @@ fuzz_target!(|data: &[u8]| {
         for problem in loads.iter().flat_map(|loaded| &loaded.problems) {
             assert!(!problem.message.is_empty() && !problem.file.is_empty());
         }
+        let _ = hermes_config::newer::look(yaml);
+        // What is left of it turns no platform on, or the copy is refused.
+        if let Ok(out) = hermes_config::channels::without(&REGISTRY, (&name, &home), Some(yaml), Some(env))
+            && !out.invalid
+        {
+            let (yaml, env) = (out.yaml.unwrap_or_default(), out.env.unwrap_or_default());
+            let left = Input {
+                yaml: Some(yaml.as_bytes()),
+                env: Some(env.as_bytes()),
+                role: Role::Primary,
+                ..input
+            };
+            assert!(hermes_config::load(left).config.is_none_or(|config| config.platforms.is_empty()));
+        }
         let files = (("/r/config.yaml".into(), yaml), ("/r/.env".into(), env));
         let _ = hermes_config::of_section(&REGISTRY, "webhook", &name, files.0, files.1, webhook::given);
     }
