@@ -42,10 +42,10 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, multiplex: bool) -> Profi
     routes.into_iter().collect()
 }
 
-/// Warns of rules in a file that decides none.
+/// Warns of rules in a file that decides none. Releases from 0.20 on write an empty list into every file.
 pub(super) fn warn_ignored(reader: &mut Reader<'_>, root: &At) {
     let at = place(root);
-    if at.is_set() {
+    if at.is_set() && !(at.is_seq() && at.items().is_empty()) {
         let message = format!("`{}` is ignored: the default profile's config.yaml decides it", at.path);
         reader.warn("ignored_key", reader.place(&at), message, "Remove it here.");
     }

@@ -194,22 +194,25 @@ fn a_rule_that_leads_to_nobody_is_named_with_its_line() {
 #[test]
 fn another_profiles_rules_are_ignored_and_that_is_said() {
     let (profile, home) = ("coder".parse().unwrap(), ProfileHome::new("/h/profiles/coder"));
-    let yaml = Some(&b"agent: {engine: echo}\nprofile_routes: [{platform: telegram, profile: ops}]\n"[..]);
     let role = Role::Secondary;
-    let loaded = load(Input {
-        registry: &crate::REGISTRY,
-        profile: &profile,
-        role,
-        multiplex: None,
-        listeners: &[],
-        home: &home,
-        yaml,
-        env: None,
-    });
-    assert!(
-        loaded.problems.iter().any(|p| p.code == "ignored_key" && p.key.as_deref() == Some("profile_routes"))
-    );
-    assert!(loaded.config.unwrap().profile_routes.is_empty());
+    for (rules, said) in
+        [("[{platform: telegram, profile: ops}]", true), ("5", true), ("[]", false), ("", false)]
+    {
+        let yaml = format!("agent: {{engine: echo}}\nprofile_routes: {rules}\n");
+        let loaded = load(Input {
+            registry: &crate::REGISTRY,
+            profile: &profile,
+            role,
+            multiplex: None,
+            listeners: &[],
+            home: &home,
+            yaml: Some(yaml.as_bytes()),
+            env: None,
+        });
+        let of_rules = |p: &&Problem| p.code == "ignored_key" && p.key.as_deref() == Some("profile_routes");
+        assert_eq!(loaded.problems.iter().any(|p| of_rules(&p)), said, "{rules}");
+        assert!(loaded.config.unwrap().profile_routes.is_empty());
+    }
 }
 
 fn rule() -> impl Strategy<Value = ProfileRoute> {
