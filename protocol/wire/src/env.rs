@@ -47,6 +47,8 @@ pub const MANAGED_DIR: &str = "HERMES_MANAGED_DIR";
 pub const DEFAULT_MANAGED_DIR: &str = "/etc/hermes";
 /// Listening sockets that a gateway hands to the program it becomes: its process id, then `descriptor=address` for each.
 pub const LISTENERS: &str = "HERMES_LISTENERS";
+/// The socket for newer Python programs that a gateway hands to the program it becomes: its process id, the descriptor, device and inode of its name.
+pub const GATEWAY_SOCKET: &str = "HERMES_GATEWAY_SOCKET";
 /// Set in a worker that only reports what it finds and is ended then: it writes nothing into its home.
 pub const EXAMINED: &str = "HERMES_EXAMINED";
 /// Overrides `gateway.multiplex_profiles`; read by the supervisor from its own environment, and from `.env` by `default`.
@@ -73,6 +75,7 @@ pub fn may_be_shared(name: &str) -> bool {
             | LISTEN_FDS
             | LISTEN_FDNAMES
             | LISTENERS
+            | GATEWAY_SOCKET
             | EXAMINED
             | OPEN_FILES
             | "LISTEN_PID"

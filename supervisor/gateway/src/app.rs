@@ -97,6 +97,8 @@ pub struct CheckOptions {
     pub profile: ProfileName,
     /// Where it would have its sockets.
     pub sockets: SocketPlaces,
+    /// Where the host record would be.
+    pub host: Option<Utf8PathBuf>,
     /// Where sockets of the check itself may be.
     pub temp_dir: Utf8PathBuf,
 }
@@ -325,7 +327,9 @@ fn cannot(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Erro
 pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
     // First of all: so far no socket of ours can have the number of one that was handed over.
     let inherited = Inherited::take(std::env::var_os(hermes_wire::env::LISTENERS).as_deref());
+    let socket = rendezvous::Kept::take(std::env::var_os(hermes_wire::env::GATEWAY_SOCKET).as_deref());
     let sockets = options.sockets.clone();
+    let host = options.rendezvous.as_ref().and_then(|places| places.host.clone());
     let home = options.root.profile(&options.profile);
     let path = home.path();
     let found = fs_err::metadata(path).and_then(|found| {
@@ -346,9 +350,9 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
         None
     });
     let (root, profile) = (options.root.clone(), options.profile.clone());
-    let mut result = within_runtime(life::run(options, runtime, inherited, files));
+    let mut result = within_runtime(life::run(options, runtime, (inherited, socket), files));
     if let Err(AppError::Bind { error, remedies }) = &mut result {
-        let premises = Premises { root: &root, profile: &profile, sockets: &sockets };
+        let premises = Premises { root: &root, profile: &profile, sockets: &sockets, host: host.as_deref() };
         premises.name_holders(error);
         *remedies = error.0.iter().filter_map(|failure| premises.remedy(failure)).collect();
     }
@@ -366,7 +370,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
 
 /// Does what a start does as far as the decision about admission, and starts nothing.
 pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
-    let CheckOptions { root, profile, sockets, temp_dir } = options;
+    let CheckOptions { root, profile, sockets, host, temp_dir } = options;
     // Sockets of its own, so that it can run beside the gateway.
     let directory = tempfile::Builder::new()
         .prefix("hermes-check-")
@@ -379,14 +383,15 @@ pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
     })?;
     let files = enough_files()?;
     let runtime = runtime(vec![RuntimeDir::at(base.join("run"))])?;
-    let premises = Premises { root, profile, sockets };
+    let premises = Premises { root, profile, sockets, host: host.as_deref() };
     let place = premises.problems();
     let Examined { mut report, settings } = within_runtime(life::check(options.clone(), runtime, files))?;
     report.problems.extend(place.into_iter().map(|problem| (None, problem)));
     let mut strict = true;
     if let Some(settings) = settings {
         strict = settings.on_profile_error == OnProfileError::Fail;
-        report.problems.extend(premises.addresses(&settings).into_iter().map(|problem| (None, problem)));
+        let found = premises.addresses(&settings).into_iter().chain(premises.another_host(&settings));
+        report.problems.extend(found.map(|problem| (None, problem)));
     }
     report.conclude(profile, strict);
     Ok(report)

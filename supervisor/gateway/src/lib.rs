@@ -7,7 +7,8 @@
 //! ```text
 //! app                           all parts put together: start, changes, stop, and becoming the next release
 //! descriptors                   what open files are kept for
-//! premises, rendezvous, server  what a start needs of the machine; how newer Python programs and commands reach this gateway
+//! premises, server              what a start needs of the machine; commands on `supervisor.sock`
+//! rendezvous                    how newer Python programs find this gateway, and what they ask of it
 //! board, metrics, status        what can be seen of a gateway that runs
 //! predecessor, supervise        the Python program's gateway; one worker a profile
 //! road                          what workers send each other

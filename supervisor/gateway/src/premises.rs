@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::instance::{self, Liveness};
 use crate::metrics::{Admin, AdminError};
 use crate::proxy::{BindError, BindFailure, Trial};
+use crate::rendezvous::host;
 use crate::runtime::{self, SocketPlaces};
 use crate::watch;
 
@@ -33,6 +34,8 @@ pub struct Premises<'a> {
     pub profile: &'a ProfileName,
     /// Where it may have its sockets.
     pub sockets: &'a SocketPlaces,
+    /// Where its host record would be.
+    pub host: Option<&'a Utf8Path>,
 }
 
 /// Who listens on a port.
@@ -89,6 +92,24 @@ impl Premises<'_> {
             add("lock", &home.gateway_lock(), format!("the lock cannot be taken: {error}{cause}"), fix);
         }
         problems
+    }
+
+    /// Another gateway that serves this home, as the host record says.
+    pub fn another_host(&self, settings: &GatewaySettings) -> Option<Problem> {
+        if !settings.multiplex || !self.profile.is_default() {
+            return None;
+        }
+        let home = self.home();
+        let own = self.ours().and_then(|(pid, _)| pid);
+        let conflict = host::obstacle(self.host?, home.path(), own)?;
+        let file = conflict.record.clone();
+        Some(Problem::of_file(
+            Severity::Gateway,
+            "another_host",
+            &file,
+            conflict.to_string(),
+            &conflict.hint(),
+        ))
     }
 
     /// The addresses that cannot be had.

@@ -15,6 +15,7 @@
 //! that it serves this very home. A client that leaves takes nothing back of what it asked for.
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ use hermes_host::{blocking, clock};
 
 mod answers;
 pub(crate) mod host;
+mod inherit;
 mod request;
 pub(crate) mod server;
 mod socket;
 
 pub use host::HostConflict;
+pub(crate) use inherit::Kept;
 pub(crate) use server::{Ask, Asked, CLIENTS, Looked, Pausing};
 
 /// How long the look for another host may keep a start waiting: its directory may be on a file system that hangs.
@@ -85,6 +88,8 @@ pub(crate) struct Rendezvous {
     home: Utf8PathBuf,
     door: Arc<Mutex<socket::Door>>,
     seat: Arc<Mutex<host::Seat>>,
+    /// Whether this process becomes another program, and the listener for it, when it is not served any more.
+    renewal: Arc<Mutex<(bool, Option<Kept>)>>,
 }
 
 impl Rendezvous {
@@ -95,12 +100,31 @@ impl Rendezvous {
             home: home.to_owned(),
             door: Arc::new(Mutex::new(socket::Door::new(home, &places.temp_dir, runtime_dir))),
             seat: Arc::new(Mutex::new(host::Seat::new(places.host, home))),
+            renewal: Arc::default(),
         }
     }
 
-    /// Makes the socket, whose listener this is; where that cannot be now, it is tried again by the server.
-    pub(crate) fn open(&self) -> Option<std::os::unix::net::UnixListener> {
-        lock(&self.door).look()
+    /// Makes the socket, or goes on with the one from before; its listener. Where that cannot be now, it is tried again by the server.
+    pub(crate) fn open(&self, kept: Option<Kept>) -> Option<UnixListener> {
+        let mut door = lock(&self.door);
+        kept.and_then(|kept| door.adopt(kept)).or_else(|| door.look())
+    }
+
+    /// This process becomes another program: the names stay, and so does the record, which is of this process.
+    pub(crate) fn keep(&self) {
+        lock(&self.renewal).0 = true;
+        lock(&self.seat).keep();
+    }
+
+    /// What the next program is handed, once nobody is served any more.
+    pub(crate) fn take_kept(&self) -> Option<Kept> {
+        lock(&self.renewal).1.take()
+    }
+
+    /// After all there is no next program.
+    pub(crate) fn discard(&self) {
+        lock(&self.door).remove();
+        lock(&self.seat).remove_record();
     }
 
     /// Says that this gateway is the host of `profiles`, before any of them connects. Refused is a start beside a host of this very home.

@@ -324,12 +324,30 @@ fn d22_the_socket_is_there_again_after_a_kill_a_loss_and_a_renewal() {
     wait::until_true("the socket to come back", || UnixStream::connect(&socket).is_ok());
     assert_eq!(fs_err::symlink_metadata(&socket).unwrap().mode() & 0o7777, 0o600);
 
-    // The next release in the same process.
-    let output = run(&home, &["gateway", "restart"]);
-    assert!(output.status.success(), "{}", both(&output));
+    // The next release in the same process: no client is refused or cut off meanwhile, and the record is there all the time.
+    let inode = fs_err::symlink_metadata(&socket).unwrap().ino();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                assert_eq!(ask(&socket, "identify", &json!({}))["pid"], pid);
+                assert_eq!(record(&home)["pid"], pid);
+                asked += 1;
+            }
+            asked
+        });
+        let output = run(&home, &["gateway", "restart"]);
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(output.status.success(), "{}", both(&output));
+        asking.join().unwrap()
+    });
+    assert!(asked > 0);
     gateway.wait_settled();
     assert_eq!(ask(&socket, "identify", &json!({}))["pid"], pid);
-    assert_eq!(record(&home)["pid"], pid);
+    assert_eq!(fs_err::symlink_metadata(&socket).unwrap().ino(), inode, "one socket all the time");
+    let environment = process::environment(gateway.worker("default")).unwrap();
+    assert!(!process::contains(&environment, b"HERMES_GATEWAY_SOCKET"));
     assert_eq!(gateway.stop(), Some(0));
     assert!(!socket.exists() && !record_path(&home).exists());
 }
@@ -398,13 +416,20 @@ fn d22_another_home_starts_without_the_record_and_this_one_is_refused() {
         "role": "gateway", "home": first.root(), "pid": pid, "createTime": null, "protocolVersion": 1, "profiles": ["default"],
     });
     fs_err::write(record_path(&first), text.to_string()).unwrap();
-    let output = hermes(&first, &["gateway", "run"]).output().unwrap();
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains(&format!("process {pid} serves the home")), "{said}");
-    assert!(said.contains(record_path(&first).as_str()) && said.contains(&format!("kill {pid}")), "{said}");
+    for verb in ["run", "check"] {
+        let output = hermes(&first, &["gateway", verb]).output().unwrap();
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(&format!("process {pid} serves the home")), "{said}");
+        assert!(
+            said.contains(record_path(&first).as_str()) && said.contains(&format!("kill {pid}")),
+            "{said}"
+        );
+    }
     assert_eq!(record(&first)["pid"], pid, "it is not ours to remove");
     drop(stranger);
     let gateway = Gateway::start(&first);
     assert_eq!(record(&first)["pid"], gateway.pid());
+    let output = hermes(&first, &["gateway", "check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "its own gateway is in nobody's way: {}", both(&output));
 }

@@ -164,7 +164,12 @@ pub(super) fn premises(patient: &Patient<'_>, examined: &[Examined]) -> Vec<Find
         if multiplexed && !name.is_default() {
             continue;
         }
-        let premises = Premises { root: &patient.root, profile: &name, sockets: &patient.env.sockets };
+        let premises = Premises {
+            root: &patient.root,
+            profile: &name,
+            sockets: &patient.env.sockets,
+            host: patient.env.rendezvous.host.as_deref(),
+        };
         let mut problems = if name.is_default() { premises.problems() } else { Vec::new() };
         let addresses = premises.addresses(&settings);
         if addresses.is_empty() && !patient.gateway_runs() && !settings.listeners.is_empty() {
@@ -173,6 +178,7 @@ pub(super) fn premises(patient: &Patient<'_>, examined: &[Examined]) -> Vec<Find
             findings.push(finding(Grade::Good, "port", format!("free: {}", all.join(", "))).of(&name));
         }
         problems.extend(addresses);
+        problems.extend(premises.another_host(&settings));
         for problem in problems {
             let code = if problem.platform.is_some() { "port" } else { "premises" };
             let mut found = finding(Grade::Failure, code, problem.message).of(&name).at(&problem.file);

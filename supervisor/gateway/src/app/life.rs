@@ -18,7 +18,7 @@ use crate::descriptors::Files;
 use crate::generation::Generation;
 use crate::instance;
 use crate::proxy::Inherited;
-use crate::rendezvous::{self, Rendezvous};
+use crate::rendezvous::{self, Kept, Rendezvous};
 use crate::runtime::Runtime;
 use crate::server;
 use crate::signal::{self, Interrupt, notify_manager};
@@ -40,7 +40,7 @@ pub(super) enum Ended {
 pub(super) async fn run(
     options: GatewayOptions,
     runtime: Arc<Runtime>,
-    inherited: Inherited,
+    (inherited, socket): (Inherited, Option<Kept>),
     files: Files,
 ) -> Result<Ended, AppError> {
     let manager = std::env::var_os("NOTIFY_SOCKET");
@@ -73,7 +73,7 @@ pub(super) async fn run(
     if let Some(places) = options.rendezvous {
         let rendezvous = Rendezvous::new(places, &gateway.board.home(), &runtime.path());
         gateway.rendezvous = Some(rendezvous.clone());
-        let listener = rendezvous.open();
+        let listener = rendezvous.open(socket);
         let context = rendezvous::server::Context {
             rendezvous,
             board: gateway.board.clone(),
@@ -112,17 +112,27 @@ pub(super) async fn run(
         _ => Duration::ZERO,
     };
     shutdown::run(&mut gateway, drain).await;
-    if let Some(rendezvous) = gateway.rendezvous.take() {
-        rendezvous.leave().await;
+    let rendezvous = gateway.rendezvous.take();
+    match &rendezvous {
+        Some(rendezvous) if gateway.renewals.is_under_way() => rendezvous.keep(),
+        Some(rendezvous) => rendezvous.leave().await,
+        None => {}
     }
     keeper.end();
     gateway.end().await;
     runtime.close();
     result?;
-    if gateway.renewals.is_under_way()
-        && let Some(name) = gateway.signals.give_back().await
-    {
-        gateway.renewals.stop_instead(name);
+    if gateway.renewals.is_under_way() {
+        match (gateway.signals.give_back().await, rendezvous) {
+            (Some(name), rendezvous) => {
+                gateway.renewals.stop_instead(name);
+                if let Some(rendezvous) = rendezvous {
+                    rendezvous.discard();
+                }
+            }
+            (None, Some(rendezvous)) => gateway.renewals.take_along_socket(rendezvous.take_kept()),
+            (None, None) => {}
+        }
     }
     let code = if gateway.restart { exit::RESTART } else { exit::OK };
     Ok(gateway.renewals.take().map_or(Ended::Stopped(code), Ended::Renewing))

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::answers::Replies;
 use crate::program;
 use crate::proxy::Inherited;
+use crate::rendezvous::Kept;
 use crate::supervise::reap::Children;
 use crate::supervise::state::Exit;
 
@@ -38,6 +39,8 @@ pub(super) struct Renewal {
     program: PathBuf,
     /// The sockets that it takes along.
     listeners: Inherited,
+    /// The one on which newer Python programs ask.
+    socket: Option<Kept>,
 }
 
 /// Whether, and as what, this process goes on when everything is taken down.
@@ -89,13 +92,20 @@ impl Renewals {
 
     /// When all is taken down, this process becomes `program`.
     pub(super) fn begin(&mut self, program: PathBuf) {
-        self.next = Some(Renewal { program, listeners: Inherited::default() });
+        self.next = Some(Renewal { program, listeners: Inherited::default(), socket: None });
     }
 
     /// It takes these sockets along.
     pub(super) fn take_along(&mut self, listeners: Inherited) {
         if let Some(renewal) = &mut self.next {
             renewal.listeners = listeners;
+        }
+    }
+
+    /// And this one.
+    pub(super) fn take_along_socket(&mut self, socket: Option<Kept>) {
+        if let Some(renewal) = &mut self.next {
+            renewal.socket = socket;
         }
     }
 
@@ -189,21 +199,30 @@ pub(super) fn execute(renewal: &Renewal) -> u8 {
             std::process::id().to_string()
         }
     };
+    let mut handed = vec![(env::LISTENERS, listeners)];
+    match renewal.socket.as_ref().map(Kept::publish) {
+        Some(Ok(socket)) => handed.push((env::GATEWAY_SOCKET, socket)),
+        Some(Err(error)) => {
+            tracing::error!(%error, "newer Python programs do not reach this gateway for a moment");
+        }
+        None => {}
+    }
     for image in [&renewal.program, Path::new(RUNNING)] {
         tracing::info!("becoming {}", image.display());
         crate::logging::flush();
-        let Err(error) = replace_image(image, &listeners);
+        let Err(error) = replace_image(image, &handed);
         tracing::error!(program = %image.display(), %error, "the program cannot be executed");
     }
     exit::RESTART
 }
 
-fn replace_image(image: &Path, listeners: &str) -> Result<Infallible, Errno> {
+fn replace_image(image: &Path, handed: &[(&str, String)]) -> Result<Infallible, Errno> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| Errno::EINVAL);
     let arguments = std::env::args_os().map(|word| text(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
-    let others = std::env::vars_os().filter(|(name, _)| name != env::LISTENERS);
+    let others =
+        std::env::vars_os().filter(|(name, _)| name != env::LISTENERS && name != env::GATEWAY_SOCKET);
     let variables = others
-        .chain([(env::LISTENERS.into(), OsString::from(listeners))])
+        .chain(handed.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
         .map(|(name, value)| text([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<Vec<_>, _>>()?;
     let image = text(image.as_os_str().as_bytes().to_vec())?;

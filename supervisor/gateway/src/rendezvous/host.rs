@@ -95,6 +95,11 @@ impl Record {
         }
     }
 
+    fn conflict(&self, directory: &Utf8Path) -> HostConflict {
+        let home = hermes_wire::text::visible(&self.home).into_owned();
+        HostConflict { pid: self.pid, home, record: record_path(directory) }
+    }
+
     /// Whether its gateway serves the home of `root`: it was started for it, or for a profile in it and serves `default` too.
     fn serves(&self, root: &Utf8Path) -> bool {
         let home = Utf8Path::new(&self.home);
@@ -117,6 +122,13 @@ fn created(pid: u32) -> Option<f64> {
     let since_boot =
         Duration::from_secs(started / TICKS) + Duration::from_millis(started % TICKS * 1000 / TICKS);
     Some((Duration::from_secs(boot) + since_boot).as_secs_f64())
+}
+
+/// What would refuse a start for `home`, were it to come now; nothing is made. `own` is the gateway of this home that runs, which is in nobody's way.
+pub(crate) fn obstacle(directory: &Utf8Path, home: &Utf8Path, own: Option<u32>) -> Option<HostConflict> {
+    let record = read(directory).ok().flatten()?;
+    let counts = Some(record.pid) != own && record.is_alive() && record.serves(home);
+    counts.then(|| record.conflict(directory))
 }
 
 /// The seat of the host: had, or not.
@@ -170,11 +182,7 @@ impl Seat {
         };
         let why = match without {
             Without::Taken(Some(record)) if record.serves(&self.home) => {
-                return Err(HostConflict {
-                    pid: record.pid,
-                    home: hermes_wire::text::visible(&record.home).into_owned(),
-                    record: record_path(&directory),
-                });
+                return Err(record.conflict(&directory));
             }
             Without::Taken(Some(record)) => {
                 let home = hermes_wire::text::visible(&record.home);
@@ -227,15 +235,25 @@ impl Seat {
     /// Gives it up: the record first, then the lock.
     pub(crate) fn leave(&mut self) {
         let Some(lock) = self.lock.take() else { return };
+        self.remove_record();
+        self.profiles.clear();
+        self.due = None;
+        drop(lock);
+    }
+
+    /// Gives up the lock alone: this very process goes on as another program.
+    pub(crate) fn keep(&mut self) {
+        self.lock = None;
+    }
+
+    /// Removes the record, if it is this process's.
+    pub(crate) fn remove_record(&self) {
         if let Some(directory) = &self.directory
             && own_record(directory)
             && let Err(error) = fs_err::remove_file(record_path(directory))
         {
             tracing::warn!(%error, "the host record cannot be removed");
         }
-        self.profiles.clear();
-        self.due = None;
-        drop(lock);
     }
 
     fn take(&mut self, directory: &Utf8Path, profiles: &[String]) -> Result<(), Without> {
@@ -409,6 +427,12 @@ mod tests {
         assert_eq!(machine.record(), None);
         seat.look(true, &both, machine.now);
         assert!(machine.record().is_some());
+        // As another program this process is found all the time, and takes its seat again.
+        seat.keep();
+        drop(seat);
+        assert_eq!(machine.record().unwrap().pid, std::process::id());
+        let mut seat = machine.seat();
+        seat.claim(&both, machine.now).unwrap();
         drop(seat);
         assert_eq!(machine.record(), None);
         assert!(machine.directory.join("host-gateway.lock").exists(), "a lock file is never unlinked");
@@ -446,6 +470,10 @@ mod tests {
             let mut seat = machine.seat();
             let claimed = seat.claim(&names(&["default"]), machine.now);
             assert_eq!(claimed.is_err(), refuses, "{home} {profiles:?}");
+            let foreseen =
+                |own| obstacle(&machine.directory, &machine.home, own).map(|error| error.to_string());
+            assert_eq!(foreseen(None), claimed.as_ref().err().map(ToString::to_string), "one judge");
+            assert_eq!(foreseen(Some(parent)), None);
             if let Err(conflict) = claimed {
                 assert_eq!((conflict.pid, conflict.exit_code()), (parent, exit::CONFIG));
             }

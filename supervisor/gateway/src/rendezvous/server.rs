@@ -22,15 +22,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{self, Seen};
+use super::inherit::Kept;
 use super::request::{self, MAX_REQUEST, Refusal, Verb};
 use super::{Rendezvous, lock};
 use crate::accept::Failures;
 use crate::board::Board;
 
 /// Clients at the same time; more wait in the backlog.
-pub(crate) const CLIENTS: usize = 16;
+pub(crate) const CLIENTS: u32 = 16;
 /// Of those, what may wait for a result.
-const WAITING: usize = CLIENTS / 2;
+const WAITING: u32 = CLIENTS / 2;
 /// For the request.
 const ASK_TIME: Duration = Duration::from_secs(2);
 /// For a client to take its answer.
@@ -43,6 +44,8 @@ pub(crate) const RESULT_TIME: Duration = Duration::from_secs(6);
 const REST: u64 = 1024 * 1024;
 /// Time between two looks at the socket's name and the host record.
 const LOOK: Duration = Duration::from_secs(2);
+/// Time in which clients that were taken in the last moment are answered.
+const LAST: Duration = Duration::from_millis(250);
 /// Time that a look may still take at the end.
 const END: Duration = Duration::from_secs(1);
 
@@ -100,9 +103,10 @@ pub(crate) struct Context {
 
 /// Answers clients until `stop`, on `listener` and on those that take its place, and looks after names.
 pub(crate) async fn serve(context: Context, listener: Option<StdListener>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
-    let waiting = Arc::new(Semaphore::new(WAITING));
+    let places = Arc::new(Semaphore::new(CLIENTS as usize));
+    let waiting = Arc::new(Semaphore::new(WAITING as usize));
     let file = Arc::new(Semaphore::new(1));
+    let clients = CancellationToken::new();
     let mut listener = listener.and_then(usable);
     let mut failures = Failures::of("newer Python programs");
     // One look at a time: the home may be on a file system that hangs.
@@ -128,20 +132,31 @@ pub(crate) async fn serve(context: Context, listener: Option<StdListener>, stop:
         };
         let client =
             Client { context: context.clone(), waiting: Arc::clone(&waiting), file: Arc::clone(&file) };
-        let stop = stop.clone();
+        let clients = clients.clone();
         context.tracker.spawn(async move {
             tokio::select! {
                 () = client.answer(stream) => {}
-                () = stop.cancelled() => {}
+                () = clients.cancelled() => {}
             }
             drop(place);
         });
     }
+    // Who is being answered is answered; whoever comes now waits for the next program, or finds nobody.
+    let _ = tokio::time::timeout(LAST, places.acquire_many(CLIENTS)).await;
+    clients.cancel();
     // One that is under way could make the name again.
     let _ = tokio::time::timeout(END, look).await;
     let rendezvous = context.rendezvous;
-    let removed = blocking::run(move || lock(&rendezvous.door).remove());
-    if tokio::time::timeout(END, removed).await.is_err() {
+    let ended = blocking::run(move || {
+        let listener = listener.and_then(|listener| listener.into_std().ok());
+        let mut door = lock(&rendezvous.door);
+        let mut renewal = lock(&rendezvous.renewal);
+        match (listener, door.id()) {
+            (Some(listener), Some(id)) if renewal.0 => renewal.1 = Some(Kept { listener, id }),
+            _ => door.remove(),
+        }
+    });
+    if tokio::time::timeout(END, ended).await.is_err() {
         tracing::warn!("the names for newer Python programs could not be removed in time");
     }
 }

@@ -18,6 +18,8 @@ use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::endpoint::{SOCKET_MODE, short_hash};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::inherit::{Id, Kept};
+
 /// Longest path in bytes: what newer Python programs believe to fit everywhere.
 const LONGEST: usize = 100;
 /// Longest pointer that is read.
@@ -28,9 +30,6 @@ const BACKLOG: i32 = 64;
 const OTHERS_WRITE: u32 = 0o022;
 /// With this one they may only remove what is theirs.
 const STICKY: u32 = 0o1000;
-
-/// What tells the socket from another file of its name.
-type Id = (u64, u64);
 
 /// One place for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +103,22 @@ impl Door {
         }
     }
 
+    /// Goes on with what was made before this process became another program, where its name still leads to it.
+    pub(super) fn adopt(&mut self, kept: Kept) -> Option<UnixListener> {
+        let is_it = |place: &&Place| id_of(place.path()).is_ok_and(|found| found == Some(kept.id));
+        let place = self.places.iter().find(is_it).cloned()?;
+        if !matches!(place, Place::Home(_)) && !self.points_to(place.path()) {
+            return None;
+        }
+        self.made = Some((place, kept.id));
+        Some(kept.listener)
+    }
+
+    /// What tells it from another one.
+    pub(super) fn id(&self) -> Option<Id> {
+        self.made.as_ref().map(|(_, id)| *id)
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> Option<&Utf8Path> {
         self.made.as_ref().map(|(place, _)| place.path())
@@ -165,6 +180,10 @@ impl Door {
         }
         clear(place)?;
         let listener = listen(path)?;
+        if let Place::Home(_) = place {
+            #[cfg(target_os = "linux")]
+            give_to_owner(path);
+        }
         let id = id_of(path)?.ok_or(io::ErrorKind::NotFound)?;
         let pointer = self.home.gateway_socket_pointer();
         let told = match place {
@@ -241,6 +260,33 @@ fn bind(socket: &Socket, address: &SockAddr) -> io::Result<()> {
     let bound = socket.bind(address);
     umask(before);
     bound
+}
+
+/// In a user's home what root makes is that user's, and this user could put another file in its place in this moment: given away is only a
+/// socket of root's with one name. Where that fails, nothing but its owner is another one.
+#[cfg(target_os = "linux")]
+fn give_to_owner(path: &Utf8Path) {
+    use nix::fcntl::{AtFlags, OFlag, open};
+    use nix::sys::stat::{Mode, SFlag, fstat};
+    use nix::unistd::{Gid, Uid, fchownat};
+    let directory = path.parent().unwrap_or(Utf8Path::new("/"));
+    let Ok(owner) = fs_err::metadata(directory) else { return };
+    if !nix::unistd::geteuid().is_root() || owner.uid() == 0 {
+        return;
+    }
+    let given = open(path.as_std_path(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+        .and_then(|fd| {
+            let found = fstat(&fd)?;
+            let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+            if kind != SFlag::S_IFSOCK || found.st_uid != 0 || found.st_nlink != 1 {
+                return Err(nix::errno::Errno::EPERM);
+            }
+            let (uid, gid) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+            fchownat(&fd, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
+        });
+    if let Err(error) = given {
+        tracing::warn!(%path, %error, "the socket stays root's");
+    }
 }
 
 fn id_of(path: &Utf8Path) -> io::Result<Option<Id>> {
@@ -346,6 +392,26 @@ mod tests {
         assert_eq!(fs_err::read_to_string(&path).unwrap(), "a file of the user");
         door.remove();
         assert_eq!(fs_err::read_to_string(&path).unwrap(), "a file of the user");
+    }
+
+    /// What it was made for goes on, and what has another one in its place does not.
+    #[test]
+    fn a_socket_is_adopted_by_its_name() {
+        for machine in [Machine::new("home"), Machine::deep()] {
+            let mut door = machine.door();
+            let listener = door.look().unwrap();
+            let (id, path) = (door.id().unwrap(), door.path().unwrap().to_owned());
+            let waiting = UnixStream::connect(&path).unwrap();
+            let mut next = machine.door();
+            let listener = next.adopt(Kept { listener, id }).unwrap();
+            assert!(listener.accept().is_ok() && next.look().is_none());
+            drop(waiting);
+            fs_err::remove_file(&path).unwrap();
+            let _other = UnixListener::bind(&path).unwrap();
+            if id_of(&path).unwrap() != Some(id) {
+                assert!(machine.door().adopt(Kept { listener, id }).is_none());
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) fn options(selection: &Selection, env: &Surroundings) -> CheckOptions
         root: selection.root.clone(),
         profile: selection.profile.clone(),
         sockets: env.sockets.clone(),
+        host: env.rendezvous.host.clone(),
         temp_dir: env.temp_dir.clone(),
     }
 }
