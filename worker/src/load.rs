@@ -18,7 +18,7 @@ use hermes_config::unsupported::Leftovers;
 use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_host::{cause, fault, inherited};
 use hermes_wire::latest::{Claim, HandOver, Prepare, Report, Role};
-use hermes_wire::{ProfileHome, ProfileName};
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -150,6 +150,7 @@ fn look(
         leftovers: leftovers(name, home),
         certificates: Some(hermes_host::certificates::check),
         profile: Some(hermes_host::homes::check),
+        others: name.is_default() && hermes_host::homes::has_named(&RootHome::new(home.path())),
         surroundings: environment
             .base
             .iter()

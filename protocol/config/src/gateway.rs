@@ -2,9 +2,10 @@
 
 use super::platforms::{Blocks, Listen};
 use super::reader::{At, Reader};
-use super::scalar::{address, boolean, narrow};
+use super::scalar::{address, boolean, narrow, whole};
 use super::types::ProfileConfig;
 use hermes_wire::ProfileName;
+use hermes_wire::contract::gateway_status::state;
 use hermes_wire::env::{MULTIPLEX, may_be_shared};
 use hermes_wire::latest::{GatewaySettings, ListenerSetting, OnProfileError, Severity};
 
@@ -27,6 +28,11 @@ const PRIMARY_ONLY: [&str; 16] = [
     "stuck_after_ms",
     "heartbeat_ms",
 ];
+
+/// Code of the problem that a release may have served profiles which this one does not.
+pub(super) const MULTIPLEX_DEFAULT: &str = "multiplex_default";
+/// `_config_version` of the first release without an allow-list.
+const NO_ALLOWLIST: i64 = 43;
 
 /// `gateway.listen`.
 pub(super) fn listen(reader: &mut Reader<'_>, root: &At) -> Listen {
@@ -71,7 +77,27 @@ fn multiplex(reader: &mut Reader<'_>, root: &At, outer: Option<bool>) -> bool {
         }
         flag
     });
+    if outer.or(own).is_none() && !at.is_set() && is_newer(reader, root) {
+        let place = reader.place(&root.key("_config_version"));
+        let message = "`gateway.multiplex_profiles` is not set, so the default profile alone is served; a newer release that wrote this \
+                       file may have served all profiles (from 0.21.4 on it does so unless something stands against it)"
+            .to_owned();
+        reader.warn(
+            MULTIPLEX_DEFAULT,
+            place,
+            message,
+            "`hermes config set gateway.multiplex_profiles true` serves all of them; `false` says that this is meant.",
+        );
+    }
     outer.or(own).or(configured).unwrap_or(false)
+}
+
+/// Whether a release wrote the file that has no allow-list any more (0.21.3). Its successors serve all profiles where nothing is said.
+/// Which release that was is not in the file, so what is said about it is what may be.
+fn is_newer(reader: &mut Reader<'_>, root: &At) -> bool {
+    let at = root.key("_config_version");
+    let text = if at.is_map() || at.is_seq() { None } else { reader.text(&at) };
+    text.as_deref().and_then(whole).is_some_and(|version| version >= NO_ALLOWLIST)
 }
 
 /// Warns of settings that a secondary's files, or those of a lone named profile, cannot decide.
@@ -88,6 +114,27 @@ pub(super) fn warn_flag(reader: &mut Reader<'_>, root: &At) {
         let message = format!("`{key}` is ignored: set it in {shared}");
         reader.warn("ignored_key", place, message, &format!("Remove it here; set it in {shared}."));
     }
+}
+
+/// Whether a profile beside the default one wants no part in its gateway: `gateway.standalone`, in no other spelling. What nobody can
+/// tell counts where the Python program takes it for a yes: two gateways for one bot are worse than none.
+pub(super) fn stands_alone(reader: &mut Reader<'_>, root: &At) -> bool {
+    let at = root.key("gateway").key("standalone");
+    if !at.is_set() {
+        return false;
+    }
+    let odd = at.is_map() || at.is_seq();
+    let stands = if odd { true } else { reader.flag(&at).unwrap_or(false) };
+    if stands {
+        let name = reader.profile;
+        let message =
+            format!("`{}` is on: profile '{name}' is not served by the gateway of all profiles", at.path);
+        let fix = format!(
+            "`hermes gateway run -p {name}` runs a gateway of its own; remove the key to have it served"
+        );
+        reader.warn(state::STANDALONE, reader.place(&at), message, &fix);
+    }
+    stands
 }
 
 /// Warns of gateway-wide settings in a secondary's file.
@@ -109,6 +156,7 @@ pub(super) fn settings(
     reader.expect_map(&gateway);
     // A lone named profile never serves others: only `default` may turn the flag on.
     let multiplex = if reader.profile.is_default() {
+        warn_standalone(reader, &gateway.key("standalone"));
         multiplex(reader, root, outer)
     } else {
         warn_flag(reader, root);
@@ -159,10 +207,26 @@ pub(super) fn settings(
     }
 }
 
+fn warn_standalone(reader: &mut Reader<'_>, at: &At) {
+    if at.is_set() && (at.is_map() || at.is_seq() || reader.flag(at) == Some(true)) {
+        let message = format!("`{}` is ignored: the default profile's gateway is the one for all", at.path);
+        reader.warn("ignored_key", reader.place(at), message, "Remove it here.");
+    }
+}
+
 fn allowlist(reader: &mut Reader<'_>, root: &At) -> Option<Vec<String>> {
     let at = root.key("multiplex_profile_allowlist").or(root.key("gateway.multiplex_profile_allowlist"));
     if !at.is_set() {
         return None;
+    }
+    if is_newer(reader, root) {
+        let message = format!(
+            "`{}` is in force here; releases from 0.21.3 on ignore it and serve all profiles",
+            at.path
+        );
+        let fix =
+            "Park who is not to be served by either: `hermes -p NAME gateway stop`; then remove the list.";
+        reader.warn("allowlist_newer", reader.place(&at), message, fix);
     }
     if !at.is_seq() {
         let message = format!("`{}` is not a list: only the default profile is served", at.path);

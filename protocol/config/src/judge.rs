@@ -7,6 +7,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::gateway;
 use super::load::load_layers;
 use super::network::Trusted;
 use super::pins::Pins;
@@ -52,6 +53,8 @@ pub struct Files<B> {
     pub certificates: Option<Look>,
     /// Looks whether a directory is the home of a profile; none: that is not asked.
     pub profile: Option<Look>,
+    /// Whether there are profiles beside the default one.
+    pub others: bool,
     /// The variables of the process that pass into a worker ([`hermes_wire::env::is_allowed`]): `.env` may refer to them.
     pub surroundings: Env,
 }
@@ -114,7 +117,10 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     let surroundings = files.surroundings.with(env::HERMES_HOME, home.path().as_str());
     let loaded = load_layers(input, pins, files.leftovers.gateway.bytes(), &surroundings);
     // From a file that cannot be read nothing follows about what is not in it.
-    let follows = |problem: &Problem| !(unusable && problem.severity == Severity::Platform);
+    let follows = |problem: &Problem| {
+        let nobody_else = problem.code == gateway::MULTIPLEX_DEFAULT && !files.others;
+        !(nobody_else || unusable && problem.severity == Severity::Platform)
+    };
     problems.extend(loaded.problems.into_iter().filter(follows));
     problems.extend(unsupported::of_files(home, &files.leftovers));
     if let (Some(config), Some(look)) = (&loaded.config, files.certificates) {

@@ -43,6 +43,11 @@ pub(super) fn load_layers(
     );
     let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
     let mut config = ProfileConfig::new(input.profile.clone());
+    if input.role == Role::Secondary && gateway::stands_alone(&mut reader, &root) {
+        // It plays no part here: what else its files say is a matter of its own gateway.
+        let broken = reader.problems.any(Severity::Profile);
+        return Loaded { config: (!broken).then_some(config), problems: reader.problems.finish() };
+    }
     sections::check_root(&mut reader, &root);
     keys::check(&mut reader, &root);
     sections::read(&mut reader, &root, &mut config);

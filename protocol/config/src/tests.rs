@@ -7,6 +7,8 @@ use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 
 use crate::{api_server, webhook};
 
+mod newer;
+
 /// What the section of webhooks says.
 fn hooks(config: &ProfileConfig) -> Option<&webhook::Settings> {
     config.settings.of("webhook")

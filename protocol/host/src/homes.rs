@@ -61,6 +61,15 @@ pub fn has_identity(home: &Utf8Path) -> io::Result<bool> {
     failed.map_or(Ok(false), Err)
 }
 
+/// Whether there are profiles beside the default one. What cannot be listed is not said to be empty, and not asked for.
+pub fn has_named(root: &RootHome) -> bool {
+    let Ok(mut entries) = root.profiles().read_dir_utf8() else { return false };
+    entries.any(|entry| {
+        let name = entry.as_ref().ok().and_then(|entry| entry.file_name().parse::<ProfileName>().ok());
+        name.is_some_and(|name| !name.is_default() && check(root.profile(&name).path()).is_ok())
+    })
+}
+
 /// Whether a home says that it is parked.
 pub fn is_parked(home: &ProfileHome) -> io::Result<bool> {
     Ok(fs_err::metadata(home.parked()).or_absent()?.is_some())
@@ -151,6 +160,7 @@ mod tests {
         fs_err::create_dir(root.tombstones()).unwrap();
         fs_err::write(root.tombstone(&"removed".parse().unwrap()), "deleted\n").unwrap();
         assert_eq!(check(&profiles.join("coder")), Ok(()));
+        assert!(has_named(&root) && !has_named(&RootHome::new(root.path().join("profiles/bare"))));
         assert_eq!(check(&profiles.join("linked")), Ok(()));
         for (name, word) in [
             ("bare", "no file"),

@@ -59,6 +59,8 @@ impl RootHome {
         desired_state => "gateway_desired.json",
         /// The sticky profile of the command line.
         active_profile => "active_profile",
+        /// Note of a newer release that it turned multiplexing on against the configuration.
+        opt_out_rewritten => ".multiplex_opt_out_rewritten",
         /// The supervisor's own log.
         supervisor_log => "logs/supervisor.log",
     }

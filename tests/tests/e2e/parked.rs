@@ -1,4 +1,4 @@
-//! `gateway.parked` in a profile's home: whoever puts it there or takes it away, the gateway keeps to it.
+//! Who is served, beside the allow-list: `gateway.parked` in a profile's home, `gateway.standalone` in its configuration, removed profiles.
 
 use hermes_tests::gateway::hermes;
 use hermes_tests::{Gateway, Home, command, wait};
@@ -165,4 +165,68 @@ fn a_removed_profile_stays_removed_until_it_is_made_again() {
     run(&home, &["profile", "delete", "coder", "--yes"]).ok();
     assert!(home.root().join("profiles/.deleted/coder").exists());
     wait::until_true("the removed one to go", || !names(&gateway).contains(&"coder".to_owned()));
+}
+
+const ALONE: &str = "agent: {engine: echo}\ngateway: {standalone: true}\nplatforms: {api_server: {enabled: true, extra: {port: 0}}}\n";
+
+/// `gateway.standalone`: not served, no fault and no restart; what its files say about listeners is its own. It may run its own
+/// gateway, and taking the key out has it served.
+#[test]
+fn one_that_stands_alone_is_left_alone() {
+    let home = Home::new();
+    home.profile("ops").profile_with("coder", ALONE, "API_SERVER_KEY=coder-api-key-0123456789\n");
+    let checked = run(&home, &["gateway", "check"]).ok();
+    assert!(checked.contains("`gateway.standalone` is on: profile 'coder' is not served"), "{checked}");
+    assert!(checked.contains("profiles: default, ops\n"), "{checked}");
+    let gateway = Gateway::start(&home);
+    let coder = gateway.wait_state("coder", "standalone");
+    assert_eq!((coder.desired.as_str(), coder.pid, coder.restarts), ("stopped", None, 0));
+    assert!(gateway.profile("ops").ready);
+    assert_eq!(home.read("coder", "runtime_status.json"), None, "its own gateway writes that");
+    let said = run(&home, &["status", "--exit-code"]).ok();
+    assert!(said.contains("· coder: `gateway.standalone` is on"), "{said}");
+    assert_eq!(gateway.get("/p/coder/health", "").status, 503);
+    run(&home, &["doctor"]).ok();
+    // Neither parked nor started by commands.
+    let said = run(&home, &["-p", "coder", "gateway", "stop"]).ok();
+    assert!(said.contains("Nothing to stop") && home.read("coder", MARKER).is_none(), "{said}");
+    assert!(run(&home, &["-p", "coder", "gateway", "start"]).fails(69).contains("stands alone"));
+    let mut alone = hermes(&home, &["-p", "coder", "gateway", "run"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until_true("its own gateway", || {
+        home.read("coder", "runtime_status.json").is_some_and(|s| s.contains(r#""gateway_state":"running""#))
+    });
+    // Served only when that one is gone.
+    home.write("coder", "config.yaml", "agent: {engine: echo}\n");
+    gateway.wait_state("coder", "conflict");
+    hermes_tests::process::signal(alone.id(), nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(alone.wait().unwrap().code(), Some(0));
+    run(&home, &["-p", "coder", "gateway", "start"]).ok();
+    gateway.wait_ready("coder");
+    // Served, and then not any more: its worker finishes.
+    home.write("coder", "config.yaml", ALONE);
+    let coder = gateway.wait_state("coder", "standalone");
+    assert_eq!((coder.pid, coder.restarts), (None, 0));
+    let served = home.read("default", "gateway_state.json").unwrap();
+    assert!(served.contains(r#""served_profiles":["default","ops"]"#), "{served}");
+}
+
+/// A home that a newer release used may have had all profiles served without a word in its files.
+#[test]
+fn a_home_of_a_newer_release_is_told_that_nobody_else_is_served() {
+    let said_nothing = Home::config("true", "").replace("  multiplex_profiles: true\n", "");
+    let home = Home::with_config(&format!("_config_version: 44\n{said_nothing}"));
+    home.profile("coder");
+    home.write("default", ".multiplex_opt_out_rewritten", "rewritten\n");
+    let word = "may have served all profiles";
+    assert!(run(&home, &["gateway", "check"]).ok().contains(word));
+    let doctor = run(&home, &["doctor"]).ok();
+    assert!(doctor.contains(word) && doctor.contains("from false into true"), "{doctor}");
+    let gateway = Gateway::start(&home);
+    assert!(gateway.profile("coder").pid.is_none());
+    assert!(gateway.profile("default").problems.iter().any(|problem| problem.code == "multiplex_default"));
+    assert!(!home.read("default", "config.yaml").unwrap().contains("multiplex_profiles"), "never written");
 }

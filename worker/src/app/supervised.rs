@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hermes_host::cause::chain;
 use hermes_wire::exit;
-use hermes_wire::latest::{Admit, FromWorker, Prepare, Role, ToWorker};
+use hermes_wire::latest::{Admit, FromWorker, Prepare, Problem, Role, ToWorker};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -96,6 +96,7 @@ async fn live(
         return Ok(Ended(exit::MACHINE));
     }
     let reason = impediment(&loaded.report.problems);
+    let stands_alone = loaded.report.problems.iter().any(Problem::is_standalone);
     control.send(&FromWorker::Report(loaded.report)).await?;
 
     let record = status::empty(
@@ -111,6 +112,11 @@ async fn live(
     });
     let admit = match next(&mut control, &mut signals).await? {
         Next::Message(ToWorker::Admit(admit)) => admit,
+        // The status in this home is its own gateway's to write.
+        Next::Message(ToWorker::Refuse { reason }) if stands_alone => {
+            info!("not served here: {reason}");
+            return Ok(Ended(exit::CONFIG));
+        }
         Next::Message(ToWorker::Refuse { reason }) => {
             warn!("not admitted: {reason}");
             Reporter::start(status, &who.home).finish(State::StartupFailed, Some(&reason)).await;

@@ -21,7 +21,7 @@ platforms:
 
 /// Whether it is shown elsewhere that a key is read: what is not read by [`load`], and what means something only beside others.
 fn is_shown_elsewhere(key: &Key) -> bool {
-    matches!(key.path, "profiles.alias_prefix" | "gateway.allow_all_users")
+    matches!(key.path, "profiles.alias_prefix" | "gateway.allow_all_users" | "gateway.standalone")
         || key.path.starts_with("profile_routes.")
 }
 

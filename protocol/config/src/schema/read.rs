@@ -39,6 +39,13 @@ const GATEWAY: Group = Group {
         .also(&["multiplex_profile_allowlist"])
         .primary(),
         key(
+            "gateway.standalone",
+            Bool,
+            "in a named profile's file: the gateway of all profiles leaves it alone, it has one of its own. Ignored in the \
+             default profile's",
+        )
+        .no(),
+        key(
             "gateway.on_profile_error",
             Choice(&["fail", "skip"]),
             "a profile that breaks the contract between profiles: refuse the start, or start without it",

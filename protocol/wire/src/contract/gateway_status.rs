@@ -105,7 +105,7 @@ pub mod state {
     /// Not running, because its home says that it is parked.
     pub const PARKED: &str = "parked";
     /// Not served, because its configuration says that it stands alone.
-    pub const STANDALONE: &str = "standalone";
+    pub const STANDALONE: &str = crate::v1::worker::STANDALONE;
 
     /// Whether somebody wanted it that way: nothing runs here, and nothing is wrong.
     pub fn is_at_rest(state: &str) -> bool {

@@ -145,7 +145,15 @@ pub struct Problem {
     pub fix: Option<String>,
 }
 
+/// Code of the problem that a profile wants no part in the gateway of all.
+pub const STANDALONE: &str = "standalone";
+
 impl Problem {
+    /// Whether it says that the profile wants no part in the gateway of all: no fault, and a reason not to serve it.
+    pub fn is_standalone(&self) -> bool {
+        self.code == STANDALONE
+    }
+
     /// What is wrong with `file`, which is stopped as far as `severity` says, and the next step.
     pub fn of_file(
         severity: Severity,

@@ -146,7 +146,7 @@ fn is_served(status: &GatewayStatus, name: &ProfileName) -> bool {
         .profiles
         .iter()
         .find(|p| p.name == name.as_str())
-        .is_some_and(|p| !matches!(p.state.as_str(), state::DETACHED | state::CONFLICT))
+        .is_some_and(|p| !matches!(p.state.as_str(), state::DETACHED | state::CONFLICT | state::STANDALONE))
 }
 
 /// Connects to the gateway of `home`; `None` when none runs. One that has just begun is waited for.
@@ -230,7 +230,7 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
         out.line(&format!("✓ Running already: {predecessor}; `{}` takes over", predecessor.take_over()))?;
         return Ok(exit::OK);
     }
-    let was_parked = parking::end(selection)?;
+    let was_parked = parking::end(selection, env)?;
     let name = &selection.profile;
     let (client, home) = match find(selection, env)? {
         Some(found) => found,
@@ -250,6 +250,9 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
             out.line(&format!("✓ Profile '{name}' is running already ({state}, PID {pid})"))?;
             return Ok(exit::OK);
         }
+        Some(Profile { state, .. }) if !is_own && state == state::STANDALONE => {
+            return Err(not_served(name, &status));
+        }
         Some(_) => {}
         None => return Err(not_served(name, &status)),
     }
@@ -264,7 +267,13 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
 /// The gateway that runs does not have this profile.
 fn not_served(name: &ProfileName, status: &GatewayStatus) -> HermesError {
     let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
-    let (why, hint) = if status.gateway.mode.as_deref() == Some("multiplex") {
+    let alone = status.profiles.iter().any(|p| p.name == name.as_str() && p.state == state::STANDALONE);
+    let (why, hint) = if alone {
+        (
+            "its `config.yaml` says that it stands alone (`gateway.standalone`)",
+            format!("`hermes gateway run -p {name}` runs a gateway of its own"),
+        )
+    } else if status.gateway.mode.as_deref() == Some("multiplex") {
         let why =
             "it is not among those that `gateway.multiplex_profile_allowlist` names, or cannot be served";
         (
@@ -292,7 +301,7 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
     }
     let name = &selection.profile;
     let Some((client, home)) = find(selection, env)? else {
-        if parking::concerns(selection) && target::is_multiplexer(&selection.root, env) {
+        if parking::concerns(selection, env) && target::is_multiplexer(&selection.root, env) {
             parking::begin(selection)?;
             out.line(&parking::parked(name))?;
             return Ok(exit::OK);
@@ -311,8 +320,8 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
     }
     let status = client.status(None)?;
     let mine = status.profiles.iter().find(|p| p.name == name.as_str());
-    if mine.is_none() {
-        if parking::is_parked(selection) {
+    if mine.is_none_or(|mine| mine.state == state::STANDALONE) {
+        if parking::is_parked(selection, env) {
             out.line(&parking::parked(name))?;
             return Ok(exit::OK);
         }
@@ -321,7 +330,7 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
         return Ok(exit::OK);
     }
     let request = ClientRequest::Stop { profile: name.clone() };
-    let text = if parking::concerns(selection) {
+    let text = if parking::concerns(selection, env) {
         // Before anybody is asked: whoever looks at the homes meanwhile must not start it again.
         match parking::begin(selection) {
             Ok(_) => Some(parking::parked(name)),
@@ -378,7 +387,7 @@ fn shutdown(
 
 /// `hermes gateway restart`.
 pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
-    let was_parked = parking::end(selection)?;
+    let was_parked = parking::end(selection, env)?;
     let name = &selection.profile;
     let (client, home) = match find(selection, env)? {
         Some(found) => found,

@@ -14,6 +14,7 @@ use super::output::Output;
 use super::{Call, StatusArgs, target};
 use crate::error::HermesError;
 use crate::home::{Chosen, Selection, Surroundings};
+use crate::settings::judge;
 use crate::status::offline;
 use crate::status::render::{self, Look};
 
@@ -98,7 +99,7 @@ fn look(selection: &Selection, only: Option<&ProfileName>, env: &Surroundings) -
         other => other,
     };
     let mut status = answer.unwrap_or_else(|error| offline::gateway(root, &error));
-    offline::complete(&mut status, root, only, env);
+    offline::complete(&mut status, root, only, env, &|name| judge::stands_alone(root, name, env));
     status
 }
 

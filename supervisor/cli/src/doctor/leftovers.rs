@@ -32,7 +32,7 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> Vec<Finding
     }
     for odd in &patient.homes.odd {
         let message = format!("not served: {}", odd.why);
-        let next = "rename the directory, or move it out of `profiles`";
+        let next = odd.fix;
         findings.push(finding(Grade::Warning, "not_a_profile", message).at(&odd.path).next(next));
     }
     for name in patient.homes.bare_directories() {
@@ -41,10 +41,21 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> Vec<Finding
         let next = format!("remove it, or make it a profile: put a config.yaml into {}", path.path());
         findings.push(finding(Grade::Warning, "bare_directory", message).at(path.path()).next(next));
     }
+    findings.extend(rewritten(patient));
     findings.extend(abandoned(patient));
     findings.extend(aliases(patient));
     findings.extend(units(patient));
     findings
+}
+
+/// A newer release turned a `false` of `gateway.multiplex_profiles` into `true`, and left a note of it (0.21.5).
+fn rewritten(patient: &Patient<'_>) -> Option<Finding> {
+    let note = patient.root.opt_out_rewritten();
+    disk::is_there(&note).unwrap_or(false).then(|| {
+        let message = "a newer release of the Python program turned `gateway.multiplex_profiles` from false into true";
+        let next = "`hermes config set gateway.multiplex_profiles false` turns it off here; it does so again when it runs";
+        finding(Grade::Warning, "opt_out_rewritten", message).at(note).next(next)
+    })
 }
 
 fn abandoned(patient: &Patient<'_>) -> Option<Finding> {

@@ -6,7 +6,7 @@ use hermes_config::unsupported::Leftovers;
 use hermes_config::{Env, Loaded, MAX_FILE_LEN};
 use hermes_host::disk;
 use hermes_host::inherited;
-use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting, Role};
+use hermes_wire::latest::{BoundListener, GatewaySettings, ListenerSetting, Problem, Role};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hermes_worker::REGISTRY;
 
@@ -75,6 +75,7 @@ impl Part {
             home_fault: fault,
             logs_fault: hermes_host::fault::of_logs(home.logs().as_std_path()),
             leftovers: leftovers(profile, home),
+            others: others(profile, home),
             ..self.pinned()
         };
         self.judge(profile, home, &files)
@@ -85,7 +86,12 @@ impl Part {
         let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
         // Read below these texts; nothing else in the home is a matter of them.
         let leftovers = Leftovers { gateway: read(&home.gateway_json()), ..Leftovers::default() };
-        self.judge(profile, home, &Files { yaml: bytes(yaml), env: bytes(env), leftovers, ..self.pinned() })
+        let others = others(profile, home);
+        self.judge(
+            profile,
+            home,
+            &Files { yaml: bytes(yaml), env: bytes(env), leftovers, others, ..self.pinned() },
+        )
     }
 
     fn pinned(&self) -> Files<Vec<u8>> {
@@ -101,9 +107,25 @@ impl Part {
     }
 
     fn judge(&self, profile: &ProfileName, home: &ProfileHome, files: &Files<Vec<u8>>) -> Loaded {
-        let (role, multiplex, listeners) = (self.role, self.multiplex, self.listeners.as_slice());
-        judge(Case { registry: &REGISTRY, profile, home, role, multiplex, listeners }, files)
+        let of = |role, listeners| {
+            judge(
+                Case { registry: &REGISTRY, profile, home, role, multiplex: self.multiplex, listeners },
+                files,
+            )
+        };
+        let loaded = of(self.role, self.listeners.as_slice());
+        let Some(said) = loaded.problems.iter().find(|problem| problem.is_standalone()) else {
+            return loaded;
+        };
+        // Its own gateway reads the rest.
+        let mut alone = of(Role::Primary, &[]);
+        alone.problems.insert(0, said.clone());
+        alone
     }
+}
+
+fn others(profile: &ProfileName, home: &ProfileHome) -> bool {
+    profile.is_default() && hermes_host::homes::has_named(&RootHome::new(home.path()))
 }
 
 fn read(path: &Utf8Path) -> Found<Vec<u8>> {
@@ -122,6 +144,13 @@ fn leftovers(name: &ProfileName, home: &ProfileHome) -> Leftovers<Vec<u8>> {
 pub(crate) fn settings(root: &RootHome, env: &Surroundings) -> Option<GatewaySettings> {
     let name = ProfileName::default_profile();
     Part::primary(env).look(&name, &root.profile(&name)).config?.gateway
+}
+
+/// Whether the files of a profile want no part in the gateway of all profiles.
+pub(crate) fn stands_alone(root: &RootHome, profile: &ProfileName, env: &Surroundings) -> bool {
+    let beside = Part { role: Role::Secondary, ..Part::primary(env) };
+    !profile.is_default()
+        && beside.look(profile, &root.profile(profile)).problems.iter().any(Problem::is_standalone)
 }
 
 /// The listeners a gateway with these settings would have.

@@ -99,12 +99,13 @@ pub(crate) fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
 }
 
 /// Adds what the gateway did not mention: every profile on disk, and profiles that have a gateway of their own. With `only`,
-/// that profile alone remains.
+/// that profile alone remains. `stands_alone` says whether a profile's files want no part in the gateway of all.
 pub(crate) fn complete(
     status: &mut GatewayStatus,
     root: &RootHome,
     only: Option<&ProfileName>,
     env: &Surroundings,
+    stands_alone: &dyn Fn(&ProfileName) -> bool,
 ) {
     let offline = status.gateway.stale;
     let silent = |problem: &Problem| matches!(problem.code.as_str(), "no_answer" | "lock_unreadable");
@@ -134,16 +135,26 @@ pub(crate) fn complete(
                 // What the gateway says of it (`detached`, `conflict`) stands; the process is its own gateway's.
                 Some(at) => {
                     let profile = &mut status.profiles[at];
+                    if profile.state == state::CONFLICT && stands_alone(&name) {
+                        // The gateway does not read its files; that it has one of its own is as it should be.
+                        state::STANDALONE.clone_into(&mut profile.state);
+                        profile.reason.clone_from(&own.reason);
+                    }
                     profile.reason.get_or_insert_with(|| own.reason.clone().unwrap_or_default());
                 }
                 None => status.profiles.push(own),
             }
         } else if known.is_none() {
             let rest = rest(&name);
-            let desired = offline && rest.is_none();
+            let alone = stands_alone(&name);
+            let desired = offline && rest.is_none() && !alone;
             let mut profile = from_files(root, &name, desired, unsure && desired);
-            if rest == Some(Rest::Parked) && profile.state == state::STOPPED {
-                state::PARKED.clone_into(&mut profile.state);
+            if profile.state == state::STOPPED {
+                if alone {
+                    state::STANDALONE.clone_into(&mut profile.state);
+                } else if rest == Some(Rest::Parked) {
+                    state::PARKED.clone_into(&mut profile.state);
+                }
             }
             status.profiles.push(profile);
         }
@@ -318,7 +329,7 @@ mod tests {
         fs_err::write(root.gateway_pid(), r#"{"pid":1,"kind":"hermes-gateway","argv":[],"start_time":1}"#)
             .unwrap();
         let mut status = gateway(&root, &nobody());
-        complete(&mut status, &root, None, &env);
+        complete(&mut status, &root, None, &env, &|_| false);
         assert_eq!((status.gateway.state.as_str(), status.gateway.pid), ("stopped", None));
         assert_eq!(status.profiles.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["default", "coder"]);
         let coder = &status.profiles[1];
@@ -341,7 +352,7 @@ mod tests {
         };
         let look = || {
             let mut status = gateway(&root, &nobody());
-            complete(&mut status, &root, None, &env);
+            complete(&mut status, &root, None, &env, &|_| false);
             let of = |at: usize| (status.profiles[at].state.clone(), status.profiles[at].pid);
             (of(0), of(1))
         };
@@ -379,7 +390,7 @@ mod tests {
         let home = root.profile(&coder);
         let _held = instance::Instance::acquire(home.path(), &coder, vec![], "/run/x".into()).unwrap();
         let mut status = gateway(&root, &nobody());
-        complete(&mut status, &root, Some(&coder), &env);
+        complete(&mut status, &root, Some(&coder), &env, &|_| false);
         assert_eq!(status.profiles.len(), 1);
         assert_eq!(status.profiles[0].pid, Some(std::process::id()));
         assert!(status.profiles[0].reason.as_deref().unwrap().contains("gateway of its own"));

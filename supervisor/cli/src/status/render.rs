@@ -447,6 +447,12 @@ fn hints(status: &GatewayStatus) -> Vec<String> {
     if let Some(p) = first(state::STOPPED).filter(|p| p.desired == "stopped") {
         hints.push(format!("`hermes gateway start -p {0}` starts {0} again", p.name));
     }
+    if let Some(p) = first(state::STANDALONE).filter(|p| p.pid.is_none()) {
+        hints.push(format!(
+            "`hermes gateway run -p {0}` runs the gateway of its own that {0} asks for",
+            p.name
+        ));
+    }
     for wanted in [state::DETACHED, state::CONFLICT] {
         if let Some(p) = first(wanted) {
             hints.push(format!("{0}: stop its own gateway, then `hermes gateway start -p {0}`", p.name));

@@ -78,6 +78,11 @@ pub fn objections(report: &Report) -> impl Iterator<Item = &Problem> {
     report.problems.iter().filter(|problem| problem.severity.stops_profile())
 }
 
+/// What a report says about a profile that wants no part in this gateway. Its other problems are its own gateway's.
+pub fn apart(report: &Report) -> Option<&Problem> {
+    report.problems.iter().find(|problem| problem.is_standalone())
+}
+
 /// What a start finds, when all reports are in.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -85,6 +90,8 @@ pub struct Findings {
     pub admitted: Vec<ProfileName>,
     /// Who may not, and the first reason.
     pub refused: Vec<(ProfileName, Problem)>,
+    /// Who wants no part in it, and where that is said.
+    pub apart: Vec<(ProfileName, Problem)>,
     /// All that stands against serving somebody.
     pub objections: Vec<(ProfileName, Problem)>,
     /// Whether the contract between profiles is broken.
@@ -98,6 +105,10 @@ pub fn compare(reports: &[(ProfileName, Generation, &Report)], claims: &mut Clai
     // Also of those that are refused for something else, so that everything is said at once.
     let mut everybody = Claims::default();
     for (profile, generation, report) in reports {
+        if let Some(said) = apart(report) {
+            findings.apart.push((profile.clone(), said.clone()));
+            continue;
+        }
         let mut found: Vec<Problem> = objections(report).cloned().collect();
         // A profile that cannot run claims nothing.
         let broken = found.iter().any(|problem| problem.severity == Severity::Profile);
@@ -183,6 +194,20 @@ mod tests {
         );
         assert!(!findings.contract_broken, "a profile that does not run claims nothing");
         assert_eq!((findings.admitted.as_slice(), findings.refused.len()), (&[name("b")][..], 1));
+    }
+
+    #[test]
+    fn who_stands_alone_is_neither_admitted_nor_refused_and_rivals_nobody() {
+        let mut alone = report(&[claim("weixin", 1, "a")], &[Severity::Warning, Severity::Gateway]);
+        alone.problems[0].code = "standalone".to_owned();
+        let fine = report(&[claim("weixin", 1, "b")], &[]);
+        let mut claims = Claims::default();
+        let findings = compare(
+            &[(name("a"), Generation::FIRST, &alone), (name("b"), Generation::FIRST, &fine)],
+            &mut claims,
+        );
+        assert!(!findings.contract_broken && findings.refused.is_empty() && findings.objections.is_empty());
+        assert_eq!((findings.admitted, findings.apart.len()), (vec![name("b")], 1));
     }
 
     #[test]

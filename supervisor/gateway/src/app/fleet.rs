@@ -33,6 +33,8 @@ pub(super) struct Fleet {
     claims: Claims,
     /// Routes are published there, once there is anybody to be routed to.
     publisher: Option<Publisher>,
+    /// Who wants no part in this gateway.
+    apart: BTreeSet<ProfileName>,
     /// Removed, and not gone yet.
     leaving: BTreeSet<ProfileName>,
     /// Came back while they were leaving.
@@ -57,6 +59,7 @@ impl Fleet {
             board,
             claims: Claims::default(),
             publisher: None,
+            apart: BTreeSet::new(),
             leaving: BTreeSet::new(),
             returning: BTreeSet::new(),
         }
@@ -179,8 +182,9 @@ impl Fleet {
                     None => handle.send(Event::Start).await,
                 }
             }
-            _ => {}
+            _ => return,
         }
+        self.publish().await;
     }
 
     fn add(&mut self, name: &ProfileName, role: Role) -> Handle {
@@ -218,9 +222,30 @@ impl Fleet {
         self.claims.release(profile, generation);
     }
 
+    /// Its files want no part in this gateway.
+    pub(super) async fn leave_alone(&mut self, profile: &ProfileName) {
+        if self.apart.insert(profile.clone()) {
+            self.publish().await;
+        }
+    }
+
+    /// Its files do not say any more that it wants no part; a gateway of its own that still runs, if one does.
+    pub(super) async fn take_back(&mut self, profile: &ProfileName) -> Option<Why> {
+        if !self.apart.remove(profile) {
+            return None;
+        }
+        self.publish().await;
+        let handle = self.handle(profile)?;
+        let why = conflict(&handle).await?;
+        tracing::warn!(%profile, "{}", why.reason);
+        handle.send(Event::Conflict(why.clone())).await;
+        Some(why)
+    }
+
     /// An actor has ended.
     pub(super) async fn ended(&mut self, profile: &ProfileName) {
         self.leaving.remove(profile);
+        self.apart.remove(profile);
         self.board.remove(profile);
         self.released.tell(profile).await;
         if self.returning.remove(profile) {
@@ -288,11 +313,18 @@ impl Fleet {
         table
     }
 
+    /// Who is served, whether or not it is able to at this moment.
+    fn served(&self) -> impl Iterator<Item = ProfileName> {
+        let names = self.handles().into_iter().map(|handle| handle.name);
+        names.filter(|name| {
+            let rests = *name != self.wanted.primary && self.wanted.rest(name).is_some();
+            !rests && !self.leaving.contains(name) && !self.apart.contains(name)
+        })
+    }
+
     /// What an admitted worker is told.
     pub(super) fn admission(&self) -> Admit {
-        let served = self.handles().into_iter().map(|handle| handle.name);
-        let served =
-            served.filter(|name| !self.leaving.contains(name)).map(|name| name.to_string()).collect();
+        let served = self.served().map(|name| name.to_string()).collect();
         Admit { listeners: self.common.terms().listeners.clone(), multiplex: self.wanted.multiplex(), served }
     }
 

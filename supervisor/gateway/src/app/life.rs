@@ -8,6 +8,7 @@ use hermes_wire::latest::Report;
 use hermes_wire::{ProfileName, exit};
 use tokio::sync::mpsc;
 
+use super::claims;
 use super::fleet::Stir;
 use super::gateway::{Gateway, Happened, Parts};
 use super::renewal::Renewal;
@@ -23,7 +24,7 @@ use crate::runtime::Runtime;
 use crate::server;
 use crate::signal::{self, Interrupt, notify_manager};
 use crate::supervise::actor::{Decision, FleetEvent};
-use crate::supervise::state::Event;
+use crate::supervise::state::{Event, Why};
 
 /// After the start, until the process has settled.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -226,6 +227,15 @@ impl Gateway {
 
     /// Decides about one process while others run.
     async fn judge(&mut self, profile: &ProfileName, generation: Generation, report: Report) -> Decision {
+        if profile != self.fleet.primary() {
+            if let Some(said) = claims::apart(&report) {
+                self.fleet.leave_alone(profile).await;
+                return Decision::Apart(Why::from(said));
+            }
+            if let Some(why) = self.fleet.take_back(profile).await {
+                return Decision::Refuse(why);
+            }
+        }
         if let Some(why) = self.fleet.objection(profile, &report) {
             return Decision::Refuse(why);
         }

@@ -78,6 +78,10 @@ impl Gateway {
         if primary_refused || (findings.contract_broken && strict) {
             return Err(self.refuse_all(reports, findings).await);
         }
+        for (profile, said) in &findings.apart {
+            tracing::info!(%profile, file = %said.file, "{}", said.message);
+            self.fleet.leave_alone(profile).await;
+        }
         self.decide(reports, &findings);
         let reader = self.fleet.open_routes();
         self.edge.open(bound, admin, reader, (&settings, self.fleet.handles().len()))?;
@@ -120,7 +124,9 @@ impl Gateway {
             let all = view.problems.iter().chain(&view.limited);
             report.problems.extend(all.map(|problem| (None, problem.clone())));
         });
-        report.served = self.fleet.handles().into_iter().map(|handle| handle.name).collect();
+        let apart = |name: &ProfileName| findings.apart.iter().any(|(profile, _)| profile == name);
+        report.served =
+            self.fleet.handles().into_iter().map(|handle| handle.name).filter(|n| !apart(n)).collect();
         Ok(Examined { report, settings: Some(settings) })
     }
 
@@ -284,10 +290,13 @@ impl Gateway {
     fn decide(&self, reports: Vec<Reported>, findings: &Findings) {
         let refused: BTreeMap<_, _> =
             findings.refused.iter().map(|(profile, problem)| (profile, problem)).collect();
+        let apart: BTreeMap<_, _> = findings.apart.iter().map(|(profile, said)| (profile, said)).collect();
         for reported in reports {
-            let decision = match refused.get(&reported.profile) {
-                Some(problem) => Decision::Refuse(Why::from(*problem)),
-                None => Decision::Admit(Box::new(self.fleet.admission())),
+            let profile = &reported.profile;
+            let decision = match (refused.get(profile), apart.get(profile)) {
+                (_, Some(said)) => Decision::Apart(Why::from(*said)),
+                (Some(problem), None) => Decision::Refuse(Why::from(*problem)),
+                (None, None) => Decision::Admit(Box::new(self.fleet.admission())),
             };
             // A process that died meanwhile needs no decision.
             let _ = reported.decide.send(decision);

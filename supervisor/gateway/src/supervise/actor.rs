@@ -220,6 +220,11 @@ impl Actor {
                     self.send(generation, |outgoing| outgoing.admit(*admit));
                     self.apply(Event::Admitted { generation });
                 }
+                Decision::Apart(why) => {
+                    let refuse = ToWorker::Refuse { reason: why.reason.clone() };
+                    self.send(generation, |outgoing| outgoing.send(refuse));
+                    self.apply(Event::Apart { generation, why });
+                }
                 Decision::Refuse(why) => {
                     let refuse = ToWorker::Refuse { reason: why.reason.clone() };
                     self.send(generation, |outgoing| outgoing.send(refuse));

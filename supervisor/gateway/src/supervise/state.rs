@@ -49,6 +49,8 @@ pub(crate) enum Event {
     Admitted { generation: Generation },
     /// It was told not to serve.
     Refused { generation: Generation, why: Why },
+    /// It was told not to serve, because its files want no part in this gateway.
+    Apart { generation: Generation, why: Why },
     /// Nobody will tell it whether to serve.
     Undecided { generation: Generation },
     /// It serves.
@@ -223,6 +225,8 @@ impl Child {
 enum Rest {
     Stopped,
     Failed,
+    /// Its files want no part in this gateway.
+    Apart,
     Backoff(At),
     CrashLoop(At),
 }
@@ -338,7 +342,7 @@ impl State {
             },
             (None, Some(Held::Detached)) => words::DETACHED,
             (None, Some(Held::Conflict)) => words::CONFLICT,
-            (None, None) if !self.desired_running() || self.leaving => {
+            (None, None) if self.desired != Desired::Running || self.leaving => {
                 match (self.retiring.is_empty(), self.desired) {
                     (false, _) => words::DRAINING,
                     (true, Desired::Parked) => words::PARKED,
@@ -346,6 +350,8 @@ impl State {
                 }
             }
             (None, None) => match self.rest {
+                Rest::Apart if !self.retiring.is_empty() => words::DRAINING,
+                Rest::Apart => words::STANDALONE,
                 Rest::Stopped => words::STOPPED,
                 Rest::Failed => words::FAILED,
                 Rest::Backoff(_) => words::BACKOFF,
@@ -434,7 +440,7 @@ impl State {
     }
 
     pub(crate) fn desired_running(&self) -> bool {
-        self.desired == Desired::Running
+        self.desired == Desired::Running && self.rest != Rest::Apart
     }
 
     pub(crate) fn restarts(&self) -> u64 {
@@ -475,6 +481,6 @@ impl State {
     }
 
     fn wants_to_run(&self) -> bool {
-        self.desired_running() && self.held.is_none() && !self.leaving
+        self.desired == Desired::Running && self.held.is_none() && !self.leaving
     }
 }

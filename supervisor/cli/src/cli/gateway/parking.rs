@@ -14,16 +14,18 @@ use hermes_wire::latest::ClientRequest;
 use super::super::output::Output;
 use super::ONE;
 use crate::error::HermesError;
-use crate::home::Selection;
+use crate::home::{Selection, Surroundings};
+use crate::settings::judge;
 
 /// Whether it is a profile that can be parked.
-pub(super) fn concerns(selection: &Selection) -> bool {
-    selection.is_named() && !selection.profile.is_default()
+pub(super) fn concerns(selection: &Selection, env: &Surroundings) -> bool {
+    let name = &selection.profile;
+    selection.is_named() && !name.is_default() && !judge::stands_alone(&selection.root, name, env)
 }
 
 /// Whether it is parked, as far as can be seen.
-pub(super) fn is_parked(selection: &Selection) -> bool {
-    concerns(selection) && homes::is_parked(&selection.home()).unwrap_or(false)
+pub(super) fn is_parked(selection: &Selection, env: &Surroundings) -> bool {
+    concerns(selection, env) && homes::is_parked(&selection.home()).unwrap_or(false)
 }
 
 /// Puts the marker there.
@@ -33,8 +35,8 @@ pub(super) fn begin(selection: &Selection) -> Result<bool, HermesError> {
 }
 
 /// Takes the marker away. Whether there was one.
-pub(super) fn end(selection: &Selection) -> Result<bool, HermesError> {
-    if !concerns(selection) {
+pub(super) fn end(selection: &Selection, env: &Surroundings) -> Result<bool, HermesError> {
+    if !concerns(selection, env) {
         return Ok(false);
     }
     let home = selection.home();

@@ -112,6 +112,8 @@ pub(crate) enum FleetEvent {
 pub(crate) enum Decision {
     Admit(Box<Admit>),
     Refuse(Why),
+    /// It is not to be served here, by its own wish.
+    Apart(Why),
 }
 
 /// What is asked of an actor.

@@ -63,7 +63,8 @@ impl Machine {
             | Event::Park
             | Event::Leave
             | Event::Detach
-            | Event::Conflict(_) => self.asked(event),
+            | Event::Conflict(_)
+            | Event::Apart { .. } => self.asked(event),
             other => self.progress(other),
         }
     }

@@ -2,6 +2,7 @@
 
 mod exclusive;
 mod random;
+mod rests;
 
 use super::super::policy::{ACCEPT_GRACE, DRAIN_SLACK, LOST_GRACE, TERM_GRACE};
 use super::machine::MOST_RETIRING;
@@ -374,21 +375,6 @@ fn a_lost_control_connection_ends_the_process_soon() {
     d.tick(TERM_GRACE);
     d.die(nth(1));
     assert_eq!(d.state.last_exit(), Some("control connection lost"));
-}
-
-#[test]
-fn a_parked_one_drains_and_rests_until_it_is_started() {
-    let mut d = Driven::serving();
-    assert_eq!(d.on(Event::Park), [Action::StopAccepting { generation: nth(1) }]);
-    assert_eq!((d.state.observed(), d.state.desired_running()), ("draining", false));
-    d.on(Event::AcceptStopped { generation: nth(1) });
-    d.on(Event::Exited { generation: nth(1), exit: Exit::Code(0) });
-    assert_eq!((d.state.observed(), d.state.verdict(Goal::Gone)), ("parked", Some(Ok(()))));
-    assert_eq!(d.on(Event::FilesChanged), []);
-    assert_eq!(d.on(Event::Stop), []);
-    assert_eq!(d.state.observed(), "stopped");
-    d.on(Event::Park);
-    assert_eq!(d.on(Event::Start), [Action::Spawn { generation: nth(2) }]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is asked of one worker, by commands, homes and files.
 
-use super::{Desired, Event, Held, Machine};
+use super::{Desired, Event, Held, Machine, Phase, Rest};
 
 impl Machine {
     pub(super) fn asked(&mut self, event: Event) {
@@ -40,6 +40,14 @@ impl Machine {
                 self.s.held = Some(Held::Conflict);
                 self.wind_down("conflict");
                 self.s.why = Some(why);
+            }
+            Event::Apart { generation, why } => {
+                if self.child(generation).is_some_and(|child| child.phase == Phase::Reported) {
+                    self.wind_down("stands alone");
+                    self.s.rest = Rest::Apart;
+                    self.s.failed_generation = generation;
+                    self.s.why = Some(why);
+                }
             }
             _ => unreachable!("handled by the caller"),
         }
