@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 
 use super::life::{self, End};
 use super::steered;
-use crate::session::{SessionContext, epoch, history, lease};
+use crate::session::{self, SessionContext, epoch, history, lease};
 use crate::store::Owner;
 
 /// Points of an item that is given up.
@@ -183,7 +183,7 @@ fn release_all(
 fn give_up(db: &Connection, ctx: &SessionContext, session: &str, why: &str) -> rusqlite::Result<()> {
     let (root, now) = (lease::root(db, session)?, epoch());
     if lease::look(db, &ctx.leases, ctx.owner, Some(&root), now)?.is_none() {
-        history::close(db, session, why, now)?;
+        history::close(db, &session::line_of(db, ctx, session, now)?, why, now)?;
         history::publish(db)?;
     }
     Ok(())

@@ -101,6 +101,8 @@ fn write(
     step: &Step,
     now: f64,
 ) -> rusqlite::Result<Message> {
+    // The marks are those that the turn's prompt named, wherever its rows go by now.
+    let begun_in = session;
     let session = &*session::line_of(db, ctx, session, now)?;
     let message = match step {
         Step::Calls { message, cost } => {
@@ -113,7 +115,7 @@ fn write(
             let mut message = message.clone();
             let key = key.filter(|_| *is_last);
             let texts = key.map(|key| busy::take_steers(db, key, now)).transpose()?.unwrap_or_default();
-            Marks::of(db, session)?.put_into(&mut message, &texts);
+            Marks::of(db, begun_in)?.put_into(&mut message, &texts);
             history::stage_step(db, session, &message, now)?;
             history::count(db, session, 1)?;
             message

@@ -190,6 +190,63 @@ async fn a_session_that_is_compressed_under_its_turn_gets_no_more_rows() {
     process.stop().await;
 }
 
+/// The model was told one word for the marks, and goes by no other.
+#[tokio::test]
+async fn a_message_is_put_into_a_turn_whose_session_was_compressed_with_the_marks_that_it_knows() {
+    let home = newer();
+    home.route("parent");
+    home.db()
+        .execute_batch("INSERT INTO sessions(id, source, started_at) VALUES ('parent', 'webhook', 1)")
+        .unwrap();
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, event("c", "1", "steps")).await;
+    home.wait("(SELECT count(*) FROM messages WHERE session_id = 'parent') = 2").await;
+    home.db()
+        .execute_batch(
+            "BEGIN IMMEDIATE;
+             UPDATE sessions SET ended_at = 2, end_reason = 'compression' WHERE id = 'parent';
+             INSERT INTO sessions(id, source, parent_session_id, started_at) VALUES ('child', 'webhook', 'parent', 2);
+             COMMIT",
+        )
+        .unwrap();
+    accept(&process, Inbound { busy: crate::inbound::Busy::Steer, ..event("c", "2", "and this") }).await;
+    engine.gate.add_permits(2);
+    home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = 2").await;
+    let told = home
+        .text(
+            "content FROM messages WHERE session_id = 'child' AND role = 'tool' AND tool_call_id = 'call_b'",
+        )
+        .unwrap();
+    let mark = told.rsplit_once("\nand this\n").unwrap().1;
+    assert!(engine.prompts()[0].system.contains(mark), "{mark}: {}", engine.prompts()[0].system);
+    process.stop().await;
+}
+
+/// Its reason is said where the conversation goes on; a compressed row gets none.
+#[tokio::test]
+async fn what_is_given_up_is_closed_at_the_end_of_its_line() {
+    let home = newer();
+    let process = home.start(Owner::current(), Scripted::open());
+    home.db()
+        .execute_batch(
+            "INSERT INTO sessions(id, source, started_at, ended_at, end_reason) VALUES ('parent', 'webhook', 1, 2, 'compression');
+             INSERT INTO sessions(id, source, parent_session_id, started_at) VALUES ('child', 'webhook', 'parent', 2);
+             INSERT INTO messages(session_id, role, content, timestamp) VALUES ('parent', 'user', 'q', 1), ('child', 'user', 'q', 2);
+             INSERT INTO hermes_inbox(platform, session_key, state, received_at, owner_pid, owner_start, attempts, session_id)
+                VALUES ('webhook', 'k', 'claimed', 1, 4194999, 7, 4, 'parent');
+             INSERT INTO hermes_lease(session_key, owner_pid, owner_start, taken_at) VALUES ('k', 4194999, 7, 1);",
+        )
+        .unwrap();
+    process.turns.serve_inbox();
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'failed')").await;
+    assert_eq!(home.count("messages WHERE session_id = 'parent' AND active = 1"), 1);
+    assert_eq!(home.count("messages WHERE session_id = 'parent'"), 1);
+    assert_eq!(home.count("messages WHERE session_id = 'child' AND active = 0 AND content LIKE '[no answer: the worker died%'"), 1);
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn prompts_are_stored_under_their_hash_and_inline() {
     let home = newer();
