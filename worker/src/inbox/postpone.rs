@@ -17,6 +17,8 @@ const LONGEST: Duration = Duration::from_mins(5);
 const LONGEST_ASKED: Duration = Duration::from_hours(1);
 /// Between two looks whether another program's turn in the session is over.
 pub(crate) const LEASED: Duration = Duration::from_millis(1500);
+/// The same where no turn can begin at all, for any item: nothing but a look by a person changes that.
+pub(crate) const UNGUARDED: Duration = Duration::from_secs(30);
 /// What such an item has in the place of a provider's fault.
 pub(crate) const LEASED_FAULT: &str = "leased";
 /// Shortest wait.
@@ -55,22 +57,32 @@ pub(crate) fn hurry(db: &Connection, now: f64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Puts an item off because its session is another program's, for `why`. How long a provider was away before stays counted.
-pub(crate) fn until_free(db: &Connection, id: i64, why: &str, now: f64) -> rusqlite::Result<()> {
+/// Puts an item off because its session is another program's, for `why`; it is looked at again after `wait`. How long a provider was away
+/// before stays counted.
+pub(crate) fn until_free(
+    db: &Connection,
+    id: i64,
+    why: &str,
+    wait: Duration,
+    now: f64,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE hermes_inbox SET state = 'postponed', owner_pid = NULL, owner_start = NULL, due_at = ?2, fault = ?3, error = ?4
          WHERE id = ?1",
     )?
-    .execute(params![id, now + LEASED.as_secs_f64(), LEASED_FAULT, why])
+    .execute(params![id, now + wait.as_secs_f64(), LEASED_FAULT, why])
     .map(drop)
 }
 
-/// Lets what is due wait for its turn, and says when the next one is.
-pub(crate) fn wake(db: &Connection, now: f64) -> rusqlite::Result<Option<f64>> {
-    db.prepare_cached(
-        "UPDATE hermes_inbox SET state = 'waiting' WHERE state = 'postponed' AND due_at <= ?1",
-    )?
-    .execute(params![now])?;
+/// Lets what is due wait for its turn.
+pub(crate) fn wake(db: &Connection, now: f64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE hermes_inbox SET state = 'waiting' WHERE state = 'postponed' AND due_at <= ?1")?
+        .execute(params![now])
+        .map(drop)
+}
+
+/// When the next one is due, in seconds since the epoch.
+pub(crate) fn next_due(db: &Connection) -> rusqlite::Result<Option<f64>> {
     db.prepare_cached("SELECT due_at FROM hermes_inbox WHERE state = 'postponed' ORDER BY due_at LIMIT 1")?
         .query_row([], |row| row.get(0))
         .optional()

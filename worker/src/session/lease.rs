@@ -40,6 +40,9 @@ pub(crate) const TTL: f64 = 300.0;
 /// Most steps from a session to the root of its line. A longer line is damage, and where the walk stops is as good as any other place.
 const LONGEST_LINE: usize = 10_000;
 
+/// What is said of a turn of this program.
+const OURS: &str = "another turn of this gateway runs in this conversation";
+
 /// A row of this process.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Held {
@@ -103,7 +106,12 @@ pub(crate) fn look(
     }
     let Some(conversation) = conversation else { return Ok(None) };
     let Some(row) = row(db, conversation)? else { return Ok(None) };
-    Ok(match verdict(db, watch, me, conversation, &row, now)? {
+    if let Some(owner) = owner(db, conversation, &row.holder)? {
+        // It has another session key, as where a client names the session of a chat. One whose row ran out goes on as soon as it is renewed.
+        let is_held = owner == me || owner.is_alive();
+        return Ok(is_held.then(|| Refused::Held(OURS.to_owned())));
+    }
+    Ok(match verdict(db, watch, me, &row, now)? {
         Verdict::Held => Some(Refused::Held(row.said())),
         Verdict::Void => None,
     })
@@ -195,18 +203,8 @@ fn owner(db: &Connection, conversation: &str, holder: &str) -> rusqlite::Result<
     .optional()
 }
 
-fn verdict(
-    db: &Connection,
-    watch: &Watch,
-    me: Owner,
-    conversation: &str,
-    row: &Row,
-    now: f64,
-) -> rusqlite::Result<Verdict> {
-    if let Some(owner) = owner(db, conversation, &row.holder)? {
-        // A turn of ours whose row ran out goes on as soon as it is renewed.
-        return Ok(if owner == me || owner.is_alive() { Verdict::Held } else { Verdict::Void });
-    }
+/// What to make of a row that is not ours.
+fn verdict(db: &Connection, watch: &Watch, me: Owner, row: &Row, now: f64) -> rusqlite::Result<Verdict> {
     if !row.is_unseen(me.pid, judge::exists) {
         return Ok(row.judge(now, false, false));
     }

@@ -11,6 +11,7 @@ use crate::engine::{Message, Options, Prompt, Role};
 use crate::inbound::Inbound;
 use crate::inbox::postpone::{self, Postponed};
 use crate::inbox::{recover, steered};
+use crate::session::lease::Refused;
 use crate::session::{Now, Opening, history};
 
 /// A claimed item, ready for the engine.
@@ -168,7 +169,11 @@ fn claim_one(
         Begun::Started { prompt, lease } => (prompt, lease),
         Begun::NotNow(NotNow::Ours) | Begun::UnknownCalls => return Ok(None),
         Begun::NotNow(NotNow::Others(refused)) => {
-            postpone::until_free(db, row.id, refused.why(), opening.now.epoch)?;
+            let wait = match refused {
+                Refused::Held(_) => postpone::LEASED,
+                Refused::Unknown(_) => postpone::UNGUARDED,
+            };
+            postpone::until_free(db, row.id, refused.why(), wait, opening.now.epoch)?;
             if !row.was_leased {
                 tracing::warn!(session_key = row.key, "a message waits: {}", refused.why());
             }

@@ -284,7 +284,9 @@ impl Dispatcher {
                     life::begin(db, ctx.owner, supervisor)?;
                     postpone::hurry(db, epoch())?;
                 }
-                let due = if room > 0 { postpone::wake(db, epoch())? } else { None };
+                if room > 0 {
+                    postpone::wake(db, epoch())?;
+                }
                 let claims = match &prompts {
                     Some(prompts) => {
                         let now = Now::in_zone(&ctx.zone);
@@ -293,6 +295,8 @@ impl Dispatcher {
                     None => Claims::default(),
                 };
                 history::publish(db)?;
+                // Of what was put off just now too.
+                let due = if room > 0 { postpone::next_due(db)? } else { None };
                 let unwanted = if interrupts { busy::unwanted(db, ctx.owner)? } else { Vec::new() };
                 drop(ended);
                 Ok(Step { kept, claims, recovered, unwanted, due })
@@ -517,6 +521,25 @@ fn log_state(path: &Utf8Path) -> Option<(u64, std::time::SystemTime)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Owner;
+    use crate::turn::tests::{Home, Scripted, accept, event};
+
+    /// What is put off in a step is looked at again when it is due, also where nothing else happens any more.
+    #[tokio::test]
+    async fn what_was_put_off_just_now_is_due_soon() {
+        let home = Home::new();
+        let process = home.start(Owner::current(), Scripted::open());
+        accept(&process, event("c", "1", "one")).await;
+        home.db().execute_batch("ALTER TABLE session_turn_leases RENAME COLUMN holder TO owner").unwrap();
+        let inner = Arc::clone(&process.turns.0);
+        let prompts = Some((inner.prompts)());
+        let step = Dispatcher::new(inner).step(Arc::default(), 4, prompts).await.unwrap();
+        assert!(step.claims.claimed.is_empty());
+        assert_eq!(home.count("hermes_inbox WHERE state = 'postponed'"), 1);
+        let due: f64 = home.db().query_row("SELECT due_at FROM hermes_inbox", [], |row| row.get(0)).unwrap();
+        assert_eq!(step.due, Some(due));
+        process.store.close().await;
+    }
 
     #[test]
     fn claims_wait_through_a_burst_but_not_through_a_flood() {

@@ -70,7 +70,7 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
         match (&turn.ending, kept) {
             // Whatever it came to, it did so without what the other program writes: it goes on when that is done.
             (Ending::Answered(_) | Ending::Failed { .. }, Kept::Taken) => {
-                postpone::until_free(db, item.id, TAKEN, now.epoch)?;
+                postpone::until_free(db, item.id, TAKEN, postpone::LEASED, now.epoch)?;
             }
             // Its answer was not wanted, or it waits anyway.
             (ending, _) => settle(db, item, &turn.lease.key, ending, now.epoch)?,

@@ -124,7 +124,8 @@ async fn a_row_of_this_program_is_judged_by_its_process_and_its_start() {
     own(Owner { start_time: Owner::current().start_time + 1, ..Owner::current() });
     assert!(is_free(&db, &watch, NOW), "its process is gone, whoever has the number now");
     own(Owner::current());
-    assert!(!is_free(&db, &watch, NOW));
+    let by = look(&db, &watch, ME, Some("c"), NOW).unwrap();
+    assert_eq!(by, Some(Refused::Held("another turn of this gateway runs in this conversation".to_owned())));
     assert!(!is_free(&db, &watch, NOW + 500.0), "it only waits to be renewed");
     own(ME);
     assert!(!is_free(&db, &watch, NOW), "this process's own turn");
@@ -175,6 +176,23 @@ async fn a_holder_that_cannot_be_seen_and_renews_its_row_is_waited_for() {
     put(&db, "pid=4194998:turn=other", NOW + 40.0 * 86_400.0);
     assert!(!is_free(&db, &watch, NOW + 29.0 * 86_400.0));
     assert!(is_free(&db, &watch, NOW + 31.0 * 86_400.0), "the container may be long gone");
+}
+
+/// Rows that nobody ever took away hide none that says something.
+#[tokio::test]
+async fn rows_that_ran_out_are_no_sign_and_in_nobodys_way() {
+    let (_dir, db) = file().await;
+    let watch = Watch::default();
+    db.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+         INSERT INTO session_turn_leases SELECT 'a' || i, 'pid=4194998:turn=' || i, 1.0, 301.0 FROM n",
+    )
+    .unwrap();
+    for until in [300.0, 360.0] {
+        put(&db, &format!("pid={GONE}:turn=t:platform=cli"), NOW + until);
+        watch.look(&db, ME, NOW).unwrap();
+    }
+    assert!(!is_free(&db, &watch, NOW));
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl Watch {
         is_noted(db, now)
     }
 
-    /// Looks at every row that is not ours, for signs.
+    /// Looks at every row that is good and not ours, for signs. Those that ran out, which nobody may ever take away, say nothing.
     pub(crate) fn look(&self, db: &Connection, me: Owner, now: f64) -> rusqlite::Result<()> {
         if self.misfit(db)?.is_some() {
             return Ok(());
@@ -80,10 +80,10 @@ impl Watch {
             .prepare_cached(
                 "SELECT CAST(holder AS TEXT), COALESCE(CAST(acquired_at AS REAL), 0.0),
                         COALESCE(CAST(expires_at AS REAL), 0.0)
-                 FROM session_turn_leases WHERE (conversation_id, holder) NOT IN
+                 FROM session_turn_leases WHERE expires_at > ?2 AND (conversation_id, holder) NOT IN
                     (SELECT conversation_id, holder FROM hermes_lease WHERE holder IS NOT NULL) LIMIT ?1",
             )?
-            .query_map([i64::try_from(MOST).unwrap_or(i64::MAX)], Row::read)?
+            .query_map(params![i64::try_from(MOST).unwrap_or(i64::MAX), now], Row::read)?
             .collect::<rusqlite::Result<_>>()?;
         self.lock().rows.retain(|holder, _| rows.iter().any(|row| row.holder == *holder));
         for row in &rows {

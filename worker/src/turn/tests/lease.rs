@@ -319,6 +319,7 @@ async fn beside_a_table_of_another_shape_nothing_runs() {
         "EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'postponed' AND error LIKE '%column epoch%')",
     )
     .await;
+    assert_eq!(home.count("hermes_inbox WHERE due_at - received_at > 20"), 1, "it is not tried all the time");
     let refused = process.turns.start(direct(SessionRef::Continue("s".to_owned()), "two")).await;
     assert!(matches!(refused, Err(TurnError::Unguarded(_))), "{refused:?}");
     assert_eq!((home.count("sessions"), home.count("hermes_lease")), (0, 0));
