@@ -249,11 +249,18 @@ fn d22_a_look_at_the_homes_says_who_came_and_went() {
     });
     assert_eq!(looked, nothing);
 
-    // The gateway looks by itself as well: whoever is first, both are served when the answer comes.
+    // The gateway looks by itself as well: whoever is first, both are served when the answer comes. One that wants to stand alone
+    // comes and is not served, and says so to whoever asks for it.
+    home.profile_with("alone", "agent: {engine: echo}\ngateway: {standalone: true}\n", "");
     home.profile("ops");
     let looked = ask(&socket, "rescan-profiles", &json!({}));
     assert_eq!(looked["served_profiles"], json!(["default", "coder", "ops"]), "{looked}");
     gateway.wait_ready("ops");
+    gateway.wait_state("alone", "standalone");
+    let refused = ask(&socket, "serve-profile", &name("alone"));
+    assert!(refused["error"].as_str().unwrap().contains("gateway.standalone"), "{refused}");
+    let again = ask(&socket, "rescan-profiles", &json!({}));
+    assert_eq!((&again["added"], &again["parked"]), (&json!([]), &json!([])), "{again}");
     let worker = gateway.worker("coder");
     fs_err::rename(home.of("coder"), home.user().join("coder")).unwrap();
     let looked = ask(&socket, "rescan-profiles", &json!({}));

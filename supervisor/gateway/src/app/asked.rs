@@ -83,11 +83,16 @@ impl Gateway {
 
     /// The absence of a profile is over.
     pub(super) async fn end_absence(&mut self, profile: &ProfileName) {
-        let Some(handle) = self.fleet.staying(profile) else { return };
-        if self.fleet.is_due(profile) && !handle.view().desired_running && conflict(&handle).await.is_none() {
+        let Some(handle) = self.fleet.handle(profile).filter(|_| self.is_due(profile)) else { return };
+        if !handle.view().desired_running && conflict(&handle).await.is_none() {
             tracing::info!(profile = %profile, "nobody has said that it is to stay away: served again");
             handle.send(Event::Start).await;
         }
+    }
+
+    /// Whether it should be served, for all that was said to last.
+    fn is_due(&self, profile: &ProfileName) -> bool {
+        self.fleet.served().any(|name| name == *profile)
     }
 
     fn pausing(&self, already: bool) -> Pausing {
@@ -117,8 +122,7 @@ impl Gateway {
             return answer(&replies, unknown(&profile)).await;
         };
         // Parked, stopped, another gateway's or on its way out: what its home or a command has said stays said, and is only waited for.
-        let stays = self.fleet.staying(&profile).is_some() && self.fleet.is_due(&profile);
-        let event = if stays && is_to_run(&handle) {
+        let event = if self.is_due(&profile) && is_to_run(&handle) {
             self.unserved.add(profile, clock::now());
             Event::Stop
         } else {
@@ -133,13 +137,12 @@ impl Gateway {
         let before: BTreeSet<ProfileName> = self.board.served().into_iter().collect();
         let changed = self.fleet.look_now().await;
         self.refit();
+        let due: BTreeSet<ProfileName> = self.fleet.served().collect();
         let mut looked = Looked::default();
         let mut awaited: Vec<(Handle, Wait)> = Vec::new();
         for handle in self.fleet.handles() {
             let name = &handle.name;
-            let stays = self.fleet.staying(name).is_some()
-                && self.fleet.is_due(name)
-                && !self.unserved.contains(name);
+            let stays = due.contains(name) && !self.unserved.contains(name);
             if stays && before.contains(name) && changed.contains(name) {
                 looked.rescanned.push(name.clone());
             }

@@ -85,11 +85,6 @@ impl Fleet {
         self.handle(name).filter(|_| !self.leaving.contains(name))
     }
 
-    /// Whether it should run, for all that was said to last.
-    pub(super) fn is_due(&self, name: &ProfileName) -> bool {
-        self.wanted.rest(name).is_none()
-    }
-
     /// Who is served and stays, but for the primary.
     pub(super) fn beside_primary(&self) -> Vec<ProfileName> {
         let names = self.handles().into_iter().map(|handle| handle.name);
@@ -314,7 +309,7 @@ impl Fleet {
     }
 
     /// Who is served, whether or not it is able to at this moment.
-    fn served(&self) -> impl Iterator<Item = ProfileName> {
+    pub(super) fn served(&self) -> impl Iterator<Item = ProfileName> {
         let names = self.handles().into_iter().map(|handle| handle.name);
         names.filter(|name| {
             let rests = *name != self.wanted.primary && self.wanted.rest(name).is_some();
