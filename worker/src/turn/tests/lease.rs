@@ -166,7 +166,10 @@ async fn a_turn_whose_session_is_taken_stops_and_goes_on_behind_the_other() {
     assert_eq!(home.messages(), before, "nothing is stored from then on");
     assert_eq!(home.count("hermes_lease"), 0);
     assert_eq!(home.count("session_turn_leases WHERE holder LIKE '%theirs%'"), 1);
-    assert_eq!(process.turns.active(), 0);
+    // Its task ends behind what it has stored.
+    while process.turns.active() != 0 {
+        tokio::task::yield_now().await;
+    }
 
     engine.gate.add_permits(100);
     give_back(&home);
