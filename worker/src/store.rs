@@ -40,6 +40,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use error::StoreError;
 pub use owner::Owner;
+pub(crate) use owner::process_exists;
 
 use crate::pulse::Pulse;
 use files::Files;

@@ -28,7 +28,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::store::Owner;
+use crate::store::{Owner, process_exists};
 
 use judge::{Row, Verdict};
 
@@ -107,7 +107,7 @@ pub(crate) fn look(
     let Some(conversation) = conversation else { return Ok(None) };
     let Some(row) = row(db, conversation)? else { return Ok(None) };
     if let Some(owner) = owner(db, conversation, &row.holder)? {
-        // It has another session key, as where a client names the session of a chat. One whose row ran out goes on as soon as it is renewed.
+        // Under another session key, as where a client names the session of a chat. What ran out is renewed soon.
         let is_held = owner == me || owner.is_alive();
         return Ok(is_held.then(|| Refused::Held(OURS.to_owned())));
     }
@@ -187,7 +187,7 @@ pub(crate) fn release_all(db: &Connection, dead: Owner) -> rusqlite::Result<()> 
 
 fn row(db: &Connection, conversation: &str) -> rusqlite::Result<Option<Row>> {
     db.prepare_cached(
-        "SELECT CAST(holder AS TEXT), COALESCE(CAST(acquired_at AS REAL), 0.0), COALESCE(CAST(expires_at AS REAL), 0.0)
+        "SELECT COALESCE(CAST(holder AS BLOB), X''), COALESCE(CAST(acquired_at AS REAL), 0.0), COALESCE(CAST(expires_at AS REAL), 0.0)
          FROM session_turn_leases WHERE conversation_id = ?1",
     )?
     .query_row([conversation], Row::read)
@@ -205,7 +205,7 @@ fn owner(db: &Connection, conversation: &str, holder: &str) -> rusqlite::Result<
 
 /// What to make of a row that is not ours.
 fn verdict(db: &Connection, watch: &Watch, me: Owner, row: &Row, now: f64) -> rusqlite::Result<Verdict> {
-    if !row.is_unseen(me.pid, judge::exists) {
+    if !row.is_unseen(me.pid, process_exists) {
         return Ok(row.judge(now, false, false));
     }
     let by_time_only = watch.saw(db, row, now)?;

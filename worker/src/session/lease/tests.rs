@@ -250,3 +250,21 @@ async fn a_table_of_another_shape_lets_no_turn_begin() {
         }
     }
 }
+
+/// Nobody writes such rows.
+#[tokio::test]
+async fn a_row_that_says_nothing_is_good_until_its_time_is_over() {
+    let (_dir, db) = file().await;
+    let watch = Watch::default();
+    db.execute_batch(
+        "DROP TABLE session_turn_leases;
+         CREATE TABLE session_turn_leases(conversation_id TEXT PRIMARY KEY, holder TEXT, acquired_at REAL, expires_at REAL);
+         INSERT INTO session_turn_leases VALUES ('c', NULL, NULL, 1000001.0), ('d', X'00ff', 'x', 'y');",
+    )
+    .unwrap();
+    watch.look(&db, ME, NOW).unwrap();
+    assert!(!is_free(&db, &watch, NOW));
+    assert!(is_free(&db, &watch, NOW + 1.0));
+    assert!(look(&db, &watch, ME, Some("d"), NOW).unwrap().is_none(), "no time is none that is left");
+    take(&db, ME, "c".to_owned(), "webhook", NOW + 1.0).unwrap();
+}

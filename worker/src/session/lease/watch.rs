@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::judge::{self, Row};
+use super::judge::Row;
 use super::{Held, owner};
-use crate::store::Owner;
+use crate::store::{Owner, process_exists};
 
 /// Key of the note in `state_meta`: when a sign was last seen, in seconds since the epoch.
 const NOTE: &str = hermes_host::database::UNSEEN_PROCESSES;
@@ -78,7 +78,7 @@ impl Watch {
         }
         let rows: Vec<Row> = db
             .prepare_cached(
-                "SELECT CAST(holder AS TEXT), COALESCE(CAST(acquired_at AS REAL), 0.0),
+                "SELECT COALESCE(CAST(holder AS BLOB), X''), COALESCE(CAST(acquired_at AS REAL), 0.0),
                         COALESCE(CAST(expires_at AS REAL), 0.0)
                  FROM session_turn_leases WHERE expires_at > ?2 AND (conversation_id, holder) NOT IN
                     (SELECT conversation_id, holder FROM hermes_lease WHERE holder IS NOT NULL) LIMIT ?1",
@@ -87,7 +87,7 @@ impl Watch {
             .collect::<rusqlite::Result<_>>()?;
         self.lock().rows.retain(|holder, _| rows.iter().any(|row| row.holder == *holder));
         for row in &rows {
-            if row.is_unseen(me.pid, judge::exists) {
+            if row.is_unseen(me.pid, process_exists) {
                 self.saw(db, row, now)?;
             }
         }
@@ -105,7 +105,7 @@ pub(crate) fn was_taken(db: &Connection, me: Owner, held: &Held, now: f64) -> ru
     let is_good = row.acquired < held.until;
     if is_good
         && owner(db, &held.conversation, &row.holder)?.is_none()
-        && row.is_unseen(me.pid, judge::exists)
+        && row.is_unseen(me.pid, process_exists)
     {
         note(db, &row, now)?;
     }
