@@ -12,6 +12,9 @@ pub const STATE_SCHEMA: i64 = 30;
 /// seen from here.
 pub const UNSEEN_PROCESSES: &str = "hermes_unseen_processes";
 
+/// Seconds after which that means nothing any more: the container may be long gone.
+pub const UNSEEN_FOR: i64 = 30 * 86_400;
+
 /// Why a database cannot be looked into.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {

@@ -11,6 +11,7 @@
 
 mod duplicates;
 mod gateway;
+mod leases;
 mod leftovers;
 mod logins;
 mod machine;

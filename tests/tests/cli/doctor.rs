@@ -265,3 +265,33 @@ fn a_home_of_newer_releases_is_explained() {
     assert!(!text.contains("is not a known key"), "{text}");
     assert_eq!(tree(&home.root()), before);
 }
+
+/// D22: turns of other programs in the same home are said, with what is known of them.
+#[test]
+fn other_programs_at_work_in_a_profiles_sessions_are_said() {
+    let home = healthy();
+    let path = home.root().join("state.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let day = 86_400;
+    let now = hermes_tests::wait::system().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    db.execute_batch(&format!(
+        "CREATE TABLE hermes_inbox(state TEXT, fault TEXT, error TEXT);
+         INSERT INTO hermes_inbox VALUES ('postponed', 'leased', 'another program runs a turn in this session (pid=7:turn=t)'),
+            ('postponed', 'unreachable', 'cannot be reached');
+         CREATE TABLE state_meta(key TEXT PRIMARY KEY, value TEXT);
+         INSERT INTO state_meta VALUES ('hermes_unseen_processes', '{}')",
+        now - 2 * day
+    ))
+    .unwrap();
+    let text = run(&home, &["doctor"]).ok();
+    for expected in [
+        "1 message(s) wait for their session: another program runs a turn in this session (pid=7:turn=t)",
+        "cannot be seen from here (last noticed 2 day(s) ago)",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+    }
+    db.execute("UPDATE state_meta SET value = '5'", []).unwrap();
+    db.execute("DELETE FROM hermes_inbox WHERE fault = 'leased'", []).unwrap();
+    let text = run(&home, &["doctor"]).ok();
+    assert!(!text.contains("another program"), "{text}");
+}

@@ -10,7 +10,7 @@
 //!
 //! **Who owns what.** The rows of this program are also named in `hermes_lease`, with a process that is told apart from a later one with
 //! the same id; that says more than a number in a text, so it is asked first. Only whoever holds a row writes to the conversation:
-//! every transaction of a turn that writes rows of messages begins with [`holds`]. A row that ran out and that nobody took is still its
+//! every transaction of a turn that writes rows of messages begins with [`holds`], the last one with [`release`]. A row that ran out and that nobody took is still its
 //! holder's, and renewed: a clock that jumps, or a machine that slept, ends no turn.
 //!
 //! **Where numbers mean nothing.** A process in another namespace of process ids (a container that shares the home) is gone by every
@@ -126,10 +126,8 @@ pub(crate) fn take(
     now: f64,
 ) -> rusqlite::Result<Held> {
     let held = Held { holder: judge::holder(me.pid, &turn_id(), platform), conversation, until: now + TTL };
-    db.prepare_cached("DELETE FROM session_turn_leases WHERE conversation_id = ?1")?
-        .execute([&held.conversation])?;
     db.prepare_cached(
-        "INSERT INTO session_turn_leases(conversation_id, holder, acquired_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO session_turn_leases(conversation_id, holder, acquired_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
     )?
     .execute(params![held.conversation, held.holder, now, held.until])?;
     Ok(held)
@@ -152,11 +150,11 @@ pub(crate) fn holds(db: &Connection, held: &Held, now: f64) -> rusqlite::Result<
     Ok(expires.is_some())
 }
 
-/// Ends a row, if it is still this turn's.
-pub(crate) fn release(db: &Connection, held: &Held) -> rusqlite::Result<()> {
+/// Ends a row, if it is still this turn's. `false`: it was not.
+pub(crate) fn release(db: &Connection, held: &Held) -> rusqlite::Result<bool> {
     db.prepare_cached("DELETE FROM session_turn_leases WHERE conversation_id = ?1 AND holder = ?2")?
         .execute([&held.conversation, &held.holder])
-        .map(drop)
+        .map(|ended| ended == 1)
 }
 
 /// Renews every row of `me`; gives the holders whose row is not theirs any more.

@@ -73,20 +73,14 @@ fn try_begin(
         (None, Way::Id(id)) => Some(*id),
         (None, Way::Key(..)) => None,
     };
-    let conversation = match lease::begin(db, ctx, &key, session, now)? {
+    let conversation = match lease::look(db, ctx, &key, session, now)? {
         Ok(conversation) => conversation,
         Err(not_now) => return Ok(Begun::NotNow(not_now)),
     };
     let goes_on = resumed.is_some() && matches!((&way, &row), (Way::Id(_), Some(_)));
     let Opened { id, system, is_new } = open(db, opening, turn, way, row)?;
-    let lease = lease::complete(
-        db,
-        ctx,
-        key,
-        conversation.unwrap_or_else(|| id.clone()),
-        &turn.source.platform,
-        now,
-    )?;
+    let conversation = conversation.unwrap_or_else(|| id.clone());
+    let lease = lease::take(db, ctx.owner, key, conversation, &turn.source.platform, now)?;
     let begun = if goes_on { goes_on_from(db, opening, turn, &id)? } else { None };
     let messages = match begun {
         Some(messages) => Some(messages),

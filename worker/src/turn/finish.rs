@@ -59,7 +59,7 @@ pub(super) enum Kept {
 /// Writes everything that follows from `turn`; its answer, or why there is none, is staged.
 pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> rusqlite::Result<Kept> {
     let now = Now::in_zone(&ctx.zone);
-    let kept = if lease::holds(db, &turn.lease, now.epoch)? {
+    let kept = if lease::release(db, ctx.owner, &turn.lease)? {
         write(db, ctx, turn, &now)?;
         Kept::Yes
     } else {
@@ -76,7 +76,6 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
             (ending, _) => settle(db, item, &turn.lease.key, ending, now.epoch)?,
         }
     }
-    lease::release(db, ctx.owner, &turn.lease)?;
     Ok(kept)
 }
 

@@ -37,44 +37,45 @@ pub(super) enum NotNow {
     Others(Refused),
 }
 
-/// Takes our row of `key`, unless the conversation that `session` belongs to is another program's; gives that conversation. Refused, it
-/// leaves nothing.
-pub(super) fn begin(
+/// Whether a turn may begin: `Ok` with the conversation of `session`, where there is one. Nothing is taken yet, and nothing written but what
+/// dead processes left.
+pub(super) fn look(
     db: &Connection,
     ctx: &SessionContext,
     key: &str,
     session: Option<&str>,
     now: f64,
 ) -> rusqlite::Result<Result<Option<String>, NotNow>> {
-    let me = ctx.owner;
-    if !take(db, me, key, now)? {
-        // The other one may be dead.
+    if is_taken(db, key)? {
+        // Its process may be dead.
         recover::recover(db, ctx)?;
-        if !take(db, me, key, now)? {
+        if is_taken(db, key)? {
             return Ok(Err(NotNow::Ours));
         }
     }
     let conversation = session.map(|id| shared::root(db, id)).transpose()?;
-    let refused = shared::look(db, &ctx.leases, me, conversation.as_deref(), now)?;
-    if let Some(refused) = refused {
-        give_back(db, me, key)?;
-        return Ok(Err(NotNow::Others(refused)));
-    }
-    Ok(Ok(conversation))
+    let refused = shared::look(db, &ctx.leases, ctx.owner, conversation.as_deref(), now)?;
+    Ok(match refused {
+        Some(refused) => Err(NotNow::Others(refused)),
+        None => Ok(conversation),
+    })
 }
 
-/// Takes the shared row of a conversation that is to be had.
-pub(super) fn complete(
+/// Takes both rows, in the transaction that [looked](look).
+pub(super) fn take(
     db: &Connection,
-    ctx: &SessionContext,
+    me: Owner,
     key: String,
     conversation: String,
     platform: &str,
     now: f64,
 ) -> rusqlite::Result<Lease> {
-    let shared = shared::take(db, ctx.owner, conversation, platform, now)?;
-    db.prepare_cached("UPDATE hermes_lease SET conversation_id = ?2, holder = ?3 WHERE session_key = ?1")?
-        .execute([&key, &shared.conversation, &shared.holder])?;
+    let shared = shared::take(db, me, conversation, platform, now)?;
+    db.prepare_cached(
+        "INSERT INTO hermes_lease(session_key, owner_pid, owner_start, taken_at, conversation_id, holder)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![key, me.pid, me.start_column(), now, shared.conversation, shared.holder])?;
     Ok(Lease { key, shared })
 }
 
@@ -83,26 +84,17 @@ pub(super) fn holds(db: &Connection, lease: &Lease, now: f64) -> rusqlite::Resul
     shared::holds(db, &lease.shared, now)
 }
 
-/// Ends what a turn of this process holds.
-pub(super) fn release(db: &Connection, me: Owner, lease: &Lease) -> rusqlite::Result<()> {
-    shared::release(db, &lease.shared)?;
-    give_back(db, me, &lease.key)
-}
-
-fn take(db: &Connection, me: Owner, key: &str, now: f64) -> rusqlite::Result<bool> {
-    let taken = db
-        .prepare_cached(
-            "INSERT INTO hermes_lease(session_key, owner_pid, owner_start, taken_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![key, me.pid, me.start_column(), now])?;
-    Ok(taken == 1)
-}
-
-fn give_back(db: &Connection, me: Owner, key: &str) -> rusqlite::Result<()> {
+/// Ends what a turn of this process holds. `true`: it held it until now, so the turn may write its end.
+pub(super) fn release(db: &Connection, me: Owner, lease: &Lease) -> rusqlite::Result<bool> {
+    let was_held = shared::release(db, &lease.shared)?;
     db.prepare_cached(
         "DELETE FROM hermes_lease WHERE session_key = ?1 AND owner_pid = ?2 AND owner_start = ?3",
     )?
-    .execute(params![key, me.pid, me.start_column()])?;
-    Ok(())
+    .execute(params![lease.key, me.pid, me.start_column()])?;
+    Ok(was_held)
+}
+
+fn is_taken(db: &Connection, key: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM hermes_lease WHERE session_key = ?1)")?
+        .query_row([key], |row| row.get(0))
 }

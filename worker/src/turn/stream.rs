@@ -118,7 +118,7 @@ async fn free(inner: &Inner, lease: Lease) {
     while !inner.interrupt.is_cancelled() {
         let held = lease.clone();
         match inner.store.write(move |db| lease::release(db, me, &held)).await {
-            Ok(()) | Err(StoreError::Closed { .. }) => return,
+            Ok(_) | Err(StoreError::Closed { .. }) => return,
             Err(_) => tokio::time::sleep(RETRY).await,
         }
     }

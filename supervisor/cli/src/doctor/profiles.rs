@@ -9,7 +9,7 @@ use hermes_host::database::{LookError, STATE_SCHEMA, look_into};
 use hermes_wire::latest::{GatewaySettings, Problem, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
 
-use super::{Finding, Grade, Patient, Repair, Section};
+use super::{Finding, Grade, Patient, Repair, Section, leases};
 use crate::home::Selection;
 use crate::settings::judge::Part;
 use crate::status::render;
@@ -53,6 +53,7 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
         findings.extend(unsupported(name, &problems));
         findings.extend(files(name, &home));
         findings.extend(database(name, &home));
+        findings.extend(leases::check(name, &home));
         examined.push(Examined { name: name.clone(), config });
     }
     if let Some(config) = first.and_then(|(config, _)| config) {

@@ -155,7 +155,7 @@ async fn a_row_that_ran_out_is_still_its_holders_until_it_is_taken() {
     put(&db, "pid=1:turn=thief", NOW + 9000.0);
     assert!(!holds(&db, &held, NOW).unwrap());
     assert_eq!(renew(&db, ME, NOW).unwrap(), std::slice::from_ref(&held.holder));
-    release(&db, &held).unwrap();
+    assert!(!release(&db, &held).unwrap());
     assert_eq!(row(&db, "c").unwrap().unwrap().holder, "pid=1:turn=thief", "what is another's stays");
 }
 

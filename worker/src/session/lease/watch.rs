@@ -3,22 +3,17 @@
 //!
 //! A row that names a process which does not exist here says one of two things: it is gone, or it lives in another namespace of
 //! process ids. Two signs tell them apart: a row that is renewed has a holder that lives, and whoever takes a row of ours that is good
-//! cannot see this process. Either is noted in the file for [`REMEMBERED`], for all processes of ours, and for `hermes doctor`.
+//! cannot see this process. Either is noted in the file for [`UNSEEN_FOR`], for all processes of ours, and for `hermes doctor`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use hermes_host::database::{UNSEEN_FOR, UNSEEN_PROCESSES};
+use rusqlite::{Connection, params};
 
 use super::judge::Row;
 use super::{Held, owner};
 use crate::store::{Owner, process_exists};
-
-/// Key of the note in `state_meta`: when a sign was last seen, in seconds since the epoch.
-const NOTE: &str = hermes_host::database::UNSEEN_PROCESSES;
-
-/// A note that is older counts no more: the container may be long gone.
-const REMEMBERED: f64 = 30.0 * 86_400.0;
 
 /// A note that is younger is not written again.
 const FRESH: f64 = 3600.0;
@@ -133,11 +128,10 @@ fn misfit(db: &Connection) -> rusqlite::Result<Option<String>> {
 }
 
 fn is_noted(db: &Connection, now: f64) -> rusqlite::Result<bool> {
-    let at: Option<f64> = db
-        .prepare_cached("SELECT COALESCE(CAST(value AS REAL), 0.0) FROM state_meta WHERE key = ?1")?
-        .query_row([NOTE], |row| row.get(0))
-        .optional()?;
-    Ok(at.is_some_and(|at| now - at < REMEMBERED))
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM state_meta WHERE key = ?1 AND ?2 - CAST(value AS REAL) < ?3)",
+    )?
+    .query_row(params![UNSEEN_PROCESSES, now, UNSEEN_FOR], |row| row.get(0))
 }
 
 fn note(db: &Connection, row: &Row, now: f64) -> rusqlite::Result<()> {
@@ -146,7 +140,7 @@ fn note(db: &Connection, row: &Row, now: f64) -> rusqlite::Result<()> {
             "INSERT INTO state_meta(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value
              WHERE abs(CAST(value AS REAL) - ?3) >= ?4",
         )?
-        .execute(params![NOTE, format!("{now:.0}"), now, FRESH])?;
+        .execute(params![UNSEEN_PROCESSES, format!("{now:.0}"), now, FRESH])?;
     if written > 0 {
         tracing::warn!(
             "{}, and its process cannot be seen from here though it lives, as in a container that shares this home: from now on its \

@@ -241,7 +241,9 @@ async fn a_renewal_keeps_what_is_held_and_stops_what_is_lost() {
     assert!(matches!(answer(lost).await, Err(TurnError::Taken)));
     assert_eq!(home.count("session_turn_leases WHERE conversation_id = 'kept' AND expires_at > 1000.0"), 1);
     assert_eq!(home.count("session_turn_leases WHERE conversation_id = 'lost' AND expires_at = 6.0"), 1);
-    assert_eq!(process.turns.active(), 1);
+    while process.turns.active() > 1 {
+        tokio::task::yield_now().await;
+    }
     drop(kept);
     process.stop().await;
     assert_eq!(leases(&home), (1, 0));
