@@ -8,11 +8,15 @@
 //! Some variables are a channel's and a tool's: the token of Home Assistant, the account of a mailbox. They go along with the channel
 //! that would run, and stay where it would not, because then they are there for the tool. Whether it would run is decided by the one
 //! reader of platforms. A platform that only the missing of its section would turn on in the copy is turned off there by name.
+//!
+//! A file in which nobody can tell what belongs to a channel is refused, with its place: passed on as it is, it would take along
+//! whatever tokens it holds.
 
 use std::collections::BTreeSet;
 
 use super::glance::{declaration_of_variable, glance};
 use super::platform::Registry;
+use super::yaml::{self, Value};
 use super::{Input, dotenv, dotenv_edit, edit, load};
 use hermes_wire::latest::Role;
 use hermes_wire::{ProfileHome, ProfileName};
@@ -50,11 +54,9 @@ pub struct Without {
     pub platforms: Vec<String>,
     /// What else was taken out: keys and variables.
     pub others: Vec<String>,
-    /// `config.yaml` is no YAML, so that nothing was taken out of it.
-    pub invalid: bool,
 }
 
-/// Which file cannot be changed, and why.
+/// Which file cannot be changed, and why, with the place where there is one; quotes no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flaw {
     /// `config.yaml`
@@ -107,28 +109,24 @@ pub fn without(
         out.env = Some(text);
     }
     if let Some(bytes) = yaml {
+        let mut text = readable(bytes).map_err(Flaw::Yaml)?.to_owned();
         let seen = glance(registry, bytes);
-        let text = std::str::from_utf8(bytes).map_err(|_| Flaw::Yaml("it is not UTF-8".to_owned()))?;
-        let mut text = text.to_owned();
-        out.invalid = seen.invalid;
         platforms.extend(seen.platforms);
-        if !seen.invalid {
-            let flaw = |e: edit::EditError| Flaw::Yaml(e.to_string());
-            for key in OF_GATEWAY {
-                let path: Vec<&str> = key.split('.').collect();
-                if let Some(edited) = edit::unset(&text, &path).map_err(flaw)? {
-                    text = edited;
-                    out.others.push(key.to_owned());
-                }
+        let flaw = |e: edit::EditError| Flaw::Yaml(e.to_string());
+        for key in OF_GATEWAY {
+            let path: Vec<&str> = key.split('.').collect();
+            if let Some(edited) = edit::unset(&text, &path).map_err(flaw)? {
+                text = edited;
+                out.others.push(key.to_owned());
             }
-            for path in &seen.platform_blocks {
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                text = edit::unset(&text, &path).map_err(flaw)?.unwrap_or(text);
-            }
+        }
+        for path in &seen.platform_blocks {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            text = edit::unset(&text, &path).map_err(flaw)?.unwrap_or(text);
         }
         out.yaml = Some(text);
     }
-    if !out.invalid && !for_tools.is_empty() {
+    if !for_tools.is_empty() {
         let bytes = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_vec());
         let on = running(bytes(&out.yaml).as_deref(), bytes(&out.env).as_deref()).unwrap_or_default();
         for name in for_tools.into_iter().filter(|name| on.contains(*name)) {
@@ -142,6 +140,20 @@ pub fn without(
     out.others.sort();
     out.others.dedup();
     Ok(out)
+}
+
+/// The text of a `config.yaml` whose keys can be told apart, or why they cannot.
+fn readable(bytes: &[u8]) -> Result<&str, String> {
+    let (node, flaws) = yaml::parse(bytes);
+    if let Some(flaw) = flaws.into_iter().find(|flaw| flaw.fatal) {
+        return Err(format!("line {}, column {}: {}", flaw.line, flaw.column, flaw.message));
+    }
+    match node {
+        Some(node) if !node.is_null() && !matches!(node.value, Value::Map(_)) => {
+            Err(format!("line {}, column {}: it is no mapping of keys", node.line, node.column))
+        }
+        _ => std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -205,11 +217,6 @@ mod tests {
             let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
             let names = (&profile, &home);
             let Ok(out) = without(&crate::REGISTRY, names, Some(yaml.as_bytes()), None) else { continue };
-            if out.invalid {
-                // Nothing that could start.
-                assert!(yaml.contains('!'), "{yaml}");
-                continue;
-            }
             let yaml = out.yaml.unwrap();
             let (role, multiplex, listeners) = (Role::Primary, None, &[][..]);
             let (registry, profile, home, yaml) = (&crate::REGISTRY, &profile, &home, Some(yaml.as_bytes()));
@@ -245,7 +252,25 @@ mod tests {
             (half.env.as_deref(), half.yaml.as_deref()),
             (Some("TWILIO_AUTH_TOKEN=x\nEMAIL_ADDRESS=a@b\n"), Some(MODEL))
         );
-        let broken = of("a: [", "HASS_TOKEN=h\n");
-        assert!(broken.invalid && broken.env.as_deref() == Some(""), "{broken:?}");
+    }
+
+    /// What a file holds that nobody can read must not come along with it.
+    #[test]
+    fn a_file_that_cannot_be_read_is_refused_with_its_place() {
+        let (profile, home) = (ProfileName::default_profile(), ProfileHome::new("/h"));
+        for (yaml, why) in [
+            (&b"telegram: {token: secret}\nmodel: [\n"[..], "line 3, column 1: "),
+            (b"telegram:\n\ttoken: secret\n", "line 2, column "),
+            (b"# no keys\n- telegram: {token: secret}\n", "line 2, column 1: it is no mapping of keys"),
+            (b"telegram_token=secret\n", "line 1, column 1: it is no mapping of keys"),
+            (b"telegram: {token: secret}\n\xff: 1\n", "line 2, column 1: the text is not UTF-8"),
+        ] {
+            let refused = without(&crate::REGISTRY, (&profile, &home), Some(yaml), None);
+            let Err(Flaw::Yaml(text)) = refused else { panic!("{refused:?}") };
+            assert!(text.starts_with(why) && !text.contains("secret"), "{text}");
+        }
+        for empty in ["", "# nothing\n", "null\n", "---\n"] {
+            assert_eq!(of(empty, "TELEGRAM_BOT_TOKEN=t\n").yaml.as_deref(), Some(empty));
+        }
     }
 }

@@ -104,6 +104,23 @@ fn channels_come_along_when_they_are_asked_for() {
     assert!(!home.read("twin", "auth.json").unwrap().contains("refresh_token"));
 }
 
+/// What nobody can read may hold a token: it is passed on to a copy only with the channels.
+#[test]
+fn a_configuration_that_cannot_be_read_is_copied_with_its_channels_or_not_at_all() {
+    let home = source();
+    let broken = "telegram: {token: never-twice}\nmodel: [\n";
+    home.write("coder", "config.yaml", broken);
+    for kind in ["--clone", "--clone-all"] {
+        let error = run(&home, &["-p", "coder", "profile", "create", "copy", kind, "--no-alias"]).fails(1);
+        let place = format!("copy of `{}`: line 3, column 1: ", home.of("coder").join("config.yaml"));
+        assert!(error.contains(&place) && error.contains("--clone-channels"), "{error}");
+        assert!(!error.contains("never-twice") && !home.of("copy").exists(), "{error}");
+    }
+    run(&home, &["-p", "coder", "profile", "create", "copy", "--clone", "--clone-channels", "--no-alias"])
+        .ok();
+    assert_eq!(home.read("copy", "config.yaml").as_deref(), Some(broken));
+}
+
 /// A file behind a link becomes a file of the copy's own: it never writes through to the source.
 #[test]
 fn a_linked_file_becomes_the_copys_own() {

@@ -141,7 +141,10 @@ fn copy(
     };
     for name in MATERIALISED {
         let wanted = extent == Extent::Everything || CLONED.contains(&name);
-        if wanted && real.join(name).exists() {
+        let is_there = |path: &Utf8Path| fs_err::metadata(path).or_absent().map(|found| found.is_some());
+        let path = real.join(name);
+        // One that cannot be looked at is not left out without a word.
+        if wanted && is_there(&path).map_err(ProfileError::io("read", &path))? {
             let secret = matches!(name, ".env" | "auth.json");
             copier.copy_file(Utf8Path::new(name), secret.then_some(0o600)).map_err(cancelled)?;
         }
@@ -298,14 +301,12 @@ fn channels(plan: &Plan<'_>, new: &Utf8Path, made: &mut Made) -> Result<(), Prof
     let from = plan.root.profile(source);
     let without =
         channels::without(&REGISTRY, (source, &from), yaml.as_deref(), env.as_deref()).map_err(|flaw| {
-            match flaw {
-                Flaw::Env(why) => ProfileError::Unreadable { path: from.env_file(), why },
-                Flaw::Yaml(why) => ProfileError::Unreadable { path: from.config(), why },
-            }
+            let (path, why) = match flaw {
+                Flaw::Env(why) => (from.env_file(), why),
+                Flaw::Yaml(why) => (from.config(), why),
+            };
+            ProfileError::Channels { path, why }
         })?;
-    if without.invalid {
-        made.warnings.push("config.yaml cannot be read, so its platform sections were copied too".to_owned());
-    }
     for (path, text) in [(env_path, without.env), (config_path, without.yaml)] {
         if let Some(text) = text {
             fs_err::write(&path, text).map_err(ProfileError::io("write", &path))?;

@@ -85,6 +85,14 @@ pub enum ProfileError {
         /// Why, with the place.
         why: String,
     },
+    /// A copy without channels, of a file in which nobody can tell what belongs to one.
+    #[error("cannot leave the channels out of a copy of `{path}`: {why}")]
+    Channels {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not, with the place.
+        why: String,
+    },
     /// An alias was asked for and cannot be made.
     #[error(transparent)]
     Alias(#[from] AliasError),
@@ -183,6 +191,7 @@ impl ProfileError {
             | Self::NoSkillsWithClone
             | Self::ChannelsInUse(_)
             | Self::Unreadable { .. }
+            | Self::Channels { .. }
             | Self::Alias(_)
             | Self::Copy(_)
             | Self::ArchiveMissing(_)
@@ -206,6 +215,10 @@ impl ProfileError {
                 Some(format!("leave out --clone-channels, or stop it first: hermes gateway stop -p {name}"))
             }
             Self::Unreadable { .. } => Some("correct the file first; it was left as it is".to_owned()),
+            Self::Channels { .. } => Some(
+                "nothing was made; correct the file, or copy it as it is, with its bots: --clone-channels"
+                    .to_owned(),
+            ),
             Self::NotAnArchive { .. } => {
                 Some("gzip, zstd and plain tar are read; nothing was imported".to_owned())
             }
