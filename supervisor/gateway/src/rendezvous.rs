@@ -111,9 +111,10 @@ impl Rendezvous {
     }
 
     /// This process becomes another program: the names stay, and so does the record, which is of this process.
-    pub(crate) fn keep(&self) {
+    pub(crate) async fn keep(&self) {
         lock(&self.renewal).0 = true;
-        lock(&self.seat).keep();
+        // Where it cannot be had now, the lock of the record is gone when this process is another program.
+        self.on_disk("kept", |both| lock(&both.seat).keep()).await;
     }
 
     /// What the next program is handed, once nobody is served any more.
@@ -122,9 +123,12 @@ impl Rendezvous {
     }
 
     /// After all there is no next program.
-    pub(crate) fn discard(&self) {
-        lock(&self.door).remove();
-        lock(&self.seat).remove_record();
+    pub(crate) async fn discard(&self) {
+        self.on_disk("removed", |both| {
+            lock(&both.door).remove();
+            lock(&both.seat).remove_record();
+        })
+        .await;
     }
 
     /// Says that this gateway is the host of `profiles`, before any of them connects. Refused is a start beside a host of this very home.
@@ -148,11 +152,16 @@ impl Rendezvous {
 
     /// Gives the seat up. Short of a file system that hangs this is done when it returns.
     pub(crate) async fn leave(&self) {
-        let seat = Arc::clone(&self.seat);
-        let left = blocking::run(move || lock(&seat).leave());
-        if tokio::time::timeout(PATIENCE, left).await.is_err() {
+        self.on_disk("removed", |both| lock(&both.seat).leave()).await;
+    }
+
+    /// Does `work` on a thread for that. Another one may hang in a file system with what it needs: nobody waits for that.
+    async fn on_disk(&self, what: &str, work: impl FnOnce(&Self) + Send + 'static) {
+        let both = self.clone();
+        let worked = blocking::run(move || work(&both));
+        if !matches!(tokio::time::timeout(PATIENCE, worked).await, Ok(Ok(()))) {
             tracing::warn!(
-                "the host record could not be removed in time; it counts as dead when this process is"
+                "the host record could not be {what} in time; it counts as dead when this process is"
             );
         }
     }
@@ -186,6 +195,31 @@ mod tests {
             None,
             "nowhere is no place"
         );
+    }
+
+    /// A directory that hangs has whoever looks there, and neither the end of this process nor its next program.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_directory_that_hangs() {
+        let rendezvous = Rendezvous::new(read(&[]), "/h".into(), "/r".into());
+        let seat = Arc::clone(&rendezvous.seat);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let hanging = std::thread::spawn(move || {
+            let _seat = lock(&seat);
+            tell.send(()).unwrap();
+            released.recv().is_err()
+        });
+        told.recv().unwrap();
+        let time = || async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(PATIENCE).await;
+        };
+        tokio::join!(rendezvous.keep(), time());
+        tokio::join!(rendezvous.discard(), time());
+        tokio::join!(rendezvous.leave(), time());
+        assert!(lock(&rendezvous.renewal).0, "what is handed on does not need the seat");
+        drop(release);
+        assert!(hanging.join().unwrap());
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub(super) async fn run(
     shutdown::run(&mut gateway, drain).await;
     let rendezvous = gateway.rendezvous.take();
     match &rendezvous {
-        Some(rendezvous) if gateway.renewals.is_under_way() => rendezvous.keep(),
+        Some(rendezvous) if gateway.renewals.is_under_way() => rendezvous.keep().await,
         Some(rendezvous) => rendezvous.leave().await,
         None => {}
     }
@@ -128,7 +128,7 @@ pub(super) async fn run(
             (Some(name), rendezvous) => {
                 gateway.renewals.stop_instead(name);
                 if let Some(rendezvous) = rendezvous {
-                    rendezvous.discard();
+                    rendezvous.discard().await;
                 }
             }
             (None, Some(rendezvous)) => gateway.renewals.take_along_socket(rendezvous.take_kept()),

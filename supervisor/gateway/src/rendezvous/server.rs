@@ -150,9 +150,11 @@ pub(crate) async fn serve(context: Context, listener: Option<StdListener>, stop:
     let ended = blocking::run(move || {
         let listener = listener.and_then(|listener| listener.into_std().ok());
         let mut door = lock(&rendezvous.door);
-        let mut renewal = lock(&rendezvous.renewal);
+        let renews = lock(&rendezvous.renewal).0;
         match (listener, door.id()) {
-            (Some(listener), Some(id)) if renewal.0 => renewal.1 = Some(Kept { listener, id }),
+            (Some(listener), Some(id)) if renews => {
+                lock(&rendezvous.renewal).1 = Some(Kept { listener, id });
+            }
             _ => door.remove(),
         }
     });
