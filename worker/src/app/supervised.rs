@@ -29,8 +29,9 @@ use exclusive::Exclusive;
 
 /// Time to finish when nobody says how much there is: the supervisor is gone, or a signal came.
 const SHORT: Duration = Duration::from_secs(3);
-/// Time after which a start is over.
-const SETTLED: Duration = Duration::from_secs(2);
+/// Time after which a start is over: the second beat has counted what the first look for other processes wrote. Not on the second,
+/// when beats and looks come: they would need at once what was given back.
+const SETTLED: Duration = Duration::from_millis(2500);
 /// Shortest time between two heartbeats, whatever is asked for.
 const SHORTEST_BEAT: Duration = Duration::from_millis(50);
 
