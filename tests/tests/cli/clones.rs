@@ -142,6 +142,24 @@ fn a_linked_file_becomes_the_copys_own() {
     assert!(shared.contains("a/b") && shared.contains("telegram"), "{shared}");
 }
 
+/// What is said of a copy is said in a file of its own, also where the source's stands behind a link; and no two are shown by one name.
+#[test]
+fn a_copy_is_described_apart_from_its_source() {
+    let home = source();
+    let text = "display_name: Boss # mine\ndescription: writes code\n";
+    let real = home.root().join("shared-profile.yaml");
+    fs_err::write(&real, text).unwrap();
+    std::os::unix::fs::symlink(&real, home.of("coder").join("profile.yaml")).unwrap();
+    run(&home, &["-p", "coder", "profile", "create", "same", "--clone-all", "--no-alias"]).ok();
+    let args =
+        ["-p", "coder", "profile", "create", "other", "--clone-all", "--no-alias", "--description", "x"];
+    run(&home, &args).ok();
+    assert_eq!(fs_err::read_to_string(&real).unwrap(), text, "the source's is as it was");
+    assert_eq!(home.read("same", "profile.yaml").as_deref(), Some("description: writes code\n"));
+    let other = home.read("other", "profile.yaml").unwrap();
+    assert!(other.contains("description: x\n") && !other.contains("Boss"), "{other}");
+}
+
 /// The version of the configuration is another program's: it is never written, whatever is changed.
 #[test]
 fn the_version_of_the_configuration_is_never_touched() {

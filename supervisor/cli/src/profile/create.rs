@@ -28,7 +28,7 @@ use crate::skills::sync::{self, Synced};
 const CLONED: [&str; 6] =
     ["config.yaml", ".env", "SOUL.md", "skills", "memories/MEMORY.md", "memories/USER.md"];
 /// Files that a copy never shares through a link.
-const MATERIALISED: [&str; 4] = ["config.yaml", ".env", "SOUL.md", "auth.json"];
+const MATERIALISED: [&str; 5] = ["config.yaml", ".env", "SOUL.md", "auth.json", "profile.yaml"];
 /// Databases of what was said and done before, which a copy begins without, and of what only the root home has.
 const HISTORY_IN_DATABASES: [&str; 4] = ["state.db", "hermes_state.db", "response_store.db", "kanban.db"];
 /// Sign-ins of tools that only one holder can renew: a second one would end the first.
@@ -162,6 +162,9 @@ fn copy(
     }
     for (path, why) in std::mem::take(&mut copier.left_out) {
         made.warnings.push(format!("left out {path}: {why}"));
+    }
+    if describe::forget_name(new).is_err() {
+        made.warnings.push(format!("the name that {source} is shown by is in profile.yaml of the copy too"));
     }
     single_use(new, made)?;
     channels(plan, new, made)

@@ -3,6 +3,7 @@
 use camino::Utf8Path;
 use hermes_config::edit;
 use hermes_host::disk;
+use hermes_wire::absence::OrAbsent as _;
 
 use super::error::ProfileError;
 
@@ -34,14 +35,30 @@ pub(crate) fn shown_as(home: &Utf8Path) -> Option<String> {
     (name.chars().count() <= LONGEST_NAME && !name.chars().any(char::is_control)).then_some(name)
 }
 
+/// Takes that name away: a copy of the profile is another one.
+pub(crate) fn forget_name(home: &Utf8Path) -> Result<(), ProfileError> {
+    if shown_as(home).is_none() {
+        return Ok(());
+    }
+    let path = home.join("profile.yaml");
+    let unset = edit::unset(&read(&path)?, &["display_name"]);
+    match unset.map_err(|e| ProfileError::Unreadable { path: path.clone(), why: e.to_string() })? {
+        Some(text) => disk::replace(&path, text.as_bytes()).map_err(ProfileError::io("write", path)),
+        None => Ok(()),
+    }
+}
+
+/// The text of a `profile.yaml`; nothing where there is none.
+fn read(path: &Utf8Path) -> Result<String, ProfileError> {
+    let not_text = |_| ProfileError::Unreadable { path: path.to_owned(), why: "it is not UTF-8".to_owned() };
+    let bytes = disk::read_bounded(path, LIMIT).or_absent().map_err(ProfileError::io("read", path))?;
+    bytes.map_or(Ok(String::new()), |bytes| String::from_utf8(bytes).map_err(not_text))
+}
+
 fn set(home: &Utf8Path, keys: &[(&str, serde_json::Value)]) -> Result<(), ProfileError> {
     let path = home.join("profile.yaml");
     let unreadable = |why: String| ProfileError::Unreadable { path: path.clone(), why };
-    let mut text = match disk::read_bounded(&path, LIMIT) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(ProfileError::io("read", path.clone())(e)),
-    };
+    let mut text = read(&path)?;
     for (key, value) in keys {
         let edited = edit::set(&text, &[key], &edit::Value::from(value.clone()));
         text = edited.map_err(|e| unreadable(e.to_string()))?.text;
