@@ -104,6 +104,25 @@ fn channels_come_along_when_they_are_asked_for() {
     assert!(!home.read("twin", "auth.json").unwrap().contains("refresh_token"));
 }
 
+/// A gateway of all profiles that does not say whom it serves, a Python program's for instance, may have the source's bots.
+#[test]
+fn channels_are_not_copied_while_nobody_knows_who_has_them() {
+    use nix::fcntl::{Flock, FlockArg};
+    let home = source();
+    let lock = fs_err::File::create(home.root().join("gateway.lock")).unwrap().into_file();
+    let held = Flock::lock(lock, FlockArg::LockExclusiveNonblock).unwrap();
+    let args = ["profile", "create", "twin", "--clone-from", "coder", "--no-alias", "--clone-channels"];
+    let error = run(&home, &args).fails(1);
+    assert!(
+        error.contains("does not say whether it serves that one") && error.contains("gateway stop"),
+        "{error}"
+    );
+    assert!(!home.of("twin").exists());
+    drop(held);
+    run(&home, &args).ok();
+    assert!(home.read("twin", ".env").unwrap().contains("TELEGRAM_BOT_TOKEN"));
+}
+
 /// What nobody can read may hold a token: it is passed on to a copy only with the channels.
 #[test]
 fn a_configuration_that_cannot_be_read_is_copied_with_its_channels_or_not_at_all() {

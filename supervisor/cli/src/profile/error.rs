@@ -77,6 +77,11 @@ pub enum ProfileError {
         "Cannot copy the channels of profile '{0}' while a gateway serves it: both would connect with the same credentials."
     )]
     ChannelsInUse(ProfileName),
+    /// They may be, and who knows does not answer.
+    #[error(
+        "Cannot copy the channels of profile '{0}': a gateway of all profiles runs and does not say whether it serves that one."
+    )]
+    ChannelsPerhapsInUse(ProfileName),
     /// A file that should be changed cannot be read as what it is.
     #[error("cannot change `{path}`: {why}")]
     Unreadable {
@@ -190,6 +195,7 @@ impl ProfileError {
             | Self::SourceMissing { .. }
             | Self::NoSkillsWithClone
             | Self::ChannelsInUse(_)
+            | Self::ChannelsPerhapsInUse(_)
             | Self::Unreadable { .. }
             | Self::Channels { .. }
             | Self::Alias(_)
@@ -213,6 +219,9 @@ impl ProfileError {
             Self::Missing(_) => Some("`hermes profile list` shows the profiles there are".to_owned()),
             Self::ChannelsInUse(name) => {
                 Some(format!("leave out --clone-channels, or stop it first: hermes gateway stop -p {name}"))
+            }
+            Self::ChannelsPerhapsInUse(_) => {
+                Some("leave out --clone-channels, or stop that gateway first: hermes gateway stop".to_owned())
             }
             Self::Unreadable { .. } => Some("correct the file first; it was left as it is".to_owned()),
             Self::Channels { .. } => Some(

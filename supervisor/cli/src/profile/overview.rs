@@ -73,6 +73,11 @@ impl Running {
         let served = self.served.iter().flatten().any(|served| served == name.as_str());
         served || (!name.is_default() || self.served.is_none()) && holds_lock(home)
     }
+
+    /// The gateway of `root` has not said whom it serves and is there, or whether it is cannot be seen.
+    pub(crate) fn is_unsure(&self, root: &RootHome) -> bool {
+        self.served.is_none() && !matches!(instance::probe(root.path()), Liveness::Stopped)
+    }
 }
 
 fn holds_lock(home: &ProfileHome) -> bool {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use hermes_wire::{ProfileName, RootHome, exit};
 
-use super::super::Call;
 use super::super::output::Output;
+use super::super::{Call, target};
 use super::progress::Progress;
 use super::{CreateArgs, alias_prefix, not_on_path, parse, tilde};
 use crate::error::HermesError;
@@ -44,8 +44,8 @@ pub(super) fn run(args: &CreateArgs, call: &Call, mut out: Output) -> Result<u8,
     };
     if let Some(source) = &source {
         must_be_there(root, source)?;
-        if args.clone_channels && Running::ask(root, &call.env).is_running(source, &root.profile(source)) {
-            return Err(ProfileError::ChannelsInUse(source.clone()).into());
+        if args.clone_channels {
+            must_not_run(source, call, root)?;
         }
     }
     let extent = if args.clone_all { Extent::Everything } else { Extent::Essentials };
@@ -157,6 +157,18 @@ fn about_alias(
         }
     }
     (text, command)
+}
+
+/// Two that connect with the same credentials are worse than a copy that has to wait: what is not known counts as running.
+fn must_not_run(source: &ProfileName, call: &Call, root: &RootHome) -> Result<(), ProfileError> {
+    let running = Running::ask(root, &call.env);
+    if running.is_running(source, &root.profile(source)) {
+        return Err(ProfileError::ChannelsInUse(source.clone()));
+    }
+    if running.is_unsure(root) && (source.is_default() || target::is_multiplexer(root, &call.env)) {
+        return Err(ProfileError::ChannelsPerhapsInUse(source.clone()));
+    }
+    Ok(())
 }
 
 fn must_be_there(root: &RootHome, source: &ProfileName) -> Result<(), ProfileError> {
