@@ -301,6 +301,23 @@ fn a_linked_profile_loses_only_its_link() {
     assert!(home.of("real").join("config.yaml").exists() && !home.of("linked").exists());
 }
 
+/// A removal that fails leaves everything as it was: a profile goes on, and what was removed before is not served again.
+#[test]
+fn a_removal_that_fails_changes_nothing() {
+    let home = Home::new();
+    home.profile("coder").profile("ghost");
+    let removed = home.root().join("profiles/.deleted");
+    fs_err::create_dir(&removed).unwrap();
+    fs_err::write(removed.join("ghost"), "deleted\n").unwrap();
+    // The lock of whoever makes or removes a profile cannot be had.
+    fs_err::create_dir(home.root().join("profiles/.hermes-making.lock")).unwrap();
+    for name in ["coder", "ghost"] {
+        run(&home, &["profile", "delete", name, "-y"]).fails(1);
+        assert!(home.of(name).join("config.yaml").exists(), "{name}");
+    }
+    assert!(!removed.join("coder").exists() && removed.join("ghost").exists());
+}
+
 #[test]
 fn an_interrupted_rename_is_finished_by_the_next_command() {
     let home = Home::new();

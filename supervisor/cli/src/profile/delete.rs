@@ -50,10 +50,14 @@ pub(crate) fn delete(
     })?;
     let stopped = standalone::stop(&home).map_err(ProfileError::io("stop the gateway of", home.path()))?;
     // First, so that whoever writes there late makes no profile of it.
-    homes::remember_removed(root, name).map_err(ProfileError::io("remember in", root.tombstones()))?;
+    let remember = |e| ProfileError::io("remember in", root.tombstones())(e);
+    let was_removed = homes::is_removed(root, name).map_err(remember)?;
+    homes::remember_removed(root, name).map_err(remember)?;
     let (link_to, remains) = take_away(root, &home, name).inspect_err(|_| {
-        // It is still there.
-        let _ = homes::forget_removed(root, name);
+        // It is still there; what was removed before stays so, or its remains would be served.
+        if !was_removed {
+            let _ = homes::forget_removed(root, name);
+        }
     })?;
     let sticky = home::sticky_profile(root).as_ref() == Some(name);
     if sticky {
