@@ -79,6 +79,20 @@ fn a_profile_is_parked_and_unparked_without_a_gateway() {
     assert!(gateway.profile("ops").ready);
 }
 
+/// One that an allow-list keeps out is parked as well: newer releases know no such list and would serve it.
+#[test]
+fn one_that_is_kept_out_by_a_list_can_be_parked() {
+    let home = Home::with_config(&Home::config("true", "  multiplex_profile_allowlist: [ops]\n"));
+    home.profile("coder").profile("ops");
+    let _gateway = Gateway::start(&home);
+    let said = run(&home, &["-p", "coder", "gateway", "stop"]).ok();
+    assert!(said.contains("Profile 'coder' parked;"), "{said}");
+    assert_eq!(home.read("coder", MARKER).as_deref(), Some(""));
+    // A start takes it away, and says why that is not enough.
+    assert!(run(&home, &["-p", "coder", "gateway", "start"]).fails(69).contains("allowlist"));
+    assert_eq!(home.read("coder", MARKER), None);
+}
+
 /// What the other program took away while no gateway ran was taken away to have the profile served.
 #[test]
 fn a_marker_that_went_while_nobody_ran_ends_the_stop() {

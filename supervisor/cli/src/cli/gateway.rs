@@ -11,9 +11,8 @@ use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::logging::{self, Verbosity};
 use hermes_gateway::predecessor::{Predecessor, Purpose};
 use hermes_gateway::running::Running;
-use hermes_host::clock;
 use hermes_host::refusal::Io;
-use hermes_host::wait;
+use hermes_host::{clock, homes, wait};
 use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{ProfileName, RootHome, exit};
@@ -321,7 +320,12 @@ pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -
     let status = client.status(None)?;
     let mine = status.profiles.iter().find(|p| p.name == name.as_str());
     if mine.is_none_or(|mine| mine.state == state::STANDALONE) {
-        if parking::is_parked(selection, env) {
+        // One that an allow-list keeps out is parked all the same: newer releases of the Python program know no such list.
+        let kept_out = status.gateway.mode.as_deref() == Some("multiplex")
+            && parking::concerns(selection, env)
+            && homes::check(selection.home().path()).is_ok();
+        if kept_out || parking::is_parked(selection, env) {
+            parking::begin(selection)?;
             out.line(&parking::parked(name))?;
             return Ok(exit::OK);
         }
