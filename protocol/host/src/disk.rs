@@ -124,6 +124,11 @@ pub fn read_start(path: &Utf8Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether it is certain that nothing is there. What cannot be looked at may be.
+pub fn is_absent(path: &Utf8Path) -> bool {
+    matches!(is_there(path), Ok(false))
+}
+
 /// Whether a directory that is not there could be made, with everything above it that is missing.
 pub fn could_make(path: &Utf8Path) -> io::Result<()> {
     use nix::unistd::{AccessFlags, access};
@@ -140,6 +145,19 @@ pub fn could_make(path: &Utf8Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A circle of links is an error as good as any: nobody knows what is behind it.
+    #[test]
+    fn what_cannot_be_looked_at_is_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| Utf8Path::from_path(dir.path()).unwrap().join(name);
+        fs_err::write(path("file"), "").unwrap();
+        for (from, to) in [("a", "b"), ("b", "a")] {
+            std::os::unix::fs::symlink(from, path(to)).unwrap();
+        }
+        assert!(is_absent(&path("nothing")) && is_absent(&path("file/below")));
+        assert!(!is_absent(&path("file")) && !is_absent(&path("a")) && !is_absent(&path("a/below")));
+    }
 
     #[test]
     fn replaces_whole_files_and_leaves_no_temporary_one() {

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use camino::Utf8Path;
 use hermes_config::{ProfileConfig, judge};
 use hermes_host::database::{LookError, STATE_SCHEMA, look_into};
+use hermes_host::disk;
 use hermes_wire::latest::{GatewaySettings, Problem, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
 
@@ -98,13 +99,13 @@ fn summary(
         parts.push(model);
     }
     let mut grade = Grade::Good;
-    if !home.config().exists() {
+    if disk::is_absent(&home.config()) {
         parts.push("⚠ missing config".to_owned());
     } else if config.is_none() {
         grade = Grade::Failure;
         parts.push("✗ configuration cannot be used".to_owned());
     }
-    if !home.env_file().exists() {
+    if disk::is_absent(&home.env_file()) {
         parts.push("no .env".to_owned());
     }
     if !name.is_default() && !patient.aliases.iter().any(|alias| alias.profile == name.as_str()) {
@@ -169,7 +170,7 @@ fn files(name: &ProfileName, home: &ProfileHome) -> Vec<Finding> {
             findings.push(if own.is_symlink() { found } else { found.repair(Repair::Mode(file, 0o600)) });
         }
     }
-    if !home.env_file().exists() && fs_err::symlink_metadata(home.env_file()).is_err() && path.is_dir() {
+    if disk::is_absent(&home.env_file()) && !home.env_file().is_symlink() && path.is_dir() {
         let found = finding(Grade::Warning, "no_env", "it has no .env").of(name).at(home.env_file());
         let next = format!("`hermes -p {name} config set NAME_API_KEY -` stores a key");
         findings.push(found.next(next).repair(Repair::SeedEnv(home.env_file())));

@@ -211,7 +211,7 @@ fn everything(
             let _ = fs_err::create_dir(copier.to.join(name));
         }
     }
-    for name in ONE_HOLDER.iter().filter(|name| real.join(name).exists()) {
+    for name in ONE_HOLDER.iter().filter(|name| !disk::is_absent(&real.join(name))) {
         made.warnings.push(format!("left out {name}: only one holder can renew that sign-in"));
     }
     Ok(())

@@ -135,7 +135,7 @@ fn follow(
 /// Has this program's worker part record, or move, the owner of a home's sessions.
 fn settle(root: &RootHome, name: &ProfileName) -> io::Result<()> {
     let home = root.profile(name);
-    if !home.state_db().exists() {
+    if disk::is_absent(&home.state_db()) {
         return Ok(());
     }
     let mut command = child::own();

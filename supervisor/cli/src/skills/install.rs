@@ -256,7 +256,7 @@ pub(crate) fn recover_former(
 
 /// Whether a directory is what a copy that was cut off leaves: without `SKILL.md`, or only beginnings of the bundled files.
 fn is_remains(place: &Utf8Path, bundled: Option<&Bundled>) -> bool {
-    if !place.join("SKILL.md").exists() {
+    if disk::is_absent(&place.join("SKILL.md")) {
         return true;
     }
     let Some(skill) = bundled else { return false };

@@ -68,9 +68,9 @@ pub(super) fn prepare(
     home: &Utf8Path,
 ) -> Result<Prepared, ProfileError> {
     let mut credentials: Vec<String> =
-        super::BROUGHT.into_iter().filter(|name| home.join(name).exists()).map(str::to_owned).collect();
+        super::BROUGHT.into_iter().filter(|name| !disk::is_absent(&home.join(name))).map(str::to_owned).collect();
     credentials.extend(logins_in(&home.join("home")));
-    let missing = ["config.yaml", ".env"].into_iter().filter(|name| !home.join(name).exists()).collect();
+    let missing = ["config.yaml", ".env"].into_iter().filter(|name| disk::is_absent(&home.join(name))).collect();
     let mut prepared = Prepared { credentials, missing, ..Prepared::default() };
     pause_jobs(home, &mut prepared)?;
     give_up_ports(root, name, home, &mut prepared)?;
