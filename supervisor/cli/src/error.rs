@@ -17,10 +17,12 @@ use crate::home::SelectionError;
 use crate::profile::error::ProfileError;
 use crate::settings::SettingsError;
 
+mod command;
 mod edit;
 mod update;
 mod value;
 
+pub use command::CommandError;
 pub use edit::EditError;
 pub use update::UpdateError;
 pub use value::ValueError;
@@ -78,7 +80,10 @@ pub enum HermesError {
         /// How to start one.
         hint: String,
     },
-    /// The supervisor said no, or a command for a reason that is its alone.
+    /// A command did not do what only it does.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The supervisor said no.
     #[error("{message}")]
     Refused {
         /// The exit code.
@@ -216,6 +221,7 @@ impl HermesError {
             Self::Update(e) => e.exit_code(),
             Self::Edit(e) => e.exit_code(),
             Self::Value(e) => e.exit_code(),
+            Self::Command(e) => e.exit_code(),
             Self::Interrupted { .. } => exit::INTERRUPTED,
             Self::Refused { code, .. } => *code,
         }
@@ -245,6 +251,7 @@ impl HermesError {
             Self::Interrupted { hint, .. } => hint.map(str::to_owned),
             Self::Edit(e) => e.hint(),
             Self::Value(e) => e.hint(),
+            Self::Command(e) => e.hint(),
             Self::NotSetUp { .. } => {
                 Some("one of the commands above, or `hermes setup` in a terminal".to_owned())
             }

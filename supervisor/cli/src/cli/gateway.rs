@@ -21,7 +21,7 @@ use super::interrupt::Interrupt;
 use super::output::{self, Output};
 use super::update::gateways::{self, take_up};
 use super::{RunArgs, target};
-use crate::error::{HermesError, UpdateError};
+use crate::error::{CommandError, HermesError, UpdateError};
 use crate::home::{Selection, Surroundings};
 use crate::profile::standalone;
 use crate::status::render;
@@ -122,19 +122,10 @@ pub(super) fn refuse_if_served_for_debugging(
         let status = client.status(None)?;
         let runs = status.profiles.iter().any(|p| p.name == name.as_str() && p.state != state::STOPPED);
         if runs && is_served(&status, name) {
-            let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
             let mine = status.profiles.iter().find(|p| p.name == name.as_str());
             let socket = mine.and_then(|p| p.data_socket.clone());
-            let talk = socket.map_or_else(String::new, |socket| {
-                format!(", or talk to its worker: curl --unix-socket {socket} http://worker/health")
-            });
-            return Err(HermesError::Refused {
-                code: exit::CONFIG,
-                message: format!(
-                    "the gateway{pid} serves profile `{name}`; two workers must not share a home"
-                ),
-                hint: Some(format!("`hermes gateway stop -p {name}` makes room{talk}")),
-            });
+            let (pid, profile) = (status.gateway.pid, name.clone());
+            return Err(CommandError::WorkedOn { pid, profile, socket }.into());
         }
     }
     Ok(())
@@ -265,30 +256,15 @@ pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) 
 
 /// The gateway that runs does not have this profile.
 fn not_served(name: &ProfileName, status: &GatewayStatus) -> HermesError {
-    let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
     let alone = status.profiles.iter().any(|p| p.name == name.as_str() && p.state == state::STANDALONE);
-    let (why, hint) = if alone {
-        (
-            "its `config.yaml` says that it stands alone (`gateway.standalone`)",
-            format!("`hermes gateway run -p {name}` runs a gateway of its own"),
-        )
+    let (why, is_odd) = if alone {
+        ("its `config.yaml` says that it stands alone (`gateway.standalone`)", false)
     } else if status.gateway.mode.as_deref() == Some("multiplex") {
-        let why =
-            "it is not among those that `gateway.multiplex_profile_allowlist` names, or cannot be served";
-        (
-            why,
-            format!(
-                "`hermes doctor {name}` says more; `hermes gateway run -p {name}` runs a gateway of its own"
-            ),
-        )
+        ("it is not among those that `gateway.multiplex_profile_allowlist` names, or cannot be served", true)
     } else {
-        ("multiplexing is off", format!("`hermes gateway run -p {name}` runs a gateway of its own"))
+        ("multiplexing is off", false)
     };
-    HermesError::Refused {
-        code: exit::UNAVAILABLE,
-        message: format!("the gateway that runs{pid} does not serve profile '{name}': {why}"),
-        hint: Some(hint),
-    }
+    CommandError::NotServed { pid: status.gateway.pid, profile: name.clone(), why, is_odd }.into()
 }
 
 /// `hermes gateway stop`. What does not run is left alone, so that a loop over profiles goes on.
@@ -415,11 +391,7 @@ pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output
     let report = app::check(&check::options(selection, env))?;
     if report.refused {
         out.write(&check::text(&report, selection))?;
-        return Err(HermesError::Refused {
-            code: exit::CONFIG,
-            message: "nothing was restarted: the files would not pass a start".to_owned(),
-            hint: Some("the gateway goes on with what it has; fix the files and try again".to_owned()),
-        });
+        return Err(CommandError::NotRestarted.into());
     }
     // The check took a while; the connection from before is used only to know that a gateway runs.
     drop(client);
@@ -432,11 +404,7 @@ pub(super) fn reload(selection: &Selection, env: &Surroundings, out: Output) -> 
     let (client, home) = gateway_of(selection, env)?;
     let name = &selection.profile;
     if !name.is_default() && home != *selection.home().path() {
-        return Err(HermesError::Refused {
-            code: exit::USAGE,
-            message: format!("the settings of a gateway are its default profile's, not those of '{name}'"),
-            hint: Some(format!("`hermes gateway restart -p {name}` replaces the worker of '{name}'")),
-        });
+        return Err(CommandError::NotItsSettings { profile: name.clone() }.into());
     }
     ask(client, &ClientRequest::Apply, ALL, "✓ The configuration is in force as a whole", out)
 }

@@ -17,7 +17,7 @@ use inquire::InquireError;
 
 use super::Call;
 use super::output::{self, Output};
-use crate::error::{HermesError, ValueError};
+use crate::error::{CommandError, HermesError, ValueError};
 use crate::essentials::{self, Change, Platforms};
 use crate::home::Selection;
 use crate::profile::skeleton;
@@ -257,11 +257,8 @@ fn refuse_what_cannot_run(before: &[Problem], draft: &Draft) -> Result<(), Herme
     let problems = draft.problems();
     let Some(problem) = problems.iter().find(bad) else { return Ok(()) };
     let place = problem.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
-    Err(HermesError::Refused {
-        code: exit::CONFIG,
-        message: format!("nothing was written, because a start would refuse it: {place}{}", problem.message),
-        hint: problem.fix.clone(),
-    })
+    let (message, fix) = (problem.message.clone(), problem.fix.clone());
+    Err(CommandError::NotWritten { place, message, fix }.into())
 }
 
 /// The time, as it stands in names of copies.
@@ -310,11 +307,7 @@ fn left(error: InquireError, out: &mut Output) -> Result<u8, HermesError> {
             Ok(exit::INTERRUPTED)
         }
         InquireError::IO(source) => Err(HermesError::Output(source)),
-        other => Err(HermesError::Refused {
-            code: exit::FAILURE,
-            message: format!("the wizard cannot ask here: {other}"),
-            hint: Some("`hermes setup --set KEY=VALUE` asks nothing".to_owned()),
-        }),
+        other => Err(CommandError::CannotAsk { why: other.to_string() }.into()),
     }
 }
 

@@ -12,7 +12,7 @@ use hermes_wire::{ProfileName, exit};
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::{Call, StatusArgs, target};
-use crate::error::HermesError;
+use crate::error::{CommandError, HermesError};
 use crate::home::{Chosen, Selection, Surroundings};
 use crate::settings::judge;
 use crate::status::offline;
@@ -68,11 +68,7 @@ fn print_pid(selection: &Selection, env: &Surroundings, mut out: Output) -> Resu
     };
     let pid = of(own.path()).or_else(|| if is_served() { of(root) } else { None });
     let Some(pid) = pid else {
-        return Err(HermesError::Refused {
-            code: exit::STOPPED,
-            message: format!("no gateway runs for `{}`", own.path()),
-            hint: None,
-        });
+        return Err(CommandError::NobodyRuns { home: own.path().to_owned() }.into());
     };
     out.line(&pid.to_string())?;
     Ok(exit::OK)

@@ -241,7 +241,7 @@ fn stale_index(name: &ProfileName, path: &Utf8Path) -> Option<Finding> {
         _ => (
             "its index of Chinese, Japanese and Korean words is not kept: the tokenizer of it is an extension of the Python program",
             format!(
-                "`hermes -p {name} gateway stop`, then `hermes sessions optimize-storage` of that program"
+                "`hermes -p {name} gateway stop`, then that program's `sessions optimize-storage`"
             ),
         ),
     };

@@ -80,7 +80,7 @@ impl Settled {
         if self.detached {
             tracing::warn!(
                 path,
-                "the index messages_fts_cjk needs a tokenizer that is not there, and is followed no more: `hermes sessions \
+                "the index messages_fts_cjk needs a tokenizer that is not there, and is followed no more: `sessions \
                  optimize-storage` of the program that made it builds it anew"
             );
         }

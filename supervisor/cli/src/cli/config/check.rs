@@ -7,7 +7,7 @@ use hermes_wire::latest::{Problem, Severity};
 
 use super::super::Call;
 use super::super::output::Output;
-use crate::error::HermesError;
+use crate::error::{CommandError, HermesError};
 use crate::home::Selection;
 use crate::settings::judge::Part;
 use crate::status::render;
@@ -32,11 +32,7 @@ pub(super) fn run(json: bool, call: &Call, mut out: Output) -> Result<u8, Hermes
     }
     out.write(&text(&selection, &problems, errors))?;
     if errors > 0 {
-        return Err(HermesError::Refused {
-            code: exit::CONFIG,
-            message: format!("{} must be fixed first", plural(errors, "problem")),
-            hint: Some("fix them and run `hermes config check` again".to_owned()),
-        });
+        return Err(CommandError::ConfigProblems { count: errors }.into());
     }
     Ok(exit::OK)
 }
@@ -61,8 +57,4 @@ fn text(selection: &Selection, problems: &[Problem], errors: usize) -> String {
     let _ = writeln!(text, "{mark} The configuration of '{profile}' {verdict}");
     let _ = writeln!(text, "  problems: {}, warnings: {warnings}", errors + lesser);
     text
-}
-
-fn plural(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }

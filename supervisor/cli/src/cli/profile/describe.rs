@@ -5,7 +5,7 @@ use hermes_wire::exit;
 use super::super::Call;
 use super::super::output::Output;
 use super::parse;
-use crate::error::HermesError;
+use crate::error::{CommandError, HermesError};
 use crate::profile::{describe, overview};
 
 pub(super) fn run(
@@ -17,8 +17,7 @@ pub(super) fn run(
 ) -> Result<u8, HermesError> {
     let selection = call.select_and_warn()?;
     let Some(typed) = typed else {
-        let message = "profile describe: profile name is required".to_owned();
-        return Err(HermesError::Refused { code: exit::USAGE, message, hint: None });
+        return Err(CommandError::NoProfileNamed.into());
     };
     let name = parse(typed)?;
     let home = selection.root.profile(&name);

@@ -67,10 +67,14 @@ pub(super) fn prepare(
     name: &ProfileName,
     home: &Utf8Path,
 ) -> Result<Prepared, ProfileError> {
-    let mut credentials: Vec<String> =
-        super::BROUGHT.into_iter().filter(|name| !disk::is_absent(&home.join(name))).map(str::to_owned).collect();
+    let mut credentials: Vec<String> = super::BROUGHT
+        .into_iter()
+        .filter(|name| !disk::is_absent(&home.join(name)))
+        .map(str::to_owned)
+        .collect();
     credentials.extend(logins_in(&home.join("home")));
-    let missing = ["config.yaml", ".env"].into_iter().filter(|name| disk::is_absent(&home.join(name))).collect();
+    let missing =
+        ["config.yaml", ".env"].into_iter().filter(|name| disk::is_absent(&home.join(name))).collect();
     let mut prepared = Prepared { credentials, missing, ..Prepared::default() };
     pause_jobs(home, &mut prepared)?;
     give_up_ports(root, name, home, &mut prepared)?;
