@@ -1,5 +1,6 @@
 //! On-disk formats and the status JSON, versioned. Readers accept every older form; writers write the newest.
 
+pub mod gateway_state;
 pub mod gateway_status;
 pub mod pid_record;
 pub mod provider_trial;

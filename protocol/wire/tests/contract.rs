@@ -3,6 +3,7 @@
 //! other; the last one is what is written now. A key more in a type does not compile here before it is in a sample of its own:
 //! samples are added, never edited.
 
+use hermes_wire::contract::gateway_state::{self, GatewayState};
 use hermes_wire::contract::gateway_status::{self, Gateway, GatewayStatus, Listener, Profile, Takeover};
 use hermes_wire::contract::pid_record::{KIND, PidRecord};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
@@ -36,6 +37,9 @@ const GATEWAY_STATUS: [&str; 8] = [
     include_str!("golden/contract/gateway_status/1-7.json"),
     include_str!("golden/contract/gateway_status/1-8.json"),
 ];
+
+/// Shapes of a gateway's own `gateway_state.json`.
+const GATEWAY_STATE: [&str; 1] = [include_str!("golden/contract/gateway_state/1-1.json")];
 
 fn value(text: &[u8]) -> Value {
     serde_json::from_slice(text).expect("JSON")
@@ -118,6 +122,52 @@ fn shapes(samples: &[&str], again: impl Fn(&str) -> Value) {
             assert!(keeps(&sample_value, &next) && sample_value != next, "shape {}", at + 2);
         }
     }
+}
+
+/// A reader of a worker's file reads a gateway's too, as every reader of 0.19.0 does.
+#[test]
+fn every_shape_of_the_gateways_file_is_read() {
+    let read = |text: &str| serde_json::from_str::<GatewayState>(text).expect("a sample");
+    shapes(&GATEWAY_STATE, |text| serde_json::to_value(read(text)).expect("JSON"));
+    let platform = |state: &str, error: Option<(&str, &str)>, base: Option<&str>| gateway_state::Platform {
+        state: state.to_owned(),
+        error_code: error.map(|(code, _)| code.to_owned()),
+        error_message: error.map(|(_, message)| message.to_owned()),
+        updated_at: Some("2026-11-28T20:40:06.121009+00:00".to_owned()),
+        needs_attention: error.is_some(),
+        writer_pid: 4200,
+        writer_start_time: Some(462_104),
+        listener_base: base.map(str::to_owned),
+    };
+    let full = GatewayState {
+        pid: 4200,
+        kind: KIND.into(),
+        argv: ["hermes", "gateway", "run"].map(str::to_owned).to_vec(),
+        start_time: Some(462_104),
+        gateway_state: "startup_failed".into(),
+        exit_reason: Some("the gateway does not start: 1 problem".into()),
+        restart_requested: true,
+        active_agents: 2,
+        platforms: [
+            ("webhook", platform("connected", None, Some("http://127.0.0.1:8644"))),
+            ("coder:telegram", platform("fatal", Some(("unauthorized", "the token was refused")), None)),
+        ]
+        .map(|(name, platform)| (name.to_owned(), platform))
+        .into(),
+        updated_at: "2026-11-28T21:15:54.713511+00:00".into(),
+        served_profiles: Some(vec!["default".into(), "coder".into()]),
+        multiplex_standalone_reason: Some("`gateway.multiplex_profiles` is off".into()),
+        schema: gateway_state::SCHEMA,
+        profile: "default".into(),
+        version: "0.1.0".into(),
+    };
+    assert_eq!(serde_json::to_string(&full).expect("JSON"), GATEWAY_STATE[0]);
+    let status = RuntimeStatus::read(GATEWAY_STATE[0].as_bytes()).expect("as a worker's");
+    assert_eq!((status.pid, status.platforms["coder:telegram"].state.as_str()), (Some(4200), "fatal"));
+    let Value::Object(theirs) = value(RUNNING.as_bytes()) else { panic!("an object") };
+    let Value::Object(ours) = value(GATEWAY_STATE[0].as_bytes()) else { panic!("an object") };
+    let order: Vec<_> = ours.keys().take(theirs.len()).collect();
+    assert_eq!(order, theirs.keys().collect::<Vec<_>>());
 }
 
 fn last_error() -> LastError {

@@ -7,7 +7,7 @@
 //! ```text
 //! app                           all parts put together: start, changes, stop, and becoming the next release
 //! descriptors                   what open files are kept for
-//! premises, server              what a start needs of the machine; commands on `supervisor.sock`
+//! premises, root_state, server  what a start needs of the machine; the gateway in a file; commands on `supervisor.sock`
 //! rendezvous                    how newer Python programs find this gateway, and what they ask of it
 //! board, metrics, status        what can be seen of a gateway that runs
 //! predecessor, supervise        the Python program's gateway; one worker a profile
@@ -93,6 +93,7 @@ pub mod proxy;
 mod rate;
 pub mod rendezvous;
 mod road;
+mod root_state;
 pub mod running;
 pub mod runtime;
 mod server;

@@ -224,11 +224,11 @@ fn iso(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::generation::Generation;
 
-    fn table(homes: &camino::Utf8Path, n: usize) -> WorkerTable {
+    pub(crate) fn table(homes: &camino::Utf8Path, n: usize) -> WorkerTable {
         let now = hermes_host::clock::now();
         let workers = (0..n)
             .map(|i| {

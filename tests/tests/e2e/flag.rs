@@ -1,7 +1,7 @@
 //! The multiplex flag: where it is read, what beats what, what it turns on.
 
 use hermes_tests::gateway::{both, run, status};
-use hermes_tests::{Gateway, Home, home};
+use hermes_tests::{Gateway, Home, home, wait};
 
 fn mode_of(home: &Home, env: &[(&str, &str)]) -> (String, String) {
     let mut gateway = Gateway::spawn(home, &[], env);
@@ -122,16 +122,18 @@ fn c83_flag_turned_off_leaves_no_stale_served_list() {
     home.profile("coder");
     {
         let mut gateway = Gateway::start(&home);
-        assert!(
-            home.read("default", "gateway_state.json")
-                .unwrap()
-                .contains(r#""served_profiles":["default","coder"]"#)
-        );
+        wait::until_true("the list", || {
+            let text = home.read("default", "gateway_state.json");
+            text.is_some_and(|text| text.contains(r#""served_profiles":["default","coder"]"#))
+        });
         assert_eq!(gateway.stop(), Some(0));
     }
     home.write("default", "config.yaml", &Home::config("false", ""));
     let gateway = Gateway::start(&home);
-    assert!(!home.read("default", "gateway_state.json").unwrap().contains("coder"));
+    wait::until_true("the list of one", || {
+        let text = home.read("default", "gateway_state.json");
+        text.is_some_and(|text| text.contains(r#""served_profiles":["default"]"#) && !text.contains("coder"))
+    });
     assert_eq!(status(&home).gateway.profiles_desired, 1);
     drop(gateway);
 }

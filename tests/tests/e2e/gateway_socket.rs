@@ -68,8 +68,11 @@ fn d22_the_gateway_says_who_it_is_and_how_it_is() {
     });
     assert_eq!(identity, expected);
 
+    let file: Value = wait::until("the platforms in the gateway's file", || {
+        let file: Value = serde_json::from_str(&home.read("default", "gateway_state.json")?).ok()?;
+        (file["platforms"].as_object()?.len() == 2).then_some(file)
+    });
     let status = ask(&socket, "status", &json!({}));
-    let file: Value = serde_json::from_str(&home.read("default", "gateway_state.json").unwrap()).unwrap();
     assert_eq!(status["platforms"], file["platforms"], "{status}");
     assert!(file["platforms"]["webhook"]["state"] == "connected" && status["gateway_state"] == "running");
     for (key, value) in [("pid", json!(pid)), ("answering_pid", json!(pid)), ("protocol", json!(1))] {

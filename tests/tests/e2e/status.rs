@@ -2,6 +2,7 @@
 
 use hermes_tests::gateway::{both, run, status};
 use hermes_tests::{Gateway, Home, process, wait};
+use hermes_wire::contract::gateway_state::GatewayState;
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use nix::sys::signal::Signal;
 
@@ -43,7 +44,10 @@ fn c80_c81_each_worker_writes_its_own_status_files() {
     let mut gateway = Gateway::start(&home);
     for name in ["default", "coder"] {
         let runtime = home.read(name, "runtime_status.json").unwrap();
-        assert_eq!(Some(&runtime), home.read(name, "gateway_state.json").as_ref());
+        // That of the gateway's own home is the gateway's.
+        if name != "default" {
+            assert_eq!(Some(&runtime), home.read(name, "gateway_state.json").as_ref());
+        }
         let parsed = RuntimeStatus::read(runtime.as_bytes()).unwrap();
         assert_eq!(parsed.pid, Some(gateway.worker(name)));
         assert_eq!(parsed.gateway_state.as_deref(), Some("running"));
@@ -60,6 +64,55 @@ fn c80_c81_each_worker_writes_its_own_status_files() {
         let parsed = RuntimeStatus::read(home.read(name, "runtime_status.json").unwrap().as_bytes()).unwrap();
         assert_eq!(parsed.gateway_state.as_deref(), Some("stopped"), "{name}");
     }
+}
+
+fn gateways_file(home: &Home) -> Option<GatewayState> {
+    serde_json::from_str(&home.read("default", "gateway_state.json")?).ok()
+}
+
+/// The root's file is about the gateway: its process, all its turns, who is served, everybody's platforms; and about its end.
+#[test]
+fn the_file_of_the_root_home_is_about_the_whole_gateway() {
+    let home = Home::new();
+    home.profile("coder").profile("ops");
+    let mut gateway = Gateway::start(&home);
+    let running = wait::until("the gateway's file", || {
+        gateways_file(&home).filter(|file| file.gateway_state == "running" && file.platforms.len() == 2)
+    });
+    assert_eq!((running.pid, running.profile.as_str(), running.schema), (gateway.pid(), "default", 1));
+    assert_eq!(running.start_time, Some(process::start_time(gateway.pid())));
+    assert_eq!(running.served_profiles.as_deref(), Some(&["default", "coder", "ops"].map(str::to_owned)[..]));
+    assert_eq!(running.multiplex_standalone_reason, None);
+    let api = &running.platforms["api_server"];
+    assert_eq!(
+        (api.state.as_str(), api.writer_pid, api.needs_attention),
+        ("connected", gateway.pid(), false)
+    );
+    let base = api.listener_base.as_deref().unwrap();
+    assert_eq!(base, format!("http://{}", gateway.address("api_server")));
+    // As readers of 0.19.0 read it.
+    let text = home.read("default", "gateway_state.json").unwrap();
+    let theirs = RuntimeStatus::read(text.as_bytes()).unwrap();
+    assert_eq!((theirs.pid, theirs.gateway_state.as_deref()), (Some(gateway.pid()), Some("running")));
+    // Who is parked is not served; who is killed and comes back does not change whose file it is.
+    run(&home, &["-p", "ops", "gateway", "stop"]);
+    wait::until_true("the parked one to be off the list", || {
+        gateways_file(&home)
+            .is_some_and(|file| file.served_profiles.is_some_and(|served| served == ["default", "coder"]))
+    });
+    gateway.kill_worker("default");
+    wait::until_true("its platforms to be shown again", || {
+        gateways_file(&home).is_some_and(|file| file.pid == running.pid && file.platforms.len() == 2)
+    });
+    assert_eq!(gateway.stop(), Some(0));
+    let last = gateways_file(&home).unwrap();
+    assert_eq!((last.gateway_state.as_str(), last.exit_reason, last.active_agents), ("stopped", None, 0));
+    // A start that is refused says so there.
+    home.write("default", "config.yaml", "a: [\n");
+    assert_eq!(run(&home, &["gateway", "run"]).status.code(), Some(78));
+    let last = gateways_file(&home).unwrap();
+    assert_eq!(last.gateway_state, "startup_failed");
+    assert!(last.exit_reason.unwrap().contains("does not start"));
 }
 
 #[test]

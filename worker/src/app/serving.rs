@@ -124,8 +124,16 @@ pub(super) struct Reporter {
 impl Reporter {
     /// Starts writing. Nothing was written before.
     pub(super) fn start(status: Status, home: &ProfileHome) -> Self {
+        Self::start_with(status, Files::new(home.clone()))
+    }
+
+    /// The same in the home of a gateway's own profile, where the gateway writes about itself.
+    pub(super) fn start_beside_a_gateways(status: Status, home: &ProfileHome) -> Self {
+        Self::start_with(status, Files::beside_a_gateways(home.clone()))
+    }
+
+    fn start_with(status: Status, files: Files) -> Self {
         let reporter = Self { status, stop: CancellationToken::new(), task: TaskTracker::new() };
-        let files = Files::new(home.clone());
         let pulse = reporter.status.pulse().clone();
         let work = reporter.status.clone().keep_written(files, reporter.stop.clone());
         reporter.task.spawn(pulse.of(work));

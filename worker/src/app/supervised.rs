@@ -111,6 +111,10 @@ async fn live(
         record.supervisor_pid = Some(prepare.supervisor_pid);
         record.restarts = Some(prepare.restarts);
     });
+    let report = match prepare.role {
+        Role::Primary => Reporter::start_beside_a_gateways,
+        Role::Secondary => Reporter::start,
+    };
     let admit = match next(&mut control, &mut signals).await? {
         Next::Message(ToWorker::Admit(admit)) => admit,
         // The status in this home is its own gateway's to write.
@@ -120,7 +124,7 @@ async fn live(
         }
         Next::Message(ToWorker::Refuse { reason }) => {
             warn!("not admitted: {reason}");
-            Reporter::start(status, &who.home).finish(State::StartupFailed, Some(&reason)).await;
+            report(status, &who.home).finish(State::StartupFailed, Some(&reason)).await;
             return Ok(Ended(exit::CONFIG));
         }
         Next::Message(other) => return Ok(unexpected(&other)),
@@ -129,11 +133,11 @@ async fn live(
     let Some(config) = loaded.config else {
         // Admission without a configuration would be a bug of the supervisor; nothing is served on guesses.
         error!("admitted although the configuration cannot be used");
-        Reporter::start(status, &who.home).finish(State::StartupFailed, Some("unusable configuration")).await;
+        report(status, &who.home).finish(State::StartupFailed, Some("unusable configuration")).await;
         return Ok(Ended(exit::CONFIG));
     };
     status.update(|record| record.served_profiles = served(&prepare, &admit));
-    let reporter = Reporter::start(status, &who.home);
+    let reporter = report(status, &who.home);
     let parts = Parts {
         config,
         reason,

@@ -1,4 +1,5 @@
-//! The two files: `runtime_status.json`, and the same bytes as `gateway_state.json`.
+//! The two files: `runtime_status.json`, and the same bytes as `gateway_state.json`. The second is a gateway's: in the home of a gateway's
+//! own profile its supervisor writes it, about all profiles, and the worker does not touch it.
 //!
 //! A reader sees a whole file at every instant: temp file in the same directory, sync, rename; the second name is a hard link to
 //! the first. A link in place of a file is followed, its target replaced. A record of a newer release is never overwritten, nor
@@ -56,11 +57,18 @@ pub(crate) enum StatusError {
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     home: ProfileHome,
+    /// Somebody else writes `gateway_state.json`.
+    one: bool,
 }
 
 impl Files {
     pub(crate) fn new(home: ProfileHome) -> Self {
-        Self { home }
+        Self { home, one: false }
+    }
+
+    /// Those of a home in which a supervisor writes about its gateway.
+    pub(crate) fn beside_a_gateways(home: ProfileHome) -> Self {
+        Self { home, one: true }
     }
 
     /// Whose files they are.
@@ -72,8 +80,8 @@ impl Files {
     pub(crate) fn write(&self, status: &RuntimeStatus) -> Result<(), StatusError> {
         let _lock = self.lock();
         let runtime = resolve(&self.home.runtime_status())?;
-        let gateway = resolve(&self.home.gateway_state())?;
-        for path in [&runtime, &gateway] {
+        let gateway = if self.one { None } else { Some(resolve(&self.home.gateway_state())?) };
+        for path in [Some(&runtime), gateway.as_ref()].into_iter().flatten() {
             if let Some(found) = read(path)? {
                 if let Some(found) = found.schema.filter(|found| *found > SCHEMA) {
                     return Err(StatusError::Newer { path: path.clone(), found });
@@ -87,6 +95,7 @@ impl Files {
         let sync = status.gateway_state.as_deref() != Some(State::Starting.as_str());
         let bytes = status.write();
         let temp = write_temp(&runtime, &bytes, sync)?;
+        let Some(gateway) = gateway else { return rename(&temp, &runtime) };
         let second = sibling(&gateway);
         let _ = fs_err::remove_file(&second);
         if fs_err::hard_link(&temp, &second).is_err() {
@@ -209,6 +218,15 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_gateways_file_is_left_to_its_supervisor() {
+        let home = home();
+        fs_err::write(home.home.gateway_state(), r#"{"pid":1,"schema":9}"#).unwrap();
+        Files::beside_a_gateways(home.home.clone()).write(&record(State::Running)).unwrap();
+        assert_eq!(fs_err::read_to_string(home.home.gateway_state()).unwrap(), r#"{"pid":1,"schema":9}"#);
+        assert_eq!(names(&home), ["gateway_state.json", "runtime_status.json"]);
     }
 
     #[test]

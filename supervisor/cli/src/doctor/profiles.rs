@@ -240,9 +240,7 @@ fn stale_index(name: &ProfileName, path: &Utf8Path) -> Option<Finding> {
         ),
         _ => (
             "its index of Chinese, Japanese and Korean words is not kept: the tokenizer of it is an extension of the Python program",
-            format!(
-                "`hermes -p {name} gateway stop`, then that program's `sessions optimize-storage`"
-            ),
+            format!("`hermes -p {name} gateway stop`, then that program's `sessions optimize-storage`"),
         ),
     };
     Some(finding(Grade::Warning, "search_index", message).of(name).at(path).next(next))

@@ -20,6 +20,7 @@ use crate::generation::Generation;
 use crate::instance;
 use crate::proxy::Inherited;
 use crate::rendezvous::{self, Kept, Rendezvous};
+use crate::root_state::Writer;
 use crate::runtime::Runtime;
 use crate::server;
 use crate::signal::{self, Interrupt, notify_manager};
@@ -84,6 +85,8 @@ pub(super) async fn run(
         let serving = rendezvous::server::serve(context, listener, gateway.stop.clone());
         gateway.common.tracker.spawn(serving);
     }
+    let writer = Writer::new(gateway.board.clone(), gateway.primary());
+    gateway.common.tracker.spawn(writer.clone().keep(gateway.stop.clone()));
     let result = match gateway.start().await {
         Ok(()) => {
             notify_manager(manager.as_deref(), "READY=1");
@@ -121,6 +124,10 @@ pub(super) async fn run(
     }
     keeper.end();
     gateway.end().await;
+    // Its first line is what can be said in one.
+    let failure = result.as_ref().err().map(|error| hermes_host::cause::Chain(error).to_string());
+    let failure = failure.map(|text| text.lines().next().unwrap_or_default().to_owned());
+    writer.finish(failure, gateway.restart || gateway.renewals.is_under_way()).await;
     runtime.close();
     result?;
     if gateway.renewals.is_under_way() {
