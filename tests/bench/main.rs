@@ -36,7 +36,8 @@ const SECTIONS: [Section; 10] = [
 ];
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let wanted: Vec<String> =
+        std::env::args_os().skip(1).filter_map(|name| name.into_string().ok()).collect();
     if let Some(unknown) = wanted.iter().find(|w| !SECTIONS.iter().any(|(name, _)| name == w)) {
         let names: Vec<_> = SECTIONS.iter().map(|(n, _)| *n).collect();
         println!("no section `{unknown}`; there are: {}", names.join(", "));

@@ -242,11 +242,6 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     pid_record::start_time_from_stat(&fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The command line of this process.
-pub(crate) fn argv() -> Vec<String> {
-    std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect()
-}
-
 /// Kills what is left of this process's group, itself excepted. Does nothing unless it leads a group of its own.
 pub(crate) fn end_group() {
     let me = getpid();

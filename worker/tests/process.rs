@@ -45,7 +45,7 @@ const TESTS: [(&str, fn()); 11] = [
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
+    let args: Vec<String> = hermes_host::child::argv();
     if args.get(1).is_some_and(|a| a == "worker") {
         return ExitCode::from(worker(&args[2..]));
     }

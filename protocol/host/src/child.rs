@@ -76,6 +76,11 @@ pub fn own() -> Command {
     command(path.as_deref().unwrap_or("hermes"))
 }
 
+/// The command line of this process, whatever is no UTF-8 in it replaced.
+pub fn argv() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
 /// Runs it to its end, or kills it after `limit`, with everything that it started.
 pub fn run(command: Command, limit: Duration) -> io::Result<Output> {
     run_watched(command, limit, |_| false)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use hermes_host::{blocking, clock, fault, wait};
+use hermes_host::{blocking, child, clock, fault, wait};
 use hermes_wire::endpoint::RuntimeDir;
 use hermes_wire::latest::{ClientRequest, OnProfileError, Problem, Severity};
 use hermes_wire::{ProfileName, RootHome, exit};
@@ -341,7 +341,7 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
     if options.replace {
         replace(path, &sockets)?;
     }
-    let argv = std::env::args().collect();
+    let argv = child::argv();
     let runtime = runtime(sockets.of(path))?;
     let instance = Instance::acquire(path, &options.profile, argv, &runtime.path())?;
     // Before there is anything that it could have to end.

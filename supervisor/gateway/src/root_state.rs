@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use hermes_host::{blocking, clock, disk, file};
+use hermes_host::{blocking, child, clock, disk, file};
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::contract::gateway_state::{GatewayState, Platform, SCHEMA};
 use hermes_wire::contract::gateway_status::state;
@@ -84,7 +84,7 @@ impl Signs {
 
 impl Writer {
     pub(crate) fn new(board: Board, profile: ProfileName) -> Self {
-        Self { board, profile, argv: std::env::args().collect(), files: StatusFiles::default() }
+        Self { board, profile, argv: child::argv(), files: StatusFiles::default() }
     }
 
     /// Keeps it true until `stop`.

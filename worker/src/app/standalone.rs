@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use hermes_config::ProfileConfig;
+use hermes_host::child;
 use hermes_wire::latest::{BoundListener, Prepare, Role};
 use hermes_wire::{ProfileHome, exit};
 use nix::fcntl::{Flock, FlockArg};
@@ -83,7 +84,7 @@ async fn live(
         who.profile.as_str(),
         process::pid(),
         process::start_time(process::pid()),
-        process::argv(),
+        child::argv(),
     );
     let reporter = Reporter::start(Status::new(record), &who.home);
     let Some(config) = loaded.config else {

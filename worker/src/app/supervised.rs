@@ -4,6 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use hermes_host::cause::chain;
+use hermes_host::child;
 use hermes_wire::exit;
 use hermes_wire::latest::{Admit, FromWorker, Prepare, Problem, Role, ToWorker};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -104,7 +105,7 @@ async fn live(
         who.profile.as_str(),
         process::pid(),
         process::start_time(process::pid()),
-        process::argv(),
+        child::argv(),
     );
     let status = Status::new(record);
     status.update(|record| {

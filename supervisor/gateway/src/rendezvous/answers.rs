@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use camino::Utf8Path;
-use hermes_host::disk;
+use hermes_host::{child, disk};
 use hermes_wire::absence::OrAbsent as _;
 use hermes_wire::contract::{pid_record, runtime_status};
 use hermes_wire::{ProfileHome, profile};
@@ -101,7 +101,7 @@ pub(super) fn status(
     let known = object(json!({
         "kind": pid_record::KIND,
         "pid": pid,
-        "argv": std::env::args().collect::<Vec<_>>(),
+        "argv": child::argv(),
         "start_time": instance::start_time(pid),
         "gateway_state": state,
         "active_agents": seen.turns,
