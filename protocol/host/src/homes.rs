@@ -61,12 +61,14 @@ pub fn has_identity(home: &Utf8Path) -> io::Result<bool> {
     failed.map_or(Ok(false), Err)
 }
 
-/// Whether there are profiles beside the default one. What cannot be listed is not said to be empty, and not asked for.
+/// Whether there seem to be profiles beside the default one, by what stands in their directory: no home is looked into, one of which may be
+/// on a file system that hangs. What cannot be listed is not said to be empty, and not asked for.
 pub fn has_named(root: &RootHome) -> bool {
-    let Ok(mut entries) = root.profiles().read_dir_utf8() else { return false };
-    entries.any(|entry| {
-        let name = entry.as_ref().ok().and_then(|entry| entry.file_name().parse::<ProfileName>().ok());
-        name.is_some_and(|name| !name.is_default() && check(root.profile(&name).path()).is_ok())
+    let Ok(entries) = root.profiles().read_dir_utf8() else { return false };
+    entries.flatten().any(|entry| {
+        let is_home = entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink());
+        let name = entry.file_name().parse::<ProfileName>().ok().filter(|name| is_home && !name.is_default());
+        name.is_some_and(|name| matches!(is_removed(root, &name), Ok(false)))
     })
 }
 

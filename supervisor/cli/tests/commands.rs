@@ -176,9 +176,18 @@ fn the_demo_serves_what_it_prints_and_leaves_nothing() {
     answer("# A key opens", "401 Unauthorized");
     answer("# Kill one", "Gateway running");
     answer("# Replace one worker", "✓");
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    kill(Pid::from_raw(child.id().cast_signed()), end()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(fs_err::read_dir(place.dir.path().join("tmp")).unwrap().count(), 0, "the home is removed");
+}
+
+/// What Ctrl+C sends; what else ends a program where that is ignored, as in a background job of a shell: it stays so in what it starts.
+fn end() -> Signal {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let is_ignored = ignored.is_some_and(|bits| bits & (1 << (Signal::SIGINT as u64 - 1)) != 0);
+    if is_ignored { Signal::SIGTERM } else { Signal::SIGINT }
 }
 
 #[expect(clippy::disallowed_methods, reason = "pastes a command as a person would")]

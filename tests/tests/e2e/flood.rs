@@ -109,13 +109,13 @@ fn n31_a_start_with_too_few_open_files_is_refused() {
 fn n31_few_open_files_are_shared_out() {
     let home = Home::new();
     home.profile("coder");
-    let gateway = Gateway::start_at(&with_limit(&home, "-n 320"), &home);
+    let gateway = Gateway::start_at(&with_limit(&home, "-n 352"), &home);
     let status = gateway.status().gateway;
     let fit = status.max_connections.unwrap();
     assert!((16..64).contains(&fit), "{fit}");
     let problem = status.problems.iter().find(|p| p.code == "descriptor_limit").unwrap();
     assert!(
-        problem.message.contains(&format!("{fit} client connections fit into 320 open files")),
+        problem.message.contains(&format!("{fit} client connections fit into 352 open files")),
         "{problem:?}"
     );
     let address = gateway.address("api_server");
