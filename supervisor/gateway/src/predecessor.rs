@@ -69,7 +69,7 @@ impl Predecessor {
             Liveness::Stopped | Liveness::Unknown { .. } => None,
         };
         let holds_lock = locked.is_some();
-        let status = status_files::read(&ProfileHome::new(home)).filter(|status| status.schema.is_none());
+        let status = status_files::read_theirs(&ProfileHome::new(home));
         let of_status = || {
             let status = status.clone()?;
             let runs = !matches!(status.gateway_state.as_deref(), None | Some("stopped" | "startup_failed"));

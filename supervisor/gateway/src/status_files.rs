@@ -22,10 +22,17 @@ const LONGEST: Duration = Duration::from_secs(3);
 
 /// A worker's status file, or the older name of it; `None` where there is none that can be used.
 pub fn read(home: &ProfileHome) -> Option<RuntimeStatus> {
-    [home.runtime_status(), home.gateway_state()].iter().find_map(|path| {
-        let bytes = disk::read_own(path, runtime_status::MAX_LEN).ok()?;
-        RuntimeStatus::read(&bytes).ok().map(shown)
-    })
+    [home.runtime_status(), home.gateway_state()].iter().find_map(|path| read_at(path))
+}
+
+/// What the Python program says of itself in a home, whatever this program said there before.
+pub fn read_theirs(home: &ProfileHome) -> Option<RuntimeStatus> {
+    read_at(&home.gateway_state()).filter(|status| status.schema.is_none())
+}
+
+fn read_at(path: &Utf8Path) -> Option<RuntimeStatus> {
+    let bytes = disk::read_own(path, runtime_status::MAX_LEN).ok()?;
+    RuntimeStatus::read(&bytes).ok().map(shown)
 }
 
 /// With what it says made harmless, wherever it will be shown.
