@@ -46,9 +46,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let _ = hermes_config::newer::look(yaml);
         // What is left of it turns no platform on, or the copy is refused.
-        if let Ok(out) = hermes_config::channels::without(&REGISTRY, (&name, &home), Some(yaml), Some(env))
-            && !out.invalid
-        {
+        if let Ok(out) = hermes_config::channels::without(&REGISTRY, (&name, &home), Some(yaml), Some(env)) {
             let (yaml, env) = (out.yaml.unwrap_or_default(), out.env.unwrap_or_default());
             let left = Input {
                 yaml: Some(yaml.as_bytes()),
