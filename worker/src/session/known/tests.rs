@@ -1,3 +1,5 @@
+//! Which session a conversation goes on in, over rows in memory.
+
 use super::*;
 use crate::session::shape::Shapes;
 
