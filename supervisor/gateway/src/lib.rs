@@ -14,7 +14,7 @@
 //! road                          what workers send each other
 //! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
 //! accept, desired, generation, guard, instance, link, logging, program, runtime, signal, status_files, watch
-//! rate                          how often something may happen
+//! inherited, rate               sockets from before this program; how often something may happen
 //! ```
 //!
 //! # Theory of operation
@@ -82,6 +82,7 @@ pub mod descriptors;
 pub mod desired;
 pub mod generation;
 pub mod guard;
+mod inherited;
 pub mod instance;
 mod link;
 pub mod logging;

@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use hermes_wire::env;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{getsockopt, sockopt};
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
+
+use crate::inherited;
 
 /// Most sockets that are taken over.
 const MAX: usize = 256;
@@ -137,26 +138,9 @@ fn entry(word: &str) -> Option<Entry> {
     Some(Entry { fd, address: address.parse().ok()?, platform: platform.map(str::to_owned) })
 }
 
-/// Makes a descriptor ours, if it is what it should be.
 fn own(fd: RawFd, address: SocketAddr) -> io::Result<TcpListener> {
-    // SAFETY: only borrowed for calls that report a descriptor which is not open as an error.
-    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let other = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
-    if !getsockopt(&borrowed, sockopt::AcceptConn)? {
-        return Err(other("it does not listen"));
-    }
-    let bound = SockRef::from(&borrowed).local_addr()?.as_socket();
-    if bound != Some(address) {
-        return Err(other("it has another address"));
-    }
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: open (the calls above succeeded), listening although this process has made no TCP socket yet, so handed over to
-    // it, and named once: nothing else in this process knows its number.
-    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
-    let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let other = |bound: &SockAddr| (bound.as_socket() != Some(address)).then_some("it has another address");
+    inherited::listening(fd, other).map(TcpListener::from)
 }
 
 #[cfg(test)]

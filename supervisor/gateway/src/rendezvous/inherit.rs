@@ -7,13 +7,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::os::unix::net::UnixListener;
 
 use hermes_wire::env;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{Domain, SockRef};
+use socket2::{Domain, SockAddr};
+
+use crate::inherited;
 
 /// What tells the socket's file from another one of its name: device and inode.
 pub(super) type Id = (u64, u64);
@@ -63,22 +64,9 @@ fn parse(text: &str) -> Option<(u32, RawFd, Id)> {
     words.next().is_none().then_some((pid, fd, id))
 }
 
-/// Makes a descriptor ours, if it is what it should be.
 fn own(fd: RawFd) -> io::Result<UnixListener> {
-    // SAFETY: only borrowed for calls that report a descriptor which is not open as an error.
-    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let listens = getsockopt(&borrowed, sockopt::AcceptConn)?;
-    if !listens || SockRef::from(&borrowed).local_addr()?.domain() != Domain::UNIX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no local socket that listens"));
-    }
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: open (the calls above succeeded), a listening local socket although this process has made none yet, so handed over to
-    // it, and named once: nothing else in this process knows its number.
-    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
-    let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let other = |address: &SockAddr| (address.domain() != Domain::UNIX).then_some("it is no local socket");
+    inherited::listening(fd, other).map(UnixListener::from)
 }
 
 #[cfg(test)]
