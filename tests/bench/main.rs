@@ -12,27 +12,40 @@
 mod attacks;
 mod density;
 mod load;
+mod logs;
+mod model;
 mod profiles;
 mod proxy;
 mod recovery;
+mod sleep;
 mod table;
+mod turns;
+mod upgrade;
 mod webhooks;
 
 use table::Table;
 
 type Section = (&'static str, fn(&mut Table));
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 18] = [
     ("proxy", proxy::keep_alive),
     ("bodies", proxy::bodies),
     ("webhooks", webhooks::burst),
+    ("turns", turns::run),
+    ("large", turns::large),
     ("attacks", attacks::run),
     ("memory", density::memory),
     ("idle", density::idle),
     ("start", density::start),
     ("recovery", recovery::kill_and_swap),
+    ("upgrade", upgrade::run),
     ("status", density::status),
     ("profiles", profiles::run),
+    ("wakes", sleep::wakes),
+    ("thousand", sleep::thousand),
+    ("stop", sleep::stop),
+    ("logs", logs::read),
+    ("flood", logs::flood),
 ];
 
 fn main() {

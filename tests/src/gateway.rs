@@ -196,9 +196,7 @@ impl<'a> Gateway<'a> {
 
     /// The address that serves a platform.
     pub fn address(&self, platform: &str) -> String {
-        let listeners = self.status().gateway.listeners;
-        let found = listeners.iter().find(|l| l.platforms.iter().any(|p| p == platform));
-        found.unwrap_or_else(|| panic!("no listener for {platform}: {listeners:?}")).address.clone()
+        address(self.home, platform)
     }
 
     /// The address of the API server as long as somebody says so; afterwards one where nobody listens.
@@ -261,6 +259,13 @@ impl<'a> Gateway<'a> {
     pub fn assert_nothing_left(&self) {
         wait::until_true("all processes of the home to end", || process::using(&self.home.root()).is_empty());
     }
+}
+
+/// The address that serves a platform of the gateway that runs for a home.
+pub fn address(home: &Home, platform: &str) -> String {
+    let listeners = status(home).gateway.listeners;
+    let found = listeners.iter().find(|l| l.platforms.iter().any(|p| p == platform));
+    found.unwrap_or_else(|| panic!("no listener for {platform}: {listeners:?}")).address.clone()
 }
 
 /// `hermes status --json` on a home.

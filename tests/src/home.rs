@@ -3,6 +3,9 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
 
+/// Names the directory in which homes are made, where that is not `/tmp`.
+pub(crate) const PLACE: &str = "HERMES_TEST_HOMES";
+
 /// Key of the default profile's API server in tests.
 pub const DEFAULT_KEY: &str = "default-api-key-0123456789";
 /// Secret of every webhook route in tests that names none.
@@ -68,8 +71,20 @@ impl Home {
 
     /// Directories only.
     pub fn empty() -> Self {
+        Self::within(std::env::var_os(PLACE).unwrap_or_else(|| "/tmp".into()).as_ref())
+    }
+
+    /// The same as [`Home::new`] in no temporary directory, for which services are refused.
+    pub fn lasting() -> Self {
+        let exe = std::env::current_exe().unwrap();
+        let home = Self::within(exe.parent().unwrap());
+        home.furnish(&Self::config("true", ""));
+        home
+    }
+
+    fn within(place: &std::path::Path) -> Self {
         // Short: socket paths below it must fit into a socket address.
-        let dir = tempfile::Builder::new().prefix("h").tempdir_in("/tmp").unwrap();
+        let dir = tempfile::Builder::new().prefix("h").tempdir_in(place).unwrap();
         let home = Self { dir, user: std::sync::OnceLock::new() };
         for sub in ["root", "run", "user"] {
             fs_err::create_dir(home.path().join(sub)).unwrap();

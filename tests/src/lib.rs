@@ -8,23 +8,32 @@
 //! A module names only modules of lower lines.
 //!
 //! ```text
-//! owners, steps
-//! command, terminal, tools
+//! background, container, installed, launchd, owners, steps, systemd
+//! browser, command, terminal
+//! tools
 //! attack, gateway                                    a running gateway, and who attacks it
 //! road                                               a worker's end of the way to others
-//! chat, http, predecessor, provider                  peers
+//! agent, chat, http, messages, predecessor, provider
 //! archive, home, mounts, process, sign, state, tap, unreadable, wait
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 
+pub mod agent;
 pub mod archive;
 pub mod attack;
+pub mod background;
+pub mod browser;
 pub mod chat;
 pub mod command;
+#[cfg(target_os = "linux")]
+pub mod container;
 pub mod gateway;
 pub mod home;
 pub mod http;
+pub mod installed;
+pub mod launchd;
+pub mod messages;
 #[cfg(target_os = "linux")]
 pub mod mounts;
 pub mod owners;
@@ -36,6 +45,8 @@ pub mod road;
 pub mod sign;
 pub mod state;
 pub mod steps;
+#[cfg(target_os = "linux")]
+pub mod systemd;
 pub mod tap;
 pub mod terminal;
 pub mod tools;

@@ -202,3 +202,41 @@ pub fn descriptor(pid: u32, number: i32) -> std::io::Result<std::os::fd::OwnedFd
     let handle = pidfd_open(process, PidfdFlags::empty())?;
     Ok(pidfd_getfd(&handle, number, PidfdGetfdFlags::empty())?)
 }
+
+/// Other systems give nobody another one's.
+#[cfg(not(target_os = "linux"))]
+pub fn descriptor(_pid: u32, _number: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// Other systems give nobody another one's.
+#[cfg(not(target_os = "linux"))]
+pub fn make_panic(_pid: u32) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// Makes a worker panic: the runtime that it runs on does when the pair of sockets ends through which it tells itself of signals. Of all
+/// sockets that is the one that the worker paired with itself.
+#[cfg(target_os = "linux")]
+pub fn make_panic(pid: u32) -> std::io::Result<()> {
+    let numbers = fs_err::read_dir(format!("/proc/{pid}/fd"))?;
+    let numbers: Vec<i32> =
+        numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut own = Vec::new();
+    for number in numbers {
+        let fd = match descriptor(pid, number) {
+            // Closed meanwhile.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EBADF) => continue,
+            other => other?,
+        };
+        let peer = rustix::net::sockopt::socket_peercred(&fd).map(|peer| peer.pid.as_raw_pid());
+        if peer.is_ok_and(|peer| peer.cast_unsigned() == pid) {
+            own.push(fd);
+        }
+    }
+    assert!(!own.is_empty(), "the worker has no such pair");
+    for fd in own {
+        rustix::net::shutdown(&fd, rustix::net::Shutdown::Both)?;
+    }
+    Ok(())
+}

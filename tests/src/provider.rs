@@ -111,8 +111,13 @@ impl Provider {
         &self.address
     }
 
-    /// `config.yaml` lines of a profile that uses it, with the key taken from `.env`'s `CUSTOM_API_KEY`.
+    /// `config.yaml` lines of a profile that uses it for turns and nothing else, with the key taken from `.env`'s `CUSTOM_API_KEY`.
     pub fn model_config(&self) -> String {
+        format!("{}auxiliary: {{title_generation: {{enabled: false}}}}\n", self.whole_config())
+    }
+
+    /// The same, where it is asked for titles too.
+    pub fn whole_config(&self) -> String {
         format!(
             "model: {{default: m, provider: custom, base_url: '{}', api_key: '${{CUSTOM_API_KEY}}'}}\n",
             self.base_url()

@@ -61,6 +61,74 @@ impl Drop for Terminal {
     }
 }
 
+/// What is to be seen on a terminal that obeys: a program that draws, at some size.
+pub struct Screen {
+    terminal: Terminal,
+    seen: usize,
+    parser: vt100::Parser,
+    place: tempfile::NamedTempFile,
+}
+
+impl Screen {
+    /// Runs a shell command line on a screen of that size.
+    pub fn run(home: &Home, line: &str, columns: u16, rows: u16) -> Self {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let path = place.path().display();
+        let line =
+            format!("tty >{path}; stty rows {rows} cols {columns}; TERM=xterm-256color; export TERM; {line}");
+        Self {
+            terminal: Terminal::run(home, &line),
+            seen: 0,
+            parser: vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0),
+            place,
+        }
+    }
+
+    /// Types.
+    pub fn keys(&mut self, text: &str) {
+        self.terminal.keys(text);
+    }
+
+    /// Another size, as when somebody pulls at the window.
+    #[expect(clippy::disallowed_methods, reason = "the harness changes what the program under test runs on")]
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        let terminal = fs_err::read_to_string(self.place.path()).unwrap();
+        let (rows_, columns_) = (rows.to_string(), columns.to_string());
+        let sized =
+            Command::new("stty").args(["-F", terminal.trim(), "rows", &rows_, "cols", &columns_]).status();
+        assert!(sized.unwrap().success());
+        self.parser.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
+    }
+
+    /// What is seen now.
+    pub fn screen(&mut self) -> String {
+        let printed = self.terminal.screen.lock().unwrap();
+        self.parser.process(&printed[self.seen..]);
+        self.seen = printed.len();
+        self.parser.screen().contents()
+    }
+
+    /// Waits until `text` is seen.
+    pub fn wait_for(&mut self, text: &str) {
+        self.wait_until(text, |screen| screen.contains(text));
+    }
+
+    /// Waits until what is seen is as it should be.
+    pub fn wait_until(&mut self, what: &str, is_so: impl Fn(&str) -> bool) {
+        let deadline = wait::now() + wait::PATIENCE;
+        while !is_so(&self.screen()) {
+            assert!(wait::now() < deadline, "waited in vain for {what:?} on:\n{}", self.screen());
+            wait::pass(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Keeps what is seen as `target/artefacts/NAME.txt`.
+    pub fn keep(&mut self, name: &str) {
+        let text = self.screen();
+        fs_err::write(crate::tools::artefacts().join(format!("{name}.txt")), text).unwrap();
+    }
+}
+
 /// The environment of a shell that somebody uses with this home.
 pub fn environment(home: &Home) -> Vec<(&'static str, String)> {
     let program = gateway::binary();

@@ -21,6 +21,18 @@ pub fn have(tool: &str) -> bool {
     there
 }
 
+/// A program that `tests/install-tools` builds below `target/tools`. If it is not there, the test that asks is to return: it was said.
+#[must_use = "the test returns where there is none"]
+pub fn built(tool: &str) -> Option<PathBuf> {
+    let target =
+        build_directory().parent().expect("programs are built into a directory of `target`").to_owned();
+    let path = target.join("tools/bin").join(tool);
+    if !path.is_file() {
+        skip(&format!("it needs `{tool}`; tests/install-tools installs it"));
+    }
+    path.is_file().then_some(path)
+}
+
 /// What a test needs that only some machines allow, and nothing that is installed would change; where there is none, the test that
 /// asks is to return, and why was said.
 #[must_use = "the test returns where there is none"]
@@ -34,6 +46,16 @@ pub fn may_be_others() -> bool {
     let may = nix::unistd::geteuid().is_root();
     if !may {
         skip("it needs to be run by root, to start programs as other users");
+    }
+    may
+}
+
+/// Whether this process sees the environment and the memory of gateways and workers, which are closed to every other user than root.
+#[must_use = "the test returns where this is false"]
+pub fn may_look_into_others() -> bool {
+    let may = nix::unistd::geteuid().is_root();
+    if !may {
+        skip("it needs to be run by root, to look into processes that are closed to others");
     }
     may
 }
@@ -69,6 +91,24 @@ pub fn skip(why: &str) {
     file.write_all(line.as_bytes()).unwrap();
 }
 
+/// The release before this one, which `tests/previous-release` names and `tests/install-tools` builds. If there is none, the test that asks
+/// is to return: why was said. Only where the repository's history does not have it is that nobody's fault.
+#[must_use = "the test returns where there is none"]
+pub fn previous_release() -> Option<PathBuf> {
+    let at =
+        build_directory().parent().expect("programs are built into a directory of `target`").join("previous");
+    let program = at.join("debug/hermes");
+    if at.join("commit").exists() && program.exists() {
+        return Some(program);
+    }
+    if at.join("absent").exists() {
+        say("the release before is not in the history of this clone");
+    } else {
+        skip("it needs the release before; tests/install-tools builds it");
+    }
+    None
+}
+
 /// Stock clients of a language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clients {
@@ -78,6 +118,14 @@ pub enum Clients {
     Node,
     /// `target/clients/predecessor`: the Python program 0.19.0, for its session store.
     Predecessor,
+    /// `target/clients/servers/node_modules`: tool servers, run by Node.
+    Servers,
+    /// `target/clients/servers/venv`: the tool server of times, as a program.
+    PythonServers,
+    /// `target/clients/agents`: the agent of the Python program 0.19.0, `hermes-acp`.
+    HermesAcp,
+    /// `target/clients/agents-node`: agents of npm's registry, as the directory of their programs.
+    Agents,
 }
 
 impl Clients {
@@ -88,6 +136,12 @@ impl Clients {
             Self::Python => ("python", Self::directory().join("venv/bin/python")),
             Self::Node => ("node", PathBuf::from("node")),
             Self::Predecessor => ("predecessor", Self::directory().join("predecessor/bin/python")),
+            Self::Servers => ("servers_node", PathBuf::from("node")),
+            Self::PythonServers => {
+                ("servers_python", Self::directory().join("servers/venv/bin/mcp-server-time"))
+            }
+            Self::HermesAcp => ("agents", Self::directory().join("agents/bin/hermes-acp")),
+            Self::Agents => ("agents_node", Self::directory().join("agents-node/node_modules/.bin")),
         };
         if Self::directory().join(format!("{name}.installed")).exists() {
             return Some(program);
@@ -106,9 +160,18 @@ impl Clients {
     }
 }
 
+/// Where what tests have seen is kept.
+pub fn artefacts() -> PathBuf {
+    let place = build_directory().parent().unwrap().join("artefacts");
+    fs_err::create_dir_all(&place).unwrap();
+    place
+}
+
 fn is_there(tool: &str) -> bool {
     if tool == "bash-completion" {
         return Path::new("/usr/share/bash-completion/bash_completion").exists();
     }
-    ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join(tool).exists())
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+        .iter()
+        .any(|dir| Path::new(dir).join(tool).exists())
 }

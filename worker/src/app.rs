@@ -5,11 +5,18 @@
 //! status is written, the logs are flushed, and nothing it started is left behind.
 
 mod ask;
+mod changes;
+mod fenced;
+mod given;
+mod healthy;
+mod idle;
 mod platforms;
 mod rhythm;
+mod servers;
 mod serving;
 mod standalone;
 mod supervised;
+mod terminal;
 
 use std::time::Duration;
 
@@ -61,6 +68,31 @@ pub fn run(args: WorkerArgs) -> u8 {
         Mode::AskProvider => {
             process::harden(true);
             within(&Logging::silent(), async { Ended(ask::run(&who, &environment).await) })
+        }
+        Mode::AskModels { provider } => {
+            process::harden(true);
+            let asked = async { Ended(ask::models(&who, &environment, provider.as_deref()).await) };
+            within(&Logging::silent(), asked)
+        }
+        Mode::Terminal => {
+            process::harden(false);
+            children::adopt();
+            let input = match process::take_standard_input() {
+                Ok(input) => input,
+                Err(e) => return refuse(&e),
+            };
+            match Logging::start(&who.profile, &who.home, Output::Captured, environment.log.clone()) {
+                Ok(logging) => within(&logging, terminal::run(&who, &environment, &logging, input)),
+                Err(e) => refuse(&e),
+            }
+        }
+        Mode::Server { name, task } => {
+            process::harden(false);
+            within(&Logging::silent(), async { Ended(servers::run(&who, &environment, &name, task).await) })
+        }
+        Mode::TryFence(rung) => {
+            process::harden(true);
+            within(&Logging::silent(), async { Ended(fenced::run(&who, &environment, &rung).await) })
         }
         Mode::Supervised => {
             process::harden(true);

@@ -6,6 +6,12 @@
 //!
 //! The end of a program that was started here belongs to whoever waits for it. [`own`] says so, in the same turn of the
 //! worker's one thread as the start, so that no look at ended children can come in between.
+//!
+//! [`Program`] is how a program is started, [`Surroundings`] what its environment is made of.
+
+mod environment;
+mod start;
+pub(crate) mod strays;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -16,6 +22,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
+
+pub(crate) use environment::{Surroundings, Variables};
+pub(crate) use start::Program;
 
 /// Time until the next look while one of our own has ended and nobody has asked for it yet: it hides those behind it.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -63,6 +72,12 @@ impl Drop for Group {
             let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
         }
     }
+}
+
+/// Whether the end of that child is left to an owner.
+#[cfg(target_os = "linux")]
+fn is_own(pid: Pid) -> bool {
+    lock().contains(&pid)
 }
 
 fn lock() -> MutexGuard<'static, BTreeSet<Pid>> {

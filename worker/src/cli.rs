@@ -29,6 +29,37 @@ pub enum Mode {
     RoutesFor(ProfileName),
     /// `--settle-identity`: moves the sessions of a renamed home to its name, and exits.
     SettleIdentity,
+    /// `--terminal`: serves one command at a terminal, whose connection is standard input, and ends with it.
+    Terminal,
+    /// `--ask-models`: asks the provider for its list of models, prints it as JSON, and exits.
+    AskModels {
+        /// Another provider than the profile's.
+        provider: Option<String>,
+    },
+    /// `hermes mcp test` or `login`: does one thing about a tool server, and exits.
+    Server {
+        /// Its name.
+        name: String,
+        /// What.
+        task: ServerTask,
+    },
     /// `--ask-provider`: asks the provider once, prints what came of it as JSON, and exits.
     AskProvider,
+    /// `--try-fence`: tries what can be around programs that it starts, or the rung of that name alone, prints what came of it as JSON, and exits.
+    TryFence(String),
+}
+
+/// What is done about one tool server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerTask {
+    /// It is connected to once.
+    Test {
+        /// For programs.
+        json: bool,
+    },
+    /// Somebody logs in to it.
+    Login {
+        /// A browser may be opened.
+        browser: bool,
+    },
 }

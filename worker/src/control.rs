@@ -17,7 +17,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedParts, LengthDelimitedCodec};
-use tracing::warn;
 
 /// Longest time a single message may wait to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,27 +63,13 @@ impl Control {
         Ok(Self { framed: Framed::from_parts(parts), version, sequence: 0 })
     }
 
-    /// Whether the supervisor says when exclusive platforms may connect. Under one that does not they are
-    /// never connected: it would start another process beside this one without asking this one to yield.
-    pub(crate) fn hands_over(&self) -> bool {
-        self.version >= 2
-    }
-
     /// The next message. Cancel safe: what was read stays in the buffer.
     pub(crate) async fn receive(&mut self) -> Result<ToWorker, ControlError> {
-        loop {
-            return match self.framed.next().await {
-                None => Err(ControlError::Closed),
-                Some(Ok(frame)) => match ToWorker::decode(self.version, &frame) {
-                    Err(error @ CodecError::Retired(_)) => {
-                        warn!("an older supervisor is not obeyed: {error}");
-                        continue;
-                    }
-                    message => Ok(message?),
-                },
-                Some(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(ControlError::Closed),
-                Some(Err(e)) => Err(e.into()),
-            };
+        match self.framed.next().await {
+            None => Err(ControlError::Closed),
+            Some(Ok(frame)) => Ok(ToWorker::decode(self.version, &frame)?),
+            Some(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionReset => Err(ControlError::Closed),
+            Some(Err(e)) => Err(e.into()),
         }
     }
 
@@ -156,7 +141,6 @@ mod tests {
     #[tokio::test]
     async fn messages_travel_both_ways_and_heartbeats_count() {
         let (mut control, mut supervisor) = pair().await;
-        assert!(control.hands_over());
         let frame = codec::encode(&ToWorker::Drain { deadline_ms: 7 }).unwrap();
         supervisor.send(Bytes::from(frame)).await.unwrap();
         assert_eq!(control.receive().await.unwrap(), ToWorker::Drain { deadline_ms: 7 });
@@ -170,23 +154,23 @@ mod tests {
         assert!(matches!(control.receive().await, Err(ControlError::Closed)));
     }
 
-    /// A supervisor of the release before is understood, hears what it knows and nothing else, and is not obeyed in what nobody
-    /// carries out any more.
+    /// A supervisor of the release before is understood, and hears what it knows and nothing else.
     #[tokio::test]
-    async fn a_supervisor_of_version_1_is_met() {
-        use hermes_wire::v1::worker as v1;
-        let (mut control, mut supervisor) = pair_in(1).await;
-        assert!(!control.hands_over());
-        for message in [v1::ToWorker::Quiesce { on: true }, v1::ToWorker::StopClaiming] {
-            supervisor.send(Bytes::from(codec::encode(&message).unwrap())).await.unwrap();
-        }
-        assert_eq!(control.receive().await.unwrap(), ToWorker::StopClaiming);
-        control.send(&FromWorker::Connected { platform: "polling".to_owned() }).await.unwrap();
-        control.send(&FromWorker::Yielded).await.unwrap();
+    async fn a_supervisor_of_version_2_is_met() {
+        use hermes_wire::v2::worker as v2;
+        let (mut control, mut supervisor) = pair_in(2).await;
+        let message = v2::ToWorker::Drain { deadline_ms: 7 };
+        supervisor.send(Bytes::from(codec::encode(&message).unwrap())).await.unwrap();
+        assert_eq!(control.receive().await.unwrap(), ToWorker::Drain { deadline_ms: 7 });
+        control.send(&FromWorker::Idle).await.unwrap();
         control.beat(Heartbeat::default()).await.unwrap();
         let frame = supervisor.next().await.unwrap().unwrap();
         let beat = Heartbeat { sequence: 1, ..Heartbeat::default() };
-        assert_eq!(codec::decode::<v1::FromWorker>(&frame).unwrap(), v1::FromWorker::Heartbeat(beat));
+        assert_eq!(
+            codec::decode::<v2::FromWorker>(&frame).unwrap(),
+            v2::FromWorker::Heartbeat(beat),
+            "and nothing before"
+        );
     }
 
     /// 30: a supervisor that is stopped for however long costs no worker; what it finds on its return is whole messages.

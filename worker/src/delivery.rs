@@ -9,6 +9,7 @@ mod github;
 pub(crate) mod ledger;
 pub mod outbound;
 mod parts;
+pub(crate) mod post;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -107,6 +108,16 @@ impl Deliveries {
             done = work => done,
             () = shows => unreachable!("it never ends"),
         }
+    }
+
+    /// Whether there is a way out to chats of a platform.
+    pub(crate) fn reaches(&self, platform: &str) -> bool {
+        self.0.ways.knows(platform) && self.0.ways.get(platform).is_some()
+    }
+
+    /// Whether there is one to chats of any.
+    pub(crate) fn reaches_chats(&self) -> bool {
+        self.0.ways.kinds().any(|kind| self.reaches(kind))
     }
 
     /// The ledger holds something new.

@@ -3,7 +3,8 @@
 //! `GET /health` is answered before routing from prepared parts: it is what load balancers ask all day. Everything else goes to
 //! one router. Whatever answers, the response carries the security headers, and says whether the request's body was read to its
 //! end, or the connection ends with it; it carries an `x-request-id`, the client's where that is sane; the web pages that may call the API
-//! can read it, and no others are let in. Paths below [`INNER`] exist only for the supervisor, on a data socket. A handler that panics costs its own request a 500 and nobody anything else.
+//! can read it, and no others are let in. Paths below [`INNER`] exist only for the supervisor, on a data socket, and
+//! those below [`TERMINAL`] only for other processes of the user there. A handler that panics costs its own request a 500 and nobody anything else.
 //!
 //! Stopping comes in two steps. [`Server::stop_accepting`] ends accepting and returns when it has ended: what waits in the
 //! backlog by then is still taken, because there may be no next process; what comes later is for that one. [`Server::drained`] then waits until the connections that exist are gone: a supervisor
@@ -18,7 +19,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use hermes_host::local::LocalStream;
@@ -27,6 +28,8 @@ use hermes_wire::http::{ADDED_HEADERS, MAX_HEADERS};
 use hermes_wire::latest::TaskProgress;
 #[cfg(doc)]
 use hermes_wire::road::INNER;
+#[cfg(doc)]
+use hermes_wire::terminal::TERMINAL;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -61,6 +64,31 @@ pub(crate) enum Listener {
     Data(UnixListener),
     /// A TCP address, when there is no supervisor; clients are anybody.
     Tcp(TcpListener),
+    /// A connection that is here already: of the command at a terminal that started this process for itself.
+    Given(Given),
+}
+
+/// A connection that is handed over, once.
+#[derive(Debug)]
+pub(crate) struct Given {
+    stream: Mutex<Option<tokio::net::UnixStream>>,
+    /// Cancelled when it has ended.
+    ended: CancellationToken,
+}
+
+impl Given {
+    pub(crate) fn new(stream: tokio::net::UnixStream) -> Self {
+        Self { stream: Mutex::new(Some(stream)), ended: CancellationToken::new() }
+    }
+
+    /// Cancelled when the connection has ended: whoever holds the other end is gone, or has what it wanted.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    fn take(&self) -> Option<tokio::net::UnixStream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// The running server. Dropping it stops nothing.
@@ -133,6 +161,7 @@ impl Server {
             match &*listener {
                 Listener::Data(listener) => accept.data(listener).await,
                 Listener::Tcp(listener) => accept.tcp(listener).await,
+                Listener::Given(given) => accept.given(given).await,
             }
         }));
         server.acceptor.close();
@@ -164,6 +193,12 @@ impl Server {
         }
     }
 
+    /// Requests that came so far, and whether one of them is not over.
+    pub(crate) fn activity(&self) -> (u64, bool) {
+        let active = self.load.active.load(Ordering::Relaxed) > 0;
+        (self.load.requests.load(Ordering::Relaxed), active)
+    }
+
     /// Closes every connection as soon as its request is over.
     pub(crate) fn close_idle(&self) {
         self.closing.cancel();
@@ -186,6 +221,7 @@ impl Listener {
         let fd = match self {
             Self::Data(listener) => listener.as_fd(),
             Self::Tcp(listener) => listener.as_fd(),
+            Self::Given(_) => return false,
         };
         let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
         poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
@@ -272,6 +308,19 @@ impl Accept {
         }
     }
 
+    /// The one connection there is; nobody else can come.
+    async fn given(self, given: &Given) {
+        let ended = given.ended.clone().drop_guard();
+        if let Some(stream) = given.take().and_then(|stream| LocalStream::from_tokio(stream).ok()) {
+            let responder = Arc::clone(&self.responder);
+            self.connections.spawn(async move {
+                connection(stream, responder, Caller::Terminal, None).await;
+                drop(ended);
+            });
+        }
+        self.stop.cancelled().await;
+    }
+
     /// A failed accept is never fatal, and said once until it works again.
     async fn failed(&self, error: &std::io::Error, failing: &mut bool) {
         if !std::mem::replace(failing, true) {
@@ -289,6 +338,8 @@ impl Accept {
 pub(super) enum Caller {
     /// The process that started this one.
     Supervisor,
+    /// Another process of the same user, or root: a command at a terminal.
+    Terminal,
     /// Somebody else, or nobody knows.
     Anybody,
 }
@@ -298,14 +349,16 @@ fn caller(stream: &tokio::net::UnixStream) -> Caller {
     let Ok(peer) = stream.peer_cred() else { return Caller::Anybody };
     let own = nix::unistd::geteuid().as_raw();
     let parent = nix::unistd::getppid().as_raw();
-    if peer.uid() == own && peer.pid().is_none_or(|pid| pid == parent) {
-        Caller::Supervisor
-    } else {
-        Caller::Anybody
+    match peer.pid() {
+        None if peer.uid() == own => Caller::Supervisor,
+        Some(pid) if pid == parent && peer.uid() == own => Caller::Supervisor,
+        // The supervisor itself is never one: what it passes on came from somebody else.
+        Some(pid) if pid != parent && (peer.uid() == own || peer.uid() == 0) => Caller::Terminal,
+        _ => Caller::Anybody,
     }
 }
 
-/// Serves one connection to its end. `closing` is given where the client is not the supervisor.
+/// Serves one connection to its end. `closing` is given where the client is one that would keep it open.
 async fn connection<S>(
     stream: S,
     responder: Arc<Responder>,

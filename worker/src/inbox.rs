@@ -24,14 +24,20 @@ pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
 pub(crate) mod steered;
+pub(crate) mod unfinished;
 
+use hermes_config::ProfileConfig;
+use hermes_host::blocking;
 use hermes_wire::ProfileName;
 use hermes_wire::session_key::{self, KeyParts};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::inbound::{Accepted, Busy, DedupKey, Inbound, Source};
+use crate::questions::{self, Heard};
 use crate::session::epoch;
+use crate::skills::Library;
 use crate::store::{Owner, Store, StoreError};
+use crate::tools::asking;
 
 pub use prune::REMEMBERED;
 
@@ -50,6 +56,15 @@ pub struct KeyPolicy {
 }
 
 impl KeyPolicy {
+    /// What a profile's files say.
+    pub(crate) fn of(config: &ProfileConfig) -> Self {
+        Self {
+            profile: config.name.clone(),
+            group_sessions_per_user: config.group_sessions_per_user,
+            thread_sessions_per_user: config.thread_sessions_per_user,
+        }
+    }
+
     /// The session key of an event.
     pub fn key(&self, source: &Source) -> String {
         session_key::build(&KeyParts {
@@ -97,42 +112,83 @@ pub enum Reservation {
 pub struct Inbox {
     store: Store,
     keys: KeyPolicy,
+    skills: Option<Library>,
 }
 
 impl Inbox {
     /// An inbox on `store`.
     pub fn new(store: Store, keys: KeyPolicy) -> Self {
-        Self { store, keys }
+        Self { store, keys, skills: None }
+    }
+
+    /// The same, where a message `/name words` of a chat becomes the invocation of that skill.
+    #[must_use]
+    pub(crate) fn with_skills(self, skills: Library) -> Self {
+        Self { skills: Some(skills), ..self }
+    }
+
+    /// The text of an event. What a webhook brings is no command: anybody may have written it.
+    async fn meant(&self, event: &Inbound) -> Option<String> {
+        let skills = self.skills.clone().filter(|_| event.source.chat_type != "webhook")?;
+        if !event.text.trim_start().starts_with('/') {
+            return None;
+        }
+        let (text, platform) = (event.text.clone(), event.source.platform.clone());
+        blocking::run(move || skills.expanded(&text, &platform)).await.ok().flatten()
     }
 
     /// Makes the event durable. After `New` it is answered exactly once, whatever happens to this process: by a turn of its own or, as
     /// its [`Busy`] mode says, by the one that runs.
-    pub async fn accept(&self, event: Inbound) -> Result<Accepted, StoreError> {
+    pub async fn accept(&self, mut event: Inbound) -> Result<Accepted, StoreError> {
+        if let Some(text) = self.meant(&event).await {
+            event.text = text;
+        }
+        // What is no question is neither put into a turn nor ends one.
+        if event.busy != Busy::Wait
+            && event.source.chat_type != "webhook"
+            && event.text.trim().starts_with("/compress")
+        {
+            event.busy = Busy::Queue;
+        }
         let key = self.keys.key(&event.source);
         let payload = serde_json::to_string(&event).expect("strings and maps of strings always serialise");
+        if event.busy != Busy::Wait && asking::is_command(&event.text) {
+            // An answer that comes too late ends no turn, and is not put into one.
+            event.busy = Busy::Queue;
+        }
         let busy = event.busy;
+        if event.source.chat_type != "webhook"
+            && let Some(accepted) = self.answered(&event, &key).await?
+        {
+            return Ok(accepted);
+        }
         let accepted = self
             .store
             .write_one_for_client(move |db| {
                 let (scope, id) = event.dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
                 let (platform, busy) = (event.source.platform, event.busy.column());
-                let inserted = db.prepare_cached(
-                    "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, busy, state)
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN EXISTS
-                        (SELECT 1 FROM hermes_inbox WHERE session_key = ?4 AND finished_at IS NULL)
-                        THEN 'queued' ELSE 'waiting' END
-                     WHERE ?7 IS NULL OR (SELECT count(*) FROM hermes_inbox
-                                          WHERE session_key = ?4 AND finished_at IS NULL AND state = 'queued') < ?8
-                     ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
-                        session_key = excluded.session_key, payload = excluded.payload, received_at = excluded.received_at,
-                        busy = excluded.busy, state = excluded.state, session_id = NULL, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
-                        taken_down = 0,
-                        postponed = 0, postponed_at = NULL, due_at = NULL
-                     WHERE hermes_inbox.state = 'failed'",
-                )?
-                .execute(params![platform, scope, id, key, payload, epoch(), busy, i64::try_from(QUEUED).unwrap_or(i64::MAX)])?;
-                if inserted > 0 {
+                let is_full = busy.is_some() && queued(db, &key)? >= QUEUED;
+                let accepted = !is_full
+                    && db
+                        .prepare_cached(
+                            "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, busy, state)
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN EXISTS
+                                (SELECT 1 FROM hermes_inbox WHERE session_key = ?4 AND finished_at IS NULL)
+                                THEN 'queued' ELSE 'waiting' END)
+                             ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO UPDATE SET
+                                session_key = excluded.session_key, payload = excluded.payload, received_at = excluded.received_at,
+                                busy = excluded.busy, state = excluded.state, session_id = NULL, finished_at = NULL, error = NULL, fault = NULL, attempts = 0,
+                                taken_down = 0,
+                                postponed = 0, postponed_at = NULL, due_at = NULL
+                             WHERE hermes_inbox.state = 'failed'",
+                        )?
+                        .execute(params![platform, scope, id, key, payload, epoch(), busy])?
+                        > 0;
+                if accepted {
                     return Ok(Accepted::New);
+                }
+                if !is_full {
+                    return Ok(Accepted::Duplicate);
                 }
                 let is_known: bool = db
                     .prepare_cached(
@@ -147,6 +203,37 @@ impl Inbox {
             self.store.note_accept(busy == Busy::Interrupt);
         }
         Ok(accepted)
+    }
+
+    /// Takes a message of a chat for the answer to what its turn has asked, if it is one: then it is no item, whatever its mode.
+    async fn answered(&self, event: &Inbound, key: &str) -> Result<Option<Accepted>, StoreError> {
+        let (key, text, platform) = (key.to_owned(), event.text.clone(), event.source.platform.clone());
+        let dedup = event.dedup.clone();
+        let job = move |db: &rusqlite::Connection| {
+            let (scope, id) = dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
+            let is_known: bool = db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM hermes_inbox WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3)",
+                )?
+                .query_row(params![platform, scope, id], |row| row.get(0))?;
+            if is_known || questions::hear(db, &key, &text, epoch())? != Heard::Answered {
+                return Ok(false);
+            }
+            if id.is_some() {
+                // Its sender may repeat itself.
+                db.prepare_cached(
+                    "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, received_at, finished_at, state)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'done')",
+                )?
+                .execute(params![platform, scope, id, key, epoch()])?;
+            }
+            Ok(true)
+        };
+        let answers = self.store.write_for_client(job).await?;
+        if answers {
+            self.store.note_answer();
+        }
+        Ok(answers.then_some(Accepted::New))
     }
 
     /// What waits and what failed.
@@ -181,6 +268,11 @@ impl Inbox {
                 })
             })
             .await
+    }
+
+    /// Whether anything waits for this worker: messages, or answers on their way. What cannot be found out counts.
+    pub(crate) async fn has_unfinished(&self) -> bool {
+        self.store.aside(unfinished::is_any).await.unwrap_or(true)
     }
 
     /// Whether `key` was accepted, reserved or done within the last day; what failed may be sent again. [`accept`](Self::accept) finds that out by itself, in
@@ -270,6 +362,15 @@ impl Inbox {
             })
             .await
     }
+}
+
+/// Messages that wait for the turn that runs in their session.
+fn queued(db: &Connection, key: &str) -> rusqlite::Result<usize> {
+    db.prepare_cached(
+        "SELECT count(*) FROM hermes_inbox WHERE session_key = ?1 AND finished_at IS NULL AND state = 'queued'",
+    )?
+    .query_row([key], |row| row.get::<_, i64>(0))
+    .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@
 //! **Who owns what.** `app` owns the phases and every task. `control` owns the control socket. `store` owns `state.db`: one
 //! thread, one connection for writing, everything that waits is committed as one transaction (`synchronous=FULL`), and only
 //! then acknowledged. `inbox` owns which item runs next; `session` owns keys, ids and history; `turn` owns running turns, the
-//! steps they are kept by and the limit on them; `tools` is what a model may have done here; `status` alone
+//! steps they are kept by and the limit on them; `tools` is what a model may have done here, `mcp` the servers that bring more, `memory` what it
+//! keeps, `skills` what it can be told; `status` alone
 //! writes `runtime_status.json` and `gateway_state.json`; `logging` alone writes `logs/`. Nobody writes to the process
 //! environment; configuration is a value made once at start.
 //!
@@ -44,13 +45,17 @@
 //! ```text
 //! app                                                phases, and every task
 //! load                                               the profile's files and environment, read once
-//! platform                                           what listens and sends, a folder each
+//! token_lock                                         whose bot it is, to others on this machine
+//! mcp, platform, terminal                            what brings tools; what listens and sends, a folder each; the user's own commands
 //! handover, status, turn
 //! delivery, inbox                                    what came and is not done; what goes and is not there
 //! prompt, session
 //! engine, http, store
-//! process, provider, pulse
-//! children, cli, clock, control, inbound, json, leftovers, logging, tools
+//! process, provider, pulse, questions
+//! tools
+//! fence                                              what is around the programs that are started
+//! memory, skills, web
+//! children, cli, clock, control, danger, inbound, json, leftovers, logging, outgoing, threats
 //! ```
 
 mod app;
@@ -58,8 +63,10 @@ mod children;
 pub mod cli;
 mod clock;
 mod control;
+pub mod danger;
 pub mod delivery;
 pub mod engine;
+mod fence;
 pub mod handover;
 mod http;
 pub mod inbound;
@@ -68,18 +75,30 @@ mod json;
 mod leftovers;
 mod load;
 mod logging;
+mod mcp;
+pub mod memory;
+mod outgoing;
 pub mod platform;
 mod process;
 pub mod prompt;
 pub mod provider;
 mod pulse;
+mod questions;
 pub mod session;
+pub mod skills;
 pub mod status;
 pub mod store;
+mod terminal;
+mod threats;
+mod token_lock;
 pub mod tools;
 pub mod turn;
+pub mod web;
 
 pub use app::run;
-pub use cli::{Mode, WorkerArgs};
+pub use cli::{Mode, ServerTask, WorkerArgs};
+pub use fence::enter;
+pub use mcp::files as server_files;
 pub use platform::REGISTRY;
 pub use process::settle;
+pub use token_lock::{Holder, holders};

@@ -17,7 +17,8 @@ use hermes_config::judge::{Case, Files, Found, judge};
 use hermes_config::unsupported::Leftovers;
 use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_host::{cause, fault, inherited};
-use hermes_wire::latest::{Claim, HandOver, Prepare, Report, Role};
+use hermes_wire::admin;
+use hermes_wire::latest::{Autostart, Claim, GatewaySettings, HandOver, Prepare, Report, Role};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use routes::print as print_routes;
 
+use crate::inbox::unfinished;
 use crate::platform::{self, REGISTRY, webhook};
 use crate::process::Environment;
 
@@ -37,6 +39,15 @@ pub(crate) struct Profile {
     pub(crate) report: Report,
     /// What the machine did not let be read, so that all this says nothing.
     pub(crate) hindrance: Option<String>,
+    /// What was read, until it is known whether all is well with it.
+    pub(crate) read: Read,
+}
+
+/// The bytes of the profile's two files; of one that is not there none.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) yaml: Zeroizing<Vec<u8>>,
+    pub(crate) env: Zeroizing<Vec<u8>>,
 }
 
 /// What the machine did not let be done.
@@ -70,7 +81,9 @@ pub(crate) async fn load(
         listeners: &prepare.listeners,
     };
     let hindrance = Hindrance::default();
-    let Loaded { mut config, mut problems } = judge(case, &look(name, home, environment, &hindrance));
+    let files = look(name, home, environment, &hindrance);
+    let Loaded { mut config, mut problems } = judge(case, &files);
+    let read = Read { yaml: taken(files.yaml), env: taken(files.env) };
     let settings = config.as_mut().map(|config| &mut config.settings);
     if let Some(settings) = settings
         && let Some(webhook) = settings.of::<webhook::settings::Settings>(webhook::NAME)
@@ -88,17 +101,42 @@ pub(crate) async fn load(
         settings.set(webhook::NAME, Arc::new(webhook));
     }
     problems.sort_by_key(|p| std::cmp::Reverse(p.severity));
+    let token = config.as_ref().and_then(|config| config.admin_token.as_ref());
+    let admin_token = token.map(|token| admin::hash(&prepare.claim_key, token.expose().as_bytes()));
     let report = config.as_ref().map_or_else(Report::default, |config| Report {
         claims: claims(&prepare.claim_key, &config.claims),
-        gateway: config.gateway.clone(),
+        gateway: config.gateway.clone().map(|settings| GatewaySettings { admin_token, ..settings }),
         hand_over: hand_over(config),
         exclusive: platform::exclusive(config),
+        awake: awake(config, home, prepare),
+        upkeep: config.upkeep.over(&prepare.upkeep),
         families: if config.gateway.is_some() { platform::families() } else { Vec::new() },
         ..Report::default()
     });
     let mut report = Report { problems, ..report };
     report.bound();
-    Profile { config, report, hindrance: hindrance.0.into_inner() }
+    Profile { config, report, hindrance: hindrance.0.into_inner(), read }
+}
+
+fn taken(found: Found<Zeroizing<Vec<u8>>>) -> Zeroizing<Vec<u8>> {
+    match found {
+        Found::Bytes(bytes) => bytes,
+        Found::Absent | Found::Unreadable { .. } => Zeroizing::default(),
+    }
+}
+
+/// Why a profile that runs on demand cannot sleep: what only a process can hold, or work that waits for one.
+fn awake(config: &ProfileConfig, home: &ProfileHome, prepare: &Prepare) -> Option<String> {
+    let on_demand = config.upkeep.over(&prepare.upkeep).autostart == Autostart::OnDemand;
+    if prepare.role == Role::Primary || !on_demand {
+        return None;
+    }
+    let held = platform::connections(config);
+    if held.is_empty() {
+        unfinished::of_home(home)
+    } else {
+        Some(format!("it holds a connection: {}", held.join(", ")))
+    }
 }
 
 /// Where the profile's rules lead. A name that is no platform's applies to nothing.
@@ -149,6 +187,7 @@ fn look(
         pinned_dir,
         leftovers: leftovers(name, home),
         certificates: Some(hermes_host::certificates::check),
+        program: Some(hermes_host::child::check),
         profile: Some(hermes_host::homes::check),
         others: name.is_default() && hermes_host::homes::has_named(&RootHome::new(home.path())),
         surroundings: environment
@@ -165,7 +204,8 @@ fn leftovers(name: &ProfileName, home: &ProfileHome) -> Leftovers<Zeroizing<Vec<
     let boards = if name.is_default() { own() } else { Vec::new() };
     let read = |path: Utf8PathBuf| Found::of(read_bounded(&path), &path);
     let (gateway, cron) = (read(home.gateway_json()), read(home.cron_jobs()));
-    Leftovers { gateway, cron, hooks: inherited::names(&home.hooks()), boards }
+    let auth = read(home.auth_json());
+    Leftovers { gateway, auth, cron, hooks: inherited::names(&home.hooks()), boards }
 }
 
 /// Reads without ever growing the buffer, so that no freed copy of a secret stays behind, and without waiting on a FIFO.

@@ -1,18 +1,22 @@
 //! This profile's logs: `logs/gateway.log` for what the worker says, `logs/gateway.error.log` for warnings and errors alone, and
 //! for what it and its children print. Nobody else writes there. A worker that is only examined writes neither.
 //!
-//! One thread owns both files. Log lines reach it through a bounded buffer: a full one drops lines and counts them, so neither a
-//! flood nor a slow disk ever holds up a request. Printed output reaches it through a pipe that stands in for descriptors 1
-//! and 2; a flood there slows the printer down. Both files are bounded by rotation (`.1`, `.2`, …), have mode 0600, and are
-//! never the reason for a crash: what cannot be written is counted, and said once writing works again.
+//! One thread owns both files (`writer`). Log lines reach it through a bounded buffer (`sink`): a full one drops lines and counts them,
+//! so neither a flood nor a slow disk ever holds up a request. Printed output reaches it through two pipes that stand in for
+//! descriptors 1 and 2 (`stdout` and `stderr` in the log), and is read as fast as it comes; of a flood a part is kept and the rest is counted (`capture`), so that nobody who
+//! prints is held up, and the log keeps what stood in it. Equal lines close together are one and a count. Both files are bounded by
+//! rotation (`.1`, `.2`, …), have mode 0600, and are never the reason for a crash: what cannot be written is counted, and said once
+//! writing works again. What the runtime prints before it aborts gets there, too (`abort`).
 //!
 //! Line: `2026-11-21 00:30:57,386 INFO gateway.http: message key=value profile=coder generation=3`, local time, always one
-//! line. As a last resort, values of the profile's own secrets are replaced by `***`.
+//! line. As a last resort, values of the profile's own secrets are replaced by `***`, in printed output as well.
 
+mod abort;
 mod capture;
 mod layer;
 mod line;
 mod sink;
+mod writer;
 
 use std::any::Any;
 use std::io;
@@ -26,8 +30,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, reload};
 
 use layer::Lines;
-pub(crate) use sink::Output;
+pub(crate) use line::{redacted, secrets};
 use sink::{Sink, Target};
+pub(crate) use writer::Output;
 
 /// Longest wait for the last lines at the end.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -58,7 +63,8 @@ impl Logging {
         output: Output,
         filter: Option<String>,
     ) -> io::Result<Self> {
-        let sink = Sink::start(profile, home, output)?;
+        let sink = writer::start(profile, home, output)?;
+        abort::wait_for_the_log();
         let (targets, handle) = reload::Layer::new(targets(filter.as_deref(), "info"));
         let subscriber =
             tracing_subscriber::registry().with(Lines::new(Arc::clone(&sink)).with_filter(targets));
@@ -86,7 +92,7 @@ impl Logging {
     /// Keeps the values of these secrets out of every line.
     pub(crate) fn redact(&self, config: &ProfileConfig) {
         if let Some(Installed { sink, .. }) = &self.0 {
-            sink.set_secrets(line::secrets(config));
+            sink.set_secrets(secrets(config));
         }
     }
 
@@ -112,6 +118,8 @@ fn targets(environment: Option<&str>, level: &str) -> Targets {
         ("hyper_util", quiet),
         ("rustls", quiet),
         ("reqwest", quiet),
+        // It writes out whole messages of tool servers.
+        ("rmcp", tracing::level_filters::LevelFilter::OFF),
     ])
 }
 
@@ -126,7 +134,7 @@ fn log_panics(sink: Arc<Sink>) {
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
             text = format!("{text}\n{backtrace}");
         }
-        sink.push(Target::Errors, &sink.line("ERROR", "gateway.panic", &text));
+        sink.push(Target::Errors, sink.line("ERROR", "gateway.panic", &text));
         sink.flush(PANIC_FLUSH);
     }));
 }

@@ -27,6 +27,7 @@ pub use link::{Class, Down, Link, Told};
 
 use crate::delivery::Deliveries;
 use crate::delivery::outbound::Outbound;
+use crate::fence::Fence;
 use crate::handover::Reception;
 use crate::http::Cors;
 use crate::inbox::Inbox;
@@ -87,6 +88,8 @@ pub struct Context {
     /// The whole environment of a program that a platform starts (route scripts): the allow-list of this process, plus
     /// `HERMES_HOME` and `HERMES_PROFILE`. No secret is in it.
     pub child_env: Vec<(String, String)>,
+    /// What is around such a program.
+    pub(crate) fence: Fence,
 }
 
 /// Makes a platform's way out, where the configuration turns it on.
@@ -131,6 +134,13 @@ const DECLARATIONS: [&Declaration; FOLDERS.len()] = {
 pub fn exclusive(config: &ProfileConfig) -> Vec<String> {
     let on = |name: &str| config.platforms.iter().any(|platform| platform.name == name);
     let all = REGISTRY.own().filter(|platform| platform.exclusive && on(platform.name));
+    all.map(|platform| platform.name.to_owned()).collect()
+}
+
+/// Those that are connected to a service by themselves, instead of being called through the gateway.
+pub fn connections(config: &ProfileConfig) -> Vec<String> {
+    let on = |name: &str| config.platforms.iter().any(|platform| platform.name == name && platform.supported);
+    let all = REGISTRY.own().filter(|platform| platform.listener.is_none() && on(platform.name));
     all.map(|platform| platform.name.to_owned()).collect()
 }
 

@@ -4,7 +4,7 @@
 //! child of a worker inherits its sockets.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use hermes_wire::{contract::pid_record, env};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -56,6 +56,8 @@ pub(crate) struct Environment {
     pub(crate) examined: bool,
     /// Where an administrator's files are.
     pub(crate) managed_dir: camino::Utf8PathBuf,
+    /// There is a screen to show something on.
+    pub(crate) has_display: bool,
     /// Everything that may be passed on to children: the allow-list of `protocol::env`.
     pub(crate) base: Vec<(String, String)>,
 }
@@ -78,8 +80,16 @@ impl Environment {
                 .filter(|dir| !dir.trim().is_empty())
                 .unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.to_owned())
                 .into(),
+            has_display: ["DISPLAY", "WAYLAND_DISPLAY"]
+                .iter()
+                .any(|name| get(name).is_some_and(|v| !v.is_empty())),
             base: all.into_iter().filter(|(name, _)| env::is_allowed(name)).collect(),
         }
+    }
+
+    /// One of those that may be passed on.
+    pub(crate) fn inherited(&self, name: &str) -> Option<&str> {
+        self.base.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -106,6 +116,15 @@ pub(crate) fn take_inherited(environment: &Environment) -> Result<Inherited, Pro
         |name| names.iter().position(|n| *n == name).ok_or(ProcessError::Inherited(env::LISTEN_FDNAMES));
     let (data, control, road) = (position("data")?, position("control")?, position("road").ok());
     Ok(Inherited { data: take(data)?, control: take(control)?, road: road.map(take).transpose()? })
+}
+
+/// Takes standard input, which is a connection where a command started this process for itself. Nothing can be read there afterwards,
+/// and no child inherits it.
+pub(crate) fn take_standard_input() -> io::Result<OwnedFd> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let nothing = fs_err::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&nothing)?;
+    Ok(input)
 }
 
 fn take(index: usize) -> Result<OwnedFd, ProcessError> {
@@ -156,6 +175,8 @@ pub(crate) fn limit_files(limit: Option<u64>) {
 /// back, and (supervised) the kernel ends us when the supervisor's main thread ends.
 pub(crate) fn harden(supervised: bool) {
     umask(Mode::from_bits_truncate(0o077));
+    // What whoever started this process left open is nothing for what it starts.
+    hermes_host::private::keep_descriptors();
     // Failing to lower a limit is not possible; there is nothing to tell anyone yet either.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]

@@ -6,4 +6,6 @@ pub(crate) mod health;
 pub(crate) mod said;
 
 pub use fault::Fault;
-pub use hermes_config::provider::{Endpoint, NO_KEY, ProviderError, is_loopback, resolve};
+pub use hermes_config::provider::{
+    Endpoint, NO_KEY, ProviderError, auxiliary, fallbacks, is_loopback, resolve, routed,
+};

@@ -5,12 +5,16 @@
 //!
 //! **Newer homes.** Columns and tables that newer programs add are filled where the file has them ([`shape`]) and left alone otherwise: the
 //! system prompt under its hash ([`frozen`]), whose session it is and whose bot received it, how many conversations a chat had
-//! ([`ending`]). What is not ours to know (pinned and hidden sessions, tool lists, times of activity, titles) is never written, and NULL in
+//! ([`ending`]). What is not ours to know (pinned and hidden sessions, tool lists, times of activity) is never written, and NULL in
 //! our rows; time of use follows from the messages. Which session a conversation goes on in, is [`known`].
+//!
+//! **Long ones** are made shorter in one place, [`compact`].
 //!
 //! **No children.** A session that follows a reset begins without a parent, as in 0.19.0. So `_reset_from`, the mark that tells such a
 //! child from a continuation of its parent, has nothing to tell apart.
 
+pub(crate) mod agents;
+pub(crate) mod compact;
 mod ending;
 mod frozen;
 pub(crate) mod history;
@@ -66,6 +70,8 @@ pub(crate) struct SessionContext {
     pub(crate) model: ModelId,
     /// The engine calls tools of its own, so its prompts hold what came of earlier calls.
     pub(crate) has_tools: bool,
+    /// Messages that come during a turn can be put into it.
+    pub(crate) is_steered: bool,
     /// Where routing entries live.
     pub(crate) scopes: Scopes,
     /// What the file has.
@@ -92,6 +98,15 @@ pub(crate) struct Opening<'a> {
     pub(crate) prompts: &'a Prompts,
     /// When it is.
     pub(crate) now: &'a Now,
+    /// Who answers, where that is not the profile's model.
+    pub(crate) model: Option<&'a ModelId>,
+}
+
+impl<'a> Opening<'a> {
+    /// Who answers.
+    fn model(self) -> &'a ModelId {
+        self.model.unwrap_or(&self.ctx.model)
+    }
 }
 
 /// One instant, in the two spellings the database knows.
@@ -260,7 +275,7 @@ pub(crate) fn create(
             source.thread_id,
             name,
             origin,
-            ctx.model.model,
+            opening.model().model,
             system,
             now.epoch,
             i64::try_from(new.messages).unwrap_or(i64::MAX),
@@ -291,19 +306,28 @@ fn current_prompt(
     source: &Source,
 ) -> rusqlite::Result<String> {
     let ctx = opening.ctx;
-    if let Some(stored) = stored.filter(|text| names_model(text, &ctx.model)) {
+    if let Some(stored) = stored.filter(|text| names_model(text, opening.model())) {
         return Ok(stored);
     }
     let built = build_prompt(opening, id, source);
     db.prepare_cached("UPDATE sessions SET system_prompt = ?2, model = ?3 WHERE id = ?1")?
-        .execute(params![id, built, ctx.model.model])?;
+        .execute(params![id, built, opening.model().model])?;
     frozen::share(db, ctx.shapes.of(db)?, id, &built)?;
     Ok(built)
 }
 
 fn build_prompt(opening: Opening<'_>, id: &str, source: &Source) -> String {
-    let Opening { ctx, prompts, now } = opening;
-    prompts(&PromptContext { session_id: id, source, model: &ctx.model, today: now.local.date() })
+    let Opening { prompts, now, .. } = opening;
+    prompts(&PromptContext { session_id: id, source, model: opening.model(), today: now.local.date() })
+}
+
+/// Builds the prompt of a session anew, and stores it.
+pub(crate) fn rebuild_prompt(db: &Connection, opening: Opening<'_>, id: &str) -> rusqlite::Result<String> {
+    let (platform, user_id) = db
+        .prepare_cached("SELECT source, user_id FROM sessions WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let source = Source { platform, user_id, ..Source::default() };
+    current_prompt(db, opening, id, None, &source)
 }
 
 /// Whether the prompt's last `Model:` and `Provider:` lines, where it has them, are those of `model`.

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hermes_host::blocking;
-use hermes_wire::contract::runtime_status::{InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA};
+use hermes_wire::contract::runtime_status::{
+    FenceStatus, InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA, ToolServerStatus,
+};
 use hermes_wire::latest::LastError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -125,6 +127,19 @@ impl Status {
         self.change(true, |status| {
             status.platforms.insert(name.to_owned(), platform);
         });
+    }
+
+    /// Replaces what is known of one tool server.
+    pub(crate) fn set_tool_server(&self, name: &str, mut server: ToolServerStatus) {
+        server.updated_at = Some(clock::now());
+        self.change(true, |status| {
+            status.tool_servers.insert(name.to_owned(), server);
+        });
+    }
+
+    /// What is around programs that are started.
+    pub(crate) fn set_fence(&self, fence: FenceStatus) {
+        self.change(true, |status| status.fence = Some(fence));
     }
 
     /// How many turns run now.
@@ -292,6 +307,7 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         restart_requested: false,
         active_agents: 0,
         platforms: std::collections::BTreeMap::new(),
+        tool_servers: std::collections::BTreeMap::new(),
         updated_at: None,
         served_profiles: None,
         schema: Some(SCHEMA),
@@ -302,6 +318,8 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         inbox: None,
         degraded_reason: None,
         last_error: None,
+        asleep: None,
+        fence: None,
     }
 }
 

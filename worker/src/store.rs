@@ -91,9 +91,11 @@ struct Inner {
     /// The dispatcher's: whoever accepts an item gives it work.
     inbox: Pulse,
     arrived: Notify,
+    accepted: Notify,
     accepts: AtomicU64,
     /// One of them interrupts what runs in its session.
     interrupts: AtomicBool,
+    answered: Notify,
 }
 
 impl Store {
@@ -142,8 +144,10 @@ impl Store {
             pulse,
             inbox: Pulse::new("inbox", INBOX_DEADLINE),
             arrived: Notify::new(),
+            accepted: Notify::new(),
             accepts: AtomicU64::new(0),
             interrupts: AtomicBool::new(false),
+            answered: Notify::new(),
         })))
     }
 
@@ -323,6 +327,18 @@ impl Store {
         &self.0.arrived
     }
 
+    /// Rings for everybody who waits when an item was accepted by this process.
+    pub(crate) fn accepted(&self) -> &Notify {
+        &self.0.accepted
+    }
+
+    /// Has whoever works the inbox off look for items that end a turn.
+    pub(crate) fn look_for_interrupts(&self) {
+        self.0.interrupts.store(true, Ordering::Relaxed);
+        self.0.inbox.want();
+        self.0.arrived.notify_one();
+    }
+
     /// Items accepted since the start; see [`Store::arrived`].
     pub(crate) fn accepts(&self) -> u64 {
         self.0.accepts.load(Ordering::Relaxed)
@@ -339,6 +355,17 @@ impl Store {
         self.0.accepts.fetch_add(1, Ordering::Relaxed);
         self.0.inbox.want();
         self.0.arrived.notify_one();
+        self.0.accepted.notify_waiters();
+    }
+
+    /// Rung when somebody has answered what a turn asked.
+    pub(crate) fn answered(&self) -> &Notify {
+        &self.0.answered
+    }
+
+    /// Notes that somebody has.
+    pub(crate) fn note_answer(&self) {
+        self.0.answered.notify_waiters();
     }
 
     /// The file.

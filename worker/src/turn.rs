@@ -13,14 +13,20 @@
 //! of the Python program, by lease rows that are void when their process is gone ([`lease`]). A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
 //! A message that comes while its session is busy waits, ends what runs, or is put into it: its mode is stored with it in the inbox, so
 //! any process that runs the turn acts on it, and none is lost ([`busy`]).
+//! Where a tool has asked whoever talks, the next message is the answer ([`asked`]).
 //! What a prompt needs of files is read before its transaction begins.
 //! Counts include turns that ended and are not yet written, so "nothing runs" means "everything is on disk".
 
 mod accounts;
+mod asked;
+mod asking;
 mod attempt;
 mod begin;
 mod busy;
 mod claim;
+mod command;
+mod compress;
+mod conversation;
 mod dispatch;
 mod finish;
 mod held;
@@ -30,11 +36,13 @@ mod place;
 mod run;
 mod running;
 mod stream;
+mod title;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hermes_config::Compression;
 use hermes_host::blocking;
 use hermes_wire::ProfileName;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -50,11 +58,16 @@ use crate::session::lease::Watch;
 use crate::session::routing::Scopes;
 use crate::session::{PromptReader, Prompts, SessionContext, Shapes};
 use crate::store::{Owner, Store, StoreError};
+use crate::tools::asking::Choice;
 
+use asked::Questions;
+pub use asking::{NotAsked, described};
+use command::Command;
 use dispatch::Dispatcher;
 use held::HeldTurns;
 use place::{Count, Kind};
 use running::Running;
+use title::Titles;
 
 /// What interrupted turns, and then the remaining tasks, may take to end.
 const INTERRUPTED: Duration = Duration::from_secs(3);
@@ -78,6 +91,12 @@ pub struct TurnSettings {
     pub write_sessions_json: bool,
     /// For session ids and dates.
     pub timezone: jiff::tz::TimeZone,
+    /// When conversations are made shorter, and how.
+    pub compression: Compression,
+    /// Time that a summary has.
+    pub compression_timeout: Duration,
+    /// Of titles; `None`: that of whoever asks.
+    pub title_language: Option<String>,
 }
 
 /// Which session a turn belongs to.
@@ -107,9 +126,19 @@ pub struct Turn {
     pub input: Vec<engine::Message>,
     /// What the caller asks of the model; only where [`Turns::takes_options`].
     pub options: engine::Options,
+    /// The model that the caller asks for by another name; see [`engine::Prompt::route`].
+    pub route: Option<String>,
+    /// By which a client that reads along answers what the turn asks; without it nobody can be asked.
+    pub run: Option<String>,
+    /// What the caller wants otherwise than the profile has it; only where [`Turns::takes_options`].
+    pub wishes: engine::Wishes,
+    /// Which question it is, where its caller may ask again: one that was begun goes on from its last step, and of one that is over the
+    /// answer is told. Only for [`SessionRef::Continue`].
+    pub identity: Option<String>,
 }
 
 /// How an answer gets to whoever asked.
+#[expect(clippy::large_enum_variant, reason = "nearly all are items, and a box for each would cost more")]
 #[derive(Debug, Clone)]
 enum Reply {
     /// Through the ledger. The turn is an item of the inbox and outlives its process.
@@ -137,8 +166,11 @@ struct Item {
     delivery: DeliveryTarget,
     platform: String,
     chat_id: String,
+    chat_type: String,
     /// How long it has been put off already.
     postponed: Postponed,
+    /// It is no question.
+    command: Option<Command>,
 }
 
 /// A running turn that a client reads. Dropping it interrupts the turn.
@@ -163,6 +195,9 @@ pub enum TurnError {
     /// This worker takes no new turns.
     #[error("this worker is draining")]
     Draining,
+    /// The turn of a question that is asked again had ended without an answer.
+    #[error("{0}")]
+    Unanswered(String),
     /// Results of tools that nobody called in this session, or not of all that were.
     #[error(
         "the session's last message has no such calls, or more of them: send the results of all calls together"
@@ -234,8 +269,11 @@ struct Inner {
     lease_freed: Notify,
     /// Turns of the inbox that can be told to stop.
     running: Running,
+    /// Questions of turns that wait for an answer.
+    questions: Questions,
     /// All turns, by what they hold.
     held: HeldTurns,
+    titles: Titles,
 }
 
 /// Turns by kind.
@@ -266,6 +304,7 @@ impl Turns {
             owner: store.owner(),
             model: engine.model(),
             has_tools: engine.has_tools(),
+            is_steered: engine.is_steered(),
             scopes: Scopes::of(&settings.profile, store.home().path()),
             shapes: Shapes::default(),
             zone: settings.timezone.clone(),
@@ -288,7 +327,9 @@ impl Turns {
             planned: AtomicBool::new(false),
             lease_freed: Notify::new(),
             running: Running::default(),
+            questions: Questions::default(),
             held: HeldTurns::default(),
+            titles: Titles::default(),
         }))
     }
 
@@ -312,6 +353,11 @@ impl Turns {
     /// the steps it took stay part of the conversation, and the next message has its turn. `false`: none runs.
     pub fn interrupt(&self, session_key: &str) -> bool {
         self.0.running.supersede(session_key)
+    }
+
+    /// Writes down what somebody chose for what a run asks, in whichever process it runs.
+    pub async fn choose(&self, run: &str, choice: &Choice) -> Result<(), NotAsked> {
+        asking::choose(&self.0, run, choice).await
     }
 
     /// Whether the engine hands options of a request to a model.
@@ -360,7 +406,8 @@ impl Turns {
         }
         self.0.stop.cancel();
         self.0.tasks.close();
-        if tokio::time::timeout(INTERRUPTED, self.0.tasks.wait()).await.is_err() {
+        let tasks = tokio::time::timeout(INTERRUPTED, self.0.tasks.wait());
+        if tokio::join!(tasks, self.0.engine.close()).0.is_err() {
             tracing::warn!(tasks = self.0.tasks.len(), "tasks did not end in time");
         }
     }

@@ -24,7 +24,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::handshake::{Answer, OFFER_HEAD, Offer};
 use hermes_wire::latest::{
-    Admit, BoundListener, FromWorker, Message as _, Prepare, Report, Role, Severity, ToWorker,
+    Admit, BoundListener, FromWorker, Message as _, Prepare, Report, Role, Severity, ToWorker, Upkeep,
 };
 use hermes_wire::version::{self, Version};
 use hermes_wire::{ProfileHome, ProfileName, RootHome, env, frame};
@@ -79,6 +79,7 @@ fn worker(args: &[String]) -> u8 {
         std::thread::spawn(|| {
             for _ in 0..100 {
                 eprintln!("chatter");
+                println!("small talk");
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
@@ -228,6 +229,8 @@ impl Worker {
             supervisor_pid: std::process::id(),
             restarts: 4,
             heartbeat_ms: 50,
+            upkeep: Upkeep::default(),
+            stamp: String::new(),
         }));
         match self.news() {
             FromWorker::Report(report) => report,
@@ -361,11 +364,11 @@ fn reports_serves_and_drains() {
     assert!(!log.contains("of-the-hook"), "{log}");
 }
 
-/// A supervisor that speaks message version 1: the whole life, in its words.
+/// A supervisor that speaks message version 2: the whole life, in its words.
 fn a_supervisor_of_the_release_before_is_served() {
     let fixture = Fixture::new(CONFIG);
     let mut worker = fixture.start();
-    worker.version = 1;
+    worker.version = *version::SUPPORTED.start();
     worker.serve(1);
     assert_eq!(fixture.status().platforms["webhook"].state, "connected");
     worker.send(&ToWorker::StopAccepting);
@@ -486,7 +489,11 @@ fn printed_output_is_logged() {
     worker.serve(1);
     until("printed lines", || {
         let text = fs_err::read_to_string(fixture.home().error_log()).unwrap_or_default();
-        text.contains(" INFO stderr: chatter profile=coder") && text.contains("repeated")
+        let repeated = |name| text.contains(&format!(" INFO {name}: (last line repeated "));
+        text.contains(" INFO stderr: chatter profile=coder")
+            && text.contains(" INFO stdout: small talk profile=coder")
+            && repeated("stderr")
+            && repeated("stdout")
     });
 }
 

@@ -1,8 +1,10 @@
 //! Whether a profile can do what its files ask for: a flaw found here keeps nobody from starting, and the profile is `degraded`.
 
+use super::auxiliary::{Auxiliary, Task};
+use super::platform::Settings;
 use super::problem::Place;
 use super::provider::{self, Spot};
-use super::reader::{At, Reader};
+use super::reader::{At, Reader, fallbacks};
 use super::types::{EngineKind, ProfileConfig};
 use hermes_wire::latest::Severity;
 
@@ -17,6 +19,10 @@ pub(super) fn judge(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) 
             Err(error) => Some(error),
         },
         EngineKind::Echo => None,
+        EngineKind::Acp => {
+            agent(reader, root, config);
+            None
+        }
     };
     for provider in config.providers.iter().filter(|p| p.enabled && p.base_url.is_none()) {
         let name = &provider.name;
@@ -28,11 +34,80 @@ pub(super) fn judge(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) 
             reader.warn("provider_address", place, message, "Give it a `base_url`, or remove it.");
         }
     }
+    if config.agent.engine == EngineKind::Native {
+        others(reader, root, config, verdict.is_none());
+    }
     if let Some(error) = verdict {
         let place = place(reader, root, &error.spot(config));
         let message = format!("{}: its agent cannot answer", error.what());
         let fix = Some(error.fix());
         reader.problems.add(Severity::Platform, error.code(), place, message, fix);
+    }
+}
+
+/// The program that answers, where one does. Whether it is there only a look at the disk can tell.
+fn agent(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) {
+    let at = root.key("agent").key("acp");
+    let command = at.key("command");
+    if config.agent.acp.command.first().is_none_or(|program| program.trim().is_empty()) {
+        let place = if command.is_set() {
+            reader.place(&command)
+        } else {
+            reader.place(&root.key("agent").key("engine"))
+        };
+        let message =
+            "`agent.engine` is `acp`, and `agent.acp.command` names no program: its agent cannot answer"
+                .to_owned();
+        let fix = "Name the program and its arguments, `agent: {acp: {command: [claude-agent-acp]}}`, or set `agent.engine` to `native`.";
+        reader.problems.add(Severity::Platform, "no_agent", place, message, Some(fix.to_owned()));
+    }
+    if !config.servers.all.is_empty() {
+        let place = reader.place(&root.key("mcp_servers"));
+        let message =
+            "`mcp_servers` are not used with `agent.engine: acp`: the agent has tools of its own".to_owned();
+        reader.warn("unused", place, message, "Give the servers to the agent in its own way.");
+    }
+    for name in &config.agent.acp.env {
+        if config.env.get(name).is_none() {
+            let message = format!(
+                "`agent.acp.env` names `{name}`, which is not in this profile's .env: its agent goes without it"
+            );
+            let fix = format!("Add {name} to {}, or take it out of the list.", reader.env_file);
+            reader.warn("unresolved_variable", reader.place(&at.key("env")), message, &fix);
+        }
+    }
+}
+
+/// Who is asked besides the model's provider. `able`: that one can be.
+fn others(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig, able: bool) {
+    for (at, found) in fallbacks(root).iter().zip(provider::fallbacks(config, reader.home)) {
+        if let Err(error) = found {
+            let message = format!("{}: it cannot take the place of a provider that fails", error.what());
+            reader.warn(error.code(), reader.place(at), message, &error.fix());
+        }
+    }
+    for task in Task::ALL.into_iter().filter(|task| config.auxiliary.does(*task)) {
+        let elsewhere = config.auxiliary.of(task).is_some_and(Auxiliary::is_elsewhere);
+        if let Some(Err(error)) = provider::auxiliary(config, task, reader.home)
+            && elsewhere
+            && able
+        {
+            let at = root.key("auxiliary").key(task.name());
+            let message = format!("{}: the profile's own model does `{}` instead", error.what(), task.name());
+            reader.warn(error.code(), reader.place(&at), message, &error.fix());
+        }
+    }
+    for route in config.settings.iter().flat_map(Settings::model_routes) {
+        // Without a provider of its own it has the profile's, of which enough is said.
+        let is_own = route.provider.is_some() || route.base_url.is_some();
+        if let Err(error) = provider::routed(config, route, reader.home)
+            && (is_own || able)
+        {
+            let key = Some(format!("model_routes.{}", route.alias));
+            let place = Place { file: reader.yaml_file.clone(), key, ..Place::default() };
+            let message = format!("{}: no client can be answered as `{}`", error.what(), route.alias);
+            reader.warn(error.code(), place, message, &error.fix());
+        }
     }
 }
 
@@ -189,12 +264,12 @@ mod tests {
             "model.default",
         ),
         (
-            "model: {default: m, provider: anthropic}\n",
-            "ANTHROPIC_API_KEY=sk-a\n",
+            "model: {default: m, provider: gemini}\n",
+            "GEMINI_API_KEY=sk-a\n",
             "provider_wire",
             "config.yaml",
             Some(1),
-            "anthropic_messages",
+            "gemini native",
         ),
         (
             "model: {default: m, provider: openrouter, api_key: \"sk-a\\nb\"}\n",
@@ -213,6 +288,28 @@ mod tests {
             "OPENROUTER_BASE_URL",
         ),
     ];
+
+    /// Who takes a provider's place is named where it cannot; that keeps nobody from answering.
+    #[test]
+    fn a_fallback_that_cannot_be_asked_is_a_warning() {
+        let yaml = "model: {default: m, provider: openrouter}\nfallback_providers:\n  - {provider: zai, model: g}\n  - {provider: nope}\n\
+                    fallback_model: {provider: deepseek, model: d}\n";
+        let all = found(yaml, "OPENROUTER_API_KEY=k\nDEEPSEEK_API_KEY=k\n");
+        let told: Vec<_> = all.iter().map(|p| (p.severity, p.code.as_str(), p.line)).collect();
+        let warning = Severity::Warning;
+        assert_eq!(told, [(warning, "no_key", Some(3)), (warning, "unknown_provider", Some(4))], "{all:#?}");
+    }
+
+    /// A model of its own for a job that cannot be asked is named; without anything the profile's own does it.
+    #[test]
+    fn an_auxiliary_model_that_cannot_be_asked_is_a_warning() {
+        let yaml = "model: {default: m, provider: openrouter}\nauxiliary:\n  compression: {provider: zai, model: g}\n  \
+                    title_generation: {provider: auto, model: small, timeout: 5, reasoning_effort: low}\n  vision: {provider: nope}\n";
+        let all = found(yaml, "OPENROUTER_API_KEY=k\n");
+        let told: Vec<_> = all.iter().map(|p| (p.severity, p.code.as_str(), p.line)).collect();
+        assert_eq!(told, [(Severity::Warning, "no_key", Some(3))], "{all:#?}");
+        assert!(all[0].message.contains("`compression`"), "{}", all[0].message);
+    }
 
     /// 1: what can be known from the files is found, by name, with file, line and fix, and stops nobody.
     #[test]

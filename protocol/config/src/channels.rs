@@ -22,7 +22,7 @@ use hermes_wire::latest::Role;
 use hermes_wire::{ProfileHome, ProfileName};
 
 /// Keys of `config.yaml` that make a profile the gateway's own, in both places where that may be said, and those of a relay.
-const OF_GATEWAY: [&str; 15] = [
+const OF_GATEWAY: [&str; 16] = [
     "multiplex_profiles",
     "gateway.multiplex_profiles",
     "multiplex_profile_allowlist",
@@ -31,6 +31,7 @@ const OF_GATEWAY: [&str; 15] = [
     "gateway.profile_routes",
     "gateway.listen",
     "gateway.admin",
+    "gateway.admin_token",
     "gateway.allow_all_users",
     "gateway.relay_url",
     "gateway.relay_id",
@@ -41,7 +42,7 @@ const OF_GATEWAY: [&str; 15] = [
 ];
 
 /// Starts of variables that are said to all platforms, and of those of the gateway itself.
-const OF_ALL: [&str; 3] = ["GATEWAY_ALLOW", "GATEWAY_RELAY_", "GATEWAY_MULTIPLEX_"];
+const OF_ALL: [&str; 4] = ["GATEWAY_ADMIN_", "GATEWAY_ALLOW", "GATEWAY_RELAY_", "GATEWAY_MULTIPLEX_"];
 
 /// Two files without channels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -109,6 +109,11 @@ impl Document {
         Some(typed(&node, cursor.as_ref(), env))
     }
 
+    /// The value at `path` as it is written, whatever the table of keys makes of it; texts as texts.
+    pub(super) fn plain(&self, path: &KeyPath) -> Option<Json> {
+        self.node(path).map(|node| typed(&node, None, &Env::default()))
+    }
+
     /// Every value that is no mapping, with its path; of lists the whole.
     pub fn leaves(&self) -> Vec<KeyPath> {
         let mut all = Vec::new();

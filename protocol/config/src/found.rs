@@ -4,6 +4,9 @@ use std::io;
 
 use camino::Utf8Path;
 
+/// Whether a path holds what it should, and why not.
+pub type Look = fn(&Utf8Path) -> Result<(), String>;
+
 /// What reading a file came to.
 #[derive(Debug, Clone, Default)]
 pub enum Found<B> {

@@ -3,18 +3,21 @@
 use super::platforms::{Blocks, Listen};
 use super::reader::{At, Reader};
 use super::scalar::{address, boolean, narrow, whole};
+use super::secret::Secret;
 use super::types::ProfileConfig;
 use hermes_wire::ProfileName;
+use hermes_wire::admin;
 use hermes_wire::contract::gateway_status::state;
 use hermes_wire::env::{MULTIPLEX, may_be_shared};
-use hermes_wire::latest::{GatewaySettings, ListenerSetting, OnProfileError, Severity};
+use hermes_wire::latest::{GatewaySettings, ListenerSetting, OnProfileError, Severity, Upkeep};
 
 /// Keys of `gateway` that a secondary's file cannot set.
-const PRIMARY_ONLY: [&str; 16] = [
+const PRIMARY_ONLY: [&str; 18] = [
     "on_profile_error",
     "shared_env",
     "listen",
     "admin",
+    "admin_token",
     "max_connections",
     "max_connections_per_address",
     "max_requests_per_profile",
@@ -27,7 +30,11 @@ const PRIMARY_ONLY: [&str; 16] = [
     "start_timeout_ms",
     "stuck_after_ms",
     "heartbeat_ms",
+    "keep_awake",
 ];
+
+/// The variable that `gateway.admin_token` may be in.
+pub(super) const ADMIN_TOKEN: &str = "GATEWAY_ADMIN_TOKEN";
 
 /// Code of the problem that a release may have served profiles which this one does not.
 pub(super) const MULTIPLEX_DEFAULT: &str = "multiplex_default";
@@ -190,7 +197,7 @@ pub(super) fn settings(
         on_profile_error: reader.choice(&gateway.key("on_profile_error"), &policies).unwrap_or_default(),
         shared_env: shared_env(reader, &gateway.key("shared_env")),
         listeners: listeners(reader, root, config, multiplex),
-        admin: admin(reader, &gateway.key("admin")),
+        admin: admin_address(reader, &gateway.key("admin"), config.admin_token.is_some()),
         max_connections: narrow(max_connections),
         max_requests_per_profile: narrow(max_requests_per_profile),
         max_body_bytes,
@@ -204,6 +211,10 @@ pub(super) fn settings(
         max_connections_per_address: narrow(per_address),
         body_timeout_ms,
         min_body_rate,
+        // Hashed by whoever knows the key.
+        admin_token: None,
+        upkeep: config.upkeep.over(&Upkeep::default()),
+        keep_awake: reader.flag(&gateway.key("keep_awake")).unwrap_or(false),
     }
 }
 
@@ -263,17 +274,39 @@ fn shared_env(reader: &mut Reader<'_>, at: &At) -> Vec<String> {
     good
 }
 
-fn admin(reader: &mut Reader<'_>, at: &At) -> Option<String> {
+/// The token of the admin address: of `.env`, else of the file. One that can be guessed is none.
+pub(super) fn admin_token(reader: &mut Reader<'_>, root: &At) -> Option<Secret> {
+    let at = root.key("gateway").key("admin_token");
+    let (token, place) = match reader.env(ADMIN_TOKEN).map(Secret::new) {
+        Some(token) => (token, reader.env_place(ADMIN_TOKEN)),
+        None => (reader.secret(&at)?, reader.place(&at)),
+    };
+    if token.expose().len() < admin::MIN_TOKEN {
+        let message = format!(
+            "`gateway.admin_token` is shorter than {} characters and can be guessed",
+            admin::MIN_TOKEN
+        );
+        let fix = Some(format!(
+            "Make one with `openssl rand -hex 24`, and set it with `hermes config set {ADMIN_TOKEN} -`."
+        ));
+        reader.problems.add(Severity::Profile, "admin_token_short", place, message, fix);
+        return None;
+    }
+    Some(token)
+}
+
+fn admin_address(reader: &mut Reader<'_>, at: &At, has_token: bool) -> Option<String> {
     let text = reader.text(at)?;
     match address(&text) {
         None => bad_address(reader, at),
-        Some((host, _)) if host.as_deref().is_none_or(|host| !is_loopback(host)) => {
-            let message = "`gateway.admin` is reachable from other machines, without a password".to_owned();
+        Some((host, _)) if !has_token && host.as_deref().is_none_or(|host| !is_loopback(host)) => {
+            let message =
+                "`gateway.admin` is reachable from other machines, and there is no token".to_owned();
             reader.warn(
                 "admin_public",
                 reader.place(at),
                 message,
-                "Use an address such as `127.0.0.1:9464`.",
+                "Use an address such as `127.0.0.1:9464`, or set `gateway.admin_token`.",
             );
             return Some(text);
         }

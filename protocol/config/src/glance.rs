@@ -99,6 +99,15 @@ pub fn text_at(bytes: &[u8], path: &[&str]) -> Option<String> {
 
 /// The texts of a list at a path of keys; one text alone is a list of one. What is no text is left out.
 pub fn list_at(bytes: &[u8], path: &[&str]) -> Vec<String> {
+    items_at(bytes, path, scalar)
+}
+
+/// The same, where an item may also be a mapping with a `name`.
+pub fn names_at(bytes: &[u8], path: &[&str]) -> Vec<String> {
+    items_at(bytes, path, |item| scalar(item).or_else(|| text(item, "name")))
+}
+
+fn items_at(bytes: &[u8], path: &[&str], of: impl Fn(&Node) -> Option<String>) -> Vec<String> {
     let (node, flaws) = yaml::parse(bytes);
     if flaws.iter().any(|flaw| flaw.fatal) {
         return Vec::new();
@@ -110,7 +119,7 @@ pub fn list_at(bytes: &[u8], path: &[&str]) -> Vec<String> {
         node = next;
     }
     match &node.value {
-        Value::Seq(items) => items.iter().filter_map(|item| scalar(item)).collect(),
+        Value::Seq(items) => items.iter().filter_map(|item| of(item)).collect(),
         _ => scalar(&node).into_iter().collect(),
     }
 }
@@ -191,6 +200,7 @@ mod tests {
         let file = b"skills: {disabled: [a, 'b c', 1, ~, [x]], one: z, none: }\n";
         assert_eq!(list_at(file, &["skills", "disabled"]), ["a", "b c", "1"]);
         assert_eq!(list_at(file, &["skills", "one"]), ["z"]);
+        assert_eq!(names_at(b"v: [A, {name: B, help: x}, {help: y}]", &["v"]), ["A", "B"]);
         for path in [&["skills", "none"][..], &["skills"], &["nothing", "at"], &["skills", "one", "x"]] {
             assert!(list_at(file, path).is_empty(), "{path:?}");
         }

@@ -12,21 +12,19 @@ use super::load::load_layers;
 use super::network::Trusted;
 use super::pins::Pins;
 use super::platform::Registry;
+use super::program;
 use super::provider;
 use super::secret::Env;
 use super::types::{EngineKind, Input, Loaded, ProfileConfig};
 use super::unsupported::{self, Leftovers};
 
-pub use super::found::Found;
+pub use super::found::{Found, Look};
 pub use super::problem::problem;
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName, RootHome, env};
 
 /// Code of the problem that other users may read a `.env`.
 pub const ENV_PERMISSIONS: &str = "env_permissions";
-
-/// Whether a path holds what it should, and why not.
-pub type Look = fn(&Utf8Path) -> Result<(), String>;
 
 /// A profile's files, and an administrator's.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +49,8 @@ pub struct Files<B> {
     pub leftovers: Leftovers<B>,
     /// Looks whether a file or directory holds certificates; none: that is not asked.
     pub certificates: Option<Look>,
+    /// Looks whether a file is a program that can be started; none: that is not asked.
+    pub program: Option<Look>,
     /// Looks whether a directory is the home of a profile; none: that is not asked.
     pub profile: Option<Look>,
     /// Whether there are profiles beside the default one.
@@ -115,7 +115,8 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     let (yaml, env) = (files.yaml.bytes(), files.env.bytes());
     let input = Input { registry, profile, role, multiplex, listeners, home, yaml, env };
     let surroundings = files.surroundings.with(env::HERMES_HOME, home.path().as_str());
-    let loaded = load_layers(input, pins, files.leftovers.gateway.bytes(), &surroundings);
+    let left = &files.leftovers;
+    let loaded = load_layers(input, pins, (left.gateway.bytes(), left.auth.bytes()), &surroundings);
     // From a file that cannot be read nothing follows about what is not in it.
     let follows = |problem: &Problem| {
         let nobody_else = problem.code == gateway::MULTIPLEX_DEFAULT && !files.others;
@@ -125,6 +126,9 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     problems.extend(unsupported::of_files(home, &files.leftovers));
     if let (Some(config), Some(look)) = (&loaded.config, files.certificates) {
         problems.extend(untrusting(config, home, look));
+    }
+    if let (Some(config), Some(look)) = (&loaded.config, files.program) {
+        problems.extend(program::missing(config, home, &surroundings, look));
     }
     if let (Some(config), Some(look)) = (&loaded.config, files.profile) {
         problems.extend(unserved(config, home, look));
@@ -137,7 +141,7 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
 fn untrusting(config: &ProfileConfig, home: &ProfileHome, look: Look) -> Vec<Problem> {
     let endpoint = match config.agent.engine {
         EngineKind::Native => provider::resolve(config, home).ok(),
-        EngineKind::Echo => None,
+        EngineKind::Echo | EngineKind::Acp => None,
     };
     let Some(endpoint) = endpoint.filter(|endpoint| endpoint.base_url.scheme() == "https") else {
         return Vec::new();

@@ -25,9 +25,10 @@
 //! channels                                           files without what belongs to a bot
 //! load                                               two files, one ProfileConfig
 //! gateway, unsupported
-//! able, keys, platforms, routing, sections           parts of the files
+//! able, keys, platforms, routing, sections, upkeep   parts of the files
+//! tool_servers
 //! reader                                             typed access to the tree, which notes problems
-//! pins
+//! fingerprint, pins, program
 //! document, legacy, redact, route
 //! coerce, dotenv_edit, glance, newer, problem
 //! dotenv, provider, typed
@@ -35,17 +36,20 @@
 //! edit
 //! scalar, yaml
 //! mask, network, types
-//! platform                                           what a platform declares, and the registry
-//! found, host, path, profile_routes, row, secret
+//! auxiliary, platform, pool                          what a platform declares, and the registry
+//! found, host, path, profile_routes, reset, row, servers
+//! secret
 //! ```
 
 mod able;
+mod auxiliary;
 pub mod channels;
 pub mod coerce;
 pub mod document;
 mod dotenv;
 pub mod dotenv_edit;
 pub mod edit;
+pub mod fingerprint;
 mod found;
 mod gateway;
 mod glance;
@@ -61,11 +65,14 @@ pub mod path;
 mod pins;
 pub mod platform;
 mod platforms;
+pub mod pool;
 mod problem;
 pub mod profile_routes;
+pub mod program;
 pub mod provider;
 mod reader;
 pub mod redact;
+mod reset;
 pub mod route;
 mod routing;
 pub mod row;
@@ -73,20 +80,28 @@ mod scalar;
 pub mod schema;
 mod secret;
 mod sections;
+pub mod servers;
+mod tool_servers;
 mod typed;
 mod types;
 pub mod unsupported;
+mod upkeep;
 mod yaml;
 
+pub use auxiliary::{Auxiliaries, Auxiliary, Compression, Task};
 pub use gateway::is_loopback;
-pub use glance::{Glance, channel_variables, glance, list_at, mcp_commands, platform_of_variable, text_at};
+pub use glance::{
+    Glance, channel_variables, glance, list_at, mcp_commands, names_at, platform_of_variable, text_at,
+};
 pub use load::{load, load_pinned, of_section};
 pub use pins::Pins;
 pub use platform::Fault;
+pub use reset::{ResetMode, ResetPolicy, SessionReset};
 pub use secret::{Env, Secret};
 pub use types::{
-    Agent, BusyMode, ConfiguredPlatform, EngineKind, Input, Loaded, Logging, MAX_FILE_LEN, Model,
-    ProfileConfig, PromptSettings, Provider, RawClaim, ResetMode, ResetPolicy, SessionReset,
+    Acp, Agent, ApprovalMode, BusyMode, ConfiguredPlatform, Delegation, EngineKind, FenceMode, Guardrails,
+    HomeChannel, HomeMode, Input, Loaded, Logging, MAX_FILE_LEN, Memory, Model, Notes, OwnUpkeep,
+    ProfileConfig, PromptSettings, Provider, RawClaim, Repeats, Skills, ToolSettings, Toolsets,
 };
 pub use yaml::shorten;
 

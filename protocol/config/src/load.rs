@@ -5,11 +5,12 @@ use camino::Utf8Path;
 use super::pins::{self, Pins};
 use super::platform::{Registry, Section};
 use super::platforms::{Blocks, Listening, State};
+use super::pool::{Pools, Strategy};
 use super::problem::{Place, Problems};
 use super::reader::{At, Reader};
 use super::secret::Env;
 use super::types::{ConfiguredPlatform, Input, Loaded, ProfileConfig};
-use super::{able, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported, yaml};
+use super::{able, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported, upkeep, yaml};
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use hermes_wire::{ProfileHome, ProfileName};
 
@@ -20,14 +21,15 @@ pub fn load(input: Input<'_>) -> Loaded {
 
 /// The same, with what an administrator pinned laid over them.
 pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
-    load_layers(input, pins, None, &Env::default())
+    load_layers(input, pins, (None, None), &Env::default())
 }
 
-/// The same, with the bytes of an older `gateway.json` below everything, among the variables that `.env` may refer to.
+/// The same, with the bytes of an older `gateway.json` below everything and those of `auth.json` beside it, among the variables that
+/// `.env` may refer to.
 pub(super) fn load_layers(
     input: Input<'_>,
     pins: Option<Pins<'_>>,
-    older: Option<&[u8]>,
+    (older, auth): (Option<&[u8]>, Option<&[u8]>),
     surroundings: &Env,
 ) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
@@ -51,12 +53,15 @@ pub(super) fn load_layers(
     sections::check_root(&mut reader, &root);
     keys::check(&mut reader, &root);
     sections::read(&mut reader, &root, &mut config);
+    config.upkeep = upkeep::read(&mut reader, &root);
+    pools(&mut reader, &root, auth, &mut config);
     (config.platforms, config.claims) = platforms::survey(&mut reader, &root, input.role);
     match input.role {
         Role::Primary => {
             let listen = gateway::listen(&mut reader, &root);
             let listening = Listening::Own(listen);
             config.settings = platforms::settings(&mut reader, &root, &config.platforms, &listening);
+            config.admin_token = gateway::admin_token(&mut reader, &root);
             let settings = gateway::settings(&mut reader, &root, input.multiplex, &config);
             config.profile_routes = routing::read(&mut reader, &root, settings.multiplex);
             config.gateway = Some(settings);
@@ -77,6 +82,28 @@ pub(super) fn load_layers(
         unsupported::of_keys(&mut reader, &root, &config);
     }
     Loaded { config: (!broken).then_some(config), problems: reader.problems.finish() }
+}
+
+/// The keys of `auth.json`. A file that cannot be understood has none, and that is said.
+fn pools(reader: &mut Reader<'_>, root: &At, auth: Option<&[u8]>, config: &mut ProfileConfig) {
+    match auth.map(Pools::parse) {
+        Some(Ok(pools)) => config.pools = pools,
+        Some(Err(why)) => {
+            let place = Place { file: reader.home.auth_json().into_string(), ..Place::default() };
+            let message = format!("`auth.json`: {why}: its keys are not used");
+            reader.warn("auth_json", place, message, "Correct it, or remove it.");
+        }
+        None => {}
+    }
+    let strategies = root.key("credential_pool_strategies");
+    if reader.expect_map(&strategies) {
+        for (name, at) in strategies.entries() {
+            if let Some(strategy) = reader.choice(&at, &Strategy::WORDS).filter(|s| *s != Strategy::default())
+            {
+                config.pools.strategies.insert(name.to_lowercase(), strategy);
+            }
+        }
+    }
 }
 
 /// What `read` finds in a platform's section of the default profile's files, which are another profile's, and what it has to say about
@@ -155,7 +182,7 @@ fn serve_through(
         let off = matches!(reader.state(&Blocks::new(root, own.name), own), State::Off);
         if !off && platforms::serving(listeners, own.name).is_some() {
             let (name, source) = (own.name.to_owned(), "the gateway's listener".to_owned());
-            platforms.push(ConfiguredPlatform { name, supported: true, source });
+            platforms.push(ConfiguredPlatform { name, supported: true, source, home: None });
         }
     }
 }

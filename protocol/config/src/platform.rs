@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::row::{Group, Key};
 
 pub use section::{Section, Spot};
-pub use settings::{AllSettings, Fault, ListenAddress, Same, Settings};
+pub use settings::{AllSettings, Fault, ListenAddress, ModelRoute, Same, Settings};
 
 /// How a platform's section is read.
 pub type Read = fn(&mut dyn Section) -> Arc<dyn Settings>;

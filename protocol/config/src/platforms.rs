@@ -7,7 +7,7 @@ use super::problem::Place;
 use super::reader::{At, Reader};
 use super::scalar::{boolean, split_commas};
 use super::secret::Secret;
-use super::types::{ConfiguredPlatform, RawClaim};
+use super::types::{ConfiguredPlatform, HomeChannel, RawClaim};
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use section::Own;
 
@@ -155,7 +155,9 @@ pub(super) fn survey(
         }
         // On a secondary, those that the gateway listens for are a breach, already noted; they run by the gateway's listener, not by this.
         let supported = spec.adapter;
-        platforms.push(ConfiguredPlatform { name: spec.name.to_owned(), supported, source: place.source() });
+        let home = if spec.target { home_channel(reader, &blocks, spec) } else { None };
+        let name = spec.name.to_owned();
+        platforms.push(ConfiguredPlatform { name, supported, source: place.source(), home });
         for claim in spec.claims {
             claims.extend(identities(reader, &blocks, spec, claim));
         }
@@ -166,12 +168,25 @@ pub(super) fn survey(
             && reader.expect_map(&at)
             && reader.flag(&at.key("enabled")) == Some(true);
         if on && platforms.iter().all(|p| p.name != name) {
-            platforms.push(ConfiguredPlatform { name, supported: false, source: reader.place(&at).source() });
+            let source = reader.place(&at).source();
+            platforms.push(ConfiguredPlatform { name, supported: false, source, home: None });
         }
     }
     claims.sort();
     claims.dedup_by(|a, b| (&a.scope, &a.identity) == (&b.scope, &b.identity));
     (platforms, claims)
+}
+
+/// `home_channel`, or the variables `…_HOME_CHANNEL`, `…_HOME_CHANNEL_NAME` and `…_HOME_CHANNEL_THREAD_ID`, which win.
+fn home_channel(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration) -> Option<HomeChannel> {
+    let at = blocks.get("home_channel");
+    reader.expect_map(&at);
+    let mut field = |key: &str, variable: &str| {
+        let named = reader.env(&format!("{}_HOME_CHANNEL{variable}", spec.prefix)).map(str::to_owned);
+        named.or_else(|| reader.text(&at.key(key))).filter(|text| !text.is_empty())
+    };
+    let chat_id = field("chat_id", "")?;
+    Some(HomeChannel { chat_id, name: field("name", "_NAME"), thread_id: field("thread_id", "_THREAD_ID") })
 }
 
 /// What `gateway.listen` says: host (`None` = all interfaces) and port.

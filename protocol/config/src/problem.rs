@@ -74,6 +74,21 @@ impl Problems {
         }
     }
 
+    /// Where the list ends now, for [`Self::soften_since`].
+    pub(super) fn mark(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether something that stops a profile was found since then.
+    pub(super) fn has_fatal_since(&self, mark: usize) -> bool {
+        self.list[mark..].iter().any(|problem| problem.severity >= Severity::Profile)
+    }
+
+    /// Makes warnings of what was found since then.
+    pub(super) fn soften_since(&mut self, mark: usize) {
+        self.list[mark..].iter_mut().for_each(|problem| problem.severity = Severity::Warning);
+    }
+
     /// Whether further problems of this severity are only counted.
     pub(super) fn is_full(&self, severity: Severity) -> bool {
         self.list.iter().filter(|p| p.severity == severity).count() >= MAX_EACH

@@ -169,7 +169,7 @@ impl Reader<'_> {
         self.problems.add(Severity::Warning, code, place, message, fix);
     }
 
-    fn wrong_type(&mut self, at: &At, wanted: &str) {
+    pub(super) fn wrong_type(&mut self, at: &At, wanted: &str) {
         let (message, fix) = (format!("`{}` must be {wanted}", at.path), format!("Write {wanted}."));
         self.problems.add(Severity::Profile, "wrong_type", self.place(at), message, Some(fix));
     }
@@ -333,6 +333,18 @@ impl Reader<'_> {
         self.scalar(at, "a list").map(|text| split_commas(&text)).unwrap_or_default()
     }
 
+    /// A program and its arguments: a sequence of scalars, each as it is, or the program alone. A text is never taken apart.
+    pub(super) fn words(&mut self, at: &At) -> Vec<String> {
+        if at.is_seq() {
+            return at.items().iter().filter_map(|item| self.raw_text(item)).collect();
+        }
+        self.scalar(at, "a list")
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+            .into_iter()
+            .collect()
+    }
+
     /// Any value as JSON; plain scalars become null, booleans and numbers where they look like one.
     pub(super) fn json(&mut self, at: &At) -> serde_json::Value {
         use serde_json::Value as Json;
@@ -368,4 +380,12 @@ fn plain_json(text: &str) -> Option<serde_json::Value> {
         return Some(number.into());
     }
     text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(serde_json::Value::Number)
+}
+
+/// Where providers are named that take another's place, in their order. One without a name is none.
+pub(super) fn fallbacks(root: &At) -> Vec<At> {
+    let older = root.key("fallback_model");
+    let one = older.is_map().then(|| older.clone());
+    let all = root.key("fallback_providers").items().into_iter().chain(older.items()).chain(one);
+    all.filter(|at| at.key("provider").is_set()).collect()
 }

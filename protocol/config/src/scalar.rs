@@ -35,7 +35,9 @@ pub(super) fn expand(text: &str, env: &Env, mut missing: impl FnMut(&str)) -> Op
             rest = from;
             break;
         };
-        let name = &from[2..end];
+        // The longer spelling is the Python program's, in tool servers.
+        let written = &from[2..end];
+        let name = written.strip_prefix("env:").unwrap_or(written);
         if let Some(value) = env.raw(name) {
             out.push_str(value);
         } else {

@@ -8,11 +8,15 @@
 //! of a list. Other places where the same key is read (`gateway.max_concurrent_sessions`) stand in the row; the four places of
 //! platforms, and `extra` within them, are the same for all of them and are known to [`Cursor`].
 
+mod auxiliary;
 pub mod docs;
 pub mod json;
 mod kept;
 mod newer;
+mod reach;
 mod read;
+mod servers;
+mod tools;
 
 pub use super::row::{Group, Key, Kind, Value};
 

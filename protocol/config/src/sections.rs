@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::reader::{At, Reader};
+use super::auxiliary::{Auxiliaries, Auxiliary, Compression};
+use super::reader::{At, Reader, fallbacks};
+use super::reset::{ResetMode, ResetPolicy, SessionReset};
 use super::scalar::narrow;
 use super::secret::Secret;
+use super::tool_servers;
 use super::types::{
-    Agent, BusyMode, EngineKind, Logging, Model, ProfileConfig, PromptSettings, Provider, ResetMode,
-    ResetPolicy, SessionReset,
+    Acp, Agent, ApprovalMode, BusyMode, Delegation, EngineKind, FenceMode, Guardrails, HomeMode, Logging,
+    Memory, Model, Notes, ProfileConfig, PromptSettings, Provider, Repeats, Skills, ToolSettings, Toolsets,
 };
 use hermes_wire::latest::Severity;
 
@@ -26,7 +29,17 @@ const API_MODES: [(&str, &str); 5] = [
 pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfig) {
     config.model = model(reader, root);
     config.providers = providers(reader, root);
+    config.fallbacks = fallbacks(root).into_iter().map(|at| fallback(reader, &at, &config.model)).collect();
     config.agent = agent(reader, root);
+    config.auxiliary = auxiliaries(reader, root);
+    config.compression = compression(reader, root);
+    config.toolsets = toolsets(reader, root);
+    config.delegation = delegation(reader, root);
+    config.allow_private_urls = private_urls(reader, root);
+    config.memory = memory(reader, root);
+    config.tools = tools(reader, root);
+    config.servers = tool_servers::read(reader, root);
+    config.skills = skills(reader, root);
     config.session_reset = session_reset(reader, root);
     config.logging = logging(reader, root);
     config.prompt = prompt(reader, root);
@@ -53,11 +66,13 @@ fn url(reader: &mut Reader<'_>, at: &At) -> Option<String> {
 
 fn model(reader: &mut Reader<'_>, root: &At) -> Model {
     let at = root.key("model");
+    let ttl = root.key("prompt_caching").key("cache_ttl");
+    let caches_an_hour = reader.choice(&ttl, &[("5m", false), ("1h", true)]).unwrap_or_default();
     if at.is_set() && !at.is_map() {
         // `model: vendor/name` is short for `model: {default: vendor/name}`.
         let default = reader.text(&at).unwrap_or_default();
         let (provider, base_url) = (reader.text(&root.key("provider")), url(reader, &root.key("base_url")));
-        return Model { default, provider, base_url, ..Model::default() };
+        return Model { default, provider, base_url, caches_an_hour, ..Model::default() };
     }
     let below = |key: &str| at.key(key);
     let tokens = 1..=100_000_000;
@@ -75,6 +90,26 @@ fn model(reader: &mut Reader<'_>, root: &At) -> Model {
         context_length: reader
             .number(&below("context_length").or(root.key("context_length")), tokens.clone()),
         max_tokens: reader.number(&below("max_tokens"), tokens),
+        caches_an_hour,
+    }
+}
+
+fn fallback(reader: &mut Reader<'_>, at: &At, model: &Model) -> Model {
+    let below = |key: &str| at.key(key);
+    let api_mode = below("api_mode");
+    Model {
+        default: reader.text(&below("model").or(below("default"))).unwrap_or_default(),
+        provider: reader.text(&below("provider")),
+        base_url: url(reader, &below("base_url")),
+        api_key: reader.secret(&below("api_key")),
+        key_env: reader.text(&below("key_env").or(below("api_key_env"))),
+        api_mode: is_filled(reader, &api_mode)
+            .then(|| reader.choice(&api_mode, &API_MODES))
+            .flatten()
+            .map(str::to_owned),
+        context_length: None,
+        max_tokens: model.max_tokens,
+        caches_an_hour: model.caches_an_hour,
     }
 }
 
@@ -114,10 +149,7 @@ fn provider(reader: &mut Reader<'_>, name: String, at: &At) -> Provider {
     let below = |key: &str| at.key(key);
     let mode = below("api_mode").or(below("transport"));
     let headers = below("extra_headers").entries();
-    let extra_body = match reader.json(&below("extra_body")) {
-        serde_json::Value::Object(map) => map,
-        _ => serde_json::Map::new(),
-    };
+    let extra_body = object(reader, &below("extra_body"));
     Provider {
         name,
         base_url: url(reader, &below("base_url").or(below("url")).or(below("api"))),
@@ -139,7 +171,7 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
     let defaults = Agent::default();
     let at = root.key("agent");
     reader.expect_map(&at);
-    let engines = [("native", EngineKind::Native), ("echo", EngineKind::Echo)];
+    let engines = [("native", EngineKind::Native), ("acp", EngineKind::Acp), ("echo", EngineKind::Echo)];
     let mut seconds = |key: &str, default| reader.seconds(&at.key(key), 365 * DAY).unwrap_or(default);
     let restart_drain_timeout = seconds("restart_drain_timeout", defaults.restart_drain_timeout).min(DAY);
     let gateway_timeout = seconds("gateway_timeout", defaults.gateway_timeout);
@@ -147,6 +179,9 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
     let auto_continue_freshness =
         seconds("gateway_auto_continue_freshness", defaults.auto_continue_freshness);
     let stream_stale_timeout = seconds("local_stream_stale_timeout", defaults.stream_stale_timeout);
+    // 0.19.0 waits for ever where it is 0; a day is as good, and ends.
+    let clarify_timeout = seconds("clarify_timeout", defaults.clarify_timeout);
+    let clarify_timeout = if clarify_timeout.is_zero() { DAY } else { clarify_timeout.min(DAY) };
     let any = u64::from(u32::MAX);
     let turns = reader.limit(&at.key("max_turns").or(root.key("max_turns")), 100_000, any);
     let echo_delay = reader.number(&at.key("echo_delay_ms"), 0..=600_000).map(Duration::from_millis);
@@ -160,11 +195,237 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
         postpone_timeout,
         auto_continue_freshness,
         stream_stale_timeout,
+        clarify_timeout,
         echo_delay: echo_delay.unwrap_or(defaults.echo_delay),
+        acp: acp(reader, &at),
         // The name of a file, not a way out of the home.
         trial_tool: reader
             .text(&at.key("trial_tool"))
             .filter(|name| !name.contains(['/', '\\']) && !name.starts_with('.')),
+    }
+}
+
+fn auxiliaries(reader: &mut Reader<'_>, root: &At) -> Auxiliaries {
+    let at = root.key("auxiliary");
+    reader.expect_map(&at);
+    let retries = reader.number_or_zero(&at.key("transient_retries"), 1000);
+    let tasks = at.entries().into_iter().filter(|(name, _)| name != "transient_retries");
+    let tasks = tasks.filter_map(|(name, at)| reader.expect_map(&at).then(|| (name, auxiliary(reader, &at))));
+    // What says nothing is as good as not there.
+    let tasks = tasks.filter(|(_, auxiliary)| *auxiliary != Auxiliary::default()).collect();
+    Auxiliaries { tasks, transient_retries: retries.map_or(Auxiliaries::default().transient_retries, narrow) }
+}
+
+fn auxiliary(reader: &mut Reader<'_>, at: &At) -> Auxiliary {
+    let below = |key: &str| at.key(key);
+    // Words for the profile's own provider.
+    let other = |name: &String| !matches!(name.to_ascii_lowercase().as_str(), "auto" | "main");
+    Auxiliary {
+        provider: reader.text(&below("provider")).filter(other),
+        model: reader.text(&below("model")),
+        base_url: url(reader, &below("base_url")),
+        api_key: reader.secret(&below("api_key")),
+        timeout: reader.seconds(&below("timeout"), DAY),
+        extra_body: object(reader, &below("extra_body")),
+        reasoning_effort: reader.text(&below("reasoning_effort")),
+        enabled: reader.flag(&below("enabled")).unwrap_or(true),
+        language: reader.text(&below("language")),
+    }
+}
+
+fn compression(reader: &mut Reader<'_>, root: &At) -> Compression {
+    let (at, defaults) = (root.key("compression"), Compression::default());
+    reader.expect_map(&at);
+    let below = |key: &str| at.key(key);
+    let count =
+        |number: Option<u64>, default| number.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
+    let (last, first) = (below("protect_last_n"), below("protect_first_n"));
+    let most = below("hygiene_hard_message_limit");
+    Compression {
+        enabled: reader.flag(&below("enabled")).unwrap_or(defaults.enabled),
+        threshold: share(reader, &below("threshold")).map_or(defaults.threshold, |n| n.clamp(50, 950)),
+        // As in 0.19.0.
+        target: share(reader, &below("target_ratio")).map_or(defaults.target, |n| n.clamp(100, 800)),
+        protect_last: count(reader.number(&last, 0..=1_000_000), defaults.protect_last),
+        protect_first: count(reader.number(&first, 0..=1_000_000), defaults.protect_first),
+        most_messages: count(reader.number(&most, 0..=100_000_000), defaults.most_messages),
+        in_place: reader.flag(&below("in_place")).unwrap_or(defaults.in_place),
+        abort_on_failure: reader
+            .flag(&below("abort_on_summary_failure"))
+            .unwrap_or(defaults.abort_on_failure),
+    }
+}
+
+/// A number between 0 and 1, in thousandths.
+fn share(reader: &mut Reader<'_>, at: &At) -> Option<u64> {
+    let text = reader.text(at)?;
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    if share.is_none() {
+        reader.wrong_type(at, "a number from 0 to 1");
+    }
+    // Bounded just now.
+    share.and_then(|share| format!("{:.0}", share * 1000.0).parse().ok())
+}
+
+fn object(reader: &mut Reader<'_>, at: &At) -> serde_json::Map<String, serde_json::Value> {
+    match reader.json(at) {
+        serde_json::Value::Object(map) => map,
+        _ => serde_json::Map::new(),
+    }
+}
+
+fn acp(reader: &mut Reader<'_>, agent: &At) -> Acp {
+    let (at, defaults) = (agent.key("acp"), Acp::default());
+    reader.expect_map(&at);
+    Acp {
+        command: reader.words(&at.key("command")),
+        cwd: reader.text(&at.key("cwd")).map(Into::into),
+        env: reader.list(&at.key("env")),
+        auth: reader.text(&at.key("auth")),
+        mode: reader.text(&at.key("mode")),
+        start_timeout: reader.seconds(&at.key("start_timeout"), DAY).unwrap_or(defaults.start_timeout),
+        instructions: reader.flag(&at.key("instructions")).unwrap_or(defaults.instructions),
+    }
+}
+
+fn toolsets(reader: &mut Reader<'_>, root: &At) -> Toolsets {
+    let everywhere = root.key("toolsets");
+    let platforms = root.key("platform_toolsets");
+    let known = if reader.expect_map(&platforms) { platforms.entries() } else { Vec::new() };
+    Toolsets {
+        everywhere: everywhere.is_set().then(|| reader.list(&everywhere)),
+        platforms: known.into_iter().map(|(name, at)| (name, reader.list(&at))).collect(),
+        disabled: reader.list(&root.key("agent").key("disabled_toolsets")),
+    }
+}
+
+fn delegation(reader: &mut Reader<'_>, root: &At) -> Delegation {
+    let (at, defaults) = (root.key("delegation"), Delegation::default());
+    reader.expect_map(&at);
+    let mut number = |key: &str, range| reader.number(&at.key(key), range);
+    let (turns, at_once) = (number("max_iterations", 1..=100_000), number("max_concurrent_children", 1..=16));
+    let chars = number("max_summary_chars", 1..=100_000_000);
+    let timeout = reader.seconds(&at.key("child_timeout_seconds"), 365 * DAY);
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Delegation {
+        max_iterations: turns.map_or(defaults.max_iterations, narrow),
+        at_once: at_once.map_or(defaults.at_once, size),
+        timeout: timeout.filter(|timeout| !timeout.is_zero()),
+        max_summary_chars: chars.map_or(defaults.max_summary_chars, size),
+        with_servers: reader.flag(&at.key("inherit_mcp_toolsets")).unwrap_or(defaults.with_servers),
+    }
+}
+
+/// `security.allow_private_urls`, or `browser.allow_private_urls`, where it stood before.
+fn private_urls(reader: &mut Reader<'_>, root: &At) -> bool {
+    let (security, browser) = (root.key("security"), root.key("browser"));
+    let mut says = |at: &At| reader.flag(&at.key("allow_private_urls"));
+    says(&security).or_else(|| says(&browser)).unwrap_or(false)
+}
+
+fn skills(reader: &mut Reader<'_>, root: &At) -> Skills {
+    let at = root.key("skills");
+    reader.expect_map(&at);
+    let platforms = at.key("platform_disabled");
+    let known = if reader.expect_map(&platforms) { platforms.entries() } else { Vec::new() };
+    Skills {
+        external_dirs: reader.list(&at.key("external_dirs")),
+        disabled: reader.list(&at.key("disabled")),
+        platform_disabled: known.into_iter().map(|(name, at)| (name, reader.list(&at))).collect(),
+        template_vars: reader.flag(&at.key("template_vars")).unwrap_or(true),
+        write_approval: reader.flag(&at.key("write_approval")).unwrap_or(false),
+    }
+}
+
+fn memory(reader: &mut Reader<'_>, root: &At) -> Memory {
+    let (at, defaults) = (root.key("memory"), Memory::default());
+    reader.expect_map(&at);
+    let mut notes = |enabled: &str, limit: &str, default: Notes| Notes {
+        enabled: reader.flag(&at.key(enabled)).unwrap_or(default.enabled),
+        limit: reader
+            .number(&at.key(limit), 0..=100_000_000)
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(default.limit),
+    };
+    Memory {
+        notes: notes("memory_enabled", "memory_char_limit", defaults.notes),
+        user: notes("user_profile_enabled", "user_char_limit", defaults.user),
+        write_approval: reader.flag(&at.key("write_approval")).unwrap_or(defaults.write_approval),
+    }
+}
+
+fn tools(reader: &mut Reader<'_>, root: &At) -> ToolSettings {
+    let (terminal, approvals, defaults) =
+        (root.key("terminal"), root.key("approvals"), ToolSettings::default());
+    let cwd = reader.text(&terminal.key("cwd"));
+    let modes = [
+        ("manual", ApprovalMode::Manual),
+        ("smart", ApprovalMode::Smart),
+        ("off", ApprovalMode::Off),
+        ("false", ApprovalMode::Off),
+    ];
+    let guardrails = guardrails(reader, &root.key("tool_loop_guardrails"));
+    let homes = [("auto", HomeMode::Auto), ("real", HomeMode::Real), ("profile", HomeMode::Profile)];
+    let fences = [
+        ("auto", FenceMode::Auto),
+        ("require", FenceMode::Require),
+        ("off", FenceMode::Off),
+        ("false", FenceMode::Off),
+    ];
+    let mut bound = |key: &str, default| {
+        let number = reader.number(&root.key(key), 1..=1_000_000_000);
+        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+    };
+    let max_read_chars = bound("file_read_max_chars", defaults.max_read_chars);
+    let max_output_bytes = bound("tool_output.max_bytes", defaults.max_output_bytes);
+    let max_lines = bound("tool_output.max_lines", defaults.max_lines);
+    let max_line_length = bound("tool_output.max_line_length", defaults.max_line_length);
+    ToolSettings {
+        // Words that 0.19.0 takes for no directory.
+        cwd: cwd.filter(|cwd| !matches!(cwd.as_str(), "." | "auto" | "cwd")).map(Into::into),
+        timeout: reader.seconds(&terminal.key("timeout"), 365 * DAY).unwrap_or(defaults.timeout),
+        env_passthrough: reader.list(&terminal.key("env_passthrough")),
+        backend: reader
+            .text(&terminal.key("backend"))
+            .filter(|backend| !backend.eq_ignore_ascii_case("local")),
+        persistent_shell: reader.flag(&terminal.key("persistent_shell")).unwrap_or(defaults.persistent_shell),
+        approval_timeout: reader
+            .seconds(&approvals.key("timeout"), DAY)
+            .filter(|timeout| !timeout.is_zero())
+            .unwrap_or(defaults.approval_timeout),
+        guardrails,
+        home_mode: reader.choice(&terminal.key("home_mode"), &homes).unwrap_or_default(),
+        fence: reader.choice(&terminal.key("fence"), &fences).unwrap_or_default(),
+        approvals: reader.choice(&approvals.key("mode"), &modes).unwrap_or(defaults.approvals),
+        denied: reader.list(&approvals.key("deny")),
+        allowed: reader.list(&root.key("command_allowlist")),
+        max_read_chars,
+        max_output_bytes,
+        max_lines,
+        max_line_length,
+    }
+}
+
+fn guardrails(reader: &mut Reader<'_>, at: &At) -> Guardrails {
+    let defaults = Guardrails::default();
+    reader.expect_map(at);
+    let mut repeats = |key: &str, default: Repeats| {
+        let mut number = |name: &str, default: u32| {
+            reader.number_or_zero(&at.key(key).key(name), 1_000_000).map_or(default, narrow)
+        };
+        Repeats {
+            exact_failure: number("exact_failure", default.exact_failure),
+            same_tool_failure: number("same_tool_failure", default.same_tool_failure),
+            no_progress: number("idempotent_no_progress", default.no_progress),
+        }
+    };
+    let (warn_after, stop_after) =
+        (repeats("warn_after", defaults.warn_after), repeats("hard_stop_after", defaults.stop_after));
+    Guardrails {
+        warns: reader.flag(&at.key("warnings_enabled")).unwrap_or(defaults.warns),
+        warn_after,
+        stops: reader.flag(&at.key("hard_stop_enabled")).unwrap_or(defaults.stops),
+        stop_after,
     }
 }
 

@@ -431,6 +431,13 @@ fn one_address_for_everything() {
     assert_eq!((settings.listeners.len(), settings.admin.as_deref()), (2, Some("127.0.0.1:9464")));
     assert_eq!(only(&primary("gateway: {listen: 8644}", "")).code, "bad_address");
     assert_eq!(only(&primary("gateway: {admin: '*:1'}", "")).code, "admin_public");
+    // With a token others may come; one that can be guessed is none.
+    let guarded = clean(primary("gateway: {admin: '*:1', admin_token: 0123456789abcdef}", ""));
+    assert_eq!(guarded.admin_token.unwrap().expose(), "0123456789abcdef");
+    let guarded =
+        clean(primary("gateway: {admin: '*:1', admin_token: x}", "GATEWAY_ADMIN_TOKEN=0123456789abcdef-2"));
+    assert_eq!(guarded.admin_token.unwrap().expose(), "0123456789abcdef-2");
+    assert_eq!(codes(&primary("gateway: {admin_token: short}", "")), ["admin_token_short"]);
 }
 
 #[test]

@@ -1,13 +1,23 @@
 //! What configuration becomes: plain data, defaults applied, nothing left to interpret.
 
+mod reach;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::auxiliary::{Auxiliaries, Compression};
 use super::platform::{AllSettings, Registry};
+use super::pool::Pools;
 use super::profile_routes::ProfileRoutes;
+use super::reset::SessionReset;
 use super::secret::{Env, Secret};
-use hermes_wire::latest::{BoundListener, GatewaySettings, Problem, Role, Severity};
+use super::servers::ToolServers;
+use hermes_wire::latest::{Autostart, BoundListener, GatewaySettings, Problem, Role, Severity, Upkeep};
 use hermes_wire::{ProfileHome, ProfileName};
+
+pub use reach::{Delegation, HomeChannel, Skills, Toolsets};
 
 /// Largest `config.yaml` or `.env` that is read, in bytes. A caller may stop reading one byte behind it.
 pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
@@ -50,6 +60,35 @@ impl Loaded {
     }
 }
 
+/// What one file says; `None` where it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnUpkeep {
+    /// `gateway.autostart`
+    pub autostart: Option<Autostart>,
+    /// `gateway.idle_timeout`
+    pub idle: Option<Duration>,
+    /// `gateway.limits.memory`, in bytes.
+    pub memory: Option<u64>,
+    /// `gateway.limits.cpu`, in thousandths of a processor.
+    pub cpu_permille: Option<u32>,
+    /// `gateway.limits.tasks`
+    pub tasks: Option<u32>,
+}
+
+impl OwnUpkeep {
+    /// This, and what `all` says where this says nothing.
+    pub fn over(&self, all: &Upkeep) -> Upkeep {
+        let mut upkeep = *all;
+        upkeep.autostart = self.autostart.unwrap_or(all.autostart);
+        upkeep.idle_ms =
+            self.idle.map_or(all.idle_ms, |idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        upkeep.limits.memory = self.memory.or(all.limits.memory);
+        upkeep.limits.cpu_permille = self.cpu_permille.or(all.limits.cpu_permille);
+        upkeep.limits.tasks = self.tasks.or(all.limits.tasks);
+        upkeep
+    }
+}
+
 /// A profile's settings, defaults applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProfileConfig {
@@ -59,8 +98,30 @@ pub struct ProfileConfig {
     pub model: Model,
     /// `providers.*` and the older list `custom_providers`.
     pub providers: Vec<Provider>,
+    /// `fallback_providers`, then the older `fallback_model`: who is asked where the model's provider fails, in order.
+    pub fallbacks: Vec<Model>,
+    /// Several keys of one provider, as `auth.json` has them.
+    pub pools: Pools,
     /// `agent.*`
     pub agent: Agent,
+    /// `auxiliary.*`: who does what is no answer in a conversation.
+    pub auxiliary: Auxiliaries,
+    /// `compression.*`: when a conversation is made shorter.
+    pub compression: Compression,
+    /// Which tools are offered.
+    pub toolsets: Toolsets,
+    /// `memory.*`
+    pub memory: Memory,
+    /// What its own tools may do.
+    pub tools: ToolSettings,
+    /// `mcp_servers.*`
+    pub servers: ToolServers,
+    /// `security.allow_private_urls`: tools may ask addresses of this machine and its networks. Default false.
+    pub allow_private_urls: bool,
+    /// `delegation.*`
+    pub delegation: Delegation,
+    /// `skills.*`
+    pub skills: Skills,
     /// `max_concurrent_sessions`: turns that run at the same time; 0: no limit. Default 16.
     pub max_concurrent_sessions: u32,
     /// What the sections of platforms say that are on (or, for a secondary, that the gateway listens for), each in its platform's own
@@ -72,6 +133,10 @@ pub struct ProfileConfig {
     pub claims: Vec<RawClaim>,
     /// The gateway's settings; of the primary only.
     pub gateway: Option<GatewaySettings>,
+    /// `gateway.admin_token`; of the primary only.
+    pub admin_token: Option<Secret>,
+    /// When its worker runs, and what that may take of the machine.
+    pub upkeep: OwnUpkeep,
     /// `profile_routes`, where they are in force: of the default profile with multiplexing.
     pub profile_routes: ProfileRoutes,
     /// `gateway.max_inbound_media_bytes`: most bytes of what comes with one message; `None`: any. Default 128 MiB.
@@ -99,14 +164,27 @@ impl ProfileConfig {
     pub fn new(name: ProfileName) -> Self {
         Self {
             name,
+            admin_token: None,
             model: Model::default(),
+            fallbacks: Vec::new(),
             providers: Vec::new(),
+            pools: Pools::default(),
             agent: Agent::default(),
+            auxiliary: Auxiliaries::default(),
+            compression: Compression::default(),
+            toolsets: Toolsets::default(),
+            memory: Memory::default(),
+            tools: ToolSettings::default(),
+            servers: ToolServers::default(),
+            allow_private_urls: false,
+            delegation: Delegation::default(),
+            skills: Skills::default(),
             max_concurrent_sessions: 16,
             settings: AllSettings::default(),
             platforms: Vec::new(),
             claims: Vec::new(),
             gateway: None,
+            upkeep: OwnUpkeep::default(),
             profile_routes: ProfileRoutes::default(),
             max_inbound_media_bytes: Some(128 << 20),
             busy_input_mode: None,
@@ -140,6 +218,187 @@ pub struct Model {
     pub context_length: Option<u64>,
     /// `model.max_tokens`
     pub max_tokens: Option<u64>,
+    /// `prompt_caching.cache_ttl` is `1h`: what is marked for the provider's cache stays there for an hour, else for five minutes.
+    pub caches_an_hour: bool,
+}
+
+/// What the model keeps between sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Its notes.
+    pub notes: Notes,
+    /// Its notes on the user.
+    pub user: Notes,
+    /// `memory.write_approval`: nothing is written unless somebody approves of it. Default false.
+    pub write_approval: bool,
+}
+
+/// One file of [`Memory`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notes {
+    /// `memory.memory_enabled`, `memory.user_profile_enabled`. Default true.
+    pub enabled: bool,
+    /// `memory.memory_char_limit`, `memory.user_char_limit`: most characters of all entries together. Default 2200 and 1375.
+    pub limit: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let notes = |limit| Notes { enabled: true, limit };
+        Self { notes: notes(2200), user: notes(1375), write_approval: false }
+    }
+}
+
+/// What a profile's own tools may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolSettings {
+    /// `terminal.cwd`, where it names a directory; see [`ToolSettings::workspace`].
+    pub cwd: Option<Utf8PathBuf>,
+    /// `terminal.timeout`. Default 180 s.
+    pub timeout: Duration,
+    /// `terminal.env_passthrough`: names of variables.
+    pub env_passthrough: Vec<String>,
+    /// `terminal.home_mode`. Default `auto`.
+    pub home_mode: HomeMode,
+    /// `terminal.fence`. Default `auto`.
+    pub fence: FenceMode,
+    /// `approvals.mode`. Default `smart`.
+    pub approvals: ApprovalMode,
+    /// `terminal.backend`, where it names another one than this machine.
+    pub backend: Option<String>,
+    /// `terminal.persistent_shell`: a command begins where the one before it ended. Default true.
+    pub persistent_shell: bool,
+    /// `approvals.timeout`: how long somebody is waited for. Default 60 s.
+    pub approval_timeout: Duration,
+    /// `tool_loop_guardrails`
+    pub guardrails: Guardrails,
+    /// `approvals.deny`: patterns of commands that never run.
+    pub denied: Vec<String>,
+    /// `command_allowlist`: patterns of commands, or names of dangers, that nobody is asked about.
+    pub allowed: Vec<String>,
+    /// `file_read_max_chars`. Default 100 000.
+    pub max_read_chars: usize,
+    /// `tool_output.max_bytes`. Default 50 000.
+    pub max_output_bytes: usize,
+    /// `tool_output.max_lines`. Default 2000.
+    pub max_lines: usize,
+    /// `tool_output.max_line_length`, in characters. Default 2000.
+    pub max_line_length: usize,
+}
+
+impl Default for ToolSettings {
+    fn default() -> Self {
+        Self {
+            cwd: None,
+            timeout: Duration::from_secs(180),
+            env_passthrough: Vec::new(),
+            home_mode: HomeMode::Auto,
+            fence: FenceMode::Auto,
+            approvals: ApprovalMode::Smart,
+            backend: None,
+            persistent_shell: true,
+            approval_timeout: Duration::from_secs(60),
+            guardrails: Guardrails::default(),
+            denied: Vec::new(),
+            allowed: Vec::new(),
+            max_read_chars: 100_000,
+            max_output_bytes: 50_000,
+            max_lines: 2000,
+            max_line_length: 2000,
+        }
+    }
+}
+
+impl ToolSettings {
+    /// The directory that relative paths are relative to; `~` is the user's home.
+    pub fn workspace(&self, home: &ProfileHome, user_home: Option<&Utf8Path>) -> Utf8PathBuf {
+        let Some(cwd) = &self.cwd else { return home.workspace() };
+        match (cwd.strip_prefix("~"), user_home) {
+            (Ok(below), Some(user_home)) => user_home.join(below),
+            _ => home.path().join(cwd),
+        }
+    }
+}
+
+/// When a model is told that it goes round in circles, and when it is stopped. A number of 0 is never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guardrails {
+    /// `warnings_enabled`. Default true.
+    pub warns: bool,
+    /// `warn_after`. Default 2, 3, 2.
+    pub warn_after: Repeats,
+    /// `hard_stop_enabled`. Default false.
+    pub stops: bool,
+    /// `hard_stop_after`. Default 5, 8, 5.
+    pub stop_after: Repeats,
+}
+
+/// How often the same happens in one turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeats {
+    /// `exact_failure`: the same call has failed.
+    pub exact_failure: u32,
+    /// `same_tool_failure`: calls of one tool have failed, one after the other.
+    pub same_tool_failure: u32,
+    /// `idempotent_no_progress`: the same call has given the same result.
+    pub no_progress: u32,
+}
+
+impl Default for Guardrails {
+    fn default() -> Self {
+        let repeats = |exact_failure, same_tool_failure, no_progress| Repeats {
+            exact_failure,
+            same_tool_failure,
+            no_progress,
+        };
+        Self { warns: true, warn_after: repeats(2, 3, 2), stops: false, stop_after: repeats(5, 8, 5) }
+    }
+}
+
+/// What `HOME` is for programs that a profile starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HomeMode {
+    /// `home` in the profile's home where that exists, else the user's.
+    #[default]
+    Auto,
+    /// The user's.
+    Real,
+    /// `home` in the profile's home.
+    Profile,
+}
+
+/// What is around programs that a profile starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FenceMode {
+    /// The best fence that the machine allows, and none where it allows none.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+    /// A fence, or no program.
+    Require,
+}
+
+impl FenceMode {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::Require => "require",
+        }
+    }
+}
+
+/// What happens to a dangerous command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalMode {
+    /// Somebody is asked.
+    Manual,
+    /// A second model is asked, and somebody where there is none.
+    Smart,
+    /// It runs.
+    Off,
 }
 
 /// One `providers.<name>`.
@@ -189,8 +448,12 @@ pub struct Agent {
     pub auto_continue_freshness: Duration,
     /// `agent.local_stream_stale_timeout`: silence of a provider's stream after which it is dropped. Default 900 s.
     pub stream_stale_timeout: Duration,
+    /// `agent.clarify_timeout`: how long whoever was asked something has to answer. Default 3600 s.
+    pub clarify_timeout: Duration,
     /// `agent.echo_delay_ms`: with the engine `echo`, a wait before each piece of an answer, to try out slow turns. Default 0.
     pub echo_delay: Duration,
+    /// `agent.acp`: with the engine `acp`, the program that answers.
+    pub acp: Acp,
     /// `agent.trial_tool`: a file of the home to which the model may append lines, by the tool `note`: to try out turns with tools.
     pub trial_tool: Option<String>,
 }
@@ -206,7 +469,9 @@ impl Default for Agent {
             postpone_timeout: Duration::from_hours(24),
             auto_continue_freshness: Duration::from_hours(1),
             stream_stale_timeout: Duration::from_mins(15),
+            clarify_timeout: Duration::from_hours(1),
             echo_delay: Duration::ZERO,
+            acp: Acp::default(),
             trial_tool: None,
         }
     }
@@ -231,6 +496,57 @@ pub enum EngineKind {
     Native,
     /// Nobody: what came in goes out again.
     Echo,
+    /// A program that speaks the Agent Client Protocol.
+    Acp,
+}
+
+/// `agent.acp.*`: a program that speaks the Agent Client Protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acp {
+    /// `agent.acp.command`: the program and its arguments.
+    pub command: Vec<String>,
+    /// `agent.acp.cwd`: where its sessions work; the profile's workspace without it.
+    pub cwd: Option<Utf8PathBuf>,
+    /// `agent.acp.env`: names of variables of this profile that it gets; no other of `.env` reaches it.
+    pub env: Vec<String>,
+    /// `agent.acp.auth`: the agent's word for the way in which it is to sign in.
+    pub auth: Option<String>,
+    /// `agent.acp.mode`: the mode its sessions are put into, in its own word.
+    pub mode: Option<String>,
+    /// `agent.acp.start_timeout`: time it has to say what it is. Default 60 s.
+    pub start_timeout: Duration,
+    /// `agent.acp.instructions`: it is told who the profile is (its system prompt). Default true.
+    pub instructions: bool,
+}
+
+impl Default for Acp {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            cwd: None,
+            env: Vec::new(),
+            auth: None,
+            mode: None,
+            start_timeout: Duration::from_secs(60),
+            instructions: true,
+        }
+    }
+}
+
+impl Acp {
+    /// The directory that its sessions work in; `~` is the user's home, and `workspace` what `terminal.cwd` says.
+    pub fn place(
+        &self,
+        home: &ProfileHome,
+        user_home: Option<&Utf8Path>,
+        workspace: Utf8PathBuf,
+    ) -> Utf8PathBuf {
+        let Some(cwd) = &self.cwd else { return workspace };
+        match (cwd.strip_prefix("~"), user_home) {
+            (Ok(below), Some(user_home)) => user_home.join(below),
+            _ => home.path().join(cwd),
+        }
+    }
 }
 
 /// A platform that the files turn on.
@@ -242,6 +558,8 @@ pub struct ConfiguredPlatform {
     pub supported: bool,
     /// File and key or variable that turn it on.
     pub source: String,
+    /// `home_channel`: the chat that is meant where only the platform is named.
+    pub home: Option<HomeChannel>,
 }
 
 /// An exclusive identity before it is hashed.
@@ -255,57 +573,6 @@ pub struct RawClaim {
     pub identity: Secret,
     /// File and key or variable that hold it.
     pub source: String,
-}
-
-/// `session_reset`, `reset_by_platform`, `reset_by_type`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SessionReset {
-    /// What holds unless an override does.
-    pub default: ResetPolicy,
-    /// By platform; wins over everything.
-    pub by_platform: BTreeMap<String, ResetPolicy>,
-    /// By chat type: `dm`, `group`, `thread`.
-    pub by_type: BTreeMap<String, ResetPolicy>,
-}
-
-impl SessionReset {
-    /// The policy for one conversation.
-    pub fn policy(&self, platform: &str, chat_type: &str) -> &ResetPolicy {
-        self.by_platform.get(platform).or_else(|| self.by_type.get(chat_type)).unwrap_or(&self.default)
-    }
-}
-
-/// When a session ends by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResetPolicy {
-    /// `mode`. Default none.
-    pub mode: ResetMode,
-    /// `at_hour`, local time. Default 4.
-    pub at_hour: u8,
-    /// `idle_minutes`. Default 1440.
-    pub idle_minutes: u32,
-    /// `notify`. Default true.
-    pub notify: bool,
-}
-
-impl Default for ResetPolicy {
-    fn default() -> Self {
-        Self { mode: ResetMode::None, at_hour: 4, idle_minutes: 1440, notify: true }
-    }
-}
-
-/// `session_reset.mode`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ResetMode {
-    /// Never.
-    #[default]
-    None,
-    /// At the hour.
-    Daily,
-    /// After silence.
-    Idle,
-    /// Whichever comes first.
-    Both,
 }
 
 /// `logging.*`

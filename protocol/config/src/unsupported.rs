@@ -8,8 +8,10 @@ use super::found::Found;
 use super::glance::is_off;
 use super::platform::Settings;
 use super::platforms::Blocks;
+use super::pool::Pools;
 use super::problem::{Place, problem};
 use super::reader::{At, Reader};
+use super::tool_servers;
 use super::types::ProfileConfig;
 use hermes_wire::ProfileHome;
 use hermes_wire::latest::{Problem, Severity};
@@ -26,6 +28,8 @@ const NAMED: usize = 5;
 pub struct Leftovers<B> {
     /// The older `gateway.json`, which is read below `config.yaml`.
     pub gateway: Found<B>,
+    /// `auth.json`.
+    pub auth: Found<B>,
     /// `cron/jobs.json`.
     pub cron: Found<B>,
     /// Names in `hooks/`, or why they cannot be seen.
@@ -39,7 +43,13 @@ pub type Unseen = String;
 
 impl<B> Default for Leftovers<B> {
     fn default() -> Self {
-        Self { gateway: Found::Absent, cron: Found::Absent, hooks: Ok(Vec::new()), boards: Vec::new() }
+        Self {
+            gateway: Found::Absent,
+            auth: Found::Absent,
+            cron: Found::Absent,
+            hooks: Ok(Vec::new()),
+            boards: Vec::new(),
+        }
     }
 }
 
@@ -57,31 +67,39 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
     let plugin_names = texts(reader, &plugins);
     let memory_name: Vec<String> =
         if memory.is_map() { Vec::new() } else { reader.text(&memory).into_iter().collect() };
-    let mut all = vec![
-        ("mcp_servers", root.key("mcp_servers"), names(&root.key("mcp_servers"))),
-        ("hooks", root.key("hooks"), names(&root.key("hooks"))),
-    ];
+    let mut all = vec![("hooks", root.key("hooks"), names(&root.key("hooks")))];
     for platform in reader.registry.own() {
         let blocks = Blocks::new(root, platform.name);
         let idle = platform.idle.iter().map(|key| (*key, blocks.get(key)));
         all.extend(idle.map(|(key, at)| (key, at.clone(), names(&at))));
     }
     all.extend([("plugins", plugins, plugin_names), ("memory provider", memory, memory_name)]);
-    for key in ["fallback_providers", "fallback_model"] {
-        let at = root.key(key);
-        let some = !at.items().is_empty() || !at.entries().is_empty();
-        if some {
-            all.push((key, at, Vec::new()));
-        }
-    }
     for (what, at, names) in all {
-        let bare = matches!(what, "fallback_providers" | "fallback_model");
-        if bare || !names.is_empty() {
+        if !names.is_empty() {
             let place = reader.place(&at);
             push(reader, Severity::Warning, place, None, &listed(what, &names));
         }
     }
+    servers(reader, root);
     platforms(reader, config);
+}
+
+/// What tool servers are to do that is not done.
+fn servers(reader: &mut Reader<'_>, root: &At) {
+    for (name, at) in root.key("mcp_servers").entries() {
+        let idle = tool_servers::idle(&at);
+        if !idle.is_empty() && !at.node().is_some_and(is_off) {
+            let idle: Vec<String> = idle.into_iter().map(str::to_owned).collect();
+            let place = reader.place(&at);
+            push(reader, Severity::Warning, place, None, &listed(&format!("mcp_servers.{name}"), &idle));
+        }
+    }
+    let reload = root.key("mcp.auto_reload_on_config_change");
+    if reload.says("false") {
+        let place = reader.place(&reload);
+        let what = "mcp.auto_reload_on_config_change: false (a changed file starts the profile anew, its tool servers as well)";
+        push(reader, Severity::Warning, place, None, what);
+    }
 }
 
 /// Platforms without an adapter. A profile that nothing else reaches is not able to do what it is there for.
@@ -127,6 +145,18 @@ pub(super) fn of_files<B: AsRef<[u8]>>(home: &ProfileHome, left: &Leftovers<B>) 
         });
     };
     let unseen = |what: &str, why: &str| format!("{what} (whether there are any cannot be seen: {why})");
+    match &left.auth {
+        Found::Absent => {}
+        Found::Unreadable { why, .. } => {
+            say(&home.auth_json(), unseen("keys and sign-ins of auth.json", why));
+        }
+        // One that is no JSON is said elsewhere.
+        Found::Bytes(bytes) => match Pools::parse(bytes.as_ref()) {
+            Ok(pools) if pools.sign_ins.is_empty() => {}
+            Ok(pools) => say(&home.auth_json(), listed("sign-ins", &pools.sign_ins)),
+            Err(_) => {}
+        },
+    }
     let jobs_file = home.cron_jobs();
     match &left.cron {
         Found::Absent => {}
@@ -206,15 +236,16 @@ mod tests {
     #[test]
     fn c4_what_is_configured_and_not_done_is_named() {
         let yaml = "agent: {engine: echo}\n\
-            mcp_servers: {github: {command: npx}, off: {url: u, enabled: false}, gone: {url: u, disabled: true}, no: {url: u, enabled: no}}\n\
+            mcp_servers: {github: {command: npx, sampling: {model: m}}, plain: {command: x, sampling: {enabled: false}}, off: {url: u, enabled: false}, gone: {url: u, disabled: true}, no: {url: u, enabled: no}}\n\
             hooks: {pre_tool_call: [{command: x}]}\n\
             platforms: {api_server: {enabled: true, model_routes: {fast: {model: m}}}, simplex: {enabled: true}}\n\
-            fallback_providers: [{provider: p, model: m}]\nplugins: {enabled: [relay]}\nmemory: {provider: honcho}\n";
+            plugins: {enabled: [relay]}\nmemory: {provider: honcho}\n";
         let env = "API_SERVER_KEY=0123456789abcdef\nTELEGRAM_BOT_TOKEN=t\n";
         let jobs = r#"{"jobs":[{"name":"daily","enabled":true,"state":"scheduled"},{"name":"off","enabled":false},
             {"name":"held","enabled":true,"state":"paused"},{"id":"abc"}]}"#;
         let leftovers = Leftovers {
             cron: Found::Bytes(jobs.as_bytes().to_vec()),
+            auth: Found::Bytes(br#"{"providers":{"nous":{"access_token":"t"}}}"#.to_vec()),
             hooks: Ok(vec!["notify".to_owned()]),
             boards: vec![("default".to_owned(), Ok(2)), ("done".to_owned(), Ok(0))],
             ..Leftovers::default()
@@ -228,13 +259,12 @@ mod tests {
             [
                 "Kanban board default (2 open cards)",
                 "cron jobs (daily, abc)",
-                "fallback_providers",
                 "hooks (notify)",
                 "hooks (pre_tool_call)",
-                "mcp_servers (github)",
+                "mcp_servers.github (sampling)",
                 "memory provider (honcho)",
-                "model_routes (fast)",
                 "plugins (relay)",
+                "sign-ins (nous)",
                 "simplex",
                 "telegram",
             ]

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -48,6 +49,21 @@ const PASSED: [&str; 20] = [
     "https_proxy",
 ];
 
+/// Whether a file is a program that can be started, and why not.
+pub fn check(path: &Utf8Path) -> Result<(), String> {
+    let found = fs_err::metadata(path).map_err(|error| plain(&error))?;
+    if !found.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    nix::unistd::access(path.as_std_path(), nix::unistd::AccessFlags::X_OK)
+        .map_err(|error| error.desc().to_owned())
+}
+
+/// The system's words, without the path.
+fn plain(error: &io::Error) -> String {
+    crate::cause::causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// A command of `program`, not yet started.
 pub fn command(program: &str) -> Command {
     command_passing(program, &[])
@@ -74,6 +90,18 @@ pub fn own() -> Command {
     }
     let path = std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok());
     command(path.as_deref().unwrap_or("hermes"))
+}
+
+/// This very program again, to go on when this process has ended: as `hermes`, with the whole environment of this process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is no one-shot child: the user's own environment is what it is to have"
+)]
+pub fn own_to_stay() -> Command {
+    let running = own().get_program().to_owned();
+    let mut command = Command::new(running);
+    command.arg0("hermes");
+    command
 }
 
 /// The command line of this process, whatever is no UTF-8 in it replaced.

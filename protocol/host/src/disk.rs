@@ -124,6 +124,27 @@ pub fn read_start(path: &Utf8Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The last `limit` bytes of a regular file, from the beginning of a line.
+pub fn read_end(path: &Utf8Path, limit: u64) -> io::Result<Vec<u8>> {
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    use std::io::{Read as _, Seek as _};
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
+    let mut file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let from = meta.len().saturating_sub(limit);
+    file.seek(io::SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    if from > 0 {
+        let cut = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        bytes.drain(..cut);
+    }
+    Ok(bytes)
+}
+
 /// Whether it is certain that nothing is there. What cannot be looked at may be.
 pub fn is_absent(path: &Utf8Path) -> bool {
     matches!(is_there(path), Ok(false))

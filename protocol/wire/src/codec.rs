@@ -26,9 +26,9 @@ pub enum CodecError {
     /// Larger than a frame may be.
     #[error("message of {0} bytes exceeds the frame limit")]
     TooLarge(usize),
-    /// Well formed, of an older version, and nobody carries it out any more.
-    #[error("`{0}` is a message of an older release, which this one does not carry out any more")]
-    Retired(&'static str),
+    /// Well formed, and of a version that was not agreed on.
+    #[error("a message of version {0}, which was not agreed on")]
+    Newer(u16),
     /// A type that cannot be encoded: a bug.
     #[error("message cannot be encoded")]
     Encode(#[source] bincode::error::EncodeError),

@@ -3,7 +3,7 @@
 //! A forgotten variable must fail closed, so the list says what passes and never what is removed.
 
 /// Variables that pass by exact name.
-pub const ALLOWED: [&str; 23] = [
+pub const ALLOWED: [&str; 24] = [
     "PATH",
     "HOME",
     "USER",
@@ -27,6 +27,7 @@ pub const ALLOWED: [&str; 23] = [
     "RUST_BACKTRACE",
     "LANGUAGE",
     MANAGED_DIR,
+    LOCK_DIR,
 ];
 
 /// Variables that pass by prefix.
@@ -45,12 +46,22 @@ pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 pub const MANAGED_DIR: &str = "HERMES_MANAGED_DIR";
 /// The same where the variable is not set.
 pub const DEFAULT_MANAGED_DIR: &str = "/etc/hermes";
+/// Where gateways of this machine tell each other which bots they use, in place of the user's own state directory.
+pub const LOCK_DIR: &str = "HERMES_GATEWAY_LOCK_DIR";
 /// Listening sockets that a gateway hands to the program it becomes: its process id, then `descriptor=address` for each.
 pub const LISTENERS: &str = "HERMES_LISTENERS";
 /// The socket for newer Python programs that a gateway hands to the program it becomes: its process id, the descriptor, device and inode of its name.
 pub const GATEWAY_SOCKET: &str = "HERMES_GATEWAY_SOCKET";
+/// What a gateway hands to the program it becomes, workers and all: its process id, then the descriptor of the document.
+pub const HANDOVER: &str = "HERMES_HANDOVER";
+/// Why the program that a gateway had become could not go on as it, for the program before, which it became again.
+pub const RETURNED: &str = "HERMES_RETURNED";
 /// Set in a worker that only reports what it finds and is ended then: it writes nothing into its home.
 pub const EXAMINED: &str = "HERMES_EXAMINED";
+/// Set in a gateway that a command has started in the background: it has no terminal that could hang up, and no sticky profile is followed.
+pub const DETACHED: &str = "HERMES_GATEWAY_DETACHED";
+/// Set in a gateway that another program starts again when it ends.
+pub const EXTERNAL_SUPERVISOR: &str = "HERMES_GATEWAY_EXTERNAL_SUPERVISOR";
 /// Overrides `gateway.multiplex_profiles`; read by the supervisor from its own environment, and from `.env` by `default`.
 pub const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
 
@@ -76,7 +87,11 @@ pub fn may_be_shared(name: &str) -> bool {
             | LISTEN_FDNAMES
             | LISTENERS
             | GATEWAY_SOCKET
+            | HANDOVER
+            | RETURNED
             | EXAMINED
+            | DETACHED
+            | EXTERNAL_SUPERVISOR
             | OPEN_FILES
             | "LISTEN_PID"
     );

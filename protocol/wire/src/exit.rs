@@ -8,6 +8,8 @@ pub const OK: u8 = 0;
 pub const FAILURE: u8 = 1;
 /// The command line was wrong.
 pub const USAGE: u8 = 2;
+/// `chat`: the limit on calls for tools was reached, so that the answer is a summary.
+pub const MAX_TURNS: u8 = 3;
 /// `status --exit-code`: the gateway or profile is stopped.
 pub const STOPPED: u8 = 3;
 /// `status --exit-code`: running, but something in it is not ready.
@@ -21,5 +23,7 @@ pub const MACHINE: u8 = 71;
 pub const RESTART: u8 = 75;
 /// A configuration error that no retry can fix.
 pub const CONFIG: u8 = 78;
+/// It panicked, which is a bug; the runtime of the language fixed the number. What and where is in the log.
+pub const PANIC: u8 = 101;
 /// Ended by Ctrl-C or SIGTERM before it was done; nothing was changed.
 pub const INTERRUPTED: u8 = 130;

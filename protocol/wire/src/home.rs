@@ -59,6 +59,8 @@ impl RootHome {
         desired_state => "gateway_desired.json",
         /// The sticky profile of the command line.
         active_profile => "active_profile",
+        /// What there was before the gateways of all profiles became one.
+        gateway_migration => "gateway_migration.json",
         /// Note of a newer release that it turned multiplexing on against the configuration.
         opt_out_rewritten => ".multiplex_opt_out_rewritten",
         /// The supervisor's own log.
@@ -88,6 +90,8 @@ impl ProfileHome {
         state_db => "state.db",
         /// Settings of older gateways, read below `config.yaml`.
         gateway_json => "gateway.json",
+        /// Keys and sign-ins of the Python program.
+        auth_json => "auth.json",
         /// Jobs of the Python program's scheduler.
         cron_jobs => "cron/jobs.json",
         /// Its hooks.
@@ -100,14 +104,22 @@ impl ProfileHome {
         runtime_status => "runtime_status.json",
         /// The same bytes under the name that 0.19.0's readers know.
         gateway_state => "gateway_state.json",
-        /// Logs.
+        /// Logs: [`log`] in it.
         logs => "logs",
         /// The worker's log.
         gateway_log => "logs/gateway.log",
         /// Warnings and errors of the worker's log again, and what it and its children print.
         error_log => "logs/gateway.error.log",
+        /// What has happened to a gateway whose own home this is, and to the profiles that it serves.
+        events => "logs/events.jsonl",
+        /// What the files said when the profile was last well, by name.
+        healthy => "logs/healthy.json",
+        /// The key of the hashes in that file.
+        healthy_key => HEALTHY_KEY,
         /// Mirror of the routing index for 0.19.0.
         sessions_json => "sessions/sessions.json",
+        /// Where its tools work unless `terminal.cwd` says otherwise.
+        workspace => "workspace",
         /// What came with messages: `images`, `audio`, `videos`, `documents`.
         cache => "cache",
         /// Webhook routes made by command.
@@ -132,6 +144,11 @@ impl ProfileHome {
     pub fn identity_files(&self) -> [Utf8PathBuf; 6] {
         IDENTITY_FILES.map(|f| self.0.join(f))
     }
+}
+
+/// Name of a file of [`ProfileHome::logs`]: `gateway` and what else the Python program writes there.
+pub fn log(name: &str) -> String {
+    format!("{name}.log")
 }
 
 /// Who made a temporary file.
@@ -162,6 +179,10 @@ pub fn temporary(name: &str) -> Option<Writer> {
 
 /// Name of [`ProfileHome::parked`].
 pub const PARKED: &str = "gateway.parked";
+/// What somebody has allowed the profile's model for good.
+pub const APPROVALS: &str = "approvals.json";
+/// Name of [`ProfileHome::healthy_key`].
+pub const HEALTHY_KEY: &str = ".healthy.key";
 /// Name of the directory [`RootHome::tombstones`] in `profiles/`.
 pub const TOMBSTONES: &str = ".deleted";
 

@@ -6,8 +6,8 @@
 //!
 //! | Surface | Modules | Encoding | Evolves by |
 //! |---|---|---|---|
-//! | control socket, `supervisor.sock` | [`handshake`], [`frame`], [`codec`], [`message`], [`v1`], [`v2`] | hand-laid handshake, then length-delimited frames | a new message version beside the old one |
-//! | data socket | [`http`], [`road`] | HTTP/1.1 | headers and paths, additive |
+//! | control socket, `supervisor.sock` | [`handshake`], [`frame`], [`codec`], [`message`], [`v2`], [`v3`] | hand-laid handshake, then length-delimited frames | a new message version beside the old one |
+//! | data socket | [`http`], [`road`], [`terminal`] | HTTP/1.1 | headers and paths, additive |
 //! | files in a home | [`contract`], [`home`], `hermes-config` | JSON, YAML, `.env` | a `schema` number, readers accept older |
 //!
 //! The crate is pure: it parses and prints bytes that callers hand in. It opens no file or socket, reads no clock and no
@@ -22,6 +22,7 @@
 //! |---|---|---|
 //! | message version | [`version::NEWEST`] | [`version::SUPPORTED`] |
 //! | hand-over and delivery between workers | [`road::SCHEMA`] | 1 |
+//! | a turn of a terminal | [`terminal::SCHEMA`] | 1 |
 //! | `runtime_status.json` | `schema` 1 | absent (0.19.0), 1 |
 //! | PID record | `schema` 1 | absent (0.19.0), 1 |
 //! | status JSON of `hermes status --json` | `schema` 1 | 1 |
@@ -29,7 +30,7 @@
 //! # To change a message
 //!
 //! 1. Never edit a released module: bincode has no additive change (a field more makes old bytes undecodable).
-//! 2. Add `v3.rs` with only the types that changed, conversions from and to their older form in `Message`, and re-export the mix
+//! 2. Add `v4.rs` with only the types that changed, conversions from and to their older form in `Message`, and re-export the mix
 //!    from `latest.rs`.
 //! 3. Widen [`version::SUPPORTED`]; keep exactly N and N-1.
 //! 4. Commit golden bytes for every new message in `tests/golden/wire`.
@@ -40,14 +41,15 @@
 //!
 //! ```text
 //! contract, latest                                                files, and the messages in use
-//! v2                                                              what version 2 changed
-//! v1                                                              frozen messages
+//! v3                                                              what version 3 changed
+//! v2                                                              frozen messages
 //! message                                                         between versions
 //! codec, endpoint, handshake, home, http, road, session_key
-//! absence, env, exit, frame, mark, profile, providers, release, request_id, spaced, text, version
+//! absence, admin, env, exit, frame, mark, profile, providers, release, request_id, spaced, terminal, text, version
 //! ```
 
 pub mod absence;
+pub mod admin;
 pub mod codec;
 pub mod contract;
 pub mod endpoint;
@@ -67,9 +69,10 @@ pub mod request_id;
 pub mod road;
 pub mod session_key;
 pub mod spaced;
+pub mod terminal;
 pub mod text;
-pub mod v1;
 pub mod v2;
+pub mod v3;
 pub mod version;
 
 pub use home::{ProfileHome, RootHome};

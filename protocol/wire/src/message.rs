@@ -15,6 +15,6 @@ pub trait Message: Sized {
     /// The message that these bytes are in that version.
     ///
     /// # Errors
-    /// They are none, or one that nobody carries out any more ([`CodecError::Retired`]).
+    /// They are none.
     fn decode(version: Version, bytes: &[u8]) -> Result<Self, CodecError>;
 }

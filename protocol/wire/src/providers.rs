@@ -23,11 +23,14 @@ pub struct Row {
 pub enum Wire {
     /// Chat completions.
     Chat,
+    /// Anthropic's Messages API.
+    Messages,
+    /// OpenAI's Responses API.
+    Responses,
     /// Something this build does not speak yet, named for people.
     Other(&'static str),
 }
 
-const MESSAGES: Wire = Wire::Other("anthropic_messages");
 const PER_MODEL: Wire = Wire::Other("a different one for each model");
 const LOGIN: Wire = Wire::Other("an OAuth login kept in auth.json");
 
@@ -47,6 +50,35 @@ const fn named_only(mut row: Row) -> Row {
 }
 
 impl Row {
+    /// What it speaks with a model, where it speaks another wire with another one.
+    pub fn wire_of(&self, model: &str) -> Wire {
+        if self.wire != PER_MODEL {
+            return self.wire;
+        }
+        let model = model.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let is = |family: &str| model.starts_with(family);
+        match self.id {
+            // Where OpenAI's models from the fifth generation on are served by Responses alone.
+            "copilot" => {
+                let generation = model.strip_prefix("gpt-").map(|rest| {
+                    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
+                });
+                let newer = generation.is_some_and(|generation: u32| generation >= 5);
+                if newer && !is("gpt-5-mini") { Wire::Responses } else { Wire::Chat }
+            }
+            // As the page of each of its services lists them.
+            "opencode-zen" if is("claude-") || is("qwen") => Wire::Messages,
+            "opencode-zen" if is("gpt-") => Wire::Responses,
+            "opencode-go" if is("minimax-") || is("qwen") => Wire::Messages,
+            _ => Wire::Chat,
+        }
+    }
+
+    /// Whether the wire is another one for each model.
+    pub fn is_per_model(&self) -> bool {
+        self.wire == PER_MODEL
+    }
+
     /// Whether it is reached by a sign-in that is kept in `auth.json`, and by no key.
     pub fn signs_in(&self) -> bool {
         self.wire == LOGIN
@@ -62,14 +94,14 @@ pub const TABLE: &[Row] = &[
         "https://openrouter.ai/api/v1",
         Wire::Chat,
     ),
-    // 0.19.0 speaks Responses here and to xai; both serve chat completions as well.
+    // Responses at its own address and at xai's; whoever stands in their place mostly serves chat completions.
     row("openai-api", &["OPENAI_API_KEY"], Some("OPENAI_BASE_URL"), "https://api.openai.com/v1", Wire::Chat),
     row(
         "anthropic",
         &["ANTHROPIC_API_KEY", "ANTHROPIC_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"],
         Some("ANTHROPIC_BASE_URL"),
         "https://api.anthropic.com",
-        MESSAGES,
+        Wire::Messages,
     ),
     named_only(row("lmstudio", &["LM_API_KEY"], Some("LM_BASE_URL"), "http://127.0.0.1:1234/v1", Wire::Chat)),
     named_only(row(
@@ -115,14 +147,14 @@ pub const TABLE: &[Row] = &[
         &["MINIMAX_API_KEY"],
         Some("MINIMAX_BASE_URL"),
         "https://api.minimax.io/anthropic",
-        MESSAGES,
+        Wire::Messages,
     ),
     row(
         "minimax-cn",
         &["MINIMAX_CN_API_KEY"],
         Some("MINIMAX_CN_BASE_URL"),
         "https://api.minimaxi.com/anthropic",
-        MESSAGES,
+        Wire::Messages,
     ),
     row(
         "alibaba",

@@ -4,7 +4,7 @@
 pub type Version = u16;
 
 /// Oldest and newest version this build speaks: N-1 and N.
-pub const SUPPORTED: std::ops::RangeInclusive<Version> = 1..=2;
+pub const SUPPORTED: std::ops::RangeInclusive<Version> = 2..=3;
 
 /// The version used between equals.
 pub const NEWEST: Version = *SUPPORTED.end();
@@ -21,6 +21,10 @@ pub fn negotiate(
 /// What `hermes gateway check --proof` prints, and nothing else: this program is a gateway that takes listeners over. No other
 /// program says so by accident, nor by repeating its arguments.
 pub const PROOF: &str = "hermes-gateway takes over listeners (1)";
+
+/// What `hermes gateway check --succession` prints: this program goes on with the workers of a gateway that becomes it, as the document
+/// of that version describes them.
+pub const SUCCESSION: &str = "hermes-gateway goes on with workers (1)";
 
 #[cfg(test)]
 mod tests {

@@ -3,31 +3,41 @@
 //! other; the last one is what is written now. A key more in a type does not compile here before it is in a sample of its own:
 //! samples are added, never edited.
 
+use std::collections::BTreeMap;
+
 use hermes_wire::contract::gateway_state::{self, GatewayState};
-use hermes_wire::contract::gateway_status::{self, Gateway, GatewayStatus, Listener, Profile, Takeover};
+use hermes_wire::contract::gateway_status::{
+    self, Gateway, GatewayStatus, KeepAwake, Listener, Profile, Program, Takeover,
+};
 use hermes_wire::contract::pid_record::{KIND, PidRecord};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use hermes_wire::contract::runtime_status::{
-    InboxStatus, MAX_LEN, PlatformStatus, ReadError, RuntimeStatus, SCHEMA,
+    Asleep, FenceStatus, InboxStatus, MAX_LEN, PlatformStatus, ReadError, RuntimeStatus, SCHEMA,
+    ToolServerStatus,
 };
-use hermes_wire::latest::{LastError, Problem, Severity};
+use hermes_wire::latest::{Autostart, LastError, Problem, ResourceLimits, Severity, Upkeep};
 use serde_json::Value;
 
 const RUNNING: &str = include_str!("golden/contract/runtime_status/0.19.0-running.json");
 const STOPPED: &str = include_str!("golden/contract/runtime_status/0.19.0-stopped.json");
 
 /// Shapes of `runtime_status.json`: the first; what waits in the inbox; answers that were not delivered; why it is degraded and the
-/// provider's last failure.
-const RUNTIME_STATUS: [&str; 4] = [
+/// provider's last failure; what it leaves when it goes to sleep; its tool servers; what is around what it starts.
+const RUNTIME_STATUS: [&str; 7] = [
     include_str!("golden/contract/runtime_status/1-1.json"),
     include_str!("golden/contract/runtime_status/1-2.json"),
     include_str!("golden/contract/runtime_status/1-3.json"),
     include_str!("golden/contract/runtime_status/1-4.json"),
+    include_str!("golden/contract/runtime_status/1-5.json"),
+    include_str!("golden/contract/runtime_status/1-6.json"),
+    include_str!("golden/contract/runtime_status/1-7.json"),
 ];
 
 /// Shapes of `hermes status --json`: the first; what was put off or given up; answers that were not delivered; the provider's last
-/// failure; files in force and refused; clients that are let in; degraded profiles; the last takeover of exclusive platforms.
-const GATEWAY_STATUS: [&str; 8] = [
+/// failure; files in force and refused; clients that are let in; degraded profiles; the last takeover of exclusive platforms; rate,
+/// latency, how a profile is kept, and whether the machine is kept awake; tool servers; the program that runs, and what is
+/// around what a profile starts.
+const GATEWAY_STATUS: [&str; 11] = [
     include_str!("golden/contract/gateway_status/1-1.json"),
     include_str!("golden/contract/gateway_status/1-2.json"),
     include_str!("golden/contract/gateway_status/1-3.json"),
@@ -36,6 +46,9 @@ const GATEWAY_STATUS: [&str; 8] = [
     include_str!("golden/contract/gateway_status/1-6.json"),
     include_str!("golden/contract/gateway_status/1-7.json"),
     include_str!("golden/contract/gateway_status/1-8.json"),
+    include_str!("golden/contract/gateway_status/1-9.json"),
+    include_str!("golden/contract/gateway_status/1-10.json"),
+    include_str!("golden/contract/gateway_status/1-11.json"),
 ];
 
 /// Shapes of a gateway's own `gateway_state.json`.
@@ -191,6 +204,49 @@ fn platform(state: &str, error: Option<(&str, &str)>) -> PlatformStatus {
     }
 }
 
+fn problem() -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        code: "unknown_key".to_owned(),
+        platform: Some("webhook".into()),
+        file: "/home/me/.hermes/config.yaml".to_owned(),
+        line: Some(3),
+        column: Some(1),
+        key: Some("agnet".into()),
+        message: "`agnet` is not a key".to_owned(),
+        fix: Some("Did you mean `agent`?".into()),
+    }
+}
+
+fn fence() -> FenceStatus {
+    FenceStatus {
+        mode: "auto".to_owned(),
+        rung: Some("none".to_owned()),
+        reason: Some("landlock: the kernel has no Landlock".to_owned()),
+        notes: vec!["the workspace cannot be written to".to_owned()],
+    }
+}
+
+fn upkeep() -> Upkeep {
+    let limits = ResourceLimits { memory: Some(512 << 20), cpu_permille: Some(1500), tasks: Some(200) };
+    Upkeep { autostart: Autostart::OnDemand, idle_ms: 60_000, limits }
+}
+
+fn tool_servers() -> BTreeMap<String, ToolServerStatus> {
+    let server = |state: &str, tools, reason: Option<&str>, protocol: Option<&str>| ToolServerStatus {
+        state: state.to_owned(),
+        tools,
+        reason: reason.map(str::to_owned),
+        protocol: protocol.map(str::to_owned),
+        updated_at: Some("2026-11-28T21:15:54.713511+00:00".into()),
+    };
+    [
+        ("github".to_owned(), server("parked", 0, Some("there is no program `npx` in `PATH`"), None)),
+        ("time".to_owned(), server("connected", 2, None, Some("2026-07-28"))),
+    ]
+    .into()
+}
+
 #[test]
 fn every_shape_of_the_status_file_is_read() {
     shapes(&RUNTIME_STATUS, |text| value(&RuntimeStatus::read(text.as_bytes()).expect("a sample").write()));
@@ -224,6 +280,13 @@ fn every_shape_of_the_status_file_is_read() {
         }),
         degraded_reason: Some("no model is set".into()),
         last_error: Some(last_error()),
+        tool_servers: tool_servers(),
+        asleep: Some(Asleep {
+            stamp: "00112233445566ff".to_owned(),
+            upkeep: upkeep(),
+            problems: vec![problem()],
+        }),
+        fence: Some(fence()),
     };
     let newest = RUNTIME_STATUS.last().expect("there is one");
     assert_eq!(RuntimeStatus::read(newest.as_bytes()).expect("a sample"), full);
@@ -234,17 +297,7 @@ fn every_shape_of_the_status_file_is_read() {
 fn every_shape_of_the_status_json_is_read() {
     let read = |text: &str| serde_json::from_str::<GatewayStatus>(text).expect("a sample");
     shapes(&GATEWAY_STATUS, |text| serde_json::to_value(read(text)).expect("strings and numbers"));
-    let problem = Problem {
-        severity: Severity::Warning,
-        code: "unknown_key".to_owned(),
-        platform: Some("webhook".into()),
-        file: "/home/me/.hermes/config.yaml".to_owned(),
-        line: Some(3),
-        column: Some(1),
-        key: Some("agnet".into()),
-        message: "`agnet` is not a key".to_owned(),
-        fix: Some("Did you mean `agent`?".into()),
-    };
+    let problem = problem();
     let gateway = Gateway {
         state: "running".to_owned(),
         stale: false,
@@ -268,6 +321,8 @@ fn every_shape_of_the_status_json_is_read() {
         problems: vec![problem.clone()],
         max_connections: Some(4096),
         profiles_degraded: 1,
+        keep_awake: Some(KeepAwake { held: true, by: "systemd-inhibit".to_owned(), reason: None }),
+        program: Some(Program { path: "/usr/bin/hermes".to_owned(), device: 64_768, inode: 1_234_567 }),
     };
     let profile = Profile {
         name: "coder".to_owned(),
@@ -285,10 +340,13 @@ fn every_shape_of_the_status_json_is_read() {
         file: Some("/home/me/.hermes/profiles/coder/config.yaml".into()),
         next_attempt_ms: Some(1500),
         platforms: [("webhook".to_owned(), platform("connected", None))].into(),
+        tool_servers: tool_servers(),
         active_agents: 1,
         inbox_waiting: 5,
         requests: 100,
         requests_active: 1,
+        requests_per_sec: Some(2.5),
+        latency_p99_ms: Some(12.5),
         rss_bytes: Some(7_340_032),
         cpu_ms: Some(1234),
         heartbeat_age_ms: Some(250),
@@ -311,6 +369,9 @@ fn every_shape_of_the_status_json_is_read() {
             pause_ms: 42,
             at: "2026-11-28T21:00:01.000000+00:00".into(),
         }),
+        upkeep: Some(upkeep()),
+        awake: Some("it holds a connection: telegram".into()),
+        fence: Some(fence()),
     };
     let full = GatewayStatus { schema: gateway_status::SCHEMA, gateway, profiles: vec![profile] };
     let newest = GATEWAY_STATUS.last().expect("there is one");
@@ -332,7 +393,12 @@ fn every_pid_record_is_read() {
         profile: Some("default".into()),
         version: Some("0.1.0".into()),
         runtime_dir: Some("/run/user/1000/hermes/0123456789abcdef".into()),
+        place: Some("6f0e1c0a-3f5e-4f0e-9d55-0a2b3c4d5e6f/4026531836".into()),
+        host: Some("box".into()),
     };
+    let before = include_str!("golden/contract/pid_record/1-placeless.json");
+    let placeless = PidRecord { place: None, host: None, ..record.clone() };
+    assert_eq!(PidRecord::read(before).expect("a sample"), placeless);
     assert_eq!(PidRecord::read(newest).expect("a sample"), record);
     assert_eq!(record.write(), newest);
 }

@@ -3,14 +3,21 @@
 //! Parsing needs no home, no configuration and no runtime, so `--help`, `--version` and completion answer at once and
 //! everywhere.
 
+mod chat;
 mod completion;
 mod config;
+mod debug;
 mod demo;
 mod doctor;
+mod events;
 mod gateway;
 mod interrupt;
 mod json;
+mod logs;
 mod man;
+mod mcp;
+mod memory;
+mod model;
 mod output;
 mod profile;
 mod setup;
@@ -19,7 +26,10 @@ mod status;
 mod target;
 #[cfg(test)]
 mod texts;
+mod tools;
+mod top;
 mod update;
+mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -27,6 +37,7 @@ use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
+use hermes_gateway::app::lifeline;
 use hermes_wire::{ProfileHome, ProfileName, exit};
 use hermes_worker::{Mode, WorkerArgs};
 
@@ -35,6 +46,7 @@ use crate::error::HermesError;
 use crate::home::{self, SelectionError, Surroundings};
 use crate::profile::alias::{AliasDir, AliasError};
 use crate::report::report;
+use crate::service;
 use completion::engine::At;
 use output::Output;
 
@@ -61,6 +73,7 @@ const STYLES: Styles = Styles::styled()
     arg_required_else_help = true,
     after_help = "Examples:\n  \
         hermes demo                         try it: three profiles, no keys, removed afterwards\n  \
+        hermes chat -q 'who are you?'       ask the profile something\n  \
         hermes gateway run                  run the gateway in the foreground\n  \
         hermes status                       who runs, since when, why not\n  \
         hermes gateway restart coder        replace one profile's worker without a gap\n\n\
@@ -79,11 +92,21 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Ask a profile something, and print the answer.
+    Chat(chat::ChatArgs),
     /// Run the gateway, or act on the one that runs.
     #[command(args_conflicts_with_subcommands = true)]
-    Gateway(GatewayArgs),
+    Gateway(gateway::GatewayArgs),
     /// Show what runs, since when, and why not.
     Status(StatusArgs),
+    /// Mission control: all profiles as they are, on a terminal, with one key for what is usually done about one.
+    Top(top::TopArgs),
+    /// Show what has happened: every change of state, why, and who wanted it.
+    Events(events::EventsArgs),
+    /// Show why a profile is as it is, and what can be done.
+    Why(why::WhyArgs),
+    /// Read the logs: of a profile, or of all and the gateway merged by time.
+    Logs(logs::LogsArgs),
     /// Run the worker of one profile alone, without a gateway, to debug it.
     #[command(
         after_help = "Examples:\n  hermes worker -p coder\n  hermes worker -p coder --http 127.0.0.1:8700\n\n\
@@ -104,12 +127,26 @@ enum Command {
     Config(config::ConfigArgs),
     /// Set up a profile: provider, key, model, platforms.
     Setup(setup::SetupArgs),
+    /// Show and choose the model that a profile talks to.
+    #[command(args_conflicts_with_subcommands = true)]
+    Model(model::ModelArgs),
+    /// Show what a profile keeps between sessions.
+    Memory(memory::MemoryArgs),
     /// Show the skills of a profile.
     Skills(skills::SkillsArgs),
+    /// Tool servers: programs and addresses that bring a profile's model more tools (Model Context Protocol).
+    Mcp(mcp::McpArgs),
+    /// Show which tools the model of a profile is offered, and by whom it is asked.
+    #[command(args_conflicts_with_subcommands = true)]
+    Tools(tools::ToolsArgs),
     /// Update this installation, and the skills that come with it.
     Update(update::UpdateArgs),
     /// Find what is wrong, in one profile or in all.
     Doctor(doctor::DoctorArgs),
+    /// Look into a profile's worker.
+    Debug(debug::DebugArgs),
+    /// The same as `hermes debug turn`: the last request that was made of the provider.
+    Dump(debug::TurnArgs),
     /// Print a completion script for your shell.
     #[command(after_help = "Examples:\n  \
         eval \"$(hermes completion bash)\"      in ~/.bashrc\n  \
@@ -157,94 +194,6 @@ struct NotOne {
 }
 
 #[derive(Debug, Args)]
-struct GatewayArgs {
-    #[command(subcommand)]
-    command: Option<GatewayCommand>,
-    #[command(flatten)]
-    run: RunArgs,
-    /// The profile whose gateway this is [default: the root home's where that serves all profiles, else the one in
-    /// `active_profile`, else `default`].
-    #[arg(short, long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
-    profile: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-enum GatewayCommand {
-    /// Run the gateway in the foreground (also: plain `hermes gateway`).
-    #[command(
-        after_help = "The first Ctrl-C or SIGTERM drains and ends, a second one ends at once, a third kills.\n\n\
-        Exit codes: 0 stopped as asked, 1 already running, 75 start me again, 78 configuration (a retry does not help)."
-    )]
-    Run {
-        #[command(flatten)]
-        run: RunArgs,
-        /// The profile whose gateway this is [default: the root home's where that serves all profiles, else the one in
-        /// `active_profile`, else `default`].
-        #[arg(value_name = "NAME", value_hint = ValueHint::Other)]
-        name: Option<String>,
-    },
-    /// Start a profile that was stopped.
-    #[command(
-        after_help = "What runs already is left alone (exit 0). Where no gateway runs, what starts one is said (exit 69).\n\n\
-        Example:\n  hermes gateway start coder"
-    )]
-    Start(OneOrWhole),
-    /// Stop one profile and remember that, or the whole gateway.
-    #[command(after_help = "What does not run is left alone (exit 0).\n\n\
-        Examples:\n  hermes gateway stop coder\n  hermes gateway stop")]
-    Stop(OneOrWhole),
-    /// Replace one profile's worker without a gap, or without -p every worker, one after the other.
-    #[command(
-        after_help = "Without -p everything is checked first; with a fatal problem nothing is restarted (exit 78). \
-        A profile whose own files are broken keeps the worker it has, the others are replaced (exit 1). Where \
-        the program on disk is another one than the one that runs, that one checks everything, \
-        and the gateway takes it up in place: turns finish, connections wait, process id and ports stay.\n\n\
-        Examples:\n  hermes gateway restart coder\n  hermes gateway restart"
-    )]
-    Restart(OneOrWhole),
-    /// Put what default's files say now into force as a whole, also what that takes away.
-    #[command(
-        after_help = "A change of the default profile's files is seen by itself. What it would take away (a listener, the flag, \
-        served profiles, the metrics' address) waits for this, or for `hermes gateway restart`, and `hermes status` says so: \
-        an empty or half-written file stops nobody.\n\n\
-        Example:\n  hermes gateway reload"
-    )]
-    Reload,
-    /// Show what runs: the same as `hermes status`.
-    Status(StatusArgs),
-    /// Say everything that a start would refuse, and start nothing (exit 78 if there is something).
-    Check {
-        #[command(flatten)]
-        whose: OneOrWhole,
-        /// For programs.
-        #[arg(long)]
-        json: bool,
-        /// Also say whether this program can take a gateway's listeners over: one that does not know this option cannot.
-        #[arg(long, hide = true)]
-        renewal: bool,
-        /// Only say that this program is a gateway that can take listeners over.
-        #[arg(long, hide = true)]
-        proof: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// Take over from a gateway that already runs for this home.
-    #[arg(long)]
-    replace: bool,
-    /// For a named profile: detach it from the running gateway and give it a gateway of its own.
-    #[arg(long)]
-    force: bool,
-    /// More on standard error: -v what happens, -vv why.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Nothing on standard error.
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-}
-
-#[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0; with --exit-code 0 all well, 3 stopped, 4 something is not ready.\n\n\
     Examples:\n  hermes status\n  hermes status coder\n  hermes status --json | jq '.profiles[] | select(.ready | not)'\n  \
@@ -266,6 +215,18 @@ struct StatusArgs {
     /// Print the process id of the gateway and nothing else (exit 3 where none runs).
     #[arg(long, conflicts_with_all = ["json", "watch"])]
     pid: bool,
+    /// Also the last lines of the log.
+    #[arg(long, conflicts_with_all = ["json", "watch", "pid"])]
+    deep: bool,
+    /// Nothing is cut to the width of the terminal.
+    #[arg(short = 'l', long, conflicts_with = "pid")]
+    full: bool,
+    /// With the service of the machine, which has to be there, where the user has one as well.
+    #[arg(long, conflicts_with = "pid")]
+    system: bool,
+    /// Of earlier versions, which did not look at it either.
+    #[arg(long, hide = true, value_name = "NAME")]
+    platform: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -282,6 +243,15 @@ struct WorkerFlags {
     /// Ask the provider once and print what came of it, as JSON.
     #[arg(long, hide = true)]
     ask_provider: bool,
+    /// Ask the provider, or the one of this name, for its models, and print them as JSON.
+    #[arg(long, hide = true, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    ask_models: Option<String>,
+    /// Answer one command, whose connection is standard input.
+    #[arg(long, hide = true)]
+    terminal: bool,
+    /// Try what can be around programs that the profile starts, or only that one, and print what came of it, as JSON.
+    #[arg(long, hide = true, value_name = "RUNG", num_args = 0..=1, default_missing_value = "", require_equals = true)]
+    try_fence: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -353,10 +323,16 @@ pub enum Next {
 /// Does what the command line says, except for being a worker, which this crate cannot. `settle` gives back the memory that only
 /// a start needed; a gateway calls it once, when it has settled.
 pub fn run(args: Vec<OsString>, settle: fn()) -> Next {
+    // A gateway may have become this program, which then is a gateway or becomes the one before again.
+    lifeline::arm();
     let next = match dispatch(args, settle) {
         Ok(next) => next,
-        Err(error) => Next::Exit(report(&error)),
+        Err(error) => {
+            lifeline::go_back(&error.to_string());
+            Next::Exit(service::launchd::exit_code(report(&error)))
+        }
     };
+    lifeline::go_back("it is no gateway with this command line");
     hermes_gateway::logging::end();
     next
 }
@@ -373,6 +349,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
     // A supervisor says nothing that could be taken for something else.
     let (rest, flag) =
         if supervised { home::take_profile_flag(args, |_| false)? } else { take_profile_flag(args)? };
+    let rest = chat::with_oneshot(without_hooks(rest));
     let color = Color::from_arguments(rest.iter().map(OsString::as_os_str));
     let cli = match parse(rest, color) {
         Ok(cli) => cli,
@@ -395,42 +372,38 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
     env.color = color.unwrap_or(env.color);
     let call = Call { env: env.clone(), flag: flag.clone() };
     let code = match cli.command {
-        Command::Gateway(GatewayArgs { command, run, .. }) => {
-            match command.unwrap_or(GatewayCommand::Run { run, name: None }) {
-                GatewayCommand::Run { run, name } => {
-                    gateway::run(&run, &target::of(&call.about(name)?)?, &env, settle)
-                }
-                GatewayCommand::Start(whose) => {
-                    gateway::start(&target::of(&call.about(whose.name)?)?, &env, out)
-                }
-                GatewayCommand::Stop(whose) => {
-                    gateway::stop(&target::of(&call.about(whose.name)?)?, &env, out)
-                }
-                GatewayCommand::Restart(whose) => {
-                    gateway::restart(&target::of(&call.about(whose.name)?)?, &env, out)
-                }
-                GatewayCommand::Reload => gateway::reload(&target::of(&call)?, &env, out),
-                GatewayCommand::Status(args) => {
-                    status::run(&args, &call.about(args.whose.name.clone())?, out)
-                }
-                GatewayCommand::Check { proof: true, .. } => gateway::prove(out),
-                GatewayCommand::Check { whose, json, .. } => {
-                    gateway::check(json, &target::of(&call.about(whose.name)?)?, &env, out)
-                }
-            }
-        }
+        Command::Chat(args) => chat::run(args, &call),
+        Command::Debug(args) => debug::run(&args, &call),
+        Command::Dump(args) => debug::turn(&args, &call),
+        Command::Gateway(args) => gateway::dispatch(args, &call, settle, out),
         Command::Status(args) => status::run(&args, &call.about(args.whose.name.clone())?, out),
+        Command::Top(args) => top::run(&args, &call),
+        Command::Events(args) => events::run(&args, &call.about(args.whose.name.clone())?, out),
+        Command::Why(args) => why::run(&args, &call.about(args.name.clone())?, out),
+        Command::Logs(args) => logs::run(&args, &call, out),
+        Command::Mcp(args) => return mcp::run(args, &call),
         Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
         Command::Demo(args) => demo::run(args.verbose, &env, settle, out),
         Command::Profile(args) => profile::run(args, &call),
         Command::Config(args) => config::run(args, &call),
         Command::Setup(args) => setup::run(&args, &call),
+        Command::Model(args) => model::run(args, &call),
+        Command::Memory(args) => memory::run(&args, &call),
         Command::Skills(args) => skills::run(&args, &call),
+        Command::Tools(args) => tools::run(&args, &call),
         Command::Update(args) => update::run(&args, &call),
         Command::Doctor(args) => doctor::run(&args, &call.about(args.whose.name.clone())?),
         Command::Completion(_) | Command::Complete(_) | Command::Guard | Command::Man(_) => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
+}
+
+/// Earlier versions have `hermes gateway --accept-hooks VERB`, which means nothing here, in units and scripts.
+fn without_hooks(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.len() > 3 && args[1] == "gateway" && args[2] == "--accept-hooks" {
+        args.remove(2);
+    }
+    args
 }
 
 /// The command line as the tree has it; what is wrong with it is said in `color`.
@@ -505,6 +478,12 @@ fn worker(
         Mode::SettleIdentity
     } else if args.ask_provider {
         Mode::AskProvider
+    } else if let Some(provider) = &args.ask_models {
+        Mode::AskModels { provider: Some(provider.clone()).filter(|name| !name.is_empty()) }
+    } else if args.terminal {
+        Mode::Terminal
+    } else if let Some(rung) = &args.try_fence {
+        Mode::TryFence(rung.clone())
     } else {
         gateway::refuse_if_served_for_debugging(&selection, env)?;
         Mode::Standalone { http: args.http }
@@ -535,13 +514,16 @@ mod tests {
         {
             let Command::Gateway(gateway) = parse(args).unwrap().command else { panic!("{args:?}") };
             let run = match gateway.command {
-                Some(GatewayCommand::Run { run, .. }) => run,
+                Some(gateway::GatewayCommand::Run { run, .. }) => run,
                 None => gateway.run,
                 other => panic!("{other:?}"),
             };
             assert!(run.verbose == 1 && run.replace && !run.force);
         }
         assert!(parse(&["hermes", "gateway", "run", "-q", "-v"]).is_err());
+        // Units of earlier versions.
+        let hooks = ["hermes", "gateway", "--accept-hooks", "list"].iter().map(OsString::from).collect();
+        assert!(super::parse(without_hooks(hooks), None).is_ok());
         assert!(parse(&["hermes", "nonsense"]).is_err());
     }
 
@@ -572,13 +554,22 @@ mod tests {
             &["gateway"][..],
             &["gateway", "run"],
             &["status"],
+            &["top"],
+            &["events"],
+            &["why"],
+            &["logs"],
             &["worker"],
             &["demo"],
+            &["chat"],
+            &["debug", "turn"],
             &["profile"],
             &["profile", "create"],
             &["config"],
             &["setup"],
+            &["model"],
+            &["memory"],
             &["skills"],
+            &["tools"],
             &["update"],
             &["doctor"],
         ] {

@@ -10,6 +10,7 @@
 //! Credentials are compared by hash; a finding names the two profiles and the keys, never a value.
 
 mod duplicates;
+mod fence;
 mod gateway;
 mod leases;
 mod leftovers;
@@ -20,6 +21,7 @@ mod online;
 mod profiles;
 mod render;
 mod repair;
+pub(crate) mod services;
 
 use camino::Utf8PathBuf;
 use hermes_gateway::watch;
@@ -167,6 +169,7 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -
     let (of_profiles, loaded) = profiles::check(&patient, selection);
     findings.extend(of_profiles);
     findings.extend(newer::check(&patient));
+    findings.extend(fence::check(&patient));
     findings.extend(logins::check(&patient, &loaded));
     if online {
         findings.extend(online::check(&patient));
@@ -174,6 +177,9 @@ pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -
     findings.extend(duplicates::check(&loaded));
     findings.extend(gateway::premises(&patient, &loaded));
     findings.extend(leftovers::check(&patient, selection));
+    if !patient.only {
+        findings.extend(services::check(&patient));
+    }
     // Stable: within a section and a profile, checks stay in their order.
     findings.sort_by_key(|f| f.section);
     findings

@@ -14,16 +14,21 @@ use hermes_host::refusal::Io;
 use hermes_wire::{ProfileName, exit};
 
 use crate::home::SelectionError;
+use crate::migrate::MigrateError;
 use crate::profile::error::ProfileError;
 use crate::settings::SettingsError;
 
 mod command;
 mod edit;
+mod logs;
 mod update;
 mod value;
 
+pub use crate::chat::ChatError;
+pub use crate::service::ServiceError;
 pub use command::CommandError;
 pub use edit::EditError;
+pub use logs::LogsError;
 pub use update::UpdateError;
 pub use value::ValueError;
 
@@ -80,6 +85,16 @@ pub enum HermesError {
         /// How to start one.
         hint: String,
     },
+    /// A gateway that was started in the background ended before it was up.
+    #[error("{}", not_started(*.code, .said))]
+    NotStarted {
+        /// Its exit code, or 128 and the signal that ended it.
+        code: u8,
+        /// What it printed.
+        said: String,
+        /// Its log.
+        log: Utf8PathBuf,
+    },
     /// A command did not do what only it does.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -104,6 +119,18 @@ pub enum HermesError {
         /// The next step.
         hint: Option<&'static str>,
     },
+    /// A service manager did not do what it was asked for.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A question got no answer.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// No log was shown.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+    /// Gateways were not brought together, or apart.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     /// A file was not edited.
     #[error(transparent)]
     Edit(#[from] EditError),
@@ -199,6 +226,15 @@ fn served(profile: &ProfileName) -> String {
     )
 }
 
+/// Its own words, as if it had run here.
+fn not_started(code: u8, said: &str) -> String {
+    if said.is_empty() {
+        format!("the gateway ended with exit code {code} before it was up")
+    } else {
+        said.to_owned()
+    }
+}
+
 impl HermesError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
@@ -212,6 +248,8 @@ impl HermesError {
             | Self::NoHome { .. }
             | Self::NoProfile { .. }
             | Self::NotSetUp { .. }
+            // It was to go on.
+            | Self::NotStarted { code: exit::OK, .. }
             | Self::NotReached { .. } => exit::FAILURE,
             Self::System(e) if fault::is_of_machine(&e.source) => exit::MACHINE,
             Self::Instance(e) => e.exit_code(),
@@ -219,11 +257,15 @@ impl HermesError {
             Self::Gateway(e) => e.exit_code(),
             Self::Client(_) | Self::NotRunning { .. } | Self::Silent { .. } => exit::UNAVAILABLE,
             Self::Update(e) => e.exit_code(),
+            Self::Service(e) => e.exit_code(),
+            Self::Chat(e) => e.exit_code(),
+            Self::Logs(e) => e.exit_code(),
+            Self::Migrate(e) => e.exit_code(),
             Self::Edit(e) => e.exit_code(),
             Self::Value(e) => e.exit_code(),
             Self::Command(e) => e.exit_code(),
             Self::Interrupted { .. } => exit::INTERRUPTED,
-            Self::Refused { code, .. } => *code,
+            Self::Refused { code, .. } | Self::NotStarted { code, .. } => *code,
         }
     }
 
@@ -247,8 +289,13 @@ impl HermesError {
             Self::Client(e) => Some(e.hint()),
             Self::NotRunning { hint, .. } | Self::NotReached { hint, .. } => Some(hint.clone()),
             Self::Refused { hint, .. } => hint.clone(),
+            Self::NotStarted { said, log, .. } => said.is_empty().then(|| format!("its log is {log}")),
             Self::Update(e) => Some(e.hint()),
+            Self::Migrate(e) => e.hint(),
             Self::Interrupted { hint, .. } => hint.map(str::to_owned),
+            Self::Service(e) => e.hint(),
+            Self::Chat(e) => e.hint(),
+            Self::Logs(e) => e.hint(),
             Self::Edit(e) => e.hint(),
             Self::Value(e) => e.hint(),
             Self::Command(e) => e.hint(),
@@ -265,6 +312,9 @@ impl HermesError {
         match self {
             Self::AlreadyRunning { .. } | Self::Predecessor(_) | Self::Served { .. } => "",
             Self::Settings(e) if e.is_known_text() => "",
+            Self::Service(e) if e.is_known_text() => "",
+            Self::NotStarted { said, .. } if !said.is_empty() => "",
+            Self::Migrate(MigrateError::Service(e)) if e.is_known_text() => "",
             _ => "Error: ",
         }
     }

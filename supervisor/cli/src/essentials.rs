@@ -23,7 +23,7 @@ pub(crate) fn is_local(url: &str) -> bool {
 
 /// The providers that can be offered: those of the table whose wire the worker speaks.
 pub(crate) fn offered() -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().filter(|row| row.wire == Wire::Chat)
+    TABLE.iter().filter(|row| !matches!(row.wire_of(""), Wire::Other(_)))
 }
 
 /// Who answers.

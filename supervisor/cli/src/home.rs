@@ -38,8 +38,11 @@ pub struct Surroundings {
     pub path: Vec<Utf8PathBuf>,
     /// `~/.hermes` of the user who called `sudo`, for root.
     pub sudo_root: Option<Utf8PathBuf>,
-    /// `HERMES_S6_SUPERVISED_CHILD`: the root home's own place in a container, which follows no sticky profile.
+    /// `HERMES_S6_SUPERVISED_CHILD` or `HERMES_GATEWAY_DETACHED`: the root home's own place in a container, or a gateway in the
+    /// background, which follows no sticky profile.
     pub supervised_slot: bool,
+    /// `HERMES_GATEWAY_DETACHED`: this process is a gateway in the background.
+    pub detached: bool,
     /// When output is coloured; a `--color` of the command line is in here too.
     pub color: Color,
     /// `HERMES_MANAGED`, unless it says no: a package manager owns the configuration.
@@ -88,7 +91,10 @@ impl Surroundings {
             current_dir,
             path: search_path(get("PATH")),
             sudo_root: sudo_root(nix::unistd::geteuid().is_root(), get("SUDO_USER")),
-            supervised_slot: get("HERMES_S6_SUPERVISED_CHILD").is_some_and(|value| !value.is_empty()),
+            supervised_slot: ["HERMES_S6_SUPERVISED_CHILD", env::DETACHED]
+                .into_iter()
+                .any(|name| get(name).is_some_and(|value| !value.is_empty())),
+            detached: get(env::DETACHED).is_some_and(|value| !value.is_empty()),
             color: Color::from_environment(&get),
             managed: managed(get("HERMES_MANAGED")),
             managed_dir: path(env::MANAGED_DIR)?.unwrap_or_else(|| env::DEFAULT_MANAGED_DIR.into()),
@@ -116,6 +122,7 @@ impl Surroundings {
             path: Vec::new(),
             sudo_root: None,
             supervised_slot: false,
+            detached: false,
             color: Color::Never,
             managed: None,
             managed_dir: "/nowhere".into(),
@@ -355,7 +362,9 @@ pub fn take_profile_flag(
             rest.push(arg);
             continue;
         }
-        if arg == "--" {
+        // What follows `mcp add … --args` is another program's.
+        let before = |word: &str| rest.iter().any(|known| known == word);
+        if arg == "--" || arg == "--args" && before("mcp") && before("add") {
             rest.push(arg);
             rest.extend(args);
             break;
@@ -469,6 +478,31 @@ fn must_exist(root: &RootHome, profile: &ProfileName) -> Result<(), SelectionErr
     Err(SelectionError::Missing { name: profile.clone(), home: home.path().to_owned(), known })
 }
 
+/// `~/.hermes`.
+pub(crate) fn usual(env: &Surroundings) -> Option<Utf8PathBuf> {
+    env.user_home.as_ref().map(|home| resolve(&home.join(".hermes"), env))
+}
+
+/// Whose gateway a command line that somebody wrote down is about, by the `HERMES_HOME` and the `-p` in it. A profile need not
+/// exist; what is sticky is nothing to a service.
+pub(crate) fn meant(
+    hermes_home: Option<Utf8PathBuf>,
+    flag: Option<&str>,
+    env: &Surroundings,
+) -> Option<(RootHome, ProfileName)> {
+    let below = hermes_home.as_deref().and_then(as_profile_home);
+    let (root, of_home) = root_of(&Surroundings { hermes_home, ..env.clone() }).ok()?;
+    let named = flag.map(ProfileName::from_user_input).transpose().ok()?;
+    // A home that is gone, or was renamed, is not looked like a profile's any more; the command line says that it was.
+    let (root, of_home) = match (&of_home, below, &named) {
+        (None, Some((above, name)), Some(flag)) if name == *flag => {
+            (RootHome::new(resolve(&above, env)), Some(name))
+        }
+        _ => (root, of_home),
+    };
+    Some((root, named.or(of_home).unwrap_or_else(ProfileName::default_profile)))
+}
+
 /// The root home.
 pub(crate) fn root(env: &Surroundings) -> Result<RootHome, SelectionError> {
     Ok(root_of(env)?.0)
@@ -491,7 +525,7 @@ fn sticky(root: &RootHome) -> std::io::Result<Option<String>> {
 
 /// The root home, and the profile where `HERMES_HOME` is the home of a named one.
 pub(crate) fn root_of(env: &Surroundings) -> Result<(RootHome, Option<ProfileName>), SelectionError> {
-    let usual = env.user_home.as_ref().map(|home| resolve(&home.join(".hermes"), env));
+    let usual = usual(env);
     let Some(given) = &env.hermes_home else {
         return usual.map(|u| (RootHome::new(u), None)).ok_or(SelectionError::NoHome);
     };

@@ -19,6 +19,7 @@ pub(crate) mod judge;
 mod location;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unit;
 mod whole;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -42,7 +43,7 @@ pub(crate) use error::SettingsError;
 use file::Source;
 pub(crate) use file::bytes;
 use judge::Part;
-pub(crate) use whole::{create, may_change, replace_config};
+pub(crate) use whole::{create, make_home, may_change, replace_config};
 
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 1024 * 1024;

@@ -15,13 +15,12 @@
 //! **Order of one home** (`sync`): lock, finish what a crash left, decide, stage, swap, manifest, remove what was replaced.
 
 pub(crate) mod bundle;
-pub(crate) mod front_matter;
 mod install;
 pub(crate) mod installed;
 mod manifest;
 mod rule;
 pub(crate) mod sync;
-mod tree;
+pub(crate) mod tree;
 
 #[cfg(test)]
 mod tests;

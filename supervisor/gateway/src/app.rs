@@ -23,6 +23,7 @@ use hermes_wire::{ProfileName, RootHome, exit};
 use crate::client::Client;
 use crate::descriptors::{Files, TooFewFiles, Wanted};
 use crate::guard;
+use crate::handover::{self, Handover};
 use crate::instance::{self, Instance, InstanceError, Liveness};
 use crate::logging;
 use crate::metrics::AdminError;
@@ -39,9 +40,12 @@ mod change;
 pub mod claims;
 mod consent;
 mod edge;
+mod estate;
 mod fleet;
 mod gateway;
+mod known;
 mod life;
+pub mod lifeline;
 mod release;
 mod released;
 mod reload;
@@ -51,11 +55,15 @@ mod requests;
 mod served;
 mod shutdown;
 mod start;
+mod succeed;
+mod succession;
 mod unserved;
 mod wanted;
 mod weigh;
 
-use life::Ended;
+pub use answers::UNAWAITED;
+use life::{Ended, Sockets};
+use lifeline::Lifeline;
 pub use served::unseen;
 use start::Examined;
 
@@ -101,6 +109,16 @@ pub struct CheckOptions {
     pub host: Option<Utf8PathBuf>,
     /// Where sockets of the check itself may be.
     pub temp_dir: Utf8PathBuf,
+    /// As if this gateway served everybody, which it does not yet.
+    pub as_one: Option<AsOne>,
+}
+
+/// The gateway of all profiles that would take the place of one for each: multiplexing is taken to be on, and nobody's own gateway
+/// to be in the way.
+#[derive(Debug, Clone, Default)]
+pub struct AsOne {
+    /// Profiles that are not to run then.
+    pub parked: std::collections::BTreeSet<ProfileName>,
 }
 
 /// What a start would meet.
@@ -325,9 +343,58 @@ fn cannot(what: &'static str, object: impl fmt::Display) -> impl FnOnce(io::Erro
 
 /// Runs the gateway until it is told to stop, in a runtime of its own; the result is the exit code.
 pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
-    // First of all: so far no socket of ours can have the number of one that was handed over.
-    let inherited = Inherited::take(std::env::var_os(hermes_wire::env::LISTENERS).as_deref());
-    let socket = rendezvous::Kept::take(std::env::var_os(hermes_wire::env::GATEWAY_SOCKET).as_deref());
+    let mut lifeline = lifeline::take();
+    let handover = if handover::is_pending() {
+        match Handover::take(std::env::var_os(hermes_wire::env::HANDOVER).as_deref()) {
+            Ok(handover) => handover,
+            Err(source) => {
+                let error = cannot("read", "what the program before has left")(source);
+                return Err(go_back(lifeline, error));
+            }
+        }
+    } else {
+        None
+    };
+    // So far no socket of ours can have the number of one that was handed over.
+    let sockets = Sockets {
+        inherited: Inherited::take(std::env::var_os(hermes_wire::env::LISTENERS).as_deref()),
+        socket: rendezvous::Kept::take(std::env::var_os(hermes_wire::env::GATEWAY_SOCKET).as_deref()),
+        ..Sockets::default()
+    };
+    let result = begin(options, sockets, handover, &mut lifeline);
+    result.map_err(|error| go_back(lifeline, error))
+}
+
+/// Lets a program that panics before it serves go back as well.
+fn caught<T>(
+    lifeline: &mut Option<Lifeline>,
+    life: impl FnOnce(&mut Option<Lifeline>) -> Result<T, AppError>,
+) -> Result<T, AppError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life(lifeline))) {
+        Ok(result) => result,
+        Err(_) if lifeline.is_some() => {
+            Err(cannot("go on", "it panicked")(io::Error::other("its log says where")))
+        }
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Becomes the program before, where there is one. Returns the error where not.
+fn go_back(lifeline: Option<Lifeline>, error: AppError) -> AppError {
+    if let Some(lifeline) = lifeline {
+        let why = hermes_host::cause::Chain(&error).to_string();
+        Lifeline::go_back(lifeline, why.lines().next().unwrap_or_default());
+    }
+    error
+}
+
+/// The life of a gateway and what holds its home. As long as the lifeline is there, an error leaves everything as it was found.
+fn begin(
+    options: GatewayOptions,
+    mut handed: Sockets,
+    handover: Option<Handover>,
+    lifeline: &mut Option<Lifeline>,
+) -> Result<u8, AppError> {
     let sockets = options.sockets.clone();
     let host = options.rendezvous.as_ref().and_then(|places| places.host.clone());
     let home = options.root.profile(&options.profile);
@@ -338,19 +405,32 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
     found.map_err(|source| AppError::Home { path: path.to_owned(), source })?;
     // Before anything is opened that could fail with a worse reason.
     let files = enough_files()?;
-    if options.replace {
+    if options.replace && handover.is_none() {
         replace(path, &sockets)?;
     }
     let argv = child::argv();
     let runtime = runtime(sockets.of(path))?;
-    let instance = Instance::acquire(path, &options.profile, argv, &runtime.path())?;
-    // Before there is anything that it could have to end.
-    let guard = guard::start().unwrap_or_else(|error| {
-        tracing::warn!(%error, "if this gateway is killed, what scripts leave running stays");
-        None
-    });
+    let (instance, guard) = match &handover {
+        None => {
+            let instance = Instance::acquire(path, &options.profile, argv, &runtime.path())?;
+            // Before there is anything that it could have to end.
+            let guard = guard::start().unwrap_or_else(|error| {
+                tracing::warn!(%error, "if this gateway is killed, what scripts leave running stays");
+                None
+            });
+            (instance, guard)
+        }
+        Some(handover) => {
+            let go_on = cannot("go on with", "what the program before has left");
+            let (lock, guard) = handed.take_up(handover, &runtime).map_err(go_on)?;
+            (Instance::go_on(lock, path, &options.profile, argv, &runtime.path())?, guard)
+        }
+    };
     let (root, profile) = (options.root.clone(), options.profile.clone());
-    let mut result = within_runtime(life::run(options, runtime, (inherited, socket), files));
+    let life = |lifeline: &mut Option<Lifeline>| {
+        within_runtime(life::run(options, runtime, (handed, handover), files, lifeline))
+    };
+    let mut result = if lifeline.is_some() { caught(lifeline, life) } else { life(lifeline) };
     if let Err(AppError::Bind { error, remedies }) = &mut result {
         let premises = Premises { root: &root, profile: &profile, sockets: &sockets, host: host.as_deref() };
         premises.name_holders(error);
@@ -359,18 +439,30 @@ pub fn run(options: GatewayOptions) -> Result<u8, AppError> {
     if let Err(error) = &result {
         // The terminal is told by the command itself.
         tracing::error!(target: logging::FILE_ONLY, "the gateway does not start: {}", hermes_host::cause::Chain(error));
+        if lifeline.is_some() {
+            // The program before has the lock.
+            drop(instance.hand_over());
+            return result.map(|_| exit::FAILURE);
+        }
     }
-    drop(guard);
-    instance.release();
-    Ok(match result? {
-        Ended::Stopped(code) => code,
-        Ended::Renewing(renewal) => renewal::execute(&renewal),
+    Ok(match result {
+        Ok(Ended::Renewing(renewal)) => renewal::execute(*renewal, (instance, guard)),
+        Ok(Ended::Stopped(code)) => {
+            drop(guard);
+            instance.release();
+            code
+        }
+        Err(error) => {
+            drop(guard);
+            instance.release();
+            return Err(error);
+        }
     })
 }
 
 /// Does what a start does as far as the decision about admission, and starts nothing.
 pub fn check(options: &CheckOptions) -> Result<CheckReport, AppError> {
-    let CheckOptions { root, profile, sockets, host, temp_dir } = options;
+    let CheckOptions { root, profile, sockets, host, temp_dir, as_one: _ } = options;
     // Sockets of its own, so that it can run beside the gateway.
     let directory = tempfile::Builder::new()
         .prefix("hermes-check-")

@@ -5,6 +5,8 @@
 //! as root and is, where the record tells, the very process that holds the lock. Nobody is waited for without a limit.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -24,6 +26,7 @@ use interprocess::os::unix::uds_local_socket;
 use socket2::{Domain, Socket, Type};
 
 use crate::instance;
+use crate::place::Elsewhere;
 use crate::runtime::{self, SocketPlaces};
 
 /// Time for the handshake and for a status.
@@ -56,6 +59,9 @@ pub enum ClientError {
         /// Who holds the lock.
         gateway: u32,
     },
+    /// It runs where its process cannot be seen from here.
+    #[error("this home is served by {0}")]
+    Elsewhere(Elsewhere),
     /// Reading or writing failed.
     #[error(transparent)]
     Io(#[from] Io),
@@ -110,6 +116,7 @@ impl ClientError {
     /// The next step.
     pub fn hint(&self) -> String {
         match self {
+            Self::Elsewhere(gateway) => return gateway.hint(),
             Self::NobodyThere { .. } => "start it with `hermes gateway run`",
             Self::Stranger { .. } => "run this command as the user who runs the gateway",
             Self::Impostor { .. } => "end that process; nothing was sent to it",
@@ -141,6 +148,29 @@ pub enum Outcome {
     },
 }
 
+/// A connection to a worker, by the data socket that a gateway's [status](Client::status) named. A worker that sleeps is woken; one
+/// that is being replaced takes it when it is there.
+pub fn data(socket: &Utf8Path) -> Result<UnixStream, ClientError> {
+    connected(socket).map(UnixStream::from)
+}
+
+fn connected(path: &Utf8Path) -> Result<OwnedFd, ClientError> {
+    let connected = || {
+        let (address, _directory) = runtime::address(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // One that does not accept, with a full backlog, is not waited for either.
+        socket.set_write_timeout(Some(SHORT))?;
+        socket.connect(&address)?;
+        Ok(OwnedFd::from(socket))
+    };
+    connected().map_err(|source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NobodyThere { path: path.to_owned() }
+        }
+        _ => Io::at("connect to", path)(source).into(),
+    })
+}
+
 /// A profile is out of service for as long as this lives.
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "its end is what it is for")] Client);
@@ -150,6 +180,8 @@ pub struct Hold(#[expect(dead_code, reason = "its end is what it is for")] Clien
 pub struct Client {
     stream: Stream,
     path: Utf8PathBuf,
+    /// Whose gateway it may be besides this user's.
+    owner: Option<u32>,
     /// What the gateway speaks: one that runs may be older than this program.
     version: Version,
 }
@@ -157,14 +189,21 @@ pub struct Client {
 impl Client {
     /// Connects to the gateway whose instance home is `home`.
     pub fn connect(home: &Utf8Path, places: &SocketPlaces) -> Result<Self, ClientError> {
+        // Its socket may well be in the home. It answers nobody whose process it cannot see, nor would its numbers mean anything here.
+        if let Some(gateway) = instance::elsewhere(home) {
+            return Err(ClientError::Elsewhere(gateway));
+        }
         let recorded = || instance::record(home).filter(instance::is_alive);
         let record = recorded();
         let recorded_dir = record.iter().filter_map(|record| record.runtime_dir.clone());
         let usual = places.of(home).into_iter().map(|dir| dir.path().to_owned());
+        // Root may deal with everybody; whose gateway it is, is said by the home.
+        let owner = fs_err::metadata(home).ok().map(|found| std::os::unix::fs::MetadataExt::uid(&found));
+        let owner = owner.filter(|_| nix::unistd::geteuid().is_root());
         let mut first = None;
         for dir in recorded_dir.chain(usual) {
             let socket = dir.join(hermes_wire::endpoint::SUPERVISOR_SOCKET);
-            let client = match Self::dial(&socket) {
+            let client = match Self::dial(&socket, owner) {
                 Ok(client) => client,
                 Err(error @ ClientError::NobodyThere { .. }) => {
                     first.get_or_insert(error);
@@ -183,34 +222,32 @@ impl Client {
 
     /// Connects to a socket and shakes hands.
     pub fn open(path: &Utf8Path) -> Result<Self, ClientError> {
-        Self::dial(path)?.greeted()
+        Self::dial(path, None)?.greeted()
     }
 
-    /// A connection to somebody who is of this user; nothing is said yet.
-    fn dial(path: &Utf8Path) -> Result<Self, ClientError> {
-        let connected = || {
-            let (address, _directory) = runtime::address(path)?;
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            // One that does not accept, with a full backlog, is not waited for either.
-            socket.set_write_timeout(Some(SHORT))?;
-            socket.connect(&address)?;
-            Ok(std::os::fd::OwnedFd::from(socket))
-        };
-        let stream = connected().map_err(|source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NobodyThere { path: path.to_owned() }
-            }
-            _ => Io::at("connect to", path)(source).into(),
-        })?;
-        let stream = Stream::UdSocket(uds_local_socket::Stream::from(stream));
-        let client = Self { stream, path: path.to_owned(), version: version::NEWEST };
-        client.check_peer()?;
+    /// A connection to somebody who is of this user, or is `owner`; nothing is said yet.
+    fn dial(path: &Utf8Path, owner: Option<u32>) -> Result<Self, ClientError> {
+        let stream = Stream::UdSocket(uds_local_socket::Stream::from(connected(path)?));
+        let client = Self { stream, path: path.to_owned(), owner, version: version::NEWEST };
+        client.check_peer(owner)?;
         Ok(client)
     }
 
+    /// A gateway that becomes another program, or ends, cuts off who has not asked yet: whoever listens there then is greeted.
     fn greeted(mut self) -> Result<Self, ClientError> {
-        self.handshake(clock::now() + SHORT)?;
-        Ok(self)
+        match self.handshake(clock::now() + SHORT) {
+            Err(ClientError::CutShort) => {
+                let mut next = self.again()?;
+                next.handshake(clock::now() + SHORT)?;
+                Ok(next)
+            }
+            greeted => greeted.map(|()| self),
+        }
+    }
+
+    /// Another connection to the same socket.
+    fn again(&self) -> Result<Self, ClientError> {
+        Self::dial(&self.path, self.owner)
     }
 
     /// The socket.
@@ -220,6 +257,14 @@ impl Client {
 
     /// Status of everything, or with `only` of the gateway and that profile. Profiles come in the supervisor's order.
     pub fn status(mut self, only: Option<&ProfileName>) -> Result<GatewayStatus, ClientError> {
+        match self.status_once(only) {
+            // Nothing is lost by asking twice; see [`Self::greeted`].
+            Err(ClientError::CutShort) => self.again()?.greeted()?.status_once(only),
+            told => told,
+        }
+    }
+
+    fn status_once(&mut self, only: Option<&ProfileName>) -> Result<GatewayStatus, ClientError> {
         let deadline = clock::now() + SHORT;
         self.send(&ClientRequest::Status { profile: only.cloned() }, deadline)?;
         let mut gateway: Option<Gateway> = None;
@@ -280,10 +325,10 @@ impl Client {
         }
     }
 
-    fn check_peer(&self) -> Result<(), ClientError> {
+    fn check_peer(&self, owner: Option<u32>) -> Result<(), ClientError> {
         let peer = self.stream.peer_creds().map_err(|e| self.io("look at the peer of", e))?;
         match peer.euid() {
-            Some(uid) if uid != 0 && uid != nix::unistd::geteuid().as_raw() => {
+            Some(uid) if uid != 0 && uid != nix::unistd::geteuid().as_raw() && Some(uid) != owner => {
                 Err(ClientError::Stranger { path: self.path.clone(), uid })
             }
             _ => Ok(()),

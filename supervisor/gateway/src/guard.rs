@@ -6,8 +6,9 @@
 //! there are no marks, nobody could be told from others, and there is no guard.
 
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStdin, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use hermes_host::child;
@@ -27,7 +28,19 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The gateway's end of the pipe. It closes with the process, however that ends.
 #[derive(Debug)]
-pub(crate) struct Guard(#[expect(dead_code, reason = "its end is what it is for")] ChildStdin);
+pub(crate) struct Guard(OwnedFd);
+
+impl Guard {
+    /// Of the program that this process was before: the guard goes on.
+    pub(crate) fn of(end: OwnedFd) -> Self {
+        Self(end)
+    }
+
+    /// For the program that this process becomes.
+    pub(crate) fn into_end(self) -> OwnedFd {
+        self.0
+    }
+}
 
 /// Starts the guard of this process. Call before workers exist, and before this process takes in what others leave behind: the
 /// guard is nobody's child, so that whatever ends the gateway's children does not end it.
@@ -41,7 +54,7 @@ pub(crate) fn start() -> io::Result<Option<Guard>> {
     let mut command = child::own();
     command.arg0("hermes-guard").arg(COMMAND).env_clear();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let end = child.stdin.take().map(Guard);
+    let end = child.stdin.take().map(|end| Guard(end.into()));
     let status = child.wait()?;
     if status.success() { Ok(end) } else { Err(io::Error::other(format!("the guard ended with {status}"))) }
 }
@@ -83,7 +96,9 @@ fn sweep() -> bool {
     let entries = fs_err::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let mut any = false;
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        let Some(worker) = worker_of(pid).filter(|worker| *worker != pid) else { continue };
+        let Some(worker) = worker_of(pid).filter(|worker| *worker != pid && is_counted_here(pid)) else {
+            continue;
+        };
         if !is_gone(pid) && (is_gone(worker) || worker_of(worker) != Some(worker)) {
             // Another user's cannot be ended, and is nothing of this gateway's.
             any |= i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
@@ -94,6 +109,15 @@ fn sweep() -> bool {
 
 fn worker_of(pid: u32) -> Option<u32> {
     mark::worker_of(&fs_err::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+}
+
+/// Whether process ids mean the same to that process as here. A worker in a container is seen from outside it, with a mark that holds its
+/// number inside; here that is nobody's number, or somebody else's.
+fn is_counted_here(pid: u32) -> bool {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    // A kernel that does not say it has no such line.
+    numbers.is_none_or(|numbers| numbers.split_ascii_whitespace().count() == 1)
 }
 
 /// Whether a process does not exist, or only waits to be collected.

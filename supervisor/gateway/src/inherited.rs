@@ -31,3 +31,15 @@ pub(crate) fn listening(
     #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Closes a descriptor that was handed to this process and is of no use; nothing where it is not open.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: only borrowed for a call that reports a descriptor which is not open as an error.
+    #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    if fcntl(borrowed, FcntlArg::F_GETFD).is_ok() {
+        // SAFETY: open, handed over to this process as its own, and named once: nothing else in it knows the number.
+        #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+}

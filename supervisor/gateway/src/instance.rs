@@ -19,6 +19,10 @@ use hermes_wire::contract::pid_record::{self, PidRecord};
 use hermes_wire::{ProfileName, exit, text};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::place::{self, Elsewhere};
+
+mod passing;
+
 /// Version of the PID record this build writes.
 const SCHEMA: u32 = 1;
 /// Largest lock file or PID record that is read.
@@ -36,6 +40,14 @@ pub enum InstanceError {
     AlreadyRunning {
         /// The holder, where its record tells.
         pid: Option<u32>,
+        /// The lock file.
+        lock: Utf8PathBuf,
+    },
+    /// A gateway holds it whose process cannot be seen from here.
+    #[error("the lock `{lock}` is held by {gateway}")]
+    Elsewhere {
+        /// Which.
+        gateway: Elsewhere,
         /// The lock file.
         lock: Utf8PathBuf,
     },
@@ -65,7 +77,12 @@ impl InstanceError {
     pub fn exit_code(&self) -> u8 {
         // Full disks and the like pass; a service manager shall try again. Not so a lock whose holder is no gateway that can be
         // seen: waiting does not help, somebody has to look.
-        if fault::caused_by_machine(self) { exit::MACHINE } else { exit::CONFIG }
+        match self {
+            // A gateway, as in the same place: the code of "already running".
+            Self::Elsewhere { .. } => exit::FAILURE,
+            _ if fault::caused_by_machine(self) => exit::MACHINE,
+            _ => exit::CONFIG,
+        }
     }
 
     /// The next step.
@@ -76,6 +93,7 @@ impl InstanceError {
             Self::AlreadyRunning { lock, .. } => {
                 format!("`fuser {lock}` shows which process that is; end it, then start again")
             }
+            Self::Elsewhere { gateway, .. } => gateway.hint(),
             Self::Held { who, .. } => format!("end it (`kill {}`), or let it finish", who.pid),
             Self::Io(_) => "check the directory's owner, mode and free space".to_owned(),
         }
@@ -155,6 +173,7 @@ pub struct Instance {
     lock: Option<Flock<std::fs::File>>,
     record: PidRecord,
     pid_path: Utf8PathBuf,
+    is_handed_over: bool,
 }
 
 impl Instance {
@@ -168,8 +187,16 @@ impl Instance {
         argv: Vec<String>,
         runtime_dir: &Utf8Path,
     ) -> Result<Self, InstanceError> {
+        let lock = lock_file(&lock_path(home))?;
+        Self::record_as(lock, home, (profile, argv, runtime_dir))
+    }
+
+    fn record_as(
+        lock: Flock<std::fs::File>,
+        home: &Utf8Path,
+        (profile, argv, runtime_dir): (&ProfileName, Vec<String>, &Utf8Path),
+    ) -> Result<Self, InstanceError> {
         let lock_path = lock_path(home);
-        let lock = lock_file(&lock_path)?;
         let pid = std::process::id();
         let record = PidRecord {
             pid,
@@ -182,13 +209,15 @@ impl Instance {
             profile: Some(profile.to_string()),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             runtime_dir: Some(runtime_dir.to_owned()),
+            place: place::own(),
+            host: place::host(),
         };
         let text = record.write();
         rewrite(&lock, &text).map_err(|source| io_error("write", &lock_path, source))?;
         let pid_path = pid_path(home);
         disk::write_atomic(&pid_path, text.as_bytes(), false)
             .map_err(|source| io_error("write", &pid_path, source))?;
-        Ok(Self { lock: Some(lock), record, pid_path })
+        Ok(Self { lock: Some(lock), record, pid_path, is_handed_over: false })
     }
 
     /// What the PID record says.
@@ -205,7 +234,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         // Only our own record: a file that was replaced meanwhile is not ours to remove.
-        if read_record(&self.pid_path).is_some_and(|r| r.pid == self.record.pid) {
+        if !self.is_handed_over && read_record(&self.pid_path).is_some_and(|r| r.pid == self.record.pid) {
             let _ = fs_err::remove_file(&self.pid_path);
         }
         drop(self.lock.take());
@@ -283,12 +312,26 @@ pub fn obstacle(home: &Utf8Path) -> Option<InstanceError> {
 /// be seen.
 fn held(file: &std::fs::File, path: &Utf8Path) -> InstanceError {
     let lock = path.to_owned();
+    if let Some(gateway) = unseen(file) {
+        return InstanceError::Elsewhere { gateway, lock };
+    }
     let pid = record_in(file).filter(is_alive).map(|record| record.pid);
     match Holder::of(file) {
         Some(who) if Some(who.pid) != pid && !who.is_gateway() => InstanceError::Held { who, lock },
         Some(who) if pid.is_none() => InstanceError::AlreadyRunning { pid: Some(who.pid), lock },
         _ => InstanceError::AlreadyRunning { pid, lock },
     }
+}
+
+/// Whose a lock is that nobody in this place holds. From outside its container a holder has a process id here, too.
+fn unseen(file: &std::fs::File) -> Option<Elsewhere> {
+    record_in(file).as_ref().and_then(Elsewhere::of).filter(|_| Holder::of(file).is_none())
+}
+
+/// The gateway of `home`, where one runs that cannot be seen from here.
+pub fn elsewhere(home: &Utf8Path) -> Option<Elsewhere> {
+    let gateway = unseen(&open_lock_to_read(&lock_path(home)).ok()?)?;
+    matches!(probe(home), Liveness::Running { .. }).then_some(gateway)
 }
 
 /// The record in `home`, whoever wrote it and whether or not that process lives.

@@ -9,12 +9,15 @@
 //! descriptors                   what open files are kept for
 //! premises, root_state, server  what a start needs of the machine; the gateway in a file; commands on `supervisor.sock`
 //! rendezvous                    how newer Python programs find this gateway, and what they ask of it
-//! board, metrics, status        what can be seen of a gateway that runs
+//! awake                         what keeps the machine from falling asleep
+//! metrics                       the admin address: a page, Prometheus text, health
+//! board, status                 what can be seen of a gateway that runs
 //! predecessor, supervise        the Python program's gateway; one worker a profile
-//! road                          what workers send each other
-//! client, proxy, running        a command's side of `supervisor.sock`; clients and their requests; other gateways
-//! accept, desired, generation, guard, instance, link, logging, program, runtime, signal, status_files, watch
-//! inherited, rate               sockets from before this program; how often something may happen
+//! road, running                 what workers send each other; other gateways
+//! client, journal, proxy        a command's side of `supervisor.sock`; what has happened; clients and their requests
+//! accept, desired, generation, guard, instance, link, logging, manager, program, runtime, signal, status_files, watch
+//! handover                      what passes to the program that this process becomes
+//! inherited, news, place, rate  sockets from before this program; that something is different; where it runs; how often something may happen
 //! ```
 //!
 //! # Theory of operation
@@ -57,6 +60,9 @@
 //!                           exit 78 ──▶ failed           └──▶ crash_loop ──due, restart, file change──▶ starting
 //! ```
 //!
+//! A profile that runs on demand is `sleeping` instead of `stopped` once a worker has looked at its files, and `starting` when its data
+//! socket has a connection (`supervise::actor::rest`); one that has nothing to do is retired as in a swap, with nobody in its place.
+//!
 //! A swap keeps the observed state of the old generation until the new one is ready; then the old one stops accepting, the
 //! proxy's idle connections to it are dropped (the epoch in the table), and it drains beside the new one. Where platforms are
 //! exclusive (a bot that polls), the new one stands by until the old one has yielded: one process of a profile at most is ever
@@ -76,17 +82,23 @@
 
 mod accept;
 pub mod app;
+mod awake;
 mod board;
 pub mod client;
 pub mod descriptors;
 pub mod desired;
 pub mod generation;
 pub mod guard;
+pub mod handover;
 mod inherited;
 pub mod instance;
+mod journal;
 mod link;
 pub mod logging;
+mod manager;
 pub mod metrics;
+mod news;
+pub mod place;
 pub mod predecessor;
 pub mod premises;
 pub mod program;

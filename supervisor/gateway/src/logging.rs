@@ -6,11 +6,10 @@
 //!
 //! Nobody who logs waits: each of the two places has a queue and a thread of its own (`outlet`), so that neither a reader that does not
 //! read nor a disk that hangs ever stops the gateway. What is dropped is counted. Equal lines close together are one line and a count
-//! (`repeats`). What comes from outside is shown, never obeyed.
+//! ([`hermes_host::repeats`]). What comes from outside is shown, never obeyed.
 
 mod file;
-mod outlet;
-mod repeats;
+pub(crate) mod outlet;
 
 use std::fmt::Write as _;
 use std::io;
@@ -18,6 +17,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use hermes_host::clock;
+use hermes_host::repeats::Line;
 use hermes_wire::{RootHome, text};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -27,7 +27,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use file::{LogFile, Stderr};
 use outlet::Outlet;
-use repeats::Line;
 
 /// Target of events that are for the file alone: the terminal is told in another way.
 pub(crate) const FILE_ONLY: &str = "hermes_gateway::gateway";

@@ -1,40 +1,44 @@
-//! Prometheus text, `/health` and `/ready` on the admin address: loopback only, off unless configured.
+//! The admin address, off unless configured: a page with the status ([`page`]), Prometheus text ([`scrape`]), `/health` and `/ready`.
 //!
-//! Nothing is counted here. A scrape reads the proxy's atomics and the actors' last published facts at that moment. There is no
-//! authentication, so a request that was sent to any name but this machine's own (a web page whose name leads here) is refused.
+//! Where there is a token ([`door`]), everything but `/health` and the empty page asks for it. Where there is none, only loopback
+//! addresses are listened on, and a request that was sent to any name but this machine's own (a web page whose name leads here) is refused.
 //!
 //! It has places of its own, and whoever comes gets one: the connection that is open longest makes room. So nothing that the
 //! proxy's clients do keeps it from answering, and nothing that its own do.
 
+mod door;
+mod impatient;
+mod page;
+mod scrape;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hermes_wire::http::{JSON, SECURITY_HEADERS};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Failures;
-use crate::proxy::{LATENCY_BOUNDS_MS, Reader, Totals, not_ready};
-use crate::supervise::{WorkerTable, WorkerView};
+use crate::journal::Journal;
+use crate::proxy::{Reader, not_ready};
+use crate::supervise::WorkerTable;
+pub use door::Door;
+use impatient::{Impatient, PATIENCE};
+use page::View;
 
 /// Where worker facts come from; called once a scrape.
 pub type Workers = Arc<dyn Fn() -> Arc<WorkerTable> + Send + Sync>;
@@ -45,10 +49,10 @@ pub(crate) const CLIENTS: usize = 32;
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Time a connection has for all of its requests.
 const LIFE: Duration = Duration::from_secs(600);
+/// Time for what is being answered when it ends.
+const LAST: Duration = Duration::from_millis(100);
 /// Largest request head.
 const MAX_HEAD: usize = 16 * 1024;
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The admin listener cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +60,8 @@ pub enum AdminError {
     /// Not an address.
     #[error("gateway.admin `{0}` is not an address; use 127.0.0.1:PORT")]
     Address(String),
-    /// Not loopback.
-    #[error("gateway.admin `{0}` is not a loopback address; it has no authentication, use 127.0.0.1:PORT")]
+    /// Not loopback, and no token.
+    #[error("gateway.admin `{0}` is not a loopback address; without gateway.admin_token use 127.0.0.1:PORT")]
     NotLoopback(SocketAddr),
     /// Not to be bound.
     #[error("cannot listen on gateway.admin `{address}`")]
@@ -77,26 +81,41 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds `address` (`127.0.0.1:9464`, `[::1]:0`, `localhost:9464`).
-    pub async fn bind(address: &str) -> Result<Self, AdminError> {
-        let wanted = Self::parse(address)?;
+    /// Binds `address` (`127.0.0.1:9464`, `[::1]:0`, `localhost:9464`); one that others reach only where it is `guarded` by a token.
+    pub async fn bind(address: &str, guarded: bool) -> Result<Self, AdminError> {
+        let wanted = Self::allowed(address, guarded)?;
         let bind = |source| AdminError::Bind { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         Ok(Self { listener, address })
     }
 
+    /// Goes on with a listener, where it is the one that `address` asks for.
+    pub fn of(listener: std::net::TcpListener, address: &str) -> Option<Self> {
+        let (wanted, bound) = (Self::parse(address).ok()?, listener.local_addr().ok()?);
+        let is_it = wanted.ip() == bound.ip() && (wanted.port() == bound.port() || wanted.port() == 0);
+        listener.set_nonblocking(true).ok()?;
+        let listener = TcpListener::from_std(listener).ok().filter(|_| is_it)?;
+        Some(Self { listener, address: bound })
+    }
+
     /// The address that is meant, if it may be listened on.
-    pub fn parse(address: &str) -> Result<SocketAddr, AdminError> {
-        let literal = address
-            .strip_prefix("localhost:")
-            .map_or_else(|| address.to_owned(), |p| format!("127.0.0.1:{p}"));
-        let wanted: SocketAddr = literal.parse().map_err(|_| AdminError::Address(address.to_owned()))?;
-        if wanted.ip().to_canonical().is_loopback() {
+    pub fn allowed(address: &str, guarded: bool) -> Result<SocketAddr, AdminError> {
+        let wanted = Self::parse(address)?;
+        if guarded || wanted.ip().to_canonical().is_loopback() {
             Ok(wanted)
         } else {
             Err(AdminError::NotLoopback(wanted))
         }
+    }
+
+    /// The address that is meant.
+    pub fn parse(address: &str) -> Result<SocketAddr, AdminError> {
+        let literal = address
+            .strip_prefix("localhost:")
+            .map_or_else(|| address.to_owned(), |p| format!("127.0.0.1:{p}"));
+        let literal = literal.strip_prefix("*:").map_or_else(|| literal.clone(), |p| format!("0.0.0.0:{p}"));
+        literal.parse().map_err(|_| AdminError::Address(address.to_owned()))
     }
 
     /// The address as bound.
@@ -104,19 +123,25 @@ impl Admin {
         self.address
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`; then the listener, on which whoever comes waits.
     pub async fn serve(
         self,
-        reader: Reader,
-        workers: Workers,
+        shown: Shown,
         stop: CancellationToken,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<std::net::TcpListener> {
+        let Shown { reader, workers, journal, entrance } = shown;
+        let view = View::new(Arc::clone(&workers), journal);
         let app = Router::new()
+            .route("/", get(page::page))
+            .route("/status", get(page::status))
+            .route("/events", get(page::events))
+            .route("/login", post(page::login))
+            .route("/logout", post(page::logout))
             .route("/metrics", get(metrics))
             .route("/health", get(|| async { json(StatusCode::OK, r#"{"status": "ok"}"#.to_owned()) }))
             .route("/ready", get(ready))
-            .layer(from_fn(guard))
-            .with_state(Source { reader, workers });
+            .layer(from_fn_with_state(entrance.clone(), guard))
+            .with_state(Source { reader, workers, view, entrance });
         let service = TowerToHyperService::new(app);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
@@ -125,7 +150,7 @@ impl Admin {
         let mut failures = Failures::of("scrapes");
         loop {
             let accepted = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
                 // Only collects: how it ended is the client's business.
                 Some(_) = clients.join_next() => continue,
                 accepted = self.listener.accept() => accepted,
@@ -138,33 +163,88 @@ impl Admin {
                     {
                         client.abort();
                     }
-                    let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+                    let connection = http
+                        .serve_connection(TokioIo::new(Impatient::new(stream, PATIENCE)), service.clone());
                     oldest.push_back(clients.spawn(tokio::time::timeout(LIFE, connection)));
                 }
                 Err(error) => failures.rest(&error, &stop).await,
             }
         }
+        // Who is being answered is answered; idle connections are cut.
+        let answered = async { while clients.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST, answered).await;
+        self.listener.into_std()
     }
 }
 
-/// What a scrape reads.
+/// What is shown, and to whom.
+#[derive(Clone)]
+pub struct Shown {
+    /// Routes, for counters.
+    pub reader: Reader,
+    /// Workers, as last published.
+    pub workers: Workers,
+    /// What has happened.
+    pub(crate) journal: Journal,
+    /// Who may look.
+    pub entrance: Entrance,
+}
+
+impl Shown {
+    /// To everybody on this machine, and without what has happened.
+    pub fn openly(reader: Reader, workers: Workers) -> Self {
+        Self { reader, workers, journal: Journal::default(), entrance: Entrance::default() }
+    }
+}
+
+/// Where everybody who looks passes: through a door that a token opens, where there is one. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct Entrance(Arc<RwLock<Option<Arc<Door>>>>);
+
+impl Entrance {
+    /// From now on this is the door; whoever passed another one has to come again.
+    pub fn set(&self, door: Option<Door>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = door.map(Arc::new);
+    }
+
+    fn door(&self) -> Option<Arc<Door>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 #[derive(Clone)]
 struct Source {
     reader: Reader,
     workers: Workers,
+    view: View,
+    entrance: Entrance,
 }
 
-/// Refuses names that are not this machine's, and puts the security headers on everything.
-async fn guard(request: Request, next: Next) -> Response {
-    // Nothing here wants a body, so none is read, and the next request would be looked for in what is left of it.
+/// What shows nothing, or only that there is somebody.
+const OPEN: [&str; 4] = ["/", "/health", "/login", "/logout"];
+
+/// Refuses who may not look, and puts the security headers on everything.
+async fn guard(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
+    // What is not read of a body would be looked at as the next request.
     let has_body = !request.body().is_end_stream();
-    let mut response = if is_local(request.headers()) {
-        next.run(request).await
-    } else {
-        (StatusCode::FORBIDDEN, "403: Forbidden").into_response()
+    let refused = match entrance.door() {
+        Some(door) if OPEN.contains(&request.uri().path()) || door.admits(request.headers()) => None,
+        Some(_) => {
+            let text = r#"{"error": "a token is needed: Authorization: Bearer …"}"#;
+            let bearer = [(WWW_AUTHENTICATE, "Bearer realm=\"hermes\"")];
+            Some((bearer, json(StatusCode::UNAUTHORIZED, text.to_owned())).into_response())
+        }
+        None if is_local(request.headers()) => None,
+        None => Some((StatusCode::FORBIDDEN, "403: Forbidden").into_response()),
+    };
+    let mut response = match refused {
+        Some(refused) => refused,
+        None => next.run(request).await,
     };
     for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+        // The page has a policy of its own.
+        let value = axum::http::HeaderValue::from_static(value);
+        response.headers_mut().entry(name).or_insert(value);
     }
     if has_body {
         response.headers_mut().insert(CONNECTION, axum::http::HeaderValue::from_static("close"));
@@ -183,11 +263,8 @@ fn is_local(headers: &HeaderMap) -> bool {
 }
 
 async fn metrics(State(source): State<Source>) -> Response {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { workers: (source.workers)(), reader: source.reader }));
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+    match scrape::text((source.workers)(), source.reader) {
+        Ok(text) => ([(CONTENT_TYPE, scrape::OPEN_METRICS)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -208,178 +285,17 @@ fn json(status: StatusCode, body: String) -> Response {
     (status, [(CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// One scrape.
-#[derive(Debug)]
-struct Snapshot {
-    workers: Arc<WorkerTable>,
-    reader: Reader,
-}
-
-/// Name, help and value of a gauge each worker has.
-type Described = (&'static str, &'static str, fn(&WorkerView) -> i64);
-
-/// Profile names and words of ours need no escaping.
-type Labels<'a> = [(&'static str, &'a str)];
-
-impl Collector for Snapshot {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let encoder = &mut encoder;
-        let release: &Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
-        describe(encoder, "hermes_build", "The release that runs", None, MetricType::Info)?
-            .encode_info(&release)?;
-        let help = "Open client connections";
-        describe(encoder, "hermes_connections", help, None, MetricType::Gauge)?
-            .encode_gauge(&as_i64(self.reader.connections()))?;
-        self.encode_requests(encoder)?;
-        self.encode_workers(encoder)
-    }
-}
-
-impl Snapshot {
-    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let table = self.reader.table();
-        let mut routes: Vec<_> =
-            table.routes.values().map(|r| (r.name().as_str(), r.active(), r.totals())).collect();
-        routes.sort_unstable_by_key(|(name, ..)| *name);
-
-        let help = "Finished requests by profile and class of status";
-        let mut family = describe(encoder, "hermes_requests", help, None, MetricType::Counter)?;
-        for (profile, _, totals) in &routes {
-            for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(totals.classes) {
-                counter(&mut family, &[("profile", profile), ("class", class)], count)?;
-            }
-        }
-        let help = "Requests being answered";
-        let mut family = describe(encoder, "hermes_requests_in_flight", help, None, MetricType::Gauge)?;
-        for (profile, active, _) in &routes {
-            gauge(&mut family, &[("profile", profile)], as_i64(*active))?;
-        }
-        let help = "Bytes of request and response bodies";
-        let mut family = describe(encoder, "hermes_body", help, Some(&Unit::Bytes), MetricType::Counter)?;
-        for (profile, _, totals) in &routes {
-            counter(&mut family, &[("profile", profile), ("direction", "received")], totals.received)?;
-            counter(&mut family, &[("profile", profile), ("direction", "sent")], totals.sent)?;
-        }
-        let help = "From the request's head to the last byte of its answer";
-        let mut family =
-            describe(encoder, "hermes_request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (profile, _, totals) in &routes {
-            histogram(&mut family, profile, totals)?;
-        }
-        Ok(())
-    }
-
-    fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let workers = &self.workers.workers;
-        let help = "1 for the state a profile's worker is in";
-        let mut family = describe(encoder, "hermes_worker_state", help, None, MetricType::Gauge)?;
-        for worker in workers {
-            gauge(&mut family, &[("profile", worker.name.as_str()), ("state", worker.state)], 1)?;
-        }
-        let help = "Unplanned replacements of a profile's worker";
-        let mut family = describe(encoder, "hermes_worker_restarts", help, None, MetricType::Counter)?;
-        for worker in workers {
-            counter(&mut family, &[("profile", worker.name.as_str())], worker.restarts)?;
-        }
-        let gauges: [Described; 7] = [
-            ("hermes_worker_desired", "1 for a profile that should run", |w| i64::from(w.desired_running)),
-            ("hermes_worker_ready", "1 for a worker that takes requests", |w| i64::from(w.ready)),
-            ("hermes_worker_active_turns", "Turns running, at the last heartbeat", |w| {
-                i64::from(w.active_turns)
-            }),
-            ("hermes_worker_inbox_waiting", "Inbox items waiting, at the last heartbeat", |w| {
-                as_i64(w.inbox_waiting)
-            }),
-            ("hermes_worker_inbox_postponed", "Of those, put off because of the provider", |w| {
-                as_i64(w.inbox_postponed)
-            }),
-            ("hermes_worker_inbox_failed", "Inbox items given up within a week", |w| as_i64(w.inbox_failed)),
-            ("hermes_worker_undelivered", "Answers that could not be delivered within a week", |w| {
-                as_i64(w.undelivered)
-            }),
-        ];
-        for (name, help, value) in gauges {
-            let mut family = describe(encoder, name, help, None, MetricType::Gauge)?;
-            for worker in workers {
-                gauge(&mut family, &[("profile", worker.name.as_str())], value(worker))?;
-            }
-        }
-        let help = "Failed calls to the provider in a row, by what the last one was; absent while it answers";
-        let mut family = describe(encoder, "hermes_worker_last_error", help, None, MetricType::Gauge)?;
-        for worker in workers {
-            if let Some(error) = &worker.last_error {
-                let code = error.code.map(|code| code.to_string()).unwrap_or_default();
-                let labels: &Labels<'_> =
-                    &[("profile", worker.name.as_str()), ("class", &error.class), ("code", &code)];
-                gauge(&mut family, labels, as_i64(error.count))?;
-            }
-        }
-        let help = "How long nobody was connected when exclusive platforms last passed to another process";
-        let mut family =
-            describe(encoder, "hermes_worker_takeover_pause", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for worker in workers {
-            if let Some(takeover) = &worker.takeover {
-                let labels: &Labels<'_> = &[("profile", worker.name.as_str())];
-                family.encode_family(&labels)?.encode_gauge(&takeover.pause.as_secs_f64())?;
-            }
-        }
-        let help = "Time since the last heartbeat";
-        let mut family =
-            describe(encoder, "hermes_worker_heartbeat_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for worker in workers {
-            if let Some(heartbeat) = worker.heartbeat {
-                let labels: &Labels<'_> = &[("profile", worker.name.as_str())];
-                family.encode_family(&labels)?.encode_gauge(&heartbeat.elapsed().as_secs_f64())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn describe<'e>(
-    encoder: &'e mut DescriptorEncoder<'_>,
-    name: &'e str,
-    help: &str,
-    unit: Option<&'e Unit>,
-    kind: MetricType,
-) -> Result<MetricEncoder<'e>, std::fmt::Error> {
-    encoder.encode_descriptor(name, help, unit, kind)
-}
-
-fn counter(family: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: u64) -> std::fmt::Result {
-    family.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&value, None)
-}
-
-fn gauge(family: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: i64) -> std::fmt::Result {
-    family.encode_family(&labels)?.encode_gauge(&value)
-}
-
-fn histogram(family: &mut MetricEncoder<'_>, profile: &str, totals: &Totals) -> std::fmt::Result {
-    let labels: &Labels<'_> = &[("profile", profile)];
-    let bounds = LATENCY_BOUNDS_MS.iter().map(|&ms| std::time::Duration::from_millis(ms).as_secs_f64());
-    let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(totals.buckets).collect();
-    let sum = std::time::Duration::from_micros(totals.micros).as_secs_f64();
-    family.encode_family(&labels)?.encode_histogram::<NoLabels>(sum, totals.requests(), &buckets, None)
-}
-
-/// The type of exemplars nobody has.
-type NoLabels = [(&'static str, &'static str); 0];
-
-/// Gauges are signed; none of ours comes near the limit.
-fn as_i64(value: impl TryInto<i64>) -> i64 {
-    value.try_into().unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn only_loopback_addresses_are_bound() {
-        assert!(matches!(Admin::bind("0.0.0.0:0").await, Err(AdminError::NotLoopback(_))));
-        assert!(matches!(Admin::bind("192.0.2.1:0").await, Err(AdminError::NotLoopback(_))));
-        assert!(matches!(Admin::bind("nonsense").await, Err(AdminError::Address(_))));
-        assert!(Admin::bind("localhost:0").await.unwrap().address().ip().is_loopback());
+        assert!(matches!(Admin::bind("0.0.0.0:0", false).await, Err(AdminError::NotLoopback(_))));
+        assert!(matches!(Admin::bind("192.0.2.1:0", false).await, Err(AdminError::NotLoopback(_))));
+        assert!(Admin::bind("0.0.0.0:0", true).await.is_ok(), "with a token");
+        assert!(matches!(Admin::bind("nonsense", false).await, Err(AdminError::Address(_))));
+        assert!(Admin::bind("localhost:0", false).await.unwrap().address().ip().is_loopback());
     }
 
     #[test]

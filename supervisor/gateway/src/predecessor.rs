@@ -83,7 +83,7 @@ impl Predecessor {
             return None;
         }
         let argv = command_line(record.pid).unwrap_or_else(|| record.argv.clone());
-        let known = is_gateway(&argv) || (holds_lock && record.kind == pid_record::KIND);
+        let known = pid_record::is_gateway(&argv) || (holds_lock && record.kind == pid_record::KIND);
         if !known {
             return None;
         }
@@ -118,7 +118,7 @@ impl Predecessor {
     /// Ends it and waits until it is gone.
     pub fn end(&self, purpose: Purpose) -> io::Result<()> {
         let marker = self.mark(purpose);
-        let result = self.end_by_signal();
+        let result = end_process(self.pid, self.record.start_time);
         if let Some(marker) = marker {
             let _ = fs_err::remove_file(marker);
         }
@@ -133,30 +133,6 @@ impl Predecessor {
             fs_err::remove_file(left)?;
         }
         Ok(())
-    }
-
-    fn end_by_signal(&self) -> io::Result<()> {
-        // Its manager would start it again.
-        if let Some(stopped) = running::stop_unit(self.pid) {
-            stopped?;
-        }
-        let number = i32::try_from(self.pid).ok().filter(|pid| *pid > 1);
-        let pid =
-            Pid::from_raw(number.ok_or_else(|| io::Error::other("its record holds no process number"))?);
-        for (signal, time) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, KILLED)] {
-            // The number could be somebody else's by now.
-            if instance::is_alive(&self.record) {
-                kill(pid, signal).map_err(io::Error::from)?;
-            }
-            let deadline = clock::now() + time;
-            while clock::now() < deadline {
-                if !instance::is_alive(&self.record) {
-                    return Ok(());
-                }
-                hermes_host::wait::pause(LOOK);
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))
     }
 
     /// Writes the marker that its signal handler looks for. Without it, it ends as well, only not as planned.
@@ -184,6 +160,31 @@ impl Predecessor {
     }
 }
 
+/// Ends a gateway's process, by its unit where it has one, and waits until it is gone. `started`, where it is known, keeps a later process
+/// of the same number from being taken for it.
+pub fn end_process(pid: u32, started: Option<u64>) -> io::Result<()> {
+    // Its manager would start it again.
+    if let Some(stopped) = running::stop_unit(pid) {
+        stopped?;
+    }
+    let number = i32::try_from(pid).ok().filter(|pid| *pid > 1);
+    let number = Pid::from_raw(number.ok_or_else(|| io::Error::other("its record holds no process number"))?);
+    for (signal, time) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, KILLED)] {
+        // The number could be somebody else's by now.
+        if instance::lives(pid, started) {
+            kill(number, signal).map_err(io::Error::from)?;
+        }
+        let deadline = clock::now() + time;
+        while clock::now() < deadline {
+            if !instance::lives(pid, started) {
+                return Ok(());
+            }
+            hermes_host::wait::pause(LOOK);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))
+}
+
 /// The command line of a process; `None` where it cannot be seen. One that is just becoming another program, or has ended, has none,
 /// and is no gateway.
 fn command_line(pid: u32) -> Option<Vec<String>> {
@@ -192,60 +193,9 @@ fn command_line(pid: u32) -> Option<Vec<String>> {
     Some(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }
 
-/// 0.19.0's own rule for command lines of gateways.
-fn is_gateway(argv: &[String]) -> bool {
-    let words: Vec<String> = argv.iter().map(|word| word.to_lowercase()).collect();
-    let base =
-        |word: &str| word.rsplit(['/', '\\']).next().unwrap_or(word).trim_end_matches(".exe").to_owned();
-    if words.iter().any(|word| word.ends_with("gateway/run.py") || base(word) == "hermes-gateway") {
-        return true;
-    }
-    let program = |word: &&String| base(word) == "hermes" || word.contains("hermes_cli.main");
-    let Some(at) = words.iter().position(|word| program(&word)) else { return false };
-    let mut rest = words[at + 1..].iter();
-    let mut plain = Vec::new();
-    while let Some(word) = rest.next() {
-        match word.as_str() {
-            "-p" | "--profile" => drop(rest.next()),
-            word if word.starts_with("--profile=") => {}
-            word => plain.push(word),
-        }
-    }
-    let after = plain.iter().position(|word| *word == "gateway").map(|at| plain.get(at + 1).copied());
-    match after {
-        Some(None | Some("run" | "restart")) => true,
-        Some(Some(flag)) => flag.starts_with('-'),
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn argv(text: &str) -> Vec<String> {
-        text.split(' ').map(str::to_owned).collect()
-    }
-
-    /// 3: the rule of 0.19.0's readers, so that what they call a gateway is one here.
-    #[test]
-    fn command_lines_of_gateways() {
-        for yes in [
-            "/usr/bin/python3 /home/u/.local/bin/hermes gateway run",
-            "/v/bin/python -m hermes_cli.main --profile coder gateway run --replace",
-            "hermes -p coder gateway",
-            "hermes gateway restart",
-            "hermes-gateway",
-            "python /src/gateway/run.py",
-        ] {
-            assert!(is_gateway(&argv(yes)), "{yes}");
-        }
-        for no in
-            ["sleep 60", "hermes status", "hermes gateway status", "vim gateway", "hermes -p gateway chat"]
-        {
-            assert!(!is_gateway(&argv(no)), "{no}");
-        }
-    }
 
     /// 3: a record of a process that is gone, of another program, or of ours is none.
     #[test]

@@ -13,7 +13,7 @@ use hermes_wire::latest::{GatewaySettings, Problem, Severity};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 
 use crate::client::Client;
-use crate::instance::{self, Liveness};
+use crate::instance::{self, InstanceError, Liveness};
 use crate::metrics::{Admin, AdminError};
 use crate::proxy::{BindError, BindFailure, Trial};
 use crate::rendezvous::host;
@@ -87,9 +87,13 @@ impl Premises<'_> {
             add("runtime_dir", home.path(), message, fix);
         }
         if let Some(error) = instance::obstacle(home.path()) {
-            let fix = "Find out whose it is (`fuser`, `lsof`), and end that process or move the file away.";
+            let fix = match &error {
+                InstanceError::Elsewhere { .. } => error.hint(),
+                _ => "Find out whose it is (`fuser`, `lsof`), and end that process or move the file away."
+                    .to_owned(),
+            };
             let cause = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
-            add("lock", &home.gateway_lock(), format!("the lock cannot be taken: {error}{cause}"), fix);
+            add("lock", &home.gateway_lock(), format!("the lock cannot be taken: {error}{cause}"), &fix);
         }
         problems
     }
@@ -121,7 +125,9 @@ impl Premises<'_> {
         self.name_holders(&mut failures);
         let mut problems: Vec<Problem> = failures.0.iter().map(|failure| self.problem(failure)).collect();
         if let Some(text) = &settings.admin {
-            let tried = Admin::parse(text).and_then(|address| match trial.address(address) {
+            let tried = Admin::allowed(text, settings.admin_token.is_some()).and_then(|address| match trial
+                .address(address)
+            {
                 Err(e) if is_ours(e.kind(), address.port(), ours.as_ref(), self) => Ok(()),
                 other => other.map_err(|source| AdminError::Bind { address, source }),
             });

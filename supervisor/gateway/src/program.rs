@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hermes_wire::version::PROOF;
+use hermes_wire::contract::gateway_status::Program;
+use hermes_wire::version::{PROOF, SUCCESSION};
 
 /// What the kernel appends to the name of a file that was removed or replaced.
 const GONE: &[u8] = b" (deleted)";
@@ -28,14 +29,38 @@ pub fn image_of(pid: u32) -> String {
 
 /// Whether both are one file; `None` where that cannot be seen.
 pub fn is_same(a: impl AsRef<Path>, b: impl AsRef<Path>) -> Option<bool> {
-    let id = |path: &Path| fs_err::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    Some(id(a.as_ref())? == id(b.as_ref())?)
+    Some(file_of(a)? == file_of(b)?)
+}
+
+/// What tells a file from every other: its device and its number there. `None` where that cannot be seen.
+pub fn file_of(path: impl AsRef<Path>) -> Option<(u64, u64)> {
+    fs_err::metadata(path.as_ref()).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// The very file that a process runs: as the system shows it, which it does to root alone, else as the process `said`.
+pub fn running_file(pid: u32, said: Option<&Program>) -> Option<(u64, u64)> {
+    file_of(image_of(pid)).or_else(|| said.map(|said| (said.device, said.inode)))
+}
+
+/// The program of this process, for those who may not look.
+pub(crate) fn own() -> Option<Program> {
+    let (device, inode) = file_of(image_of(std::process::id())).or_else(|| file_of(own_path().ok()?))?;
+    let path = own_path().ok()?.into_os_string().into_string().ok()?;
+    Some(Program { path, device, inode })
 }
 
 /// Time a program has to prove that it is a gateway.
 pub const PROOF_TIME: Duration = Duration::from_secs(10);
 /// What it is asked with.
 pub const PROOF_ARGUMENTS: [&str; 3] = ["gateway", "check", "--proof"];
+
+/// What it is asked with whether it goes on with the workers of a gateway that becomes it.
+pub const SUCCESSION_ARGUMENTS: [&str; 3] = ["gateway", "check", "--succession"];
+
+/// Whether it does, by what it printed and how it ended. Releases from before the question exit with an error.
+pub fn succeeds(printed: &[u8], ended_well: bool) -> bool {
+    ended_well && printed.trim_ascii_end() == SUCCESSION.as_bytes()
+}
 
 /// Whether what a program printed and how it ended prove that it is a gateway; if not, why not.
 pub fn judge_proof(printed: &[u8], ended_well: bool) -> Result<(), &'static str> {

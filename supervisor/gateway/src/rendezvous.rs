@@ -36,6 +36,9 @@ pub(crate) use server::{Ask, Asked, CLIENTS, Looked, Pausing};
 /// How long the look for another host may keep a start waiting: its directory may be on a file system that hangs.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What starts a process again that was told so, and nothing else.
+pub const EXTERNAL: &str = "external";
+
 /// Where those programs look, and what starts this process, as its environment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
@@ -43,7 +46,7 @@ pub struct Places {
     pub temp_dir: Utf8PathBuf,
     /// Of the host record; `None` where the environment names no directory for it.
     pub host: Option<Utf8PathBuf>,
-    /// What starts this process again: `systemd`, `launchd`, `desktop` or `manual`.
+    /// What starts this process again: `systemd`, `launchd`, `desktop`, [`EXTERNAL`] or `manual`.
     pub supervisor: &'static str,
 }
 
@@ -73,6 +76,10 @@ fn supervisor(text: impl Fn(&str) -> Option<String>, pid: u32, parent: Option<u3
     let meant = |by: String| by.parse().is_ok_and(|by: u32| by == pid || Some(by) == parent);
     if text("INVOCATION_ID").is_some_and(|id| !id.is_empty()) && text("SYSTEMD_EXEC_PID").is_none_or(meant) {
         return "systemd";
+    }
+    let yes = |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on");
+    if text(hermes_wire::env::EXTERNAL_SUPERVISOR).is_some_and(yes) {
+        return EXTERNAL;
     }
     let of_launchd = |name: &str| text(name).is_some_and(|value| value.contains("hermes"));
     if cfg!(target_os = "macos") && (of_launchd("XPC_SERVICE_NAME") || text("LAUNCHD_SOCKET").is_some()) {
@@ -110,9 +117,14 @@ impl Rendezvous {
         kept.and_then(|kept| door.adopt(kept)).or_else(|| door.look())
     }
 
+    /// The socket is handed to another program: said before whoever serves it is told to end.
+    pub(crate) fn keep_socket(&self) {
+        lock(&self.renewal).0 = true;
+    }
+
     /// This process becomes another program: the names stay, and so does the record, which is of this process.
     pub(crate) async fn keep(&self) {
-        lock(&self.renewal).0 = true;
+        self.keep_socket();
         // Where it cannot be had now, the lock of the record is gone when this process is another program.
         self.on_disk("kept", |both| lock(&both.seat).keep()).await;
     }

@@ -221,25 +221,39 @@ impl Road {
         lock(&self.declared).remove(&generation);
     }
 
-    /// Serves one process over `connection`, which must not block, until that is closed or the process is `gone`.
+    /// Serves one process over `connection`, which must not block, until that is closed or the process is `gone`; or until `hand` is
+    /// cancelled: then the connection is the result, and errands that were begun go on.
     pub(crate) async fn keep(
         self: Arc<Self>,
         sender: Sender,
         connection: UnixStream,
         gone: CancellationToken,
-    ) {
-        gone.run_until_cancelled(self.listen(sender, connection, &gone)).await;
+        hand: CancellationToken,
+    ) -> Option<UnixStream> {
+        gone.run_until_cancelled(self.listen(sender, connection, &gone, &hand)).await.flatten()
     }
 
-    async fn listen(self: Arc<Self>, sender: Sender, connection: UnixStream, gone: &CancellationToken) {
+    async fn listen(
+        self: Arc<Self>,
+        sender: Sender,
+        connection: UnixStream,
+        gone: &CancellationToken,
+        hand: &CancellationToken,
+    ) -> Option<UnixStream> {
         let mut line = match Line::new(connection) {
             Ok(line) => line,
             Err(error) => {
-                return tracing::error!(%error, "the worker can hand nothing over and deliver nothing");
+                tracing::error!(%error, "the worker can hand nothing over and deliver nothing");
+                return None;
             }
         };
         let own = Arc::new(Semaphore::new(OF_ONE));
-        while line.is_asked().await {
+        loop {
+            match hand.run_until_cancelled(line.is_asked()).await {
+                Some(true) => {}
+                Some(false) => return None,
+                None => return line.into_connection().ok(),
+            }
             let Ok(own) = Arc::clone(&own).try_acquire_owned() else {
                 line.refuse().await;
                 continue;
@@ -256,6 +270,17 @@ impl Road {
                     Err(_) => tracing::warn!("an errand took too long and was given up"),
                 }
             });
+        }
+    }
+
+    /// Waits until no errand is under way, and lets none begin. What is cut off after that is asked for again by who sent it.
+    pub(crate) async fn rest(&self) {
+        let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+        for kind in [&self.places.hand_over, &self.places.deliver] {
+            // They are never closed.
+            if let Ok(all) = Arc::clone(kind).acquire_many_owned(all).await {
+                all.forget();
+            }
         }
     }
 
@@ -388,6 +413,11 @@ impl Road {
         match route.availability() {
             Availability::Open { ready: true } => Ok(route),
             Availability::Open { ready: false } => Err(Refusal::Unavailable("starting")),
+            Availability::Asleep => {
+                // Whoever sent it keeps it and asks again, soon.
+                route.call();
+                Err(Refusal::Unavailable("sleeping"))
+            }
             Availability::Unavailable { state, .. } => Err(Refusal::Unavailable(state)),
         }
     }

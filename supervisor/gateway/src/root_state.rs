@@ -1,7 +1,7 @@
 //! `gateway_state.json` of the gateway's own home: what the Python program's commands, dashboards and scripts read about the gateway as a
 //! whole ([`hermes_wire::contract::gateway_state`]).
 //!
-//! One task writes it: at once when the gateway, a worker or a platform is in another state, when turns have begun or ended at most
+//! One task writes it: when the gateway, a worker or a platform is in another state or turns have begun or ended, at most
 //! once a second, and otherwise every [`STAMP`], because readers take an older file for that of a gateway that hangs (after 120 s).
 //! What workers' platforms are is read from their own files, and only then; [`compose`] is pure. The last word is [`Writer::finish`]'s,
 //! after the task has ended. A file system that hangs keeps nobody: the task waits for it alone, the end of a gateway for a moment.
@@ -18,16 +18,16 @@ use hermes_wire::contract::gateway_status::state;
 use hermes_wire::contract::pid_record::KIND;
 use hermes_wire::contract::runtime_status::MAX_LEN;
 use hermes_wire::{ProfileHome, ProfileName};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::generation::Generation;
+use crate::instance;
 use crate::status_files::{Found, StatusFiles};
 use crate::supervise::{WorkerTable, WorkerView};
-use crate::{instance, status};
 
-/// Time between two looks at what is known.
+/// Shortest time between two looks at what is known.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time after which an unchanged file is written again.
 const STAMP: Duration = Duration::from_secs(60);
@@ -89,16 +89,24 @@ impl Writer {
 
     /// Keeps it true until `stop`.
     pub(crate) async fn keep(self, stop: CancellationToken) {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut news = self.board.news();
         let (mut known, mut turns, mut found) = (None, 0, Found::default());
-        let (mut changed, mut written) = (Instant::now(), Instant::now());
+        let (mut changed, mut written, mut next) = (Instant::now(), Instant::now(), Instant::now());
         let mut failing = false;
         loop {
+            let is_echoing = changed.elapsed() <= ECHO;
+            let due = async {
+                sleep_until(next).await;
+                if !is_echoing {
+                    let _ = timeout_at(written + STAMP, news.changed()).await;
+                }
+            };
             tokio::select! {
-                _ = looks.tick() => {}
+                () = due => {}
                 () = stop.cancelled() => return,
             }
+            news.mark_unchanged();
+            next = Instant::now() + LOOK;
             let table = self.board.snapshot();
             let (signs, now) = (Signs::of(&table, &self.board.served()), Instant::now());
             let is_other = known.as_ref() != Some(&signs);
@@ -111,7 +119,7 @@ impl Writer {
                 continue;
             }
             if again {
-                found = self.files.read(status::homes(&table, None)).await;
+                found = self.files.read(homes(&table)).await;
             }
             turns = running;
             written = now;
@@ -173,6 +181,12 @@ fn put(path: &camino::Utf8Path, state: &GatewayState, durable: bool) -> std::io:
         }
     }
     disk::write_atomic(&path, text.as_bytes(), durable)
+}
+
+/// The homes whose files say what the platforms of a process that runs are.
+fn homes(table: &WorkerTable) -> Vec<ProfileHome> {
+    let running = table.workers.iter().filter(|worker| worker.pid.is_some());
+    running.map(|worker| worker.home.clone()).collect()
 }
 
 fn active(table: &WorkerTable) -> u64 {

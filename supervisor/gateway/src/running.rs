@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::{child, disk};
+use hermes_wire::contract::gateway_status::Program;
 use hermes_wire::{ProfileName, RootHome};
 
+use crate::client::Client;
 use crate::instance::{self, Liveness};
 use crate::program;
+use crate::runtime::SocketPlaces;
 
 /// Largest `/proc/<pid>/cgroup` that is read, in bytes.
 const CGROUP: u64 = 64 * 1024;
@@ -28,25 +31,34 @@ pub struct Running {
     pub program: Option<Utf8PathBuf>,
     /// What restarts it.
     pub restart: String,
+    /// The very file that it runs, likewise.
+    file: Option<(u64, u64)>,
 }
 
 impl Running {
-    /// Looks for the gateway of one home.
-    pub fn find(root: &RootHome, profile: &ProfileName) -> Option<Self> {
-        let Liveness::Running { record } = instance::probe(root.profile(profile).path()) else { return None };
+    /// Looks for the gateway of one home, and asks it what it runs where that cannot be seen.
+    pub fn find(root: &RootHome, profile: &ProfileName, sockets: &SocketPlaces) -> Option<Self> {
+        let home = root.profile(profile);
+        let Liveness::Running { record } = instance::probe(home.path()) else { return None };
         let pid = record.filter(|record| instance::is_alive(record))?.pid;
         let group = disk::read_start(Utf8Path::new(&format!("/proc/{pid}/cgroup")), CGROUP);
+        let seen = program::path_of(pid).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+        let said = match seen {
+            Some(_) => None,
+            None => said(home.path(), pid, sockets),
+        };
         Some(Self {
             profile: profile.clone(),
             pid,
-            program: program::path_of(pid).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok()),
+            file: program::running_file(pid, said.as_ref()),
+            program: seen.or_else(|| said.map(|said| said.path.into())),
             restart: restart(profile, &String::from_utf8_lossy(&group.unwrap_or_default())),
         })
     }
 
     /// Whether it runs the file `exe`. `None` where that cannot be seen.
     pub fn runs(&self, exe: &Utf8Path) -> Option<bool> {
-        program::is_same(program::image_of(self.pid), exe)
+        Some(self.file? == program::file_of(exe)?)
     }
 
     /// The file that it was started from, where there is another program in its place now.
@@ -61,8 +73,14 @@ impl Running {
 }
 
 /// The root home's gateway and those that profiles have of their own.
-pub fn gateways(root: &RootHome, profiles: &[ProfileName]) -> Vec<Running> {
-    profiles.iter().filter_map(|name| Running::find(root, name)).collect()
+pub fn gateways(root: &RootHome, profiles: &[ProfileName], sockets: &SocketPlaces) -> Vec<Running> {
+    profiles.iter().filter_map(|name| Running::find(root, name, sockets)).collect()
+}
+
+/// What the gateway of `home`, which is process `pid`, says that it runs. Earlier releases do not say it.
+fn said(home: &Utf8Path, pid: u32, sockets: &SocketPlaces) -> Option<Program> {
+    let status = Client::connect(home, sockets).and_then(|client| client.status(None)).ok()?;
+    status.gateway.program.filter(|_| status.gateway.pid == Some(pid))
 }
 
 fn flag(profile: &ProfileName) -> String {
@@ -109,8 +127,11 @@ pub fn stop_unit(pid: u32) -> Option<io::Result<String>> {
 /// The same, by the text of its control group.
 fn unit(cgroup: &str) -> Option<(String, bool)> {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-    let unit =
-        path.rsplit('/').next().filter(|unit| unit.ends_with(".service") && unit.contains("hermes"))?;
+    // A unit to which groups are delegated has its processes below its own.
+    let unit = path.rsplit('/').find(|group| group.ends_with(".service"))?;
+    if !unit.contains("hermes") {
+        return None;
+    }
     Some((unit.to_owned(), path.contains("/user@")))
 }
 
@@ -134,6 +155,9 @@ mod tests {
         let (default, coder) = (ProfileName::default_profile(), "coder".parse().unwrap());
         let user = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/hermes-gateway.service\n";
         assert_eq!(restart(&default, user), "systemctl --user restart hermes-gateway.service");
+        let below =
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/hermes-gateway.service/supervisor\n";
+        assert_eq!(restart(&default, below), "systemctl --user restart hermes-gateway.service");
         let system = "12:pids:/x\n0::/system.slice/hermes-gateway-coder.service\n";
         assert_eq!(restart(&coder, system), "sudo systemctl restart hermes-gateway-coder.service");
         for other in ["", "0::/\n", "0::/system.slice/cron.service\n", "0::/user.slice/session-1.scope\n"] {

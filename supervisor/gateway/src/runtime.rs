@@ -22,6 +22,8 @@ use hermes_wire::endpoint::{RuntimeDir, SUPERVISOR_SOCKET};
 
 mod directory;
 mod door;
+#[cfg(target_os = "linux")]
+mod relay;
 
 use directory::{Directory, Id};
 pub(crate) use door::{Door, dial, verify};
@@ -66,6 +68,8 @@ struct Inner {
     commands: Option<Id>,
     /// The data sockets by name.
     doors: BTreeMap<String, Weak<Door>>,
+    /// What was made again under such a name, where only that could be.
+    relays: BTreeMap<String, Id>,
     /// The directory's stamp at the last look that found every name.
     seen: Option<(i64, i64)>,
 }
@@ -73,7 +77,7 @@ struct Inner {
 /// A data socket with its listener, which outlives every process behind it.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    pub(crate) listener: UnixListener,
+    pub(crate) listener: Arc<UnixListener>,
     pub(crate) door: Option<Arc<Door>>,
 }
 
@@ -82,8 +86,13 @@ impl Runtime {
     /// is not passed over.
     pub(crate) fn open(choices: Vec<RuntimeDir>) -> io::Result<Self> {
         let directory = first(&choices, false)?;
-        let inner =
-            Inner { directory: Arc::new(directory), commands: None, doors: BTreeMap::new(), seen: None };
+        let inner = Inner {
+            directory: Arc::new(directory),
+            commands: None,
+            doors: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            seen: None,
+        };
         Ok(Self { choices, inner: Mutex::new(inner) })
     }
 
@@ -103,6 +112,38 @@ impl Runtime {
         let listener = directory.listen(SUPERVISOR_SOCKET)?;
         self.lock().commands = directory.id(SUPERVISOR_SOCKET);
         Ok(listener)
+    }
+
+    /// Goes on with the listener for commands of the program that this process was before, where its name still leads to it.
+    pub(crate) fn adopt_commands(&self, id: Id) -> bool {
+        let is_it = self.directory().id(SUPERVISOR_SOCKET) == Some(id);
+        if is_it {
+            self.lock().commands = Some(id);
+        }
+        is_it
+    }
+
+    /// What tells the listener for commands from another one of its name.
+    pub(crate) fn commands(&self) -> Option<(u64, u64)> {
+        self.lock().commands
+    }
+
+    /// Goes on with a data socket of that program, by whatever holds it.
+    pub(crate) fn adopt(
+        &self,
+        name: &str,
+        listener: UnixListener,
+        door: Option<std::os::fd::OwnedFd>,
+    ) -> io::Result<Listening> {
+        listener.set_nonblocking(true)?;
+        #[cfg(target_os = "linux")]
+        let door = door.and_then(Door::held).map(Arc::new);
+        #[cfg(not(target_os = "linux"))]
+        let door: Option<Arc<Door>> = door.and(None);
+        if let Some(door) = &door {
+            self.lock().doors.insert(name.to_owned(), Arc::downgrade(door));
+        }
+        Ok(Listening { listener: Arc::new(listener), door })
     }
 
     /// Makes the data socket `name`.
@@ -132,7 +173,7 @@ impl Runtime {
         if let Some(door) = &door {
             self.lock().doors.insert(name.to_owned(), Arc::downgrade(door));
         }
-        Listening { listener, door }
+        Listening { listener: Arc::new(listener), door }
     }
 
     /// Removes the name of a data socket.
@@ -213,10 +254,15 @@ impl Runtime {
             replaced = Some((listener, directory.path().to_owned()));
         }
         for (name, door) in doors {
-            if let Some(door) = door.upgrade()
-                && let Err(error) = name_again(&directory, &name, &door)
-            {
-                tracing::debug!(%error, name, "the name of a data socket is lost");
+            let relay = self.lock().relays.get(&name).copied();
+            let named = match door.upgrade() {
+                Some(door) => name_again(&directory, &name, &door, relay),
+                None => Ok(None),
+            };
+            match named {
+                Ok(Some(relay)) => drop(self.lock().relays.insert(name, relay)),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, name, "the name of a data socket is lost"),
             }
         }
         self.lock().seen = stamp;
@@ -232,18 +278,31 @@ impl Runtime {
     }
 }
 
+/// Gives a held socket its name again; by another socket that leads to it, which has that number, where nobody could follow a link.
 #[cfg(target_os = "linux")]
-fn name_again(directory: &Directory, name: &str, door: &Door) -> io::Result<()> {
-    let target = door.path();
-    if directory.id(name) == door.id() || directory.is_link(name, &target) {
-        return Ok(());
+fn name_again(
+    directory: &Directory,
+    name: &str,
+    door: &Arc<Door>,
+    relay: Option<Id>,
+) -> io::Result<Option<Id>> {
+    let (target, there) = (door.path(), directory.id(name));
+    if there == door.id() || (there.is_some() && there == relay) || directory.is_link(name, &target) {
+        return Ok(None);
     }
-    directory.link(name, &target)
+    // A link would lead into this process, which is closed to every other but root's.
+    let is_closed = !nix::sys::prctl::get_dumpable().unwrap_or(true);
+    if is_closed && !nix::unistd::geteuid().is_root() {
+        relay::start(directory.listen(name)?, Arc::downgrade(door))?;
+        return Ok(directory.id(name));
+    }
+    directory.link(name, &target)?;
+    Ok(None)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn name_again(_directory: &Directory, _name: &str, _door: &Door) -> io::Result<()> {
-    Ok(())
+fn name_again(_: &Directory, _: &str, _: &Arc<Door>, _: Option<Id>) -> io::Result<Option<Id>> {
+    Ok(None)
 }
 
 /// The first of `choices` that can be used. The error names what is wrong with each. With `any`, nothing is a mistake.

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt as _};
 use hermes_host::cause::Chain;
 use hermes_host::clock;
-use hermes_wire::codec::CodecError;
 use hermes_wire::contract::gateway_status::GatewayStatus;
 use hermes_wire::latest::{ClientReply, ClientRequest, Message as _};
 use hermes_wire::version::Version;
@@ -37,6 +36,8 @@ const WAITING: usize = CLIENTS / 2;
 const MAX_REQUEST: usize = 4096;
 /// For the handshake and the request.
 const ASK_TIME: Duration = Duration::from_secs(5);
+/// The same for those who have connected when nobody is let in any more.
+const LAST_ASK: Duration = Duration::from_millis(300);
 /// For a client to take a frame.
 const WRITE_TIME: Duration = Duration::from_secs(5);
 /// For a client to take a whole status.
@@ -49,33 +50,41 @@ pub(crate) struct Request {
     pub(crate) what: ClientRequest,
     /// Who asks.
     pub(crate) pid: Option<i32>,
+    /// The user of that process.
+    pub(crate) uid: u32,
     pub(crate) replies: mpsc::Sender<ClientReply>,
 }
 
-/// Answers clients until `stop`, on the listener and on those that take its place.
+/// Answers clients until `stop`, on the listener and on those that take its place; then that listener, on which whoever comes waits.
+/// From `rest` on nobody is let in any more, and who is in is answered.
 pub(crate) async fn serve(
     (listener, mut replacements): (StdListener, mpsc::Receiver<StdListener>),
     board: Board,
     requests: mpsc::Sender<Request>,
     tracker: TaskTracker,
-    stop: CancellationToken,
-) {
+    (rest, stop): (CancellationToken, CancellationToken),
+) -> Option<StdListener> {
     let places = Arc::new(Semaphore::new(CLIENTS));
     let waiting = Arc::new(Semaphore::new(WAITING));
     let processes = Arc::new(Mutex::new(None));
     let files = StatusFiles::default();
     let mut listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "commands cannot be answered"),
+        Err(error) => {
+            tracing::error!(%error, "commands cannot be answered");
+            return None;
+        }
     };
     let mut failures = Failures::of("commands");
     loop {
         let place = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
+            () = rest.cancelled() => break,
             place = Arc::clone(&places).acquire_owned() => place,
         };
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
+            () = rest.cancelled() => break,
             accepted = listener.accept() => accepted,
             Some(replacement) = replacements.recv() => {
                 match UnixListener::from_std(replacement) {
@@ -98,6 +107,7 @@ pub(crate) async fn serve(
             processes: Arc::clone(&processes),
             files: files.clone(),
             waiting: Arc::clone(&waiting),
+            rest: rest.clone(),
         };
         let stop = stop.clone();
         tracker.spawn(async move {
@@ -111,6 +121,12 @@ pub(crate) async fn serve(
             drop(place);
         });
     }
+    let everybody = u32::try_from(CLIENTS).unwrap_or(u32::MAX);
+    tokio::select! {
+        _ = places.acquire_many(everybody) => {}
+        () = stop.cancelled() => {}
+    }
+    listener.into_std().ok()
 }
 
 struct Client {
@@ -119,6 +135,8 @@ struct Client {
     processes: Arc<Mutex<Option<Processes>>>,
     files: StatusFiles,
     waiting: Arc<Semaphore>,
+    /// Nobody is let in any more.
+    rest: CancellationToken,
 }
 
 /// The connection, and the version that the client speaks.
@@ -144,21 +162,22 @@ impl Client {
             };
             Ok::<_, LinkError>((wire, version, request))
         });
-        let Ok(asked) = asked.await else { return Ok(()) };
+        let given_up = async {
+            self.rest.cancelled().await;
+            tokio::time::sleep(LAST_ASK).await;
+        };
+        let asked = tokio::select! {
+            asked = asked => asked,
+            () = given_up => return Ok(()),
+        };
+        let Ok(asked) = asked else { return Ok(()) };
         let (wire, version, Some(request)) = asked? else { return Ok(()) };
         let mut wire = Wire { framed: wire, version };
         // What is answered may be long.
         wire.framed.codec_mut().set_max_frame_length(frame::MAX_FRAME_LEN);
-        let request = match request {
-            Err(error @ CodecError::Retired(_)) => {
-                let hint = Some("use the `hermes` of the gateway's release".to_owned());
-                return send(&mut wire, &refused(exit::USAGE, &error.to_string(), hint)).await;
-            }
-            request => request?,
-        };
-        match request {
+        match request? {
             ClientRequest::Status { profile } => self.status(&mut wire, profile).await,
-            what => self.pass_on(&mut wire, what, peer.pid()).await,
+            what => self.pass_on(&mut wire, what, (peer.pid(), peer.uid())).await,
         }
     }
 
@@ -186,7 +205,12 @@ impl Client {
         }
     }
 
-    async fn pass_on(&self, wire: &mut Wire, what: ClientRequest, pid: Option<i32>) -> Result<(), LinkError> {
+    async fn pass_on(
+        &self,
+        wire: &mut Wire,
+        what: ClientRequest,
+        (pid, uid): (Option<i32>, u32),
+    ) -> Result<(), LinkError> {
         // A stop is always possible.
         let waiting = (what != ClientRequest::Shutdown).then(|| self.waiting.try_acquire()).transpose();
         let Ok(_waiting) = waiting else {
@@ -194,7 +218,7 @@ impl Client {
             return send(wire, &refused(exit::RESTART, "too many commands wait for the gateway", hint)).await;
         };
         let (replies, mut answers) = mpsc::channel(16);
-        if self.requests.send(Request { what, pid, replies }).await.is_err() {
+        if self.requests.send(Request { what, pid, uid, replies }).await.is_err() {
             return send(wire, &refused(exit::UNAVAILABLE, "the gateway is stopping", None)).await;
         }
         loop {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hermes_host::clock;
 use hermes_wire::contract::gateway_status::{
-    Gateway, GatewayStatus, Listener, Profile, SCHEMA, Takeover, state,
+    Gateway, GatewayStatus, KeepAwake, Listener, Profile, SCHEMA, Takeover, state,
 };
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::{ProfileHome, ProfileName};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use crate::instance;
+use crate::program;
 use crate::status_files::Found;
 use crate::supervise::{GatewayView, WorkerTable, WorkerView};
 
@@ -75,11 +76,21 @@ pub fn collect(
     }
     for worker in table.workers.iter().filter(|w| w.desired_running) {
         gateway.profiles_desired += 1;
-        gateway.profiles_ready += u32::from(worker.ready);
-        gateway.profiles_degraded += u32::from(worker.ready && worker.state == state::DEGRADED);
+        gateway.profiles_ready += u32::from(serves(worker));
+        gateway.profiles_degraded += u32::from(is_degraded(worker));
     }
     let profiles = wanted().map(|worker| profile(worker, &table.gateway, files, processes, now)).collect();
     GatewayStatus { schema: SCHEMA, gateway, profiles }
+}
+
+/// Whether it takes requests: now, or as soon as there is one.
+pub(crate) fn serves(worker: &WorkerView) -> bool {
+    worker.ready || worker.state == state::SLEEPING
+}
+
+/// Whether it serves, but cannot do all that is asked of it.
+pub(crate) fn is_degraded(worker: &WorkerView) -> bool {
+    worker.ready && worker.state == state::DEGRADED
 }
 
 /// The workers that a status is about.
@@ -94,6 +105,7 @@ pub(crate) fn homes(table: &WorkerTable, only: Option<&ProfileName>) -> Vec<Prof
 
 fn gateway(view: &GatewayView, now: Instant) -> Gateway {
     let own = std::process::id();
+    let sleepy = view.awake.iter().filter_map(|awake| awake.problem.as_ref());
     Gateway {
         state: view.state.to_owned(),
         stale: false,
@@ -115,9 +127,22 @@ fn gateway(view: &GatewayView, now: Instant) -> Gateway {
         profiles_desired: 0,
         rss_bytes: None,
         cpu_ms: None,
-        problems: view.problems.iter().chain(&view.limited).cloned().collect(),
+        problems: view
+            .problems
+            .iter()
+            .chain(&view.limited)
+            .chain(&view.returned)
+            .chain(sleepy)
+            .cloned()
+            .collect(),
         max_connections: view.max_connections,
         profiles_degraded: 0,
+        keep_awake: view.awake.as_ref().map(|awake| KeepAwake {
+            held: awake.held,
+            by: awake.by.to_owned(),
+            reason: awake.problem.as_ref().map(|problem| problem.message.clone()),
+        }),
+        program: program::own(),
     }
 }
 
@@ -137,14 +162,15 @@ fn profile(
     // One of those that may be missing may be a late one.
     let usual = worker.heartbeat_ms.max(1);
     let limit = Duration::from_millis(usual * (STALE_AFTER - 1) + worker.next_beat_ms.max(usual));
-    let (platforms, updated_at) =
-        file.map(|f| (f.platforms.clone(), f.updated_at.clone())).unwrap_or_default();
+    let (platforms, tool_servers, updated_at, fence) = file
+        .map(|f| (f.platforms.clone(), f.tool_servers.clone(), f.updated_at.clone(), f.fence.clone()))
+        .unwrap_or_default();
     Profile {
         name: worker.name.to_string(),
         home: worker.home.path().to_string(),
         desired: if worker.desired_running { "running" } else { "stopped" }.to_owned(),
         state: worker.state.to_owned(),
-        ready: worker.ready,
+        ready: serves(worker),
         since: Some(iso(worker.since)),
         since_secs: clock::system().duration_since(worker.since).ok().map(|d| d.as_secs()),
         pid: worker.pid,
@@ -158,10 +184,13 @@ fn profile(
             .map(|at| millis(at.saturating_duration_since(now)))
             .filter(|_| matches!(worker.state, state::BACKOFF | state::CRASH_LOOP)),
         platforms,
+        tool_servers,
         active_agents: u64::from(worker.active_turns),
         inbox_waiting: worker.inbox_waiting,
         requests: worker.requests,
         requests_active: worker.requests_active,
+        requests_per_sec: worker.lately.per_sec,
+        latency_p99_ms: worker.lately.p99_ms,
         rss_bytes: usage.map(|(rss, _)| rss),
         cpu_ms: usage.map(|(_, cpu)| cpu),
         heartbeat_age_ms: heartbeat_age.map(millis),
@@ -189,6 +218,9 @@ fn profile(
             pause_ms: millis(takeover.pause),
             at: iso(takeover.at),
         }),
+        upkeep: worker.upkeep,
+        awake: worker.awake.clone(),
+        fence,
     }
 }
 
@@ -261,10 +293,13 @@ pub(crate) mod tests {
                     problems: Vec::new(),
                     requests: 7,
                     requests_active: 1,
+                    lately: crate::proxy::Lately::default(),
                     data_socket: Some("/run/x.sock".into()),
                     config_at: None,
                     refused_at: None,
                     takeover: None,
+                    upkeep: None,
+                    awake: None,
                 }
             })
             .collect();
@@ -281,6 +316,8 @@ pub(crate) mod tests {
                 problems: Vec::new(),
                 max_connections: None,
                 limited: None,
+                returned: None,
+                awake: None,
             },
             workers,
         }

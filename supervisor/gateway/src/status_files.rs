@@ -64,6 +64,16 @@ fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
             (name, platform)
         })
         .collect();
+    status.tool_servers = std::mem::take(&mut status.tool_servers)
+        .into_iter()
+        .map(|(mut name, mut server)| {
+            harmless(&mut name);
+            harmless(&mut server.state);
+            let texts = [&mut server.reason, &mut server.protocol, &mut server.updated_at];
+            texts.into_iter().flatten().for_each(harmless);
+            (name, server)
+        })
+        .collect();
     status
 }
 

@@ -5,6 +5,7 @@
 //! [`WorkerView`], a copy: nobody but the actor can change a worker.
 
 pub(crate) mod actor;
+pub(crate) mod cgroup;
 pub(crate) mod effort;
 pub mod env;
 pub(crate) mod memory;
@@ -16,13 +17,14 @@ pub(crate) mod state;
 use std::time::{Duration, Instant, SystemTime};
 
 use camino::Utf8PathBuf;
-use hermes_wire::latest::{BoundListener, LastError, Problem};
+use hermes_wire::latest::{BoundListener, LastError, Problem, Upkeep};
 use hermes_wire::{ProfileHome, ProfileName};
 
 use crate::generation::Generation;
+use crate::proxy::Lately;
 
 /// One worker, as its actor last published it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WorkerView {
     /// The profile.
     pub name: ProfileName,
@@ -78,6 +80,8 @@ pub struct WorkerView {
     pub requests: u64,
     /// Requests in flight.
     pub requests_active: u64,
+    /// How busy it was lately.
+    pub lately: Lately,
     /// Where its HTTP is reached; `None` where no listener could be made.
     pub data_socket: Option<Utf8PathBuf>,
     /// When the process that serves read its files.
@@ -86,6 +90,10 @@ pub struct WorkerView {
     pub refused_at: Option<SystemTime>,
     /// How exclusive platforms last passed from one process to another.
     pub takeover: Option<Takeover>,
+    /// How its files ask for it to be kept, as far as they were read; of a secondary.
+    pub upkeep: Option<Upkeep>,
+    /// Why it cannot sleep although it runs on demand.
+    pub awake: Option<String>,
 }
 
 /// Platforms whose connection must never stand twice passed from one process of a profile to another.
@@ -128,6 +136,21 @@ pub struct GatewayView {
     pub max_connections: Option<u32>,
     /// Why these are fewer than asked for.
     pub limited: Option<Problem>,
+    /// Why the program on disk was not taken up, the last time that it was tried.
+    pub returned: Option<Problem>,
+    /// Whether the machine is kept awake, where that is asked for.
+    pub awake: Option<Awake>,
+}
+
+/// What holds the machine awake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awake {
+    /// It does.
+    pub held: bool,
+    /// The program.
+    pub by: &'static str,
+    /// Why it does not; `None` while it is about to.
+    pub problem: Option<Problem>,
 }
 
 /// Everything a status surface needs, at one instant. `workers` is sorted: the primary first, then by name.

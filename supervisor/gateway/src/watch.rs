@@ -146,6 +146,12 @@ impl Homes {
         self.profiles.contains_key(name)
     }
 
+    /// Which state the files are in that decide how a worker of `name` is configured: the same number for the same state, also in
+    /// another process of this release. Nothing where one of them could not be looked at.
+    pub fn files(&self, name: &ProfileName) -> Option<u64> {
+        self.profiles.get(name).and_then(Stamp::of_files)
+    }
+
     /// Whether the home of `name` says that it is parked. The default profile's may say so, and it means nothing.
     pub fn parked(&self, name: &ProfileName) -> Parked {
         self.profiles.get(name).map_or(Parked::No, Stamp::parked)

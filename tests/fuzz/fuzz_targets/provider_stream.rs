@@ -1,4 +1,4 @@
-//! 18: what a provider streams: any bytes, in any pieces, give an answer or a failure; the pieces do not matter, what was heard is
+//! 18: what a provider streams on any wire: any bytes, in any pieces, give an answer or a failure; the pieces do not matter, what was heard is
 //! what is kept, and a key is shown to nobody.
 #![no_main]
 #![expect(dead_code, reason = "modules of another crate, of which a part is called")]
@@ -20,8 +20,14 @@ mod fault;
 mod finish;
 #[path = "../../../worker/src/engine/native/lenient.rs"]
 mod lenient;
+#[path = "../../../worker/src/engine/native/messages/read.rs"]
+mod messages_read;
 #[path = "../../../worker/src/engine/native/numbers.rs"]
 mod numbers;
+#[path = "../../../worker/src/engine/native/reader.rs"]
+mod reader;
+#[path = "../../../worker/src/engine/native/responses/read.rs"]
+mod responses_read;
 #[path = "../../../worker/src/engine/native/retry.rs"]
 mod retry;
 #[path = "../../../worker/src/provider/said.rs"]
@@ -34,6 +40,15 @@ mod sse;
 mod think;
 
 use fault::Fault;
+use hermes_wire::providers::Wire;
+
+mod messages {
+    pub(crate) use crate::messages_read::Reader;
+}
+
+mod responses {
+    pub(crate) use crate::responses_read::Reader;
+}
 
 mod client {
     pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
@@ -51,22 +66,28 @@ mod provider {
         pub(crate) model: String,
         pub(crate) max_tokens: Option<u64>,
         pub(crate) extra_body: serde_json::Map<String, serde_json::Value>,
+        pub(crate) wire: hermes_wire::providers::Wire,
+        pub(crate) caches_an_hour: bool,
     }
 
     impl Endpoint {
         pub(crate) fn is_openai(&self) -> bool {
             false
         }
+
+        pub(crate) fn takes_marks(&self) -> bool {
+            true
+        }
     }
 }
 
 /// What came of a body that arrives in these pieces: the text or the failure.
-async fn read(pieces: Vec<bytes::Bytes>) -> Result<String, String> {
+async fn read(wire: Wire, pieces: Vec<bytes::Bytes>) -> Result<String, String> {
     let (sink, mut events) = tokio::sync::mpsc::channel(1);
-    let mut answer = answer::Answer::new(true);
+    let mut answer = answer::Answer::new(wire, true);
     let stream = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::convert::Infallible>));
     let reading = async {
-        let mut audience = chat::Audience::new(sink);
+        let mut audience = chat::Audience::new(engine::EventSink(sink));
         answer.read(stream, &mut audience).await
     };
     let listening = async {
@@ -131,16 +152,31 @@ mod engine {
         pub(crate) reasoning_tokens: u64,
     }
 
-    pub(crate) type EventSink = tokio::sync::mpsc::Sender<Event>;
+    /// Somebody listens.
+    pub(crate) struct EventSink(pub(crate) tokio::sync::mpsc::Sender<Event>);
+
+    impl EventSink {
+        pub(crate) async fn send(
+            &self,
+            event: Event,
+        ) -> Result<(), tokio::sync::mpsc::error::SendError<Event>> {
+            self.0.send(event).await
+        }
+
+        pub(crate) fn is_heard(&self) -> bool {
+            true
+        }
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
     let Some((&size, data)) = data.split_first() else { return };
+    let wire = [Wire::Chat, Wire::Messages, Wire::Responses][usize::from(size) % 3];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let whole = vec![bytes::Bytes::copy_from_slice(data)];
     let pieces = data.chunks(usize::from(size).max(1)).map(bytes::Bytes::copy_from_slice).collect();
-    let whole = runtime.block_on(read(whole));
-    let pieces = runtime.block_on(read(pieces));
+    let whole = runtime.block_on(read(wire, whole));
+    let pieces = runtime.block_on(read(wire, pieces));
     assert_eq!(whole, pieces, "the pieces do not matter");
     if let Err(message) = whole {
         assert!(!message.is_empty());

@@ -231,7 +231,7 @@ fn the_files_of_the_readme_are_accepted() {
     let readme = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let files: Vec<&str> =
         readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let [default, coder] = files[..] else { panic!("{files:?}") };
+    let [default, coder, agent] = files[..] else { panic!("{files:?}") };
     let home = Home::empty();
     home.write("default", "config.yaml", default).write("coder", "config.yaml", coder);
     home.write(
@@ -242,4 +242,9 @@ fn the_files_of_the_readme_are_accepted() {
     home.write("coder", ".env", "ISSUES_SECRET=a-secret-of-issues\n");
     let said = run(&home, &["gateway", "check"]).ok();
     assert!(said.contains("profiles: default, coder") && said.contains("problems: 0"), "{said}");
+    // Of another agent only the program is missing here, and the key.
+    home.write("coder", "config.yaml", agent);
+    let checked = run(&home, &["gateway", "check"]);
+    let said = format!("{}{}", checked.out, checked.err);
+    assert!(said.contains("claude-agent-acp") && !said.contains("unknown"), "{said}");
 }

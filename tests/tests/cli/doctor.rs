@@ -86,12 +86,15 @@ fn everything_wrong_at_once_is_found_and_nothing_is_touched() {
     fs_err::create_dir_all(&units).unwrap();
     fs_err::write(
         units.join("hermes-gateway.service"),
-        "[Service]\nExecStart=/usr/bin/python3 -m hermes_cli.main gateway run\n",
+        format!("[Service]\nExecStart=/usr/bin/python3 -m hermes_cli.main gateway run\nEnvironment=HERMES_HOME={}\n", home.root()),
     )
     .unwrap();
     fs_err::write(
         units.join("hermes-gateway-ghost.service"),
-        "[Service]\nExecStart=/usr/bin/hermes gateway run\n",
+        format!(
+            "[Service]\nExecStart=/usr/bin/hermes -p ghost gateway run\nEnvironment=HERMES_HOME={}\n",
+            home.root()
+        ),
     )
     .unwrap();
     let before = tree(&home.root());

@@ -57,7 +57,7 @@ fn n07_colours_are_asked_for_in_one_way() {
 fn n07_errors_begin_with_one_word() {
     let home = Home::new();
     for args in
-        [&["nonsense"][..], &["gateway", "start"], &["-p", "nope", "status"], &["profile", "show", "nope"]]
+        [&["nonsense"][..], &["gateway", "reload"], &["-p", "nope", "status"], &["profile", "show", "nope"]]
     {
         let ran = run(&home, args);
         assert!(ran.code != Some(0) && ran.err.starts_with("Error: "), "{args:?}: {ran:?}");

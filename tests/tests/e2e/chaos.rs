@@ -1,4 +1,4 @@
-//! Random kills, stops, starvation and refusals of the machine under load, for a bounded time.
+//! Random kills, stops, starvation, upgrades in place and refusals of the machine under load, for a bounded time.
 //!
 //! Checked: every acknowledged message is answered exactly once, also beside one whose turn kills its worker, and whatever the
 //! provider does; a profile that nobody touches answers every request as long as its supervisor lives and the machine lets it; at
@@ -24,6 +24,8 @@ use faults::Faults;
 const TARGETS: [&str; 3] = ["default", "coder", "ops"];
 /// The one whose turns ask a provider, and one of whose messages is poisonous.
 const ASKING: &str = "asking";
+/// The one that sleeps between its messages.
+const DROWSY: &str = "drowsy";
 /// In the text, and at the beginning of the id, of a message whose turn kills the worker.
 const POISON: &str = "poison";
 
@@ -107,6 +109,12 @@ fn furnished(provider: &Provider) -> (Home, Option<Disk>) {
         &config,
         "CUSTOM_API_KEY=k-0123456789\nAPI_SERVER_KEY=asking-api-key-0123456789\n",
     );
+    let config = format!(
+        "agent: {{engine: echo}}\ngateway: {{autostart: on-demand, idle_timeout: 0.2}}\nplatforms: {{webhook: {{extra: \
+         {{secret: {}-{DROWSY}, rate_limit: 1000000, routes: {{hook: {{prompt: 'say {{text}}'}}}}}}}}}}\n",
+        home::SECRET
+    );
+    home.profile_with(DROWSY, &config, "API_SERVER_KEY=drowsy-api-key-0123456789\n");
     (home, disk)
 }
 
@@ -140,6 +148,7 @@ fn chaos_loses_nothing_and_disturbs_nobody() {
             scope.spawn(move || load::post(shared, &TARGETS, thread, Duration::from_millis(3)));
         }
         scope.spawn(|| load::post(&shared, &[ASKING], 3, Duration::from_millis(60)));
+        scope.spawn(|| load::post(&shared, &[DROWSY], 4, Duration::from_millis(450)));
         scope.spawn(|| load::ask(&shared));
         scope.spawn(|| load::kill_what_is_poisoned(&home, &shared, &poisoner_stops));
         let end = wait::now() + length;
@@ -160,12 +169,12 @@ fn chaos_loses_nothing_and_disturbs_nobody() {
 
 /// Waits until everything that was acknowledged is answered, and looks how often.
 fn settle(home: &Home, shared: &Shared) {
-    for name in TARGETS.iter().chain(&[ASKING]) {
+    for name in TARGETS.iter().chain(&[ASKING, DROWSY]) {
         hermes_tests::gateway::run(home, &["gateway", "restart", "-p", name]);
     }
     let acknowledged = shared.acknowledged.lock().unwrap().clone();
     assert!(acknowledged.len() > 50, "only {} messages were acknowledged", acknowledged.len());
-    for name in TARGETS.iter().chain(&[ASKING]) {
+    for name in TARGETS.iter().chain(&[ASKING, DROWSY]) {
         let of = |wanted: &bool| {
             let ids = acknowledged.iter().filter(|(target, _)| target == name).map(|(_, id)| id.as_str());
             ids.filter(|id| id.starts_with(POISON) == *wanted).collect::<BTreeSet<_>>()

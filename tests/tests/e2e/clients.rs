@@ -152,3 +152,59 @@ fn w7_openai_for_node() {
 fn w7_ai_sdk() {
     run(Clients::Node, "with_ai_sdk.mjs", "ai-sdk");
 }
+
+/// A conversation with an image, a call, its result and tools, as it is sent on each wire, is of the types that its vendor's library has
+/// for it: no field is unknown, none is missing.
+#[test]
+fn requests_are_of_the_types_of_their_vendors() {
+    let Some(interpreter) = Clients::Python.interpreter() else { return };
+    let provider = Provider::start();
+    let named =
+        format!("{{base_url: '{}', api_key: k, api_mode: MODE, default_model: m}}", provider.base_url());
+    let config = |name: &str, mode: &str| {
+        let declared = named.replace("MODE", mode);
+        format!("model: {{default: m, provider: {name}}}\nproviders: {{{name}: {declared}}}\n")
+    };
+    let own = Home::config("true", "").replace("engine: echo, ", "");
+    let home = Home::with_config(&format!("{own}{}", config("one", "chat_completions")));
+    for (name, mode) in [("two", "anthropic_messages"), ("three", "codex_responses")] {
+        let env = format!("API_SERVER_KEY={}\n", Home::key(name));
+        home.profile_with(name, &config(name, mode), &env);
+    }
+    let gateway = Gateway::start(&home);
+    let call =
+        json!({"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 1}"}});
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
+    let parameters = json!({"type": "object", "properties": {"at": {"type": "integer"}}});
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": true}});
+    let body = json!({
+        "model": "x",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "look at this"}, image]},
+            {"role": "assistant", "content": "I look.", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "seen"},
+            {"role": "user", "content": "well?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": parameters}}],
+        "tool_choice": "auto", "reasoning_effort": "low", "response_format": schema, "max_tokens": 99,
+    });
+    let mut requests = Vec::new();
+    for (prefix, key, wire) in [
+        ("", home::DEFAULT_KEY.to_owned(), "chat"),
+        ("/p/two", Home::key("two"), "messages"),
+        ("/p/three", Home::key("three"), "responses"),
+    ] {
+        let key = format!("Bearer {key}");
+        let headers = [("Authorization", key.as_str()), ("Content-Type", "application/json")];
+        let path = format!("{prefix}/v1/chat/completions");
+        let answer = gateway.api("POST", &path, &headers, body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{wire}: {}", answer.text());
+        requests.push((wire, provider.calls().pop().unwrap().body));
+    }
+    let file = home.user().join("requests.json");
+    fs_err::write(&file, json!(requests).to_string()).unwrap();
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/wire_types.py");
+    let output = Command::new(interpreter).arg(script).arg(file.as_std_path()).env_clear().output().unwrap();
+    assert!(output.status.success(), "{}\n{requests:#?}", hermes_tests::gateway::both(&output));
+}

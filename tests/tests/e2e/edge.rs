@@ -146,6 +146,9 @@ fn finished(end: &[&str]) {
 /// its connection is kept.
 #[test]
 fn a_key_stays_in_no_buffer_of_the_supervisor() {
+    if !hermes_tests::tools::may_look_into_others() {
+        return;
+    }
     let home = Home::new();
     home.profile("coder");
     let gateway = Gateway::start(&home);

@@ -83,8 +83,9 @@ fn a_supervisor_that_is_killed_loses_nothing() {
 /// A home whose turns go to `base_url`, one call a turn.
 fn asking(base_url: &str) -> Home {
     let config = Home::config("true", "").replace("engine: echo, ", "api_max_retries: 1, ");
-    let model =
-        format!("model: {{default: m, provider: custom, base_url: '{base_url}', api_key: k-123456}}\n");
+    let model = format!(
+        "auxiliary: {{title_generation: {{enabled: false}}}}\nmodel: {{default: m, provider: custom, base_url: '{base_url}', api_key: k-123456}}\n"
+    );
     Home::with_config(&format!("{config}max_concurrent_sessions: 32\n{model}"))
 }
 

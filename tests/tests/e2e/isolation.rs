@@ -18,6 +18,9 @@ fn c73_a_rotated_key_takes_effect_without_touching_others() {
 
 #[test]
 fn c74_shared_env_passes_exactly_the_named_variables() {
+    if !hermes_tests::tools::may_look_into_others() {
+        return;
+    }
     let home = Home::with_config(&Home::config("true", "  shared_env: [SHARED_ONE, SHARED_TWO]\n"));
     home.profile("coder");
     let env = [

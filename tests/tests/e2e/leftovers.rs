@@ -67,7 +67,9 @@ fn n33_a_status_file_is_neither_obeyed_nor_followed() {
         let shown = run(&home, &["status", "-p", "coder"]).ok();
         assert!(!shown.contains("canary"), "{shown}");
     }
-    assert_eq!(process::find_in_memory(gateway.pid(), &["canary-key-0123456789"]), [""; 0]);
+    if hermes_tests::tools::may_look_into_others() {
+        assert_eq!(process::find_in_memory(gateway.pid(), &["canary-key-0123456789"]), [""; 0]);
+    }
     fs_err::remove_file(&status).unwrap();
     fs_err::remove_file(home.of("coder").join("gateway_state.json")).unwrap();
 }

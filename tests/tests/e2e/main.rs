@@ -3,17 +3,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod acp;
 mod api;
+mod asked;
 mod auth;
+mod awake;
+mod background;
 mod blocked;
 mod busy;
 mod canary;
 mod chaos;
+mod chat;
 mod clients;
 mod conduct;
 mod config;
+#[cfg(target_os = "linux")]
+mod container;
+#[cfg(target_os = "linux")]
+mod debian;
+mod delegation;
 mod edge;
+mod events;
 mod failures;
+#[cfg(target_os = "linux")]
+mod fence;
 mod flag;
 mod fleet;
 mod flood;
@@ -24,25 +37,41 @@ mod hooks;
 mod inbox;
 mod isolation;
 mod judge;
+mod launchd;
 mod leases;
 mod leftovers;
 mod lifecycle;
+mod logs;
+mod long_lives;
 mod machine;
+#[cfg(target_os = "linux")]
+mod managers;
+mod many_gateways;
+mod mcp;
+mod memory;
+#[cfg(target_os = "linux")]
+mod migrate;
 mod newer;
 mod newer_homes;
+mod on_demand;
 mod one_bot;
 mod owners;
+mod page;
 mod parked;
 mod predecessor;
 mod profiles;
 mod provider_text;
+mod recall;
 mod renewal;
 #[cfg(target_os = "linux")]
 mod road;
 mod routing;
 mod second_gateway;
 mod served;
+#[cfg(target_os = "linux")]
+mod service;
 mod sessions;
+mod skills;
 mod sockets;
 mod start;
 mod status;
@@ -50,8 +79,13 @@ mod steps;
 mod store;
 mod streaming;
 mod takeover;
+mod terminal;
 mod testchat;
+mod token_locks;
+mod tools;
+mod top;
 mod turn;
 mod verbs;
 mod versions;
 mod vital;
+mod why;

@@ -150,8 +150,12 @@ fn every_statement_can_be_prepared(home: &Utf8Path) {
         db.execute_batch(table).unwrap();
     }
     let is_whole = |text: &&String| {
-        let first = text.split_whitespace().next().unwrap_or_default();
-        matches!(first, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "WITH") && !text.contains('{')
+        let mut words = text.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        // A word alone is no statement.
+        words.next().is_some()
+            && matches!(first, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "WITH")
+            && !text.contains('{')
     };
     let mut prepared = 0;
     for text in literals.iter().filter(is_whole) {

@@ -43,8 +43,10 @@ fn d_one_bot_speaks_for_two_profiles() {
     assert_eq!(count(&home, "coder", sessions), 1);
     wait::until_true("both to be confirmed", || chat.confirmed() == 3);
     assert_eq!(chat.seen().len(), 2);
-    assert_eq!(process::find_in_memory(gateway.worker("coder"), &[TOKEN]), [""; 0]);
-    assert_eq!(process::find_in_memory(gateway.pid(), &[TOKEN]), [""; 0]);
+    if hermes_tests::tools::may_look_into_others() {
+        assert_eq!(process::find_in_memory(gateway.worker("coder"), &[TOKEN]), [""; 0]);
+        assert_eq!(process::find_in_memory(gateway.pid(), &[TOKEN]), [""; 0]);
+    }
 }
 
 /// What comes with a message goes to the profile that answers, and nowhere else.

@@ -1,5 +1,6 @@
 //! Who is served, beside the allow-list: `gateway.parked` in a profile's home, `gateway.standalone` in its configuration, removed profiles.
 
+use hermes_tests::background::Background;
 use hermes_tests::gateway::hermes;
 use hermes_tests::{Gateway, Home, command, wait};
 
@@ -72,8 +73,11 @@ fn a_profile_is_parked_and_unparked_without_a_gateway() {
         let said = run(&home, &["-p", name, "gateway", "stop"]).ok();
         assert!(said.contains(&format!("Profile '{name}' parked;")), "{said}");
     }
+    let background = Background(&home);
     let said = run(&home, &["-p", "ops", "gateway", "start"]).ok();
-    assert!(said.contains("not parked any more; no gateway runs"), "{said}");
+    assert!(said.contains("is running in the background: 2 of 2 profiles ready"), "{said}");
+    run(&home, &["gateway", "stop"]).ok();
+    assert_eq!(background.pid("default"), None);
     let gateway = Gateway::start(&home);
     assert_eq!(gateway.profile("coder").state, "parked");
     assert!(gateway.profile("ops").ready);
@@ -88,8 +92,10 @@ fn one_that_is_kept_out_by_a_list_can_be_parked() {
     let said = run(&home, &["-p", "coder", "gateway", "stop"]).ok();
     assert!(said.contains("Profile 'coder' parked;"), "{said}");
     assert_eq!(home.read("coder", MARKER).as_deref(), Some(""));
-    // A start takes it away, and says why that is not enough.
-    assert!(run(&home, &["-p", "coder", "gateway", "start"]).fails(69).contains("allowlist"));
+    // A start takes it away, and as no gateway serves the profile it gets its own.
+    let background = Background(&home);
+    run(&home, &["-p", "coder", "gateway", "start"]).ok();
+    background.running("coder");
     assert_eq!(home.read("coder", MARKER), None);
 }
 
@@ -204,20 +210,14 @@ fn one_that_stands_alone_is_left_alone() {
     // Neither parked nor started by commands.
     let said = run(&home, &["-p", "coder", "gateway", "stop"]).ok();
     assert!(said.contains("Nothing to stop") && home.read("coder", MARKER).is_none(), "{said}");
-    assert!(run(&home, &["-p", "coder", "gateway", "start"]).fails(69).contains("stands alone"));
-    let mut alone = hermes(&home, &["-p", "coder", "gateway", "run"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    wait::until_true("its own gateway", || {
-        home.read("coder", "runtime_status.json").is_some_and(|s| s.contains(r#""gateway_state":"running""#))
-    });
+    let background = Background(&home);
+    run(&home, &["-p", "coder", "gateway", "start"]).ok();
+    let own = background.running("coder");
     // Served only when that one is gone.
     home.write("coder", "config.yaml", "agent: {engine: echo}\n");
     gateway.wait_state("coder", "conflict");
-    hermes_tests::process::signal(alone.id(), nix::sys::signal::Signal::SIGTERM);
-    assert_eq!(alone.wait().unwrap().code(), Some(0));
+    let said = run(&home, &["-p", "coder", "gateway", "stop"]).ok();
+    assert!(said.contains(&format!("gateway of profile 'coder' (PID {own})")), "{said}");
     run(&home, &["-p", "coder", "gateway", "start"]).ok();
     gateway.wait_ready("coder");
     // Served, and then not any more: its worker finishes.

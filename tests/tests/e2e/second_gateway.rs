@@ -27,6 +27,23 @@ fn c29_c31_a_served_profile_is_refused_by_the_live_supervisor() {
     assert_ne!(output.status.code(), Some(0));
 }
 
+/// 30: `install` for a served profile is refused like `run`, and writes nothing; `start` finds it running and leaves it so.
+#[test]
+fn c30_a_served_profile_gets_no_unit_and_need_not_be_started() {
+    let home = Home::lasting();
+    home.profile("coder");
+    let gateway = Gateway::start(&home);
+    let worker = gateway.worker("coder");
+    let output = run(&home, &["-p", "coder", "gateway", "install"]);
+    assert_eq!(output.status.code(), Some(78), "{}", both(&output));
+    assert_eq!(both(&output).lines().find(|line| !line.is_empty()), Some(GUARD), "{}", both(&output));
+    assert!(!home.user().join(".config/systemd").exists());
+    let output = run(&home, &["-p", "coder", "gateway", "start"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert!(both(&output).contains("is running already"), "{}", both(&output));
+    assert_eq!(gateway.worker("coder"), worker);
+}
+
 #[test]
 fn c32_a_profile_that_is_not_served_may_start_alone() {
     let home = Home::with_config(&Home::config("true", "  multiplex_profile_allowlist: []\n"));

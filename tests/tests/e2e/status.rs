@@ -258,7 +258,7 @@ fn c4_nothing_of_an_old_home_is_dropped_in_silence() {
         assert_eq!(text.matches(cards).count(), 1, "{args:?}: {text}");
         let line = text.lines().find(|l| l.contains("coder: configured, not supported yet: "));
         let line = line.unwrap_or_else(|| panic!("{args:?}: {text}"));
-        for name in ["cron jobs (water plants)", "mcp_servers (github)", "telegram"] {
+        for name in ["cron jobs (water plants)", "telegram"] {
             assert!(line.contains(name), "{args:?}: {line}");
         }
     }
@@ -268,4 +268,60 @@ fn c4_nothing_of_an_old_home_is_dropped_in_silence() {
         ("degraded", "ready")
     );
     assert!(!home.root().join("kanban.db-shm").exists(), "looking leaves nothing behind");
+}
+
+/// N3.1: whatever is asked says the same of every profile: one that runs, one that was stopped, and one that cannot start.
+#[test]
+fn n3_1_every_view_says_the_same() {
+    let home = Home::new();
+    home.profile("coder").profile("ops").profile("bad");
+    let gateway = Gateway::start(&home);
+    assert!(run(&home, &["gateway", "stop", "-p", "ops"]).status.success());
+    home.write("bad", "config.yaml", "agent: [\n");
+    // Seen before the worker ends: a change seen after it would have the profile started once more while it is looked at.
+    wait::until_true("the edit to be refused", || gateway.profile("bad").refused_at.is_some());
+    process::signal(gateway.worker("bad"), Signal::SIGKILL);
+    gateway.wait_state("bad", "failed");
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = run(&home, args);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", both(&output)))
+    };
+    let (gateways, profiles) = (json(&["gateway", "list", "--json"]), json(&["profile", "list", "--json"]));
+    let listed = both(&run(&home, &["gateway", "list"]));
+    for (name, state, runs) in [
+        ("default", "ready", true),
+        ("coder", "ready", true),
+        ("ops", "parked", false),
+        ("bad", "failed", false),
+    ] {
+        let profile = gateway.profile(name);
+        assert_eq!((profile.state.as_str(), profile.pid.is_some()), (state, runs), "{name}");
+        let of = |list: &serde_json::Value, key: &str| {
+            list.as_array().unwrap().iter().find(|one| one[key] == name).unwrap().clone()
+        };
+        let own = of(&gateways["gateways"], "profile");
+        assert_eq!((&own["state"], &own["running"]), (&state.into(), &runs.into()), "{own}");
+        assert_eq!(own["pid"].as_u64(), profile.pid.map(u64::from), "{own}");
+        let word = of(&profiles["profiles"], "name")["gateway"].clone();
+        // The words that scripts know: of what does not run, only whether somebody wants that.
+        let known = match state {
+            "ready" => "running",
+            "parked" => "parked",
+            _ => "stopped",
+        };
+        assert_eq!(word, known, "{profiles}");
+        let shown = both(&run(&home, &["gateway", "status", "-p", name]));
+        assert!(shown.contains(&format!("state        {state}")), "{shown}");
+        let line = listed.lines().find(|line| line.contains(name)).expect(&listed);
+        let pid = profile.pid.map_or_else(|| "not running".to_owned(), |pid| format!("PID {pid}"));
+        // A gateway of all profiles is named by its own process where it is about default.
+        let gateways_own = format!("PID {}", gateway.pid());
+        assert!(line.contains(&pid) || name == "default" && line.contains(&gateways_own), "{line}");
+        let prefix = if name == "default" { String::new() } else { format!("/p/{name}") };
+        let health = gateway.api("GET", &format!("{prefix}/health"), &[], b"");
+        assert_eq!(health.status, if runs { 200 } else { 503 }, "{name}");
+        let file: serde_json::Value =
+            serde_json::from_str(&home.read(name, "runtime_status.json").unwrap()).unwrap();
+        assert_eq!(file["gateway_state"] == "running", runs, "{file}");
+    }
 }

@@ -202,7 +202,7 @@ fn d19_a_client_is_answered_after_the_tools() {
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
     assert_eq!(answer["usage"], json!({"prompt_tokens": 22, "completion_tokens": 10, "total_tokens": 32}));
     let offered = &provider.calls()[0].body["tools"];
-    assert_eq!(offered[0]["function"]["name"], "note");
+    assert!(offered.as_array().unwrap().iter().any(|tool| tool["function"]["name"] == "note"), "{offered}");
     let key = format!("Bearer {}", home::DEFAULT_KEY);
     let body = r#"{"stream": true, "messages": [{"role": "user", "content": "go"}]}"#;
     let text =

@@ -45,6 +45,45 @@ fn the_request_on_the_wire_is_the_known_one() {
     assert_eq!(body["messages"][1], serde_json::json!({"role": "user", "content": "hello"}));
 }
 
+/// A client that names an alias is answered by its model; who takes the provider's place answers where that one fails.
+#[test]
+fn other_models_answer_who_asks_for_them_and_where_the_first_fails() {
+    let (own, other) = (Provider::start(), Provider::start());
+    other.answer_with(|body| Reply::text(body["model"].as_str().unwrap()));
+    let at_other = format!("provider: custom, base_url: '{}', api_key: other-key", other.base_url());
+    let section = "  api_server:\n    enabled: true\n";
+    let routes = format!("{section}    model_routes: {{fast: {{model: quick, {at_other}}}}}\n");
+    let config = Home::config("true", "").replace("engine: echo, ", "").replace(section, &routes);
+    let fallback = format!("fallback_providers: [{{model: spare, {at_other}}}]\n");
+    let home = Home::with_config(&format!("{config}{fallback}{}", own.model_config()));
+    home.write("default", ".env", &format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=own-key\n", home::DEFAULT_KEY));
+    let gateway = Gateway::start(&home);
+    let key = format!("Bearer {}", home::DEFAULT_KEY);
+    let headers = [("Authorization", key.as_str()), ("Content-Type", "application/json")];
+    let asked = |model: &str| {
+        let messages = serde_json::json!([{"role": "user", "content": "hello"}]);
+        let body = serde_json::json!({"model": model, "messages": messages}).to_string();
+        let answer = gateway.api("POST", "/v1/chat/completions", &headers, body.as_bytes()).json();
+        (answer["model"].as_str().unwrap().to_owned(), answer["choices"][0]["message"]["content"].clone())
+    };
+    assert_eq!(asked("fast"), ("fast".to_owned(), "quick".into()));
+    assert_eq!(asked("gpt-4"), ("gpt-4".to_owned(), "pong".into()));
+    own.script([Reply::error(402, "pay first")]);
+    assert_eq!(asked("gpt-4"), ("gpt-4".to_owned(), "spare".into()));
+    assert_eq!(
+        asked("gpt-4"),
+        ("gpt-4".to_owned(), "pong".into()),
+        "the next turn begins with the first again"
+    );
+    let listed = gateway.api("GET", "/v1/models", &headers, b"").json();
+    let ids: Vec<_> = listed["data"].as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
+    assert_eq!(ids, ["hermes-agent", "fast"]);
+    for (provider, key, foreign) in [(&own, "own-key", "other-key"), (&other, "other-key", "own-key")] {
+        let heads: Vec<_> = provider.calls().into_iter().map(|call| call.head).collect();
+        assert!(heads.iter().all(|head| head.contains(key) && !head.contains(foreign)), "{heads:?}");
+    }
+}
+
 #[test]
 fn retries_follow_the_table() {
     let provider = Provider::start();

@@ -10,7 +10,7 @@
 //!    lines below its own.
 //! 4. A crate that calls itself pure reads no clock, file, variable or socket, and starts nothing.
 //!
-//! And `docs/architecture.md` leads to files that are there.
+//! And `docs/architecture.md` leads to files that are there, `docs/acceptance.md` to tests.
 //!
 //! Tests inside a crate may name anything. `cargo-modules` draws such graphs, but it carries the analyser of an editor, wants a
 //! particular compiler, and knows neither rule 3 nor the exception for parents; reading paths token by token needs neither.
@@ -71,6 +71,31 @@ fn the_map_leads_somewhere() {
     let gone = map::gone(&text, |path| repository().join(path).exists());
     assert!(gone.is_empty(), "docs/architecture.md names what is not there: {gone:?}");
     assert!(map::rows(&text) >= 30, "the table has {} rows", map::rows(&text));
+}
+
+/// What is promised number by number is proved by tests that exist.
+#[test]
+fn the_tests_that_prove_are_there() {
+    let text = fs_err::read_to_string(repository().join("docs/acceptance.md")).unwrap();
+    let mut known = std::collections::HashSet::new();
+    let mut folders: Vec<PathBuf> =
+        ["protocol", "supervisor", "worker", "tests"].map(|folder| repository().join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let source = fs_err::read_to_string(path).unwrap();
+                let names = source.split("fn ").skip(1).filter_map(|rest| rest.split_once('('));
+                known.extend(names.map(|(name, _)| name.to_owned()));
+            }
+        }
+    }
+    let named = map::tests(&text);
+    assert!(named.len() >= 100, "the table names {} tests", named.len());
+    let gone: Vec<&str> = named.into_iter().filter(|name| !known.contains(*name)).collect();
+    assert!(gone.is_empty(), "docs/acceptance.md names tests that are not there: {gone:?}");
 }
 
 #[test]

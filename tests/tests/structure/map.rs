@@ -29,6 +29,16 @@ pub(crate) fn rows(text: &str) -> usize {
     table.take_while(|line| line.starts_with('|')).count()
 }
 
+/// Names of tests that the page about what is promised gives in its last table, each by itself: words in back-ticks with a line below.
+pub(crate) fn tests(text: &str) -> Vec<&str> {
+    let table = text.rsplit("\n## ").next().unwrap_or_default();
+    let cells = table.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit(" | ").next());
+    let is_name = |word: &&str| {
+        word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(is_name).collect()
+}
+
 /// A relative path of two or more parts: no address, no absolute path, no words.
 fn is_path(word: &str) -> bool {
     word.contains('/')
@@ -45,6 +55,12 @@ mod tests {
         let text = "see `worker/src/a.rs`, then `src/b.rs` and `src/c.rs`; `POST /p/x`, `~/.x/y` and `name` are no paths";
         assert_eq!(gone(text, |path| path != "worker/src/c.rs"), ["src/c.rs"]);
         assert_eq!(gone("`elsewhere/x.rs`", |_| true), ["elsewhere/x.rs"]);
+    }
+
+    #[test]
+    fn names_of_tests_are_those_in_the_last_column_of_the_last_table() {
+        let text = "# A\n\n| a | `no_test` |\n\n## B\n\n| N. | what |\n|---|---|\n| 1 | `not_here` | `a_test`, `b_2`; `FOO_BAR`, `x` |\n";
+        assert_eq!(tests(text), ["a_test", "b_2"]);
     }
 
     #[test]

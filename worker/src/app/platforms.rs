@@ -3,8 +3,7 @@
 //! One task per platform runs its adapter and alone writes its status. It judges what ends a connection: how long to wait before another
 //! try, and whether there is one; and what keeps silent for longer than a live connection would is down. A platform whose connection
 //! only one process may hold is [held back](Connections::start) until [`Connections::connect`], and given up by
-//! [`Connections::hold`], so that two generations of this worker never hold it at once. Where nobody would say when, it is
-//! [never made](Word::Never).
+//! [`Connections::hold`], so that two generations of this worker never hold it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -25,6 +24,7 @@ use crate::logging;
 use crate::platform::link::Order;
 use crate::platform::{Class, Down, Link, Platform, Told};
 use crate::status::{self, Status};
+use crate::token_lock::{AGAIN, Identities, Locks};
 
 /// Longest time from dialling to a usable connection.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -42,8 +42,8 @@ const ASKED: Duration = Duration::from_hours(1);
 /// A connection that lived so long makes up for the failures before it.
 const STABLE: Duration = Duration::from_mins(1);
 
-/// Why an exclusive platform is not connected under a gateway of an earlier release, and what helps.
-const OUTDATED: &str = "the running gateway cannot hand its connection over: restart the gateway";
+/// What a platform is whose identity another gateway uses.
+pub(super) const CONFLICT: &str = "conflict";
 
 /// Names of platforms that are configured and not connected.
 pub(super) type Degraded = BTreeSet<String>;
@@ -63,15 +63,6 @@ pub(super) enum Phase {
     Fatal,
     /// Closed for good.
     Closed,
-}
-
-/// Who says when exclusive connections may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
-    /// Somebody does, by [`Connections::connect`].
-    Awaited,
-    /// Nobody: a gateway of an earlier release, which would start a second process beside this one without asking it to yield.
-    Never,
 }
 
 /// Every platform's phase.
@@ -105,8 +96,9 @@ struct Desk {
 impl Connections {
     /// Brings up all that is not exclusive, side by side, and keeps it up. Returns when each platform with routes has connected or failed
     /// once, at the latest after [`FIRST`]; nobody waits for those that dial out.
-    /// Without a [`Word`] an exclusive platform fails for good, and says what helps.
-    pub(super) async fn start(platforms: Vec<Platform>, status: Status, word: Word) -> Self {
+    ///
+    /// An exclusive platform connects once it has the [locks](crate::token_lock) of its identities.
+    pub(super) async fn start(platforms: Vec<Platform>, status: Status, identities: &Identities) -> Self {
         let orders = watch::Sender::new(Order::Hold);
         let first = |platform: &Platform| {
             if platform.declaration.exclusive { Phase::Held } else { Phase::Connecting }
@@ -126,12 +118,10 @@ impl Connections {
         let (tasks, mut routes) = (TaskTracker::new(), Vec::new());
         for mut platform in platforms {
             routes.extend(platform.routes.take().map(|router| (platform.declaration.name, router)));
+            let Declaration { name, exclusive, .. } = *platform.declaration;
+            let locks = if exclusive { identities.locks(name) } else { Locks::default() };
             let keeper = Keeper { platform, orders: orders.clone(), desk: desk.clone() };
-            if word == Word::Never && keeper.platform.declaration.exclusive {
-                keeper.does_not_start(&Down::fatal("gateway_outdated", OUTDATED));
-            } else {
-                tasks.spawn(keeper.keep());
-            }
+            tasks.spawn(keeper.keep(locks));
         }
         tasks.close();
         let mut heard = desk.phases.subscribe();
@@ -235,12 +225,14 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(self) {
+    async fn keep(self, mut locks: Locks) {
         let Declaration { name, exclusive, .. } = *self.platform.declaration;
         let mut orders = self.orders.subscribe();
         let mut failures: u32 = 0;
         loop {
             if orders.borrow().told(exclusive) == Some(Told::Yield) {
+                // Before anybody hears that nothing is open.
+                locks.release().await;
                 self.enter(Phase::Held, status::platform("disconnected"));
                 failures = 0;
             }
@@ -251,6 +243,9 @@ impl Keeper {
             if failures == 0 {
                 self.enter(Phase::Connecting, status::platform("connecting"));
             }
+            if !self.have(&mut locks, &mut orders).await {
+                continue;
+            }
             let (down, lived) = match self.connection().await {
                 Ended::Told => continue,
                 Ended::Down(down, lived) => (down, lived),
@@ -260,6 +255,7 @@ impl Keeper {
             }
             failures = failures.saturating_add(1);
             if down.class == Class::Fatal {
+                locks.release().await;
                 return self.does_not_start(&down);
             }
             let wait = wait(failures, down.retry_after, RandomState::new().hash_one(()));
@@ -277,7 +273,31 @@ impl Keeper {
                 _ = orders.wait_for(|order| order.told(exclusive).is_some()) => {}
             }
         }
+        locks.release().await;
         self.enter(Phase::Closed, status::platform("disconnected"));
+    }
+
+    /// Waits until the locks of its identities are this process's. False: it is not to connect any more.
+    async fn have(&self, locks: &mut Locks, orders: &mut watch::Receiver<Order>) -> bool {
+        let Declaration { name, exclusive, .. } = *self.platform.declaration;
+        let mut said: Option<Down> = None;
+        while let Err(down) = locks.take().await {
+            if said.as_ref() != Some(&down) {
+                warn!(platform = name, code = down.code, "platform is not connected: {down}");
+                let state = if down.class == Class::Used { CONFLICT } else { "retrying" };
+                self.enter(Phase::Retrying, failure(state, &down));
+                said = Some(down);
+            }
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                _ = orders.wait_for(|order| order.told(exclusive).is_some()) => return false,
+            }
+        }
+        if said.is_some() {
+            info!(platform = name, "nobody else uses its identity any more");
+            self.enter(Phase::Connecting, status::platform("connecting"));
+        }
+        true
     }
 
     /// One connection, from dialling to its end.
@@ -348,9 +368,11 @@ impl Keeper {
     /// Says where the connection is, everywhere.
     fn enter(&self, phase: Phase, shown: PlatformStatus) {
         let name = self.platform.declaration.name;
+        // Who has it is part of what the profile says of itself.
+        let whose = shown.state == CONFLICT;
         self.desk.status.set_platform(name, shown);
         self.desk.degraded.send_if_modified(|degraded| match phase {
-            Phase::Retrying | Phase::Fatal => degraded.insert(name.to_owned()),
+            Phase::Retrying | Phase::Fatal => degraded.insert(name.to_owned()) || whose,
             Phase::Connected | Phase::Held => degraded.remove(name),
             Phase::Connecting | Phase::Closed => false,
         });

@@ -4,42 +4,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hermes_config::platform::Settings;
-use hermes_config::{ProfileConfig, network};
-use hermes_host::zone;
+use hermes_config::{EngineKind, ProfileConfig};
+use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
-use hermes_wire::{ProfileHome, env, exit};
-use jiff::tz::TimeZone;
+use hermes_wire::{ProfileHome, exit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::platforms::{Connections, Degraded, Word, YIELD};
+use super::changes::Changes;
+use super::fenced;
+use super::given::{child_env, delivery_env, given, prompt_reader, turn_settings};
+use super::idle::Activity;
+use super::platforms::{CONFLICT, Connections, YIELD};
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
+use crate::fence::Fence;
 use crate::handover::{self, Reception, Road, Target, WayBack};
 use crate::http::{Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
+use crate::mcp::{Premises, Servers};
 use crate::platform::{self, Context, Outside};
 use crate::process::{self, Environment};
 use crate::provider::health::Health;
 use crate::pulse::{Failure, Pulse};
-use crate::session::{PromptReader, Prompts};
+use crate::session::agents::Agents;
+use crate::skills::Library;
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
-use crate::turn::{TurnParts, TurnSettings, Turns};
-use crate::{engine, prompt};
+use crate::token_lock::Identities;
+use crate::tools::Tools;
+use crate::turn::{TurnParts, Turns};
+use crate::{engine, terminal};
 
-/// Variables of the profile's own `.env` that the `gh` program of a delivery needs, and nothing else gets.
-const DELIVERY_VARIABLES: [&str; 6] = [
-    "GH_TOKEN",
-    "GITHUB_TOKEN",
-    "GH_ENTERPRISE_TOKEN",
-    "GITHUB_ENTERPRISE_TOKEN",
-    "GH_HOST",
-    "GH_CONFIG_DIR",
-];
 /// Time for the last status.
 const LAST_STATUS: Duration = Duration::from_secs(5);
 /// Time that answers have to get out after their turns were interrupted.
@@ -59,8 +57,17 @@ pub(super) struct Parts<'a> {
     /// The way to other workers.
     pub(super) road: Road,
     pub(super) reporter: &'a Reporter,
-    /// Who says when exclusive platforms may connect.
-    pub(super) word: Word,
+    /// Whom it works for.
+    pub(super) duty: Duty,
+}
+
+/// Whom a worker works for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Everybody: platforms, the inbox, deliveries.
+    All,
+    /// One command at a terminal, and nobody else: another process may have the profile's bots and inbox.
+    Terminal,
 }
 
 /// What in the files keeps a profile that is served from all it should do.
@@ -79,8 +86,16 @@ pub(super) struct Condition {
     last_error: Option<LastError>,
 }
 
+/// Who uses a bot of this profile, where somebody else does.
+fn conflict(status: &RuntimeStatus) -> Option<String> {
+    status.platforms.iter().find_map(|(name, platform)| {
+        let message = platform.error_message.as_ref().filter(|_| platform.state == CONFLICT)?;
+        Some(format!("conflict: {name}: {message}"))
+    })
+}
+
 impl Condition {
-    fn is_able(&self) -> bool {
+    pub(super) fn is_able(&self) -> bool {
         *self == Self::default()
     }
 
@@ -132,6 +147,11 @@ impl Reporter {
         Self::start_with(status, Files::beside_a_gateways(home.clone()))
     }
 
+    /// Of a process whose status is another's to write.
+    pub(super) fn silent(status: Status) -> Self {
+        Self { status, stop: CancellationToken::new(), task: TaskTracker::new() }
+    }
+
     fn start_with(status: Status, files: Files) -> Self {
         let reporter = Self { status, stop: CancellationToken::new(), task: TaskTracker::new() };
         let pulse = reporter.status.pulse().clone();
@@ -166,6 +186,7 @@ pub(super) struct Serving {
     server: Server,
     store: Store,
     turns: Turns,
+    tools: Tools,
     deliveries: Deliveries,
     connections: Connections,
     inbox: Inbox,
@@ -175,14 +196,19 @@ pub(super) struct Serving {
     /// What keeps the store from writing.
     trouble: watch::Receiver<Option<String>>,
     health: Health,
-    /// Counts of the backlog, and the end of the start.
+    servers: Servers,
+    fence: Fence,
+    /// Nothing more is started.
+    ended: CancellationToken,
+    /// Counts of the backlog, the end of the start, and what is said of the fence.
     tasks: TaskTracker,
 }
 
 impl Serving {
     /// Opens the store, recovers, brings platforms up, serves. When this returns, requests are answered.
+    #[expect(clippy::too_many_lines, reason = "parts are put together here, each once and in order")]
     pub(super) async fn start(parts: Parts<'_>) -> Result<Self, StartError> {
-        let Parts { config, reason, home, environment, listeners, listener, road, reporter, word } = parts;
+        let Parts { config, reason, home, environment, listeners, listener, road, reporter, duty } = parts;
         let config = Arc::new(config);
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
@@ -193,22 +219,35 @@ impl Serving {
         let ways = ways.chain([way_back]).collect::<Outbounds>().among(platform::targets());
         let deliveries = Deliveries::new(store.clone(), ways.clone());
         let health = Health::new();
+        let fence = fenced::fence(&config, home, environment, status.snapshot().supervisor_pid);
+        let skills = Library::new(home, &config);
+        let premises = Premises::new(&config, home, &environment.base, fence.clone());
+        let is_agent = config.agent.engine == EngineKind::Acp;
+        // Nobody here would call their tools.
+        let servers =
+            if is_agent { Servers::default() } else { Servers::from_config(&config, &premises, &status) };
+        let given = given(&config, environment, &fence, &deliveries);
+        let tools = Tools::from_config(&config, home, &skills, given).and(servers.supply());
+        let tap = engine::Tap::default();
         let turns = Turns::new(TurnParts {
             store: store.clone(),
             engine: Arc::new(engine::Watched::new(
-                engine::from_config(&config, home, &environment.base, health.clone()),
+                engine::from_config(&config, home, &environment.base, health.clone(), &tools, &tap, || {
+                    (Arc::new(Agents::new(store.clone())), fence.clone())
+                }),
                 health.clone(),
             )),
-            prompts: prompt_reader(&config, home),
+            // Of another agent's own tools it knows itself.
+            prompts: prompt_reader(
+                &config,
+                home,
+                skills.clone(),
+                if is_agent { Tools::default() } else { tools.clone() },
+            ),
             deliveries: deliveries.clone(),
             settings: turn_settings(&config, supervisor(&status)),
         });
-        let keys = KeyPolicy {
-            profile: config.name.clone(),
-            group_sessions_per_user: config.group_sessions_per_user,
-            thread_sessions_per_user: config.thread_sessions_per_user,
-        };
-        let inbox = Inbox::new(store.clone(), keys);
+        let inbox = Inbox::new(store.clone(), KeyPolicy::of(&config)).with_skills(skills.clone());
         let reception = Reception::new(&config, home, &store, inbox.clone(), road);
         let context = Context {
             config: Arc::clone(&config),
@@ -220,16 +259,19 @@ impl Serving {
             status: status.clone(),
             listeners,
             child_env,
+            fence: fence.clone(),
         };
         name_unsupported(&config, &status);
         if let Some(refusal) = store.refusal() {
             error!("{refusal}");
-        } else {
+        } else if duty == Duty::All {
             turns.serve_inbox();
         }
-        let platforms = platform::connectable(&context);
+        let platforms = if duty == Duty::All { platform::connectable(&context) } else { Vec::new() };
         let pages = platforms.iter().find_map(|platform| platform.pages.clone());
-        let connections = Connections::start(platforms, status.clone(), word).await;
+        let gateway = supervisor(&status).map(|owner| owner.pid);
+        let identities = Identities::of(&config, home, |name| environment.inherited(name), gateway);
+        let connections = Connections::start(platforms, status.clone(), &identities).await;
         let responder =
             Responder::new(config.name.clone(), connections.routes(), platform::families(), pages);
         let target = Target {
@@ -239,13 +281,23 @@ impl Serving {
             busy: config.busy_input_mode.into(),
         };
         let owner = handover::Owner { seal: reception.seal().clone(), ways };
-        let responder = responder.with_inner(handover::inner_routes(target, owner));
+        let asked = terminal::Parts {
+            config: Arc::clone(&config),
+            turns: turns.clone(),
+            store: store.clone(),
+            skills,
+            tap,
+        };
+        let responder = responder
+            .with_inner(handover::inner_routes(target, owner))
+            .with_terminal(terminal::routes(asked));
         let server = Server::start(listener, responder, home.clone());
         let serving = Self {
             server,
             trouble: store.trouble(),
             store,
             turns,
+            tools,
             deliveries,
             connections,
             inbox,
@@ -253,10 +305,17 @@ impl Serving {
             status,
             reason,
             health,
+            servers,
+            fence,
+            ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
+        serving.tasks.spawn(fenced::keep_shown(&serving.fence, &serving.status, &serving.ended));
         serving.show_state();
-        serving.status.settled().await;
+        if duty == Duty::All {
+            serving.status.settled().await;
+        }
+        serving.servers.start().await;
         Ok(serving)
     }
 
@@ -271,7 +330,11 @@ impl Serving {
         let store = self.store.refusal().map(StoreError::reason);
         Condition {
             platforms: self.connections.degraded().borrow().iter().cloned().collect(),
-            reason: store.or_else(|| self.trouble.borrow().clone()).or_else(|| self.reason.clone()),
+            reason: store
+                .or_else(|| self.trouble.borrow().clone())
+                .or_else(|| self.reason.clone())
+                .or_else(|| self.fence.refusal())
+                .or_else(|| conflict(&self.status.snapshot())),
             last_error: self.health.subscribe().borrow().clone(),
         }
     }
@@ -282,6 +345,7 @@ impl Serving {
             platforms: self.connections.degraded(),
             provider: self.health.subscribe(),
             store: self.trouble.clone(),
+            fence: self.fence.standing(),
         }
     }
 
@@ -309,6 +373,17 @@ impl Serving {
             undelivered,
             next_ms: 0,
         }
+    }
+
+    /// What goes on at this moment.
+    pub(super) fn activity(&self) -> Activity {
+        let (requests, active) = self.server.activity();
+        Activity { requests, busy: active || self.turns.active() > 0 || self.tools.are_busy() }
+    }
+
+    /// Whether anything waits for this worker on the disk.
+    pub(super) async fn has_unfinished(&self) -> bool {
+        self.store.refusal().is_some() || self.inbox.has_unfinished().await
     }
 
     /// What waits, as of the last beat; counts again for the next one if anything was written meanwhile.
@@ -376,8 +451,9 @@ impl Serving {
     }
 
     /// Ends everything. Open connections are waited for when `for_connections` (their client will close them), else only
-    /// requests. What is not finished when `now` is cancelled is interrupted. Call after [`Serving::stop_accepting`].
-    pub(super) async fn drain(&self, now: CancellationToken, for_connections: bool) {
+    /// requests. What is not finished when `now` is cancelled is interrupted. Call after [`Serving::stop_accepting`]. Whether all is
+    /// done that there was to do.
+    pub(super) async fn drain(&self, now: CancellationToken, for_connections: bool) -> bool {
         self.status.set_state(State::Draining, None);
         let requests =
             async { if for_connections { self.server.drained().await } else { self.server.idle().await } };
@@ -399,43 +475,32 @@ impl Serving {
             tokio::join!(in_flight, close);
             // Only now: a request that was already here may still have to start its turn.
             self.turns.drain(now.clone()).await;
+            // Nobody calls them any more.
+            tokio::join!(self.tools.close(), self.servers.stop());
             if now.is_cancelled() {
                 let _ = tokio::time::timeout(LAST_WORDS, self.server.idle()).await;
             }
             self.server.close_idle();
+            self.ended.cancel();
             self.tasks.close();
             self.tasks.wait().await;
+            let done = !self.has_unfinished().await;
             self.store.close().await;
+            done
         };
         let overdue = async {
             now.cancelled().await;
             tokio::time::sleep(PATIENCE).await;
         };
         tokio::select! {
-            () = orderly => info!("everything is finished"),
-            () = overdue => warn!("something did not end in time and is given up; it is resumed at the next start"),
-        }
-    }
-}
-
-/// See [`Serving::changes`].
-pub(super) struct Changes {
-    platforms: watch::Receiver<Degraded>,
-    provider: watch::Receiver<Option<LastError>>,
-    store: watch::Receiver<Option<String>>,
-}
-
-impl Changes {
-    /// Waits for the next one. Cancel safe.
-    pub(super) async fn next(&mut self) {
-        let closed = tokio::select! {
-            changed = self.platforms.changed() => changed.is_err(),
-            changed = self.provider.changed() => changed.is_err(),
-            changed = self.store.changed() => changed.is_err(),
-        };
-        if closed {
-            // Whoever tells of changes is gone: there are no more.
-            std::future::pending::<()>().await;
+            done = orderly => {
+                info!("everything is finished");
+                done
+            }
+            () = overdue => {
+                warn!("something did not end in time and is given up; it is resumed at the next start");
+                false
+            }
         }
     }
 }
@@ -447,64 +512,8 @@ fn name_unsupported(config: &ProfileConfig, status: &Status) {
     }
 }
 
-fn child_env(config: &ProfileConfig, home: &ProfileHome, environment: &Environment) -> Vec<(String, String)> {
-    let mut child_env = environment.base.clone();
-    child_env.push((env::HERMES_HOME.to_owned(), home.path().to_string()));
-    child_env.push((env::HERMES_PROFILE.to_owned(), config.name.to_string()));
-    child_env
-}
-
-fn delivery_env(config: &ProfileConfig, child_env: &[(String, String)]) -> Vec<(String, String)> {
-    let own: Vec<(String, String)> = DELIVERY_VARIABLES
-        .into_iter()
-        .chain(network::variables())
-        .filter_map(|name| Some((name.to_owned(), config.env.get(name)?.to_owned())))
-        .collect();
-    // Of a proxy's two spellings programs prefer one or the other: the profile's is left alone.
-    let is_own = |name: &str| own.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
-    child_env.iter().filter(|(name, _)| !is_own(name)).cloned().chain(own.iter().cloned()).collect()
-}
-
 /// The process that started this one, told apart from a later one with its number.
 fn supervisor(status: &Status) -> Option<Owner> {
     let pid = status.snapshot().supervisor_pid?;
     Some(Owner { pid, start_time: process::start_time(pid).unwrap_or(0) })
-}
-
-fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSettings {
-    let runs = config.settings.iter().find_map(Settings::direct_turns).unwrap_or(0);
-    // 0 is no limit, as configured.
-    let limit = |most: u32| if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
-    TurnSettings {
-        profile: config.name.clone(),
-        max_concurrent_sessions: limit(config.max_concurrent_sessions),
-        max_concurrent_runs: limit(runs),
-        inactivity_timeout: Some(config.agent.gateway_timeout).filter(|timeout| !timeout.is_zero()),
-        postpone_timeout: config.agent.postpone_timeout,
-        supervisor,
-        write_sessions_json: true,
-        timezone: timezone(&config.timezone),
-    }
-}
-
-fn timezone(name: &str) -> TimeZone {
-    if name.is_empty() {
-        return zone::system();
-    }
-    zone::named(name).unwrap_or_else(|| {
-        warn!(timezone = name, "unknown time zone; the system's is used");
-        zone::system()
-    })
-}
-
-fn prompt_reader(config: &Arc<ProfileConfig>, home: &ProfileHome) -> PromptReader {
-    let (config, home) = (Arc::clone(config), home.clone());
-    Arc::new(move || -> Prompts {
-        let (config, home) = (Arc::clone(&config), home.clone());
-        let sources = prompt::Sources::read(&config, &home);
-        Arc::new(move |context| {
-            let session = prompt::Session { platform: &context.source.platform, model: context.model };
-            sources.system_prompt(&config, &home, context.today, session)
-        })
-    })
 }

@@ -10,15 +10,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use hermes_config::ProfileConfig;
 use hermes_host::child;
-use hermes_wire::latest::{BoundListener, Prepare, Role};
+use hermes_wire::latest::{BoundListener, Prepare, Role, Upkeep};
 use hermes_wire::{ProfileHome, exit};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::platforms::Word;
-use super::serving::{Parts, Reporter, Serving, impediment};
+use super::serving::{Duty, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, log_problems};
 use crate::handover::Road;
 use crate::http::{Listener, address};
@@ -103,7 +102,7 @@ async fn live(
         listener: Listener::Tcp(listener),
         road: Road::default(),
         reporter: &reporter,
-        word: Word::Awaited,
+        duty: Duty::All,
     };
     let serving = match Serving::start(parts).await {
         Ok(serving) => serving,
@@ -167,6 +166,8 @@ fn prepare(who: &Who, listeners: &[BoundListener], environment: &Environment) ->
         supervisor_pid: 0,
         restarts: 0,
         heartbeat_ms: 0,
+        upkeep: Upkeep::default(),
+        stamp: String::new(),
     }
 }
 

@@ -3,23 +3,30 @@
 use std::future::pending;
 use std::time::Duration;
 
+use hermes_config::ProfileConfig;
 use hermes_host::cause::chain;
 use hermes_host::child;
+use hermes_wire::ProfileHome;
+use hermes_wire::contract::runtime_status::Asleep;
 use hermes_wire::exit;
-use hermes_wire::latest::{Admit, FromWorker, Prepare, Problem, Role, ToWorker};
+use hermes_wire::latest::{Admit, Autostart, FromWorker, Prepare, Problem, Report, Role, ToWorker};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::platforms::{Word, YIELD};
+use super::healthy;
+use super::idle::Idle;
+use super::platforms::YIELD;
 use super::rhythm::Rhythm;
-use super::serving::{Condition, Parts, Reporter, Serving, impediment};
+use super::serving::{self, Condition, Parts, Reporter, Serving, impediment};
 use super::{Ended, Signals, Who, code_of, log_problems};
 use crate::control::{Control, ControlError};
 use crate::handover::Road;
 use crate::http::Listener;
 use crate::load;
 use crate::logging::Logging;
+use crate::platform;
 use crate::process::{self, Environment, Inherited, ProcessError};
 use crate::pulse;
 use crate::status::{self, State, Status};
@@ -68,6 +75,18 @@ enum Failure {
     Control(#[from] ControlError),
 }
 
+/// The status of a process about which nothing is known yet but who it is.
+fn fresh(who: &Who, prepare: &Prepare) -> Status {
+    let pid = process::pid();
+    let record = status::empty(who.profile.as_str(), pid, process::start_time(pid), child::argv());
+    let status = Status::new(record);
+    status.update(|record| {
+        record.supervisor_pid = Some(prepare.supervisor_pid);
+        record.restarts = Some(prepare.restarts);
+    });
+    status
+}
+
 async fn live(
     who: &Who,
     environment: &Environment,
@@ -97,21 +116,12 @@ async fn live(
         last_words(&mut control, reason).await;
         return Ok(Ended(exit::MACHINE));
     }
+    let note = loaded.config.as_ref().and_then(|config| note(config, &loaded.report, &prepare));
     let reason = impediment(&loaded.report.problems);
     let stands_alone = loaded.report.problems.iter().any(Problem::is_standalone);
     control.send(&FromWorker::Report(loaded.report)).await?;
 
-    let record = status::empty(
-        who.profile.as_str(),
-        process::pid(),
-        process::start_time(process::pid()),
-        child::argv(),
-    );
-    let status = Status::new(record);
-    status.update(|record| {
-        record.supervisor_pid = Some(prepare.supervisor_pid);
-        record.restarts = Some(prepare.restarts);
-    });
+    let status = fresh(who, &prepare);
     let report = match prepare.role {
         Role::Primary => Reporter::start_beside_a_gateways,
         Role::Secondary => Reporter::start,
@@ -127,6 +137,12 @@ async fn live(
             warn!("not admitted: {reason}");
             report(status, &who.home).finish(State::StartupFailed, Some(&reason)).await;
             return Ok(Ended(exit::CONFIG));
+        }
+        Next::Message(ToWorker::Rest { .. }) => {
+            info!("not needed for now");
+            status.update(|record| record.asleep = note);
+            report(status, &who.home).finish(State::Stopped, None).await;
+            return Ok(Ended(exit::OK));
         }
         Next::Message(other) => return Ok(unexpected(&other)),
         Next::Terminated => return Ok(Ended(exit::OK)),
@@ -148,7 +164,7 @@ async fn live(
         listener: Listener::Data(listener),
         road,
         reporter: &reporter,
-        word: if control.hands_over() { Word::Awaited } else { Word::Never },
+        duty: serving::Duty::All,
     };
     let serving = match Serving::start(parts).await {
         Ok(serving) => serving,
@@ -161,16 +177,38 @@ async fn live(
         }
     };
     let exclusive = Exclusive::new(serving.connections().clone());
-    let mut duty = Duty { control, signals, prepare, serving, exclusive };
+    let well = Some((who.home.clone(), loaded.read));
+    let idle = Idle::new(note.as_ref().map(|note| Duration::from_millis(note.upkeep.idle_ms)));
+    let noting = JoinSet::new();
+    let mut duty = Duty { control, signals, prepare, serving, exclusive, well, noting, idle, rests: false };
     let (ended, reason) = duty.serve(&reporter).await;
     info!(code = ended.0, "the worker ends");
-    let reason = reason.or_else(|| (ended.0 != exit::OK).then(|| "the control socket failed".to_owned()));
+    let reason = match (reason, ended.0) {
+        (None, exit::RESTART) if duty.rests => Some("there is something to do after all".to_owned()),
+        (None, code) if code != exit::OK => Some("the control socket failed".to_owned()),
+        (reason, _) => reason,
+    };
+    if duty.rests && ended.0 == exit::OK {
+        reporter.status.update(|record| record.asleep = note);
+    }
     reporter.finish(State::Stopped, reason.as_deref()).await;
     if ended.0 == exit::OK {
         // The supervisor may be gone; then nobody waits for this.
         let _ = duty.control.send(&FromWorker::Drained).await;
     }
     Ok(ended)
+}
+
+/// What a worker leaves that goes to sleep; nothing where this one never does.
+fn note(config: &ProfileConfig, report: &Report, prepare: &Prepare) -> Option<Asleep> {
+    let on_demand = report.upkeep.autostart == Autostart::OnDemand && prepare.role == Role::Secondary;
+    // A connection is held for as long as the process lives; work comes to an end.
+    let may = on_demand && platform::connections(config).is_empty();
+    may.then(|| Asleep {
+        stamp: prepare.stamp.clone(),
+        upkeep: report.upkeep,
+        problems: report.problems.clone(),
+    })
 }
 
 /// Tells why this process ends. On a full disk nothing else would.
@@ -200,7 +238,7 @@ async fn next(control: &mut Control, signals: &mut Signals) -> Result<Next, Cont
 /// A message that ends a worker which does not serve yet: `Drain` is a plain goodbye, anything else is out of order.
 fn unexpected(message: &ToWorker) -> Ended {
     match message {
-        ToWorker::Drain { .. } | ToWorker::StopAccepting => Ended(exit::OK),
+        ToWorker::Drain { .. } | ToWorker::Rest { .. } | ToWorker::StopAccepting => Ended(exit::OK),
         ToWorker::Refuse { .. } => Ended(exit::CONFIG),
         ToWorker::Prepare(_)
         | ToWorker::Admit(_)
@@ -220,6 +258,13 @@ struct Duty {
     prepare: Prepare,
     serving: Serving,
     exclusive: Exclusive,
+    /// What is noted once all has been well for a moment.
+    well: Option<(ProfileHome, load::Read)>,
+    idle: Idle,
+    /// It ends because nobody needs it.
+    rests: bool,
+    /// What notes it; ends with this.
+    noting: JoinSet<()>,
 }
 
 /// Why service ends.
@@ -289,6 +334,15 @@ impl Duty {
                     // Counts, which come as often as calls fail, travel with the beat.
                     told = self.tell_condition(told).await?;
                 }
+                () = self.idle.next() => {
+                    if self.idle.look(self.serving.activity()) {
+                        if self.serving.has_unfinished().await {
+                            self.idle.disturbed();
+                        } else {
+                            self.control.send(&FromWorker::Idle).await?;
+                        }
+                    }
+                }
                 () = changes.next() => {
                     self.serving.show_state();
                     if !told.resembles(&self.serving.condition()) {
@@ -296,18 +350,26 @@ impl Duty {
                     }
                 }
             }
+            if is_settled
+                && told.is_able()
+                && let Some((home, read)) = self.well.take()
+            {
+                healthy::note(&mut self.noting, &home, read);
+            }
         }
     }
 
     /// Carries out one message; an answer ends service.
     async fn obey(&mut self, message: ToWorker, reporter: &Reporter) -> Result<Option<Leave>, ControlError> {
+        let rests = matches!(message, ToWorker::Rest { .. });
         match message {
             ToWorker::StopAccepting => {
                 info!("no new connections from here on");
                 self.serving.stop_accepting().await;
                 self.control.send(&FromWorker::AcceptStopped).await?;
             }
-            ToWorker::Drain { deadline_ms } => {
+            ToWorker::Drain { deadline_ms } | ToWorker::Rest { deadline_ms } => {
+                self.rests = rests;
                 self.serving.stop_accepting().await;
                 return Ok(Some(Leave {
                     deadline: Duration::from_millis(deadline_ms),
@@ -361,7 +423,7 @@ impl Duty {
             // Whoever takes over need not wait for the end of this process.
             self.exclusive.yield_within(YIELD);
         }
-        let Self { control, signals, serving, exclusive, .. } = self;
+        let Self { control, signals, serving, exclusive, rests, .. } = self;
         let mut deadline = Instant::now() + leave.deadline;
         let now = CancellationToken::new();
         if leave.deadline.is_zero() {
@@ -369,14 +431,15 @@ impl Duty {
         }
         let work = async {
             serving.stop_accepting().await;
-            serving.drain(now.clone(), leave.ordered).await;
+            serving.drain(now.clone(), leave.ordered).await
         };
         tokio::pin!(work);
         let mut connected = leave.ordered || leave.code == exit::OK;
         loop {
             let message = async { if connected { control.receive().await } else { pending().await } };
             let event = tokio::select! {
-                () = &mut work => return Ended(leave.code),
+                // Where something is left to do, whoever sent it to sleep is to start another one.
+                done = &mut work => return Ended(if *rests && !done { exit::RESTART } else { leave.code }),
                 () = sleep_until(deadline), if !now.is_cancelled() => Event::Now,
                 () = signals.terminated() => Event::Now,
                 message = message => Event::Message(message),
@@ -385,7 +448,7 @@ impl Duty {
             };
             match event {
                 Event::Now => now.cancel(),
-                Event::Message(Ok(ToWorker::Drain { deadline_ms })) => {
+                Event::Message(Ok(ToWorker::Drain { deadline_ms } | ToWorker::Rest { deadline_ms })) => {
                     deadline = Instant::now() + Duration::from_millis(deadline_ms);
                 }
                 Event::Message(Ok(ToWorker::Yield { within_ms })) => {

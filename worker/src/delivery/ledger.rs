@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest as _, Sha256};
 
 use super::outbound::{Outbounds, Sent, Unsent};
 use crate::inbound::DeliveryTarget;
@@ -113,6 +114,49 @@ pub(crate) fn add(
     )?
     .execute(params![session, platform, chat_id, target.kind, extra, text, now])?;
     Ok(())
+}
+
+/// A message to a chat that is no answer of a turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Letter<'a> {
+    /// The session that sends it.
+    pub(crate) session: &'a str,
+    /// Where it goes, for logs.
+    pub(crate) platform: &'a str,
+    /// Likewise.
+    pub(crate) chat_id: &'a str,
+    /// Where it goes.
+    pub(crate) target: &'a DeliveryTarget,
+    /// What it says.
+    pub(crate) text: &'a str,
+}
+
+/// The key of what a tool's call sends: the same call sends it once, however often it is made.
+pub(crate) fn key_of(session: &str, call: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [session, call] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether something stands in the ledger under a key, sent or not.
+pub(crate) fn is_known(db: &Connection, key: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM hermes_delivery WHERE key = ?1)")?
+        .query_row([key], |row| row.get(0))
+}
+
+/// Adds a message under a key of its own, behind all others to its chat. `false`: it is there already.
+pub(crate) fn add_once(db: &Connection, key: &str, letter: &Letter<'_>, now: f64) -> rusqlite::Result<bool> {
+    if is_known(db, key)? {
+        return Ok(false);
+    }
+    let Letter { session, platform, chat_id, target, text } = *letter;
+    add(db, session, platform, chat_id, target, text, now)?;
+    db.prepare_cached("UPDATE hermes_delivery SET key = ?1 WHERE id = last_insert_rowid()")?
+        .execute([key])?;
+    Ok(true)
 }
 
 /// Marks heads of lanes that are due as being sent by `me`, as many as there is room for. Rows of a process that died in the middle

@@ -162,6 +162,11 @@ impl Outbounds {
         self.ways.get(kind)
     }
 
+    /// The kinds of target that have one.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.ways.keys().copied()
+    }
+
     /// Whether there are targets of this kind, with a way here or without.
     pub fn knows(&self, kind: &str) -> bool {
         self.known.contains(kind)

@@ -54,6 +54,7 @@ impl Echo {
             usage: Usage { input_tokens: input, output_tokens: words(&text), ..Usage::default() },
             calls: 1,
             tool_calls: Vec::new(),
+            is_cut_short: false,
             text,
         }
     }
@@ -139,12 +140,19 @@ mod tests {
     fn prompt(content: Value) -> Prompt {
         Prompt {
             session_id: "s".to_owned(),
+            platform: "webhook".to_owned(),
+            source: crate::inbound::Source::default(),
+            conversation: String::new(),
+            route: None,
             system: "You are terse.".to_owned(),
+            stored: 0,
+            last_tokens: 0,
             messages: vec![
                 Message::new(Role::User, json!("first")),
                 Message::new(Role::Assistant, json!("yes")),
                 Message::new(Role::User, content),
             ],
+            wishes: crate::engine::Wishes::default(),
             options: Options::new(),
         }
     }

@@ -17,12 +17,22 @@ pub struct Message {
     pub name: Option<String>,
     /// What the assistant thought before it called tools, where its provider wants it back (`reasoning_content`).
     pub reasoning: Option<String>,
+    /// The same as blocks of the provider's own, signed or encrypted, which it wants back with the results of the calls.
+    pub thoughts: Vec<Value>,
 }
 
 impl Message {
     /// A message that only says something.
     pub fn new(role: Role, content: Value) -> Self {
-        Self { role, content, tool_calls: Vec::new(), tool_call_id: None, name: None, reasoning: None }
+        Self {
+            role,
+            content,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            name: None,
+            reasoning: None,
+            thoughts: Vec::new(),
+        }
     }
 
     /// The result of a call of the tool `name`.

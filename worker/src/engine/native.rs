@@ -2,69 +2,90 @@
 //!
 //! # Guarantees
 //!
-//! - A call is repeated only while nobody has been given any of its text; after that a failure ends the turn.
+//! - A call is repeated, or made of the next provider of `fallback_providers`, only while nobody has been given any of its text; after
+//!   that a failure ends the turn. The next turn begins with the first provider again.
 //! - `agent.api_max_retries` calls in total; waits follow the provider's `Retry-After`, else double, and end at once on
 //!   cancellation, which also drops the connection. Nobody's place is held meanwhile. A longer wait than a minute is not begun.
 //! - The key goes to the configured address only, and never into an error, an event or the log.
 //! - Client and connections come into being with the first turn.
 //!
-//! Theory: `chat` says what is sent in which `shape`, and `answer` reads what comes, over `coding` (compression), `sse` (events), `lenient` (JSON),
+//! Theory: `wire` chooses what is sent (`chat`, `messages`, `responses`) in which `shape`, and `answer` reads what comes, over `coding` (compression), `sse` (events), `lenient` (JSON),
 //! `numbers`, `think`, `calls` and `finish`; `retry` decides what a failure means, `client` connects, and `exchange` is one
-//! request with its answer; here they are put together.
+//! request with its answer; a `way` puts them together for one provider, and here is which of them answers. `chores` is what a model does
+//! beside turns.
 
 mod address;
 mod answer;
 mod calls;
+pub(crate) mod catalogue;
 mod chat;
+mod chores;
 pub(crate) mod client;
 mod coding;
 mod exchange;
 mod finish;
+mod keys;
 mod lenient;
+mod messages;
 mod numbers;
+mod part;
 pub(crate) mod probe;
+mod reader;
+mod responses;
 mod retry;
 mod shape;
 mod sse;
+mod tap;
 mod think;
-mod trust;
+mod way;
+mod window;
+mod wire;
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use hermes_config::ProfileConfig;
-use hermes_host::clock;
+use hermes_config::platform::{ModelRoute, Settings};
+use hermes_config::{Compression, ProfileConfig, Task};
 use hermes_wire::ProfileHome;
-use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 
 pub use retry::RetryPolicy;
 pub(crate) use retry::jitter;
+pub(crate) use tap::{Request, Tap};
 
+use super::length::Room;
 use super::steps::{self, Ask, Model, Own, Reply};
-use super::{Engine, EngineError, EngineFuture, EventSink, Journal, ModelId, Outcome, Prompt, Usage};
+use super::{Choice, Chore, Engine, EngineError, EngineFuture, EventSink, Journal, ModelId, Prompt};
 use crate::provider::health::Health;
 use crate::provider::{self, Endpoint, Fault, ProviderError};
 use crate::tools::Tools;
-use answer::Answer;
 use chat::Audience;
-use exchange::{brief, cleaned, headers};
-use retry::{Failure, Next};
-use shape::{Repair, Shape};
+use chores::Chores;
+use way::{Manner, Way};
 
-/// Most refused parts that one turn leaves out.
-const MAX_REPAIRS: u32 = 8;
+/// Finds the endpoint of a model.
+type Chooser = Box<dyn Fn(&Choice) -> Result<Endpoint, ProviderError> + Send + Sync>;
 
 /// The engine; see the module.
 pub struct Native {
-    endpoint: Result<Endpoint, ProviderError>,
+    /// The provider, and those that take its place while it fails.
+    ways: Result<Vec<Way>, ProviderError>,
+    /// Other models that clients may ask for, by their aliases.
+    routes: BTreeMap<String, Result<Way, ProviderError>>,
+    /// Finds the endpoint of a model that somebody chose.
+    chooser: Option<Chooser>,
+    /// Tells what is sent to whoever wants to see it.
+    tap: Tap,
+    /// When conversations are made shorter.
+    compression: Compression,
+    /// Work beside conversations.
+    chores: Chores,
     /// What sessions record, also where there is no endpoint.
     model: ModelId,
     policy: RetryPolicy,
     silence: Option<Duration>,
-    client: OnceLock<Client>,
-    /// What the endpoint was found to accept.
-    shape: Mutex<Shape>,
     /// Told of a call that failed and is made again; of the last one whoever runs the turn knows.
     health: Option<Health>,
     tools: Tools,
@@ -83,6 +104,7 @@ impl Native {
                 model = endpoint.model,
                 base_url = endpoint.shown_url(),
                 rule = endpoint.rule,
+                keys = endpoint.pool.as_ref().map_or(1, |pool| pool.keys.len()),
                 "inference provider chosen"
             );
         }
@@ -98,9 +120,23 @@ impl Native {
             policy.longest_asked = policy.longest_asked.min(patience);
         }
         let mut engine = Self::new(endpoint, policy, (!silence.is_zero()).then_some(silence));
-        if engine.endpoint.is_err() {
+        for route in config.settings.iter().flat_map(Settings::model_routes) {
+            let way = provider::routed(config, route, home).map(|e| Way::new(e.inherits(inherited)));
+            engine.routes.insert(route.alias.clone(), way);
+        }
+        engine.compression = config.compression;
+        engine.chores = Chores::from_config(config, home, inherited);
+        let Ok(ways) = &mut engine.ways else {
             engine.model.model.clone_from(&config.model.default);
             engine.model.provider = config.model.provider.clone().unwrap_or_default();
+            return engine;
+        };
+        // One that cannot be asked is among the problems of the report.
+        let others = provider::fallbacks(config, home).into_iter().filter_map(Result::ok);
+        for endpoint in others.map(|endpoint| endpoint.inherits(inherited)) {
+            if ways.iter().all(|way| !way.is_to(&endpoint)) {
+                ways.push(Way::new(endpoint));
+            }
         }
         engine
     }
@@ -116,12 +152,15 @@ impl Native {
             |e| ModelId { model: e.model.clone(), provider: e.provider.clone() },
         );
         Self {
-            endpoint,
+            ways: endpoint.map(|endpoint| vec![Way::new(endpoint)]),
+            routes: BTreeMap::new(),
+            chooser: None,
+            tap: Tap::default(),
+            compression: Compression { enabled: false, ..Compression::default() },
+            chores: Chores::default(),
             model,
             policy,
             silence,
-            client: OnceLock::new(),
-            shape: Mutex::default(),
             health: None,
             tools: Tools::default(),
             max_rounds: 0,
@@ -135,129 +174,140 @@ impl Native {
         self
     }
 
+    /// Answers turns for which another model was chosen, too.
+    #[must_use]
+    pub(crate) fn choosing(
+        mut self,
+        config: Arc<ProfileConfig>,
+        home: ProfileHome,
+        inherited: Vec<(String, String)>,
+    ) -> Self {
+        self.chooser = Some(Box::new(move |choice: &Choice| {
+            let route = ModelRoute {
+                alias: String::new(),
+                model: choice.model.clone(),
+                provider: choice.provider.clone(),
+                api_key: None,
+                base_url: None,
+            };
+            provider::routed(&config, &route, &home).map(|endpoint| endpoint.inherits(&inherited))
+        }));
+        self
+    }
+
+    /// Tells `tap` what is sent.
+    #[must_use]
+    pub(crate) fn tapped(mut self, tap: Tap) -> Self {
+        self.tap = tap;
+        self
+    }
+
+    /// The way to a model that was chosen; `None` where it is one of `model_routes`, which are there already.
+    fn chosen(&self, choice: &Choice) -> Option<Result<Way, ProviderError>> {
+        if choice.provider.is_none() && self.routes.contains_key(&choice.model) {
+            return None;
+        }
+        self.chooser.as_ref().map(|chooser| chooser(choice).map(Way::new))
+    }
+
     /// Tells `health` of calls that fail and are made again.
     #[must_use]
     pub(crate) fn reporting(mut self, health: Health) -> Self {
         self.health = Some(health);
         self
     }
+}
 
-    fn client(&self, endpoint: &Endpoint) -> Result<&Client, EngineError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+/// One turn: whoever took the provider's place keeps it until the turn is over.
+struct Attempt<'a> {
+    engine: &'a Native,
+    /// The way in use.
+    at: AtomicUsize,
+    /// The model that was asked for.
+    route: Option<&'a str>,
+    /// One that was chosen and has no name here.
+    chosen: Option<Result<Way, ProviderError>>,
+    /// It is no turn, but a job beside it.
+    task: Option<Task>,
+}
+
+impl Attempt<'_> {
+    /// Who may be asked, in order.
+    fn ways(&self) -> Result<Vec<&Way>, EngineError> {
+        let unusable = |error: &ProviderError| EngineError::Config(error.to_string());
+        let route = self.chosen.as_ref();
+        let route = route.or_else(|| self.route.and_then(|alias| self.engine.routes.get(alias)));
+        if let Some(way) = self.task.and_then(|task| self.engine.chores.way(task)) {
+            let others = self.engine.ways.as_ref().map_or(&[][..], |ways| &ways[..]);
+            return Ok(std::iter::once(way).chain(others).collect());
         }
-        let client = client::build(endpoint, self.silence).map_err(|error| {
-            let message = format!("no connection to `{}`: {error}", endpoint.shown_url());
-            let Failure { fault, message, .. } = cleaned(Failure::new(Fault::Setup, message), endpoint);
-            EngineError::Provider {
-                fault,
-                status: None,
-                retry_after: None,
-                is_final: false,
-                message: brief(message),
-                calls: 0,
+        match (route, &self.engine.ways) {
+            (Some(route), ways) => {
+                let others = ways.as_ref().map_or(&[][..], |ways| &ways[1..]);
+                Ok(std::iter::once(route.as_ref().map_err(unusable)?).chain(others).collect())
             }
-        })?;
-        Ok(self.client.get_or_init(|| client))
-    }
-
-    /// What was learned of the endpoint.
-    fn shape(&self) -> Shape {
-        self.shape.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn learn(&self, shape: Shape) {
-        *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = shape;
-    }
-
-    /// One call, and the attempts that follow its failures.
-    async fn call(&self, ask: Ask<'_>, events: &EventSink) -> Result<Reply, EngineError> {
-        let endpoint = self.endpoint.as_ref().map_err(|e| EngineError::Config(e.to_string()))?;
-        let client = self.client(endpoint)?;
-        let headers = headers(endpoint)?;
-        let mut audience = Audience::new(events.clone());
-        let mut shape = self.shape();
-        // What the next turns do not have to learn again, once it has proved itself.
-        let (mut lesson, mut passing) = (None, false);
-        let mut usage = Usage::default();
-        let mut calls = 0;
-        let mut attempt = 1;
-        let mut repairs = 0;
-        loop {
-            calls += 1;
-            let mut answer = Answer::new(ask.offers_tools());
-            let request = client.post(endpoint.chat_url()).headers(headers.clone());
-            let body = chat::body(endpoint, &ask, &shape);
-            let request = request.json(&body);
-            let result = exchange::call(request, endpoint, &mut answer, &mut audience).await;
-            usage = usage.plus(answer.usage);
-            let mut failure = match result {
-                Ok(()) => {
-                    if let Some(shape) = lesson {
-                        self.learn(shape);
-                    }
-                    return Ok(reply(endpoint, answer, usage, calls));
-                }
-                Err(failure) => failure,
-            };
-            let repair = shape.repaired(&failure, &body, endpoint, ask.options);
-            failure.message = brief(failure.message);
-            let failed = |message: String| EngineError::Provider {
-                fault: failure.fault,
-                status: failure.status,
-                retry_after: failure.asked.wait,
-                is_final: failure.asked.again == Some(false),
-                message,
-                calls,
-            };
-            if audience.heard {
-                return Err(failed(format!("the answer broke off: {}", failure.message)));
-            }
-            if let Some(repair) = repair.filter(|_| repairs < MAX_REPAIRS) {
-                repairs += 1;
-                repair_said(&repair, &failure.message);
-                passing |= !repair.lasting;
-                shape = repair.shape;
-                if !passing {
-                    lesson = Some(shape.clone());
-                }
-                continue;
-            }
-            let delay = match self.policy.next(attempt, &failure, retry::jitter()) {
-                Next::Call(delay) => delay,
-                Next::Never => return Err(failed(failure.message.clone())),
-                Next::Enough => {
-                    let message = format!("API call failed after {attempt} retries: {}", failure.message);
-                    return Err(failed(message));
-                }
-                Next::TooLong(wait) => {
-                    let when = retry::when(wait, clock::utc());
-                    return Err(failed(format!(
-                        "{}; the provider asks to come back {when}",
-                        failure.message
-                    )));
-                }
-            };
-            if let Some(health) = self.health.as_ref().filter(|_| failure.fault.is_providers()) {
-                health.failed(&endpoint.provider, failure.fault, failure.status, &failure.message);
-            }
-            attempt += 1;
-            tracing::warn!(
-                session = ask.session_id,
-                attempt,
-                delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-                reason = failure.message,
-                "calling the provider again"
-            );
-            audience.retrying(attempt, &failure.message).await;
-            events.wait(delay).await;
+            (None, ways) => Ok(ways.as_ref().map_err(unusable)?.iter().collect()),
         }
     }
 }
 
-impl Model for Native {
+impl Attempt<'_> {
+    fn manner(&self) -> Manner {
+        let policy = self.engine.policy;
+        match self.task {
+            Some(_) => Manner { policy: self.engine.chores.policy(policy), reports: false },
+            None => Manner { policy, reports: true },
+        }
+    }
+
+    /// Whether another provider may well answer what this one did not: all but a request that any of them would refuse. Who does a job
+    /// instead of the profile's own model may have refused what that one takes.
+    fn falls_back(&self, error: &EngineError) -> bool {
+        matches!(error, EngineError::Provider { fault, .. }
+            if self.task.is_some() || !matches!(fault, Fault::Request | Fault::TooLong))
+    }
+}
+
+impl Model for Attempt<'_> {
     async fn ask(&self, ask: Ask<'_>, events: &EventSink) -> Result<Reply, EngineError> {
-        self.call(ask, events).await
+        let ways = self.ways()?;
+        let mut audience = Audience::new(events.clone());
+        let mut before = 0_u32;
+        loop {
+            let at = self.at.load(Relaxed);
+            let way = ways[at];
+            let failed = match way.call(self.engine, self.manner(), ask, events, &mut audience).await {
+                Ok(mut reply) => {
+                    reply.outcome.calls = reply.outcome.calls.saturating_add(before);
+                    return Ok(reply);
+                }
+                Err(error) => steps::with_calls(error, before),
+            };
+            let Some(next) = ways.get(at + 1).filter(|_| !audience.heard && self.falls_back(&failed)) else {
+                return Err(failed);
+            };
+            if let EngineError::Provider { calls, .. } = &failed {
+                before = *calls;
+            }
+            tracing::warn!(
+                session = ask.session_id,
+                reason = %failed,
+                from = way.endpoint.provider,
+                to = next.endpoint.provider,
+                model = next.endpoint.model,
+                "the provider fails; the next of fallback_providers answers this turn"
+            );
+            audience.retrying(before.saturating_add(1), &failed.to_string()).await;
+            self.at.store(at + 1, Relaxed);
+        }
+    }
+
+    async fn room(&self, tokens: u64) -> Option<Room> {
+        let settings = &self.engine.compression;
+        let way = *self.ways().ok().filter(|_| settings.enabled)?.get(self.at.load(Relaxed))?;
+        let window = way.window(self.engine, tokens).await;
+        let threshold = settings.threshold(window, way.endpoint.max_tokens);
+        Some(Room { threshold, tail: settings.tail(threshold), most_messages: settings.most_messages })
     }
 }
 
@@ -270,12 +320,38 @@ impl Engine for Native {
         self.model.clone()
     }
 
+    fn model_of(&self, choice: Option<&Choice>) -> ModelId {
+        let Some(choice) = choice else { return self.model() };
+        let of = |endpoint: &Endpoint| ModelId {
+            model: endpoint.model.clone(),
+            provider: endpoint.provider.clone(),
+        };
+        let known = match self.chosen(choice) {
+            Some(way) => way.ok().map(|way| of(&way.endpoint)),
+            None => {
+                self.routes.get(&choice.model).and_then(|way| way.as_ref().ok()).map(|way| of(&way.endpoint))
+            }
+        };
+        known.unwrap_or_else(|| ModelId {
+            model: choice.model.clone(),
+            provider: choice.provider.clone().unwrap_or_else(|| self.model.provider.clone()),
+        })
+    }
+
     fn takes_options(&self) -> bool {
         true
     }
 
     fn has_tools(&self) -> bool {
         !self.tools.is_empty()
+    }
+
+    fn does(&self, task: Task) -> bool {
+        self.ways.is_ok() && self.chores.does(task)
+    }
+
+    fn assist(&self, chore: Chore) -> EngineFuture<'_> {
+        Box::pin(chores::run(self, chore))
     }
 
     fn run<'a>(
@@ -286,49 +362,18 @@ impl Engine for Native {
         cancel: CancellationToken,
     ) -> EngineFuture<'a> {
         let own = Own { tools: &self.tools, limit: self.max_rounds };
+        let choice = prompt.wishes.model.as_ref();
+        let chosen = choice.and_then(|choice| self.chosen(choice));
+        let route = prompt.route.as_deref().or_else(|| choice.map(|choice| choice.model.as_str()));
+        let attempt = Attempt { engine: self, at: AtomicUsize::new(0), route, chosen, task: None };
         Box::pin(async move {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(EngineError::Interrupted),
-                result = steps::run(self, own, prompt, journal, &events) => result,
+                result = steps::run(&attempt, own, prompt, journal, &events) => result,
             }
         })
     }
-}
-
-/// Says that a part of a request is left out: where somebody configured it, loud enough to be found.
-fn repair_said(repair: &Repair, reason: &str) {
-    let part = repair.part.as_str();
-    match repair.renamed {
-        Some(name) => {
-            tracing::info!(part, name, reason, "the provider refused a part of the request; renaming it");
-        }
-        None if repair.configured => {
-            tracing::warn!(
-                part,
-                reason,
-                "the provider refused what is configured; sending the request without it"
-            );
-        }
-        None => {
-            tracing::info!(part, reason, "the provider refused a part of the request; sending it without");
-        }
-    }
-}
-
-fn reply(endpoint: &Endpoint, answer: Answer, usage: Usage, calls: u32) -> Reply {
-    let reasoning = answer.wanted_back().map(str::to_owned);
-    let outcome = Outcome {
-        finish_reason: answer.finish_reason().to_owned(),
-        tool_calls: answer.calls.finish(),
-        text: answer.text,
-        model: answer.model.unwrap_or_else(|| endpoint.model.clone()),
-        provider: endpoint.provider.clone(),
-        base_url: endpoint.shown_url(),
-        usage,
-        calls,
-    };
-    Reply { outcome, reasoning }
 }
 
 #[cfg(test)]

@@ -4,20 +4,30 @@
 //! from its last step: a tool whose result was kept is not run again. How many calls to the model a turn has is counted by what is
 //! kept, over all processes. At the limit one more call, without tools, asks for a summary.
 //!
+//! **Length.** Before each call the conversation's length is compared with what the model takes, and made shorter by the journal where
+//! it comes near the end; so it is after a refusal as too long, which then is no failure.
+//!
 //! **Whose tools.** A client that brings tools of its own gets exactly those, and runs them itself: nobody has to guess who runs a
 //! call. The worker's own are offered in every other turn.
+
+mod children;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::circles::Circles;
+use super::length::{Length, Room};
 use super::{
     Cost, EngineError, Event, EventSink, Journal, Message, Options, Outcome, Prompt, Role, Step, Usage,
     call_kind,
 };
-use crate::tools::Tools;
+use crate::provider::Fault;
+use crate::tools::crew::Crew;
+use crate::tools::{Caller, Tools};
+use children::{Parent, Spent};
 
 /// What the model is told when its calls are used up, as 0.19.0 tells it.
 const SUMMARISE: &str = "You've reached the maximum number of tool-calling iterations allowed. Please provide a final response \
@@ -41,7 +51,7 @@ pub(super) struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// The whole of `prompt`, without tools of the worker's.
     pub(super) fn of(prompt: &'a Prompt) -> Self {
-        let Prompt { session_id, system, messages, options } = prompt;
+        let Prompt { session_id, system, messages, options, .. } = prompt;
         Self { session_id, system, messages, options, tools: &[] }
     }
 
@@ -58,6 +68,8 @@ pub(super) struct Reply {
     pub(super) outcome: Outcome,
     /// What it thought, where its provider wants that back.
     pub(super) reasoning: Option<String>,
+    /// The same in its provider's own form.
+    pub(super) thoughts: Vec<Value>,
 }
 
 /// Whatever answers one call.
@@ -68,6 +80,11 @@ pub(super) trait Model {
         ask: Ask<'_>,
         events: &EventSink,
     ) -> impl Future<Output = Result<Reply, EngineError>> + Send;
+
+    /// What the model takes that is asked next, for a request of about so many tokens; `None`: conversations stay as they are.
+    fn room(&self, _tokens: u64) -> impl Future<Output = Option<Room>> + Send {
+        std::future::ready(None)
+    }
 }
 
 /// Whether the client runs the tools of this turn.
@@ -85,6 +102,7 @@ pub(super) struct Own<'a> {
 }
 
 /// Runs a turn to its answer.
+#[expect(clippy::too_many_lines, reason = "one loop, whose steps share what the turn has come to")]
 pub(super) async fn run<M: Model + Sync>(
     model: &M,
     own: Own<'_>,
@@ -92,29 +110,91 @@ pub(super) async fn run<M: Model + Sync>(
     journal: &dyn Journal,
     events: &EventSink,
 ) -> Result<Outcome, EngineError> {
-    let offered = if brings_tools(&prompt.options) { Vec::new() } else { own.tools.declarations() };
-    let mut messages = Cow::Borrowed(&prompt.messages[..]);
+    let offered = if brings_tools(&prompt.options) {
+        Vec::new()
+    } else {
+        own.tools.gathered().await;
+        own.tools.declarations(&prompt.platform)
+    };
+    let (crew, mut errands) = Crew::new();
+    let spent = Spent::default();
+    let parent = Parent { model, own, prompt, journal, events, spent: &spent };
+    let mut caller = Caller {
+        session_id: prompt.session_id.clone(),
+        platform: prompt.platform.clone(),
+        conversation: prompt.conversation.clone(),
+        source: prompt.source.clone(),
+        asker: events.asker(),
+        unasked: prompt.wishes.unasked,
+        desk: events.desk().cloned(),
+        crew: Some(crew),
+        ..Caller::default()
+    };
+    let mut circles = Circles::new(own.tools.guardrails());
+    let (mut system, mut messages) = (Cow::Borrowed(&*prompt.system), Cow::Borrowed(&prompt.messages[..]));
+    let mut length = Length::of(prompt);
     let mut used = rounds(&messages);
+    let limit = prompt.wishes.max_rounds.unwrap_or(own.limit);
     let (mut usage, mut calls) = (Usage::default(), 0_u32);
     loop {
-        let is_over = !offered.is_empty() && used >= own.limit;
+        let is_over = !offered.is_empty() && used >= limit;
+        let tools = if is_over { &[] } else { &offered[..] };
+        let tokens = length.tokens(&system, &messages, tools);
+        let room = model.room(tokens).await;
+        if let Some(squeeze) = room.and_then(|room| length.before(tokens, messages.len(), &room)) {
+            match journal.shorten(squeeze).await? {
+                Ok(shorter) => {
+                    (system, messages) = (Cow::Owned(shorter.system), Cow::Owned(shorter.messages));
+                    length.shortened();
+                }
+                Err(why) => {
+                    tracing::info!(
+                        session = prompt.session_id,
+                        tokens,
+                        why,
+                        "a long conversation is not made shorter"
+                    );
+                    length.stuck();
+                }
+            }
+        }
         if is_over {
-            tracing::warn!(
-                session = prompt.session_id,
-                limit = own.limit,
-                "a turn has used up its calls for tools"
-            );
+            tracing::warn!(session = prompt.session_id, limit, "a turn has used up its calls for tools");
             let summarise = Value::String(SUMMARISE.to_owned());
             messages.to_mut().push(Message::new(Role::User, summarise));
         }
-        let tools = if is_over { &[] } else { &offered[..] };
-        let ask = Ask { messages: &messages, tools, ..Ask::of(prompt) };
-        let reply = model.ask(ask, events).await.map_err(|error| with_calls(error, calls))?;
-        let Reply { mut outcome, reasoning } = reply;
+        let ask = Ask { system: &system, messages: &messages, tools, ..Ask::of(prompt) };
+        let reply = match model.ask(ask, events).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                let error = with_calls(error, calls);
+                if error.fault() != Some(Fault::TooLong) {
+                    return Err(error);
+                }
+                // What it takes may be known better by now.
+                let room = model.room(tokens).await;
+                let Some(squeeze) = room.and_then(|room| length.after_refusal(tokens, &room)) else {
+                    return Err(error);
+                };
+                match journal.shorten(squeeze).await? {
+                    Ok(shorter) => {
+                        (system, messages) = (Cow::Owned(shorter.system), Cow::Owned(shorter.messages));
+                        length.shortened();
+                        calls = calls_of(&error);
+                        continue;
+                    }
+                    Err(why) => return Err(with_reason(error, &why)),
+                }
+            }
+        };
+        length.answered(reply.outcome.usage, messages.len());
+        let Reply { mut outcome, reasoning, thoughts } = reply;
         usage = usage.plus(outcome.usage);
         calls = calls.saturating_add(outcome.calls);
         if outcome.tool_calls.is_empty() || ask.tools.is_empty() {
-            (outcome.usage, outcome.calls) = (usage, calls);
+            let (of_children, calls_of_children) = spent.sum();
+            (outcome.usage, outcome.calls, outcome.is_cut_short) =
+                (usage.plus(of_children), calls.saturating_add(calls_of_children), is_over);
             return Ok(outcome);
         }
         name_apart(&mut outcome.tool_calls, &messages);
@@ -122,6 +202,7 @@ pub(super) async fn run<M: Model + Sync>(
         let message = Message {
             tool_calls: outcome.tool_calls,
             reasoning,
+            thoughts,
             ..Message::new(Role::Assistant, Value::String(outcome.text))
         };
         let message = journal.keep(Step::Calls { message, cost }).await?;
@@ -131,7 +212,15 @@ pub(super) async fn run<M: Model + Sync>(
         for (at, call) in wanted.iter().enumerate() {
             // Nobody has to listen.
             let _ = events.send(call.event(false)).await;
-            let result = own.tools.run(&call.name, &call.arguments).await;
+            caller.call_id.clone_from(&call.id);
+            let result = if let Some(refusal) = circles.refuses(&call.name, &call.arguments) {
+                json!({"error": refusal}).to_string()
+            } else {
+                let work = own.tools.run(&call.name, &call.arguments, &caller);
+                let mut result = children::beside(parent, work, &mut errands).await;
+                result.push_str(&circles.note(&call.name, &call.arguments, &result).unwrap_or_default());
+                result
+            };
             let message = Message::result(&call.id, &call.name, result);
             let is_last = at + 1 == wanted.len();
             messages.to_mut().push(journal.keep(Step::Result { message, is_last }).await?);
@@ -147,10 +236,25 @@ fn rounds(messages: &[Message]) -> u32 {
 }
 
 /// The failure of a turn that made calls before.
-fn with_calls(error: EngineError, before: u32) -> EngineError {
+pub(super) fn with_calls(error: EngineError, before: u32) -> EngineError {
     match error {
         EngineError::Provider { fault, status, retry_after, is_final, message, calls } => {
             let calls = calls.saturating_add(before);
+            EngineError::Provider { fault, status, retry_after, is_final, message, calls }
+        }
+        other => other,
+    }
+}
+
+fn calls_of(error: &EngineError) -> u32 {
+    if let EngineError::Provider { calls, .. } = error { *calls } else { 0 }
+}
+
+/// A refusal, and why nothing could be done about it.
+fn with_reason(error: EngineError, why: &str) -> EngineError {
+    match error {
+        EngineError::Provider { fault, status, retry_after, is_final, message, calls } => {
+            let message = format!("{message}; the conversation could not be made shorter: {why}");
             EngineError::Provider { fault, status, retry_after, is_final, message, calls }
         }
         other => other,

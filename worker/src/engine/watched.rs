@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use hermes_config::Task;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, EngineError, EngineFuture, EventSink, Journal, ModelId, Prompt};
+use super::{Choice, Chore, Closing, Engine, EngineError, EngineFuture, EventSink, Journal, ModelId, Prompt};
 use crate::provider::Fault;
 use crate::provider::health::Health;
 
@@ -30,12 +31,33 @@ impl Engine for Watched {
         self.engine.model()
     }
 
+    fn model_of(&self, choice: Option<&Choice>) -> ModelId {
+        self.engine.model_of(choice)
+    }
+
     fn takes_options(&self) -> bool {
         self.engine.takes_options()
     }
 
     fn has_tools(&self) -> bool {
         self.engine.has_tools()
+    }
+
+    fn does(&self, task: Task) -> bool {
+        self.engine.does(task)
+    }
+
+    /// What a job comes to says nothing about turns: somebody else may do it.
+    fn assist(&self, chore: Chore) -> EngineFuture<'_> {
+        self.engine.assist(chore)
+    }
+
+    fn is_steered(&self) -> bool {
+        self.engine.is_steered()
+    }
+
+    fn close(&self) -> Closing<'_> {
+        self.engine.close()
     }
 
     fn run<'a>(

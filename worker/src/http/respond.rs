@@ -11,6 +11,7 @@ use futures_util::FutureExt as _;
 use hermes_wire::latest::Family;
 use hermes_wire::request_id::{REQUEST_ID, request_id};
 use hermes_wire::road::INNER;
+use hermes_wire::terminal::TERMINAL;
 use hermes_wire::{ProfileName, http as contract};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -30,6 +31,8 @@ pub(crate) struct Responder {
     router: Router,
     /// Of paths that only the supervisor may ask for.
     inner: Router,
+    /// Of paths that only a command at a terminal may ask for.
+    terminal: Router,
     /// Headers of a `/health` answer, cloned for each.
     health: HeaderMap,
     /// What listeners may be for.
@@ -55,6 +58,7 @@ impl Responder {
             profile,
             router: router.fallback(not_found),
             inner: Router::new().fallback(not_found),
+            terminal: Router::new().fallback(not_found),
             health,
             healths: usual(&families)
                 .map(|line| (line.as_bytes().to_vec(), health_of(&line, &families)))
@@ -70,6 +74,11 @@ impl Responder {
         Self { inner: inner.fallback(not_found), ..self }
     }
 
+    /// With routes below [`TERMINAL`] for other processes of the user.
+    pub(crate) fn with_terminal(self, terminal: Router) -> Self {
+        Self { terminal: terminal.fallback(not_found), ..self }
+    }
+
     pub(super) fn load(&self) -> &Arc<Load> {
         &self.load
     }
@@ -79,12 +88,16 @@ impl Responder {
         self.load.count();
         let id = request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
         let (request, rest) = rest::watch(request);
-        let mut response = if !request.uri().path().starts_with(INNER) {
-            self.admit(request).await
-        } else if caller == Caller::Supervisor && !request.headers().contains_key(contract::LISTENER) {
-            self.answer(&self.inner, request).await
-        } else {
-            self.fixed(StatusCode::NOT_FOUND, TEXT, contract::NOT_FOUND)
+        // The supervisor marks every request that came in by a listener.
+        let is_direct = !request.headers().contains_key(contract::LISTENER);
+        let path = request.uri().path();
+        let private =
+            [(INNER, Caller::Supervisor, &self.inner), (TERMINAL, Caller::Terminal, &self.terminal)];
+        let private = private.into_iter().find(|(below, ..)| path.starts_with(below));
+        let mut response = match private {
+            None => self.admit(request).await,
+            Some((_, whose, router)) if whose == caller && is_direct => self.answer(router, request).await,
+            Some(_) => self.fixed(StatusCode::NOT_FOUND, TEXT, contract::NOT_FOUND),
         };
         rest.settle(&mut response).await;
         if let Ok(id) = HeaderValue::try_from(id) {

@@ -12,6 +12,9 @@ pub const REMEMBERED: Duration = Duration::from_hours(24);
 /// How long a failure stays to be looked at.
 const FAILURES: Duration = Duration::from_hours(7 * 24);
 
+/// How long it is kept which session of an agent belongs to one of ours that nobody uses.
+const AGENTS: Duration = Duration::from_hours(90 * 24);
+
 /// Rows per step: some milliseconds.
 pub(crate) const STEP: u32 = 1000;
 
@@ -47,5 +50,10 @@ pub(crate) fn prune(db: &Connection, scopes: &Scopes, now: f64) -> rusqlite::Res
             "DELETE FROM hermes_delivery WHERE id IN (SELECT id FROM hermes_delivery WHERE {old})"
         ))?
         .execute(params![remembered, failures, STEP])?;
+    db.prepare_cached(
+        "DELETE FROM hermes_agent_session WHERE session_id IN
+            (SELECT session_id FROM hermes_agent_session WHERE used_at < ?1 LIMIT ?2)",
+    )?
+    .execute(params![now - AGENTS.as_secs_f64(), STEP])?;
     Ok(rows.len().max(deliveries) >= STEP as usize)
 }

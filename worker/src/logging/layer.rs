@@ -64,7 +64,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         };
         let line = self.sink.line(level, &line::component(metadata.target()), &text);
         let bad = *metadata.level() <= tracing::Level::WARN;
-        self.sink.push(if bad { Target::Errors } else { Target::Log }, &line);
+        self.sink.push(if bad { Target::Errors } else { Target::Log }, line);
     }
 }
 

@@ -19,6 +19,7 @@ mod health;
 mod models;
 mod params;
 mod replay;
+mod runs;
 mod session;
 mod settings;
 mod sse;
@@ -125,6 +126,10 @@ impl ApiServer {
             .route(
                 "/v1/chat/completions",
                 post(chat::completions).fallback(|| async { ApiError::wrong_method("POST") }),
+            )
+            .route(
+                "/v1/runs/{id}/approval",
+                post(runs::approval).fallback(|| async { ApiError::wrong_method("POST") }),
             )
             .route("/v1/", any(unknown))
             .route("/v1/{*rest}", any(unknown))

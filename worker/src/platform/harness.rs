@@ -58,6 +58,9 @@ impl House {
                 inactivity_timeout: None,
                 write_sessions_json: false,
                 timezone: jiff::tz::TimeZone::UTC,
+                compression: hermes_config::Compression::default(),
+                compression_timeout: Duration::from_secs(60),
+                title_language: None,
             },
         });
         let keys = KeyPolicy {
@@ -80,6 +83,7 @@ impl House {
             status: Status::new(status::empty("coder", std::process::id(), None, Vec::new())),
             listeners: vec![listener],
             child_env,
+            fence: crate::fence::Fence::off(),
             home,
         };
         Self { dir, store, context }

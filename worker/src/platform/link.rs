@@ -14,6 +14,8 @@ pub enum Class {
     Fatal,
     /// It may: the network, the service, a limit.
     Retrying,
+    /// It does when another gateway does not use the identity any more.
+    Used,
 }
 
 /// Why a connection was lost, or could not be made.

@@ -39,7 +39,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use hermes_config::ProfileConfig;
-use hermes_host::clock;
+use hermes_host::{blocking, clock};
 use hermes_wire::latest::BoundListener;
 use hermes_wire::{ProfileHome, ProfileName};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -52,6 +52,7 @@ use crate::delivery::Deliveries;
 use crate::delivery::outbound::Unsent;
 use crate::inbound::{Accepted, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::{Inbox, Reservation};
+use crate::skills::Library;
 use crate::store::StoreError;
 use event::DeliveryId;
 use routes::{Auth, Ready, Routes, Shared};
@@ -100,6 +101,7 @@ struct Inner {
     inbox: Inbox,
     deliveries: Deliveries,
     scripts: script::Runner,
+    skills: Library,
     /// Set once the configuration was found fit to be served.
     routes: OnceLock<Routes>,
     /// Direct deliveries: they end even if their sender does not wait.
@@ -108,9 +110,14 @@ struct Inner {
 
 impl Webhook {
     fn new(config: &Settings, context: &Context) -> Self {
-        let scripts =
-            script::Runner::new(context.home.scripts(), context.child_env.clone(), config.script_timeout);
+        let scripts = script::Runner::new(
+            context.home.scripts(),
+            &context.child_env,
+            config.script_timeout,
+            context.fence.clone(),
+        );
         Self(Arc::new(Inner {
+            skills: Library::new(&context.home, &context.config),
             config: config.clone(),
             profile: context.config.name.clone(),
             home: context.home.clone(),
@@ -344,7 +351,19 @@ impl Arrival<'_> {
         if route.deliver_only {
             return self.deliver(target, text).await;
         }
+        let text = self.with_skill(text).await;
         self.enqueue(target, text, &event.name).await
+    }
+
+    /// The prompt behind the first of the route's skills that there is.
+    async fn with_skill(&self, text: String) -> String {
+        let names = self.ready.route.skills.clone();
+        if names.is_empty() {
+            return text;
+        }
+        let (skills, asked) = (self.inner.skills.clone(), text.clone());
+        let invoked = blocking::run(move || skills.first_of(&names, &asked, NAME)).await;
+        invoked.ok().flatten().unwrap_or(text)
     }
 
     /// Counts the request, unless it was seen before.

@@ -25,6 +25,8 @@ pub enum Fault {
     Empty,
     /// It judged this request, or its answer, impossible.
     Request,
+    /// The conversation is longer than it takes.
+    TooLong,
 }
 
 /// What a failure means for the next call of the same turn.
@@ -51,12 +53,13 @@ impl Fault {
             Self::Garbled => "garbled",
             Self::Empty => "empty_answer",
             Self::Request => "rejected",
+            Self::TooLong => "too_long",
         }
     }
 
     /// Whether it is the provider's, so that any turn would have met it. The others are this turn's own.
     pub fn is_providers(self) -> bool {
-        !matches!(self, Self::Empty | Self::Request)
+        !matches!(self, Self::Empty | Self::Request | Self::TooLong)
     }
 
     /// Whether another call helps.
@@ -64,7 +67,7 @@ impl Fault {
         match self {
             Self::Unreachable | Self::Limited | Self::Overloaded => Again::Soon,
             Self::Garbled | Self::Empty => Again::Later,
-            Self::Quota | Self::Key | Self::Setup | Self::Request => Again::Never,
+            Self::Quota | Self::Key | Self::Setup | Self::Request | Self::TooLong => Again::Never,
         }
     }
 
@@ -85,6 +88,8 @@ impl Fault {
             403 if says(&["moderation", "flagged"]) => Self::Request,
             401 | 403 | 407 => Self::Key,
             429 => Self::Limited,
+            413 => Self::TooLong,
+            400 | 422 | 500 if says(&TOO_LONG) => Self::TooLong,
             ..400 | 404 | 405 | 410 | 421 | 426 | 501 | 505 => Self::Setup,
             408 | 425 | 500.. => Self::Overloaded,
             _ => Self::Request,
@@ -104,6 +109,25 @@ const NO_MONEY: [&str; 8] = [
     "exceeded your monthly",
 ];
 
+/// The same of a request that does not fit into the model's window, as OpenAI, Anthropic, Google, xAI, Alibaba, vLLM, llama.cpp,
+/// LM Studio and those behind OpenRouter say it.
+const TOO_LONG: [&str; 14] = [
+    "context_length_exceeded",
+    "exceed_context_size_error",
+    "request_too_large",
+    "context length",
+    "context window",
+    "context size",
+    "maximum context",
+    "maximum prompt length",
+    "prompt is too long",
+    "input is too long",
+    "input token count",
+    "input length should be",
+    "reduce the length of the messages",
+    "too many input tokens",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +142,8 @@ mod tests {
             (Fault::Quota, &[402]),
             (Fault::Key, &[401, 403, 407]),
             (Fault::Setup, &[301, 308, 404, 405, 501, 505]),
-            (Fault::Request, &[400, 413, 415, 422]),
+            (Fault::Request, &[400, 415, 422]),
+            (Fault::TooLong, &[413]),
         ] {
             for status in statuses {
                 assert_eq!(of(*status), fault, "{status}");
@@ -138,12 +163,26 @@ mod tests {
         );
         assert_eq!(Fault::of_answer(400, "", "API key not valid. Please pass a valid API key."), Fault::Key);
         assert_eq!(Fault::of_answer(403, "", "your input was flagged"), Fault::Request);
-        assert_eq!(Fault::of_answer(400, "context_length_exceeded", "too long"), Fault::Request);
+        for (status, word, message) in [
+            (400, "context_length_exceeded", "no"),
+            (400, "invalid_request_error", "prompt is too long: 216003 tokens > 200000 maximum"),
+            (400, "", "This model's maximum context length is 4096 tokens."),
+            (
+                400,
+                "",
+                "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            ),
+            (400, "", "This model's maximum prompt length is 131072 but the request contains 200000 tokens."),
+            (400, "InvalidParameter", "Range of input length should be [1, 98304]"),
+            (500, "", "the request exceeds the available context size. try increasing the context size"),
+        ] {
+            assert_eq!(Fault::of_answer(status, word, message), Fault::TooLong, "{message}");
+        }
     }
 
     #[test]
     fn the_providers_faults_pass_and_the_turns_own_do_not() {
-        let own = [Fault::Empty, Fault::Request];
+        let own = [Fault::Empty, Fault::Request, Fault::TooLong];
         for fault in [
             Fault::Unreachable,
             Fault::Limited,
@@ -154,6 +193,7 @@ mod tests {
             Fault::Garbled,
             Fault::Empty,
             Fault::Request,
+            Fault::TooLong,
         ] {
             assert_eq!(fault.is_providers(), !own.contains(&fault), "{fault:?}");
             assert!(!fault.code().is_empty());

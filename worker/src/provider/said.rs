@@ -97,7 +97,7 @@ const WORDS: [(&str, Fault); 23] = [
     ("apikey", Fault::Key),
     ("accessdenied", Fault::Key),
     ("notfound", Fault::Setup),
-    ("contextlength", Fault::Request),
+    ("contextlength", Fault::TooLong),
     ("badrequest", Fault::Request),
     ("invalid", Fault::Request),
     ("validation", Fault::Request),
@@ -124,7 +124,7 @@ const PHRASES: [(&str, Fault); 14] = [
     ("incorrectapikey", Fault::Key),
     ("invalidtoken", Fault::Key),
     ("modelnotfound", Fault::Setup),
-    ("contextlength", Fault::Request),
+    ("contextlength", Fault::TooLong),
     ("validationerror", Fault::Request),
     ("extrainputsarenotpermitted", Fault::Request),
 ];

@@ -16,6 +16,7 @@
 //! them, and leave the prompt (`active = 0`, which 0.19.0 reads the same way). What a home of 0.19.0 holds in rows of one role
 //! is one message of the prompt, and what was sent again stands there once.
 
+mod asked;
 mod replay;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -23,8 +24,8 @@ use serde_json::Value;
 
 use crate::engine::{Message, Role};
 
+pub(crate) use asked::{Asked, Came, INTERRUPTED as GIVEN_UP, asked, counts, identify, last_of, named};
 pub(crate) use replay::replay;
-use replay::without_result;
 
 /// Marks content that is not plain text.
 const JSON_PREFIX: &str = "\0json:";
@@ -89,8 +90,8 @@ fn stage_row(
     });
     db.prepare_cached(
         "INSERT INTO temp.hermes_staged(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
-            tool_name, reasoning, active)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1)",
+            tool_name, reasoning, active, reasoning_details, codex_reasoning_items)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11)",
     )?
     .execute(params![
         session,
@@ -103,8 +104,18 @@ fn stage_row(
         // The column is for tools; a user's name is part of one request, not of the session.
         message.name.as_ref().filter(|_| message.role == Role::Tool),
         message.reasoning,
+        thoughts(message, false),
+        thoughts(message, true),
     ])?;
     Ok(())
+}
+
+/// A message's thoughts in the column for its provider's wire: those of Responses have one of their own.
+fn thoughts(message: &Message, of_responses: bool) -> Option<String> {
+    let is_responses = |block: &&Value| block.get("type").and_then(Value::as_str) == Some("reasoning");
+    let blocks: Value =
+        message.thoughts.iter().filter(|block| is_responses(block) == of_responses).cloned().collect();
+    blocks.as_array().is_some_and(|blocks| !blocks.is_empty()).then(|| blocks.to_string())
 }
 
 /// A call as 0.19.0 stores it.
@@ -132,9 +143,10 @@ pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
     db
         .prepare_cached(
             "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name,
-                                  reasoning, reasoning_content, active)
+                                  reasoning, reasoning_content, active, reasoning_details, codex_reasoning_items,
+                                  platform_message_id)
              SELECT session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name, reasoning,
-                    reasoning, active
+                    reasoning, active, reasoning_details, codex_reasoning_items, identity
              FROM temp.hermes_staged ORDER BY rowid",
         )?
         .execute([])?;
@@ -186,13 +198,19 @@ pub(crate) fn close_calls(
     messages: &mut Vec<Message>,
     at: f64,
 ) -> rusqlite::Result<()> {
-    let missing = without_result(messages);
+    let missing = replay::without_result(messages);
     for result in &missing {
         stage_step(db, session, result, at)?;
     }
     count(db, session, missing.len())?;
     messages.extend(missing);
     Ok(())
+}
+
+/// The calls at the end of a history that have no result: their ids, and the names of the tools.
+pub(crate) fn without_result(messages: &[Message]) -> Vec<(String, String)> {
+    let missing = replay::without_result(messages).into_iter();
+    missing.filter_map(|result| Some((result.tool_call_id?, result.name.unwrap_or_default()))).collect()
 }
 
 /// Ends the question at the end of a session without an answer because another one took its place: it stays part of the conversation,
@@ -229,7 +247,8 @@ fn is_awaited(db: &Connection, session: &str) -> rusqlite::Result<bool> {
 /// it so.
 pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<Message>> {
     let mut select = db.prepare_cached(
-        "SELECT role, content, tool_calls, tool_call_id, tool_name, reasoning_content, NULLIF(api_content, '') FROM messages
+        "SELECT role, content, tool_calls, tool_call_id, tool_name, reasoning_content, NULLIF(api_content, ''),
+                reasoning_details, codex_reasoning_items FROM messages
          WHERE session_id = ?1 AND active = 1 AND role IN ('user', 'assistant', 'tool') ORDER BY id",
     )?;
     let rows = select.query_map([session], |row| {
@@ -246,7 +265,14 @@ pub(crate) fn load_all(db: &Connection, session: &str) -> rusqlite::Result<Vec<M
         let (tool_call_id, name, reasoning) = (row.get(3)?, row.get(4)?, row.get(5)?);
         // Told again with calls alone.
         let reasoning = Some(reasoning).filter(|_| !tool_calls.is_empty()).flatten();
-        Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning })
+        let mut thoughts = Vec::new();
+        for column in [7, 8].iter().filter(|_| !tool_calls.is_empty()) {
+            // Another program may have put something else there, which is not ours to send.
+            let kept =
+                row.get::<_, Option<String>>(*column)?.and_then(|text| serde_json::from_str(&text).ok());
+            thoughts.extend(kept.unwrap_or_else(Vec::new));
+        }
+        Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning, thoughts })
     })?;
     rows.collect()
 }

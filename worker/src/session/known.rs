@@ -92,7 +92,7 @@ pub(super) fn line_of(db: &Connection, shape: Shape, id: &str, now: f64) -> rusq
 }
 
 /// The end that a compressed session has.
-const COMPRESSION: &str = "compression";
+pub(super) const COMPRESSION: &str = "compression";
 
 /// A row as if it were open, and, of one that ended, why.
 type Read = (Row, Option<Option<String>>);

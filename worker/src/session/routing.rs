@@ -37,6 +37,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Tokens of the last prompt of its session; 0: not known.
+    pub(crate) fn last_tokens(&self) -> u64 {
+        self.entry["last_prompt_tokens"].as_u64().unwrap_or(0)
+    }
+
     /// The session it names, unless that could be a path.
     pub(crate) fn session_id(&self) -> Option<&str> {
         self.entry["session_id"].as_str().filter(|id| is_session_id(id))
@@ -68,6 +73,27 @@ pub(crate) fn find(db: &Connection, scopes: &Scopes, key: &str) -> rusqlite::Res
         let entry: Value = serde_json::from_str(&text).unwrap_or_default();
         Found { entry: if entry.is_object() { entry } else { json!({}) }, in_upstream_scope }
     }))
+}
+
+/// Most entries that are looked through for chats.
+const LOOKED: u32 = 500;
+
+/// Where sessions came from, the latest first.
+pub(crate) fn chats(db: &Connection, scopes: &Scopes) -> rusqlite::Result<Vec<Source>> {
+    let mut select = db.prepare_cached(
+        "SELECT entry_json FROM gateway_routing WHERE scope IN (?1, ?2) ORDER BY updated_at DESC LIMIT ?3",
+    )?;
+    let entries =
+        select.query_map(params![scopes.own, scopes.upstream, LOOKED], |row| row.get::<_, String>(0))?;
+    let mut all = Vec::new();
+    for entry in entries {
+        let origin = serde_json::from_str::<Value>(&entry?)
+            .ok()
+            .and_then(|mut entry| entry.get_mut("origin").map(Value::take));
+        // What another program wrote may lack a field, or be none.
+        all.extend(origin.and_then(|origin| serde_json::from_value::<Source>(origin).ok()));
+    }
+    Ok(all)
 }
 
 /// Writes the entry of `key`. Row ids follow the last use, which is what the mirror goes by.
@@ -104,6 +130,16 @@ pub(crate) fn touch(
          WHERE scope = ?1 AND session_key = ?2",
     )?
     .execute(params![scopes.own, key, prompt_tokens.cast_signed(), now.epoch, now.iso()])?;
+    Ok(())
+}
+
+/// What a prompt of a session had of tokens is not so any more.
+pub(crate) fn forget_tokens(db: &Connection, scopes: &Scopes, session: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE gateway_routing SET entry_json = json_set(entry_json, '$.last_prompt_tokens', 0)
+         WHERE scope IN (?1, ?2) AND json_valid(entry_json) AND json_extract(entry_json, '$.session_id') = ?3",
+    )?
+    .execute([&scopes.own, &scopes.upstream, session])?;
     Ok(())
 }
 

@@ -57,6 +57,29 @@ CREATE TABLE IF NOT EXISTS hermes_lease (
     holder TEXT
 ) WITHOUT ROWID;
 
+-- What turns have asked and wait for; see `questions.rs`. `scope` is a session key, or the id of a run.
+CREATE TABLE IF NOT EXISTS hermes_question (
+    id INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    asked_at REAL NOT NULL,
+    until REAL NOT NULL,
+    answer TEXT
+);
+
+-- What agents of the engine `acp` know of sessions; see `engine/acp/known.rs`.
+CREATE TABLE IF NOT EXISTS hermes_agent_session (
+    session_id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    theirs TEXT NOT NULL,
+    texts INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    instructions TEXT NOT NULL,
+    used_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS hermes_agent_session_used ON hermes_agent_session(used_at);
+
 -- Answers on their way out: pending, sending, done, failed; see `delivery/ledger.rs` for lanes, whose heads alone have a time,
 -- keys and what is ambiguous.
 CREATE TABLE IF NOT EXISTS hermes_delivery (

@@ -29,7 +29,7 @@ const NEWEST: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 10;
+const OURS_VERSION: i64 = 12;
 /// Columns of our tables that their first versions did not have.
 const ADDED: [(&str, &str, &str); 14] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
@@ -58,7 +58,7 @@ const TURN_LEASES: &str = "CREATE TABLE session_turn_leases (
     CREATE INDEX IF NOT EXISTS idx_session_turn_leases_expires ON session_turn_leases(expires_at);";
 /// Where rows of messages wait until they are inserted together; of this connection, in memory. See `session/history.rs`.
 const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
-    tool_name, reasoning, active)";
+    tool_name, reasoning, active, reasoning_details, codex_reasoning_items, identity)";
 /// Key of that version in `state_meta`.
 const OURS_KEY: &str = "hermes_tables_version";
 /// Key of the schema cookie after the last check.

@@ -10,7 +10,7 @@ use camino::Utf8PathBuf;
 use hermes_wire::ProfileHome;
 use serde_json::{Map, Value, json};
 
-use super::{Tool, ToolError, Work};
+use super::{Caller, Tool, ToolError, Work, toolset};
 
 /// Between two looks at a file that is waited for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -68,7 +68,11 @@ impl Tool for Trial {
         })
     }
 
-    fn run(&self, arguments: Map<String, Value>) -> Work<'_> {
+    fn toolset(&self) -> &'static str {
+        toolset::TRIAL
+    }
+
+    fn run<'a>(&'a self, arguments: Map<String, Value>, _: &'a Caller) -> Work<'a> {
         Box::pin(async move {
             let line = arguments.get("line").and_then(Value::as_str);
             let line = line.filter(|line| !line.contains('\n'));

@@ -1,5 +1,6 @@
 //! What turns cost, in the counters of their sessions and models.
 
+use hermes_config::Task;
 use rusqlite::{Connection, params};
 
 use crate::engine::Cost;
@@ -15,16 +16,20 @@ pub(super) struct Rows {
 
 /// Adds to the counters of a session.
 pub(super) fn book(db: &Connection, id: &str, cost: &Cost, rows: Rows, now: f64) -> rusqlite::Result<()> {
+    book_for(db, id, "", cost, rows, now)
+}
+
+/// The same for what is no step of a turn: `task` says what for.
+pub(super) fn book_for(
+    db: &Connection,
+    id: &str,
+    task: &str,
+    cost: &Cost,
+    rows: Rows,
+    now: f64,
+) -> rusqlite::Result<()> {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let usage = cost.usage;
-    let [input, output, read, written, reasoning] = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    ]
-    .map(u64::cast_signed);
+    let [input, output, read, written, reasoning] = tokens(cost);
     db.prepare_cached(
         "UPDATE sessions SET message_count = message_count + ?10, tool_call_count = tool_call_count + ?11,
             input_tokens = input_tokens + ?2,
@@ -48,11 +53,39 @@ pub(super) fn book(db: &Connection, id: &str, cost: &Cost, rows: Rows, now: f64)
         count(rows.messages),
         count(rows.tool_calls),
     ])?;
+    by_model(db, id, task, cost, now)
+}
+
+/// Adds what a job beside the conversation cost, which is no part of the session's own counters, as in 0.19.0.
+pub(super) fn book_task(
+    db: &Connection,
+    id: &str,
+    task: Task,
+    cost: &Cost,
+    now: f64,
+) -> rusqlite::Result<()> {
+    by_model(db, id, task.name(), cost, now)
+}
+
+fn tokens(cost: &Cost) -> [i64; 5] {
+    let usage = cost.usage;
+    [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ]
+    .map(u64::cast_signed)
+}
+
+fn by_model(db: &Connection, id: &str, task: &str, cost: &Cost, now: f64) -> rusqlite::Result<()> {
+    let [input, output, read, written, reasoning] = tokens(cost);
     db.prepare_cached(
         "INSERT INTO session_model_usage(session_id, model, billing_provider, billing_base_url, api_call_count,
             input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_status,
-            cost_source, first_seen, last_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'unknown', 'none', ?11, ?11)
+            cost_source, first_seen, last_seen, task)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'unknown', 'none', ?11, ?11, ?12)
          ON CONFLICT DO UPDATE SET api_call_count = api_call_count + excluded.api_call_count,
             input_tokens = input_tokens + excluded.input_tokens,
             output_tokens = output_tokens + excluded.output_tokens,
@@ -71,7 +104,8 @@ pub(super) fn book(db: &Connection, id: &str, cost: &Cost, rows: Rows, now: f64)
         read,
         written,
         reasoning,
-        now
+        now,
+        task
     ])?;
     Ok(())
 }

@@ -5,10 +5,13 @@ use rusqlite::Connection;
 use super::busy::Marks;
 use super::lease::{self, Lease, NotNow};
 use super::{SessionRef, Turn};
+use crate::delivery::ledger;
 use crate::engine::{Message, Prompt, Role};
+use crate::session::history::{Asked, Came};
 use crate::session::lease::Refused;
 use crate::session::routing::Found;
 use crate::session::{self, Known, NewSession, Opened, Opening, Row, history};
+use crate::tools::send_message;
 
 /// What came of the wish to begin a turn.
 #[derive(Debug)]
@@ -17,8 +20,19 @@ pub(super) enum Begun {
     NotNow(NotNow),
     /// Its results belong to no call of the session. Nothing is stored.
     UnknownCalls,
+    /// The question was asked before, and its turn is over. Nothing is stored.
+    Over(Over),
     /// What is new is staged.
-    Started { prompt: Prompt, lease: Lease },
+    Started { prompt: Box<Prompt>, lease: Lease },
+}
+
+/// A turn that is over.
+#[derive(Debug)]
+pub(super) struct Over {
+    /// Its session.
+    pub(super) session_id: String,
+    /// What came of it.
+    pub(super) came: Came,
 }
 
 /// Begins a turn. `resumed`: the session in which an earlier process began it. What is refused leaves nothing; what is new is staged.
@@ -28,6 +42,17 @@ pub(super) fn begin(
     turn: &Turn,
     resumed: Option<&str>,
 ) -> rusqlite::Result<Begun> {
+    let again = asked_again(db, opening, turn)?;
+    let resumed = match &again {
+        None | Some((_, Asked::CutOff)) => resumed,
+        Some((_, Asked::Open)) => match &turn.session {
+            SessionRef::Continue(id) => Some(id.as_str()),
+            _ => resumed,
+        },
+        Some((session_id, Asked::Over(came))) => {
+            return Ok(Begun::Over(Over { session_id: session_id.clone(), came: came.clone() }));
+        }
+    };
     // Nothing else is refused.
     if !turn.input.iter().any(|message| message.role == Role::Tool) {
         return try_begin(db, opening, turn, resumed);
@@ -36,10 +61,21 @@ pub(super) fn begin(
     let begun = try_begin(db, opening, turn, resumed)?;
     let end = match begun {
         Begun::UnknownCalls => "ROLLBACK TO begin_turn; RELEASE begin_turn",
-        Begun::NotNow(_) | Begun::Started { .. } => "RELEASE begin_turn",
+        Begun::NotNow(_) | Begun::Started { .. } | Begun::Over(_) => "RELEASE begin_turn",
     };
     db.execute_batch(end)?;
     Ok(begun)
+}
+
+/// What there is in its session of a question that may be asked again, where it was asked before.
+fn asked_again(
+    db: &Connection,
+    opening: Opening<'_>,
+    turn: &Turn,
+) -> rusqlite::Result<Option<(String, Asked)>> {
+    let (SessionRef::Continue(id), Some(identity)) = (&turn.session, &turn.identity) else { return Ok(None) };
+    let Known::Row(row) = session::find(db, opening, id)? else { return Ok(None) };
+    Ok(history::asked(db, &row.id, identity)?.map(|asked| (row.id, asked)))
 }
 
 fn try_begin(
@@ -73,6 +109,12 @@ fn try_begin(
         (None, Way::Id(id)) => Some(*id),
         (None, Way::Key(..)) => None,
     };
+    let last_tokens = match &way {
+        Way::Key(_, Some(found)) if row.as_ref().is_some_and(|row| found.session_id() == Some(&row.id)) => {
+            found.last_tokens()
+        }
+        _ => 0,
+    };
     let conversation = match lease::look(db, ctx, &key, session, now)? {
         Ok(conversation) => conversation,
         Err(not_now) => return Ok(Begun::NotNow(not_now)),
@@ -87,12 +129,32 @@ fn try_begin(
         None => take_in(db, opening, turn, &id, is_new)?,
     };
     let Some(messages) = messages else { return Ok(Begun::UnknownCalls) };
+    if let Some(identity) = &turn.identity {
+        history::identify(db, identity)?;
+    }
     // Nobody can write into another turn.
-    let is_open_to_all = ctx.has_tools && matches!(turn.session, SessionRef::Keyed(_));
+    let is_open_to_all = ctx.is_steered && matches!(turn.session, SessionRef::Keyed(_));
     let marks = if is_open_to_all { Some(Marks::of(db, &id)?.guidance()) } else { None };
+    let stored = system.len();
     let system = with_own(with_own(system, marks.as_deref()), turn.system.as_deref());
     let options = turn.options.clone();
-    Ok(Begun::Started { prompt: Prompt { session_id: id, system, messages, options }, lease })
+    let platform = turn.source.platform.clone();
+    let (route, wishes) = (turn.route.clone(), turn.wishes.clone());
+    let (source, conversation) = (turn.source.clone(), lease.key.clone());
+    let prompt = Prompt {
+        session_id: id,
+        platform,
+        source,
+        conversation,
+        route,
+        system,
+        stored,
+        last_tokens,
+        messages,
+        options,
+        wishes,
+    };
+    Ok(Begun::Started { prompt: Box::new(prompt), lease })
 }
 
 /// How a turn comes to its session.
@@ -160,8 +222,24 @@ fn goes_on_from(
         return Ok(None);
     }
     let mut messages = history::load_all(db, id)?;
+    for sent in letters(db, id, &messages)? {
+        history::stage_step(db, id, &sent, opening.now.epoch)?;
+        history::count(db, id, 1)?;
+        messages.push(sent);
+    }
     history::close_calls(db, id, &mut messages, opening.now.epoch)?;
     Ok(Some(history::replay(messages, is_with_tools(opening, turn))))
+}
+
+/// Results of calls that were cut off and whose messages the ledger has: what became of those is known.
+fn letters(db: &Connection, id: &str, messages: &[Message]) -> rusqlite::Result<Vec<Message>> {
+    let mut results = Vec::new();
+    for (call, name) in history::without_result(messages) {
+        if name == send_message::NAME && ledger::is_known(db, &ledger::key_of(id, &call))? {
+            results.push(Message::result(&call, &name, send_message::TAKEN.to_owned()));
+        }
+    }
+    Ok(results)
 }
 
 /// Stores what is new, and gives the conversation. `None`: there are results in it that belong to no call.

@@ -5,14 +5,20 @@ use serde_json::Value;
 
 use super::attempt::attempt;
 use super::begin::{Begun, begin};
+use super::command::Command;
 use super::lease::{Lease, NotNow};
 use super::{Item, SessionRef, Turn};
-use crate::engine::{Message, Options, Prompt, Role};
-use crate::inbound::Inbound;
+use crate::delivery::ledger;
+use crate::engine::{Message, Options, Prompt, Role, Wishes};
+use crate::inbound::{Inbound, Source};
 use crate::inbox::postpone::{self, Postponed};
 use crate::inbox::{recover, steered};
 use crate::session::lease::Refused;
 use crate::session::{Now, Opening, history};
+use crate::tools::asking;
+
+/// What somebody hears who answers a question that nobody asks.
+const NOTHING_ASKED: &str = "Nothing waits for an approval here; it may have run out of time.";
 
 /// A claimed item, ready for the engine.
 #[derive(Debug)]
@@ -150,6 +156,21 @@ fn set_aside(db: &Connection, row: &Waiting, error: &str, now: &Now) -> rusqlite
     recover::promote(db, &row.key)
 }
 
+/// Somebody answers what was not asked, or not any more: that is said, and no turn's business.
+fn nothing_asked(db: &Connection, row: &Waiting, event: &Inbound, now: f64) -> rusqlite::Result<()> {
+    let Source { platform, chat_id, .. } = &event.source;
+    if ledger::is_kept(&event.delivery) {
+        let chat_id = chat_id.as_deref().unwrap_or_default();
+        let session = row.session_id.as_deref().unwrap_or_default();
+        ledger::add(db, session, platform, chat_id, &event.delivery, NOTHING_ASKED, now)?;
+    }
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'done', payload = NULL, finished_at = ?2 WHERE id = ?1",
+    )?
+    .execute(params![row.id, now])?;
+    recover::promote(db, &row.key)
+}
+
 /// `None`: its session's turn runs elsewhere. In another program: then the item is put off, without losing its place.
 fn claim_one(
     db: &Connection,
@@ -157,17 +178,27 @@ fn claim_one(
     row: &Waiting,
     event: Inbound,
 ) -> rusqlite::Result<Option<Claimed>> {
+    if event.source.chat_type != "webhook" && asking::is_command(&event.text) {
+        return nothing_asked(db, row, &event, opening.now.epoch).map(|()| None);
+    }
+    let command = Command::of(&event);
+    let said = Message::new(Role::User, Value::String(event.text));
     let turn = Turn {
         source: event.source,
         session: SessionRef::Keyed(row.key.clone()),
         system: None,
         history: Vec::new(),
-        input: vec![Message::new(Role::User, Value::String(event.text))],
+        // A command is no part of the conversation.
+        input: if command.is_some() { Vec::new() } else { vec![said] },
         options: Options::new(),
+        route: None,
+        run: None,
+        wishes: Wishes::default(),
+        identity: None,
     };
     let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref())? {
-        Begun::Started { prompt, lease } => (prompt, lease),
-        Begun::NotNow(NotNow::Ours) | Begun::UnknownCalls => return Ok(None),
+        Begun::Started { prompt, lease } => (*prompt, lease),
+        Begun::NotNow(NotNow::Ours) | Begun::UnknownCalls | Begun::Over(_) => return Ok(None),
         Begun::NotNow(NotNow::Others(refused)) => {
             let wait = match refused {
                 Refused::Held(_) => postpone::LEASED,
@@ -191,8 +222,10 @@ fn claim_one(
         end_session: event.end_session,
         delivery: event.delivery,
         platform: turn.source.platform,
+        chat_type: turn.source.chat_type,
         chat_id: turn.source.chat_id.unwrap_or_default(),
         postponed: row.postponed,
+        command,
     };
     Ok(Some(Claimed { prompt, lease, item }))
 }

@@ -23,17 +23,18 @@ use super::finish::{Ending, Finished, Kept, finish, finish_or_give_up};
 use super::journal::TurnJournal;
 use super::lease::Lease;
 use super::place::{Kind, Place};
-use super::{Inner, Item, Reply, busy, held, run};
+use super::{Inner, Item, Reply, asked, asking, busy, held, run, title};
 use crate::delivery::after_turn;
-use crate::engine::Prompt;
+use crate::engine::{Prompt, Seat};
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
 use crate::inbox::{life, postpone};
 use crate::session::{Now, Opening, Prompts, epoch, history, mirror};
 use crate::store::StoreError;
 
-/// Most items that one step claims, also where nothing limits how many run.
-const MOST_AT_ONCE: usize = 1024;
+/// Most items that one step claims, also where nothing limits how many run. Each holds its prompt until it is over: more at once is
+/// more memory, and no faster.
+const MOST_AT_ONCE: usize = 256;
 /// How often other processes' traces are looked for while there may be some.
 const TICK: Duration = Duration::from_secs(1);
 /// How often in a worker that has been quiet for a while. What this process writes itself rings.
@@ -290,7 +291,7 @@ impl Dispatcher {
                 let claims = match &prompts {
                     Some(prompts) => {
                         let now = Now::in_zone(&ctx.zone);
-                        claim(db, Opening { ctx: &ctx, prompts, now: &now }, look)?
+                        claim(db, Opening { ctx: &ctx, prompts, now: &now, model: None }, look)?
                     }
                     None => Claims::default(),
                 };
@@ -330,6 +331,11 @@ impl Dispatcher {
         let mut deliver = false;
         for (turn, kept) in ended.iter().zip(step.kept) {
             deliver |= Self::announce(turn, kept);
+            if let (Ending::Answered(outcome), Some(question), Kept::Yes) =
+                (&turn.ending, &turn.untitled, kept)
+            {
+                title::give(&self.inner, &turn.session_id, question, &outcome.text);
+            }
         }
         if deliver {
             self.inner.deliveries.ring();
@@ -351,7 +357,7 @@ impl Dispatcher {
                 let _gone = report.send(finished).await;
             });
         }
-        for key in &step.unwanted {
+        for key in step.unwanted.iter().filter(|key| !self.inner.questions.is_open(key)) {
             if self.inner.running.supersede(key) {
                 tracing::info!(session_key = key.as_str(), "a newer message interrupts a turn");
             }
@@ -387,6 +393,7 @@ impl Dispatcher {
             Ending::Answered(outcome) => {
                 after_turn(&inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text)
             }
+            Ending::Said(text) => after_turn(&inbox.platform, &inbox.chat_id, &inbox.delivery, text),
             Ending::Failed { error, .. } => {
                 tracing::warn!(session = %turn.session_id, "[{}] No response for {}: {error}", inbox.platform, inbox.chat_id);
                 false
@@ -406,7 +413,7 @@ impl Dispatcher {
                 tracing::info!(session = %turn.session_id, "[{}] turn of {} ended for a newer message", inbox.platform, inbox.chat_id);
                 false
             }
-            Ending::Released => {
+            Ending::Released | Ending::Left => {
                 tracing::info!(session = %turn.session_id, "turn interrupted; the next start resumes it");
                 false
             }
@@ -495,14 +502,29 @@ async fn turn(
         provider: inner.settings.postpone_timeout,
         before: item.postponed,
     };
-    let seat = Place::new(inner, Kind::Inbox);
-    let journal = TurnJournal::new(inner, &prompt.session_id, &lease, true);
-    let engine = inner.engine.as_ref();
-    let ending = run::run_unwatched(engine, &prompt, &journal, patience, seat, &stop).await;
+    let seat: Arc<dyn Seat> = Place::new(inner, Kind::Inbox);
+    let untitled = title::question(inner, &prompt);
+    let journal = TurnJournal::new(inner, &prompt, &lease, (inner.session.is_steered, true));
+    let ending = if let Some(command) = &item.command {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ending::Released,
+            said = command.run(&journal, &prompt) => Ending::Said(said),
+        }
+    } else {
+        let engine = inner.engine.as_ref();
+        let desk = asked::sender(inner, &prompt, &lease.key, &item);
+        let asker = asking::of_item(inner, &lease.key, &prompt.session_id, &item);
+        let waits = || inner.questions.is_open(&lease.key);
+        let office = run::Office { seat, asker, desk, waits: &waits };
+        let ending = run::run_unwatched(engine, &prompt, &journal, patience, office, &stop).await;
+        inner.questions.close(&lease.key);
+        ending
+    };
     let booked = journal.booked();
     let ending = if inner.running.end(&lease.key) { run::superseded(ending) } else { ending };
     inner.held.end(&mut lease);
-    Finished { session_id: prompt.session_id, lease, reply: Reply::Ledger(item), booked, ending }
+    Finished { session_id: prompt.session_id, lease, reply: Reply::Ledger(item), booked, ending, untitled }
 }
 
 async fn until(at: Option<Instant>) {

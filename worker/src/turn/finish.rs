@@ -16,7 +16,7 @@ use crate::engine::{Cost, Message, Outcome, Role};
 use crate::inbox::{postpone, recover, steered};
 use crate::provider::Fault;
 use crate::session::lease::was_taken;
-use crate::session::{self, Now, SessionContext, epoch, history, routing};
+use crate::session::{self, Now, SessionContext, compact, epoch, history, routing};
 
 /// Why an item waits whose turn came to nothing.
 const TAKEN: &str = "another program took over the session while the turn ran";
@@ -26,6 +26,8 @@ const TAKEN: &str = "another program took over the session while the turn ran";
 pub(super) enum Ending {
     /// With an answer.
     Answered(Outcome),
+    /// A command was carried out; this is said of it, and is no part of the conversation.
+    Said(String),
     /// Without one, for good.
     Failed { error: String, calls: u32 },
     /// Without one for now, because of the provider: an inbox item is tried again after the wait.
@@ -34,6 +36,8 @@ pub(super) enum Ending {
     Superseded(Option<Outcome>),
     /// Interrupted: an item of the inbox waits again, a client's turn is over.
     Released,
+    /// Interrupted by the end of this process: its client asks again, and it goes on.
+    Left,
 }
 
 /// A turn that is over.
@@ -45,6 +49,8 @@ pub(super) struct Finished {
     /// What its steps have been booked with.
     pub(super) booked: Booked,
     pub(super) ending: Ending,
+    /// The conversation's first question, where its answer is followed by a title.
+    pub(super) untitled: Option<String>,
 }
 
 /// What became of the end of a turn.
@@ -69,7 +75,7 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
     if let Some(item) = turn.reply.item() {
         match (&turn.ending, kept) {
             // Whatever it came to, it did so without what the other program writes: it goes on when that is done.
-            (Ending::Answered(_) | Ending::Failed { .. }, Kept::Taken) => {
+            (Ending::Answered(_) | Ending::Said(_) | Ending::Failed { .. }, Kept::Taken) => {
                 postpone::until_free(db, item.id, TAKEN, postpone::LEASED, now.epoch)?;
             }
             // Its answer was not wanted, or it waits anyway.
@@ -82,10 +88,12 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
 /// What the session has of the end.
 fn write(db: &Connection, ctx: &SessionContext, turn: &Finished, now: &Now) -> rusqlite::Result<()> {
     let session = session::line_of(db, ctx, &turn.session_id, now.epoch)?;
+    // A turn that was stopped while its conversation was made shorter.
+    compact::lock::release(db, ctx.owner, &session)?;
     let end_reason = turn.reply.item().and_then(|item| item.end_session.as_deref());
     let is_over = match &turn.ending {
-        Ending::Answered(_) | Ending::Failed { .. } | Ending::Superseded(Some(_)) => true,
-        Ending::Postponed { .. } | Ending::Superseded(None) | Ending::Released => false,
+        Ending::Answered(_) | Ending::Said(_) | Ending::Failed { .. } | Ending::Superseded(Some(_)) => true,
+        Ending::Postponed { .. } | Ending::Superseded(None) | Ending::Released | Ending::Left => false,
     };
     let count_calls = |calls: u32| {
         db.prepare_cached("UPDATE sessions SET api_call_count = api_call_count + ?2 WHERE id = ?1")?
@@ -93,6 +101,11 @@ fn write(db: &Connection, ctx: &SessionContext, turn: &Finished, now: &Now) -> r
     };
     match &turn.ending {
         Ending::Answered(outcome) => answered(db, ctx, &session, turn, outcome, now)?,
+        Ending::Said(text) => {
+            if let Some(item) = turn.reply.item().filter(|item| ledger::is_kept(&item.delivery)) {
+                ledger::add(db, &session, &item.platform, &item.chat_id, &item.delivery, text, now.epoch)?;
+            }
+        }
         Ending::Failed { calls, error } => {
             history::close(db, &session, error, now.epoch)?;
             count_calls(*calls)?;
@@ -109,9 +122,9 @@ fn write(db: &Connection, ctx: &SessionContext, turn: &Finished, now: &Now) -> r
         }
         // An item of the inbox goes on; whoever waited for a direct turn has gone.
         Ending::Released if turn.reply.item().is_none() => {
-            history::close(db, &session, "interrupted", now.epoch)?;
+            history::close(db, &session, history::GIVEN_UP, now.epoch)?;
         }
-        Ending::Released => {}
+        Ending::Released | Ending::Left => {}
     }
     if let Some(reason) = end_reason.filter(|_| is_over) {
         session::end(db, ctx, &session, reason, now.epoch)?;
@@ -177,7 +190,7 @@ fn answered(
 /// The item's last state, that of what was put into its turn, and the next item of its session.
 fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) -> rusqlite::Result<()> {
     match ending {
-        Ending::Released => {
+        Ending::Released | Ending::Left => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'waiting', owner_pid = NULL, owner_start = NULL WHERE id = ?1",
             )?
@@ -194,14 +207,14 @@ fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) ->
             .execute(params![item.id, now, now + wait.as_secs_f64(), fault.code(), error])?;
             return Ok(());
         }
-        Ending::Answered(_) | Ending::Superseded(_) if item.remembers => {
+        Ending::Answered(_) | Ending::Said(_) | Ending::Superseded(_) if item.remembers => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'done', payload = NULL, error = NULL, fault = NULL, finished_at = ?2,
                     owner_pid = NULL, owner_start = NULL WHERE id = ?1",
             )?
             .execute(params![item.id, now])?;
         }
-        Ending::Answered(_) | Ending::Superseded(_) => {
+        Ending::Answered(_) | Ending::Said(_) | Ending::Superseded(_) => {
             db.prepare_cached("DELETE FROM hermes_inbox WHERE id = ?1")?.execute([item.id])?;
         }
         Ending::Failed { error, .. } => {

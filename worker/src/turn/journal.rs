@@ -7,9 +7,12 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::busy::{self, Marks};
+use super::compress;
+use super::conversation::Conversation;
 use super::lease::{self, Lease};
 use super::{Inner, accounts};
-use crate::engine::{Journal, Kept, Message, Step, Unkept, Usage};
+use crate::engine::{self, Cost, Journal, Kept, Message, Prompt, Shortening, Squeeze, Step, Unkept, Usage};
+use crate::inbox::steered;
 use crate::session::{self, SessionContext, epoch, history};
 
 /// Pause while the database cannot be written.
@@ -27,25 +30,25 @@ pub(super) struct Booked {
 
 /// Keeps the steps of one turn.
 pub(super) struct TurnJournal {
-    inner: Arc<Inner>,
-    session_id: String,
-    /// By which the turn may write.
-    lease: Lease,
+    /// Whose steps.
+    pub(super) of: Conversation,
+    /// Its conversation is the stored one, so that it can be made shorter.
+    is_stored: bool,
     /// Messages may wait that are to be put into the turn.
     is_open_to_all: bool,
     booked: Mutex<Booked>,
 }
 
 impl TurnJournal {
-    /// `is_open_to_all`: others may write into the turn.
-    pub(super) fn new(inner: &Arc<Inner>, session_id: &str, lease: &Lease, is_open_to_all: bool) -> Self {
-        Self {
-            inner: Arc::clone(inner),
-            session_id: session_id.to_owned(),
-            lease: lease.clone(),
-            is_open_to_all,
-            booked: Mutex::default(),
-        }
+    /// `is_open_to_all`: others may write into the turn. `is_stored`: its conversation is what is stored of the session.
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        prompt: &Prompt,
+        lease: &Lease,
+        (is_open_to_all, is_stored): (bool, bool),
+    ) -> Self {
+        let of = Conversation::new(inner, prompt, lease);
+        Self { of, is_open_to_all, is_stored, booked: Mutex::default() }
     }
 
     /// What stands in the session's counters already.
@@ -57,38 +60,95 @@ impl TurnJournal {
     async fn commit(&self, step: Step) -> Result<Message, Unkept> {
         let step = Arc::new(step);
         let message = loop {
-            let (session, lease, open) = (self.session_id.clone(), self.lease.clone(), self.is_open_to_all);
-            let (ctx, job) = (Arc::clone(&self.inner.session), Arc::clone(&step));
-            let written = self.inner.store.write(move |db| {
+            let (session, lease, open) =
+                (self.of.session_id.clone(), self.of.lease.clone(), self.is_open_to_all);
+            let is_result = matches!(&*step, Step::Result { .. });
+            let answer = self.of.inner.questions.answer(&self.of.lease.key).filter(|_| is_result);
+            let (ctx, job) = (Arc::clone(&self.of.inner.session), Arc::clone(&step));
+            let written = self.of.inner.store.write(move |db| {
                 let now = epoch();
                 if !lease::holds(db, &lease, now)? {
                     return Ok(None);
                 }
                 let key = open.then_some(lease.key.as_str());
+                if let Some(answer) = answer {
+                    steered::put(db, answer, now)?;
+                }
                 write(db, &ctx, &session, key, &job, now).map(Some)
             });
             match written.await {
-                Ok(Some(message)) => break message,
+                Ok(Some(message)) => {
+                    if answer.is_some() && self.of.inner.questions.close(&self.of.lease.key) {
+                        // What came behind the answer and would interrupt does so now.
+                        self.of.inner.store.look_for_interrupts();
+                    }
+                    break message;
+                }
                 Ok(None) => return Err(Unkept(TAKEN.to_owned())),
                 Err(error) if error.is_of_machine() => {
-                    tracing::error!(session = self.session_id, %error, "a step of a turn waits to be written");
+                    tracing::error!(session = self.of.session_id, %error, "a step of a turn waits to be written");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => return Err(Unkept(error.to_string())),
             }
         };
         if let Step::Calls { cost, .. } = &*step {
-            let mut booked = self.booked.lock().unwrap_or_else(PoisonError::into_inner);
-            booked.usage = booked.usage.plus(cost.usage);
-            booked.calls = booked.calls.saturating_add(cost.calls);
+            self.note(cost);
         }
         Ok(message)
+    }
+
+    fn note(&self, cost: &Cost) {
+        let mut booked = self.booked.lock().unwrap_or_else(PoisonError::into_inner);
+        booked.usage = booked.usage.plus(cost.usage);
+        booked.calls = booked.calls.saturating_add(cost.calls);
+    }
+
+    /// Books a cost that is no step's. What cannot be written now is written by nobody: figures are not worth a turn.
+    async fn book(&self, cost: Cost, task: &'static str) -> Result<(), Unkept> {
+        let (session, lease, ctx) =
+            (self.of.session_id.clone(), self.of.lease.clone(), Arc::clone(&self.of.inner.session));
+        let spent = cost.clone();
+        let written = self.of.inner.store.write(move |db| {
+            let now = epoch();
+            if !lease::holds(db, &lease, now)? {
+                return Ok(false);
+            }
+            let session = session::line_of(db, &ctx, &session, now)?;
+            let rows = accounts::Rows { messages: 0, tool_calls: 0 };
+            accounts::book_for(db, &session, task, &spent, rows, now)?;
+            Ok(true)
+        });
+        match written.await {
+            Ok(true) => self.note(&cost),
+            Ok(false) => return Err(Unkept(TAKEN.to_owned())),
+            Err(error) => {
+                tracing::warn!(session = self.of.session_id, %error, "what a child of a turn cost is not booked");
+            }
+        }
+        Ok(())
     }
 }
 
 impl Journal for TurnJournal {
     fn keep(&self, step: Step) -> Kept<'_> {
         Box::pin(self.commit(step))
+    }
+
+    fn shorten(&self, squeeze: Squeeze) -> Shortening<'_> {
+        Box::pin(async move {
+            if !self.is_stored {
+                return Ok(Err("whoever asks brings the conversation along".to_owned()));
+            }
+            self.of.inner.running.hold(&self.of.lease.key, true);
+            let shorter = compress::shorten(&self.of, squeeze, None).await;
+            self.of.inner.running.hold(&self.of.lease.key, false);
+            shorter
+        })
+    }
+
+    fn spend(&self, cost: Cost, task: &'static str) -> engine::Booked<'_> {
+        Box::pin(self.book(cost, task))
     }
 }
 

@@ -15,6 +15,8 @@ use crate::engine::{Engine, EngineError, EventSink, Journal, Outcome, Prompt, Se
 use crate::inbox::postpone::{self, Postponed};
 use crate::provider::Fault;
 use crate::session::epoch;
+use crate::tools::asking::Asker;
+use crate::tools::desk::Desk;
 
 /// An engine that ignores its cancellation for so long is dropped.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -58,6 +60,18 @@ pub(super) struct Patience {
     pub(super) before: Postponed,
 }
 
+/// What a turn that nobody watches has of this worker.
+pub(super) struct Office<'a> {
+    /// Its place.
+    pub(super) seat: Arc<dyn Seat>,
+    /// Who can be asked whether something may be done.
+    pub(super) asker: Option<Arc<dyn Asker>>,
+    /// Whoever can be asked something.
+    pub(super) desk: Option<Arc<dyn Desk>>,
+    /// Whether an answer of theirs is waited for: that is no silence of the engine's.
+    pub(super) waits: &'a (dyn Fn() -> bool + Sync),
+}
+
 /// A turn that nobody watches, stopped when the engine is silent for too long. Interrupted by `cancel` it is released; what the
 /// provider is to blame for is postponed.
 pub(super) async fn run_unwatched(
@@ -65,24 +79,27 @@ pub(super) async fn run_unwatched(
     prompt: &Prompt,
     journal: &dyn Journal,
     patience: Patience,
-    seat: Arc<dyn Seat>,
+    office: Office<'_>,
     cancel: &CancellationToken,
 ) -> Ending {
     let silence = patience.silence;
     let (events, mut pieces) = mpsc::channel(EVENTS);
-    let events = EventSink::new(events, seat);
+    let Office { seat, asker, desk, waits } = office;
+    let events = EventSink::new(events, seat).asking(asker).with_desk(desk);
     let too_quiet = async move {
         let Some(limit) = silence else {
             drop(pieces);
             return std::future::pending().await;
         };
-        while let Ok(piece) = tokio::time::timeout(limit, pieces.recv()).await {
-            if piece.is_none() {
+        loop {
+            match tokio::time::timeout(limit, pieces.recv()).await {
+                Ok(Some(_)) => {}
                 // No more pieces; what is left is the end.
-                return std::future::pending().await;
+                Ok(None) => return std::future::pending().await,
+                Err(_) if waits() => {}
+                Err(_) => return limit,
             }
         }
-        limit
     };
     let result = tokio::select! {
         biased;
@@ -109,9 +126,9 @@ pub(super) async fn run_unwatched(
 pub(super) fn superseded(ending: Ending) -> Ending {
     match ending {
         Ending::Answered(outcome) => Ending::Superseded(Some(outcome)),
-        Ending::Released | Ending::Postponed { .. } => Ending::Superseded(None),
+        Ending::Released | Ending::Left | Ending::Postponed { .. } => Ending::Superseded(None),
         // It says more.
-        ending @ (Ending::Failed { .. } | Ending::Superseded(_)) => ending,
+        ending @ (Ending::Failed { .. } | Ending::Superseded(_) | Ending::Said(_)) => ending,
     }
 }
 

@@ -13,13 +13,15 @@ pub(super) struct Running(Mutex<HashMap<String, Turn>>);
 struct Turn {
     stop: CancellationToken,
     superseded: bool,
+    /// It does something that is not to be begun anew: it is told to stop afterwards.
+    held: bool,
 }
 
 impl Running {
     /// A turn begins; cancelling `all` stops it as well. Gives what stops it.
     pub(super) fn begin(&self, key: &str, all: &CancellationToken) -> CancellationToken {
         let stop = all.child_token();
-        self.lock().insert(key.to_owned(), Turn { stop: stop.clone(), superseded: false });
+        self.lock().insert(key.to_owned(), Turn { stop: stop.clone(), superseded: false, held: false });
         stop
     }
 
@@ -28,8 +30,20 @@ impl Running {
         let mut turns = self.lock();
         let Some(turn) = turns.get_mut(key) else { return false };
         turn.superseded = true;
-        turn.stop.cancel();
+        if !turn.held {
+            turn.stop.cancel();
+        }
         true
+    }
+
+    /// A turn begins, or ends, what a newer message waits for.
+    pub(super) fn hold(&self, key: &str, held: bool) {
+        if let Some(turn) = self.lock().get_mut(key) {
+            turn.held = held;
+            if turn.superseded && !held {
+                turn.stop.cancel();
+            }
+        }
     }
 
     /// The turn is over. `true`: whatever it came to, its answer is not wanted.

@@ -9,19 +9,23 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::begin::{self, Begun};
+use super::begin::{self, Begun, Over};
 use super::finish::{Ending, Finished, Kept, finish};
 use super::journal::TurnJournal;
 use super::lease::{self, Lease, NotNow};
 use super::place::{Kind, Place};
-use super::{Inner, Reply, RunningTurn, Turn, TurnError, held, run};
+use super::{Inner, Reply, RunningTurn, SessionRef, Turn, TurnError, asking, held, run as running, title};
 use crate::engine::{EngineError, Event, EventSink, Outcome, Prompt};
+use crate::session::history::{self, Came};
 use crate::session::lease::Refused;
-use crate::session::{Now, Opening, history};
+use crate::session::{Now, Opening};
 use crate::store::StoreError;
 
 /// Pieces between the engine and a client that reads slowly.
 const EVENTS: usize = 64;
+
+/// The platform of terminals.
+const CLI: &str = "cli";
 
 /// How often the lease of another process of this program is looked at again.
 const ELSEWHERE: Duration = Duration::from_millis(250);
@@ -59,30 +63,44 @@ pub(super) async fn start(inner: &Arc<Inner>, turn: Turn) -> Result<RunningTurn,
 }
 
 async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: CancellationToken) {
+    let run = turn.run.clone();
+    let may_ask_again = turn.identity.is_some();
+    let is_stored_here = !matches!(turn.session, SessionRef::Fresh(_));
     let (prompt, mut lease) = match begin(inner, turn, &cancel).await {
-        Ok(begun) => begun,
+        Ok(Start::Now(prompt, lease)) => (*prompt, lease),
+        Ok(Start::Over(over)) => return tell(client, over),
         Err(error) => {
             let _gone = client.started.send(Err(error));
             return;
         }
     };
     held::begin(inner, &lease, &cancel);
-    let journal = TurnJournal::new(inner, &prompt.session_id, &lease, false);
+    let journal = TurnJournal::new(inner, &prompt, &lease, (false, is_stored_here));
     let result = if client.started.send(Ok(prompt.session_id.clone())).is_ok() {
-        let events = EventSink::new(client.events, Place::new(inner, Kind::Direct));
-        run::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
+        let asker = run.map(|run| asking::of_stream(inner, &run, &prompt.session_id, client.events.clone()));
+        let events = EventSink::new(client.events, Place::new(inner, Kind::Direct)).asking(asker);
+        running::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
     } else {
         Err(TurnError::Engine(EngineError::Interrupted))
     };
     let (ending, result) = match result {
         Ok(outcome) => (Ending::Answered(outcome.clone()), Ok(outcome)),
+        Err(TurnError::Engine(EngineError::Interrupted))
+            if may_ask_again && inner.interrupt.is_cancelled() && !client.outcome.is_closed() =>
+        {
+            (Ending::Left, Err(TurnError::Draining))
+        }
         Err(error @ TurnError::Engine(EngineError::Interrupted)) => (Ending::Released, Err(error)),
-        Err(error) => (run::failed(&error), Err(error)),
+        Err(error) => (running::failed(&error), Err(error)),
     };
     let booked = journal.booked();
     inner.held.end(&mut lease);
     let session_id = prompt.session_id.clone();
-    let finished = Finished { session_id: prompt.session_id, lease, reply: Reply::Stream, booked, ending };
+    // Clients of the API name their conversations themselves.
+    let untitled = if prompt.platform == CLI { title::question(inner, &prompt) } else { None };
+    let asked = untitled.clone();
+    let finished =
+        Finished { session_id: prompt.session_id, lease, reply: Reply::Stream, booked, ending, untitled };
     let ctx = Arc::clone(&inner.session);
     let lease = finished.lease.clone();
     let stored = inner.store.write(move |db| {
@@ -92,6 +110,9 @@ async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: Cancellat
     });
     let stored = stored.await;
     let is_stored = stored.is_ok();
+    if let (Ok(Kept::Yes), Ok(outcome), Some(question)) = (&stored, &result, &asked) {
+        title::give(inner, &session_id, question, &outcome.text);
+    }
     let result = match stored {
         Ok(Kept::Yes) => result,
         Ok(Kept::Taken) => {
@@ -124,7 +145,26 @@ async fn free(inner: &Inner, lease: Lease) {
     }
 }
 
-async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<(Prompt, Lease), TurnError> {
+/// What came of the wish to begin.
+enum Start {
+    Now(Box<Prompt>, Lease),
+    Over(Over),
+}
+
+/// Tells what came of a turn that is over.
+fn tell(client: Client, over: Over) {
+    let Over { session_id, came } = over;
+    let result = match came {
+        Came::Answer { text, finish_reason } => Ok(Outcome { text, finish_reason, ..Outcome::default() }),
+        Came::Nothing(why) => Err(TurnError::Unanswered(why)),
+    };
+    // Whoever has gone does not need it.
+    let _gone = client.started.send(Ok(session_id));
+    let _gone = client.outcome.send(result);
+}
+
+async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<Start, TurnError> {
+    let model = turn.wishes.model.as_ref().map(|choice| inner.engine.model_of(Some(choice)));
     let turn = Arc::new(turn);
     let mut said = false;
     loop {
@@ -133,15 +173,17 @@ async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<
         // From here on a freed lease is noticed, also while the store answers.
         freed.as_mut().enable();
         let prompts = inner.read_prompts().await.map_err(|lost| TurnError::Files(lost.to_string()))?;
-        let (ctx, turn) = (Arc::clone(&inner.session), Arc::clone(&turn));
+        let (ctx, turn, model) = (Arc::clone(&inner.session), Arc::clone(&turn), model.clone());
         let job = move |db: &rusqlite::Connection| {
             let now = Now::in_zone(&ctx.zone);
-            let begun = begin::begin(db, Opening { ctx: &ctx, prompts: &prompts, now: &now }, &turn, None)?;
+            let opening = Opening { ctx: &ctx, prompts: &prompts, now: &now, model: model.as_ref() };
+            let begun = begin::begin(db, opening, &turn, None)?;
             history::publish(db)?;
             Ok(begun)
         };
         let again = match inner.store.write_for_client(job).await? {
-            Begun::Started { prompt, lease } => return Ok((prompt, lease)),
+            Begun::Started { prompt, lease } => return Ok(Start::Now(prompt, lease)),
+            Begun::Over(over) => return Ok(Start::Over(over)),
             Begun::UnknownCalls => return Err(TurnError::UnknownCalls),
             Begun::NotNow(NotNow::Ours) => ELSEWHERE,
             Begun::NotNow(NotNow::Others(Refused::Held(by))) => {

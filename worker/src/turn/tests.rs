@@ -1,8 +1,10 @@
 //! Turns against a real database. Engines are scripted; "the process died" is a store handle dropped without a drain and a new
 //! one opened as another owner.
 
+mod again;
 mod busy;
 mod closed;
+mod compress;
 mod direct;
 mod inbox;
 mod lease;
@@ -13,6 +15,7 @@ mod rate;
 mod recovery;
 mod search_index;
 mod steps;
+mod title;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,15 +30,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::engine::{
-    Cost, EngineFuture, Event, EventSink, Journal, Message, ModelId, Outcome, Prompt, Role, Step, Usage,
+    Chore, Cost, EngineFuture, Event, EventSink, Journal, Message, ModelId, Outcome, Pressure, Prompt, Role,
+    Squeeze, Step, Usage,
 };
 use crate::inbound::{Accepted, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::{Inbox, KeyPolicy};
 use crate::provider::Fault;
 use crate::store::Owner;
+use hermes_config::Task;
 
 /// No such process.
 pub(super) const DEAD: Owner = Owner { pid: 4_194_999, start_time: 7 };
+
+/// What a job comes to.
+type Chored = Result<String, EngineError>;
 
 /// Answers `echo: <last text>`; takes a permit first, so a test decides when a turn may end.
 pub(super) struct Scripted {
@@ -46,6 +54,12 @@ pub(super) struct Scripted {
     /// Rung by a turn that says "poison": its process is to die.
     pub(super) died: Notify,
     has_tools: bool,
+    /// The job beside conversations that it does, and what that comes to, in order.
+    pub(super) chores: Mutex<Option<(Task, Vec<Chored>)>>,
+    /// Jobs that were asked for.
+    pub(super) jobs: Mutex<Vec<Chore>>,
+    /// Holds those back until there are permits.
+    pub(super) writing: Semaphore,
 }
 
 impl Scripted {
@@ -89,7 +103,22 @@ impl Scripted {
             seen: Mutex::default(),
             died: Notify::new(),
             has_tools: false,
+            chores: Mutex::default(),
+            jobs: Mutex::default(),
+            writing: Semaphore::new(Semaphore::MAX_PERMITS),
         })
+    }
+
+    /// Does jobs beside conversations, and comes to this with them.
+    pub(super) fn helping(
+        self: Arc<Self>,
+        task: Task,
+        chores: impl IntoIterator<Item = Result<&'static str, Fault>>,
+    ) -> Arc<Self> {
+        let chores =
+            chores.into_iter().map(|chore| chore.map(str::to_owned).map_err(|fault| fails(fault, "no")));
+        *self.chores.lock().unwrap() = Some((task, chores.collect()));
+        self
     }
 
     pub(super) fn prompts(&self) -> Vec<Prompt> {
@@ -106,19 +135,23 @@ pub(super) const SPENT: Usage = Usage {
     reasoning_tokens: 0,
 };
 
+fn fails(fault: Fault, message: &str) -> EngineError {
+    EngineError::Provider {
+        fault,
+        status: Some(400),
+        retry_after: None,
+        is_final: false,
+        message: message.to_owned(),
+        calls: 2,
+    }
+}
+
 impl Scripted {
     /// The fault, where there is one.
     fn ends_well(&self) -> Result<(), EngineError> {
         let Some(fault) = *self.fault.lock().unwrap() else { return Ok(()) };
         let message = if fault == Fault::Unreachable { "cannot be reached" } else { "Invalid request" };
-        Err(EngineError::Provider {
-            fault,
-            status: Some(400),
-            retry_after: None,
-            is_final: false,
-            message: message.to_owned(),
-            calls: 2,
-        })
+        Err(fails(fault, message))
     }
 
     /// A step with two calls. A permit is needed for each result.
@@ -128,6 +161,10 @@ impl Scripted {
         let message = Message {
             tool_calls: vec![call("call_a"), call("call_b")],
             reasoning: Some("hm".to_owned()),
+            thoughts: vec![
+                json!({"type": "thinking", "thinking": "hm", "signature": "s"}),
+                json!({"type": "reasoning", "encrypted_content": "e"}),
+            ],
             ..Message::new(Role::Assistant, json!(""))
         };
         let cost = Cost { usage: SPENT, calls: 2, model: "m".to_owned(), ..Cost::default() };
@@ -156,6 +193,25 @@ impl Engine for Scripted {
 
     fn has_tools(&self) -> bool {
         self.has_tools
+    }
+
+    fn does(&self, task: Task) -> bool {
+        self.chores.lock().unwrap().as_ref().is_some_and(|(done, _)| *done == task)
+    }
+
+    fn assist(&self, chore: Chore) -> EngineFuture<'_> {
+        Box::pin(async move {
+            self.jobs.lock().unwrap().push(chore);
+            self.writing.acquire().await.unwrap().forget();
+            let next = self.chores.lock().unwrap().as_mut().map(|(_, chores)| chores.remove(0)).unwrap();
+            next.map(|text| Outcome {
+                text,
+                usage: SPENT,
+                calls: 1,
+                model: "small".to_owned(),
+                ..Outcome::default()
+            })
+        })
     }
 
     fn run<'a>(
@@ -188,6 +244,26 @@ impl Engine for Scripted {
                     ..Outcome::default()
                 });
             }
+            if let Some(tail) =
+                prompt.messages.last().and_then(|last| last.content.as_str()?.strip_prefix("shorten "))
+            {
+                let squeeze = Squeeze { why: Pressure::Near, tail: tail.parse().unwrap(), round: 0 };
+                let text = match journal.shorten(squeeze).await? {
+                    Ok(shorter) => {
+                        let shorter =
+                            Prompt { system: shorter.system, messages: shorter.messages, ..prompt.clone() };
+                        self.seen.lock().unwrap().push(shorter);
+                        "it is shorter".to_owned()
+                    }
+                    Err(why) => format!("it is not: {why}"),
+                };
+                return Ok(Outcome {
+                    text,
+                    finish_reason: "stop".to_owned(),
+                    calls: 1,
+                    ..Outcome::default()
+                });
+            }
             let last = &prompt.messages.last().unwrap().content;
             let text = format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned));
             if let Some(calls) = prompt.options.get("answer_with").and_then(Value::as_array) {
@@ -209,6 +285,7 @@ impl Engine for Scripted {
                 base_url: "http://x".to_owned(),
                 usage: SPENT,
                 calls: 1,
+                is_cut_short: false,
             })
         })
     }
@@ -237,6 +314,19 @@ impl Home {
         self.start_limited(owner, engine, 16)
     }
 
+    /// With conversations that are made shorter as `compression` says.
+    pub(super) fn start_compressing(
+        &self,
+        owner: Owner,
+        engine: Arc<dyn Engine>,
+        compression: hermes_config::Compression,
+    ) -> Process {
+        let prompts: Prompts =
+            Arc::new(|ctx| format!("You are coder, on {}.\nModel: m\nProvider: test", ctx.source.platform));
+        let reader: PromptReader = Arc::new(move || Arc::clone(&prompts));
+        self.start_with(owner, engine, 16, reader, compression)
+    }
+
     pub(super) fn start_limited(&self, owner: Owner, engine: Arc<dyn Engine>, sessions: usize) -> Process {
         let prompts: Prompts = Arc::new(|ctx| {
             format!("You are coder.\nModel: {}\nProvider: {}", ctx.model.model, ctx.model.provider)
@@ -251,6 +341,17 @@ impl Home {
         engine: Arc<dyn Engine>,
         sessions: usize,
         prompts: PromptReader,
+    ) -> Process {
+        self.start_with(owner, engine, sessions, prompts, hermes_config::Compression::default())
+    }
+
+    fn start_with(
+        &self,
+        owner: Owner,
+        engine: Arc<dyn Engine>,
+        sessions: usize,
+        prompts: PromptReader,
+        compression: hermes_config::Compression,
     ) -> Process {
         let store = Store::open(&self.home, owner).unwrap();
         let profile: ProfileName = "coder".parse().unwrap();
@@ -273,6 +374,9 @@ impl Home {
                 supervisor: None,
                 write_sessions_json: true,
                 timezone: jiff::tz::TimeZone::UTC,
+                compression,
+                compression_timeout: Duration::from_secs(60),
+                title_language: None,
             },
         });
         Process { inbox: Inbox::new(store.clone(), keys), store, turns }

@@ -7,6 +7,21 @@ use std::sync::Arc;
 
 use crate::secret::Secret;
 
+/// A model that clients may ask for by another name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelRoute {
+    /// That name.
+    pub alias: String,
+    /// Model id on the wire.
+    pub model: String,
+    /// Who serves it; without it and an address, whoever serves the profile's model.
+    pub provider: Option<String>,
+    /// Key.
+    pub api_key: Option<Secret>,
+    /// Address.
+    pub base_url: Option<String>,
+}
+
 /// What a platform's section says, in the platform's own type, and what everybody may ask of any such type.
 pub trait Settings: Any + Debug + Same + Send + Sync {
     /// Why the platform must not start although it is configured.
@@ -22,6 +37,11 @@ pub trait Settings: Any + Debug + Same + Send + Sync {
     /// Most turns whose client waits, of those that come by it; 0: no limit; none: it has no such turns.
     fn direct_turns(&self) -> Option<u32> {
         None
+    }
+
+    /// Other models that whoever comes by it may ask for.
+    fn model_routes(&self) -> &[ModelRoute] {
+        &[]
     }
 
     /// Everything in it that must never be logged.

@@ -129,7 +129,7 @@ impl ProviderError {
                 format!("provider '{provider}' has no usable address: {why}")
             }
             Self::Wire { provider, rule, wire, .. } => format!(
-                "provider '{provider}' ({rule}) needs {wire}, and this build speaks chat completions only"
+                "provider '{provider}' ({rule}) needs {wire}, and this build speaks chat completions, Anthropic Messages and OpenAI Responses"
             ),
             Self::NoModel { provider, .. } => format!("no model is configured for provider '{provider}'"),
             Self::Header { provider, what, .. } => {

@@ -86,9 +86,9 @@ fn an_address_alone_is_enough() {
 }
 
 #[test]
-fn every_chat_provider_of_the_table_resolves_by_name_key_and_address() {
+fn every_provider_of_the_table_resolves_by_name_key_and_address() {
     assert!(TABLE.iter().all(|row| row.base_url.is_empty() || Url::parse(row.base_url).is_ok()));
-    for row in TABLE.iter().filter(|row| row.wire == Wire::Chat) {
+    for row in TABLE.iter().filter(|row| !matches!(row.wire_of("m"), Wire::Other(_))) {
         let key = row.keys[row.keys.len() - 1];
         if row.base_url.is_empty() {
             assert!(matches!(chosen(&[(key, "k")], named(row.id, None)), Err(ProviderError::Address { .. })));
@@ -122,7 +122,7 @@ fn every_chat_provider_of_the_table_resolves_by_name_key_and_address() {
 
 #[test]
 fn other_wires_are_refused_by_name() {
-    for row in TABLE.iter().filter(|row| row.wire != Wire::Chat) {
+    for row in TABLE.iter().filter(|row| matches!(row.wire_of("m"), Wire::Other(_))) {
         let key = row.keys.first().copied().unwrap_or("X");
         let text = chosen(&[(key, "k")], named(row.id, None)).unwrap_err().to_string();
         assert!(
@@ -135,24 +135,8 @@ fn other_wires_are_refused_by_name() {
         );
     }
     // A key for such a provider is not passed over in favour of another vendor.
-    let text =
-        chosen(&[("ANTHROPIC_API_KEY", "a"), ("DEEPSEEK_API_KEY", "d")], |_| {}).unwrap_err().to_string();
-    assert!(
-        text.contains("'anthropic' (automatic: ANTHROPIC_API_KEY is set) needs anthropic_messages"),
-        "{text}"
-    );
-    for url in
-        ["https://api.anthropic.com", "https://x.example/anthropic/v1/", "https://api.kimi.com/coding/v1"]
-    {
-        assert!(
-            matches!(chosen(&[("K", "k")], named("custom", Some(url))), Err(ProviderError::Wire { .. })),
-            "{url}"
-        );
-    }
-    assert!(matches!(
-        chosen(&[("KIMI_API_KEY", "sk-kimi-1")], named("kimi", None)),
-        Err(ProviderError::Wire { .. })
-    ));
+    let text = chosen(&[("GEMINI_API_KEY", "a"), ("DEEPSEEK_API_KEY", "d")], |_| {}).unwrap_err().to_string();
+    assert!(text.contains("'gemini' (automatic: GEMINI_API_KEY is set) needs gemini native"), "{text}");
     let gemini = "https://generativelanguage.googleapis.com/v1beta/openai";
     is(&short(chosen(&[("GEMINI_API_KEY", "g")], named("google", Some(gemini)))), "gemini", gemini, "g");
     let zen = chosen(&[("OPENCODE_ZEN_API_KEY", "z")], |c| {
@@ -160,11 +144,175 @@ fn other_wires_are_refused_by_name() {
         c.model.api_mode = Some("chat_completions".to_owned());
     });
     is(&short(zen), "opencode-zen", "https://opencode.ai/zen/v1", "z");
-    let responses = chosen(&[("OPENAI_API_KEY", "k")], |c| {
-        named("openai-api", None)(c);
-        c.model.api_mode = Some("codex_responses".to_owned());
-    });
-    assert!(responses.unwrap().is_openai());
+}
+
+/// 0.19.0's table, row by row: the variable that holds the key, the address, and what is spoken there.
+const ROWS: [(&str, &str, &str, Wire); 31] = [
+    ("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1", Wire::Chat),
+    ("openai-api", "OPENAI_API_KEY", "https://api.openai.com/v1", Wire::Responses),
+    ("anthropic", "CLAUDE_CODE_OAUTH_TOKEN", "https://api.anthropic.com", Wire::Messages),
+    ("lmstudio", "LM_API_KEY", "http://127.0.0.1:1234/v1", Wire::Chat),
+    ("copilot", "GITHUB_TOKEN", "https://api.githubcopilot.com", Wire::Chat),
+    ("zai", "Z_AI_API_KEY", "https://api.z.ai/api/paas/v4", Wire::Chat),
+    ("kimi-coding", "KIMI_CODING_API_KEY", "https://api.moonshot.ai/v1", Wire::Chat),
+    ("kimi-coding-cn", "KIMI_CN_API_KEY", "https://api.moonshot.cn/v1", Wire::Chat),
+    ("stepfun", "STEPFUN_API_KEY", "https://api.stepfun.ai/step_plan/v1", Wire::Chat),
+    ("arcee", "ARCEEAI_API_KEY", "https://api.arcee.ai/api/v1", Wire::Chat),
+    ("gmi", "GMI_API_KEY", "https://api.gmi-serving.com/v1", Wire::Chat),
+    ("minimax", "MINIMAX_API_KEY", "https://api.minimax.io/anthropic", Wire::Messages),
+    ("minimax-cn", "MINIMAX_CN_API_KEY", "https://api.minimaxi.com/anthropic", Wire::Messages),
+    ("alibaba", "DASHSCOPE_API_KEY", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", Wire::Chat),
+    ("alibaba-coding-plan", "DASHSCOPE_API_KEY", "https://coding-intl.dashscope.aliyuncs.com/v1", Wire::Chat),
+    ("deepseek", "DEEPSEEK_API_KEY", "https://api.deepseek.com/v1", Wire::Chat),
+    ("xai", "XAI_API_KEY", "https://api.x.ai/v1", Wire::Responses),
+    ("nvidia", "NVIDIA_API_KEY", "https://integrate.api.nvidia.com/v1", Wire::Chat),
+    ("opencode-zen", "OPENCODE_ZEN_API_KEY", "https://opencode.ai/zen/v1", Wire::Chat),
+    ("opencode-go", "OPENCODE_GO_API_KEY", "https://opencode.ai/zen/go/v1", Wire::Chat),
+    ("kilocode", "KILOCODE_API_KEY", "https://api.kilo.ai/api/gateway", Wire::Chat),
+    ("huggingface", "HF_TOKEN", "https://router.huggingface.co/v1", Wire::Chat),
+    ("xiaomi", "XIAOMI_API_KEY", "https://api.xiaomimimo.com/v1", Wire::Chat),
+    ("tencent-tokenhub", "TOKENHUB_API_KEY", "https://tokenhub.tencentmaas.com/v1", Wire::Chat),
+    ("ollama-cloud", "OLLAMA_API_KEY", "https://ollama.com/v1", Wire::Chat),
+    ("azure-foundry", "AZURE_FOUNDRY_API_KEY", "", Wire::Chat),
+    ("deepinfra", "DEEPINFRA_API_KEY", "https://api.deepinfra.com/v1/openai", Wire::Chat),
+    ("fireworks", "FIREWORKS_API_KEY", "https://api.fireworks.ai/inference/v1", Wire::Chat),
+    ("novita", "NOVITA_API_KEY", "https://api.novita.ai/openai/v1", Wire::Chat),
+    ("upstage", "UPSTAGE_API_KEY", "https://api.upstage.ai/v1", Wire::Chat),
+    ("custom", "EXAMPLE_API_KEY", "https://llm.example.org/v1", Wire::Chat),
+];
+
+#[test]
+fn every_row_of_the_table_goes_where_it_says_and_speaks_what_is_spoken_there() {
+    for (id, variable, address, wire) in ROWS {
+        let own = match id {
+            "azure-foundry" => Some("https://me.services.ai.azure.com/openai/v1"),
+            "custom" => Some("https://llm.example.org/v1"),
+            _ => None,
+        };
+        let endpoint = chosen(&[(variable, "k")], named(id, own)).unwrap_or_else(|e| panic!("{id}: {e}"));
+        let expected = if address.is_empty() { own.unwrap() } else { address };
+        assert_eq!(
+            (endpoint.shown_url().as_str(), endpoint.wire, endpoint.key.expose()),
+            (expected, wire, "k"),
+            "{id}"
+        );
+    }
+    let missing = TABLE.iter().filter(|row| ROWS.iter().all(|(id, ..)| *id != row.id));
+    let missing: Vec<_> =
+        missing.filter(|row| !matches!(row.wire, Wire::Other(_))).map(|row| row.id).collect();
+    assert_eq!(missing, [] as [&str; 0]);
+    // Keys of Kimi's coding plan are good elsewhere.
+    let kimi = chosen(&[("KIMI_API_KEY", "sk-kimi-1")], named("kimi", None)).unwrap();
+    assert_eq!((kimi.shown_url().as_str(), kimi.wire), ("https://api.kimi.com/coding", Wire::Messages));
+    for (mode, wire) in [("anthropic_messages", Wire::Messages), ("codex_responses", Wire::Responses)] {
+        let azure = chosen(&[("AZURE_FOUNDRY_API_KEY", "k")], |c| {
+            named("azure", Some("https://me.services.ai.azure.com/x"))(c);
+            c.model.api_mode = Some(mode.to_owned());
+        });
+        assert_eq!(azure.unwrap().wire, wire);
+    }
+}
+
+/// Some speak another wire with another model; their addresses stay the same.
+#[test]
+fn who_speaks_another_wire_with_another_model() {
+    for (provider, variable, model, url) in [
+        ("copilot", "GH_TOKEN", "gpt-5.2-codex", "https://api.githubcopilot.com/responses"),
+        ("copilot", "GH_TOKEN", "gpt-5-mini", "https://api.githubcopilot.com/chat/completions"),
+        ("copilot", "GH_TOKEN", "gpt-4.1", "https://api.githubcopilot.com/chat/completions"),
+        ("copilot", "GH_TOKEN", "claude-sonnet-4.5", "https://api.githubcopilot.com/chat/completions"),
+        (
+            "opencode-zen",
+            "OPENCODE_ZEN_API_KEY",
+            "opencode-zen/claude-opus-4-5",
+            "https://opencode.ai/zen/v1/messages",
+        ),
+        ("opencode-zen", "OPENCODE_ZEN_API_KEY", "gpt-5.1", "https://opencode.ai/zen/v1/responses"),
+        ("opencode-zen", "OPENCODE_ZEN_API_KEY", "qwen3-coder", "https://opencode.ai/zen/v1/messages"),
+        ("opencode-zen", "OPENCODE_ZEN_API_KEY", "kimi-k2", "https://opencode.ai/zen/v1/chat/completions"),
+        ("opencode-go", "OPENCODE_GO_API_KEY", "minimax-m2.7", "https://opencode.ai/zen/go/v1/messages"),
+        ("opencode-go", "OPENCODE_GO_API_KEY", "glm-5", "https://opencode.ai/zen/go/v1/chat/completions"),
+    ] {
+        let endpoint = chosen(&[(variable, "k")], |c| {
+            named(provider, None)(c);
+            c.model.default = model.to_owned();
+        });
+        let endpoint = endpoint.unwrap();
+        assert_eq!(endpoint.turn_url().as_str(), url, "{model}");
+        assert!(!endpoint.model.contains('/'), "{}", endpoint.model);
+        assert_eq!(endpoint.extra_headers.len(), if provider == "copilot" { 2 } else { 0 });
+    }
+}
+
+/// Only what OpenRouter passes on to Anthropic is marked.
+#[test]
+fn marks_for_the_cache_go_through_openrouter_to_claude_alone() {
+    let marks = |provider, model: &str| {
+        let keys = [("OPENROUTER_API_KEY", "k"), ("DEEPSEEK_API_KEY", "k")];
+        chosen(&keys, |c| {
+            named(provider, None)(c);
+            c.model.default = model.to_owned();
+        })
+        .unwrap()
+        .takes_marks()
+    };
+    assert!(marks("openrouter", "anthropic/Claude-Sonnet-4.5"));
+    assert!(!marks("openrouter", "openai/gpt-5") && !marks("deepseek", "claude"));
+}
+
+/// The wire of an address and where its turns go, as 0.19.0 has them; `api_mode` decides where it is set.
+#[test]
+fn the_wire_follows_from_the_address_unless_it_is_said() {
+    let at = |env: &[(&'static str, &'static str)], provider, url, mode: Option<&str>| {
+        let endpoint = chosen(env, |c| {
+            named(provider, url)(c);
+            c.model.api_mode = mode.map(str::to_owned);
+        });
+        let endpoint = endpoint.unwrap();
+        (endpoint.wire, endpoint.turn_url().to_string())
+    };
+    let (openai, anthropic) = (&[("OPENAI_API_KEY", "k")], &[("ANTHROPIC_API_KEY", "k")]);
+    let responses = (Wire::Responses, "https://api.openai.com/v1/responses".to_owned());
+    assert_eq!(at(openai, "openai-api", None, None), responses);
+    assert_eq!(at(openai, "openai-api", None, Some("codex_responses")), responses);
+    assert_eq!(
+        at(openai, "openai-api", None, Some("chat_completions")),
+        (Wire::Chat, "https://api.openai.com/v1/chat/completions".to_owned())
+    );
+    assert_eq!(at(&[("XAI_API_KEY", "k")], "grok", None, None).0, Wire::Responses);
+    let messages = (Wire::Messages, "https://api.anthropic.com/v1/messages".to_owned());
+    assert_eq!(at(anthropic, "claude", None, None), messages);
+    assert_eq!(at(anthropic, "anthropic", Some("https://api.anthropic.com/v1/"), None), messages);
+    assert_eq!(
+        at(&[("MINIMAX_API_KEY", "k")], "minimax", None, None),
+        (Wire::Messages, "https://api.minimax.io/anthropic/v1/messages".to_owned())
+    );
+    assert_eq!(
+        at(&[("KIMI_API_KEY", "sk-kimi-1")], "kimi", None, None),
+        (Wire::Messages, "https://api.kimi.com/coding/v1/messages".to_owned())
+    );
+    // An address in the place of a provider's own: it keeps what it spoke there, or what it says.
+    let relay = &[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/")];
+    assert_eq!(
+        at(relay, "anthropic", None, None),
+        (Wire::Messages, "http://127.0.0.1:9/v1/messages".to_owned())
+    );
+    assert_eq!(at(relay, "anthropic", None, Some("chat_completions")).0, Wire::Chat);
+    let relay = &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")];
+    assert_eq!(at(relay, "openai-api", None, None).0, Wire::Chat);
+    assert_eq!(at(relay, "openai-api", None, Some("codex_responses")).0, Wire::Responses);
+    for (url, mode, wire) in [
+        ("https://x.example/anthropic/v1/", None, Wire::Messages),
+        ("https://x.example/v1", Some("anthropic_messages"), Wire::Messages),
+        ("https://x.example/v1", Some("codex_responses"), Wire::Chat),
+        ("https://x.example/v1", None, Wire::Chat),
+    ] {
+        assert_eq!(
+            at(&[("X_API_KEY", "k"), ("EXAMPLE_API_KEY", "k")], "custom", Some(url), mode).0,
+            wire,
+            "{url} {mode:?}"
+        );
+    }
 }
 
 #[test]
@@ -270,11 +418,11 @@ fn addresses_that_cannot_be_used_are_refused_without_being_shown() {
 #[test]
 fn the_address_of_a_call_keeps_path_and_query() {
     let at = |url: &'static str| chosen(&[], named("custom", Some(url))).unwrap();
-    assert_eq!(at("http://localhost/v1/").chat_url().as_str(), "http://localhost/v1/chat/completions");
+    assert_eq!(at("http://localhost/v1/").turn_url().as_str(), "http://localhost/v1/chat/completions");
     let azure = at("http://localhost/openai?api-version=1");
-    assert_eq!(azure.chat_url().as_str(), "http://localhost/openai/chat/completions?api-version=1");
+    assert_eq!(azure.turn_url().as_str(), "http://localhost/openai/chat/completions?api-version=1");
     assert_eq!(azure.shown_url(), "http://localhost/openai");
-    assert_eq!(at("http://localhost").chat_url().as_str(), "http://localhost/chat/completions");
+    assert_eq!(at("http://localhost").turn_url().as_str(), "http://localhost/chat/completions");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::super::secret::{Env, Secret};
 use super::super::{dotenv_edit, schema};
+use crate::ProfileConfig;
 use crate::platform::Registry;
 use crate::secret::looks::looks_secret;
 use crate::secret::names::{is_opaque, is_placeholder, names_secret};
@@ -60,6 +61,23 @@ pub fn of_variables(registry: &Registry, env: &Env) -> Kept {
         kept.insert(Secret::new(value.trim()), name.to_owned());
     }
     kept
+}
+
+/// Everything of a profile that no output may show: values of its `.env`, keys of its configuration. Longest first, so that one that
+/// holds another goes as a whole.
+pub fn of_profile(registry: &Registry, config: &ProfileConfig) -> Vec<Secret> {
+    let mut all: std::collections::BTreeSet<Secret> =
+        of_variables(registry, &config.env).into_keys().collect();
+    let models = config.fallbacks.iter().chain([&config.model]).filter_map(|model| model.api_key.as_ref());
+    let providers = config
+        .providers
+        .iter()
+        .flat_map(|provider| provider.api_key.iter().chain(provider.extra_headers.values()));
+    let inline = models.chain(providers).chain(&config.admin_token);
+    all.extend(inline.filter(|secret| !is_placeholder(secret.expose())).cloned());
+    let mut all: Vec<Secret> = all.into_iter().collect();
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+    all
 }
 
 /// Values of JSON: with `all` everything that is not plainly something else, without it what has a secret name or looks like a

@@ -14,6 +14,7 @@ const BASE: &str = "\
 model: {}
 providers: {x: {}}
 custom_providers: [{name: y}]
+mcp_servers: {x: {}}
 platforms:
   webhook: {enabled: true, secret: s, routes: {x: {secret: t}}}
   api_server: {enabled: true, model_routes: {x: {model: m}}}
@@ -72,7 +73,7 @@ fn another(key: &Key) -> Json {
     match key.kind {
         // Two platforms are on already, others are not.
         Kind::Bool if key.path == "platforms.*.enabled" => true.into(),
-        Kind::Bool => (default != Some(json!(true)) && !key.path.ends_with("enabled")).into(),
+        Kind::Bool => (default != Some(json!(true)) && !key.path.ends_with(".enabled")).into(),
         Kind::Int(low, high) => {
             let n = default.and_then(|n| n.as_i64()).unwrap_or(low);
             (if n < high { n + 1 } else { n - 1 }).into()
@@ -80,13 +81,21 @@ fn another(key: &Key) -> Json {
         Kind::Count(_) | Kind::Limit(_) | Kind::Seconds(_) => 7.into(),
         Kind::Choice(words) => {
             // The last of those that are not the default in other words.
-            let same = |word: &&&str| matches!(**word, "none" | "off" | "false" | "fail" | "native" | "info");
+            let same = |word: &&&str| {
+                matches!(
+                    **word,
+                    "none" | "off" | "false" | "fail" | "native" | "fill_first" | "info" | "5m" | "auto"
+                )
+            };
             (*words.iter().find(|word| !same(word)).unwrap()).into()
         }
         Kind::Address => "127.0.0.1:1234".into(),
         Kind::List => json!(["thing"]),
         Kind::Text | Kind::Number | Kind::Section | Kind::Any => match key.path {
             "platforms.webhook.routes.*.profile" => "other".into(),
+            "gateway.limits.memory" => "512M".into(),
+            "gateway.limits.cpu" => 1.5.into(),
+            "compression.threshold" | "compression.target_ratio" => 0.7.into(),
             _ => "thing-of-sixteen-characters".into(),
         },
     }

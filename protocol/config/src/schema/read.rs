@@ -1,7 +1,8 @@
 //! The keys this program reads.
 
-use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, Limit, List, Seconds, Text};
-use super::{Group, Value};
+use super::Kind::{self, Address, Any, Bool, Choice, Count, Int, Limit, List, Number, Seconds, Text};
+use super::servers::SERVERS;
+use super::{Group, Value, auxiliary};
 use crate::row::key;
 
 /// Most tokens anybody may ask for.
@@ -12,8 +13,26 @@ const YEAR: Kind = Seconds(31_536_000);
 /// Groups that stand behind those of platforms.
 pub(super) const BEHIND_PLATFORMS: usize = 2;
 
-pub(super) static GROUPS: &[Group] =
-    &[GATEWAY, PROFILE_ROUTES, MODEL, PROVIDERS, AGENT, SESSIONS, LOGGING, PLATFORMS, OTHER];
+pub(super) static GROUPS: &[Group] = &[
+    GATEWAY,
+    UPKEEP,
+    PROFILE_ROUTES,
+    MODEL,
+    PROVIDERS,
+    AGENT,
+    auxiliary::POOLS,
+    auxiliary::LENGTH,
+    auxiliary::BESIDE,
+    MEMORY,
+    SKILLS,
+    super::tools::TOOLS,
+    SERVERS,
+    super::reach::REACH,
+    SESSIONS,
+    LOGGING,
+    PLATFORMS,
+    OTHER,
+];
 
 const GATEWAY: Group = Group {
     title: "The gateway",
@@ -66,8 +85,29 @@ const GATEWAY: Group = Group {
             "`host:port` that carries every platform, instead of one address each; `*:8644` for all interfaces",
         )
         .primary(),
-        key("gateway.admin", Address, "loopback address for Prometheus text (`/metrics`), `/health` and `/ready`")
-            .primary(),
+        key(
+            "gateway.admin",
+            Address,
+            "address of a page with the status (`/`), Prometheus text (`/metrics`), `/health` and `/ready`. Loopback, unless there is \
+             a token",
+        )
+        .primary(),
+        key(
+            "gateway.admin_token",
+            Text,
+            "who wants to see anything but `/health` on `gateway.admin` needs it, as `Authorization: Bearer …` or in the page; 16 characters or \
+             more, better kept in `.env`. Nothing there is encrypted: put TLS in front of it, or come by SSH",
+        )
+        .env("GATEWAY_ADMIN_TOKEN")
+        .secret()
+        .primary(),
+        key(
+            "gateway.keep_awake",
+            Bool,
+            "the machine does not fall asleep while the gateway runs: an inhibitor is held (`systemd-inhibit`, on macOS `caffeinate`)",
+        )
+        .no()
+        .primary(),
         key(
             "gateway.max_connections",
             Int(1, 1_000_000),
@@ -150,6 +190,36 @@ const GATEWAY: Group = Group {
     ],
 };
 
+const UPKEEP: Group = Group {
+    title: "When a worker runs, and what it may take",
+    intro: "Each profile's own file decides these. What it does not say, the default profile's file says for all of them. The \
+            default profile itself always runs: its limits are its own, its `autostart` is only what the others fall back on.",
+    outro: "`on-demand`: the profile is looked at when the gateway starts, and sleeps. Its first request starts the worker and waits \
+            for it; so does an event that the default profile's bot hands over. A worker that had nothing to do for `idle_timeout` \
+            goes to sleep again, never with a bot's connection, a turn, a message or a delivery that waits, or an open stream. \
+            `never`: `hermes gateway start -p NAME` starts it, until the gateway stops. Limits are kept by the kernel (cgroup 2), \
+            where the gateway has a control group of its own to divide: `hermes status` says where not.",
+    keys: &[
+        key(
+            "gateway.autostart",
+            Choice(&["always", "on-demand", "never"]),
+            "when the worker runs: all the time (also without this key), while it is needed, or when it is started by hand",
+        ),
+        key(
+            "gateway.idle_timeout",
+            YEAR,
+            "seconds without work after which a worker that runs `on-demand` sleeps; 300 without this key",
+        ),
+        key(
+            "gateway.limits.memory",
+            Text,
+            "most memory of the worker with everything that it starts, such as `512M` or `2G`; beyond it the kernel ends them",
+        ),
+        key("gateway.limits.cpu", Number, "most processors at a time, such as `0.5` or `2`"),
+        key("gateway.limits.tasks", Int(16, 4_194_304), "most processes and threads"),
+    ],
+};
+
 const PROFILE_ROUTES: Group = Group {
     title: "One bot, several profiles",
     intro: "`profile_routes` of the default profile's file, a list of rules: what comes in through one of the default profile's \
@@ -196,8 +266,8 @@ const PROFILE_ROUTES: Group = Group {
 
 const MODEL: Group = Group {
     title: "The model",
-    intro: "As in 0.19.0; `model: vendor/name` is short for `model.default`. Any server that speaks chat completions: \
-            `provider: custom` and its `base_url`.",
+    intro: "As in 0.19.0; `model: vendor/name` is short for `model.default`. Any server that speaks chat completions, \
+            or with `api_mode` Anthropic's Messages: `provider: custom` and its `base_url`.",
     outro: "",
     keys: &[
         key("model.default", Text, "the model's id, as it is sent").also(&["model.model", "model.name"]),
@@ -219,6 +289,18 @@ const MODEL: Group = Group {
         ),
         key("model.context_length", TOKENS, "tokens of its context").also(&["context_length"]),
         key("model.max_tokens", TOKENS, "most tokens of one answer"),
+        key(
+            "fallback_providers",
+            Any,
+            "who is asked for a turn where the provider fails, in order: a list of `{provider, model, base_url, api_key, key_env, api_mode}`",
+        )
+        .also(&["fallback_model"]),
+        key(
+            "prompt_caching.cache_ttl",
+            Choice(&["5m", "1h"]),
+            "how long Anthropic keeps what a prompt begins with, so that it is read at a tenth of the price",
+        )
+        .text("5m"),
     ],
 };
 
@@ -274,10 +356,53 @@ const AGENT: Group = Group {
     keys: &[
         key(
             "agent.engine",
-            Choice(&["native", "echo"]),
-            "`echo`: answer with what was sent, offline; says that it is no model",
+            Choice(&["native", "acp", "echo"]),
+            "`native`: a model, with the tools here; `acp`: another agent, see `agent.acp`; `echo`: answer with what was sent, offline; says that it is no model",
         )
         .text("native"),
+        key(
+            "toolsets",
+            List,
+            "groups of tools that the model is offered: `memory`, `skills`, `session_search`, `todo`, `file`, `terminal`, `web`, …; \
+             `hermes-cli` and the like are all of them",
+        ),
+        key("platform_toolsets.*", List, "the same for one platform, instead; a webhook has none unless it is said here"),
+        key("agent.disabled_toolsets", List, "groups that are never offered"),
+        key(
+            "agent.acp.command",
+            List,
+            "with the engine `acp`: the program that speaks the Agent Client Protocol on its standard input and output, and its \
+             arguments, each an item of its own",
+        ),
+        key("agent.acp.cwd", Text, "directory that its sessions work in; what `terminal.cwd` says without it"),
+        key(
+            "agent.acp.env",
+            List,
+            "names of variables in `.env` that it gets, its credentials above all; it gets no others of them",
+        ),
+        key(
+            "agent.acp.auth",
+            Text,
+            "how it is to sign in when it starts, in its own word for it: some agents want to be told",
+        ),
+        key(
+            "agent.acp.mode",
+            Text,
+            "mode that its sessions are put into, in its own word; for most agents that decides what they ask about and what they \
+             just do",
+        ),
+        key(
+            "agent.acp.start_timeout",
+            Seconds(86_400),
+            "seconds it has to say what it is; a program that is downloaded first needs more",
+        )
+        .int(60),
+        key(
+            "agent.acp.instructions",
+            Bool,
+            "tell it who the profile is: `SOUL.md`, what it remembers, where messages come from",
+        )
+        .yes(),
         key("agent.echo_delay_ms", Int(0, 600_000), "pause before each piece of an echo").int(0),
         key("agent.max_turns", Limit(100_000), "calls to the model for one message; `none`, or 0: any number of them")
             .int(90)
@@ -319,6 +444,46 @@ const AGENT: Group = Group {
         ),
         key("platform_hints.*.append", Text, "the text that is added"),
         key("platform_hints.*.replace", Text, "text that stands instead of it"),
+    ],
+};
+
+const MEMORY: Group = Group {
+    title: "Memory",
+    intro: "What the model keeps between sessions, in `memories/MEMORY.md` and `memories/USER.md` of the profile's home.",
+    outro: "",
+    keys: &[
+        key("memory.memory_enabled", Bool, "the model has notes of its own").yes(),
+        key("memory.user_profile_enabled", Bool, "the model has notes on who the user is").yes(),
+        key("memory.memory_char_limit", Int(0, 100_000_000), "most characters of its notes").int(2200),
+        key("memory.user_char_limit", Int(0, 100_000_000), "most characters of its notes on the user").int(1375),
+        key(
+            "memory.write_approval",
+            Bool,
+            "nothing is written unless somebody approves of it; nobody can be asked yet, so nothing is written",
+        )
+        .no(),
+    ],
+};
+
+const SKILLS: Group = Group {
+    title: "Skills",
+    intro: "What the model can be told about one kind of work.",
+    outro: "",
+    keys: &[
+        key(
+            "skills.external_dirs",
+            List,
+            "directories with more skills than those of the home; relative ones are below it",
+        )
+        .or(Value::NoItems),
+        key("skills.disabled", List, "names of skills that are not offered").or(Value::NoItems),
+        key("skills.platform_disabled.*", List, "names of skills that are not offered to who comes that way"),
+        key(
+            "skills.template_vars",
+            Bool,
+            "fill `${HERMES_SKILL_DIR}` and `${HERMES_SESSION_ID}` into a skill's text",
+        )
+        .yes(),
     ],
 };
 
@@ -385,7 +550,7 @@ const RESET_MODE: Kind = Choice(&["none", "daily", "idle", "both", "off", "false
 
 const LOGGING: Group = Group {
     title: "Logs",
-    intro: "Of `logs/gateway.log` in the profile's home.",
+    intro: "Of `logs/gateway.log` and `logs/gateway.error.log` in the profile's home; `hermes logs` reads them.",
     outro: "",
     keys: &[
         key(

@@ -39,9 +39,13 @@ fn every_place_of_a_key_leads_to_its_row() {
     ] {
         assert_eq!(path(typed), Ok(Some(row)), "{typed}");
     }
-    for known in
-        ["display.anything.at.all", "telegram.bot_token", "mcp_servers.x.command", "agent", "platforms"]
-    {
+    for known in [
+        "display.anything.at.all",
+        "telegram.bot_token",
+        "mcp_servers.x.sampling.enabled",
+        "agent",
+        "platforms",
+    ] {
         assert!(matches!(path(known), Ok(None)), "{known}");
     }
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::runtime_status::PlatformStatus;
-use crate::v1::worker::{LastError, Problem};
+use super::runtime_status::{FenceStatus, PlatformStatus, ToolServerStatus};
+use crate::v2::parts::{LastError, Problem};
+use crate::v3::upkeep::Upkeep;
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;
@@ -67,6 +68,54 @@ pub struct Gateway {
     /// Those of `profiles_ready` that cannot do all that is asked of them.
     #[serde(default)]
     pub profiles_degraded: u32,
+    /// Whether the machine is kept awake; `None` where that is not asked for.
+    #[serde(default)]
+    pub keep_awake: Option<KeepAwake>,
+    /// The program that it runs; only it can say, since nobody else may look into it.
+    #[serde(default)]
+    pub program: Option<Program>,
+}
+
+/// A program that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The file that it was started from. There may be another one in its place by now.
+    pub path: String,
+    /// The device of the very file.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+impl Gateway {
+    /// See [`readiness`].
+    pub fn readiness(&self, noun: &str) -> String {
+        readiness(self.profiles_ready, self.profiles_desired, self.profiles_degraded, noun)
+    }
+}
+
+/// How many are ready, of those that should be: `1 of 3 profiles ready, 1 degraded`. Who serves but cannot do all that is asked of it
+/// is degraded, not ready. `serving`: those among them. `noun` (`profile`, in the singular) may be empty.
+pub fn readiness(serving: u32, desired: u32, degraded: u32, noun: &str) -> String {
+    let ready = serving.saturating_sub(degraded);
+    let noun = match (noun, desired) {
+        ("", _) => String::new(),
+        (noun, 1) => format!(" {noun}"),
+        (noun, _) => format!(" {noun}s"),
+    };
+    let rest = if degraded == 0 { String::new() } else { format!(", {degraded} degraded") };
+    format!("{ready} of {desired}{noun} ready{rest}")
+}
+
+/// An inhibitor of the machine's sleep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepAwake {
+    /// It is held.
+    pub held: bool,
+    /// The program that holds it, or is to.
+    pub by: String,
+    /// Why it is not held.
+    pub reason: Option<String>,
 }
 
 /// One listener.
@@ -105,11 +154,14 @@ pub mod state {
     /// Not running, because its home says that it is parked.
     pub const PARKED: &str = "parked";
     /// Not served, because its configuration says that it stands alone.
-    pub const STANDALONE: &str = crate::v1::worker::STANDALONE;
+    pub const STANDALONE: &str = crate::v2::parts::STANDALONE;
+
+    /// Not running, because there is nothing to do: its first request starts it.
+    pub const SLEEPING: &str = "sleeping";
 
     /// Whether somebody wanted it that way: nothing runs here, and nothing is wrong.
     pub fn is_at_rest(state: &str) -> bool {
-        matches!(state, STOPPED | DETACHED | PARKED | STANDALONE)
+        matches!(state, STOPPED | DETACHED | PARKED | STANDALONE | SLEEPING)
     }
 }
 
@@ -146,6 +198,9 @@ pub struct Profile {
     pub next_attempt_ms: Option<u64>,
     /// By platform name.
     pub platforms: BTreeMap<String, PlatformStatus>,
+    /// Tool servers by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tool_servers: BTreeMap<String, ToolServerStatus>,
     /// Turns running.
     pub active_agents: u64,
     /// Inbox items waiting.
@@ -154,6 +209,12 @@ pub struct Profile {
     pub requests: u64,
     /// Requests in flight.
     pub requests_active: u64,
+    /// Requests finished a second, over the last seconds.
+    #[serde(default)]
+    pub requests_per_sec: Option<f64>,
+    /// Milliseconds in which 99 of 100 requests of the last minute were finished, as close as the metrics' buckets tell.
+    #[serde(default)]
+    pub latency_p99_ms: Option<f64>,
     /// Resident memory in bytes.
     pub rss_bytes: Option<u64>,
     /// CPU time used so far, in milliseconds.
@@ -193,6 +254,15 @@ pub struct Profile {
     /// How platforms whose connection must never stand twice last passed from one worker to the next.
     #[serde(default)]
     pub takeover: Option<Takeover>,
+    /// How its files ask for it to be kept, as far as they were read.
+    #[serde(default)]
+    pub upkeep: Option<Upkeep>,
+    /// Why it does not sleep although it runs on demand: what only a process can hold, or work that waits.
+    #[serde(default)]
+    pub awake: Option<String>,
+    /// What is around the programs that it starts, as its worker says.
+    #[serde(default)]
+    pub fence: Option<FenceStatus>,
 }
 
 /// Platforms passed from one worker of a profile to the next.

@@ -35,6 +35,12 @@ pub struct PidRecord {
     /// Where `supervisor.sock` is, so that a command with another environment still finds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_dir: Option<Utf8PathBuf>,
+    /// Where the process id counts: boot of the machine and PID namespace. Opaque; only equality means something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// What that machine or container calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 impl PidRecord {
@@ -52,6 +58,8 @@ impl PidRecord {
                 profile: None,
                 version: None,
                 runtime_dir: None,
+                place: None,
+                host: None,
             });
         }
         serde_json::from_str(text)
@@ -67,6 +75,33 @@ impl PidRecord {
 /// the last `)`.
 pub fn start_time_from_stat(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// 0.19.0's own rule for command lines of gateways.
+pub fn is_gateway(argv: &[String]) -> bool {
+    let words: Vec<String> = argv.iter().map(|word| word.to_lowercase()).collect();
+    let base =
+        |word: &str| word.rsplit(['/', '\\']).next().unwrap_or(word).trim_end_matches(".exe").to_owned();
+    if words.iter().any(|word| word.ends_with("gateway/run.py") || base(word) == "hermes-gateway") {
+        return true;
+    }
+    let program = |word: &&String| base(word) == "hermes" || word.contains("hermes_cli.main");
+    let Some(at) = words.iter().position(|word| program(&word)) else { return false };
+    let mut rest = words[at + 1..].iter();
+    let mut plain = Vec::new();
+    while let Some(word) = rest.next() {
+        match word.as_str() {
+            "-p" | "--profile" => drop(rest.next()),
+            word if word.starts_with("--profile=") => {}
+            word => plain.push(word),
+        }
+    }
+    let after = plain.iter().position(|word| *word == "gateway").map(|at| plain.get(at + 1).copied());
+    match after {
+        Some(None | Some("run" | "restart")) => true,
+        Some(Some(flag)) => flag.starts_with('-'),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -88,5 +123,29 @@ mod tests {
     fn start_time_survives_spaces_in_the_command_name() {
         let stat = "42 (a b) c) S 1 42 42 0 -1 4194560 100 0 0 0 1 2 3 4 20 0 1 0 163917 1000 200";
         assert_eq!(start_time_from_stat(stat), Some(163_917));
+    }
+
+    fn argv(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    /// 3: the rule of 0.19.0's readers, so that what they call a gateway is one here.
+    #[test]
+    fn command_lines_of_gateways() {
+        for yes in [
+            "/usr/bin/python3 /home/u/.local/bin/hermes gateway run",
+            "/v/bin/python -m hermes_cli.main --profile coder gateway run --replace",
+            "hermes -p coder gateway",
+            "hermes gateway restart",
+            "hermes-gateway",
+            "python /src/gateway/run.py",
+        ] {
+            assert!(is_gateway(&argv(yes)), "{yes}");
+        }
+        for no in
+            ["sleep 60", "hermes status", "hermes gateway status", "vim gateway", "hermes -p gateway chat"]
+        {
+            assert!(!is_gateway(&argv(no)), "{no}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::v1::worker::LastError;
+use crate::v2::parts::{LastError, Problem};
+use crate::v3::upkeep::Upkeep;
 
 /// Version of the file. 0 = written by 0.19.0. A writer never writes over a newer one.
 pub const SCHEMA: u32 = 1;
@@ -70,6 +71,57 @@ pub struct RuntimeStatus {
     /// The provider's last failure, until a call succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// Tool servers (`mcp_servers`) by name; absent where there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tool_servers: BTreeMap<String, ToolServerStatus>,
+    /// With `stopped`: it has nothing to do, and runs again when it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asleep: Option<Asleep>,
+    /// What is around the programs that the profile starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
+}
+
+/// What is around the programs that a profile starts. Only what was tried is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FenceStatus {
+    /// What was asked for: `auto`, `require`, `off`.
+    pub mode: String,
+    /// What is in force: `bubblewrap`, `namespaces`, `landlock`, `none`; absent: nothing was started yet, and nothing tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<String>,
+    /// With `none`: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it does not do, or does too much.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl FenceStatus {
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let rung = match (self.rung.as_deref(), self.mode.as_str()) {
+            (None, mode) => return format!("{mode}, not tried yet: nothing was started"),
+            (Some("none"), "off") => return "off".to_owned(),
+            (Some(rung), _) => rung,
+        };
+        let reason = self.reason.iter().chain(&self.notes).map(String::as_str).collect::<Vec<_>>().join("; ");
+        let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+        format!("{rung} ({}){reason}", self.mode)
+    }
+}
+
+/// What a worker that went to sleep leaves for a gateway that starts: why it need not be started to be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asleep {
+    /// Which state its files were in when it read them; the gateway's own word, which it gave the worker.
+    pub stamp: String,
+    /// What they said of how it is kept.
+    pub upkeep: Upkeep,
+    /// What was odd about them.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
 }
 
 /// What waits in the inbox.
@@ -95,7 +147,7 @@ pub struct InboxStatus {
 /// One platform's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformStatus {
-    /// `connecting`, `connected`, `disconnected`, `retrying`, `fatal`, `paused`, `unsupported`.
+    /// `connecting`, `connected`, `disconnected`, `retrying`, `conflict`, `fatal`, `paused`, `unsupported`.
     pub state: String,
     /// For programs.
     #[serde(default)]
@@ -105,6 +157,26 @@ pub struct PlatformStatus {
     pub error_message: Option<String>,
     /// ISO 8601 with offset.
     #[serde(default, deserialize_with = "text_or_number")]
+    pub updated_at: Option<String>,
+}
+
+/// One tool server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolServerStatus {
+    /// `connecting`, `connected`, `retrying`, `parked` (tried again every five minutes), `asleep` (started by the next call),
+    /// `stopped`, `off`, `unusable`.
+    pub state: String,
+    /// How many tools of it the model may be offered.
+    #[serde(default)]
+    pub tools: u32,
+    /// For people: why it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The version of the protocol that is spoken with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// ISO 8601 with offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Golden bytes of every message of every version that this build speaks, and how peers of two versions understand each other.
 
-mod v1;
 mod v2;
+mod v3;
 
 use hermes_wire::codec::{CodecError, decode, encode};
 use hermes_wire::{ProfileName, version};

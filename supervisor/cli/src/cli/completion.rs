@@ -60,9 +60,9 @@ enum What {
 /// `hermes completion`.
 pub(super) fn script(args: &CompletionArgs, mut out: Output) -> Result<u8, HermesError> {
     out.write(match args.shell {
-        Shell::Bash => include_str!("completion/hermes.bash"),
-        Shell::Zsh => include_str!("completion/hermes.zsh"),
-        Shell::Fish => include_str!("completion/hermes.fish"),
+        Shell::Bash => include_str!("../../../../deploy/completions/hermes.bash"),
+        Shell::Zsh => include_str!("../../../../deploy/completions/hermes.zsh"),
+        Shell::Fish => include_str!("../../../../deploy/completions/hermes.fish"),
     })?;
     Ok(exit::OK)
 }

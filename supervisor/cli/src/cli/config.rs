@@ -2,7 +2,7 @@
 
 mod check;
 mod edit;
-mod secret;
+pub(super) mod secret;
 mod show;
 
 use std::io::{IsTerminal as _, Read as _};
@@ -194,7 +194,7 @@ fn set(
 }
 
 /// Makes one change and writes it. It depends on nothing but the files, so it is simply made again when they changed meanwhile.
-fn change(
+pub(super) fn change(
     selection: &Selection,
     call: &Call,
     make: impl Fn(&mut Draft) -> Result<Change, SettingsError>,

@@ -1,53 +1,126 @@
-//! `hermes gateway run|start|stop|restart`: the guards before a start, and requests to the gateway that runs.
+//! `hermes gateway …`: the guards before a start, and which part carries each verb out.
 
+mod answer;
+mod args;
+mod bots;
 mod check;
+mod detached;
+mod every;
+mod force;
+mod install;
+mod list;
+mod manager;
+mod migrate;
 mod parking;
+mod reach;
+mod restart;
+mod start;
+mod stop;
 
 use std::time::Duration;
 
 use hermes_gateway::app::{self, GatewayOptions};
-use hermes_gateway::client::{Client, ClientError, Outcome};
-use hermes_gateway::instance::{self, Liveness};
+use hermes_gateway::client::{Client, Outcome};
 use hermes_gateway::logging::{self, Verbosity};
-use hermes_gateway::predecessor::{Predecessor, Purpose};
-use hermes_gateway::running::Running;
+use hermes_gateway::predecessor::Predecessor;
+use hermes_gateway::rendezvous;
 use hermes_host::refusal::Io;
-use hermes_host::{clock, homes, wait};
-use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
+use hermes_host::{clock, wait};
+use hermes_wire::contract::gateway_status::{GatewayStatus, state};
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{ProfileName, RootHome, exit};
 
-use super::interrupt::Interrupt;
 use super::output::{self, Output};
-use super::update::gateways::{self, take_up};
-use super::{RunArgs, target};
-use crate::error::{CommandError, HermesError, UpdateError};
+use super::{Call, setup, status, target};
+use crate::error::{CommandError, HermesError};
 use crate::home::{Selection, Surroundings};
-use crate::profile::standalone;
 use crate::status::render;
-use crate::update::renew::Renewal;
-
-pub(super) use check::run as check;
+use answer::{Done, Say, answer, outcome};
+pub(super) use args::{GatewayArgs, GatewayCommand};
+use args::{RunArgs, VerbArgs};
+use every::Verb;
+use reach::LOOK;
 
 /// Time a worker has to start, drain and be replaced, before the command gives up waiting (the gateway goes on).
 const ONE: Duration = Duration::from_secs(180);
 /// Time a change of everything has.
 const ALL: Duration = Duration::from_secs(900);
-/// Time a gateway that has just taken its lock has until it answers.
+/// Time a gateway has until its start is announced without those that are still starting.
 const STARTING: Duration = Duration::from_secs(3);
 /// Time a gateway has until its start is no longer worth announcing.
 const ANNOUNCE: Duration = Duration::from_secs(120);
-/// Time between two looks at something that is awaited.
-const LOOK: Duration = Duration::from_millis(25);
+
+/// `hermes gateway …`.
+pub(super) fn dispatch(args: GatewayArgs, call: &Call, settle: fn(), out: Output) -> Result<u8, HermesError> {
+    let of = |name: Option<String>| target::of(&call.about(name)?);
+    let env = &call.env;
+    match args.command.unwrap_or(GatewayCommand::Run { run: args.run, name: None }) {
+        GatewayCommand::Run { run: args, name } => run(&args, &of(name)?, env, settle),
+        GatewayCommand::Start(args) if args.foreground => {
+            let run_args = RunArgs { replace: args.take_over, force: args.force, ..RunArgs::default() };
+            let selection = of(args.verb.whose.name)?;
+            if args.take_over {
+                bots::Bots::of(&selection, env)?.free(&mut Say::new(out, false))?;
+            }
+            run(&run_args, &selection, env, settle)
+        }
+        GatewayCommand::Start(args) => {
+            let how = start::How::from(&args);
+            verb(Verb::Start, args.verb, call, out, |one, say| start::start(how, one, env, say))
+        }
+        GatewayCommand::Stop(args) => {
+            let scope = args.scope();
+            verb(Verb::Stop, args, call, out, |one, say| stop::stop(one, (scope, env), say))
+        }
+        GatewayCommand::Restart(args) if args.foreground => {
+            let run_args = RunArgs { replace: true, ..RunArgs::default() };
+            run(&run_args, &of(args.verb.whose.name)?, env, settle)
+        }
+        GatewayCommand::Restart(args) => {
+            let scope = args.verb.scope();
+            verb(Verb::Restart, args.verb, call, out, |one, say| restart::restart(one, (scope, env), say))
+        }
+        GatewayCommand::Reload => {
+            let selection = target::of(call)?;
+            answer("reload", (&selection, env), Say::new(out, false), |say| {
+                restart::reload(&selection, env, say)
+            })
+        }
+        GatewayCommand::Install { how, whose } => install::run(&how, &of(whose.name)?, env, out),
+        GatewayCommand::Uninstall { how, whose } => install::remove(&how, &of(whose.name)?, env, out),
+        GatewayCommand::Status(args) => status::run(&args, &call.about(args.whose.name.clone())?, out),
+        GatewayCommand::List(args) => list::list(args.json, &call.select()?, env, out),
+        GatewayCommand::Migrate(args) => migrate::run(&args, &call.select()?, env, out),
+        GatewayCommand::MigrateLegacy { dry_run, yes } => migrate::legacy(dry_run, yes, env, out),
+        GatewayCommand::Check { proof: true, .. } => prove(hermes_wire::version::PROOF, out),
+        GatewayCommand::Check { succession: true, .. } => prove(hermes_wire::version::SUCCESSION, out),
+        GatewayCommand::Check { whose, json, .. } => check::run(json, &of(whose.name)?, env, out),
+        GatewayCommand::Setup(args) => setup::run(&args.about_platforms(), call),
+    }
+}
+
+/// One verb about one gateway or profile, or about each.
+fn verb(
+    verb: Verb,
+    args: VerbArgs,
+    call: &Call,
+    out: Output,
+    act: impl FnOnce(&Selection, &mut Say) -> Result<Done, HermesError>,
+) -> Result<u8, HermesError> {
+    if args.all {
+        return every::each(verb, &call.select()?, &call.env, (args.json, out));
+    }
+    let selection = target::of(&call.about(args.whose.name)?)?;
+    answer(verb.name(), (&selection, &call.env), Say::new(out, args.json), |say| act(&selection, say))
+}
 
 /// `hermes gateway run`.
-pub(super) fn run(
-    args: &RunArgs,
-    selection: &Selection,
-    env: &Surroundings,
-    settle: fn(),
-) -> Result<u8, HermesError> {
+fn run(args: &RunArgs, selection: &Selection, env: &Surroundings, settle: fn()) -> Result<u8, HermesError> {
     let root_home = selection.root.path();
+    if env.detached {
+        // Of its own, so that no terminal hangs up on it. The program that this one was before has done so already.
+        let _ = nix::unistd::setsid();
+    }
     // A first start on a fresh machine; a named profile's home was found, or it could not have been selected.
     if !root_home.exists() {
         hermes_host::disk::make_dirs(root_home, 0o700).map_err(Io::at("make the home", root_home))?;
@@ -70,7 +143,18 @@ pub(super) fn run(
     if let Err(e) = logging::init(&own, Verbosity::from_flags(args.verbose, args.quiet)) {
         tracing::warn!(path = %own.supervisor_log(), error = %e, "there is no log file");
     }
-    let banner = announce(home.path().to_owned(), selection.profile.clone(), env.clone(), render::banner);
+    let detached = env.detached.then(|| own.supervisor_log());
+    let text = move |status: &GatewayStatus| {
+        if let Some(log) = &detached {
+            take_leave(log);
+        }
+        render::banner(status)
+    };
+    let banner = announce(home.path().to_owned(), selection.profile.clone(), env.clone(), text);
+    let mut rendezvous = env.rendezvous.clone();
+    if args.external_supervisor {
+        rendezvous.supervisor = rendezvous::EXTERNAL;
+    }
     let result = app::run(GatewayOptions {
         root: selection.root.clone(),
         profile: selection.profile.clone(),
@@ -78,15 +162,24 @@ pub(super) fn run(
         repeatable: true,
         settle,
         sockets: env.sockets.clone(),
-        rendezvous: Some(env.rendezvous.clone()),
+        rendezvous: Some(rendezvous),
     });
     banner.cancel();
     Ok(result?)
 }
 
+/// A gateway in the background is up: nobody reads its standard error any more. What the system or a library still prints there, as
+/// they do before they end a process, goes where its own words are.
+fn take_leave(log: &camino::Utf8Path) {
+    let file = fs_err::OpenOptions::new().append(true).open(log);
+    if let Err(error) = file.and_then(|file| Ok(nix::unistd::dup2_stderr(file)?)) {
+        tracing::warn!(%log, %error, "what the system prints about this process is lost");
+    }
+}
+
 /// A named profile may not have a gateway of its own while the root home's gateway serves it. The gateway that runs is asked;
 /// neither this command's environment nor a file decides.
-fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), HermesError> {
+pub(super) fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), HermesError> {
     let root = &selection.root;
     let name = &selection.profile;
     if let Some(predecessor) = Predecessor::find(root.path()) {
@@ -94,15 +187,15 @@ fn guard(selection: &Selection, force: bool, env: &Surroundings) -> Result<(), H
         let serves = predecessor.serves(name);
         return if serves { Err(HermesError::Predecessor(Box::new(predecessor))) } else { Ok(()) };
     }
-    let Some(client) = connect(root.path(), env)? else { return Ok(()) };
+    let Some(client) = reach::connect(root.path(), env)? else { return Ok(()) };
     let status = client.status(None)?;
-    if !is_served(&status, name) {
+    if !reach::is_served(&status, name) {
         return Ok(());
     }
     if !force {
         return Err(HermesError::Served { profile: name.clone() });
     }
-    let Some(client) = connect(root.path(), env)? else { return Ok(()) };
+    let Some(client) = reach::connect(root.path(), env)? else { return Ok(()) };
     let request = ClientRequest::Detach { profile: name.clone() };
     match client.ask(&request, ONE, |line| tracing::info!("{line}"))? {
         Outcome::Done(_) => Ok(()),
@@ -118,10 +211,10 @@ pub(super) fn refuse_if_served_for_debugging(
     let name = &selection.profile;
     let own_home = selection.home();
     for home in [selection.root.path(), own_home.path()] {
-        let Some(client) = connect(home, env)? else { continue };
+        let Some(client) = reach::connect(home, env)? else { continue };
         let status = client.status(None)?;
         let runs = status.profiles.iter().any(|p| p.name == name.as_str() && p.state != state::STOPPED);
-        if runs && is_served(&status, name) {
+        if runs && reach::is_served(&status, name) {
             let mine = status.profiles.iter().find(|p| p.name == name.as_str());
             let socket = mine.and_then(|p| p.data_socket.clone());
             let (pid, profile) = (status.gateway.pid, name.clone());
@@ -131,332 +224,20 @@ pub(super) fn refuse_if_served_for_debugging(
     Ok(())
 }
 
-fn is_served(status: &GatewayStatus, name: &ProfileName) -> bool {
-    status
-        .profiles
-        .iter()
-        .find(|p| p.name == name.as_str())
-        .is_some_and(|p| !matches!(p.state.as_str(), state::DETACHED | state::CONFLICT | state::STANDALONE))
-}
-
-/// Connects to the gateway of `home`; `None` when none runs. One that has just begun is waited for.
-fn connect(home: &camino::Utf8Path, env: &Surroundings) -> Result<Option<Client>, HermesError> {
-    let deadline = clock::now() + STARTING;
-    loop {
-        match Client::connect(home, &env.sockets) {
-            Ok(client) => return Ok(Some(client)),
-            Err(ClientError::NobodyThere { .. }) => {
-                if let Some(predecessor) = Predecessor::find(home) {
-                    return Err(HermesError::Predecessor(Box::new(predecessor)));
-                }
-                let Liveness::Running { record } = instance::probe(home) else { return Ok(None) };
-                if clock::now() >= deadline {
-                    return Err(silent(home, record.map(|record| record.pid)));
-                }
-                wait::pause(LOOK);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn silent(home: &camino::Utf8Path, pid: Option<u32>) -> HermesError {
-    HermesError::Silent { home: home.to_string(), pid, flag: instance::flag_of(home) }
-}
-
-/// The gateway a command about `selection` goes to: a profile's own where it has one, else the root home's.
-fn gateway_of(
-    selection: &Selection,
-    env: &Surroundings,
-) -> Result<(Client, camino::Utf8PathBuf), HermesError> {
-    find(selection, env)?.ok_or_else(|| not_running(selection, env))
-}
-
-/// The same; `None` where neither runs.
-fn find(
-    selection: &Selection,
-    env: &Surroundings,
-) -> Result<Option<(Client, camino::Utf8PathBuf)>, HermesError> {
-    let own = selection.home();
-    let root = selection.root.path();
-    if own.path() != root
-        && let Some(client) = connect(own.path(), env)?
-    {
-        return Ok(Some((client, own.path().to_owned())));
-    }
-    Ok(connect(root, env)?.map(|client| (client, root.to_owned())))
-}
-
-/// No gateway runs; the hint is what starts one.
-fn not_running(selection: &Selection, env: &Surroundings) -> HermesError {
-    let name = &selection.profile;
-    let alone = !name.is_default() && !target::is_multiplexer(&selection.root, env);
-    let (flag, unit) = if alone {
-        (format!(" -p {name}"), standalone::unit_name(name))
-    } else {
-        (String::new(), "hermes-gateway.service".to_owned())
-    };
-    let foreground = format!("`hermes gateway run{flag}` runs it in the foreground");
-    let hint = if standalone::is_installed(&unit, env) {
-        format!("`systemctl --user start {unit}` starts it; {foreground}")
-    } else {
-        foreground
-    };
-    let home = if alone { selection.home().path().to_string() } else { selection.root.path().to_string() };
-    HermesError::NotRunning { home, hint }
-}
-
-/// What is said of a gateway that is, or was, there: `the gateway of profile 'coder' (PID 7)`.
-fn shown(home: &camino::Utf8Path, selection: &Selection, pid: Option<u32>) -> String {
-    let own = home == selection.home().path() && !selection.profile.is_default();
-    let of = if own { format!(" of profile '{}'", selection.profile) } else { String::new() };
-    let pid = pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
-    format!("gateway{of}{pid}")
-}
-
-/// `hermes gateway start`. What runs is left alone, so that a loop over profiles goes on.
-pub(super) fn start(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
-    if let Some(predecessor) = Predecessor::find(selection.home().path()) {
-        out.line(&format!("✓ Running already: {predecessor}; `{}` takes over", predecessor.take_over()))?;
-        return Ok(exit::OK);
-    }
-    let was_parked = parking::end(selection, env)?;
-    let name = &selection.profile;
-    let (client, home) = match find(selection, env)? {
-        Some(found) => found,
-        None if was_parked => return parking::ended(&not_running(selection, env), name, out),
-        None => return Err(not_running(selection, env)),
-    };
-    let status = client.status(None)?;
-    let mine = status.profiles.iter().find(|p| p.name == name.as_str());
-    let is_own = home == *selection.home().path();
-    let serving = mine.is_some_and(|p| p.pid.is_some());
-    if !selection.is_named() || (is_own && serving) {
-        out.line(&format!("✓ The {} is running", shown(&home, selection, status.gateway.pid)))?;
-        return Ok(exit::OK);
-    }
-    match mine {
-        Some(Profile { pid: Some(pid), state, .. }) if !was_parked => {
-            out.line(&format!("✓ Profile '{name}' is running already ({state}, PID {pid})"))?;
-            return Ok(exit::OK);
-        }
-        Some(Profile { state, .. }) if !is_own && state == state::STANDALONE => {
-            return Err(not_served(name, &status));
-        }
-        Some(_) => {}
-        None => return Err(not_served(name, &status)),
-    }
-    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
-    let request = ClientRequest::Start { profile: name.clone() };
-    if was_parked {
-        return parking::ask(client, &request, &parking::served(name), out);
-    }
-    ask(client, &request, ONE, &format!("✓ Started profile {name}"), out)
-}
-
-/// The gateway that runs does not have this profile.
-fn not_served(name: &ProfileName, status: &GatewayStatus) -> HermesError {
-    let alone = status.profiles.iter().any(|p| p.name == name.as_str() && p.state == state::STANDALONE);
-    let (why, is_odd) = if alone {
-        ("its `config.yaml` says that it stands alone (`gateway.standalone`)", false)
-    } else if status.gateway.mode.as_deref() == Some("multiplex") {
-        ("it is not among those that `gateway.multiplex_profile_allowlist` names, or cannot be served", true)
-    } else {
-        ("multiplexing is off", false)
-    };
-    CommandError::NotServed { pid: status.gateway.pid, profile: name.clone(), why, is_odd }.into()
-}
-
-/// `hermes gateway stop`. What does not run is left alone, so that a loop over profiles goes on.
-pub(super) fn stop(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
-    if let Some(predecessor) = Predecessor::find(selection.home().path()) {
-        predecessor.end(Purpose::Stop).map_err(Io::at("end", predecessor.to_string()))?;
-        out.line(&format!("✓ Stopped {predecessor}"))?;
-        return Ok(exit::OK);
-    }
-    let name = &selection.profile;
-    let Some((client, home)) = find(selection, env)? else {
-        if parking::concerns(selection, env) && target::is_multiplexer(&selection.root, env) {
-            parking::begin(selection)?;
-            out.line(&parking::parked(name))?;
-            return Ok(exit::OK);
-        }
-        let whose = if selection.is_named() && !name.is_default() {
-            format!("profile '{name}'")
-        } else {
-            format!("`{}`", selection.root.path())
-        };
-        out.line(&format!("✓ Nothing to stop: no gateway runs for {whose}"))?;
-        return Ok(exit::OK);
-    };
-    let is_own = home == *selection.home().path() && !name.is_default();
-    if !selection.is_named() || is_own {
-        return shutdown(client, &home, selection, out);
-    }
-    let status = client.status(None)?;
-    let mine = status.profiles.iter().find(|p| p.name == name.as_str());
-    if mine.is_none_or(|mine| mine.state == state::STANDALONE) {
-        // One that an allow-list keeps out is parked all the same: newer releases of the Python program know no such list.
-        let kept_out = status.gateway.mode.as_deref() == Some("multiplex")
-            && parking::concerns(selection, env)
-            && homes::check(selection.home().path()).is_ok();
-        if kept_out || parking::is_parked(selection, env) {
-            parking::begin(selection)?;
-            out.line(&parking::parked(name))?;
-            return Ok(exit::OK);
-        }
-        let pid = status.gateway.pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default();
-        out.line(&format!("✓ Nothing to stop: the gateway{pid} does not serve profile '{name}'"))?;
-        return Ok(exit::OK);
-    }
-    let request = ClientRequest::Stop { profile: name.clone() };
-    let text = if parking::concerns(selection, env) {
-        // Before anybody is asked: whoever looks at the homes meanwhile must not start it again.
-        match parking::begin(selection) {
-            Ok(_) => Some(parking::parked(name)),
-            Err(error) => {
-                output::warn(&format!("{error}; only this gateway remembers that the profile is stopped"));
-                None
-            }
-        }
-    } else {
-        None
-    };
-    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
-    if let Some(text) = text {
-        return parking::ask(client, &request, &text, out);
-    }
-    let text = format!("✓ Stopped profile {name}; `hermes gateway start -p {name}` starts it again");
-    ask(client, &request, ONE, &text, out)
-}
-
-/// Stops a whole gateway and waits until its lock is free.
-fn shutdown(
-    client: Client,
-    home: &camino::Utf8Path,
-    selection: &Selection,
-    mut out: Output,
-) -> Result<u8, HermesError> {
-    let pid = instance::record(home).map(|r| r.pid);
-    let result = client.ask(&ClientRequest::Shutdown, ALL, |line| drop(out.line(&format!("  {line}"))));
-    match result {
-        // It may be gone before it has answered; the lock decides.
-        Ok(Outcome::Done(_)) | Err(ClientError::CutShort | ClientError::Io(_)) => {}
-        Ok(Outcome::Refused { code, message, hint }) => {
-            return Err(HermesError::Refused { code, message, hint });
-        }
-        Err(e) => return Err(e.into()),
-    }
-    let deadline = clock::now() + ONE;
-    while let Liveness::Running { record } = instance::probe(home) {
-        if pid.is_some() && record.as_ref().map(|r| r.pid) != pid {
-            break;
-        }
-        if clock::now() >= deadline {
-            let pid = pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-            return Err(HermesError::NotReached {
-                message: format!("the gateway (PID {pid}) is still running"),
-                hint: format!("`kill -TERM {pid}` hurries it, a second time kills its workers"),
-            });
-        }
-        wait::pause(LOOK);
-    }
-    out.line(&format!("✓ Stopped the {}", shown(home, selection, pid)))?;
-    Ok(exit::OK)
-}
-
-/// `hermes gateway restart`.
-pub(super) fn restart(selection: &Selection, env: &Surroundings, mut out: Output) -> Result<u8, HermesError> {
-    let was_parked = parking::end(selection, env)?;
-    let name = &selection.profile;
-    let (client, home) = match find(selection, env)? {
-        Some(found) => found,
-        None if was_parked => return parking::ended(&not_running(selection, env), name, out),
-        None => return Err(not_running(selection, env)),
-    };
-    let is_own = home == *selection.home().path() && !name.is_default();
-    if (!selection.is_named() || is_own)
-        && let Some(code) = renew(selection, is_own, env, &mut out)?
-    {
-        return Ok(code);
-    }
-    if selection.is_named() {
-        let request = ClientRequest::Restart { profile: name.clone() };
-        if was_parked {
-            return parking::ask(client, &request, &parking::served(name), out);
-        }
-        return ask(client, &request, ONE, &format!("✓ Restarted profile {name}"), out);
-    }
-    // A bad edit must not become an outage: everything is checked before anything is replaced.
-    let report = app::check(&check::options(selection, env))?;
-    if report.refused {
-        out.write(&check::text(&report, selection))?;
-        return Err(CommandError::NotRestarted.into());
-    }
-    // The check took a while; the connection from before is used only to know that a gateway runs.
-    drop(client);
-    let Some(client) = connect(&home, env)? else { return Err(not_running(selection, env)) };
-    ask(client, &ClientRequest::Reload, ALL, "✓ Restarted every profile", out)
-}
-
-/// `hermes gateway reload`.
-pub(super) fn reload(selection: &Selection, env: &Surroundings, out: Output) -> Result<u8, HermesError> {
-    let (client, home) = gateway_of(selection, env)?;
-    let name = &selection.profile;
-    if !name.is_default() && home != *selection.home().path() {
-        return Err(CommandError::NotItsSettings { profile: name.clone() }.into());
-    }
-    ask(client, &ClientRequest::Apply, ALL, "✓ The configuration is in force as a whole", out)
-}
-
-/// Brings a gateway to the program that has taken the place of its own; `None` where it runs what is on disk.
-fn renew(
-    selection: &Selection,
-    is_own: bool,
-    env: &Surroundings,
-    out: &mut Output,
-) -> Result<Option<u8>, HermesError> {
-    let whose = if is_own { selection.profile.clone() } else { ProfileName::default_profile() };
-    let Some(running) = Running::find(&selection.root, &whose) else { return Ok(None) };
-    let Some(program) = running.replaced_by() else { return Ok(None) };
-    let interrupt = Interrupt::new();
-    let wait = |time| interrupt.came_within(time);
-    match take_up(&running, &selection.root, program, env, &wait)? {
-        Renewal::Done(facts) => {
-            out.write(&gateways::done(&running, &facts))?;
-            Ok(Some(if facts.missing.is_empty() { exit::OK } else { exit::FAILURE }))
-        }
-        Renewal::Accepted(line) => {
-            out.line(&format!("✓ {line}"))?;
-            Ok(Some(exit::OK))
-        }
-        Renewal::TooOld => {
-            Err(UpdateError::TooOld { pid: running.pid, restart: running.restart.clone() }.into())
-        }
-    }
-}
-
 fn ask(
     client: Client,
     request: &ClientRequest,
     limit: Duration,
     success: &str,
-    mut out: Output,
-) -> Result<u8, HermesError> {
-    let outcome = client.ask(request, limit, |line| drop(out.line(&format!("  {line}"))))?;
-    match outcome {
-        Outcome::Done(line) => {
-            let line = if line.is_empty() { success.to_owned() } else { line };
-            out.line(&if line.starts_with(['✓', '⚠']) { line } else { format!("✓ {line}") })?;
-            Ok(exit::OK)
-        }
-        Outcome::Refused { code, message, hint } => Err(HermesError::Refused { code, message, hint }),
-    }
+    say: &mut Say,
+) -> Result<Done, HermesError> {
+    let answered = client.ask(request, limit, |line| say.progress(line))?;
+    outcome(answered, success)
 }
 
 /// `hermes gateway check --proof`: needs no home, no file and no time.
-pub(super) fn prove(mut out: Output) -> Result<u8, HermesError> {
-    out.line(hermes_wire::version::PROOF)?;
+fn prove(line: &str, mut out: Output) -> Result<u8, HermesError> {
+    out.line(line)?;
     Ok(exit::OK)
 }
 

@@ -59,4 +59,14 @@ impl Output {
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         self.write(&format!("{text}\n"))
     }
+
+    /// On a terminal: the line that stands there gives way to `text`, without an end. One line at most, whatever is in it.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "one writer at a time")]
+    pub(super) fn replace_line(&mut self, text: &str) -> io::Result<()> {
+        let width = self.width().unwrap_or(80).saturating_sub(1);
+        let shown: String = text::visible(text).chars().take(width).collect();
+        let mut out = io::stdout().lock();
+        write!(out, "\r{shown}\x1b[K")?;
+        out.flush()
+    }
 }

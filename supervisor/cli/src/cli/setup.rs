@@ -44,6 +44,13 @@ pub(super) struct SetupArgs {
     reset: bool,
 }
 
+impl SetupArgs {
+    /// The same, about how the profile is reached, unless another part was named.
+    pub(super) fn about_platforms(self) -> Self {
+        Self { section: Some(self.section.unwrap_or(Section::Gateway)), ..self }
+    }
+}
+
 /// A part of the wizard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Section {

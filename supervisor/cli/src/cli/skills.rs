@@ -1,7 +1,10 @@
-//! `hermes skills`: which skills a profile has.
+//! `hermes skills`: which skills a profile has, and which of them count.
+
+mod change;
 
 use std::fmt::Write as _;
 
+use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 use hermes_wire::exit;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -35,16 +38,50 @@ enum SkillsCommand {
         /// For programs.
         #[arg(long)]
         json: bool,
+        /// Only those that the model is offered.
+        #[arg(long)]
+        enabled_only: bool,
+    },
+    /// Offer a skill to the model again.
+    Enable {
+        /// The skill's name.
+        #[arg(value_hint = clap::ValueHint::Other)]
+        name: String,
+    },
+    /// Offer a skill to the model no more; it stays where it is.
+    Disable {
+        /// The skill's name.
+        #[arg(value_hint = clap::ValueHint::Other)]
+        name: String,
+    },
+    /// Copy a skill from a directory into the profile.
+    #[command(after_help = "Example:\n  hermes -p coder skills install ./my-skill")]
+    Install {
+        /// The directory with its `SKILL.md`.
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        path: Utf8PathBuf,
+        /// Also where its text looks like an attack on the model.
+        #[arg(long)]
+        force: bool,
     },
 }
 
 /// `hermes skills`.
 pub(super) fn run(args: &SkillsArgs, call: &Call) -> Result<u8, HermesError> {
-    let SkillsCommand::List { json } = args.command;
+    match &args.command {
+        SkillsCommand::List { json, enabled_only } => list(*json, *enabled_only, call),
+        SkillsCommand::Enable { name } => change::turn(name, true, call),
+        SkillsCommand::Disable { name } => change::turn(name, false, call),
+        SkillsCommand::Install { path, force } => change::install(path, *force, call),
+    }
+}
+
+fn list(json: bool, enabled_only: bool, call: &Call) -> Result<u8, HermesError> {
     let mut out = Output::stdout();
     let selection = call.select_and_warn()?;
     let home = selection.home();
-    let (skills, flaw) = installed::list(&home, bundle::all());
+    let (mut skills, flaw) = installed::list(&home, bundle::all());
+    skills.retain(|skill| !enabled_only || (!skill.disabled && skill.problem.is_none()));
     if let Some(flaw) = flaw {
         output::warn(&format!("what was bundled cannot be told, so every skill is shown as yours: {flaw}"));
     }

@@ -1,11 +1,14 @@
 //! `hermes status`: asks, or reads the files, and shows.
 
+mod services;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use hermes_gateway::client::{Client, ClientError};
 use hermes_gateway::instance::{self, Liveness};
 use hermes_gateway::predecessor::Predecessor;
+use hermes_host::disk;
 use hermes_wire::contract::gateway_status::{GatewayStatus, state};
 use hermes_wire::{ProfileName, exit};
 
@@ -14,10 +17,15 @@ use super::output::Output;
 use super::{Call, StatusArgs, target};
 use crate::error::{CommandError, HermesError};
 use crate::home::{Chosen, Selection, Surroundings};
+use crate::service::Scope;
 use crate::settings::judge;
 use crate::status::offline;
 use crate::status::render::{self, Look};
+use services::Services;
 
+/// Lines of a log that are shown, and most bytes that are read for them.
+const LINES: usize = 20;
+const TAIL: u64 = 64 * 1024;
 /// Time between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -29,15 +37,21 @@ pub(super) fn run(args: &StatusArgs, call: &Call, mut out: Output) -> Result<u8,
     let (selection, env) = (&call.select()?, &call.env);
     // The sticky profile is for commands that need one; looking at everything is what this one is for.
     let only = matches!(selection.chosen, Chosen::Flag | Chosen::Home).then_some(&selection.profile);
+    let scope = args.system.then_some(Scope::System);
+    let mut status = look(selection, only, env);
+    // Files of services are not what changes from second to second.
+    let services = Services::look(selection, (only, scope), &status, env)?;
+    services.tell(&mut status);
     if !args.watch {
-        let status = look(selection, only, env);
-        out.write(&show(args, selection, &status, only, &out, env))?;
+        out.write(&show(args, selection, (&status, &services), only, &out, env))?;
+        if args.deep {
+            out.write(&last_lines(selection, only))?;
+        }
         return Ok(code(args, &status, only));
     }
     let interrupt = Interrupt::or_q();
     loop {
-        let status = look(selection, only, env);
-        let text = show(args, selection, &status, only, &out, env);
+        let text = show(args, selection, (&status, &services), only, &out, env);
         match out.rows() {
             Some(_) if !args.json => out.write(&redraw(&text))?,
             _ => out.write(&text)?,
@@ -45,6 +59,8 @@ pub(super) fn run(args: &StatusArgs, call: &Call, mut out: Output) -> Result<u8,
         if interrupt.came_within(EVERY) {
             return Ok(code(args, &status, only));
         }
+        status = look(selection, only, env);
+        services.tell(&mut status);
     }
 }
 
@@ -86,7 +102,7 @@ fn redraw(text: &str) -> String {
 }
 
 /// The status from whoever answers, completed from the files.
-fn look(selection: &Selection, only: Option<&ProfileName>, env: &Surroundings) -> GatewayStatus {
+pub(super) fn look(selection: &Selection, only: Option<&ProfileName>, env: &Surroundings) -> GatewayStatus {
     let root = &selection.root;
     let ask = |only| Client::connect(root.path(), &env.sockets).and_then(|client| client.status(only));
     let answer = match ask(only) {
@@ -102,28 +118,53 @@ fn look(selection: &Selection, only: Option<&ProfileName>, env: &Surroundings) -
 fn show(
     args: &StatusArgs,
     selection: &Selection,
-    status: &GatewayStatus,
+    (status, services): (&GatewayStatus, &Services),
     only: Option<&ProfileName>,
     out: &Output,
     env: &Surroundings,
 ) -> String {
     if args.json {
+        let mut all = serde_json::to_value(status).expect("strings and integers always serialise");
+        all["services"] = services.json();
         // One line a look, so that a program can read a stream of them.
-        let text =
-            if args.watch { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) };
-        return text.expect("strings and integers always serialise") + "\n";
+        return if args.watch { format!("{all}\n") } else { format!("{all:#}\n") };
     }
     // The last row is the cursor's.
     let rows = out.rows().map(|rows| rows.saturating_sub(1));
-    let look = Look { color: env.colors(), width: out.width(), rows, scrolls: !args.watch };
+    let width = out.width().filter(|_| !args.full);
+    let look = Look { color: env.colors(), width, rows: rows.filter(|_| !args.full), scrolls: !args.watch };
     let mut text = match only {
         Some(_) => render::detail(status, look),
         None => render::table(status, look),
     };
+    let lines = services.lines();
+    if !lines.is_empty() && !args.watch {
+        text = format!("{text}\n{lines}");
+    }
     if let Some(dangling) = &selection.dangling {
         let _ = writeln!(text, "\nnote: {} (`{}`); it is ignored here", dangling.message(), dangling.file);
     }
     text
+}
+
+/// The end of the log that says most: a profile's own, or the gateway's.
+fn last_lines(selection: &Selection, only: Option<&ProfileName>) -> String {
+    let log = match only {
+        Some(name) => selection.root.profile(name).gateway_log(),
+        None => selection.root.supervisor_log(),
+    };
+    match disk::read_end(&log, TAIL) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            let mut shown = format!("\n{log}\n");
+            for line in &lines[lines.len().saturating_sub(LINES)..] {
+                let _ = writeln!(shown, "  {}", hermes_wire::text::visible(line));
+            }
+            shown
+        }
+        Err(error) => format!("\n{log}\n  cannot be read: {error}\n"),
+    }
 }
 
 fn code(args: &StatusArgs, status: &GatewayStatus, only: Option<&ProfileName>) -> u8 {
@@ -157,7 +198,17 @@ mod tests {
 
     fn args() -> StatusArgs {
         let whose = OneOfAll { name: None, profile: None };
-        StatusArgs { whose, json: false, watch: false, exit_code: true, pid: false }
+        StatusArgs {
+            whose,
+            json: false,
+            watch: false,
+            exit_code: true,
+            pid: false,
+            deep: false,
+            full: false,
+            system: false,
+            platform: None,
+        }
     }
 
     #[test]

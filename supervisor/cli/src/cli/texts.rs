@@ -171,7 +171,7 @@ fn refusal(text: &str) -> Option<String> {
     let words = shlex::split(text).unwrap_or_default();
     let words = std::iter::once("hermes".to_owned()).chain(words.iter().map(|word| filled(word)));
     let (rest, _) = take_profile_flag(words.map(OsString::from).collect()).ok()?;
-    let error = Cli::try_parse_from(rest).err()?;
+    let error = Cli::try_parse_from(super::chat::with_oneshot(rest)).err()?;
     let incomplete = matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -261,7 +261,7 @@ fn what_counts_as_a_command() {
         ["-p coder gateway run", "model", "status -p coder", "-p coder chat"]
     );
     assert_eq!(readings("gateway start\\|stop [-p NAME]"), [" gateway start", " gateway stop"]);
-    for wrong in [" model", " -p coder chat", " gateway nope", " status --nope", " config set a b c"] {
+    for wrong in [" modell", " -p coder chatter", " gateway nope", " status --nope", " config set a b c"] {
         assert!(refusal(wrong).is_some(), "{wrong}");
     }
     for fine in

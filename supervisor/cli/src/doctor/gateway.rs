@@ -7,12 +7,11 @@ use hermes_gateway::predecessor::Predecessor;
 use hermes_gateway::premises::Premises;
 use hermes_gateway::status_files;
 use hermes_wire::ProfileName;
-use hermes_wire::contract::gateway_status::state;
+use hermes_wire::contract::gateway_status::{Profile, state};
 use hermes_wire::latest::{ListenerSetting, Problem, Severity};
 
 use super::profiles::Examined;
 use super::{Finding, Grade, Patient, Repair, Section};
-use crate::status::render::readiness;
 
 fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Finding {
     Finding::new(Section::Gateway, grade, code, message)
@@ -68,13 +67,24 @@ fn of_gateway(problem: &Problem) -> Finding {
     found
 }
 
+/// Whether the kernel keeps a profile to its limits, where it has any and runs; the gateway is the judge, as in its status.
+fn of_limits(profile: &Profile) -> Option<Finding> {
+    let unkept = profile.problems.iter().find(|problem| problem.code == "limits_unkept");
+    let has_some = profile.pid.is_some() && profile.upkeep.is_some_and(|upkeep| upkeep.limits.is_any());
+    let kept = has_some.then(|| finding(Grade::Good, "limits", "the kernel keeps it to `gateway.limits`"));
+    let mut found = unkept.map(of_gateway).or(kept)?;
+    found.code = "limits";
+    found.profile = profile.name.parse().ok();
+    Some(found)
+}
+
 fn answering(
     patient: &Patient<'_>,
     status: &hermes_wire::contract::gateway_status::GatewayStatus,
     pid: &str,
 ) -> Vec<Finding> {
     let gateway = &status.gateway;
-    let ready = format!("the gateway runs{pid}, {}", readiness(gateway, " profiles"));
+    let ready = format!("the gateway runs{pid}, {}", gateway.readiness("profile"));
     let mut findings = vec![finding(Grade::Good, "running", ready)];
     if gateway.version.as_deref().is_some_and(|v| v != env!("CARGO_PKG_VERSION")) {
         let version = gateway.version.as_deref().unwrap_or_default();
@@ -95,6 +105,7 @@ fn answering(
         found.place.clone_from(&profile.file);
         findings.push(found);
     }
+    findings.extend(status.profiles.iter().filter(|p| asked(&p.name)).filter_map(of_limits));
     findings
 }
 

@@ -1,6 +1,5 @@
-//! What is left over: a sticky profile that is gone, directories that are no profiles, aliases and units without a profile.
+//! What is left over: a sticky profile that is gone, directories that are no profiles, aliases without a profile.
 
-use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::disk;
 use hermes_wire::ProfileName;
 
@@ -8,9 +7,6 @@ use super::{Finding, Grade, Patient, Repair, Section};
 use crate::home::Selection;
 use crate::profile::alias::{Alias, AliasDir};
 use crate::profile::staging;
-
-/// Largest unit file that is looked at, in bytes.
-const UNIT: usize = 64 * 1024;
 
 fn finding(grade: Grade, code: &'static str, message: impl Into<String>) -> Finding {
     Finding::new(Section::Profiles, grade, code, message)
@@ -44,7 +40,6 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> Vec<Finding
     findings.extend(rewritten(patient));
     findings.extend(abandoned(patient));
     findings.extend(aliases(patient));
-    findings.extend(units(patient));
     findings
 }
 
@@ -80,87 +75,4 @@ fn aliases(patient: &Patient<'_>) -> Vec<Finding> {
         finding(Grade::Warning, "orphan_alias", message).at(&alias.path).next(next)
     };
     AliasDir::orphans(&patient.aliases, &patient.root).into_iter().map(about).collect()
-}
-
-/// A unit of the service manager that names a gateway.
-struct Unit {
-    path: Utf8PathBuf,
-    /// `hermes-gateway-<profile>`: the profile.
-    profile: Option<String>,
-    /// Runs the Python program.
-    python: bool,
-}
-
-fn units(patient: &Patient<'_>) -> Vec<Finding> {
-    let user = patient.env.user_home.as_ref().map(|home| home.join(".config/systemd/user"));
-    let system = Utf8Path::new("/etc/systemd/system").to_owned();
-    let mut findings = Vec::new();
-    for (directory, scope) in user.map(|dir| (dir, " --user")).into_iter().chain([(system, "")]) {
-        for unit in units_in(&directory) {
-            findings.extend(about(patient, &unit, scope));
-        }
-    }
-    findings
-}
-
-fn units_in(directory: &Utf8Path) -> Vec<Unit> {
-    let Ok(entries) = directory.read_dir_utf8() else { return Vec::new() };
-    let mut units: Vec<Unit> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let stem = entry.file_name().strip_suffix(".service")?;
-            let rest = stem.strip_prefix("hermes-gateway")?;
-            let profile = match rest.strip_prefix('-') {
-                None if rest.is_empty() => None,
-                None => return None,
-                Some(profile) => Some(profile.to_owned()),
-            };
-            let text = disk::read_bounded(entry.path(), UNIT).ok()?;
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let command = text.lines().find(|line| line.trim_start().starts_with("ExecStart="))?;
-            let python = command.contains("hermes_cli") || command.contains("python");
-            Some(Unit { path: entry.path().to_owned(), profile, python })
-        })
-        .collect();
-    units.sort_by(|a, b| a.path.cmp(&b.path));
-    units
-}
-
-fn about(patient: &Patient<'_>, unit: &Unit, scope: &str) -> Option<Finding> {
-    let name = unit.path.file_name().unwrap_or_default();
-    let disable = format!("`systemctl{scope} disable --now {name}`, then remove the file");
-    let found = |grade, code, message: String, next: String| {
-        Some(Finding::new(Section::Services, grade, code, message).at(&unit.path).next(next))
-    };
-    let known =
-        unit.profile.as_deref().map(|p| p.parse::<ProfileName>().is_ok_and(|p| patient.homes.contains(&p)));
-    let multiplexed = patient.status.iter().any(|s| s.gateway.mode.as_deref() == Some("multiplex"));
-    match (known, unit.python) {
-        (Some(false), _) => {
-            let profile = unit.profile.as_deref().unwrap_or_default();
-            found(
-                Grade::Warning,
-                "unit_without_profile",
-                format!("a unit for profile '{profile}', which does not exist"),
-                disable,
-            )
-        }
-        (_, true) => found(
-            Grade::Warning,
-            "python_unit",
-            "a unit that starts the Python program's gateway: both would want the same lock and ports"
-                .to_owned(),
-            disable,
-        ),
-        (Some(true), false) if multiplexed => {
-            let profile = unit.profile.as_deref().unwrap_or_default();
-            found(
-                Grade::Warning,
-                "unit_of_served_profile",
-                format!("a unit of its own for profile '{profile}', which the running gateway serves"),
-                disable,
-            )
-        }
-        _ => None,
-    }
 }

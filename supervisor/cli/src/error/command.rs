@@ -56,11 +56,108 @@ pub enum CommandError {
         /// Whether more can be found out.
         is_odd: bool,
     },
+    /// `gateway start --take-over` of a profile whose bot somebody uses who is not to be ended.
+    #[error("the {bot} stays with process {pid}, as `{file}` says: {why}")]
+    BotStays {
+        /// What it is called.
+        bot: String,
+        /// Who has it.
+        pid: u32,
+        /// The file that says so.
+        file: Utf8PathBuf,
+        /// Why that one is not ended.
+        why: String,
+        /// What makes it let go.
+        way: String,
+    },
     /// `gateway reload` of a profile whose file has no settings of a gateway in force.
     #[error("the settings of a gateway are its default profile's, not those of '{profile}'")]
     NotItsSettings {
         /// The profile.
         profile: ProfileName,
+    },
+    /// `top` where there is no terminal.
+    #[error("`hermes top` needs a terminal")]
+    NoTerminal,
+    /// `skills enable` and `disable` of a skill that there is not.
+    #[error("profile '{profile}' has no skill `{name}`")]
+    NoSuchSkill {
+        /// The profile.
+        profile: ProfileName,
+        /// The name.
+        name: String,
+    },
+    /// No tool server of that name.
+    #[error("profile '{profile}' has no tool server `{name}`")]
+    NoSuchServer {
+        /// The profile.
+        profile: ProfileName,
+        /// The name.
+        name: String,
+    },
+    /// `mcp add` of something that is no tool server.
+    #[error("the tool server `{name}` was not added: {why}")]
+    NoServer {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// A command that only reads needs a file that can be used.
+    #[error("`{file}` cannot be used as it is")]
+    UnusableConfig {
+        /// Which.
+        file: Utf8PathBuf,
+    },
+    /// `tools enable` and `disable` of a group that there is not.
+    #[error("there is no toolset `{name}`")]
+    NoSuchToolset {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// A platform that nobody knows.
+    #[error("there is no platform `{name}`")]
+    NoSuchPlatform {
+        /// The name.
+        name: String,
+    },
+    /// `tools enable` for a platform, of what stays off there.
+    #[error("toolset `{name}` would stay off on {platform}: {why}")]
+    StaysOff {
+        /// The group.
+        name: String,
+        /// The platform.
+        platform: String,
+        /// Why.
+        why: String,
+    },
+    /// `skills install` of something that is no skill, or cannot be one here.
+    #[error("`{path}` was not installed: {why}")]
+    NotInstalled {
+        /// What was to be installed.
+        path: Utf8PathBuf,
+        /// Why not.
+        why: String,
+        /// The next step.
+        hint: Option<&'static str>,
+    },
+    /// A profile's files are needed and cannot be used.
+    #[error("`{file}` cannot be used: {message}")]
+    Unusable {
+        /// The file.
+        file: Utf8PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// `model` has nothing to show, or to set.
+    #[error("{message}")]
+    NoModel {
+        /// What and why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
     },
     /// `gateway status --pid` where no process is.
     #[error("no gateway runs for `{home}`")]
@@ -81,9 +178,20 @@ impl CommandError {
             Self::ConfigProblems { .. }
             | Self::NotRestarted
             | Self::NotWritten { .. }
+            | Self::BotStays { .. }
+            | Self::Unusable { .. }
+            | Self::UnusableConfig { .. }
             | Self::WorkedOn { .. } => exit::CONFIG,
-            Self::CannotAsk { .. } => exit::FAILURE,
-            Self::NoProfileNamed | Self::NotItsSettings { .. } => exit::USAGE,
+            Self::CannotAsk { .. }
+            | Self::NoSuchSkill { .. }
+            | Self::NoSuchServer { .. }
+            | Self::NoServer { .. }
+            | Self::NoSuchToolset { .. }
+            | Self::NoSuchPlatform { .. }
+            | Self::StaysOff { .. }
+            | Self::NotInstalled { .. }
+            | Self::NoModel { .. } => exit::FAILURE,
+            Self::NoProfileNamed | Self::NotItsSettings { .. } | Self::NoTerminal => exit::USAGE,
             Self::NotServed { .. } => exit::UNAVAILABLE,
             Self::NobodyRuns { .. } => exit::STOPPED,
         }
@@ -109,10 +217,33 @@ impl CommandError {
                     if *is_odd { format!("`hermes doctor {profile}` says more; ") } else { String::new() };
                 Some(format!("{more}`hermes gateway run -p {profile}` runs a gateway of its own"))
             }
+            Self::BotStays { way, .. } => Some(way.clone()),
             Self::NotItsSettings { profile } => {
                 Some(format!("`hermes gateway restart -p {profile}` replaces the worker of '{profile}'"))
             }
-            Self::NoProfileNamed | Self::NobodyRuns { .. } => None,
+            Self::NoTerminal => {
+                Some("`hermes status --watch` shows the same, and `--json` is for programs".to_owned())
+            }
+            Self::NoSuchSkill { profile, .. } => {
+                Some(format!("`hermes skills list -p {profile}` names those that it has"))
+            }
+            Self::NoSuchServer { profile, .. } => {
+                Some(format!("`hermes -p {profile} mcp list` names those that it has"))
+            }
+            Self::UnusableConfig { .. } => {
+                Some("`hermes config check` says what is wrong with it".to_owned())
+            }
+            Self::NoSuchToolset { known, .. } => Some(format!("there are {}", known.join(", "))),
+            Self::NoSuchPlatform { .. } => {
+                Some("`hermes tools` shows those of the profile; `cli` is the terminal".to_owned())
+            }
+            Self::StaysOff { name, .. } => {
+                Some(format!("`hermes tools enable {name}` takes it from agent.disabled_toolsets first"))
+            }
+            Self::NotInstalled { hint, .. } => hint.map(str::to_owned),
+            Self::Unusable { .. } => Some("`hermes config check` says everything that is wrong".to_owned()),
+            Self::NoModel { hint, .. } => hint.clone(),
+            Self::NoServer { .. } | Self::NoProfileNamed | Self::NobodyRuns { .. } => None,
         }
     }
 }

@@ -101,12 +101,14 @@ pub enum UpdateError {
         restart: String,
     },
     /// It runs the image it ran before.
-    #[error("the gateway (PID {pid}) could not execute `{program}` and runs the program before")]
+    #[error("the gateway (PID {pid}) could not go on as `{program}` and runs the program before{}", said(.why.as_deref()))]
     NotExecuted {
         /// The gateway.
         pid: u32,
         /// The file.
         program: Utf8PathBuf,
+        /// What the gateway says about it.
+        why: Option<String>,
         /// The gateway's log.
         log: Utf8PathBuf,
     },
@@ -118,6 +120,10 @@ pub enum UpdateError {
         /// Its log.
         log: Utf8PathBuf,
     },
+}
+
+fn said(why: Option<&str>) -> String {
+    why.map(|why| format!(": {why}")).unwrap_or_default()
 }
 
 impl UpdateError {

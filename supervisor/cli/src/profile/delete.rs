@@ -12,6 +12,7 @@ use super::error::ProfileError;
 use super::standalone::{self, Stopped};
 use super::{notify, staging};
 use crate::home::{self, Surroundings};
+use crate::service::{self, Owner, Scope};
 
 /// Attempts to empty a directory that somebody still writes into.
 const ATTEMPTS: u32 = 3;
@@ -41,9 +42,11 @@ pub(crate) fn delete(
     name: &ProfileName,
 ) -> Result<Deleted, ProfileError> {
     let home = root.profile(name);
-    let unit = standalone::unit(name, env).map(|unit| {
-        unit.remove().map(|()| standalone::unit_name(name).replace(".service", "")).map_err(|e| e.to_string())
-    });
+    let unit = match service::find(&Owner::new(root, name), Some(Scope::User), env) {
+        Ok(unit) => unit
+            .map(|unit| unit.remove().map(|()| unit.name.replace(".service", "")).map_err(|e| e.to_string())),
+        Err(e) => Some(Err(hermes_host::cause::Chain(&e).to_string())),
+    };
     let hold = notify::release(root, env, name).map_err(|e| {
         let why = io::Error::other(format!("{e}; {}", e.hint()));
         ProfileError::io("take out of service", home.path())(why)

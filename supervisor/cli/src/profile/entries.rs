@@ -31,7 +31,7 @@ pub(crate) enum Class {
     Identity,
 }
 
-const PROCESS: [&str; 16] = [
+const PROCESS: [&str; 17] = [
     hermes_wire::endpoint::IN_HOME,
     "gateway.pid",
     "gateway.lock",
@@ -39,6 +39,7 @@ const PROCESS: [&str; 16] = [
     "gateway_state.json",
     "gateway_desired.json",
     hermes_wire::home::PARKED,
+    hermes_wire::home::HEALTHY_KEY,
     "runtime_status.json",
     "processes.json",
     "cron.pid",

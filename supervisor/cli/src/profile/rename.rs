@@ -17,8 +17,9 @@ use super::alias::{Alias, AliasDir, AliasError};
 use super::error::ProfileError;
 use super::notify::{self, Told};
 use super::staging;
-use super::standalone::{self, Stopped, Unit};
+use super::standalone::{self, Stopped};
 use crate::home::{self, Surroundings};
+use crate::service::{self, Owner, Scope, Service, ServiceError};
 
 /// How notes begin.
 const NOTE: &str = ".hermes-rename-";
@@ -56,7 +57,8 @@ pub(crate) fn rename(
         })
     };
     let holds = (held(old)?, held(new)?);
-    let unit = standalone::unit(old, env);
+    // One that cannot be read is named behind the rename, as one that cannot be moved.
+    let unit = unit(root, old, env);
     let stopped = standalone::stop(&from).map_err(ProfileError::io("stop the gateway of", from.path()))?;
     settle(root, old).map_err(ProfileError::io("record the owner of", from.state_db()))?;
     match disk::rename_new(from.path(), to.path()) {
@@ -71,7 +73,7 @@ pub(crate) fn rename(
         Ok(()) => {}
     }
     let _ = staging::sync_directory(&root.profiles());
-    let mut done = follow(root, env, aliases, old, new, unit.as_ref());
+    let mut done = follow(root, env, aliases, old, new, unit);
     done.stopped = stopped;
     done.told = if holds.0.is_some() {
         notify::renamed(root, env, old, new)
@@ -83,6 +85,11 @@ pub(crate) fn rename(
     Ok(done)
 }
 
+/// The user's service of the profile's own gateway, where there is one.
+fn unit(root: &RootHome, name: &ProfileName, env: &Surroundings) -> Result<Option<Service>, ServiceError> {
+    service::find(&Owner::new(root, name), Some(Scope::User), env)
+}
+
 /// Everything that follows the directory. Can be done twice.
 fn follow(
     root: &RootHome,
@@ -90,7 +97,7 @@ fn follow(
     aliases: Option<&AliasDir>,
     old: &ProfileName,
     new: &ProfileName,
-    unit: Option<&Unit>,
+    unit: Result<Option<Service>, ServiceError>,
 ) -> Renamed {
     let mut done = Renamed {
         stopped: Stopped::NotRunning,
@@ -110,17 +117,16 @@ fn follow(
     if let Some(aliases) = aliases {
         (done.aliases, done.alias_refused) = aliases.retarget(root, old, new);
     }
-    if let Some(unit) = unit {
-        let (from, to) = (root.profile(old), root.profile(new));
-        match unit
-            .install_as(old, new, (from.path(), to.path()))
-            .and_then(|path| unit.remove().map(|()| path))
-        {
-            Ok(path) => done.unit = Some(path),
-            Err(e) => {
-                done.warnings.push(format!("the unit {} was not moved: {e}", standalone::unit_name(old)));
+    match unit {
+        Ok(None) => {}
+        Ok(Some(unit)) => {
+            let (from, to) = (Owner::new(root, old), Owner::new(root, new));
+            match unit.install_as(&from, &to, env).and_then(|path| unit.remove().map(|()| path)) {
+                Ok(path) => done.unit = Some(path),
+                Err(e) => done.warnings.push(format!("the unit {} was not moved: {e}", unit.name)),
             }
         }
+        Err(e) => done.warnings.push(format!("a unit was not moved: {}", hermes_host::cause::Chain(&e))),
     }
     if home::sticky_profile(root).as_ref() == Some(old) {
         match disk::write_public(&root.active_profile(), format!("{new}\n").as_bytes()) {
@@ -206,8 +212,7 @@ pub(crate) fn finish(
                 let _ = fs_err::remove_file(&path);
                 continue;
             }
-            let unit = standalone::unit(old, env);
-            follow(root, env, aliases, old, new, unit.as_ref());
+            follow(root, env, aliases, old, new, unit(root, old, env));
             if notify::renamed(root, env, old, new) == Told::Nobody {
                 rename_desired(root, old, new);
             }

@@ -85,7 +85,8 @@ impl Part {
     pub(crate) fn load(&self, profile: &ProfileName, home: &ProfileHome, yaml: &str, env: &str) -> Loaded {
         let bytes = |text: &str| Found::Bytes(text.as_bytes().to_vec());
         // Read below these texts; nothing else in the home is a matter of them.
-        let leftovers = Leftovers { gateway: read(&home.gateway_json()), ..Leftovers::default() };
+        let (gateway, auth) = (read(&home.gateway_json()), read(&home.auth_json()));
+        let leftovers = Leftovers { gateway, auth, ..Leftovers::default() };
         let others = others(profile, home);
         self.judge(
             profile,
@@ -100,6 +101,7 @@ impl Part {
             pinned_env: read(&self.pinned_dir.join(".env")),
             pinned_dir: self.pinned_dir.clone(),
             certificates: Some(hermes_host::certificates::check),
+            program: Some(hermes_host::child::check),
             profile: Some(hermes_host::homes::check),
             surroundings: self.surroundings.clone(),
             ..Files::default()
@@ -137,7 +139,8 @@ fn leftovers(name: &ProfileName, home: &ProfileHome) -> Leftovers<Vec<u8>> {
     let own = || inherited::boards(&home.kanban_db(), &home.kanban().join("boards"));
     let boards = if name.is_default() { own() } else { Vec::new() };
     let (gateway, cron) = (read(&home.gateway_json()), read(&home.cron_jobs()));
-    Leftovers { gateway, cron, hooks: inherited::names(&home.hooks()), boards }
+    let auth = read(&home.auth_json());
+    Leftovers { gateway, auth, cron, hooks: inherited::names(&home.hooks()), boards }
 }
 
 /// The settings of the default profile's files; `None` where they cannot be used.

@@ -11,7 +11,7 @@ use super::file::{self, Source};
 use crate::home::{Selection, Surroundings};
 
 /// Only the root home may be missing: a named profile's was found, or it could not have been selected.
-pub(super) fn make_home(profile: &ProfileName, home: &ProfileHome) -> Result<(), SettingsError> {
+pub(crate) fn make_home(profile: &ProfileName, home: &ProfileHome) -> Result<(), SettingsError> {
     let path = home.path();
     if !profile.is_default() || path.exists() {
         return Ok(());

@@ -59,7 +59,8 @@ pub(crate) fn all() -> &'static [Bundled] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::front_matter;
+    use hermes_worker::skills::front_matter;
+
     use super::*;
 
     #[test]

@@ -6,35 +6,12 @@ use hermes_host::disk;
 use hermes_wire::ProfileHome;
 use hermes_wire::text::is_unseen;
 
+use hermes_worker::skills::scan::{self, below, head, name_of};
+
 use super::bundle::Bundled;
-use super::front_matter::{self, FrontMatter};
 use super::manifest::Manifest;
 use super::rule::Recorded;
 use super::tree;
-
-/// How much of a `SKILL.md` is read for its front matter, in bytes.
-const HEAD: u64 = 16 * 1024;
-/// Directories that hold no skills of their own, as 0.19.0 skips them.
-const NOT_SKILLS: [&str; 14] = [
-    ".git",
-    ".github",
-    ".hub",
-    ".archive",
-    ".venv",
-    "venv",
-    "node_modules",
-    "site-packages",
-    "__pycache__",
-    ".tox",
-    ".nox",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-];
-/// Directories of a skill that are parts of it.
-const PARTS: [&str; 4] = ["references", "templates", "assets", "scripts"];
-/// Deepest directory that is looked into for skills.
-const DEPTH: usize = 12;
 
 /// Where a skill comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +71,7 @@ pub(crate) fn list(home: &ProfileHome, bundle: &[Bundled]) -> (Vec<Skill>, Optio
                 continue;
             }
             reals.extend(path.canonicalize());
-            let front = front_matter(&path);
+            let front = head(&path);
             let name = name_of(&front, &path);
             let source =
                 if is_external { Source::External } else { source(&name, &path, &skills, &manifest, bundle) };
@@ -121,75 +98,22 @@ pub(crate) fn list(home: &ProfileHome, bundle: &[Bundled]) -> (Vec<Skill>, Optio
 pub(super) fn names(skills: &Utf8Path, external: &[Utf8PathBuf]) -> Vec<(String, Utf8PathBuf)> {
     let roots = std::iter::once(skills).chain(external.iter().map(Utf8PathBuf::as_path));
     let both = |path: Utf8PathBuf| {
-        let front = front_matter(&path).name;
+        let front = head(&path).name;
         let own = path.file_name().map(str::to_owned);
         front.into_iter().chain(own).map(move |name| (name, path.clone())).collect::<Vec<_>>()
     };
     roots.flat_map(below).flat_map(both).collect()
 }
 
-/// `skills.external_dirs`, relative ones below the home.
+/// `skills.external_dirs` of a home.
 pub(super) fn external_dirs(home: &Utf8Path) -> Vec<Utf8PathBuf> {
     let file = disk::read_bounded(&home.join("config.yaml"), MAX_FILE_LEN).unwrap_or_default();
-    let user_home = std::env::home_dir().and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok());
-    let own = home.join("skills");
-    let dirs = hermes_config::list_at(&file, &["skills", "external_dirs"]).into_iter().map(|text| {
-        // As 0.19.0 reads them.
-        let rest = ["~/", "$HOME/", "${HOME}/"].iter().find_map(|start| text.strip_prefix(start));
-        match (rest, &user_home) {
-            (Some(rest), Some(user_home)) => user_home.join(rest),
-            _ => home.join(text),
-        }
-    });
-    let real = own.canonicalize().ok();
-    dirs.filter(|dir| *dir != own && (real.is_none() || dir.canonicalize().ok() != real)).collect()
+    scan::external_dirs(home, &hermes_config::list_at(&file, &["skills", "external_dirs"]))
 }
 
 /// Number of skills in a home.
 pub(crate) fn count(home: &Utf8Path) -> usize {
     below(&home.join("skills")).len()
-}
-
-pub(super) fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
-    let mut found = Vec::new();
-    collect(root, 0, &mut found);
-    found
-}
-
-/// Directories that hold a skill, below `dir`.
-fn collect(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) {
-    let Ok(entries) = dir.read_dir_utf8() else { return };
-    let mut is_skill = false;
-    let mut below = Vec::new();
-    for entry in entries.filter_map(Result::ok) {
-        let Ok(kind) = entry.file_type() else { continue };
-        if entry.file_name() == "SKILL.md" {
-            is_skill |= !kind.is_dir();
-        } else if kind.is_dir() && !NOT_SKILLS.contains(&entry.file_name()) {
-            below.push(entry.path().to_owned());
-        }
-    }
-    if is_skill {
-        found.push(dir.to_owned());
-        below.retain(|path| path.file_name().is_none_or(|name| !PARTS.contains(&name)));
-    }
-    if depth < DEPTH {
-        below.sort();
-        for path in below {
-            collect(&path, depth + 1, found);
-        }
-    }
-}
-
-fn front_matter(dir: &Utf8Path) -> FrontMatter {
-    match disk::read_start(&dir.join("SKILL.md"), HEAD) {
-        Ok(bytes) => front_matter::read(&bytes),
-        Err(_) => FrontMatter { problem: Some("it cannot be read"), ..FrontMatter::default() },
-    }
-}
-
-fn name_of(front: &FrontMatter, path: &Utf8Path) -> String {
-    front.name.clone().or_else(|| path.file_name().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Names of directories may hold anything.

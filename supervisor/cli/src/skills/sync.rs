@@ -224,7 +224,7 @@ impl Home {
         let mut manifest = Manifest::read(&self.skills)?;
         let mut outcome =
             Outcome { kept: install::recover(&self.skills, &mut manifest)?, ..Outcome::default() };
-        let found = installed::below(&self.skills);
+        let found = hermes_worker::skills::scan::below(&self.skills);
         outcome.kept.extend(install::recover_former(&self.skills, &found, bundle, &manifest)?);
         let before = manifest.clone();
         let changes = self.decide(bundle, &mut manifest, &mut outcome)?;

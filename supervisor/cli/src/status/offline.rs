@@ -41,6 +41,8 @@ pub(crate) fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
         problems: Vec::new(),
         max_connections: None,
         profiles_degraded: 0,
+        keep_awake: None,
+        program: None,
     };
     let problem = |code: &str, message: String, fix: Option<String>| Problem {
         severity: Severity::Warning,
@@ -85,6 +87,13 @@ pub(crate) fn gateway(root: &RootHome, why: &ClientError) -> GatewayStatus {
                 let message = format!("{who} holds the gateway's lock and is no gateway: none can start");
                 let fix = format!("end it (`kill {}`), or let it finish", who.pid);
                 gateway.problems.push(problem("foreign_lock", message, Some(fix)));
+                return GatewayStatus { schema: SCHEMA, gateway, profiles: Vec::new() };
+            }
+            if let ClientError::Elsewhere(elsewhere) = why {
+                // The number is another process's here, or nobody's.
+                gateway.pid = None;
+                let message = format!("{why}, and cannot be asked from here");
+                gateway.problems.push(problem("elsewhere", message, Some(elsewhere.hint())));
                 return GatewayStatus { schema: SCHEMA, gateway, profiles: Vec::new() };
             }
             let message = format!("the gateway holds its lock and does not answer: {why}");
@@ -251,8 +260,8 @@ fn shown(
     };
     let last_error = file.as_ref().and_then(|f| f.last_error.clone()).filter(|_| pid.is_some());
     let inbox = file.as_ref().and_then(|f| f.inbox.clone()).unwrap_or_default();
-    let (platforms, updated_at, reason) = match file {
-        Some(f) => (f.platforms, f.updated_at, f.exit_reason),
+    let (platforms, tool_servers, updated_at, reason) = match file {
+        Some(f) => (f.platforms, f.tool_servers, f.updated_at, f.exit_reason),
         None => Default::default(),
     };
     Profile {
@@ -271,10 +280,13 @@ fn shown(
         file: None,
         next_attempt_ms: None,
         platforms,
+        tool_servers,
         active_agents: 0,
         inbox_waiting: inbox.waiting,
         requests: 0,
         requests_active: 0,
+        requests_per_sec: None,
+        latency_p99_ms: None,
         rss_bytes: None,
         cpu_ms: None,
         heartbeat_age_ms: None,
@@ -291,6 +303,9 @@ fn shown(
         config_at: None,
         refused_at: None,
         takeover: None,
+        upkeep: None,
+        awake: None,
+        fence: None,
     }
 }
 

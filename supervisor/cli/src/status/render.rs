@@ -11,10 +11,11 @@ use std::fmt::Write as _;
 
 use hermes_config::unsupported;
 use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, Profile, state};
+use hermes_wire::contract::runtime_status::ToolServerStatus;
 use hermes_wire::latest::{LastError, Problem, Severity};
 
-pub(crate) use cells::Look;
-use cells::{Paint, age, bytes, clean, cpu, duration, plural};
+pub(crate) use cells::{Look, Paint, age, bytes, clean, duration};
+use cells::{cpu, plural};
 
 /// Warnings shown in the table view before they are only counted.
 const WARNINGS_SHOWN: usize = 5;
@@ -93,7 +94,7 @@ pub(crate) fn banner(status: &GatewayStatus) -> String {
     let _ = writeln!(
         text,
         "  {}{}",
-        readiness(gateway, " profiles"),
+        gateway.readiness("profile"),
         if gateway.profiles_ready < gateway.profiles_desired { "; `hermes status` says why" } else { "" }
     );
     let bad: Vec<Profile> = status
@@ -105,16 +106,6 @@ pub(crate) fn banner(status: &GatewayStatus) -> String {
     text += &problems(&bad);
     text += "  Press Ctrl+C to stop\n";
     text
-}
-
-/// How many are ready, of those that should be: `1 of 3 ready, 1 degraded`. Who serves but cannot do all that is asked of it is
-/// degraded, not ready. `noun` stands before `ready`.
-pub(crate) fn readiness(gateway: &Gateway, noun: &str) -> String {
-    let Gateway { profiles_ready: serving, profiles_desired: desired, profiles_degraded: degraded, .. } =
-        gateway;
-    let ready = serving.saturating_sub(*degraded);
-    let rest = if *degraded == 0 { String::new() } else { format!(", {degraded} degraded") };
-    format!("{ready} of {desired}{noun} ready{rest}")
 }
 
 /// Whether it serves, but not with everything that its files ask for.
@@ -174,7 +165,7 @@ fn header(gateway: &Gateway, paint: Paint) -> String {
     parts.extend(gateway.version.as_ref().map(|v| format!("version {}", clean(v))));
     parts.extend(gateway.mode.as_deref().map(clean));
     if !gateway.stale {
-        parts.push(readiness(gateway, ""));
+        parts.push(gateway.readiness(""));
     }
     for part in &parts {
         let _ = write!(text, " · {part}");
@@ -191,6 +182,9 @@ fn header(gateway: &Gateway, paint: Paint) -> String {
     }
     if let Some(admin) = &gateway.admin {
         let _ = writeln!(text, "  metrics    http://{admin}");
+    }
+    if let Some(awake) = gateway.keep_awake.as_ref().filter(|awake| awake.held) {
+        let _ = writeln!(text, "  awake      kept by {}", clean(&awake.by));
     }
     if let Some(rss) = gateway.rss_bytes {
         let _ = write!(text, "  usage      {}", bytes(rss));
@@ -231,6 +225,7 @@ fn problems(profiles: &[Profile]) -> String {
                     writeln!(text, "{mark} {}: {name} {}: {}", profile.name, platform.state, clean(message));
             }
         }
+        text += &tool_servers(profile);
         let count = others(&profile.problems).filter(|p| p.severity == Severity::Warning).count();
         if warnings <= WARNINGS_SHOWN {
             for p in others(&profile.problems).filter(|p| p.severity == Severity::Warning) {
@@ -243,6 +238,26 @@ fn problems(profiles: &[Profile]) -> String {
         }
     }
     text
+}
+
+/// Tool servers that are not there.
+fn tool_servers(profile: &Profile) -> String {
+    let mut text = String::new();
+    let is_gone = |server: &ToolServerStatus| {
+        matches!(server.state.as_str(), "parked" | "retrying" | "unusable") && profile.pid.is_some()
+    };
+    for (name, server) in profile.tool_servers.iter().filter(|(_, server)| is_gone(server)) {
+        let _ = writeln!(text, "⚠ {}: tool server {}", profile.name, tool_server(name, server));
+    }
+    text
+}
+
+/// `time connected (2 tools)`, `github parked: why`
+fn tool_server(name: &str, server: &ToolServerStatus) -> String {
+    let tools = plural(usize::try_from(server.tools).unwrap_or(usize::MAX), "tool");
+    let tools = if server.tools > 0 { format!(" ({tools})") } else { String::new() };
+    let reason = server.reason.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+    format!("{} {}{tools}{reason}", clean(name), clean(&server.state))
 }
 
 /// Messages that wait for their provider, and those that were given up.
@@ -384,9 +399,15 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
             format!("{names} from process {}, without a connection for {pause} ms", takeover.from_generation),
         );
     }
+    let servers = profile.tool_servers.iter().filter(|_| profile.pid.is_some());
+    for (n, (name, server)) in servers.enumerate() {
+        row(if n == 0 { "tools from" } else { "" }, tool_server(name, server));
+    }
     if profile.pid.is_some() {
         row("turns", format!("{} in progress, {} waiting", profile.active_agents, profile.inbox_waiting));
-        row("requests", format!("{}, {} in flight", profile.requests, profile.requests_active));
+        let lately = profile.requests_per_sec.map(|n| format!(", {n:.1} a second")).unwrap_or_default();
+        let p99 = profile.latency_p99_ms.map(|ms| format!(", p99 {ms:.0} ms")).unwrap_or_default();
+        row("requests", format!("{}, {} in flight{lately}{p99}", profile.requests, profile.requests_active));
         if let Some(rss) = profile.rss_bytes {
             row("memory", bytes(rss));
         }
@@ -396,6 +417,9 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         if let Some(ms) = profile.heartbeat_age_ms {
             row("heartbeat", format!("{} ago", age(ms)));
         }
+    }
+    if let Some(fence) = profile.fence.as_ref().filter(|_| profile.pid.is_some()) {
+        row("fence", clean(&fence.line()));
     }
     if let Some(updated) = &profile.updated_at {
         row("status file", format!("written {}", clean(updated)));
@@ -419,7 +443,7 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
 }
 
 /// The next step for each kind of trouble, once.
-fn hints(status: &GatewayStatus) -> Vec<String> {
+pub(crate) fn hints(status: &GatewayStatus) -> Vec<String> {
     let gateway = &status.gateway;
     // The words of the Python program, for whoever looks for them.
     let parked = status.profiles.iter().filter(|p| p.state == state::PARKED);
@@ -462,7 +486,7 @@ fn hints(status: &GatewayStatus) -> Vec<String> {
 }
 
 /// What to do about a profile that failed. Only a change of what the gateway watches is seen by itself.
-fn mending(profile: &Profile) -> String {
+pub(crate) fn mending(profile: &Profile) -> String {
     let (name, home) = (&profile.name, clean(&profile.home));
     let is_at = |place: &str, path: &str| {
         place.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))

@@ -12,7 +12,7 @@ use hermes_gateway::running::Running;
 use hermes_gateway::{instance, program};
 use hermes_host::child;
 use hermes_host::clock;
-use hermes_wire::contract::gateway_status::{GatewayStatus, state};
+use hermes_wire::contract::gateway_status::{Gateway, GatewayStatus, state};
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{RootHome, exit};
 
@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) enum Renewal {
     /// It runs the program on disk.
-    Done(TakenUp),
+    Done(Box<TakenUp>),
     /// It will, when the turn that asks for it is over.
     Accepted(String),
     /// The gateway, or the program on disk, is of a release that cannot do this.
@@ -45,10 +45,18 @@ pub(crate) enum Renewal {
 #[derive(Debug)]
 pub(crate) struct TakenUp {
     pub(crate) version: String,
-    pub(crate) ready: u32,
-    pub(crate) desired: u32,
+    pub(crate) gateway: Gateway,
     /// Were ready before, and are not.
     pub(crate) missing: Vec<String>,
+    /// Are ready, by the worker that they had before: the new program's does not start.
+    pub(crate) kept: Vec<String>,
+}
+
+impl TakenUp {
+    /// Whether every profile that was ready is, by a worker of the new program.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.kept.is_empty()
+    }
 }
 
 /// How a renewal is watched.
@@ -175,11 +183,14 @@ fn taken_up(
             && now.gateway.started_at != before.gateway.started_at
             && now.gateway.state == "running"
         {
-            if program::is_same(program::image_of(pid), program) == Some(true) {
+            let file = program::running_file(pid, now.gateway.program.as_ref());
+            if file.is_some() && file == program::file_of(program) {
                 return Ok(now);
             }
             let (log, program) = (home.join("logs/supervisor.log"), program.to_owned());
-            return Err(UpdateError::NotExecuted { pid, program, log }.into());
+            let last = now.gateway.problems.iter().rfind(|problem| problem.code == "not_taken_up");
+            let why = last.map(|problem| problem.message.clone());
+            return Err(UpdateError::NotExecuted { pid, program, why, log }.into());
         }
         if clock::now() >= deadline {
             return Err(HermesError::NotReached {
@@ -203,14 +214,14 @@ fn ready(
     let deadline = clock::now() + READY;
     loop {
         let missing = missing(before, &now);
-        let may_come = missing.iter().any(|(_, state)| matches!(*state, state::STARTING | state::BACKOFF));
+        let may_come = missing.iter().any(|missing| missing.may_come);
         if !may_come || clock::now() >= deadline {
-            return Ok(Renewal::Done(TakenUp {
+            return Ok(Renewal::Done(Box::new(TakenUp {
                 version: now.gateway.version.clone().unwrap_or_else(|| "?".to_owned()),
-                ready: now.gateway.profiles_ready,
-                desired: now.gateway.profiles_desired,
-                missing: missing.into_iter().map(|(name, _)| name.to_owned()).collect(),
-            }));
+                gateway: now.gateway.clone(),
+                missing: missing.iter().filter(|one| !one.serves).map(|one| one.name.to_owned()).collect(),
+                kept: missing.iter().filter(|one| one.serves).map(|one| one.name.to_owned()).collect(),
+            })));
         }
         pause(watcher)?;
         if instance::start_time(gateway.pid) == before.gateway.start_time {
@@ -225,13 +236,28 @@ fn ready(
     }
 }
 
-/// Profiles that were ready before and are not now, with their states.
-fn missing<'a>(before: &'a GatewayStatus, now: &'a GatewayStatus) -> Vec<(&'a str, &'a str)> {
+/// A profile that was ready before and is not ready by a worker of the new program.
+struct Missing<'a> {
+    name: &'a str,
+    /// The worker from before serves it.
+    serves: bool,
+    /// It may still get there.
+    may_come: bool,
+}
+
+/// Profiles that were ready before and are not brought to the new program now.
+fn missing<'a>(before: &'a GatewayStatus, now: &'a GatewayStatus) -> Vec<Missing<'a>> {
     let was = before.profiles.iter().filter(|profile| profile.ready);
     was.filter_map(|old| {
         // One that is gone was removed meanwhile.
         let new = now.profiles.iter().find(|new| new.name == old.name)?;
-        (!new.ready && new.desired == "running").then_some((new.name.as_str(), new.state.as_str()))
+        let name = new.name.as_str();
+        // Who sleeps has none, and nothing to replace.
+        if new.ready && new.pid.is_some() && new.pid == old.pid {
+            return Some(Missing { name, serves: true, may_come: new.refused_at.is_none() });
+        }
+        let may_come = matches!(new.state.as_str(), state::STARTING | state::BACKOFF);
+        (!new.ready && new.desired == "running").then_some(Missing { name, serves: false, may_come })
     })
     .collect()
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use hermes_wire::contract::events::By;
 use hermes_wire::exit;
 use hermes_wire::latest::ClientReply;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use crate::supervise::state::{Event, Why};
 /// What a wait may take beyond the settings' own deadlines.
 pub(super) const SLACK: Duration = Duration::from_secs(15);
 /// What a command from inside a turn is told: it would otherwise wait for its own end.
-pub(super) const UNAWAITED: &str = "accepted; it is carried out without waiting for this turn";
+pub const UNAWAITED: &str = "accepted; it is carried out without waiting for this turn";
 
 /// Where the answers to a command go.
 pub(super) type Replies = mpsc::Sender<ClientReply>;
@@ -40,6 +41,8 @@ pub(super) fn replacement_time(limits: &Limits) -> Duration {
 pub(super) struct Order {
     pub(super) handle: Handle,
     pub(super) event: Event,
+    /// Who asks.
+    pub(super) by: By,
     /// What it is to lead to.
     pub(super) wait: Wait,
     /// How long that may take.
@@ -48,13 +51,13 @@ pub(super) struct Order {
 
 /// Carries out an order and answers; at once where nobody `waits` for the result.
 pub(super) fn carry_out(common: &Common, order: Order, waits: bool, replies: Replies) {
-    let Order { handle, event, wait, time } = order;
+    let Order { handle, event, by, wait, time } = order;
     common.tracker.spawn(async move {
         if !waits {
-            handle.send(event).await;
+            handle.send_for(event, by).await;
             return answer(&replies, done(UNAWAITED)).await;
         }
-        let result = tokio::time::timeout(time, handle.send_and_wait(event, wait)).await;
+        let result = tokio::time::timeout(time, handle.send_and_wait_for(event, by, wait)).await;
         answer(&replies, outcome(&handle, wait, result.ok())).await;
     });
 }

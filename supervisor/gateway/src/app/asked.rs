@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hermes_host::clock;
+use hermes_wire::contract::events::{By, who};
 use hermes_wire::{ProfileName, exit};
 use tokio::sync::oneshot;
 
 use super::answers::{Order, Replies, SLACK, answer, carry_out};
-use super::fleet::{conflict, is_to_run};
+use super::fleet::is_to_run;
 use super::gateway::Gateway;
 use super::shutdown;
 use crate::rendezvous::{Ask, Asked, Looked, Pausing};
@@ -34,16 +35,17 @@ impl Gateway {
                 self.refit();
                 self.unserved.forget(&profile);
                 if self.is_others(&profile, &replies).await {
-                    self.start_profile(&profile, Event::Start, true, replies).await;
+                    self.start_profile(&profile, Event::Start, asker("serve", pid), true, replies).await;
                 }
             }
             Ask::Unserve(profile, replies) => {
                 tracing::info!(profile = %profile, pid, "asked not to serve it");
-                self.unserve(profile, replies).await;
+                self.unserve(profile, asker("unserve", pid), replies).await;
             }
             Ask::Pause(reply) => {
                 tracing::info!(pid, "asked to end, to be started again");
                 self.restart = true;
+                self.ended_by = Some(asker("pause", pid));
                 // One that left still has asked.
                 let _ = reply.send(self.pausing(false));
                 return true;
@@ -84,9 +86,9 @@ impl Gateway {
     /// The absence of a profile is over.
     pub(super) async fn end_absence(&mut self, profile: &ProfileName) {
         let Some(handle) = self.fleet.handle(profile).filter(|_| self.is_due(profile)) else { return };
-        if !handle.view().desired_running && conflict(&handle).await.is_none() {
+        if !handle.view().desired_running && self.fleet.conflict(&handle).await.is_none() {
             tracing::info!(profile = %profile, "nobody has said that it is to stay away: served again");
-            handle.send(Event::Start).await;
+            handle.send(Event::Begin).await;
         }
     }
 
@@ -112,7 +114,7 @@ impl Gateway {
         false
     }
 
-    async fn unserve(&mut self, profile: ProfileName, replies: Replies) {
+    async fn unserve(&mut self, profile: ProfileName, by: By, replies: Replies) {
         self.fleet.look_now().await;
         self.refit();
         if !self.is_others(&profile, &replies).await {
@@ -129,7 +131,7 @@ impl Gateway {
             Event::Tick
         };
         let time = self.limits().drain + SLACK;
-        carry_out(&self.common, Order { handle, event, wait: Wait::Gone, time }, true, replies);
+        carry_out(&self.common, Order { handle, event, by, wait: Wait::Gone, time }, true, replies);
     }
 
     /// Looks at the homes, and tells what has come of it.
@@ -174,4 +176,9 @@ impl Gateway {
             let _ = reply.send(Ok(looked));
         });
     }
+}
+
+/// Another program that asks on `gateway.sock`, for the journal.
+fn asker(name: &str, pid: Option<i32>) -> By {
+    By { pid, ..By::named(who::COMMAND, name) }
 }

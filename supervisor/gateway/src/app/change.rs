@@ -37,14 +37,22 @@ impl Gateway {
         let settings = weighed.settings;
         let refused = |reason: String| Why { reason, file: Some(file.clone()) };
         let admin = match (&old.admin, &settings.admin) {
-            (Some(old), Some(new)) if is_same(old, new) => None,
-            (None, None) => None,
-            (_, Some(address)) => {
-                Some(Some(Admin::bind(address).await.map_err(|error| refused(error.to_string()))?))
+            (Some(old), Some(new)) if is_same(old, new) => {
+                // What others reach needs its token.
+                Admin::allowed(new, settings.admin_token.is_some())
+                    .map_err(|error| refused(error.to_string()))?;
+                None
             }
+            (None, None) => None,
+            (_, Some(address)) => Some(Some(
+                Admin::bind(address, settings.admin_token.is_some())
+                    .await
+                    .map_err(|error| refused(error.to_string()))?,
+            )),
             (Some(_), None) => Some(None),
         };
-        let mut renew = old.multiplex != settings.multiplex;
+        // What each worker was told of how it is kept where its own file does not say it.
+        let mut renew = old.multiplex != settings.multiplex || old.upkeep != settings.upkeep;
         let fit = self.edge.fit(&settings, self.fleet.handles().len());
         let limits = fit.map_err(|error| refused(format!("{error}; {}", error.hint())))?;
         if let Some(rebound) = self.edge.rebind(&settings, limits) {
@@ -64,6 +72,9 @@ impl Gateway {
             opened.into_iter().chain(closed).for_each(|line| self.consent.note(line));
             renew |= self.common.terms().listeners != listeners;
             self.common.change_terms(|terms| terms.listeners = listeners);
+        }
+        if old.admin_token != settings.admin_token {
+            self.edge.guard(self.door(&settings));
         }
         if let Some(admin) = admin {
             self.consent.note(match &admin {

@@ -1,6 +1,7 @@
 //! Reloads that are under way. For as long as one is, somebody has consented to what [`super::weigh`] would hold back.
 
 use hermes_wire::ProfileName;
+use hermes_wire::contract::events::By;
 use hermes_wire::latest::ClientReply;
 use tokio::sync::mpsc;
 
@@ -10,6 +11,10 @@ use super::answers::{Replies, answer};
 pub(super) struct Reload {
     /// Every worker is replaced, not the primary's alone.
     pub(super) everybody: bool,
+    /// Who asked.
+    pub(super) by: By,
+    /// Nobody waits for one before the next is replaced.
+    pub(super) at_once: bool,
     /// Who was served before.
     pub(super) served: Vec<ProfileName>,
     pub(super) replies: Option<Replies>,

@@ -1,16 +1,18 @@
 //! Where the gateway is reached over TCP: the proxy's listeners, the metrics, and how many clients are let in.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use hermes_wire::latest::{BoundListener, GatewaySettings, Problem, Severity};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::AppError;
 use crate::board::Board;
 use crate::descriptors::{Files, TooFewFiles, Wanted};
-use crate::metrics::{Admin, Workers};
+use crate::metrics::{Admin, Door, Entrance, Shown, Workers};
 use crate::proxy::{Bound, Families, Inherited, Limits, Proxy, Reader, RebindError};
 
 /// What other settings did to the listeners.
@@ -25,8 +27,10 @@ pub(super) struct Edge {
     proxy: Option<Proxy>,
     /// Routes, for the metrics.
     reader: Option<Reader>,
-    /// Ends the admin listener.
-    admin: Option<CancellationToken>,
+    /// Who may look at the admin listener.
+    entrance: Entrance,
+    /// Ends the admin listener, and gets what it listened on.
+    admin: Option<(CancellationToken, oneshot::Receiver<TcpListener>)>,
     /// Listening sockets from before this process became this program.
     inherited: Inherited,
     files: Files,
@@ -51,6 +55,7 @@ impl Edge {
         Self {
             proxy: None,
             reader: None,
+            entrance: Entrance::default(),
             admin: None,
             inherited,
             files,
@@ -166,6 +171,11 @@ impl Edge {
         }))
     }
 
+    /// From now on whoever looks needs this token, or none.
+    pub(super) fn guard(&self, door: Option<Door>) {
+        self.entrance.set(door);
+    }
+
     /// Serves the metrics there, and nowhere else any more.
     pub(super) fn serve_admin(&mut self, admin: Admin) {
         self.end_admin();
@@ -174,18 +184,35 @@ impl Edge {
         self.board.gateway(|view| view.admin = Some(address));
         let board = self.board.clone();
         let workers: Workers = Arc::new(move || Arc::new(board.snapshot()));
+        let (journal, entrance) = (self.board.journal(), self.entrance.clone());
+        let shown = Shown { reader, workers, journal, entrance };
         let stop = self.stop.child_token();
-        self.admin = Some(stop.clone());
+        let (give, back) = oneshot::channel();
+        self.admin = Some((stop.clone(), back));
         self.tracker.spawn(async move {
-            if let Err(error) = admin.serve(reader, workers, stop).await {
-                tracing::error!(%error, "the admin listener ended");
+            match admin.serve(shown, stop).await {
+                // Nobody wants it but the program that this one becomes.
+                Ok(listener) => drop(give.send(listener)),
+                Err(error) => tracing::error!(%error, "the admin listener ended"),
             }
         });
     }
 
+    /// Whether the metrics are served.
+    pub(super) fn has_admin(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// Serves the metrics no more; what they were served on, still listening.
+    pub(super) async fn keep_admin(&mut self) -> Option<TcpListener> {
+        let (stop, back) = self.admin.take()?;
+        stop.cancel();
+        back.await.ok()
+    }
+
     /// Serves the metrics no more.
     pub(super) fn end_admin(&mut self) {
-        if let Some(stop) = self.admin.take() {
+        if let Some((stop, _)) = self.admin.take() {
             stop.cancel();
         }
         self.board.gateway(|view| view.admin = None);
@@ -194,6 +221,11 @@ impl Edge {
     /// Lets connections wait from now on in the sockets that are returned, where there are any.
     pub(super) fn keep_listeners(&mut self) -> Option<Inherited> {
         self.proxy.as_mut().map(Proxy::keep_listeners)
+    }
+
+    /// Connections of clients, and requests of them in flight.
+    pub(super) fn load(&self) -> (usize, usize) {
+        self.proxy.as_ref().map_or((0, 0), |proxy| (proxy.connections(), proxy.requests()))
     }
 
     /// Listens no more.

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use camino::{Utf8Path, Utf8PathBuf};
+use hermes_wire::contract::events::{By, who};
 use hermes_wire::contract::gateway_status::state as words;
 use hermes_wire::latest::{Admit, Claim, GatewaySettings, Problem, Report, Role};
-use hermes_wire::{ProfileName, endpoint};
+use hermes_wire::{ProfileHome, ProfileName, endpoint};
 
+use super::AsOne;
 use super::answers::replacement_time;
 use super::claims::{self, Claims, Findings};
+use super::known;
 use super::released::Released;
 use super::wanted::{News, Wanted};
 use crate::board::{self, Board};
@@ -17,7 +21,10 @@ use crate::generation::Generation;
 use crate::instance::{self, Liveness};
 use crate::predecessor::Predecessor;
 use crate::proxy::{Publisher, Reader, Table};
-use crate::supervise::actor::{self, Common, Handle, Wait, WorkerSpec};
+use crate::rendezvous::host;
+use crate::supervise::actor::{
+    self, Admission, Common, Decision, Handle, Known, Passed, Wait, WorkerSpec, rest,
+};
 use crate::supervise::state::{Event, Why};
 use crate::watch::HomeEvent;
 
@@ -28,6 +35,8 @@ const PROBE: std::time::Duration = std::time::Duration::from_secs(1);
 pub(super) struct Fleet {
     pub(super) wanted: Wanted,
     pub(super) released: Released,
+    /// Where the host record is.
+    host: Option<Utf8PathBuf>,
     common: Arc<Common>,
     board: Board,
     claims: Claims,
@@ -39,6 +48,8 @@ pub(super) struct Fleet {
     leaving: BTreeSet<ProfileName>,
     /// Came back while they were leaving.
     returning: BTreeSet<ProfileName>,
+    /// Only a check: what would be if nobody had a gateway of its own.
+    as_one: Option<AsOne>,
 }
 
 /// What can happen to it that no worker says.
@@ -51,9 +62,10 @@ pub(super) enum Stir {
 
 impl Fleet {
     /// Nobody yet.
-    pub(super) fn new(wanted: Wanted, common: Arc<Common>, board: Board) -> Self {
+    pub(super) fn new(wanted: Wanted, host: Option<Utf8PathBuf>, common: Arc<Common>, board: Board) -> Self {
         Self {
             wanted,
+            host,
             released: Released::new(),
             common,
             board,
@@ -62,7 +74,13 @@ impl Fleet {
             apart: BTreeSet::new(),
             leaving: BTreeSet::new(),
             returning: BTreeSet::new(),
+            as_one: None,
         }
+    }
+
+    /// From now on it is taken for granted that nobody else's gateway is in the way.
+    pub(super) fn imagine(&mut self, as_one: Option<AsOne>) {
+        self.as_one = as_one;
     }
 
     /// The profile whose settings are the gateway's.
@@ -134,7 +152,28 @@ impl Fleet {
     /// Makes an actor for a profile and starts its worker if it should run. Returns whether it does.
     pub(super) async fn admit(&mut self, name: &ProfileName) -> bool {
         let handle = self.add(name, Role::Secondary);
-        if let Some(why) = conflict(&handle).await {
+        self.set_out(&handle).await
+    }
+
+    /// Knows of a profile that is yet to [set out](Self::set_out).
+    pub(super) fn expect(&mut self, name: &ProfileName) {
+        if self.handle(name).is_none() {
+            self.add(name, Role::Secondary);
+        }
+    }
+
+    /// Starts the worker of a profile that has none, if it should run. Returns whether it does.
+    pub(super) async fn set_out(&mut self, handle: &Handle) -> bool {
+        let name = &handle.name;
+        if let Some(as_one) = &self.as_one {
+            // What was remembered of earlier does not count: who asks knows who is to run.
+            let runs = !as_one.parked.contains(name);
+            if runs {
+                handle.send(Event::Start).await;
+            }
+            return runs;
+        }
+        if let Some(why) = self.conflict(handle).await {
             tracing::warn!(profile = %name, "{}", why.reason);
             handle.send(Event::Conflict(why)).await;
             return false;
@@ -149,9 +188,37 @@ impl Fleet {
                 tracing::info!(profile = %name, "stays stopped, as asked for earlier");
                 return false;
             }
-            None => handle.send(Event::Start).await,
+            None => {}
         }
-        true
+        self.begin_one(handle).await
+    }
+
+    /// Has a worker looked at, or started, unless it is known that it sleeps. Whether it is.
+    pub(super) async fn begin_one(&self, handle: &Handle) -> bool {
+        let known = self.know(handle).await;
+        let sleeps = known.found.is_some();
+        handle.command(actor::Command::Know(known)).await;
+        if !sleeps {
+            handle.send(Event::Begin).await;
+        }
+        !sleeps
+    }
+
+    /// What is known of its files now.
+    async fn know(&self, handle: &Handle) -> Known {
+        known::of(handle, self.stamp(handle)).await
+    }
+
+    fn stamp(&self, handle: &Handle) -> Option<String> {
+        let files = self.wanted.files(&handle.name)?;
+        Some(known::stamp(files, &self.common.terms().upkeep))
+    }
+
+    /// Its files, or what decides what is made of them, are not what they were.
+    pub(super) async fn files_changed(&self, handle: &Handle) {
+        let stamp = self.stamp(handle).unwrap_or_default();
+        handle.command(actor::Command::Know(Known { stamp, found: None })).await;
+        handle.send(Event::FilesChanged).await;
     }
 
     /// Keeps to what its home says, as it may be another thing than before. Where the marker was `taken_away`, somebody wants it
@@ -169,12 +236,12 @@ impl Fleet {
                 handle.send(Event::Park).await;
             }
             None if view.state == words::PARKED || (taken_away && !view.desired_running) => {
-                match conflict(&handle).await {
+                match self.conflict(&handle).await {
                     Some(why) => {
                         tracing::warn!(profile = %name, "{}", why.reason);
                         handle.send(Event::Conflict(why)).await;
                     }
-                    None => handle.send(Event::Start).await,
+                    None => handle.send(Event::Begin).await,
                 }
             }
             _ => return,
@@ -182,17 +249,32 @@ impl Fleet {
         self.publish().await;
     }
 
+    /// Makes an actor for a worker that was there before this program.
+    pub(super) fn resume(&mut self, worker: Passed) -> std::io::Result<()> {
+        let name = worker.profile.clone();
+        let role = if name == *self.primary() { Role::Primary } else { Role::Secondary };
+        if let Some((generation, report)) = worker.report() {
+            self.claims.take(&name, generation, &report.claims);
+        }
+        let handle = actor::resume(self.spec(&name, role), worker, &self.common)?;
+        self.board.add(handle);
+        Ok(())
+    }
+
     fn add(&mut self, name: &ProfileName, role: Role) -> Handle {
-        let spec = WorkerSpec {
+        let handle = actor::start(self.spec(name, role), &self.common);
+        self.board.add(handle.clone());
+        handle
+    }
+
+    fn spec(&self, name: &ProfileName, role: Role) -> WorkerSpec {
+        WorkerSpec {
             name: name.clone(),
             home: self.wanted.root.profile(name),
             role,
             socket: endpoint::data_socket(name),
             desired_running: role == Role::Primary || self.wanted.rest(name).is_none(),
-        };
-        let handle = actor::start(spec, &self.common);
-        self.board.add(handle.clone());
-        handle
+        }
     }
 
     /// Compares the reports of a start; claims are taken for those that may serve.
@@ -231,7 +313,7 @@ impl Fleet {
         }
         self.publish().await;
         let handle = self.handle(profile)?;
-        let why = conflict(&handle).await?;
+        let why = self.conflict(&handle).await?;
         tracing::warn!(%profile, "{}", why.reason);
         handle.send(Event::Conflict(why.clone())).await;
         Some(why)
@@ -263,7 +345,7 @@ impl Fleet {
             names.into_iter().filter(|name| !self.released.contains(name)).collect();
         for name in known.difference(&names) {
             if name != self.primary() {
-                self.dismiss(name).await;
+                self.dismiss(name, By::who(who::FILES)).await;
             }
         }
         for name in names.difference(&known) {
@@ -276,14 +358,14 @@ impl Fleet {
     }
 
     /// First nobody is sent there any more, then the worker finishes.
-    pub(super) async fn dismiss(&mut self, name: &ProfileName) {
+    pub(super) async fn dismiss(&mut self, name: &ProfileName, by: By) {
         self.returning.remove(name);
         if let Some(handle) = self.handle(name)
             && self.leaving.insert(name.clone())
         {
             self.board.leaves(name);
             self.publish().await;
-            handle.send(Event::Leave).await;
+            handle.send_for(Event::Leave, by).await;
         }
     }
 
@@ -323,18 +405,41 @@ impl Fleet {
         Admit { listeners: self.common.terms().listeners.clone(), multiplex: self.wanted.multiplex(), served }
     }
 
+    /// The decision about a process that nothing stands against.
+    pub(super) fn admission_of(&self, profile: &ProfileName, report: &Report) -> Decision {
+        let is_primary = profile == self.primary();
+        let stay = rest::stay(report, is_primary);
+        // Who else is served only the primary writes down.
+        let served = if is_primary { self.admission().served } else { Vec::new() };
+        let admit = Admit {
+            listeners: self.common.terms().listeners.clone(),
+            multiplex: self.wanted.multiplex(),
+            served,
+        };
+        Decision::Admit(Box::new(Admission { admit, stay }))
+    }
+
+    /// Whether a process that has reported may rest before everybody has: nothing that others report can stand against it.
+    pub(super) fn may_rest_at_once(&self, profile: &ProfileName, report: &Report) -> bool {
+        let stay = rest::stay(report, profile == self.primary());
+        stay.rest.is_some()
+            && report.claims.is_empty()
+            && claims::objections(report).next().is_none()
+            && claims::apart(report).is_none()
+    }
+
     /// A home has changed.
     pub(super) async fn on_home(&mut self, event: HomeEvent) {
         match event {
             HomeEvent::Changed(name) if self.wanted.concerns(&name) => {
                 if let Some(handle) = self.handle(&name) {
                     tracing::info!(profile = %name, "files changed");
-                    handle.send(Event::FilesChanged).await;
+                    self.files_changed(&handle).await;
                 }
             }
             HomeEvent::Removed(name) if name != *self.primary() && self.wanted.multiplex() => {
                 tracing::info!(profile = %name, "profile removed");
-                self.dismiss(&name).await;
+                self.dismiss(&name, By::who(who::FILES)).await;
                 self.forget(&name);
             }
             HomeEvent::Added(name) if self.wanted.multiplex() => {
@@ -407,6 +512,16 @@ impl Fleet {
         }
     }
 
+    /// [`conflict`], where the host record is this gateway's.
+    pub(super) async fn conflict(&self, handle: &Handle) -> Option<Why> {
+        conflict(handle, self.host()).await
+    }
+
+    /// Where gateways of this user say that they serve many profiles.
+    pub(super) fn host(&self) -> Option<Utf8PathBuf> {
+        self.host.clone()
+    }
+
     /// Another database: the worker that has the old one open ends before the next one starts. The two would write one write-ahead
     /// log, whose name is all that they share, and with it each other's pages.
     async fn replace_database(&self, name: &ProfileName) {
@@ -419,35 +534,49 @@ impl Fleet {
         self.common.tracker.spawn(async move {
             // One that does not end in time is ended by its own deadlines, and the next one starts then.
             let _ = tokio::time::timeout(time, handle.send_and_wait(Event::Stop, Wait::Gone)).await;
-            handle.send(Event::Start).await;
+            handle.send(Event::Begin).await;
         });
     }
 }
 
 /// Whether a worker should run, and is not somebody else's to run.
 pub(super) fn is_to_run(handle: &Handle) -> bool {
-    board::is_to_run(&handle.view())
+    handle.see(board::is_to_run)
 }
 
 /// Whether a gateway of its own runs for a profile, and which. A home that does not answer, or a lock that cannot be looked at, is
 /// no conflict: the worker is the next to find out.
-pub(super) async fn conflict(handle: &Handle) -> Option<Why> {
-    let home = handle.home.path().to_owned();
+pub(super) async fn conflict(handle: &Handle, host: Option<Utf8PathBuf>) -> Option<Why> {
+    let home = handle.home.clone();
     let (sender, answer) = tokio::sync::oneshot::channel();
     // Not on this thread: the home's file system may hang.
-    let look = move || drop(sender.send((Predecessor::find(&home), instance::probe(&home))));
+    let look = move || drop(sender.send(other_gateway(&home, host.as_deref())));
     std::thread::Builder::new().name("probe".to_owned()).stack_size(256 * 1024).spawn(look).ok()?;
-    let who = match tokio::time::timeout(PROBE, answer).await.ok()?.ok()? {
-        (Some(predecessor), _) => predecessor.to_string(),
-        (None, Liveness::Running { record: Some(record) }) => format!("PID {}", record.pid),
-        (None, Liveness::Running { record: None }) => "another process".to_owned(),
-        (None, _) => return None,
-    };
+    let (who, file) = tokio::time::timeout(PROBE, answer).await.ok()?.ok()??;
+    let name = &handle.name;
     Some(Why {
         reason: format!(
-            "a gateway of its own already runs for this profile ({who}); stop it, then `hermes gateway start -p {}`",
-            handle.name
+            "a gateway of its own already runs for this profile ({who}); `hermes gateway start -p {name} --take-over` ends that one and serves the profile here"
         ),
-        file: Some(handle.home.gateway_lock().to_string()),
+        file: Some(file.to_string()),
     })
+}
+
+/// Who runs for a home, and the file that says so: the Python program's gateway or one of ours by its records and its lock, else
+/// whoever has written down that it is the host of that home.
+fn other_gateway(home: &ProfileHome, host: Option<&Utf8Path>) -> Option<(String, Utf8PathBuf)> {
+    if let Some(predecessor) = Predecessor::find(home.path()) {
+        return Some((predecessor.to_string(), home.gateway_pid()));
+    }
+    match instance::probe(home.path()) {
+        Liveness::Running { record: Some(record) } => {
+            return Some((format!("PID {}", record.pid), home.gateway_lock()));
+        }
+        Liveness::Running { record: None } => {
+            return Some(("another process".to_owned(), home.gateway_lock()));
+        }
+        Liveness::Stopped | Liveness::Unknown { .. } => {}
+    }
+    let said = host::obstacle(host?, home.path(), Some(std::process::id()))?;
+    Some((format!("PID {}", said.pid), said.record))
 }

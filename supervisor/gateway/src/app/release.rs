@@ -2,6 +2,7 @@
 //! sent there and no worker of it starts. When the command hangs up, however it ended, the disk decides again.
 
 use hermes_wire::ProfileName;
+use hermes_wire::contract::events::{By, who};
 
 use super::answers::{Order, Replies, SLACK, answer, carry_out, done};
 use super::gateway::Gateway;
@@ -12,7 +13,7 @@ use crate::supervise::state::Event;
 
 impl Gateway {
     /// Takes a profile out of service; says so when its worker is gone.
-    pub(super) async fn release_profile(&mut self, profile: ProfileName, replies: Replies) {
+    pub(super) async fn release_profile(&mut self, profile: ProfileName, by: By, replies: Replies) {
         if profile == *self.fleet.primary() {
             let message = format!("profile '{profile}' is the gateway's own and cannot be released");
             let hint = Some("stop the gateway first: hermes gateway stop".to_owned());
@@ -21,7 +22,7 @@ impl Gateway {
         tracing::info!(profile = %profile, "released to a command");
         self.fleet.released.add(&profile, replies, &self.common.tracker);
         if self.fleet.handle(&profile).is_some() {
-            self.fleet.dismiss(&profile).await;
+            self.fleet.dismiss(&profile, by).await;
         } else {
             self.fleet.released.tell(&profile).await;
         }
@@ -66,7 +67,8 @@ impl Gateway {
             return answer(&replies, done(&format!("profile '{profile}' is {state}"))).await;
         }
         let time = self.limits().start * 2 + SLACK;
-        let order = Order { handle, event: Event::Start, wait: Wait::Serving, time };
+        let by = By::named(who::COMMAND, "rescan");
+        let order = Order { handle, event: Event::Begin, by, wait: Wait::Serving, time };
         carry_out(&self.common, order, waits, replies);
     }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use hermes_wire::contract::events::{By, who};
+use hermes_wire::contract::gateway_status::state;
 use hermes_wire::{ProfileName, exit};
 
 use super::answers::{Replies, answer, done, replacement_time};
@@ -18,7 +20,16 @@ use crate::supervise::state::Event;
 
 impl Gateway {
     /// Replaces the primary's worker; the rest follows in [`Self::go_on_reloading`].
-    pub(super) fn reload(&mut self, everybody: bool, replies: Option<Replies>) {
+    pub(super) fn reload(&mut self, everybody: bool, by: By, replies: Option<Replies>) {
+        self.begin((everybody, false), by, replies);
+    }
+
+    /// Replaces every worker, those of the others as fast as the machine lets it: they are of the program before.
+    pub(super) fn reload_at_once(&mut self) {
+        self.begin((true, true), By::who(who::GATEWAY), None);
+    }
+
+    fn begin(&mut self, (everybody, at_once): (bool, bool), by: By, replies: Option<Replies>) {
         tracing::info!(
             "{}",
             if everybody { "replacing every worker" } else { "taking over the configuration" }
@@ -26,7 +37,7 @@ impl Gateway {
         let served = self.fleet.handles().into_iter().map(|handle| handle.name).collect();
         let primary = self.fleet.handle(self.fleet.primary());
         let (time, over) = (replacement_time(&self.limits()), self.consent.begin());
-        let mut reload = Reload { everybody, served, replies, failed: Vec::new() };
+        let mut reload = Reload { everybody, at_once, by, served, replies, failed: Vec::new() };
         self.common.tracker.spawn(async move {
             if let Some(handle) = primary.filter(is_to_run) {
                 replace(&mut reload, &handle, time).await;
@@ -52,16 +63,26 @@ impl Gateway {
                 reload.say(line).await;
             }
             let mut ended = Vec::new();
+            if reload.at_once {
+                for handle in
+                    others.iter().filter_map(|(_, handle, leaving)| handle.as_ref().filter(|_| !leaving))
+                {
+                    if is_to_be_replaced(handle) {
+                        handle.send(Event::Restart).await;
+                    }
+                }
+                return;
+            }
             for (name, handle, leaving) in others {
                 match handle {
                     Some(handle) if !leaving => {
-                        if reload.everybody && is_to_run(&handle) {
+                        if reload.everybody && is_to_be_replaced(&handle) {
                             replace(&mut reload, &handle, time).await;
                         }
                         continue;
                     }
                     Some(handle) => {
-                        let gone = handle.send_and_wait(Event::Leave, Wait::Gone);
+                        let gone = handle.send_and_wait_for(Event::Leave, reload.by.clone(), Wait::Gone);
                         // One that does not end in time is ended by its own deadlines.
                         let _ = tokio::time::timeout(time, gone).await;
                     }
@@ -75,9 +96,15 @@ impl Gateway {
     }
 }
 
+/// Who sleeps has no worker of the program before: the next one is of this, when there is something to do.
+fn is_to_be_replaced(handle: &Handle) -> bool {
+    is_to_run(handle) && handle.view().state != state::SLEEPING
+}
+
 async fn replace(reload: &mut Reload, handle: &Handle, time: Duration) {
     let name = &handle.name;
-    let result = tokio::time::timeout(time, handle.send_and_wait(Event::Restart, Wait::Serving)).await;
+    let replaced = handle.send_and_wait_for(Event::Restart, reload.by.clone(), Wait::Serving);
+    let result = tokio::time::timeout(time, replaced).await;
     let failed = match result {
         Ok(Ok(())) => return reload.say(format!("{name}: replaced")).await,
         Ok(Err(why)) => match why.file {

@@ -2,11 +2,11 @@
 //!
 //! A request from inside a worker is acknowledged at once: the turn that asks would otherwise wait for its own end.
 
+use hermes_wire::contract::events::{By, who};
 use hermes_wire::latest::{ClientReply, ClientRequest};
 use hermes_wire::{ProfileName, exit};
 
 use super::answers::{Order, Replies, SLACK, UNAWAITED, answer, carry_out, done, replacement_time};
-use super::fleet::conflict;
 use super::gateway::Gateway;
 use crate::desired::Rest;
 use crate::program;
@@ -17,45 +17,55 @@ use crate::supervise::state::Event;
 impl Gateway {
     /// Carries out a request. True: take the gateway down, to stop or to become another program.
     pub(super) async fn on_request(&mut self, request: Request) -> bool {
-        let Request { what, pid, replies } = request;
+        let by = asker(&request);
+        let Request { what, pid, replies, .. } = request;
         let waits = !self.is_inside(pid);
         match what {
             // Answered by the server.
             ClientRequest::Status { .. } => {}
             ClientRequest::Start { profile } => {
-                self.start_profile(&profile, Event::Start, waits, replies).await;
+                self.start_profile(&profile, Event::Start, by, waits, replies).await;
             }
             ClientRequest::Restart { profile } => {
-                self.start_profile(&profile, Event::Restart, waits, replies).await;
+                self.start_profile(&profile, Event::Restart, by, waits, replies).await;
             }
-            ClientRequest::Stop { profile } => self.stop_profile(&profile, waits, replies).await,
-            ClientRequest::Detach { profile } => self.detach_profile(&profile, waits, replies).await,
+            ClientRequest::Stop { profile } => self.stop_profile(&profile, by, waits, replies).await,
+            ClientRequest::Detach { profile } => self.detach_profile(&profile, by, waits, replies).await,
+            ClientRequest::Succeed { profile } => self.succeed(&profile, by, waits, replies).await,
             ClientRequest::Rescan { profile } => self.rescan(profile, waits, replies).await,
-            ClientRequest::Release { profile } => self.release_profile(profile, replies).await,
+            ClientRequest::Release { profile } => self.release_profile(profile, by, replies).await,
             ClientRequest::Renamed { from, to } => self.renamed(&from, to, waits, replies).await,
             ClientRequest::Reload => {
                 self.fleet.wanted.look_now().await;
                 if waits {
-                    self.reload(true, Some(replies));
+                    self.reload(true, by, Some(replies));
                 } else {
-                    self.reload(true, None);
-                    answer(&replies, done("workers are replaced one after the other")).await;
+                    self.reload(true, by, None);
+                    answer(&replies, done(UNAWAITED)).await;
                 }
             }
             ClientRequest::Apply => {
                 if waits {
-                    self.reload(false, Some(replies));
+                    self.reload(false, by, Some(replies));
                 } else {
-                    self.reload(false, None);
+                    self.reload(false, by, None);
                     answer(&replies, done(UNAWAITED)).await;
                 }
             }
             ClientRequest::Shutdown => {
-                answer(&replies, done(&format!("the gateway is stopping (PID {})", std::process::id())))
-                    .await;
+                self.ended_by = Some(by);
+                let line = if waits {
+                    format!("the gateway is stopping (PID {})", std::process::id())
+                } else {
+                    UNAWAITED.to_owned()
+                };
+                answer(&replies, done(&line)).await;
                 return true;
             }
-            ClientRequest::Renew => self.prove(waits, replies).await,
+            ClientRequest::Renew => {
+                self.ended_by = Some(by);
+                self.prove(waits, replies).await;
+            }
         }
         false
     }
@@ -74,6 +84,7 @@ impl Gateway {
         &mut self,
         profile: &ProfileName,
         event: Event,
+        by: By,
         waits: bool,
         replies: Replies,
     ) {
@@ -88,16 +99,16 @@ impl Gateway {
             return answer(&replies, refused(exit::FAILURE, &message, Some(hint))).await;
         }
         if profile != self.fleet.primary()
-            && let Some(why) = conflict(&handle).await
+            && let Some(why) = self.fleet.conflict(&handle).await
         {
             return answer(&replies, refused(exit::FAILURE, &why.reason, None)).await;
         }
         self.remember(profile, false, &replies).await;
-        let order = Order { handle, event, wait: Wait::Serving, time: replacement_time(&self.limits()) };
+        let order = Order { handle, event, by, wait: Wait::Serving, time: replacement_time(&self.limits()) };
         carry_out(&self.common, order, waits, replies);
     }
 
-    async fn stop_profile(&mut self, profile: &ProfileName, waits: bool, replies: Replies) {
+    async fn stop_profile(&mut self, profile: &ProfileName, by: By, waits: bool, replies: Replies) {
         let Some(handle) = self.fleet.handle(profile) else {
             return answer(&replies, unknown(profile)).await;
         };
@@ -107,10 +118,10 @@ impl Gateway {
         let parked = self.fleet.wanted.rest(profile) == Some(Rest::Parked);
         let event = if parked { Event::Park } else { Event::Stop };
         let time = self.limits().drain + SLACK;
-        carry_out(&self.common, Order { handle, event, wait: Wait::Gone, time }, waits, replies);
+        carry_out(&self.common, Order { handle, event, by, wait: Wait::Gone, time }, waits, replies);
     }
 
-    async fn detach_profile(&mut self, profile: &ProfileName, waits: bool, replies: Replies) {
+    async fn detach_profile(&mut self, profile: &ProfileName, by: By, waits: bool, replies: Replies) {
         let Some(handle) = self.fleet.handle(profile) else {
             return answer(&replies, unknown(profile)).await;
         };
@@ -121,7 +132,7 @@ impl Gateway {
         let time = self.limits().drain + SLACK;
         carry_out(
             &self.common,
-            Order { handle, event: Event::Detach, wait: Wait::Gone, time },
+            Order { handle, event: Event::Detach, by, wait: Wait::Gone, time },
             waits,
             replies,
         );
@@ -129,7 +140,7 @@ impl Gateway {
 
     /// Writes down what is wanted, before anything is done about it. Where that cannot be, a full disk for instance, it is done all
     /// the same: that it is not remembered is said, unless what the home says is enough.
-    async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) {
+    pub(super) async fn remember(&mut self, profile: &ProfileName, stopped: bool, replies: &Replies) {
         let Err(error) = self.fleet.wanted.set_stopped(profile, stopped) else { return };
         if self.fleet.wanted.rest(profile).is_some() == stopped {
             let error = hermes_host::cause::Chain(&error);
@@ -146,7 +157,8 @@ impl Gateway {
     /// Whether `pid` belongs to a worker: is one, or descends from one.
     fn is_inside(&self, pid: Option<i32>) -> bool {
         let Some(mut pid) = pid.and_then(|pid| u32::try_from(pid).ok()) else { return false };
-        let workers: Vec<u32> = self.fleet.handles().iter().filter_map(|handle| handle.view().pid).collect();
+        let workers: Vec<u32> =
+            self.fleet.handles().iter().filter_map(|handle| handle.see(|view| view.pid)).collect();
         // Deep enough for any shell in a shell; a loop cannot be, but nothing here depends on that.
         for _ in 0..64 {
             if workers.contains(&pid) {
@@ -159,4 +171,22 @@ impl Gateway {
         }
         false
     }
+}
+
+/// Who asks, for the journal.
+fn asker(request: &Request) -> By {
+    let name = match &request.what {
+        ClientRequest::Status { .. } => "status",
+        ClientRequest::Start { .. } => "start",
+        ClientRequest::Restart { .. } | ClientRequest::Reload => "restart",
+        ClientRequest::Stop { .. } | ClientRequest::Shutdown => "stop",
+        ClientRequest::Detach { .. } => "detach",
+        ClientRequest::Rescan { .. } => "rescan",
+        ClientRequest::Release { .. } => "release",
+        ClientRequest::Renamed { .. } => "rename",
+        ClientRequest::Apply => "reload",
+        ClientRequest::Renew => "update",
+        ClientRequest::Succeed { .. } => "migrate",
+    };
+    By { pid: request.pid, uid: Some(request.uid), ..By::named(who::COMMAND, name) }
 }

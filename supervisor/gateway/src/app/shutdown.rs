@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::answers::{answer, done};
 use super::gateway::{Gateway, Happened};
 use hermes_host::clock;
+use hermes_wire::contract::events::{By, who};
 use hermes_wire::exit;
 use hermes_wire::latest::ClientRequest;
 
@@ -59,27 +60,9 @@ pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
         tracing::info!(target: logging::TERMINAL, "{}", awaited(busy, drain));
     }
 
-    if let Some(proxy) = gateway.edge.take_out() {
-        phase("drain requests");
-        let mut drained = Box::pin(proxy.drain(drain));
-        loop {
-            tokio::select! {
-                report = &mut drained => {
-                    if report.unfinished > 0 {
-                        tracing::warn!(requests = report.unfinished, "requests are cut off");
-                    }
-                    break;
-                }
-                harder = gateway.next_while_stopping() => {
-                    if harder {
-                        urgency = Urgency::Terminate;
-                        break;
-                    }
-                }
-            }
-        }
-        drop(drained);
-        gateway.edge.put_back(proxy);
+    phase("drain requests");
+    if !gateway.drain_requests(drain, |_, harder| harder).await {
+        urgency = Urgency::Terminate;
     }
 
     phase("drain workers");
@@ -89,7 +72,7 @@ pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
     limits.drain = left;
     for handle in &handles {
         handle.send(Event::Limits(limits)).await;
-        handle.send(Event::Leave).await;
+        handle.send_for(Event::Leave, By::named(who::GATEWAY, "stop")).await;
     }
     let mut deadline = clock::now() + left + ESCALATION;
     if urgency == Urgency::Terminate {
@@ -129,8 +112,37 @@ pub(super) async fn run(gateway: &mut Gateway, drain: Duration) {
 }
 
 impl Gateway {
+    /// Lets what clients have asked be answered, until `ends` says of something that happens meanwhile that it is not waited for any
+    /// longer; it hears whether that asks for a harder stop. False: it was cut short.
+    pub(super) async fn drain_requests(
+        &mut self,
+        drain: Duration,
+        ends: impl Fn(&Self, bool) -> bool,
+    ) -> bool {
+        let Some(proxy) = self.edge.take_out() else { return true };
+        let mut drained = Box::pin(proxy.drain(drain));
+        let is_done = loop {
+            tokio::select! {
+                report = &mut drained => {
+                    if report.unfinished > 0 {
+                        tracing::warn!(requests = report.unfinished, "requests are cut off");
+                    }
+                    break true;
+                }
+                harder = self.next_while_stopping() => {
+                    if ends(self, harder) {
+                        break false;
+                    }
+                }
+            }
+        };
+        drop(drained);
+        self.edge.put_back(proxy);
+        is_done
+    }
+
     /// While stopping, nothing is possible, but to stop for good where that was not meant. True: stop harder.
-    async fn next_while_stopping(&mut self) -> bool {
+    pub(super) async fn next_while_stopping(&mut self) -> bool {
         match self.next().await {
             Happened::Signal(Interrupt::Stop(name)) => {
                 if self.renewals.stop_instead(name) {
@@ -161,10 +173,10 @@ impl Gateway {
                 false
             }
             Happened::Fleet(event) => {
-                self.on_fleet_while_stopping(event);
+                self.on_fleet_while_stopping(event).await;
                 false
             }
-            Happened::Signal(Interrupt::Reload)
+            Happened::Signal(Interrupt::Reload | Interrupt::Renew)
             | Happened::Stir(_)
             | Happened::Reloaded(_)
             | Happened::AbsenceOver(_) => false,
@@ -175,9 +187,15 @@ impl Gateway {
         }
     }
 
-    /// While stopping nobody is admitted any more.
-    fn on_fleet_while_stopping(&mut self, event: FleetEvent) {
+    /// While stopping nobody is admitted any more. Where workers go on, requests may wait for one that has just been woken, or has died: it
+    /// is admitted, and passed on. The settings of the gateway do not change any more.
+    async fn on_fleet_while_stopping(&mut self, event: FleetEvent) {
         match event {
+            FleetEvent::Reported { profile, generation, report, decide }
+                if self.renewals.passes_workers() && profile != *self.fleet.primary() =>
+            {
+                let _ = decide.send(self.judge(&profile, generation, *report).await);
+            }
             FleetEvent::Reported { .. } | FleetEvent::Ready { .. } => {}
             FleetEvent::Gone { profile, generation } => self.fleet.gone(&profile, generation),
             FleetEvent::Ended { profile } => self.fleet.ended_for_good(&profile),

@@ -52,7 +52,8 @@ struct Reported {
     profile: ProfileName,
     generation: Generation,
     report: Report,
-    decide: oneshot::Sender<Decision>,
+    /// `None`: it was decided at once.
+    decide: Option<oneshot::Sender<Decision>>,
 }
 
 impl Gateway {
@@ -67,11 +68,12 @@ impl Gateway {
         }
         let bound = self.edge.bind(&settings, Families::new(primary.report.families.clone()))?;
         let admin = match &settings.admin {
-            Some(address) => Some(Admin::bind(address).await?),
+            Some(address) => Some(Admin::bind(address, settings.admin_token.is_some()).await?),
             None => None,
         };
+        self.edge.guard(self.door(&settings));
         self.common.change_terms(|terms| terms.listeners = bound.listeners());
-        let reports = self.other_reports(primary, &settings).await?;
+        let reports = self.other_reports(primary, &settings, true).await?;
         let findings = self.compare(&reports);
         let strict = settings.on_profile_error == OnProfileError::Fail;
         let primary_refused = findings.refused.iter().any(|(profile, _)| profile == self.fleet.primary());
@@ -110,7 +112,7 @@ impl Gateway {
             }
             Err(other) => return Err(other),
         };
-        let reports = self.other_reports(primary, &settings).await?;
+        let reports = self.other_reports(primary, &settings, false).await?;
         let findings = self.compare(&reports);
         report.problems = findings.objections.iter().map(own).collect();
         for Reported { profile, report: found, .. } in &reports {
@@ -137,7 +139,7 @@ impl Gateway {
         loop {
             match self.next_at_start().await? {
                 FleetEvent::Reported { profile, generation, report, decide } => {
-                    return Ok(Reported { profile, generation, report: *report, decide });
+                    return Ok(Reported { profile, generation, report: *report, decide: Some(decide) });
                 }
                 FleetEvent::Gone { .. } => {
                     losses += 1;
@@ -169,7 +171,7 @@ impl Gateway {
                         return Err(Abandoned::Asked("asked to"));
                     }
                 }
-                Happened::Signal(Interrupt::Reload)
+                Happened::Signal(Interrupt::Reload | Interrupt::Renew)
                 | Happened::Stir(_)
                 | Happened::AbsenceOver(_)
                 | Happened::Reloaded(_)
@@ -201,11 +203,13 @@ impl Gateway {
         Ok(settings)
     }
 
-    /// Starts all other workers and collects their reports; `primary`'s comes first.
+    /// Starts all other workers and collects their reports; `primary`'s comes first. `at_once`: who need not run rests when it has
+    /// reported.
     async fn other_reports(
         &mut self,
         mut primary: Reported,
         settings: &GatewaySettings,
+        at_once: bool,
     ) -> Result<Vec<Reported>, Abandoned> {
         if !self.common.terms().environment.shared_names().is_empty() {
             // The primary was started before anybody knew what to share.
@@ -239,6 +243,12 @@ impl Gateway {
             match event? {
                 FleetEvent::Reported { profile, generation, report, decide } => {
                     waiting.remove(&profile);
+                    let mut decide = Some(decide);
+                    if at_once && self.fleet.may_rest_at_once(&profile, &report) {
+                        // Or a thousand that sleep would all wait for the last one, awake.
+                        let decision = self.fleet.admission_of(&profile, &report);
+                        decide.take().map(|decide| decide.send(decision));
+                    }
                     reports.push(Reported { profile, generation, report: *report, decide });
                 }
                 FleetEvent::Gone { profile, generation } => {
@@ -271,7 +281,7 @@ impl Gateway {
         loop {
             match self.next_at_start().await? {
                 FleetEvent::Reported { profile, generation, report, decide } if generation > old => {
-                    return Ok(Reported { profile, generation, report: *report, decide });
+                    return Ok(Reported { profile, generation, report: *report, decide: Some(decide) });
                 }
                 FleetEvent::Gone { generation, .. } if generation > old => {
                     let reason = "it ended before its report".to_owned();
@@ -291,15 +301,16 @@ impl Gateway {
         let refused: BTreeMap<_, _> =
             findings.refused.iter().map(|(profile, problem)| (profile, problem)).collect();
         let apart: BTreeMap<_, _> = findings.apart.iter().map(|(profile, said)| (profile, said)).collect();
-        for reported in reports {
+        for mut reported in reports {
+            let Some(decide) = reported.decide.take() else { continue };
             let profile = &reported.profile;
             let decision = match (refused.get(profile), apart.get(profile)) {
                 (_, Some(said)) => Decision::Apart(Why::from(*said)),
                 (Some(problem), None) => Decision::Refuse(Why::from(*problem)),
-                (None, None) => Decision::Admit(Box::new(self.fleet.admission())),
+                (None, None) => self.fleet.admission_of(profile, &reported.report),
             };
             // A process that died meanwhile needs no decision.
-            let _ = reported.decide.send(decision);
+            let _ = decide.send(decision);
         }
     }
 
@@ -315,7 +326,7 @@ impl Gateway {
                 || Why { reason: format!("the gateway does not start: {first}"), file: None },
                 |problem| Why::from(*problem),
             );
-            if reported.decide.send(Decision::Refuse(why)).is_ok() {
+            if reported.decide.is_some_and(|decide| decide.send(Decision::Refuse(why)).is_ok()) {
                 waiting.insert(reported.profile);
             }
         }

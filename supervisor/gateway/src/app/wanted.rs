@@ -112,6 +112,11 @@ impl Wanted {
         self.watch.as_ref().map(HomeWatch::homes)
     }
 
+    /// Which state a profile's files are in; nothing where they could not be looked at.
+    pub(super) fn files(&self, name: &ProfileName) -> Option<u64> {
+        self.homes()?.files(name)
+    }
+
     /// Whoever should be served, the primary first, and what is odd about the rest.
     pub(super) fn names(&self) -> (Vec<ProfileName>, Vec<Problem>) {
         let alone = || vec![self.primary.clone()];

@@ -140,7 +140,7 @@ pub(super) fn is_same(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hermes_wire::latest::OnProfileError;
+    use hermes_wire::latest::{OnProfileError, Upkeep};
 
     use super::*;
 
@@ -170,6 +170,9 @@ mod tests {
             body_timeout_ms: 1,
             min_body_rate: 1,
             max_connections_per_address: 1,
+            upkeep: Upkeep::default(),
+            admin_token: None,
+            keep_awake: false,
         }
     }
 

@@ -26,13 +26,18 @@ fn serve(
     let listener = UnixListener::bind(&place.socket).unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; OFFER_HEAD];
-        stream.read_exact(&mut head).unwrap();
-        let mut text = vec![0; Offer::text_len(&head).unwrap()];
-        stream.read_exact(&mut text).unwrap();
-        stream.write_all(&answer.encode()).unwrap();
+        greet(&mut stream, &answer);
         then(stream);
     })
+}
+
+/// Reads an offer and answers it.
+fn greet(stream: &mut UnixStream, answer: &Answer) {
+    let mut head = [0; OFFER_HEAD];
+    stream.read_exact(&mut head).unwrap();
+    let mut text = vec![0; Offer::text_len(&head).unwrap()];
+    stream.read_exact(&mut text).unwrap();
+    stream.write_all(&answer.encode()).unwrap();
 }
 
 fn welcome() -> Answer {
@@ -76,10 +81,9 @@ fn progress_comes_before_the_outcome() {
 #[test]
 fn an_older_gateway_is_asked_in_its_words() {
     let place = place();
-    let older = Answer::Welcome { version: 1, build: "hermes 0.0.1".to_owned() };
+    let older = Answer::Welcome { version: 2, build: "hermes 0.0.1".to_owned() };
     let server = serve(&place, older, |mut stream| {
-        let asked: hermes_wire::v1::client::ClientRequest = received(&mut stream);
-        assert_eq!(asked, hermes_wire::v1::client::ClientRequest::Renew);
+        assert_eq!(request(&mut stream), ClientRequest::Renew);
         send(&mut stream, &ClientReply::Done("as you wish".to_owned()));
     });
     let outcome = Client::open(&place.socket).unwrap().ask(&ClientRequest::Renew, SHORT, |_| {}).unwrap();
@@ -105,7 +109,7 @@ fn refusals_hang_ups_and_strangers_are_told_apart() {
     });
     let client = Client::open(&place.socket).unwrap();
     let cut = client.status(None);
-    assert!(matches!(cut, Err(ClientError::CutShort)), "{cut:?}");
+    assert!(matches!(cut, Err(ClientError::CutShort | ClientError::NobodyThere { .. })), "{cut:?}");
     server.join().unwrap();
 
     fs_err::remove_file(&place.socket).unwrap();
@@ -166,4 +170,37 @@ fn the_recorded_runtime_directory_is_the_first_place_to_look() {
     // A record whose process is gone leads nowhere.
     drop(instance);
     assert!(matches!(Client::connect(&home, &places), Err(ClientError::NobodyThere { .. })));
+}
+
+/// A gateway that becomes another program cuts off who has not been answered: a look is taken again, at whoever listens then, and
+/// whatever changes something is asked once.
+#[test]
+fn a_look_that_was_cut_off_is_taken_again() {
+    let place = place();
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let mut asked = 0;
+        // Cut off before the greeting, after it, and after a part of the answer; then a refusal, and once more a cut.
+        for turn in 0..6 {
+            let (mut stream, _) = listener.accept().unwrap();
+            if turn == 0 {
+                continue;
+            }
+            greet(&mut stream, &welcome());
+            let what = request(&mut stream);
+            asked += u32::from(what == ClientRequest::Shutdown);
+            if turn == 2 || turn == 4 {
+                let refused = ClientReply::Refused { code: 9, message: "known".to_owned(), hint: None };
+                send(&mut stream, &refused);
+            }
+        }
+        asked
+    });
+    let look = || Client::open(&place.socket).and_then(|client| client.status(None));
+    for _ in 0..2 {
+        assert!(matches!(look(), Err(ClientError::Refused { code: 9, .. })));
+    }
+    let client = Client::open(&place.socket).unwrap();
+    assert!(matches!(client.ask(&ClientRequest::Shutdown, SHORT, |_| {}), Err(ClientError::CutShort)));
+    assert_eq!(server.join().unwrap(), 1);
 }

@@ -62,6 +62,11 @@ impl Conduct {
         }
     }
 
+    /// Of a process that has reported, naming these platforms as exclusive, and is ready.
+    pub(crate) fn of_ready(exclusive: Vec<String>, now: Duration) -> Self {
+        Self { reported: true, ready: true, exclusive, ..Self::new(now) }
+    }
+
     /// Whether so many bytes may be looked at.
     pub(crate) fn length(&self, len: usize) -> Result<(), Violation> {
         let most = if self.reported { MAX_NEWS_LEN } else { MAX_REPORT_LEN };
@@ -92,6 +97,7 @@ impl Conduct {
             FromWorker::Ready if !self.reported => return Err(Violation::Early("Ready")),
             FromWorker::Ready => self.ready = true,
             FromWorker::AcceptStopped if !self.ready => return Err(Violation::Early("AcceptStopped")),
+            FromWorker::Idle if !self.ready => return Err(Violation::Early("Idle")),
             FromWorker::Drained if !self.ready => return Err(Violation::Early("Drained")),
             FromWorker::Drained => self.drained = true,
             FromWorker::Heartbeat(_) if !self.reported => return Err(Violation::Early("Heartbeat")),
@@ -102,6 +108,7 @@ impl Conduct {
                 return Err(Violation::Unnamed);
             }
             FromWorker::AcceptStopped
+            | FromWorker::Idle
             | FromWorker::Heartbeat(_)
             | FromWorker::Degraded { .. }
             | FromWorker::Yielded
@@ -146,6 +153,7 @@ mod tests {
             Yielded,
             connected(),
             beat(),
+            FromWorker::Idle,
             AcceptStopped,
             beat(),
             AcceptStopped,
@@ -161,6 +169,7 @@ mod tests {
             (AcceptStopped, Violation::Early("AcceptStopped")),
             (Yielded, Violation::Early("Yielded")),
             (connected(), Violation::Early("Connected")),
+            (FromWorker::Idle, Violation::Early("Idle")),
             (Drained, Violation::Early("Drained")),
         ] {
             assert_eq!(run(&[first]), Err(rule));

@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use camino::Utf8PathBuf;
+use hermes_host::repeats::Line;
 use hermes_host::rotation::{Rotating, Stuck};
 use hermes_host::zone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::outlet::Sink;
-use super::repeats::Line;
 
 /// `supervisor.log`, a line with its time.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::repeats::{Line, Repeats};
 use hermes_host::clock;
+pub(crate) use hermes_host::repeats::Line;
+use hermes_host::repeats::Repeats;
 
 /// Lines that wait, in bytes.
 const MAX_WAITING: usize = 256 * 1024;
@@ -21,14 +22,19 @@ const OVERHEAD: usize = 64;
 const STACK: usize = 128 * 1024;
 
 /// What takes the lines in the end. It may block.
-pub(super) trait Sink: Send + 'static {
+pub(crate) trait Sink: Send + 'static {
     /// Writes whole lines.
     fn write(&mut self, lines: &[Line]) -> io::Result<()>;
+
+    /// The line that stands where so many are missing.
+    fn gap(&self, missing: u64, why: &str) -> Line {
+        Line::new(format!("WARNING logging: {missing} lines are missing here: {why}"))
+    }
 }
 
 /// The queue's end for those who log.
 #[derive(Debug, Clone)]
-pub(super) struct Outlet(Arc<Shared>);
+pub(crate) struct Outlet(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -54,19 +60,21 @@ struct Queue {
 
 impl Outlet {
     /// Starts the thread.
-    pub(super) fn start(name: &str, sink: impl Sink) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, sink: impl Sink) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK)
-            .spawn(move || writer.empty(sink))?;
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+                // It lives until the image changes: no signal that is meant for the next program may be taken here.
+                let _ = nix::sys::signal::SigSet::all().thread_block();
+                writer.empty(sink);
+            })?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(Self(shared))
     }
 
     /// Takes a line, or counts it as dropped.
-    pub(super) fn push(&self, line: Line) {
+    pub(crate) fn push(&self, line: Line) {
         let mut queue = self.0.lock();
         if queue.ending || queue.bytes + line.text.len() + OVERHEAD > MAX_WAITING {
             queue.dropped += 1;
@@ -79,7 +87,7 @@ impl Outlet {
     }
 
     /// Waits until what was taken before is written, at most until `deadline`. Whether it is.
-    pub(super) fn flush(&self, deadline: Instant) -> bool {
+    pub(crate) fn flush(&self, deadline: Instant) -> bool {
         let mut queue = self.0.lock();
         queue.asked += 1;
         let mine = queue.asked;
@@ -91,7 +99,7 @@ impl Outlet {
 
     /// Writes what was taken, takes nothing more, and joins the thread. What holds it up is waited for until `deadline`; then it is
     /// left behind. Whether it was joined.
-    pub(super) fn end(&self, deadline: Instant) -> bool {
+    pub(crate) fn end(&self, deadline: Instant) -> bool {
         let mut queue = self.0.lock();
         queue.ending = true;
         queue.asked += 1;
@@ -119,7 +127,9 @@ impl Shared {
             let (lines, asked, flush, dropped) = self.take(repeats.due());
             let now = clock::now();
             let mut out = Vec::with_capacity(lines.len() + 2);
-            out.extend(gap(lost, "they could not be written"));
+            if lost > 0 {
+                out.push(sink.gap(lost, "they could not be written"));
+            }
             let before = out.len();
             for line in lines {
                 repeats.take(line, now, &mut |line| out.push(line));
@@ -130,7 +140,9 @@ impl Shared {
             }
             let written = (out.len() - before) as u64;
             // What did not fit came after what did.
-            out.extend(gap(dropped, "they came faster than they could be written"));
+            if dropped > 0 {
+                out.push(sink.gap(dropped, "they came faster than they could be written"));
+            }
             if !out.is_empty() {
                 match sink.write(&out) {
                     Ok(()) => lost = 0,
@@ -167,11 +179,6 @@ impl Shared {
         let (asked, dropped) = (queue.asked, std::mem::take(&mut queue.dropped));
         (std::mem::take(&mut queue.lines), asked, asked > queue.done, dropped)
     }
-}
-
-/// The line that stands where lines are missing.
-fn gap(lines: u64, why: &str) -> Option<Line> {
-    (lines > 0).then(|| Line::new(format!("WARNING logging: {lines} lines are missing here: {why}")))
 }
 
 #[cfg(test)]

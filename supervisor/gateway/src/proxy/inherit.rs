@@ -4,17 +4,21 @@
 //! They are named in one variable ([`env::LISTENERS`]): the process they belong to, then `descriptor=address` for each, with
 //! `/platform` where the configuration leaves the port open. A variable of another process is ignored, and so is every
 //! descriptor that is not a listening TCP socket of the address it is said to have. What nobody asks for is closed.
+//!
+//! A service manager may have opened them too (`LISTEN_FDS`): those are only lent. It goes on listening when this gateway has ended, so they
+//! are never shut down, only closed; and what of them the configuration does not ask for is named.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 use hermes_wire::env;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::{SockAddr, SockRef};
 
+use crate::handover::{self, Handover};
 use crate::inherited;
 
 /// Most sockets that are taken over.
@@ -22,7 +26,11 @@ const MAX: usize = 256;
 
 /// Sockets that listen already, until somebody asks for their address.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<Open>);
+pub struct Inherited {
+    open: Vec<Open>,
+    /// Descriptors of a service manager's sockets.
+    lent: Vec<RawFd>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -31,6 +39,8 @@ struct Open {
     address: SocketAddr,
     /// Whose it is, where the configuration names no port.
     platform: Option<String>,
+    /// What the service manager calls it, where it has just handed it over.
+    name: Option<String>,
 }
 
 /// What the variable says of one.
@@ -42,13 +52,14 @@ struct Entry {
 }
 
 impl Inherited {
-    /// Takes over what the variable names. Call once, before this process opens a TCP socket of its own.
+    /// Takes over what the variable names; where this process was no other program before, what a service manager has opened for it.
+    /// Call once, before this process opens a TCP socket of its own.
     pub fn take(variable: Option<&OsStr>) -> Self {
-        let Some(text) = variable else { return Self::default() };
+        let Some(text) = variable else { return Self::lent() };
         let entries = match text.to_str().ok_or("it is not UTF-8".to_owned()).and_then(parse) {
             Ok((pid, entries)) if pid == std::process::id() => entries,
             // Set for a gateway that has started this process; its sockets are not here.
-            Ok(_) => return Self::default(),
+            Ok(_) => return Self::lent(),
             Err(why) => {
                 tracing::warn!("{} is ignored: {why}", env::LISTENERS);
                 return Self::default();
@@ -57,19 +68,86 @@ impl Inherited {
         let open = entries.into_iter().filter_map(|entry| {
             let Entry { fd, address, platform } = entry;
             match own(fd, address) {
-                Ok(listener) => Some(Open { listener, address, platform }),
+                Ok(listener) => Some(Open { listener, address, platform, name: None }),
                 Err(error) => {
                     tracing::warn!(fd, %address, %error, "an inherited listener is ignored");
                     None
                 }
             }
         });
-        Self(open.collect())
+        // Taken over by number, so that those of the service manager have the ones that they came with.
+        Self { open: open.collect(), lent: lent_numbers(|name| std::env::var_os(name)).collect() }
     }
 
-    pub(super) fn add(&mut self, listener: TcpListener, platform: Option<&str>) {
+    /// What a service manager has opened for this process.
+    fn lent() -> Self {
+        let sockets = match sd_notify::listen_fds_with_names() {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                tracing::warn!(%error, "sockets of the service manager are ignored");
+                return Self::default();
+            }
+        };
+        let mut lent = Self::default();
+        for (fd, name) in sockets.take(MAX) {
+            let no_tcp = |bound: &SockAddr| bound.as_socket().is_none().then_some("it is no TCP socket");
+            let taken = inherited::listening(fd, no_tcp).map(TcpListener::from);
+            match taken.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+                Ok((address, listener)) => {
+                    tracing::info!(%name, %address, "a socket that the service manager has opened");
+                    lent.open.push(Open { listener, address, platform: None, name: Some(name) });
+                    lent.lent.push(fd);
+                }
+                Err(error) => {
+                    tracing::warn!(%name, fd, %error, "a socket of the service manager is of no use here, and closed");
+                    inherited::close(fd);
+                }
+            }
+        }
+        lent
+    }
+
+    /// Whether it is a service manager's.
+    pub(super) fn is_lent(&self, listener: &TcpListener) -> bool {
+        self.lent.contains(&listener.as_raw_fd())
+    }
+
+    /// Closes what nobody asked for, and names what a service manager has opened of it.
+    pub(super) fn dismiss(&mut self) {
+        for Open { address, name, .. } in self.open.drain(..) {
+            if let Some(name) = name {
+                tracing::warn!(%name, %address, "a socket of the service manager is closed: nothing in the configuration listens there");
+            }
+        }
+    }
+
+    /// Those of a handover.
+    pub(crate) fn of(handover: &Handover) -> io::Result<Self> {
+        let mut inherited = Self::default();
+        for listener in &handover.document.listeners {
+            let socket = TcpListener::from(handover.copy(listener.socket)?);
+            socket.set_nonblocking(true)?;
+            inherited.add(socket, listener.platform.as_deref(), listener.lent);
+        }
+        Ok(inherited)
+    }
+
+    /// The other way round.
+    pub(crate) fn hand_over(self, outgoing: &mut handover::Outgoing) -> Vec<handover::Listener> {
+        let Self { open, lent } = self;
+        let listener = |Open { listener, platform, .. }: Open| {
+            let lent = lent.contains(&listener.as_raw_fd());
+            handover::Listener { socket: outgoing.add(listener), platform, lent }
+        };
+        open.into_iter().map(listener).collect()
+    }
+
+    pub(super) fn add(&mut self, listener: TcpListener, platform: Option<&str>, lent: bool) {
         match listener.local_addr() {
-            Ok(address) => self.0.push(Open { listener, address, platform: platform.map(str::to_owned) }),
+            Ok(address) => {
+                self.lent.extend(lent.then(|| listener.as_raw_fd()));
+                self.open.push(Open { listener, address, platform: platform.map(str::to_owned), name: None });
+            }
             Err(error) => tracing::error!(%error, "a listener without an address cannot be handed over"),
         }
     }
@@ -78,7 +156,7 @@ impl Inherited {
     /// started.
     pub fn publish(&self) -> io::Result<String> {
         let mut text = std::process::id().to_string();
-        for Open { listener, address, platform } in &self.0 {
+        for Open { listener, address, platform, .. } in &self.open {
             fcntl(listener.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
             let _ = write!(text, " {}={address}", listener.as_raw_fd());
             if let Some(platform) = platform {
@@ -95,20 +173,34 @@ impl Inherited {
         dual_stack: bool,
         platform: Option<&str>,
     ) -> Option<TcpListener> {
-        let at = self.0.iter().position(|open| {
+        let at = self.open.iter().position(|open| {
             let port = open.address.port() == address.port()
                 || (address.port() == 0 && platform.is_some() && open.platform.as_deref() == platform);
             let stack = address.is_ipv4()
                 || SockRef::from(&open.listener).only_v6().is_ok_and(|only| only != dual_stack);
-            open.address.ip() == address.ip() && port && stack
+            // A unit that names a port alone listens on both stacks with one socket.
+            let both = open.name.is_some()
+                && address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+                && open.address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                && SockRef::from(&open.listener).only_v6().is_ok_and(|only| !only);
+            (open.address.ip() == address.ip() || both) && port && stack
         })?;
-        Some(self.0.swap_remove(at).listener)
+        Some(self.open.swap_remove(at).listener)
     }
 
     /// Closes those that stand in the way of a port.
     pub(super) fn free(&mut self, port: u16) {
-        self.0.retain(|open| open.address.port() != port);
+        self.open.retain(|open| open.address.port() != port);
     }
+}
+
+/// The numbers of the descriptors that a service manager has handed to this process, whatever became of them.
+fn lent_numbers(variable: impl Fn(&str) -> Option<OsString>) -> std::ops::Range<RawFd> {
+    const FIRST: RawFd = 3;
+    let number = |name: &str| variable(name)?.to_str()?.parse::<u32>().ok();
+    let count = number("LISTEN_FDS").filter(|_| number("LISTEN_PID") == Some(std::process::id()));
+    let count = count.map_or(0, |count| usize::try_from(count).unwrap_or(MAX).min(MAX));
+    FIRST..FIRST + RawFd::try_from(count).unwrap_or(0)
 }
 
 /// The variable's parts: the process, and what it hands over.
@@ -208,8 +300,8 @@ mod tests {
     fn what_is_handed_over_is_found_by_its_address() {
         let own = std::process::id();
         let ((a, first), (b, second)) = (listening(), listening());
-        assert!(taken(&format!("{} {a}={first}", own + 1)).0.is_empty(), "another process");
-        assert!(taken(&format!("{own} {a}={second}")).0.is_empty(), "another address");
+        assert!(taken(&format!("{} {a}={first}", own + 1)).open.is_empty(), "another process");
+        assert!(taken(&format!("{own} {a}={second}")).open.is_empty(), "another address");
         let mut inherited = taken(&format!("{own} {a}={first} {b}={second}/webhook"));
         assert_eq!(inherited.publish().unwrap(), format!("{own} {a}={first} {b}={second}/webhook"));
         let open: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -220,6 +312,22 @@ mod tests {
         assert_eq!((found.local_addr().unwrap(), found.as_raw_fd()), (second, b));
         assert!(inherited.claim(first, false, Some("x")).is_some());
         assert!(inherited.claim(first, false, None).is_none(), "once");
+    }
+
+    #[test]
+    fn what_is_lent_is_known_by_its_number() {
+        let numbers = |pid: u32, count: &str| {
+            let (pid, count) = (pid.to_string(), count.to_owned());
+            lent_numbers(move |name| {
+                Some(if name == "LISTEN_PID" { pid.clone() } else { count.clone() }.into())
+            })
+        };
+        let own = std::process::id();
+        assert_eq!(numbers(own, "2"), 3..5);
+        assert_eq!(numbers(own, "99999999"), 3..259);
+        for none in [numbers(own + 1, "2"), numbers(own, "x"), numbers(own, "-1"), lent_numbers(|_| None)] {
+            assert_eq!(none, 3..3);
+        }
     }
 
     #[test]
@@ -235,10 +343,10 @@ mod tests {
             (client.as_raw_fd(), client.local_addr().unwrap()),
             (1_000_000, address),
         ] {
-            assert!(taken(&format!("{own} {fd}={address}")).0.is_empty(), "{fd}");
+            assert!(taken(&format!("{own} {fd}={address}")).open.is_empty(), "{fd}");
         }
         let mut rest = taken(&format!("{own} {fd}={address}"));
         rest.free(address.port());
-        assert!(rest.0.is_empty() && std::net::TcpStream::connect(address).is_err());
+        assert!(rest.open.is_empty() && std::net::TcpStream::connect(address).is_err());
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Listener {
     platforms: Vec<String>,
     address: SocketAddr,
     sockets: Vec<TcpListener>,
+    /// A service manager's, which goes on listening when this gateway does not.
+    lent: bool,
     pub(super) gate: Arc<Gate>,
 }
 
@@ -143,6 +145,7 @@ impl Bound {
     ) -> Result<Self, BindError> {
         let mut bound = Self { listeners: Vec::new(), families };
         bound.adjust(settings, &mut inherited)?;
+        inherited.dismiss();
         Ok(bound)
     }
 
@@ -177,10 +180,13 @@ impl Bound {
                 sockets = bind_all(key, inherited);
             }
             match sockets {
-                Ok(sockets) => match Listener::new(key.clone(), platforms.clone(), &self.families, sockets) {
-                    Ok(listener) => fresh.push(listener),
-                    Err(error) => failures.push(failure(key, setting, error)),
-                },
+                Ok(sockets) => {
+                    let lent = sockets.iter().any(|socket| inherited.is_lent(socket));
+                    match Listener::new(key.clone(), platforms.clone(), &self.families, (sockets, lent)) {
+                        Ok(listener) => fresh.push(listener),
+                        Err(error) => failures.push(failure(key, setting, error)),
+                    }
+                }
                 Err(error) => failures.push(failure(key, setting, error)),
             }
         }
@@ -216,7 +222,7 @@ impl Bound {
         let mut kept = Inherited::default();
         for listener in &mut self.listeners {
             for socket in std::mem::take(&mut listener.sockets) {
-                kept.add(socket, listener.key.platform.as_deref());
+                kept.add(socket, listener.key.platform.as_deref(), listener.lent);
             }
             listener.gate.close();
         }
@@ -238,7 +244,7 @@ impl Listener {
         key: Key,
         platforms: Vec<String>,
         families: &Families,
-        sockets: Vec<TcpListener>,
+        (sockets, lent): (Vec<TcpListener>, bool),
     ) -> io::Result<Self> {
         let address = sockets[0].local_addr()?;
         let gate = Gate {
@@ -246,7 +252,7 @@ impl Listener {
             closed: AtomicBool::new(false),
             stop: CancellationToken::new(),
         };
-        Ok(Self { key, platforms, address, sockets, gate: Arc::new(gate) })
+        Ok(Self { key, platforms, address, sockets, lent, gate: Arc::new(gate) })
     }
 
     fn describe(&self) -> BoundListener {
@@ -266,8 +272,11 @@ impl Listener {
         self.sockets.iter().map(TcpListener::try_clone).collect()
     }
 
-    /// Frees the address while accept loops still hold descriptors.
+    /// Frees the address while accept loops still hold descriptors. One that is lent is its owner's to free.
     fn stop_listening(&self) {
+        if self.lent {
+            return;
+        }
         for socket in &self.sockets {
             // Fails only where it no longer listens, which is what is wanted.
             let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);

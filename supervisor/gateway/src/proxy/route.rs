@@ -5,15 +5,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_wire::ProfileName;
 use hermes_wire::contract::gateway_status::state;
 use hermes_wire::http::{FORWARDED_PREFIX, PROFILE};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::counters::{Counters, Totals};
 use super::places::Places;
+use super::recent::{Lately, Recent};
 use super::rescue::ProxyError;
 use crate::runtime::Door;
 
@@ -25,6 +27,8 @@ pub enum Availability {
         /// Whether the worker serves now.
         ready: bool,
     },
+    /// Nobody serves, and somebody will as soon as there is a request. They wait as above.
+    Asleep,
     /// Requests are answered with 503 at once.
     Unavailable {
         /// One of `hermes_wire::contract::gateway_status::state`, for the body.
@@ -41,6 +45,7 @@ pub(super) struct Epoch(u64);
 const CLOSED: u8 = 0;
 const WAITING: u8 = 1;
 const READY: u8 = 2;
+const ASLEEP: u8 = 3;
 
 /// The way to one profile's worker.
 #[derive(Debug)]
@@ -58,10 +63,13 @@ pub struct Route {
     gate: AtomicU8,
     availability: watch::Sender<Availability>,
     finishing: AtomicBool,
+    /// Somebody wants its worker awake.
+    calls: Notify,
     epoch: watch::Sender<Epoch>,
     epoch_now: AtomicU64,
     active: Active,
     counters: Counters,
+    recent: Recent,
 }
 
 /// Requests in flight. Every thread writes it, so it shares its cache line with nothing that others only read.
@@ -86,10 +94,12 @@ impl Route {
             gate: AtomicU8::new(CLOSED),
             availability: watch::Sender::new(closed),
             finishing: AtomicBool::new(false),
+            calls: Notify::new(),
             epoch: watch::Sender::new(Epoch(0)),
             epoch_now: AtomicU64::new(0),
             active: Active::default(),
             counters: Counters::default(),
+            recent: Recent::default(),
         })
     }
 
@@ -126,6 +136,16 @@ impl Route {
         *self.availability.borrow()
     }
 
+    /// Wakes its worker, should that be asleep. A request does so by itself.
+    pub(crate) fn call(&self) {
+        self.calls.notify_one();
+    }
+
+    /// Waits for a call; one that came since the last counts. Safe to cancel.
+    pub(crate) async fn called(&self) {
+        self.calls.notified().await;
+    }
+
     /// Says whether a process exists that may still answer what it was sent, whatever becomes of new requests. Set it before
     /// [`Self::set`]. False until said otherwise.
     pub fn set_finishing(&self, finishing: bool) {
@@ -149,7 +169,8 @@ impl Route {
 
     /// Whether nothing that the profile's files ask for is missing, and it takes requests.
     pub(super) fn is_able(&self) -> bool {
-        self.is_ready() && self.whole.load(Ordering::Relaxed) != 0
+        let answers = matches!(self.gate.load(Ordering::Acquire), READY | ASLEEP);
+        answers && self.whole.load(Ordering::Relaxed) != 0
     }
 
     /// Drops every idle connection to the worker, on all threads, promptly; those in use now are closed instead of kept when
@@ -174,6 +195,11 @@ impl Route {
     /// Everything that was counted.
     pub fn totals(&self) -> Totals {
         self.counters.totals()
+    }
+
+    /// How busy it was lately; looking is what makes the next look know.
+    pub(crate) fn lately(&self, now: Instant) -> Lately {
+        self.recent.look(&self.totals(), now)
     }
 
     /// Tells routes apart that live at the same time.
@@ -202,7 +228,7 @@ impl Route {
             Availability::Unavailable { state, retry_after_secs } => {
                 Some(ProxyError::Unavailable { profile: self.name.clone(), state, retry_after_secs })
             }
-            Availability::Open { .. } => None,
+            Availability::Open { .. } | Availability::Asleep => None,
         }
     }
 
@@ -244,6 +270,7 @@ fn gate_of(availability: Availability) -> u8 {
         Availability::Unavailable { .. } => CLOSED,
         Availability::Open { ready: false } => WAITING,
         Availability::Open { ready: true } => READY,
+        Availability::Asleep => ASLEEP,
     }
 }
 

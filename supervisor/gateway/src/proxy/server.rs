@@ -98,6 +98,11 @@ impl Proxy {
         self.shared.connections()
     }
 
+    /// Requests in flight.
+    pub fn requests(&self) -> usize {
+        self.shared.requests()
+    }
+
     /// Puts new settings into force: listeners whose address stays keep their connections, new ones are bound, others closed.
     /// With a [`BindError`] nothing changes.
     pub fn rebind(

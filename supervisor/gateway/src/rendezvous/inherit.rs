@@ -47,6 +47,16 @@ impl Kept {
         }
     }
 
+    /// Of a handover that [`crate::handover`] describes.
+    pub(crate) fn of(listener: UnixListener, id: Id) -> Self {
+        Self { listener, id }
+    }
+
+    /// The other way round.
+    pub(crate) fn into_parts(self) -> (UnixListener, Id) {
+        (self.listener, self.id)
+    }
+
     /// Lets it survive an `exec`; the value of the variable for the program that is executed. From here on no child may be started.
     pub(crate) fn publish(&self) -> io::Result<String> {
         fcntl(self.listener.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;

@@ -17,7 +17,7 @@ use hermes_wire::latest::ClientReply;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -101,8 +101,12 @@ pub(crate) struct Context {
     pub(crate) tracker: TaskTracker,
 }
 
-/// Answers clients until `stop`, on `listener` and on those that take its place, and looks after names.
-pub(crate) async fn serve(context: Context, listener: Option<StdListener>, stop: CancellationToken) {
+/// Answers clients until `stop`, or until it is to `rest`, on `listener` and on those that take its place, and looks after names.
+pub(crate) async fn serve(
+    context: Context,
+    listener: Option<StdListener>,
+    (rest, stop): (CancellationToken, CancellationToken),
+) {
     let places = Arc::new(Semaphore::new(CLIENTS as usize));
     let waiting = Arc::new(Semaphore::new(WAITING as usize));
     let file = Arc::new(Semaphore::new(1));
@@ -110,16 +114,19 @@ pub(crate) async fn serve(context: Context, listener: Option<StdListener>, stop:
     let mut listener = listener.and_then(usable);
     let mut failures = Failures::of("newer Python programs");
     // One look at a time: the home may be on a file system that hangs.
-    let mut look = Box::pin(looked(context.clone()));
+    let over = CancellationToken::new();
+    let eye = Eye { news: context.board.news(), seen: None, over: over.clone() };
+    let mut look = Box::pin(looked(context.clone(), eye));
     loop {
         let (place, accepted) = tokio::select! {
             () = stop.cancelled() => break,
+            () = rest.cancelled() => break,
             accepted = accept(&places, listener.as_ref()) => accepted,
-            made = &mut look => {
+            (made, eye) = &mut look => {
                 if let Some(made) = made.and_then(usable) {
                     listener = Some(made);
                 }
-                look = Box::pin(looked(context.clone()));
+                look = Box::pin(looked(context.clone(), eye));
                 continue;
             }
         };
@@ -144,7 +151,8 @@ pub(crate) async fn serve(context: Context, listener: Option<StdListener>, stop:
     // Who is being answered is answered; whoever comes now waits for the next program, or finds nobody.
     let _ = tokio::time::timeout(LAST, places.acquire_many(CLIENTS)).await;
     clients.cancel();
-    // One that is under way could make the name again.
+    // One that is under way could make the name again; one that has not begun does not.
+    over.cancel();
     let _ = tokio::time::timeout(END, look).await;
     let rendezvous = context.rendezvous;
     let ended = blocking::run(move || {
@@ -180,11 +188,30 @@ async fn accept(
     (place, listener.accept().await.map(|(stream, _)| stream))
 }
 
+/// What the board said last, and whether it says something else since.
+struct Eye {
+    news: watch::Receiver<()>,
+    seen: Option<Arc<Seen>>,
+    /// Nobody looks any more.
+    over: CancellationToken,
+}
+
+impl Eye {
+    fn look(&mut self, board: &Board) -> Arc<Seen> {
+        let is_old = self.news.has_changed().unwrap_or(true);
+        self.news.mark_unchanged();
+        let seen = self.seen.take().filter(|_| !is_old).unwrap_or_else(|| Arc::new(Seen::on(board)));
+        Arc::clone(self.seen.insert(seen))
+    }
+}
+
 /// Waits until it is time for a look, and looks. A listener where the name had to be made.
-async fn looked(context: Context) -> Option<StdListener> {
-    tokio::time::sleep(LOOK).await;
+async fn looked(context: Context, mut eye: Eye) -> (Option<StdListener>, Eye) {
+    if eye.over.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+        return (None, eye);
+    }
     let Context { rendezvous, board, .. } = context;
-    let seen = Seen::on(&board);
+    let seen = eye.look(&board);
     // Neither before it is known who is served, nor when nobody is to come any more.
     let is_running = seen.state == "running";
     let look = blocking::run(move || {
@@ -193,7 +220,7 @@ async fn looked(context: Context) -> Option<StdListener> {
         }
         lock(&rendezvous.door).look()
     });
-    look.await.ok().flatten()
+    (look.await.ok().flatten(), eye)
 }
 
 struct Client {

@@ -37,7 +37,12 @@ impl Line {
         Ok(Self { connection, rate, began: clock::now(), failing: false })
     }
 
-    /// Waits until the process asks; `false`: it never will again, or asks for more than is good for all.
+    /// The connection, for whoever goes on with it.
+    pub(super) fn into_connection(self) -> io::Result<std::os::unix::net::UnixStream> {
+        self.connection.into_std()
+    }
+
+    /// Waits until the process asks, which may be given up at any time; `false`: it never will again, or asks for more than is good for all.
     pub(super) async fn is_asked(&mut self) -> bool {
         let mut byte = [0];
         loop {

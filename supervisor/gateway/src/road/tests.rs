@@ -114,7 +114,7 @@ fn rig_that_waits(stall: Duration) -> Rig {
     let gone = CancellationToken::new();
     ours.set_nonblocking(true).unwrap();
     process.set_nonblocking(true).unwrap();
-    tracker.spawn(Arc::new(road).keep(sender("default", 1), ours, gone.clone()));
+    tracker.spawn(Arc::new(road).keep(sender("default", 1), ours, gone.clone(), CancellationToken::new()));
     Rig { _dir: dir, worker, process, tracker, gone }
 }
 

@@ -33,6 +33,19 @@ impl Door {
         Some(Self { socket, address })
     }
 
+    /// Holds a socket by a descriptor that another program had made by [`Self::of`].
+    #[cfg(target_os = "linux")]
+    pub(super) fn held(socket: std::os::fd::OwnedFd) -> Option<Self> {
+        let address = SockAddr::unix(through(&socket)?).ok()?;
+        Some(Self { socket, address })
+    }
+
+    /// For the program that this one becomes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn copy(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.socket.try_clone()
+    }
+
     /// Where it leads.
     pub(crate) fn address(&self) -> &SockAddr {
         &self.address

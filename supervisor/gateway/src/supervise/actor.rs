@@ -12,71 +12,49 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hermes_host::clock;
 use hermes_wire::contract::gateway_status::state as words;
-use hermes_wire::latest::{Admit, FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker};
+use hermes_wire::latest::{Admit, FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker, Upkeep};
 use nix::sys::signal::Signal as UnixSignal;
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tracing::Instrument as _;
+use tokio_util::sync::CancellationToken;
 
+use super::cgroup::{Group, Unkept};
 use super::policy::{self, At};
 use super::state::{self, Action, Event, Exit, Goal, Signal, State, Why};
 use super::{Takeover, WorkerView};
 use crate::generation::Generation;
+use crate::link::Handed;
 use crate::proxy::Route;
 use crate::runtime::Listening;
 
+mod begin;
+mod handing;
+mod history;
 mod keep;
 mod outgoing;
+mod passed;
 mod process;
+pub(crate) mod rest;
 mod shared;
 mod standing;
 mod view;
 
+pub(crate) use begin::{resume, start};
+use handing::Handing;
+use history::Asked;
 use outgoing::{Deaf, Outgoing};
+pub(crate) use passed::Passed;
 use process::Link;
-pub(crate) use shared::{Command, Common, Decision, FleetEvent, Handle, Terms, Wait, WorkerSpec};
+use rest::{Bell, rung};
+use shared::Resting;
+pub(crate) use shared::{
+    Admission, Command, Common, Decision, FleetEvent, Handle, Known, Terms, Wait, WorkerSpec,
+};
 use standing::{Restored, Standing};
 use view::Condition;
 
 /// Inputs of one actor.
 const INPUTS: usize = 64;
-
-/// Starts an actor; its worker starts with the first [`Event::Start`].
-pub(crate) fn start(spec: WorkerSpec, common: &Arc<Common>) -> Handle {
-    let route = Route::new(spec.name.clone(), common.runtime.path_of(&spec.socket));
-    let (commands, command_queue) = mpsc::channel(INPUTS);
-    let (inputs, input_queue) = mpsc::channel(INPUTS);
-    let limits = common.terms().limits;
-    let seed = common
-        .claim_key
-        .iter()
-        .zip(spec.name.as_str().bytes().cycle())
-        .fold(0u64, |seed, (key, byte)| seed.rotate_left(7) ^ u64::from(*key) ^ (u64::from(byte) << 32));
-    let state = State::new(spec.desired_running, limits, seed);
-    let mut actor = Actor {
-        route: Arc::clone(&route),
-        listener: None,
-        links: HashMap::new(),
-        inputs,
-        waiters: Vec::new(),
-        since: clock::system(),
-        standing: Standing::default(),
-        takeover: None,
-        problems: Vec::new(),
-        why_at: clock::system(),
-        publisher: None,
-        state,
-        spec,
-        common: Arc::clone(common),
-    };
-    common.road.open(Arc::clone(&actor.route));
-    let (publisher, view) = watch::channel(actor.view());
-    actor.publisher = Some(publisher);
-    let handle =
-        Handle { name: actor.spec.name.clone(), home: actor.spec.home.clone(), route, commands, view };
-    let span = tracing::info_span!("worker", profile = %handle.name);
-    common.tracker.spawn(actor.run(command_queue, input_queue).instrument(span));
-    handle
-}
 
 /// What happens to an actor. Small: every actor's queue has room for dozens.
 enum Input {
@@ -105,6 +83,16 @@ enum Input {
     Undecided {
         generation: Generation,
     },
+    /// Its connection has stopped, for the program that this one becomes.
+    Handed {
+        generation: Generation,
+        handed: Box<Handed<UnixStream>>,
+    },
+    /// And its road, where it has one.
+    Road {
+        generation: Generation,
+        road: Option<std::os::unix::net::UnixStream>,
+    },
 }
 
 struct Actor {
@@ -123,26 +111,54 @@ struct Actor {
     problems: Vec<Problem>,
     /// When the state last got another reason.
     why_at: SystemTime,
+    /// What was last asked of it, and by whom.
+    asked: Asked,
     publisher: Option<watch::Sender<WorkerView>>,
+    /// How its files ask for it to be kept, as far as they were read.
+    upkeep: Upkeep,
+    /// Why it cannot sleep.
+    awake: Option<String>,
+    /// Which state of its files the next process reads.
+    stamp: String,
+    /// What wakes it. On the listener above.
+    bell: Option<Bell>,
+    /// It could not be listened for while it sleeps.
+    restless: bool,
+    /// Where the kernel keeps it to its limits.
+    group: Option<Group>,
+    /// Why it does not.
+    unkept: Option<Unkept>,
+    /// Varies its backoff.
+    seed: u64,
+    /// Cancelled when its processes pass to the program that this one becomes.
+    hand: CancellationToken,
+    /// What has stopped of them.
+    handing: Option<Handing>,
 }
 
 impl Actor {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut inputs: mpsc::Receiver<Input>) {
+    async fn run(mut self, mut commands: mpsc::Receiver<Box<Command>>, mut inputs: mpsc::Receiver<Input>) {
         loop {
             let due = self.state.next_deadline(self.now()).map(|at| self.common.started + at);
             tokio::select! {
                 // A worker that talks without end keeps nobody from being heard, and what workers said is read before their
                 // silence is judged.
                 biased;
-                Some(command) = commands.recv() => self.on_command(command),
+                Some(command) = commands.recv() => self.on_command(*command),
                 Some(input) = inputs.recv() => self.on_input(input),
+                () = rung(self.bell.as_ref(), &self.route) => self.apply(Event::Wake),
                 () = until(due) => self.apply(Event::Tick),
+            }
+            if self.give_away() {
+                return;
             }
             if self.state.is_over() {
                 break;
             }
         }
         self.common.road.close(&self.spec.name);
+        self.bell = None;
+        self.group.take().as_ref().map(Group::remove);
         drop(self.listener.take());
         self.common.runtime.remove(&self.spec.socket);
         self.tell(FleetEvent::Ended { profile: self.spec.name.clone() });
@@ -154,7 +170,8 @@ impl Actor {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Do { event, wait } => {
+            Command::Do { event, by, wait } => {
+                self.asked.hear(&event, by);
                 self.apply(event);
                 if let Some((wait, reply)) = wait {
                     let goal = match wait {
@@ -163,6 +180,14 @@ impl Actor {
                     };
                     self.waiters.push((goal, reply));
                     self.answer_waiters();
+                }
+            }
+            Command::Know(Known { stamp, found }) => {
+                self.stamp = stamp;
+                if let Some(note) = found {
+                    self.upkeep = note.upkeep;
+                    self.problems = note.problems;
+                    self.apply(Event::Doze);
                 }
             }
             Command::Tell(admit) => {
@@ -177,6 +202,7 @@ impl Actor {
                     self.send(generation, |outgoing| outgoing.tell(Admit::clone(&admit)));
                 }
             }
+            Command::HandOver(reply) => self.begin_to_hand_over(reply),
             Command::StopClaiming => {
                 let serving: Vec<Generation> =
                     self.state.children().filter(|child| child.has_served()).map(|c| c.generation).collect();
@@ -210,16 +236,23 @@ impl Actor {
                 if let Some(reason) = said {
                     self.apply(Event::LastWords { generation, reason });
                 }
+                let exit = self.of_limit(exit);
                 self.apply(Event::Exited { generation, exit });
                 self.gone(generation);
             }
+            Input::Handed { generation, handed } => {
+                if let Some(handing) = &mut self.handing {
+                    handing.control(generation, *handed);
+                }
+            }
+            Input::Road { generation, road } => {
+                if let Some(handing) = &mut self.handing {
+                    handing.road(generation, road);
+                }
+            }
             Input::Undecided { generation } => self.apply(Event::Undecided { generation }),
             Input::Decided { generation, decision } => match decision {
-                Decision::Admit(admit) => {
-                    self.open_road(generation);
-                    self.send(generation, |outgoing| outgoing.admit(*admit));
-                    self.apply(Event::Admitted { generation });
-                }
+                Decision::Admit(admission) => self.admit(generation, *admission),
                 Decision::Apart(why) => {
                     let refuse = ToWorker::Refuse { reason: why.reason.clone() };
                     self.send(generation, |outgoing| outgoing.send(refuse));
@@ -232,6 +265,21 @@ impl Actor {
                 }
             },
         }
+    }
+
+    /// It serves, or rests where nobody needs it and its files say so.
+    fn admit(&mut self, generation: Generation, Admission { admit, stay }: Admission) {
+        if let Some(rest) = stay.rest.filter(|_| self.state.may_be_spared(generation)) {
+            let deadline_ms = millis(self.common.terms().limits.drain);
+            self.send(generation, |outgoing| outgoing.send(ToWorker::Rest { deadline_ms }));
+            return self.apply(Event::Spared { generation, asleep: rest == Resting::Asleep });
+        }
+        if stay.sleeps {
+            self.apply(Event::MaySleep { generation });
+        }
+        self.open_road(generation);
+        self.send(generation, |outgoing| outgoing.admit(admit));
+        self.apply(Event::Admitted { generation });
     }
 
     /// What an admitted process of the default profile declared it hands over, it may.
@@ -251,8 +299,11 @@ impl Actor {
                     link.reported = Some(clock::system());
                     link.hand_over.clone_from(&report.hand_over);
                     link.exclusive.clone_from(&report.exclusive);
+                    link.report = Some(Box::new(report.clone()));
                 }
                 self.problems.clone_from(&report.problems);
+                self.keep_as(&report);
+                self.limit(generation, &report);
                 let exclusive = !report.exclusive.is_empty();
                 self.apply(Event::Reported { generation, worst: worst(&report.problems), exclusive });
                 self.ask_for_decision(generation, report);
@@ -271,6 +322,7 @@ impl Actor {
                 self.state = state::step(&self.state, heartbeat, self.now()).0;
                 let now = clock::now();
                 if let Some(publisher) = self.publisher.as_ref().filter(|_| in_force) {
+                    let turns = beat.active_turns != publisher.borrow().active_turns;
                     publisher.send_modify(|view| {
                         view.heartbeat = Some(now);
                         view.next_beat_ms = next_ms;
@@ -281,6 +333,9 @@ impl Actor {
                         view.inbox_reason.clone_from(&beat.inbox_reason);
                         view.undelivered = beat.undelivered;
                     });
+                    if turns {
+                        self.common.news.tell();
+                    }
                 }
                 if let Some(link) = self.links.get_mut(&generation) {
                     link.beat = Some((now, beat));
@@ -300,14 +355,19 @@ impl Actor {
                 if let Some(restored) = self.standing.connected(generation, &platform, clock::now()) {
                     self.took_over(generation, restored);
                 }
+                self.note_connected(generation, platform);
                 self.apply(Event::Connected { generation });
             }
+            FromWorker::Idle if self.route.active() == 0 => self.apply(Event::Idle { generation }),
+            // Somebody still sends it something, or waits for the end of its answer; it says so again.
+            FromWorker::Idle => {}
             FromWorker::LastWords { reason } => self.apply(Event::LastWords { generation, reason }),
             FromWorker::Degraded { platforms, reason, last_error } => {
                 let condition = Condition { platforms, reason, last_error };
                 let why = condition.describe();
                 if let Some(link) = self.links.get_mut(&generation) {
-                    link.condition = condition;
+                    let before = std::mem::replace(&mut link.condition, condition);
+                    self.note_platforms(generation, &before.platforms);
                 }
                 self.apply(Event::Degraded { generation, why });
             }
@@ -350,12 +410,14 @@ impl Actor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let before = self.state.clone();
+            let step = self.foresee(&event);
             let (next, actions) = state::step(&self.state, event, self.now());
             self.state = next;
             if before.why() != self.state.why() {
                 self.why_at = clock::system();
             }
             self.log(&before);
+            self.note(&before, step);
             if let Some(generation) = self.state.succeeds(&before) {
                 self.tell(FleetEvent::Ready { profile: self.spec.name.clone(), generation });
             }
@@ -364,6 +426,8 @@ impl Actor {
             for action in actions {
                 events.extend(self.act(&action));
             }
+            self.hang_bell();
+            events.extend(self.rouse());
         }
         self.publish();
         self.answer_waiters();
@@ -391,7 +455,10 @@ impl Actor {
                 }
                 _ => tracing::info!(%generation, "{from} → {to}: {cause}"),
             }
-        } else if generation_of(before) != generation_of(&self.state) && self.state.current().is_some() {
+        } else if generation_of(before) != generation_of(&self.state)
+            && self.state.current().is_some()
+            && !self.state.is_asleep()
+        {
             tracing::info!(
                 %generation,
                 "{to}: takes over from generation {}",
@@ -416,14 +483,15 @@ impl Actor {
                 return self.say(generation, ToWorker::Connect);
             }
             Action::Yield { generation, within } => {
-                let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-                return self.say(generation, ToWorker::Yield { within_ms });
+                return self.say(generation, ToWorker::Yield { within_ms: millis(within) });
             }
             Action::StopAccepting { generation } => return self.say(generation, ToWorker::StopAccepting),
             Action::DropIdle => self.route.drop_idle(),
             Action::Drain { generation, deadline } => {
-                let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-                return self.say(generation, ToWorker::Drain { deadline_ms });
+                return self.say(generation, ToWorker::Drain { deadline_ms: millis(deadline) });
+            }
+            Action::Rest { generation, deadline } => {
+                return self.say(generation, ToWorker::Rest { deadline_ms: millis(deadline) });
             }
             Action::Signal { generation, signal } => {
                 let Some(link) = self.links.get(&generation) else {
@@ -513,6 +581,10 @@ impl From<&Problem> for Why {
         };
         Self { reason, file: (!problem.file.is_empty()).then(|| problem.file.clone()) }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn until(due: Option<Instant>) {

@@ -14,15 +14,23 @@ use hermes_wire::contract::gateway_status::state as words;
 use crate::generation::Generation;
 
 mod machine;
+mod passing;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use machine::step;
+pub(crate) use passing::Resumed;
 
 /// Something happened to, or was asked of, one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// The gateway starts, or the profile came: run, or rest where its files say so.
+    Begin,
+    /// Likewise, and what its files say is known: it sleeps.
+    Doze,
+    /// There is something for it to do.
+    Wake,
     /// Asked: run. Also takes a detached or conflicting profile back.
     Start,
     /// Asked: do not run.
@@ -45,8 +53,14 @@ pub(crate) enum Event {
     SpawnFailed { generation: Generation, reason: String },
     /// Its report came; what is worst in it, and whether it names exclusive platforms.
     Reported { generation: Generation, worst: Option<Why>, exclusive: bool },
+    /// It may sleep when it has nothing to do.
+    MaySleep { generation: Generation },
     /// It was told to serve.
     Admitted { generation: Generation },
+    /// It was told to rest instead: until something is to be done, or until somebody starts it.
+    Spared { generation: Generation, asleep: bool },
+    /// It has had nothing to do for a while.
+    Idle { generation: Generation },
     /// It was told not to serve.
     Refused { generation: Generation, why: Why },
     /// It was told not to serve, because its files want no part in this gateway.
@@ -97,6 +111,8 @@ pub(crate) enum Exit {
     Signal(i32),
     /// Killed by the kernel, it seems, for want of memory.
     OutOfMemory,
+    /// Killed by the kernel because it reached its own limit of memory.
+    OverLimit,
 }
 
 impl Exit {
@@ -109,8 +125,14 @@ impl Exit {
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Code(code) if *code == i32::from(hermes_wire::exit::PANIC) => {
+                write!(f, "exit {code}, a panic: its log says where")
+            }
             Self::Code(code) => write!(f, "exit {code}"),
             Self::OutOfMemory => write!(f, "signal 9 (SIGKILL), it seems for want of memory"),
+            Self::OverLimit => {
+                write!(f, "signal 9 (SIGKILL), out of memory: it reached `gateway.limits.memory`")
+            }
             Self::Signal(signal) => match nix::sys::signal::Signal::try_from(*signal) {
                 Ok(name) => write!(f, "signal {signal} ({name})"),
                 Err(_) => write!(f, "signal {signal}"),
@@ -135,6 +157,7 @@ pub(crate) enum Action {
     StopAccepting { generation: Generation },
     DropIdle,
     Drain { generation: Generation, deadline: Duration },
+    Rest { generation: Generation, deadline: Duration },
     Signal { generation: Generation, signal: Signal },
 }
 
@@ -178,6 +201,7 @@ enum Exclusive {
 
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(crate) struct Child {
     pub(crate) generation: Generation,
     pub(crate) pid: Option<u32>,
@@ -187,6 +211,10 @@ pub(crate) struct Child {
     spawned: At,
     ready: Option<At>,
     degraded: bool,
+    /// It may be sent to sleep.
+    sleeps: bool,
+    /// It ends because nobody needs it.
+    rests: bool,
     /// What we end it for.
     blame: Option<Why>,
     /// What is worst in its report.
@@ -227,6 +255,10 @@ enum Rest {
     Failed,
     /// Its files want no part in this gateway.
     Apart,
+    /// Until something is to be done.
+    Asleep,
+    /// Until somebody starts it: its files say so.
+    Unasked,
     Backoff(At),
     CrashLoop(At),
 }
@@ -254,6 +286,8 @@ pub(crate) enum Availability {
     Ready,
     /// Forward; it waits in the data socket until a worker takes it.
     Hold,
+    /// The same, and whoever waits there has to be waited for: no process comes by itself.
+    Asleep,
     /// Refuse.
     Down { state: &'static str, retry_after: Duration },
 }
@@ -279,6 +313,10 @@ pub(crate) struct State {
     retiring: Vec<Child>,
     /// A swap was asked for while it could not be begun.
     again: bool,
+    /// Somebody needs it: it does not rest once it has reported.
+    called: bool,
+    /// Its current process is started to look at its files only, and what is seen of it meanwhile.
+    looks: Option<&'static str>,
     /// When to try a swap again that the machine did not let happen.
     swap_at: Option<At>,
     deaths: Deaths,
@@ -316,6 +354,8 @@ impl State {
             next: None,
             retiring: Vec::new(),
             again: false,
+            called: false,
+            looks: None,
             swap_at: None,
             deaths: Deaths::default(),
             hindered: 0,
@@ -330,10 +370,18 @@ impl State {
         }
     }
 
+    /// The newest generation that was started.
+    pub(crate) fn started(&self) -> Generation {
+        self.started
+    }
+
     /// The state in the words of status.
     pub(crate) fn observed(&self) -> &'static str {
         match (&self.current, self.held) {
             (Some(child), _) => match child.phase {
+                Phase::Spawned | Phase::Reported if self.looks.is_some() => {
+                    self.looks.unwrap_or(words::STARTING)
+                }
                 Phase::Serving if child.degraded => words::DEGRADED,
                 Phase::Serving => words::READY,
                 Phase::Terminating | Phase::Killing => words::BACKOFF,
@@ -350,9 +398,10 @@ impl State {
                 }
             }
             (None, None) => match self.rest {
-                Rest::Apart if !self.retiring.is_empty() => words::DRAINING,
+                Rest::Apart | Rest::Unasked if !self.retiring.is_empty() => words::DRAINING,
                 Rest::Apart => words::STANDALONE,
-                Rest::Stopped => words::STOPPED,
+                Rest::Asleep => words::SLEEPING,
+                Rest::Unasked | Rest::Stopped => words::STOPPED,
                 Rest::Failed => words::FAILED,
                 Rest::Backoff(_) => words::BACKOFF,
                 Rest::CrashLoop(_) => words::CRASH_LOOP,
@@ -362,12 +411,17 @@ impl State {
 
     /// What the proxy is to do.
     pub(crate) fn availability(&self, now: At) -> Availability {
+        let state = self.observed();
         match &self.current {
             Some(child) if child.phase == Phase::Serving => return Availability::Ready,
-            Some(child) if child.phase != Phase::Refused => return Availability::Hold,
+            _ if state == words::SLEEPING => return Availability::Asleep,
+            // It is to run, and is about to be started, or known to sleep.
+            None if self.wants_to_run() && self.rest == Rest::Stopped => return Availability::Hold,
+            Some(child) if child.phase != Phase::Refused && state != words::STOPPED => {
+                return Availability::Hold;
+            }
             _ => {}
         }
-        let state = self.observed();
         match self.retry_at() {
             Some(due) if due.saturating_sub(now) <= self.limits.hold => Availability::Hold,
             Some(due) => Availability::Down { state, retry_after: due.saturating_sub(now) },
@@ -387,6 +441,13 @@ impl State {
                     && child.phase == Phase::Serving
                     && child.generation >= generation
                 {
+                    return Some(Ok(()));
+                }
+                if self.current.is_none()
+                    && self.wants_to_run()
+                    && matches!(self.rest, Rest::Asleep | Rest::Unasked)
+                {
+                    // That is what its files ask for; whoever wants more of it calls it.
                     return Some(Ok(()));
                 }
                 let unknown = || Why { reason: self.observed().to_owned(), file: None };
@@ -424,6 +485,18 @@ impl State {
         child.blame.as_ref().map(|why| why.reason.as_str())
     }
 
+    /// Whether a process was told to end, and what it is ended for or has said itself, before it has ended.
+    pub(crate) fn end_of(&self, generation: Generation) -> Option<(bool, Option<&Why>, Option<&str>)> {
+        let child = self.children().find(|child| child.generation == generation)?;
+        let told = self.retiring.contains(child) || child.is_ending();
+        Some((told, child.blame.as_ref(), child.words.as_deref()))
+    }
+
+    /// Whether a process was told to rest.
+    pub(crate) fn rests(&self, generation: Generation) -> bool {
+        self.retiring.iter().any(|child| child.generation == generation && child.rests)
+    }
+
     /// Every process there is.
     pub(crate) fn children(&self) -> impl Iterator<Item = &Child> {
         self.current.iter().chain(&self.next).chain(&self.retiring)
@@ -440,7 +513,25 @@ impl State {
     }
 
     pub(crate) fn desired_running(&self) -> bool {
-        self.desired == Desired::Running && self.rest != Rest::Apart
+        let unasked =
+            self.looks == Some(words::STOPPED) || self.current.is_none() && self.rest == Rest::Unasked;
+        self.desired == Desired::Running && self.rest != Rest::Apart && !unasked
+    }
+
+    /// Whether this process, which has reported, is needed by nobody as far as is known: it may rest instead of serving.
+    pub(crate) fn may_be_spared(&self, generation: Generation) -> bool {
+        let reported = |child: &Child| child.generation == generation && child.phase == Phase::Reported;
+        !self.called && self.current.as_ref().is_some_and(reported)
+    }
+
+    /// Whether it is to be woken when a request waits for it.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.observed() == words::SLEEPING
+    }
+
+    /// It is needed.
+    fn call(&mut self) {
+        (self.called, self.looks) = (true, None);
     }
 
     pub(crate) fn restarts(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! [`list`] and [`home`] touch the file system and nothing else; [`assemble`] is pure. What fails says so in its result.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -32,7 +33,7 @@ pub(super) struct Stamp {
 }
 
 /// What was found under a file's name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Look {
     Absent,
     There(FileStamp),
@@ -41,7 +42,7 @@ pub(super) enum Look {
 }
 
 /// Everything about a file that can be known without opening it and that changes when its contents do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FileStamp {
     id: (u64, u64),
     size: u64,
@@ -85,6 +86,14 @@ impl Stamp {
             Look::There(_) => Parked::Yes,
             Look::Unseen => Parked::Unknown,
         }
+    }
+
+    /// Its directory and its files as one number.
+    pub(super) fn of_files(&self) -> Option<u64> {
+        let directory = self.directory.filter(|_| !self.files.contains(&Look::Unseen))?;
+        let mut hasher = DefaultHasher::new();
+        (directory, &self.files).hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     /// A worker that runs has other files than it would find now.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hermes_gateway::generation::Generation;
-use hermes_gateway::metrics::{Admin, Workers};
+use hermes_gateway::metrics::{Admin, Shown, Workers};
 use hermes_gateway::proxy::Availability;
 use hermes_gateway::supervise::{GatewayView, Takeover, WorkerTable, WorkerView};
 use hermes_wire::RootHome;
@@ -15,6 +15,7 @@ use crate::rig::{Client, eventually, rig, status};
 fn facts() -> WorkerTable {
     let name: hermes_wire::ProfileName = "coder".parse().unwrap();
     let gateway = GatewayView {
+        returned: None,
         state: "running",
         started: hermes_host::clock::system(),
         started_at: hermes_host::clock::now(),
@@ -25,9 +26,12 @@ fn facts() -> WorkerTable {
         admin: None,
         problems: Vec::new(),
         max_connections: None,
+        awake: None,
         limited: None,
     };
     let worker = WorkerView {
+        upkeep: None,
+        awake: None,
         home: RootHome::new("/h").profile(&name),
         name,
         desired_running: true,
@@ -55,6 +59,7 @@ fn facts() -> WorkerTable {
         problems: Vec::new(),
         requests: 0,
         requests_active: 0,
+        lately: hermes_gateway::proxy::Lately::default(),
         data_socket: None,
         config_at: None,
         refused_at: None,
@@ -80,7 +85,7 @@ async fn metrics_health_and_readiness_are_shown() {
     client.response().await;
     eventually(|| rig.coder.route.requests() == 1).await;
 
-    let admin = Admin::bind("127.0.0.1:0").await.unwrap();
+    let admin = Admin::bind("127.0.0.1:0", false).await.unwrap();
     let address = admin.address().to_string();
     let stop = CancellationToken::new();
     let facts: Workers = Arc::new(|| Arc::new(facts()));
@@ -130,7 +135,8 @@ async fn metrics_health_and_readiness_are_shown() {
         drop((client, rebound, body));
         stop.cancel();
     };
-    let (served, ()) = tokio::join!(admin.serve(rig.publisher.reader(), facts, stop.clone()), asking);
+    let (served, ()) =
+        tokio::join!(admin.serve(Shown::openly(rig.publisher.reader(), facts), stop.clone()), asking);
     served.unwrap();
 }
 
@@ -138,7 +144,7 @@ async fn metrics_health_and_readiness_are_shown() {
 #[tokio::test]
 async fn silent_clients_of_the_admin_listener_make_room() {
     let rig = rig();
-    let admin = Admin::bind("127.0.0.1:0").await.unwrap();
+    let admin = Admin::bind("127.0.0.1:0", false).await.unwrap();
     let address = admin.address().to_string();
     let stop = CancellationToken::new();
     let facts: Workers = Arc::new(|| Arc::new(facts()));
@@ -153,6 +159,7 @@ async fn silent_clients_of_the_admin_listener_make_room() {
         assert_eq!(silent[0].rest().await, "", "the oldest has made room");
         stop.cancel();
     };
-    let (served, ()) = tokio::join!(admin.serve(rig.publisher.reader(), facts, stop.clone()), asking);
+    let (served, ()) =
+        tokio::join!(admin.serve(Shown::openly(rig.publisher.reader(), facts), stop.clone()), asking);
     served.unwrap();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hermes_gateway::proxy::{
     Availability, Bound, Families, Inherited, Limits, Proxy, Publisher, Route, Table,
 };
-use hermes_wire::latest::{Family, GatewaySettings, ListenerSetting, OnProfileError};
+use hermes_wire::latest::{Family, GatewaySettings, ListenerSetting, OnProfileError, Upkeep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -41,6 +41,9 @@ pub(crate) fn settings() -> GatewaySettings {
         max_connections_per_address: 0,
         body_timeout_ms: 10_000,
         min_body_rate: 0,
+        upkeep: Upkeep::default(),
+        admin_token: None,
+        keep_awake: false,
     }
 }
 

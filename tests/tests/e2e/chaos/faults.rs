@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use hermes_tests::gateway::{hermes, run};
+use hermes_tests::gateway::{both, hermes_at, run};
+use hermes_tests::installed::Installed;
 use hermes_tests::process::{self, Resource};
 use hermes_tests::{Loop, process::limit};
 
@@ -19,6 +20,8 @@ pub(super) struct Faults<'a> {
     printed: (std::io::PipeReader, std::io::PipeWriter),
     kills: u32,
     provider: String,
+    /// The program, in a place where another release can take its place.
+    installed: Installed,
 }
 
 impl<'a> Faults<'a> {
@@ -29,12 +32,19 @@ impl<'a> Faults<'a> {
         while writer.write(&[b'x'; 4096]).is_ok() {}
         while writer.write(b"x").is_ok() {}
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
-        Self { home, disk, printed: (reader, writer), kills: 0, provider: String::new() }
+        Self {
+            home,
+            disk,
+            printed: (reader, writer),
+            kills: 0,
+            provider: String::new(),
+            installed: Installed::new(),
+        }
     }
 
     /// A gateway that has much to say, to nobody.
     pub(super) fn start(&self) -> Gateway<'a> {
-        let mut command = hermes(self.home, &["gateway", "run", "-vv"]);
+        let mut command = hermes_at(&self.installed.program(), self.home, &["gateway", "run", "-vv"]);
         command.stdout(Stdio::null()).stderr(self.printed.1.try_clone().unwrap());
         Gateway::start_by(self.home, command)
     }
@@ -49,7 +59,7 @@ impl<'a> Faults<'a> {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal);
             }
         };
-        match random.below(16) {
+        match random.below(18) {
             0..=4 => {
                 send(Signal::SIGKILL);
                 self.kills += 1;
@@ -66,6 +76,9 @@ impl<'a> Faults<'a> {
             12 => self.without_profiles(|| send(Signal::SIGKILL)),
             13 => self.without_sockets(|| send(Signal::SIGKILL)),
             14 => self.provider(shared),
+            15 => self.upgrade(&gateway, || {}),
+            // A worker dies while its supervisor is neither the one program nor the other.
+            16 => self.upgrade(&gateway, || send(Signal::SIGKILL)),
             _ => drop(run(self.home, &["gateway", "restart", "-p", target])),
         }
         // Enough deaths in a row are a crash loop, which is right and would end the load: clear it.
@@ -80,6 +93,19 @@ impl<'a> Faults<'a> {
         if shared.provider.lock().unwrap().is_none() {
             self.provider(shared);
         }
+    }
+
+    /// Another release in place: the same process goes on, and the untouched profile is answered all the time.
+    fn upgrade(&self, gateway: &Gateway<'a>, meanwhile: impl FnOnce()) {
+        let before = gateway.pid();
+        self.installed.replace();
+        let mut command = hermes_at(&self.installed.program(), self.home, &["gateway", "restart"]);
+        let restart = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        meanwhile();
+        let output = restart.wait_with_output().unwrap();
+        // A profile that was hit otherwise may not be ready, which is said and no fault of this.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", both(&output));
+        assert!(process::is_alive(before), "{}", both(&output));
     }
 
     fn restart(&self, mut gateway: Gateway<'a>, shared: &Shared) -> Gateway<'a> {

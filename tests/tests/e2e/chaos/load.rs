@@ -50,7 +50,8 @@ pub(super) fn ask(shared: &Shared) {
         let open = connection.take().map_or_else(|| http::Connection::open(&address), Ok);
         let result = open.and_then(|mut open| {
             let response = open.request("GET", "/p/quiet/health", &[], b"")?;
-            connection = Some(open);
+            // A gateway that takes up another program says so.
+            connection = Some(open).filter(|_| response.header("connection") != Some("close"));
             Ok(response)
         });
         let after = shared.up();

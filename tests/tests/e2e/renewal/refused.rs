@@ -130,7 +130,7 @@ fn where_the_new_program_cannot_be_executed_the_one_before_goes_on() {
     };
     // It proves to be a gateway, and has become something without a header that the system knows when it is executed. A shell must
     // not read that.
-    let no_program = installed.dir.path().join("no-program");
+    let no_program = installed.directory().join("no-program");
     fs_err::write(&no_program, "touch should-not-be\n").unwrap();
     fs_err::set_permissions(&no_program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let becomes = format!("#!/bin/sh\nmv {} \"$0\"\nexec echo '{}'\n", no_program.display(), version::PROOF);

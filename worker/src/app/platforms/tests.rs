@@ -173,7 +173,8 @@ async fn what_may_come_up_is_tried_again_and_what_cannot_is_left_out() {
     let (late, noted) = actor("late", false, true, [Act::Fails(later()), Act::Fails(later())]);
     let (never, refused) = actor("never", false, true, [Act::Fails(Down::fatal("chat_invalid_auth", "401"))]);
     let status = record();
-    let connections = Connections::start(vec![good, late, never], status.clone(), Word::Awaited).await;
+    let connections =
+        Connections::start(vec![good, late, never], status.clone(), &Identities::default()).await;
     let state = |name: &str| status.snapshot().platforms[name].state.clone();
     assert_eq!([state("good"), state("late"), state("never")], ["connected", "retrying", "fatal"]);
     assert_eq!([code(&status, "late"), code(&status, "never")], ["chat_network_error", "chat_invalid_auth"]);
@@ -192,12 +193,12 @@ async fn what_may_come_up_is_tried_again_and_what_cannot_is_left_out() {
 async fn nobody_waits_for_what_dials_out_and_not_for_long_for_what_listens() {
     let began = Instant::now();
     let (dials, _) = actor("dials", false, false, [Act::Hangs]);
-    let connections = Connections::start(vec![dials], record(), Word::Awaited).await;
+    let connections = Connections::start(vec![dials], record(), &Identities::default()).await;
     assert_eq!(began.elapsed(), Duration::ZERO);
     connections.stop(&CancellationToken::new()).await;
     let (listens, _) = actor("listens", false, true, [Act::Hangs]);
     let status = record();
-    let connections = Connections::start(vec![listens], status.clone(), Word::Awaited).await;
+    let connections = Connections::start(vec![listens], status.clone(), &Identities::default()).await;
     assert_eq!(began.elapsed(), FIRST);
     reaches(&connections, "listens", Phase::Retrying).await;
     assert_eq!(began.elapsed(), CONNECT);
@@ -217,7 +218,7 @@ async fn a_lost_connection_is_seen() {
         let (chat, noted) = actor("chat", false, false, [act]);
         let status = record();
         let began = Instant::now();
-        let connections = Connections::start(vec![chat], status.clone(), Word::Awaited).await;
+        let connections = Connections::start(vec![chat], status.clone(), &Identities::default()).await;
         reaches(&connections, "chat", Phase::Retrying).await;
         assert_eq!((code(&status, "chat").as_str(), began.elapsed()), (wanted, after));
         assert!(connections.degraded().borrow().contains("chat"), "{wanted}");
@@ -237,7 +238,7 @@ async fn a_stable_connection_makes_up_for_failures_before_it_and_a_short_one_doe
         Act::Fails(later().after(Some(Duration::from_secs(1)))),
     ];
     let (chat, noted) = actor("chat", false, false, acts);
-    let connections = Connections::start(vec![chat], record(), Word::Awaited).await;
+    let connections = Connections::start(vec![chat], record(), &Identities::default()).await;
     while lock(&noted.began).len() < 6 {
         noted.changed.notified().await;
     }
@@ -253,7 +254,7 @@ async fn a_stable_connection_makes_up_for_failures_before_it_and_a_short_one_doe
 async fn an_exclusive_connection_waits_for_the_word_and_is_given_up_on_the_word() {
     let (chat, noted) = actor("chat", true, false, [Act::Stays(Duration::from_secs(2))]);
     let (other, others) = actor("other", false, false, []);
-    let connections = Connections::start(vec![chat, other], record(), Word::Awaited).await;
+    let connections = Connections::start(vec![chat, other], record(), &Identities::default()).await;
     assert_eq!(connections.exclusive().collect::<Vec<_>>(), ["chat"]);
     reaches(&connections, "other", Phase::Connected).await;
     sleep(Duration::from_hours(1)).await;
@@ -278,27 +279,6 @@ async fn an_exclusive_connection_waits_for_the_word_and_is_given_up_on_the_word(
     assert_eq!((*lock(&noted.most_open), lock(&noted.began).len()), (1, 2));
 }
 
-/// A gateway of an earlier release starts a second process without asking this one to yield.
-#[tokio::test(start_paused = true)]
-async fn an_exclusive_connection_is_never_made_where_nobody_says_when() {
-    let (chat, noted) = actor("chat", true, false, []);
-    let (other, _) = actor("other", false, false, []);
-    let status = record();
-    let connections = Connections::start(vec![chat, other], status.clone(), Word::Never).await;
-    connections.connect();
-    reaches(&connections, "other", Phase::Connected).await;
-    sleep(Duration::from_hours(1)).await;
-    assert_eq!((connections.phases().borrow()["chat"], lock(&noted.began).len()), (Phase::Fatal, 0));
-    assert_eq!(connections.degraded().borrow().iter().collect::<Vec<_>>(), ["chat"]);
-    let shown = status.snapshot().platforms["chat"].clone();
-    assert_eq!((shown.state.as_str(), shown.error_code.as_deref()), ("fatal", Some("gateway_outdated")));
-    assert!(shown.error_message.unwrap().ends_with("restart the gateway"));
-    let began = Instant::now();
-    connections.yield_exclusive(YIELD).await;
-    connections.stop(&CancellationToken::new()).await;
-    assert_eq!(began.elapsed(), Duration::ZERO, "there is nothing to close");
-}
-
 /// Whatever the connection is doing: giving it up takes seconds, and nothing is open afterwards.
 #[tokio::test(start_paused = true)]
 async fn an_exclusive_connection_is_given_up_in_every_state() {
@@ -311,7 +291,7 @@ async fn an_exclusive_connection_is_given_up_in_every_state() {
         (Act::Progresses(long, 0), YIELD),
     ] {
         let (chat, noted) = actor("chat", true, false, [act]);
-        let connections = Connections::start(vec![chat], record(), Word::Awaited).await;
+        let connections = Connections::start(vec![chat], record(), &Identities::default()).await;
         connections.connect();
         sleep(Duration::from_secs(1)).await;
         let began = Instant::now();
@@ -323,7 +303,7 @@ async fn an_exclusive_connection_is_given_up_in_every_state() {
     }
     // Before the word to connect was even heard.
     let (chat, noted) = actor("chat", true, false, []);
-    let connections = Connections::start(vec![chat], record(), Word::Awaited).await;
+    let connections = Connections::start(vec![chat], record(), &Identities::default()).await;
     connections.connect();
     connections.yield_exclusive(YIELD).await;
     sleep(long).await;
@@ -334,7 +314,7 @@ async fn an_exclusive_connection_is_given_up_in_every_state() {
 async fn the_end_waits_for_what_is_under_way_until_there_is_no_patience_left() {
     let long = Duration::from_hours(1);
     let (chat, noted) = actor("chat", false, false, [Act::Stays(long)]);
-    let connections = Connections::start(vec![chat], record(), Word::Awaited).await;
+    let connections = Connections::start(vec![chat], record(), &Identities::default()).await;
     reaches(&connections, "chat", Phase::Connected).await;
     let (now, began) = (CancellationToken::new(), Instant::now());
     let impatient = async {

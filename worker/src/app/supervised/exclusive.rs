@@ -99,10 +99,10 @@ mod tests {
     use hermes_config::platform::{BASE, Declaration};
     use tokio::time::{Instant, sleep};
 
-    use super::super::super::platforms::Word;
     use super::*;
     use crate::platform::{Adapter, Down, Link, Platform, PlatformFuture};
     use crate::status::{self, Status};
+    use crate::token_lock::Identities;
 
     /// Is up until told otherwise, and takes so long to close.
     struct Closes(Duration);
@@ -127,7 +127,8 @@ mod tests {
         };
         let status = Status::new(status::empty("coder", 1, None, Vec::new()));
         Exclusive::new(
-            Connections::start(platforms.iter().map(platform).collect(), status, Word::Awaited).await,
+            Connections::start(platforms.iter().map(platform).collect(), status, &Identities::default())
+                .await,
         )
     }
 

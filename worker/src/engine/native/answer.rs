@@ -1,4 +1,4 @@
-//! The answer of the chat-completions wire, read as stock clients read it.
+//! The answer of a provider, read as stock clients read it; `wire` makes chunks of chat completions of every other wire's.
 //!
 //! The measure of tolerance is what `openai` (Python) and `litellm` accept. No shape that a server was seen to send costs an answer
 //! that was there: a JSON body instead of a stream, chunks without choices, content as parts, numbers as text, an end without
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
+use hermes_wire::providers::Wire;
 use serde_json::Value;
 
 use super::calls::Calls;
@@ -24,6 +25,7 @@ use super::chat::Audience;
 use super::finish::Finish;
 use super::lenient::{self, Halves, Json};
 use super::numbers;
+use super::reader::Reader;
 use super::retry::Failure;
 use super::sse::{DONE, Decoder, Frame};
 use super::think::{Sorted, Sorter};
@@ -74,6 +76,8 @@ pub(super) struct Answer {
     sorter: Sorter,
     /// The choice that is read, where there are several.
     index: Option<u64>,
+    /// What makes chunks of another wire's events.
+    reader: Reader,
     /// A chunk was an answer's.
     known: bool,
     /// Something was no JSON, and passed over.
@@ -94,8 +98,8 @@ enum End {
 
 impl Answer {
     /// Nothing said yet. `offered`: the request carries tools.
-    pub(super) fn new(offered: bool) -> Self {
-        Self { offered, ..Self::default() }
+    pub(super) fn new(wire: Wire, offered: bool) -> Self {
+        Self { offered, reader: Reader::of(wire), ..Self::default() }
     }
 
     /// Reads a body to its end. `audience` is told every piece of text as it comes.
@@ -139,6 +143,11 @@ impl Answer {
     /// What it thought, where the provider wants to be told again.
     pub(super) fn wanted_back(&self) -> Option<&str> {
         (self.echoes && !self.reasoning.is_empty()).then_some(&*self.reasoning)
+    }
+
+    /// What it thought, in its provider's own form, which it wants back.
+    pub(super) fn thoughts(&mut self) -> Vec<Value> {
+        self.reader.thoughts()
     }
 
     async fn read_body<S, E>(&mut self, bytes: S, audience: &mut Audience) -> Result<(), Failure>
@@ -306,7 +315,10 @@ impl Answer {
     }
 
     /// Takes in one chunk, or a whole JSON answer.
-    fn take_in(&mut self, chunk: &Value, mended: bool, is_error: bool) -> Result<(), Failure> {
+    fn take_in(&mut self, event: &Value, mended: bool, is_error: bool) -> Result<(), Failure> {
+        let read = self.reader.chunk(event);
+        self.done |= self.reader.is_over();
+        let chunk = read.as_ref().unwrap_or(event);
         if let Some(said) = said::within(chunk, is_error) {
             return Err(reported(&said));
         }
@@ -545,7 +557,7 @@ fn prose(text: &str) -> Failure {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let fault = match Said::text(&text).fault() {
         // Nothing in it says more.
-        Fault::Overloaded | Fault::Request => Fault::Garbled,
+        Fault::Overloaded | Fault::Request | Fault::TooLong => Fault::Garbled,
         named => named,
     };
     Failure::new(fault, format!("the provider answered with text and no answer: {}", text.trim()))

@@ -9,6 +9,9 @@ use crate::engine::steps::Ask;
 use crate::engine::{Event, EventSink, Message, Role};
 use crate::provider::Endpoint;
 
+/// So many of the last messages are marked for the cache.
+const MARKED: usize = 2;
+
 /// The body of a request.
 pub(super) fn body(endpoint: &Endpoint, ask: &Ask<'_>, shape: &Shape) -> Value {
     let mut messages = Vec::with_capacity(ask.messages.len() + 1);
@@ -20,6 +23,9 @@ pub(super) fn body(endpoint: &Endpoint, ask: &Ask<'_>, shape: &Shape) -> Value {
     let of_turn = |at: usize| question.is_none_or(|question| at > question);
     messages
         .extend(ask.messages.iter().enumerate().map(|(at, message)| message_on_wire(message, of_turn(at))));
+    if endpoint.takes_marks() {
+        mark(endpoint, &mut messages);
+    }
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(endpoint.model));
     body.insert("messages".to_owned(), Value::Array(messages));
@@ -52,6 +58,45 @@ pub(super) fn body(endpoint: &Endpoint, ask: &Ask<'_>, shape: &Shape) -> Value {
         body.insert("tools".to_owned(), Value::Array(ask.tools.to_vec()));
     }
     Value::Object(body)
+}
+
+/// Marks the system prompt and the last messages that the model is told for the provider's cache.
+fn mark(endpoint: &Endpoint, messages: &mut [Value]) {
+    let (system, rest) = match messages.split_first_mut() {
+        Some((first, rest)) if first["role"] == "system" => (Some(first), rest),
+        _ => (None, messages),
+    };
+    let told = rest.iter_mut().rev().filter(|message| message["role"] != "assistant");
+    let told = told.filter(|message| can_carry(&message["content"])).take(MARKED);
+    let mark = cache_mark(endpoint);
+    for message in system.into_iter().chain(told) {
+        let content = message["content"].take();
+        let mut parts = match content {
+            Value::Array(parts) => parts,
+            text => vec![json!({"type": "text", "text": text})],
+        };
+        if let Some(last) = parts.last_mut() {
+            last["cache_control"] = mark.clone();
+        }
+        message["content"] = Value::Array(parts);
+    }
+}
+
+/// A mark for the provider's cache.
+pub(super) fn cache_mark(endpoint: &Endpoint) -> Value {
+    if endpoint.caches_an_hour {
+        json!({"type": "ephemeral", "ttl": "1h"})
+    } else {
+        json!({"type": "ephemeral"})
+    }
+}
+
+fn can_carry(content: &Value) -> bool {
+    match content {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => parts.last().is_some_and(Value::is_object),
+        _ => false,
+    }
 }
 
 fn message_on_wire(message: &Message, with_reasoning: bool) -> Value {
@@ -97,6 +142,6 @@ impl Audience {
 
     /// Says a piece of the answer.
     pub(super) async fn hear(&mut self, text: String) {
-        self.heard |= self.events.send(Event::Delta(text)).await.is_ok();
+        self.heard |= self.events.send(Event::Delta(text)).await.is_ok() && self.events.is_heard();
     }
 }

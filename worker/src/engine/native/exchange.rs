@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use hermes_config::network::Proxy;
 use hermes_config::{Secret, redact};
 use hermes_host::clock;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use http::header::CONTENT_ENCODING;
 use reqwest::Response;
 
 use super::answer::Answer;
@@ -15,7 +15,6 @@ use super::chat::Audience;
 use super::coding::{self, Coder};
 use super::retry::{self, Failure};
 use super::{address, client, lenient};
-use crate::engine::EngineError;
 use crate::provider::said::Said;
 use crate::provider::{Endpoint, Fault, NO_KEY};
 
@@ -146,7 +145,7 @@ pub(super) async fn refused(response: Response, endpoint: &Endpoint) -> Failure 
 }
 
 /// A body without its coding, as far as it can be read and up to `limit` bytes: a part still says more than nothing.
-async fn body_of(response: Response, limit: usize) -> BytesMut {
+pub(super) async fn body_of(response: Response, limit: usize) -> BytesMut {
     let mut body = BytesMut::new();
     let Ok(coder) = coder(&response) else { return body };
     let mut bytes = coding::decoded(response.bytes_stream(), coder);
@@ -176,28 +175,4 @@ pub(super) fn brief(message: String) -> String {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message,
     }
-}
-
-pub(super) fn headers(endpoint: &Endpoint) -> Result<HeaderMap, EngineError> {
-    let unusable = |what: &str| {
-        EngineError::Config(format!(
-            "{what} for provider '{}' holds characters that no header may have",
-            endpoint.provider
-        ))
-    };
-    let value = |text: &str, what: &str| {
-        let mut value = HeaderValue::from_str(text).map_err(|_| unusable(what))?;
-        value.set_sensitive(true);
-        Ok::<_, EngineError>(value)
-    };
-    let mut headers = HeaderMap::new();
-    // Where none is asked for, any would do.
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(AUTHORIZATION, value(&format!("Bearer {}", endpoint.key.expose().trim()), "the key")?);
-    for (name, text) in &endpoint.extra_headers {
-        let what = format!("the extra header `{name}`");
-        let name = HeaderName::try_from(name.as_str()).map_err(|_| unusable(&what))?;
-        headers.insert(name, value(text.expose(), &what)?);
-    }
-    Ok(headers)
 }

@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
+use hermes_wire::providers::Wire;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{brief, cleaned, headers, refused, unsent};
+use super::exchange::{brief, cleaned, refused, unsent};
 use super::retry::Failure;
+use super::wire::headers;
 use super::{Native, RetryPolicy, client};
 use crate::engine::{Engine as _, EngineError, Message, Prompt, Role, Unrecorded};
 use crate::provider::{Endpoint, Fault};
@@ -50,16 +52,18 @@ async fn ask(endpoint: Endpoint) -> Result<&'static str, Failure> {
 async fn list(endpoint: &Endpoint) -> Result<(), Failure> {
     let setup = |e: &dyn std::fmt::Display| Failure::new(Fault::Setup, e.to_string());
     let client = client::build(endpoint, Some(PATIENCE)).map_err(|e| setup(&e))?;
-    let mut url = endpoint.base_url.clone();
-    url.set_path(&format!("{}/models", endpoint.base_url.path().trim_end_matches('/')));
-    let request = client.get(url).timeout(PATIENCE).headers(headers(endpoint).map_err(|e| setup(&e))?);
+    let request = client
+        .get(endpoint.models_url())
+        .timeout(PATIENCE)
+        .headers(headers(endpoint).map_err(|e| setup(&e))?);
     let response = request.send().await.map_err(|e| unsent(&e, endpoint))?;
     if response.status().is_success() { Ok(()) } else { Err(refused(response, endpoint).await) }
 }
 
 /// The smallest turn there is.
 async fn call(mut endpoint: Endpoint) -> Result<(), Failure> {
-    endpoint.max_tokens = Some(1);
+    // A response has sixteen at least.
+    endpoint.max_tokens = Some(if endpoint.wire == Wire::Responses { 16 } else { 1 });
     let policy = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     let engine = Native::new(Ok(endpoint), policy, Some(PATIENCE));
     let message = Message::new(Role::User, Value::String("ping".to_owned()));

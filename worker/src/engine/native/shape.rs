@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use hermes_wire::providers::Wire;
 use serde_json::Value;
 
 use super::retry::Failure;
@@ -46,6 +47,12 @@ const TOO_LARGE: [&str; 14] = [
 /// Asks for the usage at the end of a stream.
 pub(super) const USAGE: &str = "stream_options";
 
+/// Asks for the thoughts of a reasoning model, for it to be told again.
+pub(super) const INCLUDE: &str = "include";
+
+/// How a model that has none refuses that.
+const NO_THOUGHTS: &str = "encrypted content";
+
 /// Without one of these the answer would be of another kind, or to somebody else.
 const ESSENTIAL: [&str; 13] = [
     "model",
@@ -70,6 +77,8 @@ pub(super) struct Shape {
     limit_name: Option<&'static str>,
     /// It refused the limit.
     no_limit: bool,
+    /// The largest limit that it takes.
+    most: Option<u64>,
     /// Other parts that it refused.
     without: BTreeSet<String>,
 }
@@ -93,7 +102,8 @@ impl Shape {
     /// The limit on an answer that nobody asked otherwise for, under its name.
     pub(super) fn limit(&self, endpoint: &Endpoint) -> Option<(&'static str, u64)> {
         let (name, limit) = configured_limit(endpoint).or_else(|| {
-            Some(("max_tokens", (endpoint.provider == "custom").then_some(CUSTOM_MAX_TOKENS)?))
+            let is_custom = endpoint.provider == "custom" && endpoint.wire == Wire::Chat;
+            Some(("max_tokens", is_custom.then_some(CUSTOM_MAX_TOKENS)?))
         })?;
         // The reasoning models there refuse the older name, and every other one accepts the newer.
         let name = if endpoint.is_openai() { "max_completion_tokens" } else { name };
@@ -103,6 +113,11 @@ impl Shape {
     /// The name for a limit that a client gave under `name`.
     pub(super) fn limit_name(&self, name: &'static str, endpoint: &Endpoint) -> &'static str {
         self.limit_name.or_else(|| self.limit(endpoint).map(|(name, _)| name)).unwrap_or(name)
+    }
+
+    /// `limit`, or less where the endpoint takes no more.
+    pub(super) fn at_most(&self, limit: u64) -> u64 {
+        self.most.map_or(limit, |most| most.min(limit))
     }
 
     /// Whether a part is left out.
@@ -119,17 +134,22 @@ impl Shape {
         endpoint: &Endpoint,
         asked: &Options,
     ) -> Option<Repair> {
-        if !matches!(failure.fault, Fault::Request | Fault::Overloaded | Fault::Setup) {
+        if !matches!(failure.fault, Fault::Request | Fault::TooLong | Fault::Overloaded | Fault::Setup) {
             return None;
         }
         // A server that is only busy names nothing; one that cannot parse a request may well answer 500.
         let text = failure.message.to_ascii_lowercase();
-        self.other_limit(&text, body, endpoint, asked).or_else(|| {
+        let limit = match endpoint.wire {
+            Wire::Messages => self.lower_limit(&text, body, endpoint, asked),
+            Wire::Responses => None,
+            Wire::Chat | Wire::Other(_) => self.other_limit(&text, body, endpoint, asked),
+        };
+        limit.or_else(|| {
             let mut parts: Vec<&str> = endpoint
                 .extra_body
                 .keys()
                 .map(String::as_str)
-                .chain([USAGE])
+                .chain([USAGE, INCLUDE])
                 .filter(|part| body.get(part).is_some())
                 .collect();
             // `reasoning_effort` before `reasoning`.
@@ -138,13 +158,25 @@ impl Shape {
                 !ESSENTIAL.contains(part)
                     && !LIMITS.contains(part)
                     && !asked.contains_key(*part)
-                    && names(&text, part)
+                    && (names(&text, part) || (*part == INCLUDE && text.contains(NO_THOUGHTS)))
             })?;
             let mut shape = self.clone();
             shape.without.insert(part.to_owned());
             let configured = endpoint.extra_body.contains_key(part);
             Some(Repair { shape, part: part.to_owned(), renamed: None, configured, lasting: true })
         })
+    }
+
+    /// `max_tokens: 32000 > 8192, which is the maximum allowed …`.
+    fn lower_limit(&self, text: &str, body: &Value, endpoint: &Endpoint, asked: &Options) -> Option<Repair> {
+        let clients = LIMITS.iter().any(|name| asked.contains_key(*name));
+        let sent = body.get("max_tokens").and_then(Value::as_u64)?;
+        let after = text.split_once("max_tokens")?.1.split_once('>')?.1.trim_start();
+        let digits = after.find(|c: char| !c.is_ascii_digit()).map_or(after, |end| &after[..end]);
+        let most = digits.parse().ok().filter(|most| (1..sent).contains(most) && !clients)?;
+        let shape = Self { most: Some(most), ..self.clone() };
+        let configured = configured_limit(endpoint).is_some();
+        Some(Repair { shape, part: "max_tokens".to_owned(), renamed: None, configured, lasting: true })
     }
 
     fn other_limit(&self, text: &str, body: &Value, endpoint: &Endpoint, asked: &Options) -> Option<Repair> {
@@ -226,12 +258,16 @@ mod tests {
             model: "m".to_owned(),
             base_url: "http://127.0.0.1:1/v1".parse().unwrap(),
             key: Secret::new("k"),
+            pool: None,
             max_tokens,
             extra_body: extra.as_object().unwrap().clone(),
             extra_headers: BTreeMap::new(),
             local: true,
             network: hermes_config::network::Network::default(),
             rule: String::new(),
+            wire: Wire::Chat,
+            caches_an_hour: false,
+            context_length: None,
         }
     }
 

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hermes_config::{ProfileConfig, Secret};
-use serde_json::json;
+use hermes_wire::providers::Wire;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::answer::Answer;
 use super::exchange::MAX_MESSAGE;
 use super::fake::{Fake, Step, answer, broken_off, chunk, ending, error, status, stream_head};
 use super::*;
-use crate::engine::{Event, Message, Role, Unrecorded};
+use crate::engine::{Event, Message, Options, Outcome, Role, Unrecorded, Usage};
 
+mod faults;
 mod network;
 mod options;
 mod streams;
+mod wires;
 
 const KEY: &str = "sk-canary-7f3a";
 
@@ -72,6 +77,68 @@ fn deltas(events: &[Event]) -> String {
         .collect()
 }
 
+/// An endpoint that speaks `wire`.
+pub(super) fn endpoint_of(wire: Wire) -> Endpoint {
+    Endpoint { wire, ..endpoint("http://127.0.0.1:1/v1") }
+}
+
+pub(super) fn options_of(options: &Value) -> Options {
+    options.as_object().unwrap().clone()
+}
+
+/// What was read of an answer.
+#[derive(Debug, PartialEq)]
+pub(super) struct Said {
+    pub(super) text: String,
+    /// Piece by piece.
+    pub(super) heard: String,
+    pub(super) reasoning: String,
+    pub(super) calls: Vec<Value>,
+    pub(super) thoughts: Vec<Value>,
+    pub(super) model: String,
+    pub(super) finish: String,
+    pub(super) usage: Value,
+}
+
+/// Reads these events, each with its name, or one alone as a body of its own.
+pub(super) async fn said_by(wire: Wire, events: &[Value]) -> Result<Said, String> {
+    let named =
+        |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("x"));
+    let bytes = match events {
+        [one] if one.get("object").is_some() || one["type"] == "message" => one.to_string(),
+        many => many.iter().map(named).collect(),
+    };
+    let (sink, mut heard) = mpsc::channel(1000);
+    let mut audience = Audience::new(sink.into());
+    let mut answer = Answer::new(wire, true);
+    let pieces: Vec<_> = bytes
+        .as_bytes()
+        .chunks(7)
+        .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
+        .collect();
+    let read = answer.read(futures_util::stream::iter(pieces), &mut audience).await;
+    drop(audience);
+    read.map_err(|failure| failure.message)?;
+    let mut pieces = Vec::new();
+    while let Some(event) = heard.recv().await {
+        pieces.push(event);
+    }
+    let usage = answer.usage;
+    Ok(Said {
+        heard: deltas(&pieces),
+        reasoning: answer.reasoning.clone(),
+        thoughts: answer.thoughts(),
+        finish: answer.finish_reason().to_owned(),
+        model: answer.model.clone().unwrap_or_default(),
+        usage: json!({
+            "input": usage.input_tokens, "output": usage.output_tokens, "read": usage.cache_read_tokens,
+            "written": usage.cache_write_tokens, "reasoning": usage.reasoning_tokens,
+        }),
+        text: answer.text,
+        calls: answer.calls.finish(),
+    })
+}
+
 fn message(result: Result<Outcome, EngineError>) -> String {
     result.unwrap_err().to_string()
 }
@@ -80,7 +147,7 @@ fn message(result: Result<Outcome, EngineError>) -> String {
 async fn the_request_is_what_0_19_0_sends_and_the_answer_streams() {
     let fake = Fake::start([answer(&["Hel", "lo ", "🦀"])]).await;
     let engine = native(&fake.base_url);
-    assert!(engine.client.get().is_none(), "no client before the first turn");
+    assert!(engine.ways.as_ref().unwrap()[0].is_idle(), "no client before the first turn");
     let (result, events) = run(&engine).await;
     let outcome = result.unwrap();
     assert_eq!((outcome.text.as_str(), deltas(&events).as_str()), ("Hello 🦀", "Hello 🦀"));

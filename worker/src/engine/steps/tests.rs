@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Map, json};
+use serde_json::Map;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::engine::{Kept, Unkept};
+use crate::engine::{Booked, Kept, Unkept};
 use crate::tools::{Tool, Work};
 
 /// What happened, in order.
@@ -36,7 +36,7 @@ impl Model for Scripted {
             // As servers do that number the calls of each answer.
             outcome.tool_calls = vec![call("call_0"), call("call_1")];
         }
-        Ok(Reply { outcome, reasoning: Some("hm".to_owned()) })
+        Ok(Reply { outcome, reasoning: Some("hm".to_owned()), thoughts: Vec::new() })
     }
 }
 
@@ -59,7 +59,11 @@ impl Tool for Counted {
         json!({"type": "object"})
     }
 
-    fn run(&self, _: Map<String, Value>) -> Work<'_> {
+    fn toolset(&self) -> &'static str {
+        "file"
+    }
+
+    fn run<'a>(&'a self, _: Map<String, Value>, _: &'a Caller) -> Work<'a> {
         note(&self.0, "run");
         Box::pin(std::future::ready(Ok(json!("ran"))))
     }
@@ -81,6 +85,11 @@ impl Journal for Paper {
         };
         note(&self.0, what);
         Box::pin(std::future::ready(Ok(message)))
+    }
+
+    fn spend(&self, cost: Cost, task: &'static str) -> Booked<'_> {
+        note(&self.0, format!("spend {} for {task}", cost.calls));
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -31,8 +31,8 @@ use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_KEY};
-use super::{ApiServer, NAME, sse};
-use crate::engine::{Options, Outcome};
+use super::{ApiServer, NAME, runs, sse};
+use crate::engine::{Options, Outcome, Wishes};
 use crate::inbound::Source;
 use crate::json;
 use crate::platform::wire::{self, BodyError, random64, read_body};
@@ -132,12 +132,8 @@ impl Chat {
             Some(Value::String(model)) if model.chars().count() <= MAX_MODEL => model,
             Some(_) => return Err(ApiError::invalid("'model' must be a string").param("model")),
         };
-        if api.0.config.model_routes.iter().any(|(alias, _)| *alias == model) {
-            let message = format!("'{model}' is an alias of model_routes, which this version cannot run yet");
-            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "invalid_request_error", message)
-                .param("model")
-                .code("model_routes_unsupported"));
-        }
+        let route = api.0.config.model_routes.iter().find(|route| route.alias == model);
+        let route = route.map(|route| route.alias.clone());
         let user = match fields.get("user") {
             None | Some(Value::Null) => None,
             Some(Value::String(user)) => Some(user.clone()).filter(|user| !user.is_empty()),
@@ -153,7 +149,9 @@ impl Chat {
                 .map(|key| (key, fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref())))
         };
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
-        let turn = Turn { options, ..api.turn(conversation, session_id, user) };
+        // Whoever waits for the whole answer hears no question.
+        let run = stream.then(runs::random_id);
+        let turn = Turn { options, route, run, ..api.turn(conversation, session_id, user) };
         let mut headers = HeaderMap::new();
         if let Some(key) = session_key.as_deref().and_then(session::echo) {
             headers.insert(SESSION_KEY, key);
@@ -224,7 +222,19 @@ impl ApiServer {
         let (session, history) =
             if is_named { (SessionRef::Continue(id), Vec::new()) } else { (SessionRef::Fresh(id), history) };
         let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
-        Turn { source, session, system, history, input, options: Options::new() }
+        let (options, wishes) = (Options::new(), Wishes::default());
+        Turn {
+            source,
+            session,
+            system,
+            history,
+            input,
+            options,
+            route: None,
+            run: None,
+            wishes,
+            identity: None,
+        }
     }
 
     async fn start(&self, turn: Turn) -> Result<RunningTurn, ApiError> {

@@ -249,7 +249,7 @@ fn verdict(cause: &EngineError) -> Verdict {
         Fault::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, later),
         Fault::Unreachable | Fault::Garbled | Fault::Empty => (StatusCode::BAD_GATEWAY, SERVER, later),
         Fault::Quota | Fault::Key | Fault::Setup => (StatusCode::FAILED_DEPENDENCY, SERVER, Again::Never),
-        Fault::Request => (StatusCode::BAD_REQUEST, INVALID, Again::Never),
+        Fault::Request | Fault::TooLong => (StatusCode::BAD_REQUEST, INVALID, Again::Never),
     };
     Verdict { status, kind, again }
 }

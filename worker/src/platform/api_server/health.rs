@@ -72,6 +72,7 @@ impl ApiServer {
             "profile": self.0.profile.name.as_str(),
             "gateway_state": state,
             "platforms": status.platforms,
+            "tool_servers": status.tool_servers,
             "inbox": status.inbox.unwrap_or_default(),
             "active_agents": active,
             "gateway_busy": active > 0,

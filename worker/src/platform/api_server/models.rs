@@ -12,13 +12,19 @@ use super::params;
 use crate::platform::wire;
 
 impl ApiServer {
-    /// The one model of a profile: its agent. Aliases are listed once they can be run.
-    fn model(&self) -> Value {
-        let id = &self.0.config.model_name;
-        json!({
-            "id": id, "object": "model", "created": self.0.started, "owned_by": "hermes",
-            "permission": [], "root": id, "parent": null,
-        })
+    /// The model of a profile: its agent. Its aliases are the same agent with another model behind it.
+    fn models(&self) -> Vec<Value> {
+        let own = &self.0.config.model_name;
+        let aliases =
+            self.0.config.model_routes.iter().map(|route| &route.alias).filter(|alias| *alias != own);
+        let model = |id: &String| {
+            let parent = (id != own).then_some(own);
+            json!({
+                "id": id, "object": "model", "created": self.0.started, "owned_by": "hermes",
+                "permission": [], "root": own, "parent": parent,
+            })
+        };
+        std::iter::once(own).chain(aliases).map(model).collect()
     }
 }
 
@@ -30,7 +36,7 @@ fn send(result: Result<Value, ApiError>) -> Response {
 }
 
 pub(super) async fn list(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
-    send(api.authorize(&headers).map(|()| json!({"object": "list", "data": [api.model()]})))
+    send(api.authorize(&headers).map(|()| json!({"object": "list", "data": api.models()})))
 }
 
 pub(super) async fn one(
@@ -40,8 +46,8 @@ pub(super) async fn one(
 ) -> Response {
     send(api.authorize(&headers).and_then(|()| {
         let Path(id) = id.map_err(|_| ApiError::not_found("No such model: its name is no text"))?;
-        if id == api.0.config.model_name {
-            return Ok(api.model());
+        if let Some(model) = api.models().into_iter().find(|model| model["id"] == *id) {
+            return Ok(model);
         }
         let message = format!("The model '{}' does not exist", wire::first_chars(&id, 256));
         Err(ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
@@ -70,6 +76,7 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "health_detailed": {"method": "GET", "path": "/health/detailed"},
                 "models": {"method": "GET", "path": "/v1/models"},
                 "model": {"method": "GET", "path": "/v1/models/{id}"},
+                "run_approval": {"method": "POST", "path": "/v1/runs/{run_id}/approval"},
                 "capabilities": {"method": "GET", "path": "/v1/capabilities"},
                 "chat_completions": {"method": "POST", "path": "/v1/chat/completions"},
             },
@@ -89,9 +96,9 @@ fn features(cors: bool, has_model: bool) -> Value {
         "run_status": false,
         "run_events_sse": false,
         "run_stop": false,
-        "run_approval_response": false,
+        "run_approval_response": has_model,
         "tool_progress_events": false,
-        "approval_events": false,
+        "approval_events": has_model,
         "session_resources": false,
         "session_chat": false,
         "session_chat_streaming": false,

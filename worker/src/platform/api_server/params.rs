@@ -53,7 +53,10 @@ const fn refused(name: &'static str, idle: &'static [&'static str], note: &'stat
 /// Every known field, in the order of the page.
 const TABLE: &[Row] = &[
     read("messages", "the conversation"),
-    read("model", "echoed; the profile's own model answers"),
+    read(
+        "model",
+        "echoed; an alias of `model_routes` is answered by its model, every other name by the profile's own",
+    ),
     read("stream", "the answer as server-sent events"),
     read(
         "stream_options",

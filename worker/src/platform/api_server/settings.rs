@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use hermes_config::platform::{self, BASE, Binds, Declaration, Fault, Listener, Section, Spot, field};
+use hermes_config::platform::{
+    self, BASE, Binds, Declaration, Fault, Listener, ModelRoute, Section, Spot, field,
+};
 use hermes_config::row::Kind::{Bool, Count, Int, List, Section as Mapping, Text};
 use hermes_config::row::{Group, Kind, kept, key};
 use hermes_config::{Secret, redact};
@@ -52,7 +54,7 @@ pub(crate) static DECLARATION: Declaration = Declaration {
     adapter: true,
     keys: Some(&KEYS),
     kept: &[kept("platforms.api_server.direct_model_requests", Bool)],
-    idle: &["model_routes"],
+    idle: &[],
     read: Some(read),
     ..BASE
 };
@@ -106,24 +108,11 @@ pub(crate) struct Settings {
     /// Model id shown to clients. Default: the profile's name, `hermes-agent` for `default`.
     pub(crate) model_name: String,
     /// Alias → model.
-    pub(crate) model_routes: Vec<(String, ModelRoute)>,
+    pub(crate) model_routes: Vec<ModelRoute>,
     /// Runs at the same time; 0 = no limit. Default 10.
     pub(crate) max_concurrent_runs: u32,
     /// Set when the platform must not start.
     pub(crate) fault: Option<Fault>,
-}
-
-/// One `model_routes.<alias>`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct ModelRoute {
-    /// Model id on the wire.
-    pub(crate) model: String,
-    /// Provider.
-    pub(crate) provider: Option<String>,
-    /// Key.
-    pub(crate) api_key: Option<Secret>,
-    /// Endpoint.
-    pub(crate) base_url: Option<String>,
 }
 
 impl platform::Settings for Settings {
@@ -135,12 +124,16 @@ impl platform::Settings for Settings {
         self.key.is_some()
     }
 
+    fn model_routes(&self) -> &[ModelRoute] {
+        &self.model_routes
+    }
+
     fn direct_turns(&self) -> Option<u32> {
         Some(self.max_concurrent_runs)
     }
 
     fn secrets(&self) -> Vec<&Secret> {
-        let routes = self.model_routes.iter().filter_map(|(_, route)| route.api_key.as_ref());
+        let routes = self.model_routes.iter().filter_map(|route| route.api_key.as_ref());
         self.key.iter().chain(routes).collect()
     }
 }
@@ -210,7 +203,7 @@ fn weak(section: &mut dyn Section, present: bool) -> Option<Fault> {
     Some(Fault { code: code.to_owned(), message })
 }
 
-fn model_routes(section: &mut dyn Section) -> Vec<(String, ModelRoute)> {
+fn model_routes(section: &mut dyn Section) -> Vec<ModelRoute> {
     let mut all = Vec::new();
     section.each("model_routes", &mut |alias, at| {
         let Some(model) = at.text("model", "") else {
@@ -221,7 +214,8 @@ fn model_routes(section: &mut dyn Section) -> Vec<(String, ModelRoute)> {
         let provider = at.text("provider", "");
         let api_key = at.secret("api_key", "");
         let base_url = at.text("base_url", "");
-        all.push((alias.to_owned(), ModelRoute { model, provider, api_key, base_url }));
+        let base_url = base_url.map(|url| url.trim_end_matches('/').to_owned());
+        all.push(ModelRoute { alias: alias.to_owned(), model, provider, api_key, base_url });
     });
     all
 }
@@ -245,10 +239,7 @@ mod tests {
             key: Some(Secret::new("of-clients")),
             cors_origins: Vec::new(),
             model_name: "m".to_owned(),
-            model_routes: vec![(
-                "fast".to_owned(),
-                ModelRoute { api_key: Some(Secret::new("of-fast")), ..ModelRoute::default() },
-            )],
+            model_routes: vec![ModelRoute { api_key: Some(Secret::new("of-fast")), ..ModelRoute::default() }],
             max_concurrent_runs: 1,
             fault: None,
         };

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{End, Head, usage};
 use super::error::{ApiError, report};
 use crate::engine::Event;
-use crate::turn::{RunningTurn, TurnError};
+use crate::turn::{self, RunningTurn, TurnError};
 
 /// Longest silence.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -36,11 +36,14 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
     let mut first = None;
     let mut end = None;
     let mut apart = false;
+    let mut early = None;
     let waiting = async {
         loop {
             match running.events.recv().await {
                 Some(Event::Delta(text)) if !text.is_empty() => break first = Some(text),
                 Some(Event::Tool { .. }) => apart = true,
+                // It has to be read now.
+                Some(asked @ Event::Asked { .. }) => break early = Some(asked),
                 Some(_) => {}
                 None => {
                     let result = (&mut running.outcome).await.unwrap_or(Err(TurnError::Panicked));
@@ -61,6 +64,7 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
         chunks,
         cap,
         first,
+        early,
         end,
         apart,
         sent_text: false,
@@ -87,6 +91,7 @@ struct Stream {
     cap: u32,
     /// Came before the head was sent.
     first: Option<String>,
+    early: Option<Event>,
     end: Option<End>,
     /// Tools were called since the last text: what comes next stands apart.
     apart: bool,
@@ -109,6 +114,10 @@ impl Stream {
             self.say(&mut frame, text);
             return Some(frame);
         }
+        if let Some(event) = self.early.take() {
+            event_of(&mut frame, event);
+            return Some(frame);
+        }
         if let Some(end) = self.end.take() {
             self.running = None;
             self.finish(&mut frame, end);
@@ -125,7 +134,8 @@ impl Stream {
                 match event {
                     Event::Delta(text) if !text.is_empty() => self.say(&mut frame, text),
                     Event::Tool { .. } => self.apart = true,
-                    Event::Delta(_) | Event::Retrying { .. } => {}
+                    event @ (Event::Asked { .. } | Event::Heard { .. }) => event_of(&mut frame, event),
+                    Event::Delta(_) | Event::Thought(_) | Event::Alive | Event::Retrying { .. } => {}
                 }
                 if frame.len() >= BATCH {
                     return Some(frame);
@@ -185,6 +195,20 @@ impl Stream {
         }
         frame.push_str(DONE);
     }
+}
+
+/// A question and its answer, as events of their own name, which clients pass over that do not know them.
+fn event_of(out: &mut String, event: Event) {
+    let (name, said) = match event {
+        Event::Asked { run, details } => ("hermes.approval.request", turn::described(&run, details)),
+        Event::Heard { run, choice } => (
+            "hermes.approval.responded",
+            json!({"event": "approval.responded", "run_id": run, "choice": choice, "resolved": 1}),
+        ),
+        _ => return,
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(out, "event: {name}\ndata: {said}\n\n");
 }
 
 /// Writes chunks of one answer.

@@ -98,12 +98,6 @@ impl Shared {
         let filters = filter::compile(&route.filters, self.home.path(), &mut |problem| {
             tracing::warn!(route = name, "[webhook] Route '{name}': {problem}");
         });
-        if !route.skills.is_empty() {
-            tracing::warn!(
-                route = name,
-                "[webhook] Route '{name}' names skills, which this version does not load"
-            );
-        }
         Ready {
             auth: match self.resolved(route.clone()).secret {
                 Some(secret) if secret.expose() == NO_AUTH => Auth::Open,

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::tree::Node;
-use crate::children::Group;
+use crate::children::{Program, Variables};
+use crate::fence::{self, Fence};
 
 /// Scripts of one profile that run at the same time.
 const MAX_RUNNING: usize = 8;
@@ -86,8 +86,9 @@ pub(super) struct Runner {
     /// `scripts/` of the profile's home.
     dir: Utf8PathBuf,
     /// The whole environment of a script.
-    env: Vec<(String, String)>,
+    env: Variables,
     timeout: Duration,
+    fence: Fence,
     running: Arc<Semaphore>,
     left: Arc<Semaphore>,
     /// Of what scripts left running: ended with the runtime, nothing waits for them.
@@ -95,12 +96,17 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(dir: Utf8PathBuf, env: Vec<(String, String)>, timeout: Duration) -> Self {
+    pub(super) fn new(dir: Utf8PathBuf, env: &[(String, String)], timeout: Duration, fence: Fence) -> Self {
+        let mut variables = Variables::default();
+        for (name, value) in env {
+            variables.set(name, value);
+        }
         let (running, left) = (Semaphore::new(MAX_RUNNING), Semaphore::new(MAX_LEFT));
         Self {
             dir,
-            env,
+            env: variables,
             timeout,
+            fence,
             running: Arc::new(running),
             left: Arc::new(left),
             drains: TaskTracker::new(),
@@ -154,28 +160,16 @@ impl Runner {
         Ok(path)
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "route scripts are started here and nowhere else, with a cleared environment"
-    )]
     async fn output(&self, path: &Utf8Path, input: Vec<u8>) -> Result<String, Failed> {
         let interpreter = match path.extension() {
             Some("sh" | "bash") => "bash",
             _ => "python3",
         };
-        let child = Command::new(interpreter)
-            .arg(path.as_str())
-            .env_clear()
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(path.parent().unwrap_or(&self.dir))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
+        let dir = path.parent().unwrap_or(&self.dir);
+        let mut program = Program::new(interpreter, dir, self.env.clone()).arg(path.as_str()).heard();
+        program.stdin = Stdio::piped();
+        let mut group = (self.fence.start(program).await)
             .map_err(|error| Failed::before(&error, format!("`{interpreter}` cannot be started: {error}")))?;
-        let mut group = Group::new(child);
         let child = &mut group.child;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async move {
@@ -209,7 +203,11 @@ impl Runner {
             return String::from_utf8(out).map_err(|_| Failed::Itself("its output is not UTF-8".to_owned()));
         }
         let err = String::from_utf8_lossy(&err).into_owned();
+        let is_begun = !fence::was_not_started(&err);
         let err = crate::platform::wire::first_chars(err.trim(), MAX_LOGGED);
+        if !is_begun {
+            return Err(Failed::Unavailable(err.to_owned()));
+        }
         Err(Failed::Itself(format!("it ended with {status}: {err}")))
     }
 }
@@ -301,8 +299,9 @@ mod tests {
         let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HERMES_PROFILE", "x")];
         Runner::new(
             dir.to_owned(),
-            env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            &env.map(|(name, value)| (name.to_owned(), value.to_owned())),
             timeout,
+            Fence::off(),
         )
     }
 
@@ -452,7 +451,7 @@ mod tests {
         let dir = Dir::new();
         fs_err::write(dir.path().join("s.sh"), "cat").unwrap();
         let mut runner = runner(dir.path(), Duration::from_secs(5));
-        runner.env = vec![("PATH".to_owned(), "/nowhere".to_owned())];
+        runner.env.set("PATH", "/nowhere");
         let verdict = runner.run("s.sh", json!({})).await;
         assert!(
             matches!(&verdict, Verdict::Broken(why) if why.contains("`bash` cannot be started")),

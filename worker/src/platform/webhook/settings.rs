@@ -92,7 +92,7 @@ static KEYS: Group = Group {
         key(
             "platforms.webhook.routes.*.skills",
             List,
-            "skills to load with it; this version says that it does not",
+            "skills to work by: the first that there is comes before the prompt",
         ),
         key("platforms.webhook.routes.*.deliver", Text, "where the answer goes: `log`, `github_comment`")
             .text("log"),

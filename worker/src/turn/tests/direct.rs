@@ -4,6 +4,10 @@ use super::*;
 
 pub(super) fn direct(session: SessionRef, input: &str) -> Turn {
     Turn {
+        run: None,
+        route: None,
+        wishes: engine::Wishes::default(),
+        identity: None,
         source: Source {
             platform: "api_server".to_owned(),
             user_id: Some("u".to_owned()),

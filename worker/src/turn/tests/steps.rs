@@ -63,6 +63,9 @@ async fn steps_are_rows_as_the_predecessor_writes_them_and_are_counted() {
     let roles: Vec<Role> = prompts[1].messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Tool, Role::Assistant, Role::User]);
     assert_eq!(prompts[1].messages[1].reasoning.as_deref(), Some("hm"));
+    // Each kind of thought in its column, and all of them told again.
+    let kept = "messages WHERE reasoning_details LIKE '[{\"type\":\"thinking\",%' AND codex_reasoning_items LIKE '[{\"type\":\"reasoning\",%'";
+    assert_eq!((home.count(kept), prompts[1].messages[1].thoughts.len()), (1, 2));
     process.stop().await;
 }
 

@@ -37,7 +37,7 @@ impl Drop for Silent {
 }
 
 /// Asks for the value of `key`. Without a terminal nobody can be asked.
-pub(super) fn ask(key: &str) -> Result<String, ValueError> {
+pub(in crate::cli) fn ask(key: &str) -> Result<String, ValueError> {
     let input = io::stdin();
     if !input.is_terminal() {
         return Err(ValueError::Missing { key: key.to_owned() });

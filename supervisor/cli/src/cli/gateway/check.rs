@@ -23,11 +23,12 @@ pub(super) fn options(selection: &Selection, env: &Surroundings) -> CheckOptions
         sockets: env.sockets.clone(),
         host: env.rendezvous.host.clone(),
         temp_dir: env.temp_dir.clone(),
+        as_one: None,
     }
 }
 
 /// `hermes gateway check`.
-pub(in crate::cli) fn run(
+pub(super) fn run(
     json: bool,
     selection: &Selection,
     env: &Surroundings,
@@ -118,6 +119,8 @@ pub(super) fn text(report: &CheckReport, selection: &Selection) -> String {
     let _ = writeln!(text, "  problems: {errors}, warnings: {warnings}");
     if let Some(predecessor) = Predecessor::find(home.path()) {
         let _ = writeln!(text, "  runs now: {predecessor}; `{}` takes over", predecessor.take_over());
+    } else if let Some(elsewhere) = instance::elsewhere(home.path()) {
+        let _ = writeln!(text, "  it runs already: {elsewhere}");
     } else if let Liveness::Running { record: Some(record) } = instance::probe(home.path()) {
         let _ = writeln!(text, "  it runs already (PID {})", record.pid);
     }

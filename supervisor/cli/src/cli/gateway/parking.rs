@@ -8,11 +8,10 @@ use hermes_gateway::client::{Client, Outcome};
 use hermes_host::homes;
 use hermes_host::refusal::Io;
 use hermes_wire::ProfileName;
-use hermes_wire::exit;
 use hermes_wire::latest::ClientRequest;
 
-use super::super::output::Output;
 use super::ONE;
+use super::answer::{Done, Say, outcome};
 use crate::error::HermesError;
 use crate::home::{Selection, Surroundings};
 use crate::settings::judge;
@@ -43,19 +42,6 @@ pub(super) fn end(selection: &Selection, env: &Surroundings) -> Result<bool, Her
     Ok(homes::unpark(&home).map_err(Io::at("remove", home.parked()))?)
 }
 
-/// The marker is gone, and nobody runs who would start the profile now.
-pub(super) fn ended(
-    not_running: &HermesError,
-    name: &ProfileName,
-    mut out: Output,
-) -> Result<u8, HermesError> {
-    let hint = not_running.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
-    out.line(&format!(
-        "✓ Profile '{name}' is not parked any more; no gateway runs that would serve it{hint}"
-    ))?;
-    Ok(exit::OK)
-}
-
 /// What is said of a profile that is parked now.
 pub(super) fn parked(name: &ProfileName) -> String {
     format!(
@@ -73,12 +59,10 @@ pub(super) fn ask(
     client: Client,
     request: &ClientRequest,
     text: &str,
-    mut out: Output,
-) -> Result<u8, HermesError> {
-    match client.ask(request, ONE, |line| drop(out.line(&format!("  {line}"))))? {
-        Outcome::Done(line) if line.starts_with("profile '") => out.line(text)?,
-        Outcome::Done(line) => out.line(&format!("✓ {line}"))?,
-        Outcome::Refused { code, message, hint } => return Err(HermesError::Refused { code, message, hint }),
+    say: &mut Say,
+) -> Result<Done, HermesError> {
+    match client.ask(request, ONE, |line| say.progress(line))? {
+        Outcome::Done(line) if line.starts_with("profile '") => Ok(Done::changed(text)),
+        other => outcome(other, text),
     }
-    Ok(exit::OK)
 }

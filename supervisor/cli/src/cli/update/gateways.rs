@@ -32,7 +32,7 @@ pub(super) fn renew_all(
     out: &mut Output,
 ) -> Result<Report, HermesError> {
     let mut report = Report { good: true, json: Vec::new() };
-    for gateway in running::gateways(&all.root, &all.names) {
+    for gateway in running::gateways(&all.root, &all.names, &env.sockets) {
         let mut value = json(&gateway, exe);
         if gateway.runs(exe) == Some(true) {
             report.json.push(value);
@@ -48,13 +48,14 @@ pub(super) fn renew_all(
                 Ok(Renewal::Accepted(line)) => text = format!("✓ {}: {line}\n", capital(&name(&gateway))),
                 Ok(Renewal::Done(facts)) => {
                     text = done(&gateway, &facts);
-                    report.good &= facts.missing.is_empty();
+                    report.good &= facts.is_complete();
                     value["renewed"] = true.into();
                     value["runs_this_program"] = true.into();
                     value["version"] = facts.version.into();
-                    value["profiles_ready"] = facts.ready.into();
-                    value["profiles_desired"] = facts.desired.into();
+                    value["profiles_ready"] = facts.gateway.profiles_ready.into();
+                    value["profiles_desired"] = facts.gateway.profiles_desired.into();
                     value["profiles_missing"] = facts.missing.into();
+                    value["profiles_kept"] = facts.kept.into();
                 }
                 Err(error) => {
                     report.good = false;
@@ -91,14 +92,16 @@ pub(in crate::cli) fn take_up(
 
 /// The line that says what runs now.
 pub(in crate::cli) fn done(gateway: &Running, facts: &TakenUp) -> String {
-    let TakenUp { version, ready, desired, missing } = facts;
-    let (mark, rest) = if missing.is_empty() {
-        ("✓", String::new())
-    } else {
-        ("⚠", format!("\n  not ready, and were before: {}; `hermes status` shows why", missing.join(", ")))
+    let TakenUp { version, gateway: now, missing, kept } = facts;
+    let mark = if facts.is_complete() { "✓" } else { "⚠" };
+    let list = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("\n  {what}: {}; `hermes status` shows why", names.join(", ")),
     };
+    let rest = list("not ready, and were before", missing)
+        + &list("served by the worker from before, as the new one does not start", kept);
     let who = capital(&name(gateway));
-    format!("{mark} {who} runs hermes {version} now: {ready} of {desired} profiles ready{rest}\n")
+    format!("{mark} {who} runs hermes {version} now: {}{rest}\n", now.readiness("profile"))
 }
 
 fn name(gateway: &Running) -> String {

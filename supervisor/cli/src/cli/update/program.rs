@@ -57,7 +57,7 @@ pub(super) fn check(
     mut out: Output,
 ) -> Result<u8, HermesError> {
     let program = Program::find(all)?;
-    let running = running::gateways(&all.root, &all.names);
+    let running = running::gateways(&all.root, &all.names, &env.sockets);
     if as_json {
         let report = skills::sync_all(all, true, |_, _| {});
         let mut value = program.json(env);
@@ -128,7 +128,7 @@ fn by_hand(
     as_json: bool,
     mut out: Output,
 ) -> Result<u8, HermesError> {
-    let running = running::gateways(&all.root, &all.names);
+    let running = running::gateways(&all.root, &all.names, &env.sockets);
     if as_json {
         let report = skills::sync_all(all, false, |_, _| {});
         let mut value = program.json(env);

@@ -25,23 +25,23 @@ pub(crate) struct Look {
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Paint(pub(super) bool);
+pub(crate) struct Paint(pub(crate) bool);
 
 impl Paint {
     fn with(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    pub(super) fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    pub(super) fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.with("2", text)
     }
 
     /// `text` in the colour of a gateway's or worker's state.
-    pub(super) fn state(self, name: &str, text: &str) -> String {
+    pub(crate) fn state(self, name: &str, text: &str) -> String {
         match name {
             state::READY | "running" => self.with("32", text),
             state::FAILED | state::CRASH_LOOP | state::CONFLICT => self.with("31", text),
@@ -61,12 +61,12 @@ impl Paint {
 }
 
 /// Text from outside on one line, everything in it to be seen.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text::visible(text.trim()).into_owned()
 }
 
 /// `45s`, `3m 12s`, `2h 13m`, `5d 4h`.
-pub(super) fn duration(secs: u64) -> String {
+pub(crate) fn duration(secs: u64) -> String {
     match secs {
         0..60 => format!("{secs}s"),
         60..3600 => format!("{}m {}s", secs / 60, secs % 60),
@@ -76,7 +76,7 @@ pub(super) fn duration(secs: u64) -> String {
 }
 
 /// `0.4s` below a minute, else like [`duration`].
-pub(super) fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     if ms < 60_000 { format!("{}.{}s", ms / 1000, ms % 1000 / 100) } else { duration(ms / 1000) }
 }
 
@@ -99,7 +99,7 @@ pub(super) fn cpu(ms: u64) -> String {
 }
 
 /// `6.1 MB`, `1.2 GB`.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", n / unit, n % unit * 10 / unit);
     match n {
         0..1_000_000 => format!("{} kB", n / 1000),

@@ -24,6 +24,7 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         reason: None,
         file: None,
         next_attempt_ms: None,
+        tool_servers: std::collections::BTreeMap::new(),
         platforms: if serving {
             ["api_server", "webhook"].map(|p| (p.to_owned(), platform("connected", None))).into()
         } else {
@@ -33,6 +34,8 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         inbox_waiting: 0,
         requests: 1_204,
         requests_active: 2,
+        requests_per_sec: None,
+        latency_p99_ms: None,
         rss_bytes: serving.then_some(6_140_000),
         cpu_ms: serving.then_some(310),
         heartbeat_age_ms: serving.then_some(420),
@@ -49,6 +52,9 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         config_at: serving.then(|| "2026-11-21T00:30:57.386Z".to_owned()),
         refused_at: None,
         takeover: None,
+        upkeep: None,
+        awake: None,
+        fence: None,
     }
 }
 
@@ -90,6 +96,8 @@ pub(crate) fn gateway(profiles: Vec<Profile>) -> GatewayStatus {
             problems: Vec::new(),
             max_connections: None,
             profiles_degraded: u32::try_from(degraded).unwrap(),
+            keep_awake: None,
+            program: None,
         },
         profiles,
     }

@@ -7,13 +7,15 @@ use hermes_host::cause::Chain;
 use hermes_wire::latest::ToWorker;
 use hermes_wire::{ProfileHome, exit};
 use nix::unistd::Pid;
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::super::memory::OomKills;
 use super::super::state::Exit;
 use super::Input;
 use crate::generation::Generation;
-use crate::link::{self, LinkError};
+use crate::link::{self, LinkError, Opening};
 use crate::status_files;
 
 /// How long a starting process keeps others from starting.
@@ -21,31 +23,35 @@ const GATE_TIME: Duration = Duration::from_secs(1);
 /// How long the last words of a process are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// A process that was just started.
+/// A process, and how its connection begins.
 pub(super) struct Process {
+    pub(super) opening: Opening<UnixStream>,
+    /// Cancelled when this program hands its workers over to another one.
+    pub(super) hand: CancellationToken,
     pub(super) generation: Generation,
     pub(super) pid: Pid,
     pub(super) home: ProfileHome,
     pub(super) exited: oneshot::Receiver<Exit>,
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Of one that was just started.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
     pub(super) memory: Arc<OomKills>,
 }
 
 /// Keeps one process: carries its messages, and tells when the connection and when the process ended.
 pub(super) async fn keep(
     process: Process,
-    stream: tokio::net::UnixStream,
     outgoing: mpsc::Receiver<Box<ToWorker>>,
     inputs: mpsc::Sender<Input>,
 ) {
-    let Process { generation, pid, home, mut exited, permit, memory } = process;
+    let Process { opening, hand, generation, pid, home, mut exited, permit, memory } = process;
     // Others may start once this one has spoken, or has had its time.
-    let permit = Mutex::new(Some(permit));
+    let permit = Mutex::new(permit);
     let release = || drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let linked = link::run(stream, outgoing, &inputs, |message| {
+    let wrap = |message| {
         release();
         Input::Said { generation, message: Box::new(message) }
-    });
+    };
+    let linked = link::run(opening, outgoing, &inputs, wrap, &hand);
     tokio::pin!(linked);
     let mut gate_over = std::pin::pin!(tokio::time::sleep(GATE_TIME));
     let mut gated = true;
@@ -54,6 +60,10 @@ pub(super) async fn keep(
             biased;
             result = &mut linked => {
                 release();
+                if let Ok(Some(handed)) = result {
+                    let _ = inputs.send(Input::Handed { generation, handed: Box::new(handed) }).await;
+                    return;
+                }
                 let broken = result.as_ref().err().and_then(broken);
                 if let Err(error) = &result {
                     tracing::debug!(%generation, error = %Chain(error), "the control connection ended");

@@ -30,6 +30,12 @@ impl Outgoing {
         (Self { queue: Some(queue), is_admitted: false, news: None }, messages)
     }
 
+    /// The same to a process that was admitted by the program that this one was before.
+    pub(super) fn of_admitted() -> (Self, mpsc::Receiver<Box<ToWorker>>) {
+        let (outgoing, messages) = Self::new();
+        (Self { is_admitted: true, ..outgoing }, messages)
+    }
+
     /// What does not go out makes an end: what came after it would be heard out of order.
     pub(super) fn send(&mut self, message: ToWorker) -> Result<(), Deaf> {
         // A connection that has ended is told of by who kept it.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hermes_wire::latest::{HandOver, Heartbeat, Prepare, ToWorker};
+use hermes_wire::latest::{HandOver, Heartbeat, Prepare, Report, Role, ToWorker, Upkeep};
 use nix::unistd::Pid;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,7 +17,8 @@ use super::outgoing::Outgoing;
 use super::view::Condition;
 use super::{Actor, Input};
 use crate::generation::Generation;
-use crate::road;
+use crate::link::Opening;
+use crate::runtime::Listening;
 
 /// One process's end of the line.
 pub(super) struct Link {
@@ -28,6 +29,8 @@ pub(super) struct Link {
     pub(super) hand_over: Vec<HandOver>,
     /// The platforms that its report names as exclusive.
     pub(super) exclusive: Vec<String>,
+    /// All of its report, for the program that this one may become.
+    pub(super) report: Option<Box<Report>>,
     pub(super) beat: Option<(Instant, Heartbeat)>,
     /// What it said it is not able to do.
     pub(super) condition: Condition,
@@ -58,16 +61,20 @@ impl Actor {
         }
     }
 
-    fn try_spawn(&mut self, generation: Generation, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
-        // Made once: whoever tidied the runtime directory away took its name, not the socket.
-        let data = match &mut self.listener {
-            Some(data) => data,
+    /// Its data socket. Made once: whoever tidied the runtime directory away took its name, not the socket.
+    pub(super) fn listening(&mut self) -> std::io::Result<&Listening> {
+        match &mut self.listener {
+            Some(data) => Ok(data),
             none => {
                 let data = self.common.runtime.listen(&self.spec.socket)?;
                 self.route.hold(data.door.clone());
-                none.insert(data)
+                Ok(none.insert(data))
             }
-        };
+        }
+    }
+
+    fn try_spawn(&mut self, generation: Generation, permit: OwnedSemaphorePermit) -> std::io::Result<Pid> {
+        let data = Arc::clone(&self.listening()?.listener);
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let ours = tokio::net::UnixStream::from_std(ours)?;
@@ -84,13 +91,15 @@ impl Actor {
                 supervisor_pid: std::process::id(),
                 restarts: self.state.restarts(),
                 heartbeat_ms: terms.heartbeat_ms,
+                upkeep: if self.spec.role == Role::Primary { Upkeep::default() } else { terms.upkeep },
+                stamp: self.stamp.clone(),
             };
             (terms.environment.for_worker(&self.spec.name, &self.spec.home), prepare)
         };
         let pid = self.common.spawner.spawn(
             &self.spec.name,
             &environment,
-            data.listener.as_fd(),
+            data.as_fd(),
             theirs.as_fd(),
             their_road.as_fd(),
         )?;
@@ -105,6 +114,7 @@ impl Actor {
                 reported: None,
                 hand_over: Vec::new(),
                 exclusive: Vec::new(),
+                report: None,
                 beat: None,
                 condition: Condition::default(),
                 outgoing,
@@ -112,12 +122,11 @@ impl Actor {
             },
         );
         let (home, memory) = (self.spec.home.clone(), Arc::clone(&self.common.memory));
-        let process = Process { generation, pid, home, exited, permit, memory };
-        let keeping = keep(process, ours, messages, self.inputs.clone());
+        let (opening, hand) = (Opening::New(ours), self.hand.clone());
+        let process = Process { opening, hand, generation, pid, home, exited, permit: Some(permit), memory };
+        let keeping = keep(process, messages, self.inputs.clone());
         self.common.tracker.spawn(keeping.in_current_span());
-        let sender = road::Sender { profile: self.spec.name.clone(), generation };
-        let keeping = Arc::clone(&self.common.road).keep(sender, road, gone);
-        self.common.tracker.spawn(keeping.in_current_span());
+        self.keep_road(generation, Some(road), gone);
         Ok(pid)
     }
 }

@@ -1,12 +1,12 @@
 //! What others see of a worker: the status view, and what the proxy does with its requests.
 
 use hermes_wire::contract::gateway_status::state as words;
-use hermes_wire::latest::{LastError, QUIET_MOST_MS, Severity};
+use hermes_wire::latest::{LastError, QUIET_MOST_MS, Role, Severity};
 
 use super::super::WorkerView;
 use super::super::state;
 use super::Actor;
-use crate::proxy::Availability;
+use crate::proxy::{Availability, Lately};
 
 /// What does not work in a process that serves.
 #[derive(Debug, Clone, Default)]
@@ -36,8 +36,17 @@ impl Actor {
         self.route.set_whole(self.problems.iter().all(|problem| problem.severity != Severity::Platform));
         self.route.set_desired(view.desired_running && view.state != words::DETACHED);
         self.set_route();
-        if let Some(publisher) = &self.publisher {
-            publisher.send_replace(view);
+        let Some(publisher) = &self.publisher else { return };
+        // Most events are a clock that is looked at.
+        let is_other = publisher.send_if_modified(|known| {
+            let is_other = *known != view;
+            if is_other {
+                *known = view;
+            }
+            is_other
+        });
+        if is_other {
+            self.common.news.tell();
         }
     }
 
@@ -47,6 +56,7 @@ impl Actor {
         self.route.set(match self.state.availability(self.now()) {
             state::Availability::Ready => Availability::Open { ready: true },
             state::Availability::Hold => Availability::Open { ready: false },
+            state::Availability::Asleep => Availability::Asleep,
             state::Availability::Down { state, retry_after } => {
                 let secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
                 Availability::Unavailable { state, retry_after_secs: secs }
@@ -86,14 +96,17 @@ impl Actor {
             undelivered: beat.map_or(0, |(_, beat)| beat.undelivered),
             last_error: condition.last_error,
             degraded: condition.platforms,
-            problems: self.problems.clone(),
+            problems: self.all_problems(),
             requests: 0,
             requests_active: 0,
+            lately: Lately::default(),
             data_socket: self.listener.is_some().then(|| self.common.runtime.path_of(&self.spec.socket)),
             config_at: link.and_then(|link| link.reported),
             // A process that serves has no reason of its own: it is why a newer one does not.
             refused_at: (serving && self.state.why().is_some()).then_some(self.why_at),
             takeover: self.takeover.clone(),
+            upkeep: (self.spec.role == Role::Secondary).then_some(self.upkeep),
+            awake: self.awake.clone(),
         }
     }
 }

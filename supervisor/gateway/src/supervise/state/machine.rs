@@ -14,6 +14,7 @@ use super::{
 mod asked;
 mod exclusive;
 mod reasons;
+mod sleep;
 
 use reasons::{by_machine, early, ended, leaves_unasked};
 
@@ -56,6 +57,12 @@ impl Machine {
             }
             Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, &reason),
             Event::Exited { generation, exit } => self.exited(generation, exit),
+            Event::Begin
+            | Event::Doze
+            | Event::Wake
+            | Event::MaySleep { .. }
+            | Event::Spared { .. }
+            | Event::Idle { .. } => self.slept(&event),
             Event::Start
             | Event::Restart
             | Event::FilesChanged
@@ -96,6 +103,7 @@ impl Machine {
                 if let Some(child) = self.child(generation).filter(|child| child.phase == Phase::Reported) {
                     child.phase = Phase::Admitted;
                     child.patience = Some(Patience::new(limits.start, now));
+                    self.s.looks = None;
                 }
             }
             Event::Undecided { generation } => {
@@ -220,6 +228,8 @@ impl Machine {
             spawned: self.now,
             ready: None,
             degraded: false,
+            sleeps: false,
+            rests: false,
             blame: None,
             report: None,
             refused: false,
@@ -320,8 +330,10 @@ impl Machine {
         };
         child.phase = Phase::Draining;
         child.patience = Some(Patience::new(drain + DRAIN_SLACK, now));
+        let rests = child.rests;
         self.actions.push(Action::DropIdle);
-        self.actions.push(Action::Drain { generation, deadline: drain });
+        let end = Action::Drain { generation, deadline: drain };
+        self.actions.push(if rests { Action::Rest { generation, deadline: drain } } else { end });
     }
 
     fn wind_down(&mut self, cause: &str) {
@@ -329,6 +341,7 @@ impl Machine {
         self.s.again = false;
         self.s.swap_at = None;
         self.s.rest = Rest::Stopped;
+        (self.s.called, self.s.looks) = (false, None);
         self.s.why = None;
         self.s.deaths.forgive();
         self.s.hindered = 0;
@@ -463,9 +476,12 @@ impl Machine {
 
     fn exited(&mut self, generation: Generation, exit: Exit) {
         if let Some(at) = self.s.retiring.iter().position(|child| child.generation == generation) {
-            let blame = self.s.retiring.remove(at).blame;
+            let Child { blame, rests, .. } = self.s.retiring.remove(at);
             self.s.last_exit = Some(blame.map_or_else(|| exit.to_string(), |why| why.reason));
             "last process gone".clone_into(&mut self.s.cause);
+            if rests {
+                return self.rested(exit);
+            }
             let serves = self.s.current.as_ref().is_some_and(|child| child.phase == Phase::Serving);
             if self.s.again && serves && self.s.next.is_none() {
                 self.swap();

@@ -3,6 +3,7 @@
 mod exclusive;
 mod random;
 mod rests;
+mod sleep;
 
 use super::super::policy::{ACCEPT_GRACE, DRAIN_SLACK, LOST_GRACE, TERM_GRACE};
 use super::machine::MOST_RETIRING;

@@ -7,15 +7,17 @@ impl Machine {
         match event {
             Event::Start => {
                 self.s.desired = Desired::Running;
+                self.s.call();
                 self.revive("start requested");
             }
             Event::Restart => {
                 self.s.desired = Desired::Running;
+                self.s.call();
                 self.revive("restart requested");
                 self.renew("restart requested");
             }
             Event::FilesChanged => {
-                if self.s.wants_to_run() {
+                if self.s.wants_to_run() && !self.looked_at() {
                     self.revive("files changed");
                     self.renew("files changed");
                 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn any_event() -> impl Strategy<Value = (u8, u8, u16)> {
-    (0u8..32, 0u8..4, 0u16..4000)
+    (0u8..42, 0u8..4, 0u16..4000)
 }
 
 fn event_of(kind: u8, generation: Generation) -> Event {
@@ -35,6 +35,14 @@ fn event_of(kind: u8, generation: Generation) -> Event {
         22 => Event::Undecided { generation },
         27 | 28 => Event::Yielded { generation },
         29 => Event::Connected { generation },
+        30 => Event::MaySleep { generation },
+        31 | 32 => Event::Spared { generation, asleep: true },
+        33 => Event::Spared { generation, asleep: false },
+        34 | 35 => Event::Idle { generation },
+        36 => Event::Exited { generation, exit: Exit::Code(0) },
+        37 => Event::Begin,
+        38 => Event::Doze,
+        39 | 40 => Event::Wake,
         _ => Event::Tick,
     }
 }
@@ -63,10 +71,13 @@ proptest! {
             let generation = nth(newest.get().saturating_sub(u64::from(back)));
             let event = event_of(kind, generation);
             // A process that never was, or is gone, says nothing.
-            let about_a_process = (5..=29).contains(&kind);
+            let about_a_process = (5..=36).contains(&kind);
             let spawn_failed_late = kind == 6
                 && d.state.children().any(|c| c.generation == generation && c.pid.is_some());
             if about_a_process && !alive.contains(&generation) || spawn_failed_late {
+                continue;
+            }
+            if matches!(event, Event::Spared { .. }) && !d.state.may_be_spared(generation) {
                 continue;
             }
             if let Some(gone) = gone(&event) {
@@ -103,7 +114,7 @@ proptest! {
                 d.state.children().all(|c| c.patience.is_some()),
                 "14: somebody waits for every process, whatever it is doing"
             );
-            let resting = matches!(d.state.observed(), "stopped" | "failed" | "detached" | "conflict");
+            let resting = matches!(d.state.observed(), "stopped" | "failed" | "detached" | "conflict" | "sleeping");
             prop_assert!(
                 resting && d.state.children().count() == 0 || d.state.next_deadline(d.now).is_some(),
                 "14: every state that is not at rest ends by itself: {}", d.state.observed()
@@ -112,7 +123,7 @@ proptest! {
                 prop_assert!(d.state.current.is_none() && d.state.next.is_none());
             }
             if d.state.current.is_none() && d.state.wants_to_run() {
-                prop_assert!(d.state.retry_at().is_some() || d.state.observed() == "failed" || newest == nth(0) || d.state.rest == Rest::Stopped);
+                prop_assert!(d.state.retry_at().is_some() || d.state.observed() == "failed" || newest == nth(0) || matches!(d.state.rest, Rest::Stopped | Rest::Asleep | Rest::Unasked));
             }
         }
         // Once everybody who is asked to yield does, and everybody who is ended dies, who serves is connected.

@@ -59,7 +59,7 @@ fn read_in(pieces: &[&[u8]], expected: &Expected, runtime: &tokio::runtime::Runt
     let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).chain(end).collect();
     let (sink, mut events) = tokio::sync::mpsc::channel(1);
     runtime.block_on(async {
-        let mut answer = Answer::new(true);
+        let mut answer = Answer::new(Wire::Chat, true);
         let reading = async {
             let body = coding::decoded(stream::iter(pieces), Coder::of(&expected.coding).unwrap());
             answer.read(body, &mut Audience::new(sink.into())).await

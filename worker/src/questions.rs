@@ -1,0 +1,123 @@
+//! Questions that turns have asked and wait for an answer to: a table of `state.db`.
+//!
+//! A question belongs to the turn that asked it, which puts it there and takes it away. Its answer may come to another process: to the next
+//! generation of this worker, which has the connection already while the turn still runs in the last one. So whoever hears an answer writes
+//! it down, and the turn looks for it. A question that is older than its patience is void, whatever became of its turn.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::tools::asking::{Choice, Kind};
+
+/// How a kind stands in the table.
+fn column(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Approval => "approval",
+        Kind::Open => "open",
+    }
+}
+
+/// Puts a question to `scope`, a session key or the id of a run, until `until` (seconds since the epoch). One at a time: what was asked
+/// there before has been given up. Its id.
+pub(crate) fn put(db: &Connection, scope: &str, kind: Kind, now: f64, until: f64) -> rusqlite::Result<i64> {
+    db.prepare_cached("DELETE FROM hermes_question WHERE scope = ?1 OR until < ?2")?
+        .execute(params![scope, now])?;
+    db.prepare_cached("INSERT INTO hermes_question(scope, kind, asked_at, until) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![scope, column(kind), now, until])?;
+    Ok(db.last_insert_rowid())
+}
+
+/// Takes a question away; what was answered.
+pub(crate) fn take(db: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
+    let answer = answer(db, id)?;
+    db.prepare_cached("DELETE FROM hermes_question WHERE id = ?1")?.execute([id])?;
+    Ok(answer)
+}
+
+/// What was answered so far.
+pub(crate) fn answer(db: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
+    let found = db
+        .prepare_cached("SELECT answer FROM hermes_question WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(found.flatten())
+}
+
+/// What a look for a question found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It is the answer, and written down.
+    Answered,
+    /// It was answered before.
+    Late,
+    /// Nothing was asked, or this is no answer to it.
+    No,
+}
+
+/// Takes `text` for the answer to what was asked of `scope`, if it is one.
+pub(crate) fn hear(db: &Connection, scope: &str, text: &str, now: f64) -> rusqlite::Result<Heard> {
+    let asked: Option<(i64, String, bool)> = db
+        .prepare_cached(
+            "SELECT id, kind, answer IS NOT NULL FROM hermes_question WHERE scope = ?1 AND until >= ?2",
+        )?
+        .query_row(params![scope, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((id, kind, is_answered)) = asked else { return Ok(Heard::No) };
+    let is_answer = if kind == column(Kind::Approval) {
+        Choice::said(text).is_some()
+    } else {
+        // A command is never what somebody says to an open question.
+        !text.trim().is_empty() && !text.trim_start().starts_with('/')
+    };
+    match (is_answer, is_answered) {
+        (false, _) => Ok(Heard::No),
+        (true, true) => Ok(Heard::Late),
+        (true, false) => {
+            db.prepare_cached("UPDATE hermes_question SET answer = ?2 WHERE id = ?1")?
+                .execute(params![id, text])?;
+            Ok(Heard::Answered)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn db() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE hermes_question (id INTEGER PRIMARY KEY, scope TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+                asked_at REAL NOT NULL, until REAL NOT NULL, answer TEXT)",
+        )
+        .unwrap();
+        db
+    }
+
+    #[test]
+    fn an_answer_reaches_its_question_once_and_in_time() {
+        let db = db();
+        assert_eq!(hear(&db, "chat", "/approve", 1.0).unwrap(), Heard::No);
+        let id = put(&db, "chat", Kind::Approval, 1.0, 61.0).unwrap();
+        for (scope, text, now, heard) in [
+            ("other", "yes", 2.0, Heard::No),
+            ("chat", "how is it going?", 2.0, Heard::No),
+            ("chat", "yes", 62.0, Heard::No),
+            ("chat", "yes", 3.0, Heard::Answered),
+            ("chat", "/deny", 4.0, Heard::Late),
+        ] {
+            assert_eq!(hear(&db, scope, text, now).unwrap(), heard, "{text} at {now}");
+        }
+        assert_eq!(take(&db, id).unwrap().as_deref(), Some("yes"));
+        assert_eq!(hear(&db, "chat", "/approve", 5.0).unwrap(), Heard::No);
+        let id = put(&db, "chat", Kind::Open, 5.0, 65.0).unwrap();
+        assert_eq!(hear(&db, "chat", "/stop", 6.0).unwrap(), Heard::No);
+        assert_eq!(hear(&db, "chat", "the second one", 6.0).unwrap(), Heard::Answered);
+        assert_eq!(answer(&db, id).unwrap().as_deref(), Some("the second one"));
+        let next = put(&db, "chat", Kind::Approval, 7.0, 67.0).unwrap();
+        assert_eq!(
+            (answer(&db, id).unwrap(), answer(&db, next).unwrap()),
+            (None, None),
+            "the earlier one is gone"
+        );
+    }
+}

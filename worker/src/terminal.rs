@@ -1,0 +1,230 @@
+//! What a command at a terminal may ask of the worker of its profile: a turn, and the requests that were made of the provider.
+//!
+//! The HTTP layer lets in other processes of the same user only ([`hermes_wire::terminal`] says who and why), so there is no key. Whatever
+//! becomes of a question is a line of the answer, never a status: the client reads one kind of answer.
+//!
+//! # Guarantees
+//!
+//! - A client that goes away ends its turn. One that was cut off asks again, and the turn goes on from its last step, in whichever
+//!   process: the question's row carries the name of the turn.
+//! - A question waits while another turn of its session runs, here or elsewhere.
+//! - Something is said every [`KEEPALIVE_SECS`] seconds.
+//! - No secret is in a request that is shown.
+
+mod requests;
+mod talk;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use hermes_config::{ProfileConfig, Secret};
+use hermes_host::blocking;
+#[cfg(doc)]
+use hermes_wire::terminal::KEEPALIVE_SECS;
+use hermes_wire::terminal::{
+    Counts, LAST_REQUEST, LINES, MAX_QUESTION, PLATFORM, Question, REQUESTS, SCHEMA, Said, Session, TURN,
+    is_id,
+};
+use http::{HeaderValue, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::engine::{Choice, Message, Options, Role, Tap, Wishes};
+use crate::inbound::Source;
+use crate::logging;
+use crate::session::history;
+use crate::skills::Library;
+use crate::store::Store;
+use crate::turn::{SessionRef, Turn, Turns};
+use talk::Talk;
+
+/// What is needed to answer.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<ProfileConfig>,
+    pub(crate) turns: Turns,
+    pub(crate) store: Store,
+    pub(crate) skills: Library,
+    pub(crate) tap: Tap,
+}
+
+struct Desk {
+    turns: Turns,
+    store: Store,
+    skills: Library,
+    tap: Tap,
+    /// Shown to nobody.
+    secrets: Vec<Secret>,
+}
+
+/// The routes that other processes of the user may ask for.
+pub(crate) fn routes(parts: Parts) -> Router {
+    let Parts { config, turns, store, skills, tap } = parts;
+    let secrets = logging::secrets(&config);
+    Router::new()
+        .route(TURN, post(turn))
+        .route(REQUESTS, get(requests::watch))
+        .route(LAST_REQUEST, get(requests::last))
+        .with_state(Arc::new(Desk { turns, store, skills, tap, secrets }))
+}
+
+/// The routes of a profile whose files do not let it answer.
+pub(crate) fn refusing(message: String, hint: String) -> Router {
+    let failed = Said::Failed { code: "config".to_owned(), message, hint: Some(hint), again: false };
+    let answer = move || std::future::ready(whole(&failed));
+    Router::new()
+        .route(TURN, post(answer.clone()))
+        .route(REQUESTS, get(answer.clone()))
+        .route(LAST_REQUEST, get(answer))
+}
+
+/// One line.
+fn line(said: &Said) -> String {
+    let mut line = serde_json::to_string(said).expect("texts and numbers always serialise");
+    line.push('\n');
+    line
+}
+
+/// An answer of one line.
+fn whole(said: &Said) -> Response {
+    lines(Body::from(line(said)))
+}
+
+fn lines(body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
+    response
+}
+
+/// Why there is no turn.
+fn failed(code: &str, message: impl Into<String>, hint: Option<&str>) -> Said {
+    Said::Failed {
+        code: code.to_owned(),
+        message: message.into(),
+        hint: hint.map(str::to_owned),
+        again: false,
+    }
+}
+
+async fn turn(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    match desk.begin(request.into_body()).await {
+        Ok(talk) => lines(Body::from_stream(talk.lines())),
+        Err(said) => whole(&said),
+    }
+}
+
+impl Desk {
+    /// Understands a question; nothing has begun.
+    async fn begin(self: &Arc<Self>, body: Body) -> Result<Talk, Said> {
+        let question = read(body).await?;
+        let (session, before) = self.session(&question.session).await?;
+        let (text, system) = self.with_skills(&question).await?;
+        let choice = question.model.map(|model| Choice { model, provider: question.provider });
+        if choice.is_some() && !self.turns.takes_options() {
+            let message = "the engine of this profile calls no model that could be chosen";
+            return Err(failed(
+                "no_models",
+                message,
+                Some("leave out `-m`, or set `agent.engine` to native"),
+            ));
+        }
+        let turn = Turn {
+            source: Source { platform: PLATFORM.to_owned(), ..Source::default() },
+            session: SessionRef::Continue(session.clone()),
+            system,
+            history: Vec::new(),
+            input: vec![Message::new(Role::User, serde_json::Value::String(text))],
+            options: Options::new(),
+            route: None,
+            run: None,
+            wishes: Wishes { model: choice, max_rounds: question.max_turns, unasked: question.yolo },
+            identity: Some(question.turn),
+        };
+        let watched = question.requests.then(|| self.tap.watch());
+        Ok(Talk::new(Arc::clone(self), turn, session, before, watched))
+    }
+
+    /// The session of a question, and what is in it.
+    async fn session(&self, named: &Session) -> Result<(String, Option<Counts>), Said> {
+        let wanted = named.clone();
+        let found = self.store.aside(move |db| {
+            let id = match wanted {
+                Session::New(id) => return Ok(Some((id, None))),
+                Session::Known(id) => history::named(db, &id)?,
+                Session::Last => history::last_of(db, PLATFORM)?,
+            };
+            id.map(|id| history::counts(db, &id).map(|counts| (id, Some(counts)))).transpose()
+        });
+        let found = found
+            .await
+            .map_err(|error| failed("store", format!("the session store failed: {error}"), None))?;
+        found.ok_or_else(|| match named {
+            Session::New(id) | Session::Known(id) => {
+                let hint = "`hermes chat --continue -q TEXT` goes on in the last session of the terminal";
+                failed("no_session", format!("Session not found: {id}"), Some(hint))
+            }
+            Session::Last => {
+                let message = "there is no session of the terminal yet that could be continued";
+                failed("no_session", message, Some("`hermes chat -q TEXT` begins one"))
+            }
+        })
+    }
+
+    /// The question with the invocation of a skill in it, and the instructions that hold for it.
+    async fn with_skills(&self, question: &Question) -> Result<(String, Option<String>), Said> {
+        let (skills, names, text) = (self.skills.clone(), question.skills.clone(), question.text.clone());
+        let read = blocking::run(move || {
+            let system =
+                if names.is_empty() { Ok(None) } else { skills.preloaded(&names, PLATFORM).map(Some) };
+            (system, skills.expanded(&text, PLATFORM).unwrap_or(text))
+        });
+        let (system, text) = read.await.map_err(|lost| failed("files", lost.to_string(), None))?;
+        match system {
+            Ok(system) => Ok((text, system)),
+            Err(missing) => {
+                let message = format!("Unknown skill(s): {}", missing.join(", "));
+                Err(failed(
+                    "no_skill",
+                    message,
+                    Some("`hermes skills list --enabled-only` shows those there are"),
+                ))
+            }
+        }
+    }
+}
+
+/// Reads a question.
+async fn read(body: Body) -> Result<Question, Said> {
+    let most = usize::try_from(MAX_QUESTION).unwrap_or(usize::MAX);
+    let bytes = match Limited::new(body, most).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("the question is longer than {} MB", MAX_QUESTION >> 20);
+            return Err(failed(
+                "too_long",
+                message,
+                Some("put the text into a file of the workspace and name it"),
+            ));
+        }
+        Err(error) => return Err(failed("broken", error.to_string(), None)),
+    };
+    let question: Question = serde_json::from_slice(&bytes)
+        .map_err(|error| failed("malformed", format!("the question cannot be read: {error}"), None))?;
+    if question.schema > SCHEMA {
+        let hint = "`hermes gateway restart` brings the worker to the release of the command";
+        return Err(failed("schema", "the worker is older than the command that asks", Some(hint)));
+    }
+    let id = match &question.session {
+        Session::New(id) => Some(id),
+        Session::Known(_) | Session::Last => None,
+    };
+    if !is_id(&question.turn) || id.is_some_and(|id| !is_id(id)) {
+        return Err(failed("malformed", "the question has no sane name", None));
+    }
+    if question.text.trim().is_empty() {
+        return Err(failed("empty", "the question is empty", None));
+    }
+    Ok(question)
+}
