@@ -131,7 +131,8 @@ fn native(model: &Model) -> Home {
 
 fn model_config(model: &Model) -> String {
     format!(
-        "model: {{default: m, provider: custom, base_url: '{}', api_key: '${{CUSTOM_API_KEY}}'}}\n",
+        "model: {{default: m, provider: custom, base_url: '{}', api_key: '${{CUSTOM_API_KEY}}'}}\n\
+         platforms: {{api_server: {{extra: {{max_concurrent_runs: 0}}}}}}\n",
         model.base_url()
     )
 }

@@ -2,11 +2,14 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use hermes_wire::contract::gateway_status::{GatewayStatus, Profile};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::http::{self, Response};
+use crate::provider::{Provider, Reply};
 use crate::{Home, process, sign, wait};
 
 /// The binary under test: beside this test's own executable.
@@ -225,6 +228,43 @@ impl<'a> Gateway<'a> {
             &[("Authorization", &format!("Bearer {key}")), ("Content-Type", "application/json")],
             body.as_bytes(),
         )
+    }
+
+    /// Has `provider` ask for these calls of tools, one after the other in one turn of the API; their results, as JSON where they are some.
+    pub fn have_done(
+        &self,
+        prefix: &str,
+        key: &str,
+        provider: &Provider,
+        calls: &[(&str, Value)],
+    ) -> Vec<Value> {
+        let wanted: Vec<(String, String)> =
+            calls.iter().map(|(name, arguments)| ((*name).to_owned(), arguments.to_string())).collect();
+        let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let told = Arc::clone(&seen);
+        provider.answer_with(move |body| {
+            let messages = body["messages"].as_array().unwrap();
+            let results = messages.iter().filter(|message| message["role"] == "tool");
+            let results: Vec<Value> = results
+                .map(|message| {
+                    let text = message["content"].as_str().unwrap();
+                    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+                })
+                .collect();
+            let done = results.len();
+            *told.lock().unwrap() = results;
+            match wanted.get(done) {
+                Some((name, arguments)) => {
+                    Reply::Calls(vec![(format!("call_{done}"), name.clone(), arguments.clone())])
+                }
+                None => Reply::text("all done"),
+            }
+        });
+        let answer = self.chat(prefix, key, "go").json();
+        assert_eq!(answer["choices"][0]["message"]["content"], "all done", "{answer}");
+        let results = std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!(results.len(), calls.len());
+        results
     }
 
     /// A webhook signed as GitHub does.

@@ -20,6 +20,8 @@ mod words;
 
 use camino::Utf8Path;
 
+pub(crate) use paths::LOGINS;
+
 /// A kind of danger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Danger {

@@ -18,7 +18,7 @@ use hermes_config::unsupported::Leftovers;
 use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_host::{cause, fault, inherited};
 use hermes_wire::admin;
-use hermes_wire::latest::{Autostart, Claim, GatewaySettings, HandOver, Prepare, Report, Role};
+use hermes_wire::latest::{Autostart, Claim, GatewaySettings, HandOver, Prepare, Report, Role, Upkeep};
 use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -62,6 +62,22 @@ impl Hindrance {
                 cause::causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
             self.0.borrow_mut().get_or_insert(format!("cannot {doing} `{path}`: {innermost}"));
         }
+    }
+}
+
+/// What a supervisor would have said, where there is none: nobody is beside this profile and nothing listens for it.
+pub(crate) fn unsupervised(role: Role) -> Prepare {
+    Prepare {
+        claim_key: [0; 32],
+        generation: 0,
+        role,
+        multiplex: None,
+        listeners: Vec::new(),
+        supervisor_pid: 0,
+        restarts: 0,
+        heartbeat_ms: 0,
+        upkeep: Upkeep::default(),
+        stamp: String::new(),
     }
 }
 

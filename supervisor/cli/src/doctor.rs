@@ -23,8 +23,11 @@ mod render;
 mod repair;
 pub(crate) mod services;
 
+use std::time::Duration;
+
 use camino::Utf8PathBuf;
 use hermes_gateway::watch;
+use hermes_host::child;
 use hermes_wire::{ProfileName, RootHome};
 
 use crate::home::{Selection, Surroundings};
@@ -32,6 +35,9 @@ use crate::profile::alias::{Alias, AliasDir};
 
 pub(crate) use render::{json, text};
 pub(crate) use repair::apply;
+
+/// Time that a helper process has; it gives each of its few steps less.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +154,21 @@ struct Patient<'a> {
 impl Patient<'_> {
     fn gateway_runs(&self) -> bool {
         self.status.is_ok()
+    }
+
+    /// What a helper process of a profile answers, which reads the profile's files as its worker would: its keys are in no other process.
+    /// `flag` is the worker's, for what is asked.
+    fn ask<T: serde::de::DeserializeOwned>(&self, name: &ProfileName, flag: &str) -> Result<T, String> {
+        let mut command = child::own();
+        command
+            .args(["worker", flag, "-p", name.as_str()])
+            .env(hermes_wire::env::HERMES_HOME, self.root.path())
+            .env(hermes_wire::env::MANAGED_DIR, &self.env.managed_dir);
+        let output = child::run(command, PATIENCE).map_err(|e| e.to_string())?;
+        serde_json::from_slice(&output.stdout).map_err(|_| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            said.lines().next().unwrap_or("it gave no answer").to_owned()
+        })
     }
 }
 

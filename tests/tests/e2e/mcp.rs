@@ -4,10 +4,8 @@ mod login;
 mod odd;
 mod published;
 
-use std::sync::{Arc, Mutex};
-
 use camino::Utf8PathBuf;
-use hermes_tests::provider::{Provider, Reply};
+use hermes_tests::provider::Provider;
 use hermes_tests::{Gateway, Home, home, wait};
 use hermes_wire::contract::runtime_status::{RuntimeStatus, ToolServerStatus};
 use serde_json::{Value, json};
@@ -46,44 +44,7 @@ fn wait_for(home: &Home, name: &str, state: &str) -> ToolServerStatus {
 
 /// Has the calls made one after the other in one turn of the API, and gives their results.
 fn results(gateway: &Gateway<'_>, provider: &Provider, calls: &[(&str, Value)]) -> Vec<Value> {
-    results_for(gateway, "", home::DEFAULT_KEY, provider, calls)
-}
-
-/// The same of a profile by its prefix and key.
-fn results_for(
-    gateway: &Gateway<'_>,
-    prefix: &str,
-    key: &str,
-    provider: &Provider,
-    calls: &[(&str, Value)],
-) -> Vec<Value> {
-    let wanted: Vec<(String, String)> =
-        calls.iter().map(|(name, arguments)| ((*name).to_owned(), arguments.to_string())).collect();
-    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
-    let told = Arc::clone(&seen);
-    provider.answer_with(move |body| {
-        let messages = body["messages"].as_array().unwrap();
-        let results = messages.iter().filter(|message| message["role"] == "tool");
-        let results: Vec<Value> = results
-            .map(|message| {
-                let text = message["content"].as_str().unwrap();
-                serde_json::from_str(text).unwrap_or_else(|_| text.into())
-            })
-            .collect();
-        let done = results.len();
-        *told.lock().unwrap() = results;
-        match wanted.get(done) {
-            Some((name, arguments)) => {
-                Reply::Calls(vec![(format!("call_{done}"), name.clone(), arguments.clone())])
-            }
-            None => Reply::text("all done"),
-        }
-    });
-    let answer = gateway.chat(prefix, key, "go").json();
-    assert_eq!(answer["choices"][0]["message"]["content"], "all done", "{answer}");
-    let results = std::mem::take(&mut *seen.lock().unwrap());
-    assert_eq!(results.len(), calls.len());
-    results
+    gateway.have_done("", home::DEFAULT_KEY, provider, calls)
 }
 
 /// The names of the tools that the last request offered.

@@ -1,7 +1,6 @@
 //! D12, D20: what a model has done by the worker's own tools, in a real gateway, and what it is refused.
 
 use std::io::{Read as _, Write as _};
-use std::sync::{Arc, Mutex};
 
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home};
@@ -26,34 +25,7 @@ fn furnished(provider: &Provider, more: &str) -> Home {
 /// Has the calls made one after the other in one turn of the API, and gives their results.
 fn results(home: &Home, provider: &Provider, calls: &[(&str, Value)]) -> Vec<Value> {
     let gateway = Gateway::start(home);
-    results_of(&gateway, provider, calls)
-}
-
-fn results_of(gateway: &Gateway<'_>, provider: &Provider, calls: &[(&str, Value)]) -> Vec<Value> {
-    let wanted: Vec<(String, String)> =
-        calls.iter().map(|(name, arguments)| ((*name).to_owned(), arguments.to_string())).collect();
-    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
-    let told = Arc::clone(&seen);
-    provider.answer_with(move |body| {
-        let messages = body["messages"].as_array().unwrap();
-        let results = messages.iter().filter(|message| message["role"] == "tool");
-        let results: Vec<Value> = results
-            .map(|message| serde_json::from_str(message["content"].as_str().unwrap()).unwrap())
-            .collect();
-        let done = results.len();
-        *told.lock().unwrap() = results;
-        match wanted.get(done) {
-            Some((name, arguments)) => {
-                Reply::Calls(vec![(format!("call_{done}"), name.clone(), arguments.clone())])
-            }
-            None => Reply::text("all done"),
-        }
-    });
-    let answer = gateway.chat("", home::DEFAULT_KEY, "go").json();
-    assert_eq!(answer["choices"][0]["message"]["content"], "all done", "{answer}");
-    let results = std::mem::take(&mut *seen.lock().unwrap());
-    assert_eq!(results.len(), calls.len());
-    results
+    gateway.have_done("", home::DEFAULT_KEY, provider, calls)
 }
 
 /// D20: files are read, written, patched and searched in the workspace; no path leads to a secret, the profile's own or another's.
@@ -138,8 +110,9 @@ fn a_skill_that_was_written_is_offered_afterwards() {
     let home = furnished(&provider, "");
     let skill = "---\nname: deploy\ndescription: How a release goes out.\n---\n1. make dist\n";
     let gateway = Gateway::start(&home);
-    let found = results_of(
-        &gateway,
+    let found = gateway.have_done(
+        "",
+        home::DEFAULT_KEY,
         &provider,
         &[
             ("skill_manage", json!({"action": "create", "name": "deploy", "content": skill})),

@@ -8,7 +8,7 @@ use hermes_config::{EngineKind, ProfileConfig};
 use hermes_wire::contract::provider_models::{Listed, Listing};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use hermes_wire::exit;
-use hermes_wire::latest::{Prepare, Role, Upkeep};
+use hermes_wire::latest::Role;
 use serde::Serialize;
 
 use super::Who;
@@ -94,18 +94,7 @@ pub(super) async fn models(who: &Who, environment: &Environment, provider: Optio
 
 /// What the profile's files say.
 pub(super) async fn config(who: &Who, environment: &Environment) -> Option<ProfileConfig> {
-    let prepare = Prepare {
-        claim_key: [0; 32],
-        generation: 0,
-        role: Role::Primary,
-        multiplex: None,
-        listeners: Vec::new(),
-        supervisor_pid: 0,
-        restarts: 0,
-        heartbeat_ms: 0,
-        upkeep: Upkeep::default(),
-        stamp: String::new(),
-    };
+    let prepare = load::unsupervised(Role::Primary);
     load::load(&who.profile, &who.home, &prepare, environment).await.config
 }
 

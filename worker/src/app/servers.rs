@@ -7,12 +7,10 @@ use hermes_config::ProfileConfig;
 use hermes_config::servers::ToolServer;
 use hermes_host::{blocking, child};
 use hermes_wire::exit;
-use hermes_wire::latest::{Prepare, Role, Upkeep};
 use hermes_wire::text::visible;
 
 use super::{Who, fenced};
 use crate::cli::ServerTask;
-use crate::load;
 use crate::mcp::{self, Premises, Trial};
 use crate::process::Environment;
 
@@ -23,20 +21,7 @@ const BROWSER: Duration = Duration::from_secs(10);
 
 /// The whole life.
 pub(super) async fn run(who: &Who, environment: &Environment, name: &str, task: ServerTask) -> u8 {
-    let prepare = Prepare {
-        claim_key: [0; 32],
-        generation: 0,
-        role: Role::Primary,
-        multiplex: None,
-        listeners: Vec::new(),
-        supervisor_pid: 0,
-        restarts: 0,
-        heartbeat_ms: 0,
-        upkeep: Upkeep::default(),
-        stamp: String::new(),
-    };
-    let loaded = load::load(&who.profile, &who.home, &prepare, environment).await;
-    let Some(config) = loaded.config else {
+    let Some(config) = super::ask::config(who, environment).await else {
         let why = "its configuration cannot be used; `hermes config check` says why".to_owned();
         return fail(name, task, &why);
     };

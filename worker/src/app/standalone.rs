@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use hermes_config::ProfileConfig;
 use hermes_host::child;
-use hermes_wire::latest::{BoundListener, Prepare, Role, Upkeep};
+use hermes_wire::latest::{BoundListener, Prepare, Role};
 use hermes_wire::{ProfileHome, exit};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
@@ -158,16 +158,9 @@ async fn live(
 fn prepare(who: &Who, listeners: &[BoundListener], environment: &Environment) -> Prepare {
     let primary = who.profile.is_default();
     Prepare {
-        claim_key: [0; 32],
-        generation: 0,
-        role: if primary { Role::Primary } else { Role::Secondary },
         multiplex: environment.multiplex.as_deref().and_then(flag),
         listeners: if primary { Vec::new() } else { listeners.to_vec() },
-        supervisor_pid: 0,
-        restarts: 0,
-        heartbeat_ms: 0,
-        upkeep: Upkeep::default(),
-        stamp: String::new(),
+        ..load::unsupervised(if primary { Role::Primary } else { Role::Secondary })
     }
 }
 

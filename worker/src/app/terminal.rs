@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use hermes_host::child;
 use hermes_wire::exit;
-use hermes_wire::latest::{Prepare, Role, Severity, Upkeep};
+use hermes_wire::latest::{Role, Severity};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -39,7 +39,9 @@ pub(super) async fn run(who: &Who, environment: &Environment, logging: &Logging,
     };
     let given = Given::new(stream);
     let ended = given.ended();
-    let loaded = load::load(&who.profile, &who.home, &prepare(who), environment).await;
+    // Nobody serves it, and all rules but those of listeners hold.
+    let role = if who.profile.is_default() { Role::Primary } else { Role::Secondary };
+    let loaded = load::load(&who.profile, &who.home, &load::unsupervised(role), environment).await;
     if let Some(config) = &loaded.config {
         logging.configure(&config.logging);
         logging.redact(config);
@@ -118,20 +120,4 @@ async fn refuse(who: &Who, given: Given, message: String) -> Ended {
     }
     server.stop_accepting().await;
     Ended(exit::CONFIG)
-}
-
-/// What a supervisor would have said; of whom nobody is served by, all rules but those of listeners hold.
-fn prepare(who: &Who) -> Prepare {
-    Prepare {
-        claim_key: [0; 32],
-        generation: 0,
-        role: if who.profile.is_default() { Role::Primary } else { Role::Secondary },
-        multiplex: None,
-        listeners: Vec::new(),
-        supervisor_pid: 0,
-        restarts: 0,
-        heartbeat_ms: 0,
-        upkeep: Upkeep::default(),
-        stamp: String::new(),
-    }
 }

@@ -42,7 +42,7 @@ const STARTED: [&str; 15] = [
     ".config/git",
 ];
 /// Below the user's home: keys and logins.
-const LOGINS: [&str; 14] = [
+pub(crate) const LOGINS: [&str; 14] = [
     ".ssh",
     ".aws",
     ".gnupg",

@@ -14,6 +14,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use hermes_wire::ProfileHome;
 use hermes_wire::absence::OrAbsent as _;
 
+use crate::danger::LOGINS;
+
 /// Files of a home that hold secrets or everything that was said; read and written by this program alone.
 const SECRET: [&str; 9] = [
     ".env",
@@ -31,22 +33,6 @@ const SECRET_DIRS: [&str; 3] = ["mcp-tokens", "pairing", "skills/.hub"];
 /// What else of a home this program alone writes.
 const KEPT: [&str; 5] =
     ["sessions", "gateway.lock", "runtime_status.json", "gateway_state.json", hermes_wire::home::APPROVALS];
-/// Below the user's own home: keys and logins.
-const LOGINS: [&str; 13] = [
-    ".ssh",
-    ".aws",
-    ".gnupg",
-    ".kube",
-    ".docker",
-    ".azure",
-    ".config/gh",
-    ".config/gcloud",
-    ".netrc",
-    ".pgpass",
-    ".npmrc",
-    ".pypirc",
-    ".git-credentials",
-];
 /// Of the machine: nothing is written there.
 const SYSTEM: [&str; 6] = ["/etc", "/boot", "/usr/lib/systemd", "/private/etc", "/sys", "/dev"];
 /// Files of projects that hold secrets; `.env.example` and the like do not.
@@ -241,7 +227,7 @@ mod tests {
     fn what_is_read_and_written() {
         let coder =
             guard("/nowhere/ana/.hermes/profiles/coder", "/nowhere/ana/.hermes/profiles/coder/workspace");
-        let default = guard("/nowhere/ana/.hermes", "/nowhere/ana/work");
+        let default = guard("/nowhere/ana/.hermes", "/nowhere/ana/code");
         let sent = guard("/nowhere/opt/profiles/coder", "/nowhere/opt/projects");
         for (guard, path, reads, writes) in [
             (&coder, "/nowhere/ana/.hermes/profiles/coder/workspace/a.rs", true, true),
@@ -266,9 +252,9 @@ mod tests {
             (&sent, "/nowhere/opt/projects/a/b.rs", true, true),
             (&sent, "/nowhere/opt/other/b.rs", false, false),
             (&sent, "/nowhere/opt/.env", false, false),
-            (&default, "/nowhere/ana/work/main.rs", true, true),
-            (&default, "/nowhere/ana/work/.env", false, true),
-            (&default, "/nowhere/ana/work/.env.example", true, true),
+            (&default, "/nowhere/ana/code/main.rs", true, true),
+            (&default, "/nowhere/ana/code/.env", false, true),
+            (&default, "/nowhere/ana/code/.env.example", true, true),
             (&default, "/nowhere/ana/.ssh/id_ed25519", false, false),
             (&default, "/nowhere/ana/.sshd", true, true),
             (&default, "/nowhere/ana/.config/gh/hosts.yml", false, false),

@@ -1,15 +1,10 @@
 //! What is around the programs that profiles start: as a worker that runs says, else as a helper process of the profile finds when it tries.
 
-use std::time::Duration;
-
-use hermes_host::child;
 use hermes_wire::ProfileName;
 use hermes_wire::contract::runtime_status::FenceStatus;
 
 use super::{Finding, Grade, Patient, Section};
 
-/// Time that a helper has.
-const PATIENCE: Duration = Duration::from_secs(60);
 const NONE: &str = "none";
 
 /// One profile stands for the machine: how its fence can be built is a matter of the machine. Those whose worker has found none are named.
@@ -28,7 +23,7 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     if known.is_empty()
         && let Some(name) = patient.profiles.first()
     {
-        match ask(patient, name) {
+        match patient.ask::<FenceStatus>(name, "--try-fence") {
             Ok(fence) if fence.rung.is_some() => findings.extend(finding(name, &fence)),
             // What is wrong with its files is said by the check of the files.
             Ok(_) => {}
@@ -39,19 +34,6 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn ask(patient: &Patient<'_>, name: &ProfileName) -> Result<FenceStatus, String> {
-    let mut command = child::own();
-    command
-        .args(["worker", "--try-fence", "-p", name.as_str()])
-        .env(hermes_wire::env::HERMES_HOME, patient.root.path())
-        .env(hermes_wire::env::MANAGED_DIR, &patient.env.managed_dir);
-    let output = child::run(command, PATIENCE).map_err(|e| e.to_string())?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        said.lines().next().unwrap_or("it gave no answer").to_owned()
-    })
 }
 
 fn finding(name: &ProfileName, fence: &FenceStatus) -> Vec<Finding> {

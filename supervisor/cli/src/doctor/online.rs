@@ -1,16 +1,11 @@
 //! `--online`: does the provider of each profile answer. A helper process of the profile's own asks, as its worker would: its key is
 //! in no other process.
 
-use std::time::Duration;
-
-use hermes_host::child;
 use hermes_wire::ProfileName;
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 
 use super::{Finding, Grade, Patient, Section};
 
-/// Time that one profile's helper has; it gives each of its few requests less.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Helpers at the same time.
 const AT_ONCE: usize = 8;
 
@@ -18,8 +13,10 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for names in patient.profiles.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
-            let asked: Vec<_> =
-                names.iter().map(|name| (name, scope.spawn(move || ask(patient, name)))).collect();
+            let asked: Vec<_> = names
+                .iter()
+                .map(|name| (name, scope.spawn(move || patient.ask::<Trial>(name, "--ask-provider"))))
+                .collect();
             for (name, asked) in asked {
                 let trial = asked.join().unwrap_or_else(|_| Err("the helper's thread ended".to_owned()));
                 findings.push(finding(name, trial));
@@ -27,19 +24,6 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         });
     }
     findings
-}
-
-fn ask(patient: &Patient<'_>, name: &ProfileName) -> Result<Trial, String> {
-    let mut command = child::own();
-    command
-        .args(["worker", "--ask-provider", "-p", name.as_str()])
-        .env(hermes_wire::env::HERMES_HOME, patient.root.path())
-        .env(hermes_wire::env::MANAGED_DIR, &patient.env.managed_dir);
-    let output = child::run(command, PATIENCE).map_err(|e| e.to_string())?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        said.lines().next().unwrap_or("it gave no answer").to_owned()
-    })
 }
 
 fn finding(name: &ProfileName, trial: Result<Trial, String>) -> Finding {

@@ -7,8 +7,8 @@ use hermes_tests::{Gateway, Home, command, process, wait};
 use serde_json::json;
 
 use super::{
-    GIVEN, OWN, error, fixture, furnished, noted, odd, of_environment, offered_now, results, results_for,
-    server, text, wait_for,
+    GIVEN, OWN, error, fixture, furnished, noted, odd, of_environment, offered_now, results, server, text,
+    wait_for,
 };
 
 /// The server writes to the home, and names processes as those outside know them.
@@ -189,13 +189,8 @@ fn c75_two_profiles_with_servers_of_one_name_have_their_own() {
     let gateway = Gateway::start(&home);
     wait_for(&home, "odd", "connected");
     let own = results(&gateway, &provider, &[("mcp__odd__environment", json!({}))]);
-    let theirs = results_for(
-        &gateway,
-        "/p/other",
-        &Home::key("other"),
-        &provider,
-        &[("mcp__odd__environment", json!({}))],
-    );
+    let calls = [("mcp__odd__environment", json!({}))];
+    let theirs = gateway.have_done("/p/other", &Home::key("other"), &provider, &calls);
     for (result, who, not) in [(&own[0], "default", "other"), (&theirs[0], "other", "default")] {
         let environment = of_environment(result);
         assert_eq!(environment["WHO"], who);

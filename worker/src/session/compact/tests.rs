@@ -1,3 +1,5 @@
+//! What is kept and what becomes a summary, on made-up histories.
+
 use serde_json::json;
 
 use super::*;
