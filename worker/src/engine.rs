@@ -12,6 +12,7 @@ mod journal;
 mod length;
 mod message;
 pub mod native;
+mod preview;
 mod steps;
 mod watched;
 
@@ -110,6 +111,10 @@ pub enum Event {
         id: String,
         /// Its result is kept.
         done: bool,
+        /// What it is about to do, in a few words; empty where it is done.
+        preview: String,
+        /// It is done, and did not work.
+        failed: bool,
     },
     /// A tool asks whoever reads along; answered by the id of the run.
     Asked {

@@ -50,6 +50,21 @@ pub struct DeliveryTarget {
     pub extra: BTreeMap<String, String>,
 }
 
+/// The kind of a target that is a run of the API, and the parameter that names it.
+const RUN: &str = "run";
+
+impl DeliveryTarget {
+    /// Of an item that is a run: its answer stays with it.
+    pub(crate) fn of_run(id: &str) -> Self {
+        Self { kind: RUN.to_owned(), extra: BTreeMap::from([(RUN.to_owned(), id.to_owned())]) }
+    }
+
+    /// The run that it is, if it is one.
+    pub(crate) fn run(&self) -> Option<&str> {
+        if self.kind == RUN { self.extra.get(RUN).map(String::as_str) } else { None }
+    }
+}
+
 /// What an event does to a turn that runs in its session when it arrives. It is on disk in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

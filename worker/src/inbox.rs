@@ -23,6 +23,7 @@ pub(crate) mod life;
 pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
+pub(crate) mod run;
 pub(crate) mod steered;
 pub(crate) mod unfinished;
 
@@ -82,7 +83,7 @@ impl KeyPolicy {
 }
 
 /// How many items are where.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Backlog {
     /// Not yet begun, or put off.
     pub waiting: u64,
@@ -94,6 +95,8 @@ pub struct Backlog {
     pub reason: Option<String>,
     /// Answers that could not be delivered; kept for a week.
     pub undelivered: u64,
+    /// Turns that wait for somebody's approval, and since when the first does, in seconds since the epoch.
+    pub approvals: Option<(u64, f64)>,
 }
 
 /// Answer to [`Inbox::reserve`].
@@ -265,9 +268,15 @@ impl Inbox {
                     failed: count("SELECT count(*) FROM hermes_inbox WHERE state = 'failed'")?,
                     reason,
                     undelivered: count("SELECT count(*) FROM hermes_delivery WHERE state = 'failed'")?,
+                    approvals: questions::pending(db, epoch())?,
                 })
             })
             .await
+    }
+
+    /// Turns that wait for somebody's approval, and since when the first does.
+    pub(crate) async fn approvals(&self) -> Result<Option<(u64, f64)>, StoreError> {
+        self.store.aside(|db| questions::pending(db, epoch())).await
     }
 
     /// Whether anything waits for this worker: messages, or answers on their way. What cannot be found out counts.

@@ -51,7 +51,7 @@
 //! delivery, inbox                                    what came and is not done; what goes and is not there
 //! prompt, session
 //! engine, http, store
-//! process, provider, pulse, questions
+//! process, provider, pulse, questions, runs          what turns ask and wait for; what was asked for and is read later
 //! tools
 //! fence                                              what is around the programs that are started
 //! memory, skills, web
@@ -84,6 +84,7 @@ pub mod prompt;
 pub mod provider;
 mod pulse;
 mod questions;
+pub mod runs;
 pub mod session;
 pub mod skills;
 pub mod status;

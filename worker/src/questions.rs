@@ -42,6 +42,16 @@ pub(crate) fn answer(db: &Connection, id: i64) -> rusqlite::Result<Option<String
     Ok(found.flatten())
 }
 
+/// How many approvals are waited for, and since when the first is; `None`: none.
+pub(crate) fn pending(db: &Connection, now: f64) -> rusqlite::Result<Option<(u64, f64)>> {
+    let (count, since): (i64, Option<f64>) = db
+        .prepare_cached(
+            "SELECT count(*), min(asked_at) FROM hermes_question WHERE kind = ?1 AND answer IS NULL AND until >= ?2",
+        )?
+        .query_row(params![column(Kind::Approval), now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(since.map(|since| (count.unsigned_abs(), since)))
+}
+
 /// What a look for a question found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -98,6 +108,8 @@ mod tests {
         let db = db();
         assert_eq!(hear(&db, "chat", "/approve", 1.0).unwrap(), Heard::No);
         let id = put(&db, "chat", Kind::Approval, 1.0, 61.0).unwrap();
+        assert_eq!(pending(&db, 2.0).unwrap(), Some((1, 1.0)));
+        assert_eq!(pending(&db, 62.0).unwrap(), None);
         for (scope, text, now, heard) in [
             ("other", "yes", 2.0, Heard::No),
             ("chat", "how is it going?", 2.0, Heard::No),
@@ -107,6 +119,7 @@ mod tests {
         ] {
             assert_eq!(hear(&db, scope, text, now).unwrap(), heard, "{text} at {now}");
         }
+        assert_eq!(pending(&db, 2.0).unwrap(), None, "it is answered");
         assert_eq!(take(&db, id).unwrap().as_deref(), Some("yes"));
         assert_eq!(hear(&db, "chat", "/approve", 5.0).unwrap(), Heard::No);
         let id = put(&db, "chat", Kind::Open, 5.0, 65.0).unwrap();

@@ -29,7 +29,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use jiff::civil;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
 use crate::engine::ModelId;
@@ -160,6 +160,15 @@ pub(crate) struct Opened {
 /// What there is of the session `id`, or of the one that it goes on in.
 pub(crate) fn find(db: &Connection, opening: Opening<'_>, id: &str) -> rusqlite::Result<Known> {
     known::find(db, opening.ctx.shapes.of(db)?, id, opening.now.epoch)
+}
+
+/// The key of the session `id`, where it has one.
+pub(crate) fn key_of(db: &Connection, id: &str) -> rusqlite::Result<Option<String>> {
+    let key: Option<Option<String>> = db
+        .prepare_cached("SELECT session_key FROM sessions WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(key.flatten().filter(|key| !key.is_empty()))
 }
 
 /// The session that takes the rows of a turn that began in the session `id`.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hermes_host::blocking;
 use hermes_wire::contract::runtime_status::{
-    FenceStatus, InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA, ToolServerStatus,
+    Approvals, FenceStatus, InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA, ToolServerStatus,
 };
 use hermes_wire::latest::LastError;
 use tokio::sync::Notify;
@@ -153,7 +153,8 @@ impl Status {
         }
     }
 
-    /// What waits in the inbox, and why. A reason that comes or goes is written at once, counts are not.
+    /// What waits in the inbox, and why, and for an approval. A reason or an approval that comes or goes is written at once, other counts
+    /// are not.
     pub(crate) fn set_backlog(&self, backlog: &Backlog) {
         let inbox = InboxStatus {
             waiting: backlog.waiting,
@@ -162,11 +163,15 @@ impl Status {
             reason: backlog.reason.clone(),
             undelivered: backlog.undelivered,
         };
+        let approvals =
+            backlog.approvals.map(|(waiting, since)| Approvals { waiting, since: clock::at(since) });
         let mut record = self.lock();
         let before = record.status.inbox.clone().unwrap_or_default();
-        if before == inbox {
+        if before == inbox && record.status.approvals == approvals {
             return;
         }
+        record.urgent |= record.status.approvals != approvals;
+        record.status.approvals = approvals;
         record.urgent |= before.reason.is_some() != inbox.reason.is_some()
             || before.failed != inbox.failed
             || before.undelivered != inbox.undelivered;
@@ -320,6 +325,7 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         last_error: None,
         asleep: None,
         fence: None,
+        approvals: None,
     }
 }
 

@@ -11,6 +11,7 @@
 //! - Something is said every [`KEEPALIVE_SECS`] seconds.
 //! - No secret is in a request that is shown.
 
+mod replies;
 mod requests;
 mod talk;
 
@@ -26,8 +27,8 @@ use hermes_host::blocking;
 #[cfg(doc)]
 use hermes_wire::terminal::KEEPALIVE_SECS;
 use hermes_wire::terminal::{
-    Counts, LAST_REQUEST, LINES, MAX_QUESTION, PLATFORM, Question, REQUESTS, SCHEMA, Said, Session, TURN,
-    is_id,
+    Counts, LAST_REQUEST, LINES, MAX_QUESTION, PLATFORM, Question, REQUESTS, SCHEMA, Said, Session, TALK,
+    TURN, is_id,
 };
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -39,6 +40,7 @@ use crate::session::history;
 use crate::skills::Library;
 use crate::store::Store;
 use crate::turn::{SessionRef, Turn, Turns};
+use replies::Replies;
 use talk::Talk;
 
 /// What is needed to answer.
@@ -65,6 +67,7 @@ pub(crate) fn routes(parts: Parts) -> Router {
     let secrets = logging::secrets(&config);
     Router::new()
         .route(TURN, post(turn))
+        .route(TALK, post(talk))
         .route(REQUESTS, get(requests::watch))
         .route(LAST_REQUEST, get(requests::last))
         .with_state(Arc::new(Desk { turns, store, skills, tap, secrets }))
@@ -76,6 +79,7 @@ pub(crate) fn refusing(message: String, hint: String) -> Router {
     let answer = move || std::future::ready(whole(&failed));
     Router::new()
         .route(TURN, post(answer.clone()))
+        .route(TALK, post(answer.clone()))
         .route(REQUESTS, get(answer.clone()))
         .route(LAST_REQUEST, get(answer))
 }
@@ -109,16 +113,35 @@ fn failed(code: &str, message: impl Into<String>, hint: Option<&str>) -> Said {
 }
 
 async fn turn(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    match desk.begin(request.into_body()).await {
+    let begun = match read(request.into_body()).await {
+        Ok(question) => desk.begin(question, None).await,
+        Err(said) => Err(said),
+    };
+    told(begun)
+}
+
+async fn talk(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let mut replies = Replies::new(request.into_body());
+    let begun = match replies.question().await {
+        Ok(bytes) => match understood(&bytes) {
+            Ok(question) => desk.begin(question, Some(replies)).await,
+            Err(said) => Err(*said),
+        },
+        Err(said) => Err(said),
+    };
+    told(begun)
+}
+
+fn told(begun: Result<Talk, Said>) -> Response {
+    match begun {
         Ok(talk) => lines(Body::from_stream(talk.lines())),
         Err(said) => whole(&said),
     }
 }
 
 impl Desk {
-    /// Understands a question; nothing has begun.
-    async fn begin(self: &Arc<Self>, body: Body) -> Result<Talk, Said> {
-        let question = read(body).await?;
+    /// Prepares the turn of a question; nothing has begun. `replies`: where somebody can be asked.
+    async fn begin(self: &Arc<Self>, question: Question, replies: Option<Replies>) -> Result<Talk, Said> {
         let (session, before) = self.session(&question.session).await?;
         let (text, system) = self.with_skills(&question).await?;
         let choice = question.model.map(|model| Choice { model, provider: question.provider });
@@ -138,12 +161,12 @@ impl Desk {
             input: vec![Message::new(Role::User, serde_json::Value::String(text))],
             options: Options::new(),
             route: None,
-            run: None,
+            run: replies.is_some().then(|| question.turn.clone()),
             wishes: Wishes { model: choice, max_rounds: question.max_turns, unasked: question.yolo },
             identity: Some(question.turn),
         };
         let watched = question.requests.then(|| self.tap.watch());
-        Ok(Talk::new(Arc::clone(self), turn, session, before, watched))
+        Ok(Talk::new(Arc::clone(self), turn, (session, before), watched, replies))
     }
 
     /// The session of a question, and what is in it.
@@ -195,36 +218,41 @@ impl Desk {
     }
 }
 
+/// A question that is longer than one may be.
+fn too_long() -> Said {
+    let message = format!("the question is longer than {} MB", MAX_QUESTION >> 20);
+    failed("too_long", message, Some("put the text into a file of the workspace and name it"))
+}
+
 /// Reads a question.
 async fn read(body: Body) -> Result<Question, Said> {
     let most = usize::try_from(MAX_QUESTION).unwrap_or(usize::MAX);
     let bytes = match Limited::new(body, most).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the question is longer than {} MB", MAX_QUESTION >> 20);
-            return Err(failed(
-                "too_long",
-                message,
-                Some("put the text into a file of the workspace and name it"),
-            ));
-        }
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_long()),
         Err(error) => return Err(failed("broken", error.to_string(), None)),
     };
-    let question: Question = serde_json::from_slice(&bytes)
-        .map_err(|error| failed("malformed", format!("the question cannot be read: {error}"), None))?;
+    understood(&bytes).map_err(|said| *said)
+}
+
+/// Understands a question.
+fn understood(bytes: &[u8]) -> Result<Question, Box<Said>> {
+    let question: Question = serde_json::from_slice(bytes)
+        .map_err(|error| failed("malformed", format!("the question cannot be read: {error}"), None))
+        .map_err(Box::new)?;
     if question.schema > SCHEMA {
         let hint = "`hermes gateway restart` brings the worker to the release of the command";
-        return Err(failed("schema", "the worker is older than the command that asks", Some(hint)));
+        return Err(Box::new(failed("schema", "the worker is older than the command that asks", Some(hint))));
     }
     let id = match &question.session {
         Session::New(id) => Some(id),
         Session::Known(_) | Session::Last => None,
     };
     if !is_id(&question.turn) || id.is_some_and(|id| !is_id(id)) {
-        return Err(failed("malformed", "the question has no sane name", None));
+        return Err(Box::new(failed("malformed", "the question has no sane name", None)));
     }
     if question.text.trim().is_empty() {
-        return Err(failed("empty", "the question is empty", None));
+        return Err(Box::new(failed("empty", "the question is empty", None)));
     }
     Ok(question)
 }

@@ -55,7 +55,7 @@ use desk::Desk;
 use place::Place;
 use post::Post;
 
-pub(crate) use terminal::Reviewer;
+pub(crate) use terminal::{Case, Reviewer, Reviewing, Verdict};
 
 /// Longest result that a model is shown of a tool that sets no limit of its own, in bytes.
 const MAX_RESULT: usize = 50_000;

@@ -13,6 +13,7 @@
 //! of the Python program, by lease rows that are void when their process is gone ([`lease`]). A turn whose process died is continued from what is stored; an inbox turn interrupted by [`Turns::drain`] likewise.
 //! A message that comes while its session is busy waits, ends what runs, or is put into it: its mode is stored with it in the inbox, so
 //! any process that runs the turn acts on it, and none is lost ([`busy`]).
+//! A run of the API is an item of the inbox that keeps its answer ([`runs`]).
 //! Where a tool has asked whoever talks, the next message is the answer ([`asked`]).
 //! What a prompt needs of files is read before its transaction begins.
 //! Counts include turns that ended and are not yet written, so "nothing runs" means "everything is on disk".
@@ -30,11 +31,15 @@ mod conversation;
 mod dispatch;
 mod finish;
 mod held;
+mod item;
 mod journal;
 mod lease;
 mod place;
+mod record;
+mod review;
 mod run;
 mod running;
+mod runs;
 mod stream;
 mod title;
 
@@ -66,7 +71,9 @@ use command::Command;
 use dispatch::Dispatcher;
 use held::HeldTurns;
 use place::{Count, Kind};
+pub(crate) use review::Review;
 use running::Running;
+pub use runs::{Asked, Request, Submitted};
 use title::Titles;
 
 /// What interrupted turns, and then the remaining tasks, may take to end.
@@ -171,6 +178,10 @@ struct Item {
     postponed: Postponed,
     /// It is no question.
     command: Option<Command>,
+    /// It is a run, which keeps its answer.
+    run: Option<String>,
+    /// Its conversation is what is stored of its session.
+    is_stored: bool,
 }
 
 /// A running turn that a client reads. Dropping it interrupts the turn.
@@ -267,6 +278,8 @@ struct Inner {
     planned: AtomicBool,
     /// Rung when a lease of this process ends.
     lease_freed: Notify,
+    /// Rung when something has happened in a run.
+    happening: Notify,
     /// Turns of the inbox that can be told to stop.
     running: Running,
     /// Questions of turns that wait for an answer.
@@ -281,6 +294,8 @@ struct Inner {
 struct Active {
     inbox: Count,
     direct: Count,
+    /// Of the inbox, those that are runs.
+    runs: usize,
 }
 
 impl Active {
@@ -326,6 +341,7 @@ impl Turns {
             draining: AtomicBool::new(false),
             planned: AtomicBool::new(false),
             lease_freed: Notify::new(),
+            happening: Notify::new(),
             running: Running::default(),
             questions: Questions::default(),
             held: HeldTurns::default(),
@@ -441,9 +457,13 @@ impl Inner {
         self.active.borrow().inbox.turns
     }
 
-    fn count_inbox(&self, started: usize, ended: usize) {
+    /// Turns of the inbox that begin and those that end, with the runs among them.
+    fn count_inbox(&self, started: (usize, usize), ended: (usize, usize)) {
         if started != ended {
-            self.active.send_modify(|active| active.inbox.turns = active.inbox.turns + started - ended);
+            self.active.send_modify(|active| {
+                active.inbox.turns = active.inbox.turns + started.0 - ended.0;
+                active.runs = active.runs + started.1 - ended.1;
+            });
         }
     }
 
@@ -452,7 +472,8 @@ impl Inner {
         if self.is_quiesced() {
             return Err(TurnError::Draining);
         }
-        if self.active.borrow().direct.taken() >= self.settings.max_concurrent_runs {
+        let Active { direct, runs, .. } = *self.active.borrow();
+        if direct.taken().saturating_add(runs) >= self.settings.max_concurrent_runs {
             return Err(TurnError::Busy);
         }
         self.active.send_modify(|active| active.direct.turns += 1);

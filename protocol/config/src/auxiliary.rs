@@ -16,17 +16,20 @@ pub enum Task {
     Compression,
     /// Gives a conversation its title.
     TitleGeneration,
+    /// Looks at a dangerous command before somebody is asked about it (`approvals.mode: smart`).
+    Approval,
 }
 
 impl Task {
     /// All that are done here.
-    pub const ALL: [Self; 2] = [Self::Compression, Self::TitleGeneration];
+    pub const ALL: [Self; 3] = [Self::Compression, Self::TitleGeneration, Self::Approval];
 
     /// Its key below `auxiliary`, and its name in accounts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Compression => "compression",
             Self::TitleGeneration => "title_generation",
+            Self::Approval => "approval",
         }
     }
 
@@ -34,7 +37,7 @@ impl Task {
     fn timeout(self) -> Duration {
         match self {
             Self::Compression => Duration::from_secs(120),
-            Self::TitleGeneration => Duration::from_secs(30),
+            Self::TitleGeneration | Self::Approval => Duration::from_secs(30),
         }
     }
 }
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn a_job_has_its_own_time_unless_somebody_says_otherwise() {
         let mut all = Auxiliaries::default();
-        assert_eq!(Task::ALL.map(|task| all.timeout(task).as_secs()), [120, 30]);
+        assert_eq!(Task::ALL.map(|task| all.timeout(task).as_secs()), [120, 30, 30]);
         let own = Auxiliary { timeout: Some(Duration::from_secs(5)), enabled: false, ..Auxiliary::default() };
         all.tasks.insert("compression".to_owned(), own);
         assert_eq!(all.timeout(Task::Compression).as_secs(), 5);

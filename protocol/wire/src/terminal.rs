@@ -5,6 +5,10 @@
 //!    POST /terminal/turn   Question (JSON) ────────▶ its session, its turn
 //!    ◀──────────────────── Said, one JSON a line ─── … every piece of the answer, every tool
 //!    connection ends without an end? ask again ────▶ the same turn goes on, or its answer is told
+//!
+//!    POST /terminal/talk   Question ───────────────▶ the same, with somebody there who can be asked
+//!    ◀──────────────────── Said::Asked …
+//!      Reply, one JSON a line of the same body ────▶ what they say
 //! ```
 //!
 //! Only a process of the same user, or root, may ask, on the data socket itself: a request that came in by a listener never gets here,
@@ -20,6 +24,8 @@ pub const SCHEMA: u32 = 1;
 pub const TERMINAL: &str = "/terminal/";
 /// A turn.
 pub const TURN: &str = "/terminal/turn";
+/// A turn whose client can be asked: the body has the question in its first line, and stays open for what is replied.
+pub const TALK: &str = "/terminal/talk";
 /// The requests that are made to the provider from now on.
 pub const REQUESTS: &str = "/terminal/requests";
 /// The last one that was made.
@@ -28,6 +34,8 @@ pub const LAST_REQUEST: &str = "/terminal/requests/last";
 pub const LINES: &str = "application/x-ndjson";
 /// Longest question with everything that goes with it, in bytes.
 pub const MAX_QUESTION: u64 = 4 << 20;
+/// Longest line with a reply, in bytes.
+pub const MAX_REPLY: usize = 16 << 10;
 /// Longest name of a turn or session, in bytes.
 pub const MAX_ID: usize = 128;
 /// Longest silence of a worker that is at work, in seconds.
@@ -64,6 +72,26 @@ pub struct Question {
     /// The requests that are made to the provider are told as well.
     #[serde(default)]
     pub requests: bool,
+}
+
+/// What is replied to [`Said::Asked`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// One of [`Asked::choices`].
+    pub choice: String,
+}
+
+/// A command that needs somebody's approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What would be run, or its beginning.
+    pub command: String,
+    /// What is dangerous about it.
+    pub why: String,
+    /// What may be replied: `once`, `session`, `always`, `deny`.
+    pub choices: Vec<String>,
+    /// Seconds that the question waits; then the command does not run.
+    pub timeout: u64,
 }
 
 /// Which session.
@@ -147,6 +175,15 @@ pub enum Said {
         /// How many.
         requests: u64,
     },
+    /// A command of the turn needs an approval.
+    Asked(Asked),
+    /// That question has an answer.
+    Heard {
+        /// The choice.
+        choice: String,
+    },
+    /// What was replied answers nothing: the question had its answer, or has run out of time.
+    Unheard,
     /// Nothing new.
     Alive,
     /// The end: an answer, which is stored.
@@ -207,6 +244,14 @@ mod tests {
         for said in [
             begun,
             Said::Request(sent),
+            Said::Asked(Asked {
+                command: "rm -rf /x".to_owned(),
+                why: "deletes".to_owned(),
+                choices: vec!["once".to_owned(), "deny".to_owned()],
+                timeout: 60,
+            }),
+            Said::Heard { choice: "deny".to_owned() },
+            Said::Unheard,
             Said::Alive,
             Said::Failed { code: "c".to_owned(), message: "m".to_owned(), hint: None, again: true },
         ] {

@@ -12,7 +12,7 @@ use hermes_wire::contract::gateway_status::{
 use hermes_wire::contract::pid_record::{KIND, PidRecord};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use hermes_wire::contract::runtime_status::{
-    Asleep, FenceStatus, InboxStatus, MAX_LEN, PlatformStatus, ReadError, RuntimeStatus, SCHEMA,
+    Approvals, Asleep, FenceStatus, InboxStatus, MAX_LEN, PlatformStatus, ReadError, RuntimeStatus, SCHEMA,
     ToolServerStatus,
 };
 use hermes_wire::latest::{Autostart, LastError, Problem, ResourceLimits, Severity, Upkeep};
@@ -22,8 +22,9 @@ const RUNNING: &str = include_str!("golden/contract/runtime_status/0.19.0-runnin
 const STOPPED: &str = include_str!("golden/contract/runtime_status/0.19.0-stopped.json");
 
 /// Shapes of `runtime_status.json`: the first; what waits in the inbox; answers that were not delivered; why it is degraded and the
-/// provider's last failure; what it leaves when it goes to sleep; its tool servers; what is around what it starts.
-const RUNTIME_STATUS: [&str; 7] = [
+/// provider's last failure; what it leaves when it goes to sleep; its tool servers; what is around what it starts; what
+/// waits for an approval.
+const RUNTIME_STATUS: [&str; 8] = [
     include_str!("golden/contract/runtime_status/1-1.json"),
     include_str!("golden/contract/runtime_status/1-2.json"),
     include_str!("golden/contract/runtime_status/1-3.json"),
@@ -31,13 +32,14 @@ const RUNTIME_STATUS: [&str; 7] = [
     include_str!("golden/contract/runtime_status/1-5.json"),
     include_str!("golden/contract/runtime_status/1-6.json"),
     include_str!("golden/contract/runtime_status/1-7.json"),
+    include_str!("golden/contract/runtime_status/1-8.json"),
 ];
 
 /// Shapes of `hermes status --json`: the first; what was put off or given up; answers that were not delivered; the provider's last
 /// failure; files in force and refused; clients that are let in; degraded profiles; the last takeover of exclusive platforms; rate,
 /// latency, how a profile is kept, and whether the machine is kept awake; tool servers; the program that runs, and what is
-/// around what a profile starts.
-const GATEWAY_STATUS: [&str; 11] = [
+/// around what a profile starts; what waits for an approval.
+const GATEWAY_STATUS: [&str; 12] = [
     include_str!("golden/contract/gateway_status/1-1.json"),
     include_str!("golden/contract/gateway_status/1-2.json"),
     include_str!("golden/contract/gateway_status/1-3.json"),
@@ -49,6 +51,7 @@ const GATEWAY_STATUS: [&str; 11] = [
     include_str!("golden/contract/gateway_status/1-9.json"),
     include_str!("golden/contract/gateway_status/1-10.json"),
     include_str!("golden/contract/gateway_status/1-11.json"),
+    include_str!("golden/contract/gateway_status/1-12.json"),
 ];
 
 /// Shapes of a gateway's own `gateway_state.json`.
@@ -227,6 +230,10 @@ fn fence() -> FenceStatus {
     }
 }
 
+fn approvals() -> Approvals {
+    Approvals { waiting: 2, since: "2026-11-28T21:15:42.000000+00:00".to_owned() }
+}
+
 fn upkeep() -> Upkeep {
     let limits = ResourceLimits { memory: Some(512 << 20), cpu_permille: Some(1500), tasks: Some(200) };
     Upkeep { autostart: Autostart::OnDemand, idle_ms: 60_000, limits }
@@ -287,6 +294,7 @@ fn every_shape_of_the_status_file_is_read() {
             problems: vec![problem()],
         }),
         fence: Some(fence()),
+        approvals: Some(approvals()),
     };
     let newest = RUNTIME_STATUS.last().expect("there is one");
     assert_eq!(RuntimeStatus::read(newest.as_bytes()).expect("a sample"), full);
@@ -372,6 +380,8 @@ fn every_shape_of_the_status_json_is_read() {
         upkeep: Some(upkeep()),
         awake: Some("it holds a connection: telegram".into()),
         fence: Some(fence()),
+        approvals: Some(approvals()),
+        approvals_secs: Some(12),
     };
     let full = GatewayStatus { schema: gateway_status::SCHEMA, gateway, profiles: vec![profile] };
     let newest = GATEWAY_STATUS.last().expect("there is one");

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use hermes_gateway::client::ClientError;
 use hermes_host::{clock, wait};
-use hermes_wire::terminal::{Counts, KEEPALIVE_SECS, Question, Said, Session, TURN};
+use hermes_wire::terminal::{Asked, Counts, KEEPALIVE_SECS, Question, Reply, Said, Session, TALK, TURN};
 
 use crate::home::{Selection, Surroundings};
 pub use error::ChatError;
@@ -64,6 +64,35 @@ pub(crate) enum News {
     Again,
 }
 
+/// What whoever sits there says to a command that needs an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Consulted {
+    /// One of the choices.
+    Choice(String),
+    /// Nothing, in time.
+    Silence,
+    /// That they want to leave.
+    Left,
+}
+
+/// Whoever asks.
+pub(crate) trait Audience {
+    /// What showing something may fail with.
+    type Error: From<ChatError>;
+
+    /// Whether the question is to be given up. Asked again and again.
+    fn left(&mut self) -> bool;
+
+    /// What is going on.
+    fn tell(&mut self, news: News) -> Result<(), Self::Error>;
+
+    /// Whether they can be asked about commands.
+    fn is_there(&self) -> bool;
+
+    /// Asks them about a command, for as long as it waits.
+    fn consult(&mut self, asked: &Asked) -> Consulted;
+}
+
 /// What came of asking once.
 enum Came {
     End(End),
@@ -77,16 +106,17 @@ enum Came {
     Cut,
 }
 
-/// Asks, to the end. `left` is asked again and again whether it is to be given up.
-pub(crate) fn ask<E: From<ChatError>>(
+/// Asks, to the end.
+pub(crate) fn ask<A: Audience>(
     selection: &Selection,
     env: &Surroundings,
     mut question: Question,
-    mut left: impl FnMut() -> bool,
-    mut tell: impl FnMut(News) -> Result<(), E>,
-) -> Result<End, E> {
+    audience: &mut A,
+) -> Result<End, A::Error> {
     let mut cuts = 0;
     let mut is_older = false;
+    // A worker of the release before asks nobody at a terminal.
+    let mut asks = audience.is_there();
     loop {
         let mut way = Way::to(selection, env, is_older)?;
         let stream = match way.connect() {
@@ -101,7 +131,7 @@ pub(crate) fn ask<E: From<ChatError>>(
                 return Err(ChatError::Gateway { profile: selection.profile.clone(), source }.into());
             }
         };
-        match ask_once(&mut way, stream, &mut question, &mut left, &mut tell)? {
+        match ask_once(&mut way, stream, &mut question, asks, audience)? {
             Came::End(end) => {
                 way.end();
                 return Ok(end);
@@ -112,14 +142,15 @@ pub(crate) fn ask<E: From<ChatError>>(
             }
             Came::Again => {
                 way.end();
-                if waited(PAUSE * 3, &mut left) {
+                if waited(PAUSE * 3, audience) {
                     return Ok(End::Left);
                 }
             }
+            Came::Unknown if asks => asks = false,
             Came::Unknown if way.is_served() => {
                 is_older = true;
                 let why = "the gateway is of an older release; a worker of this command's own answers";
-                tell(News::Waiting(why.to_owned()))?;
+                audience.tell(News::Waiting(why.to_owned()))?;
             }
             Came::Unknown | Came::Cut => {
                 cuts += 1;
@@ -130,8 +161,8 @@ pub(crate) fn ask<E: From<ChatError>>(
                     _ if cuts >= CUTS => return Err(way::lost(selection, cuts).into()),
                     _ => {}
                 }
-                tell(News::Again)?;
-                if waited(PAUSE, &mut left) {
+                audience.tell(News::Again)?;
+                if waited(PAUSE, audience) {
                     return Ok(End::Left);
                 }
             }
@@ -140,18 +171,19 @@ pub(crate) fn ask<E: From<ChatError>>(
 }
 
 /// Asks whoever answers at `stream`. The session of the question is known from then on.
-fn ask_once<E: From<ChatError>>(
+fn ask_once<A: Audience>(
     way: &mut Way<'_>,
     stream: UnixStream,
     question: &mut Question,
-    left: &mut impl FnMut() -> bool,
-    tell: &mut impl FnMut(News) -> Result<(), E>,
-) -> Result<Came, E> {
+    asks: bool,
+    audience: &mut A,
+) -> Result<Came, A::Error> {
     let body = serde_json::to_vec(question).expect("texts and numbers always serialise");
-    let mut line = Line::ask(stream, "POST", TURN, &body);
+    let mut line =
+        if asks { Line::talk(stream, TALK, &body) } else { Line::ask(stream, "POST", TURN, &body) };
     let mut heard_at = clock::now();
     loop {
-        if left() {
+        if audience.left() {
             return Ok(Came::End(End::Left));
         }
         let said = match line.next(LOOK) {
@@ -171,7 +203,7 @@ fn ask_once<E: From<ChatError>>(
                 return Ok(Came::End(End::Answered { text, finish_reason, out_of_turns, counts }));
             }
             Said::Failed { again: true, message, .. } => {
-                tell(News::Waiting(message))?;
+                audience.tell(News::Waiting(message))?;
                 return Ok(Came::Again);
             }
             Said::Failed { code, message, hint, .. } => {
@@ -183,19 +215,30 @@ fn ask_once<E: From<ChatError>>(
                     Session::New(_) => Session::New(session.clone()),
                     Session::Known(_) | Session::Last => Session::Known(session.clone()),
                 };
-                tell(News::Said(said))?;
+                audience.tell(News::Said(said))?;
             }
+            Said::Asked(asked) => match audience.consult(&asked) {
+                Consulted::Choice(choice) => {
+                    let reply = serde_json::to_vec(&Reply { choice }).expect("a text always serialises");
+                    // A connection that has ended says so next.
+                    let _ = line.reply(&reply);
+                    heard_at = clock::now();
+                }
+                // The worker waits no longer either.
+                Consulted::Silence => heard_at = clock::now(),
+                Consulted::Left => return Ok(Came::End(End::Left)),
+            },
             Said::Alive | Said::Unknown => {}
-            other => tell(News::Said(other))?,
+            other => audience.tell(News::Said(other))?,
         }
     }
 }
 
 /// Waits; whether somebody wanted to leave meanwhile.
-fn waited(time: Duration, left: &mut impl FnMut() -> bool) -> bool {
+fn waited(time: Duration, audience: &mut impl Audience) -> bool {
     let until = clock::now() + time;
     while clock::now() < until {
-        if left() {
+        if audience.left() {
             return true;
         }
         wait::pause(LOOK);

@@ -165,6 +165,7 @@ fn profile(
     let (platforms, tool_servers, updated_at, fence) = file
         .map(|f| (f.platforms.clone(), f.tool_servers.clone(), f.updated_at.clone(), f.fence.clone()))
         .unwrap_or_default();
+    let approvals = file.and_then(|file| file.approvals.clone());
     Profile {
         name: worker.name.to_string(),
         home: worker.home.path().to_string(),
@@ -221,6 +222,8 @@ fn profile(
         upkeep: worker.upkeep,
         awake: worker.awake.clone(),
         fence,
+        approvals_secs: approvals.as_ref().and_then(|approvals| secs_since(&approvals.since)),
+        approvals,
     }
 }
 

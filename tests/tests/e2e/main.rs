@@ -5,6 +5,7 @@
 
 mod acp;
 mod api;
+mod approvals;
 mod asked;
 mod auth;
 mod awake;
@@ -66,6 +67,7 @@ mod renewal;
 #[cfg(target_os = "linux")]
 mod road;
 mod routing;
+mod runs;
 mod second_gateway;
 mod served;
 #[cfg(target_os = "linux")]

@@ -465,7 +465,7 @@ fn d19_a_client_of_the_api_is_asked_while_it_reads() {
             "invalid_approval_choice"
         );
         let other = format!("run_{}", "0".repeat(32));
-        assert_eq!(answer(&other, &key, &body).status, 409);
+        assert_eq!(answer(&other, &key, &body).status, 404);
         assert_eq!(answer("agent:main:x", &key, &body).status, 404);
         let answered = answer(&run, &key, &body);
         assert_eq!(answered.status, 200, "{}", answered.text());

@@ -19,7 +19,7 @@ use crate::session::{PromptReader, Prompts};
 use crate::skills::Library;
 use crate::store::Owner;
 use crate::tools::{self, Tools};
-use crate::turn::TurnSettings;
+use crate::turn::{Review, TurnSettings};
 
 /// Variables of the profile's own `.env` that the `gh` program of a delivery needs, and nothing else gets.
 const DELIVERY_VARIABLES: [&str; 6] = [
@@ -36,11 +36,12 @@ pub(super) fn given<'a>(
     environment: &'a Environment,
     fence: &Fence,
     deliveries: &Deliveries,
+    review: &Review,
 ) -> tools::Given<'a> {
     tools::Given {
         inherited: &environment.base,
         secrets: redact::values::of_profile(&REGISTRY, config),
-        reviewer: None,
+        reviewer: Some(Box::new(review.clone())),
         fence: fence.clone(),
         post: Some(Arc::new(Letters::new(deliveries, config))),
     }

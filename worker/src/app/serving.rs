@@ -35,7 +35,7 @@ use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
 use crate::token_lock::Identities;
 use crate::tools::Tools;
-use crate::turn::{TurnParts, Turns};
+use crate::turn::{Review, TurnParts, Turns};
 use crate::{engine, terminal};
 
 /// Time for the last status.
@@ -226,7 +226,8 @@ impl Serving {
         // Nobody here would call their tools.
         let servers =
             if is_agent { Servers::default() } else { Servers::from_config(&config, &premises, &status) };
-        let given = given(&config, environment, &fence, &deliveries);
+        let review = Review::default();
+        let given = given(&config, environment, &fence, &deliveries, &review);
         let tools = Tools::from_config(&config, home, &skills, given).and(servers.supply());
         let tap = engine::Tap::default();
         let turns = Turns::new(TurnParts {
@@ -247,6 +248,7 @@ impl Serving {
             deliveries: deliveries.clone(),
             settings: turn_settings(&config, supervisor(&status)),
         });
+        review.by(&turns);
         let inbox = Inbox::new(store.clone(), KeyPolicy::of(&config)).with_skills(skills.clone());
         let reception = Reception::new(&config, home, &store, inbox.clone(), road);
         let context = Context {
@@ -353,7 +355,7 @@ impl Serving {
     pub(super) fn heartbeat(&self) -> Heartbeat {
         let active_turns = self.turns.active();
         self.status.set_active(u64::from(active_turns));
-        let Backlog { waiting, postponed, failed, reason, undelivered } = self.backlog();
+        let Backlog { waiting, postponed, failed, reason, undelivered, approvals: _ } = self.backlog();
         // The store first: the others wait for it, and the first that is stuck is named.
         let tasks = vec![
             self.store.pulse().progress(false),

@@ -92,9 +92,9 @@ pub(super) struct UnderWay {
     pub(super) room: usize,
 }
 
-/// Whether answers for `target` go through the ledger; the log needs none.
+/// Whether answers for `target` go through the ledger; the log needs none, and a run keeps its own.
 pub(crate) fn is_kept(target: &DeliveryTarget) -> bool {
-    !matches!(target.kind.as_str(), "" | "log")
+    !matches!(target.kind.as_str(), "" | "log") && target.run().is_none()
 }
 
 /// Adds an answer, behind all others to its chat.

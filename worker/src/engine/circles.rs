@@ -37,7 +37,7 @@ fn reached(count: u32, times: u32) -> bool {
 }
 
 /// Whether a result says that the call failed.
-fn is_failure(result: &str) -> bool {
+pub(super) fn is_failure(result: &str) -> bool {
     let Ok(Value::Object(result)) = serde_json::from_str::<Value>(result) else { return false };
     let says_error =
         result.get("error").is_some_and(|error| !error.is_null() && *error != Value::Bool(false));

@@ -1,9 +1,10 @@
 //! Messages of a conversation, with the roles and fields of the chat-completions wire.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One message of the history an engine sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Who wrote it.
     pub role: Role,
@@ -51,7 +52,8 @@ impl Message {
 }
 
 /// Who wrote a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The person, or the system that sent the event.
     User,

@@ -18,11 +18,11 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use serde_json::{Value, json};
 
-use super::circles::Circles;
+use super::circles::{Circles, is_failure};
 use super::length::{Length, Room};
 use super::{
     Cost, EngineError, Event, EventSink, Journal, Message, Options, Outcome, Prompt, Role, Step, Usage,
-    call_kind,
+    call_kind, preview,
 };
 use crate::provider::Fault;
 use crate::tools::crew::Crew;
@@ -211,20 +211,22 @@ pub(super) async fn run<M: Model + Sync>(
         used = used.saturating_add(1);
         for (at, call) in wanted.iter().enumerate() {
             // Nobody has to listen.
-            let _ = events.send(call.event(false)).await;
+            let _ = events.send(call.begins()).await;
             caller.call_id.clone_from(&call.id);
+            let mut failed = true;
             let result = if let Some(refusal) = circles.refuses(&call.name, &call.arguments) {
                 json!({"error": refusal}).to_string()
             } else {
                 let work = own.tools.run(&call.name, &call.arguments, &caller);
                 let mut result = children::beside(parent, work, &mut errands).await;
+                failed = is_failure(&result);
                 result.push_str(&circles.note(&call.name, &call.arguments, &result).unwrap_or_default());
                 result
             };
             let message = Message::result(&call.id, &call.name, result);
             let is_last = at + 1 == wanted.len();
             messages.to_mut().push(journal.keep(Step::Result { message, is_last }).await?);
-            let _ = events.send(call.event(true)).await;
+            let _ = events.send(call.is_done(failed)).await;
         }
     }
 }
@@ -294,8 +296,16 @@ impl Call {
         }
     }
 
-    fn event(&self, done: bool) -> Event {
-        Event::Tool { name: self.name.clone(), id: self.id.clone(), done }
+    /// It is about to be run.
+    fn begins(&self) -> Event {
+        let preview = preview::of(&self.arguments);
+        Event::Tool { name: self.name.clone(), id: self.id.clone(), done: false, preview, failed: false }
+    }
+
+    /// It was.
+    fn is_done(&self, failed: bool) -> Event {
+        let preview = String::new();
+        Event::Tool { name: self.name.clone(), id: self.id.clone(), done: true, preview, failed }
     }
 }
 

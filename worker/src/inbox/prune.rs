@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use crate::runs;
 use crate::session::routing::Scopes;
 
 /// How long a finished item's identity is kept.
@@ -55,5 +56,6 @@ pub(crate) fn prune(db: &Connection, scopes: &Scopes, now: f64) -> rusqlite::Res
             (SELECT session_id FROM hermes_agent_session WHERE used_at < ?1 LIMIT ?2)",
     )?
     .execute(params![now - AGENTS.as_secs_f64(), STEP])?;
-    Ok(rows.len().max(deliveries) >= STEP as usize)
+    let more_runs = runs::prune(db, now, STEP)?;
+    Ok(more_runs || rows.len().max(deliveries) >= STEP as usize)
 }

@@ -13,6 +13,7 @@ use rusqlite::{Connection, params};
 
 use super::life::{self, End};
 use super::steered;
+use crate::runs;
 use crate::session::{self, SessionContext, epoch, history, lease};
 use crate::store::Owner;
 
@@ -161,6 +162,7 @@ fn release_all(
                 )?
                 .execute(params![item.id, epoch(), item.points, item.common, error])?;
             steered::failed(db, &item.key, error, epoch())?;
+            runs::fail_item(db, item.id, error, epoch())?;
         } else {
             recovered.suspected += usize::from(item.suspect);
             recovered.resumed += db

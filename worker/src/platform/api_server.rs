@@ -1,4 +1,4 @@
-//! The OpenAI-compatible API of one profile: chat completions, models, capabilities, detailed health.
+//! The OpenAI-compatible API of one profile: chat completions, runs, models, capabilities, detailed health.
 //!
 //! # Guarantees
 //!
@@ -6,7 +6,7 @@
 //! - Every error has the one shape clients of the OpenAI API know, wrong paths and methods included.
 //! - Nothing is advertised that does not work.
 //! - Every field of a request is honoured, handed to the model, or refused by its name ([`params`]).
-//! - A client that goes away ends its turn.
+//! - A client that goes away ends its turn, unless that is a run ([`runs`]).
 //!
 //! `GET /health`, the pages that may call and the names of requests are not here: the HTTP layer sees to them, for errors and
 //! unknown paths too.
@@ -19,6 +19,7 @@ mod health;
 mod models;
 mod params;
 mod replay;
+mod request;
 mod runs;
 mod session;
 mod settings;
@@ -80,8 +81,10 @@ struct Inner {
     replay: Replay,
     /// Seconds since the epoch, for `created` of models.
     started: i64,
-    /// Each run holds a clone.
+    /// Each chat completion holds a clone.
     runs: Arc<()>,
+    /// Those that stream.
+    streams: runs::Streams,
 }
 
 impl ApiServer {
@@ -96,6 +99,7 @@ impl ApiServer {
             replay: Replay::default(),
             started: clock::utc().as_second(),
             runs: Arc::new(()),
+            streams: runs::Streams::default(),
         }))
     }
 
@@ -108,7 +112,7 @@ impl ApiServer {
         }
     }
 
-    /// Runs that go on now.
+    /// Chat completions that go on now.
     fn active_runs(&self) -> usize {
         Arc::strong_count(&self.0.runs) - 1
     }
@@ -117,20 +121,21 @@ impl ApiServer {
         let on_get = |route: axum::routing::MethodRouter<Self>| {
             route.fallback(|| async { ApiError::wrong_method("GET, HEAD") })
         };
+        let on_post = |route: axum::routing::MethodRouter<Self>| {
+            route.fallback(|| async { ApiError::wrong_method("POST") })
+        };
         Router::new()
             .route("/v1/health", on_get(get(v1_health)))
             .route("/health/detailed", on_get(get(health::detailed)))
             .route("/v1/models", on_get(get(models::list)))
             .route("/v1/models/{id}", on_get(get(models::one)))
             .route("/v1/capabilities", on_get(get(models::capabilities)))
-            .route(
-                "/v1/chat/completions",
-                post(chat::completions).fallback(|| async { ApiError::wrong_method("POST") }),
-            )
-            .route(
-                "/v1/runs/{id}/approval",
-                post(runs::approval).fallback(|| async { ApiError::wrong_method("POST") }),
-            )
+            .route("/v1/chat/completions", on_post(post(chat::completions)))
+            .route("/v1/runs", on_post(post(runs::submit)))
+            .route("/v1/runs/{id}", on_get(get(runs::status)))
+            .route("/v1/runs/{id}/events", on_get(get(runs::events)))
+            .route("/v1/runs/{id}/stop", on_post(post(runs::stop)))
+            .route("/v1/runs/{id}/approval", on_post(post(runs::approval)))
             .route("/v1/", any(unknown))
             .route("/v1/{*rest}", any(unknown))
             .route("/api/", any(unknown))

@@ -67,6 +67,41 @@ CREATE TABLE IF NOT EXISTS hermes_question (
     answer TEXT
 );
 
+-- Runs of the API; see `runs.rs`. `status` is that of one that is over; before, its item of the inbox says how far it is, by its id.
+CREATE TABLE IF NOT EXISTS hermes_run (
+    id TEXT PRIMARY KEY,
+    platform TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    request TEXT,
+    idempotency_key TEXT,
+    fingerprint TEXT,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    stop_at REAL,
+    status TEXT,
+    output TEXT,
+    finish_reason TEXT,
+    error TEXT,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    ended_at REAL,
+    last_event TEXT,
+    events INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS hermes_run_key ON hermes_run(idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS hermes_run_live ON hermes_run(id) WHERE status IS NULL;
+CREATE INDEX IF NOT EXISTS hermes_run_ended ON hermes_run(ended_at) WHERE ended_at IS NOT NULL;
+
+-- What has happened in them, as clients read it.
+CREATE TABLE IF NOT EXISTS hermes_run_event (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+
 -- What agents of the engine `acp` know of sessions; see `engine/acp/known.rs`.
 CREATE TABLE IF NOT EXISTS hermes_agent_session (
     session_id TEXT PRIMARY KEY,

@@ -33,6 +33,11 @@ impl Owner {
         self.start_time.cast_signed()
     }
 
+    /// Both, as SQLite keeps them.
+    pub(crate) fn columns(self) -> (i64, i64) {
+        (i64::from(self.pid), self.start_column())
+    }
+
     /// Whether that process still runs. A zombie does not.
     pub fn is_alive(self) -> bool {
         alive(self)

@@ -29,7 +29,7 @@ const NEWEST: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 12;
+const OURS_VERSION: i64 = 13;
 /// Columns of our tables that their first versions did not have.
 const ADDED: [(&str, &str, &str); 14] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),

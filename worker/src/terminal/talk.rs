@@ -8,15 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use hermes_host::cause::chain;
-use hermes_wire::terminal::{Counts, KEEPALIVE_SECS, Said};
+use hermes_wire::terminal::{Asked, Counts, KEEPALIVE_SECS, Said};
+use serde_json::Value;
 use tokio::sync::broadcast;
 
+use super::replies::Replies;
 use super::requests::{Heard, Watched};
 use super::{Desk, failed, line};
 use crate::engine::{EngineError, Event, Outcome, Request};
 use crate::provider::Fault;
 use crate::session::history;
-use crate::turn::{RunningTurn, Turn, TurnError};
+use crate::tools::asking::Choice;
+use crate::turn::{NotAsked, RunningTurn, Turn, TurnError};
 
 /// Longest silence.
 const KEEPALIVE: Duration = Duration::from_secs(KEEPALIVE_SECS);
@@ -29,6 +32,10 @@ pub(super) struct Talk {
     session: String,
     before: Option<Counts>,
     watched: Option<Watched>,
+    /// Somebody can be asked.
+    replies: Option<Replies>,
+    /// By which they are.
+    turn: String,
     phase: Phase,
 }
 
@@ -50,6 +57,8 @@ enum News {
     Said(Option<Event>),
     Ended(Said),
     Request(Heard),
+    /// Somebody replied; `None`: they have gone.
+    Reply(Option<Choice>),
     Nothing,
 }
 
@@ -57,14 +66,15 @@ impl Talk {
     pub(super) fn new(
         desk: Arc<Desk>,
         turn: Turn,
-        session: String,
-        before: Option<Counts>,
+        (session, before): (String, Option<Counts>),
         watched: Option<broadcast::Receiver<Arc<Request>>>,
+        replies: Option<Replies>,
     ) -> Self {
         let turns = desk.turns.clone();
         let watched = watched.map(|requests| Watched::new(requests, Some(session.clone())));
+        let run = turn.run.clone().unwrap_or_default();
         let starting: Starting = Box::pin(async move { turns.start(turn).await });
-        Self { desk, session, before, watched, phase: Phase::Starting(starting) }
+        Self { desk, session, before, watched, replies, turn: run, phase: Phase::Starting(starting) }
     }
 
     /// The body of the answer.
@@ -84,6 +94,20 @@ impl Talk {
             let Ok(news) = tokio::time::timeout(KEEPALIVE, self.news()).await else {
                 return Some(line(&Said::Alive));
             };
+            let news = match news {
+                News::Reply(Some(choice)) => match self.desk.turns.choose(&self.turn, &choice).await {
+                    // The turn says that it has heard.
+                    Ok(()) => News::Nothing,
+                    Err(NotAsked::Nothing | NotAsked::Late) => return Some(line(&Said::Unheard)),
+                    Err(NotAsked::Store(error)) => {
+                        tracing::error!(%error, "an approval is not written down");
+                        return Some(line(&Said::Unheard));
+                    }
+                },
+                // Dropping the turn ends it.
+                News::Reply(None) => return None,
+                news => news,
+            };
             let lines = self.tell(news);
             if !lines.is_empty() {
                 return Some(lines);
@@ -93,7 +117,13 @@ impl Talk {
 
     /// Waits for something. Cancel safe.
     async fn news(&mut self) -> News {
-        let Self { watched, phase, .. } = self;
+        let Self { watched, replies, phase, .. } = self;
+        let replied = async {
+            match replies {
+                Some(replies) => News::Reply(replies.next().await),
+                None => std::future::pending().await,
+            }
+        };
         let requests = async {
             match watched {
                 Some(watched) => watched.next().await,
@@ -111,13 +141,14 @@ impl Talk {
         tokio::select! {
             biased;
             heard = requests => heard.map_or(News::Nothing, News::Request),
+            news = replied => news,
             news = turn => news,
         }
     }
 
     fn tell(&mut self, news: News) -> String {
         match news {
-            News::Nothing => String::new(),
+            News::Nothing | News::Reply(_) => String::new(),
             News::Request(heard) => line(&heard.told(&self.desk.secrets)),
             News::Started(Ok(running)) => {
                 // The session may have gone on in another one.
@@ -168,12 +199,25 @@ fn said(event: Event) -> String {
     let said = match event {
         Event::Delta(text) if text.is_empty() => return String::new(),
         Event::Delta(text) => Said::Delta { text },
-        Event::Tool { name, id, done } => Said::Tool { name, id, done },
+        Event::Tool { name, id, done, .. } => Said::Tool { name, id, done },
         Event::Retrying { attempt, reason } => Said::Retrying { attempt, reason },
-        // Nobody is asked where no run is named.
-        Event::Thought(_) | Event::Alive | Event::Asked { .. } | Event::Heard { .. } => return String::new(),
+        Event::Asked { details, .. } => Said::Asked(asked(&details)),
+        Event::Heard { choice, .. } => Said::Heard { choice },
+        Event::Thought(_) | Event::Alive => return String::new(),
     };
     line(&said)
+}
+
+/// A question as clients of a terminal are told of it.
+fn asked(details: &Value) -> Asked {
+    let text = |name: &str| details[name].as_str().unwrap_or_default().to_owned();
+    let choices = details["choices"].as_array().into_iter().flatten();
+    Asked {
+        command: text("command"),
+        why: text("description"),
+        choices: choices.filter_map(|choice| choice.as_str().map(str::to_owned)).collect(),
+        timeout: details["timeout"].as_u64().unwrap_or_default(),
+    }
 }
 
 /// The end of a turn whose engine has said everything.

@@ -36,7 +36,7 @@ use background::{NotStarted, Registry};
 use gate::{Gate, Refused};
 use shell::Command;
 
-pub(crate) use gate::Reviewer;
+pub(crate) use gate::{Case, Reviewer, Reviewing, Verdict};
 
 /// Longest time that a command may ask for, as in 0.19.0.
 const LONGEST: Duration = Duration::from_secs(600);

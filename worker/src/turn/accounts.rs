@@ -3,7 +3,8 @@
 use hermes_config::Task;
 use rusqlite::{Connection, params};
 
-use crate::engine::Cost;
+use crate::engine::{Cost, Usage};
+use crate::runs::Tokens;
 
 /// Rows that are written along.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +66,14 @@ pub(super) fn book_task(
     now: f64,
 ) -> rusqlite::Result<()> {
     by_model(db, id, task.name(), cost, now)
+}
+
+/// Tokens of a run, as its clients count them.
+pub(super) fn tokens_of(usage: Usage) -> Tokens {
+    Tokens {
+        input: usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
+        output: usage.output_tokens,
+    }
 }
 
 fn tokens(cost: &Cost) -> [i64; 5] {

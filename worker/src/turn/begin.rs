@@ -228,6 +228,11 @@ fn goes_on_from(
         messages.push(sent);
     }
     history::close_calls(db, id, &mut messages, opening.now.epoch)?;
+    if let SessionRef::Fresh(_) = &turn.session {
+        // What the caller brought is the history, whatever else there is in the session.
+        let asked = messages.iter().rposition(|message| message.role == Role::User).unwrap_or(0);
+        messages = turn.history.iter().cloned().chain(messages.split_off(asked)).collect();
+    }
     Ok(Some(history::replay(messages, is_with_tools(opening, turn))))
 }
 

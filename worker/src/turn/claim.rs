@@ -7,12 +7,14 @@ use super::attempt::attempt;
 use super::begin::{Begun, begin};
 use super::command::Command;
 use super::lease::{Lease, NotNow};
+use super::runs::{self, Due};
 use super::{Item, SessionRef, Turn};
 use crate::delivery::ledger;
 use crate::engine::{Message, Options, Prompt, Role, Wishes};
 use crate::inbound::{Inbound, Source};
 use crate::inbox::postpone::{self, Postponed};
-use crate::inbox::{recover, steered};
+use crate::inbox::{self, recover, steered};
+use crate::runs as record;
 use crate::session::lease::Refused;
 use crate::session::{Now, Opening, history};
 use crate::tools::asking;
@@ -76,7 +78,7 @@ pub(super) fn claim(db: &Connection, opening: Opening<'_>, look: Look) -> rusqli
     let full = room > 0 && waiting.len() >= room;
     let mut claimed = Vec::with_capacity(waiting.len());
     for row in waiting {
-        let parsed = row.payload.as_deref().and_then(|text| serde_json::from_str::<Inbound>(text).ok());
+        let parsed = row.payload.as_deref().and_then(inbox::run::read);
         match parsed {
             Some(event) if careful => {
                 let work = || {
@@ -153,6 +155,7 @@ fn set_aside(db: &Connection, row: &Waiting, error: &str, now: &Now) -> rusqlite
     )?
     .execute(params![row.id, now.epoch, error])?;
     steered::failed(db, &row.key, error, now.epoch)?;
+    record::fail_item(db, row.id, error, now.epoch)?;
     recover::promote(db, &row.key)
 }
 
@@ -171,6 +174,24 @@ fn nothing_asked(db: &Connection, row: &Waiting, event: &Inbound, now: f64) -> r
     recover::promote(db, &row.key)
 }
 
+/// The turn of a message.
+fn said(key: String, source: Source, text: String, is_command: bool) -> Turn {
+    let said = Message::new(Role::User, Value::String(text));
+    Turn {
+        source,
+        session: SessionRef::Keyed(key),
+        system: None,
+        history: Vec::new(),
+        // A command is no part of the conversation.
+        input: if is_command { Vec::new() } else { vec![said] },
+        options: Options::new(),
+        route: None,
+        run: None,
+        wishes: Wishes::default(),
+        identity: None,
+    }
+}
+
 /// `None`: its session's turn runs elsewhere. In another program: then the item is put off, without losing its place.
 fn claim_one(
     db: &Connection,
@@ -181,20 +202,15 @@ fn claim_one(
     if event.source.chat_type != "webhook" && asking::is_command(&event.text) {
         return nothing_asked(db, row, &event, opening.now.epoch).map(|()| None);
     }
+    let run = event.delivery.run().map(str::to_owned);
     let command = Command::of(&event);
-    let said = Message::new(Role::User, Value::String(event.text));
-    let turn = Turn {
-        source: event.source,
-        session: SessionRef::Keyed(row.key.clone()),
-        system: None,
-        history: Vec::new(),
-        // A command is no part of the conversation.
-        input: if command.is_some() { Vec::new() } else { vec![said] },
-        options: Options::new(),
-        route: None,
-        run: None,
-        wishes: Wishes::default(),
-        identity: None,
+    let turn = match &run {
+        Some(id) => match runs::due(db, id, event.source, opening.now.epoch)? {
+            Due::Turn(turn) => *turn,
+            Due::Stopped => return Ok(None),
+            Due::Nothing(why) => return set_aside(db, row, &why, opening.now).map(|()| None),
+        },
+        None => said(row.key.clone(), event.source, event.text, command.is_some()),
     };
     let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref())? {
         Begun::Started { prompt, lease } => (*prompt, lease),
@@ -213,9 +229,18 @@ fn claim_one(
     };
     let owner = opening.ctx.owner;
     db.prepare_cached(
-        "UPDATE hermes_inbox SET state = 'claimed', owner_pid = ?2, owner_start = ?3, session_id = ?4 WHERE id = ?1",
+        "UPDATE hermes_inbox SET state = 'claimed', owner_pid = ?2, owner_start = ?3, session_id = ?4, session_key = ?5
+         WHERE id = ?1",
     )?
-    .execute(params![row.id, owner.pid, owner.start_column(), prompt.session_id])?;
+    .execute(params![row.id, owner.pid, owner.start_column(), prompt.session_id, lease.key])?;
+    if lease.key != row.key {
+        // The session that a client named goes on in another: from now on it waits there, and what waits here need not.
+        recover::promote(db, &row.key)?;
+    }
+    if let Some(run) = &run {
+        let goes_on = row.session_id.is_some();
+        record::begin(db, run, &prompt.session_id, goes_on, opening.now.epoch)?;
+    }
     let item = Item {
         id: row.id,
         remembers: event.dedup.is_some(),
@@ -226,6 +251,8 @@ fn claim_one(
         chat_id: turn.source.chat_id.unwrap_or_default(),
         postponed: row.postponed,
         command,
+        run,
+        is_stored: !matches!(turn.session, SessionRef::Fresh(_)),
     };
     Ok(Some(Claimed { prompt, lease, item }))
 }

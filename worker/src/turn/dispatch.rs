@@ -16,19 +16,14 @@ use hermes_host::blocking;
 use hermes_host::cause::chain;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::claim::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, Kept, finish, finish_or_give_up};
-use super::journal::TurnJournal;
-use super::lease::Lease;
-use super::place::{Kind, Place};
-use super::{Inner, Item, Reply, asked, asking, busy, held, run, title};
+use super::{Inner, busy, held, item, title};
 use crate::delivery::after_turn;
-use crate::engine::{Prompt, Seat};
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
-use crate::inbox::{life, postpone};
+use crate::inbox::{self, life, postpone};
 use crate::session::{Now, Opening, Prompts, epoch, history, mirror};
 use crate::store::StoreError;
 
@@ -298,7 +293,13 @@ impl Dispatcher {
                 history::publish(db)?;
                 // Of what was put off just now too.
                 let due = if room > 0 { postpone::next_due(db)? } else { None };
-                let unwanted = if interrupts { busy::unwanted(db, ctx.owner)? } else { Vec::new() };
+                let unwanted = if interrupts {
+                    let mut keys = busy::unwanted(db, ctx.owner)?;
+                    keys.append(&mut inbox::run::unwanted(db, ctx.owner.columns())?);
+                    keys
+                } else {
+                    Vec::new()
+                };
                 drop(ended);
                 Ok(Step { kept, claims, recovered, unwanted, due })
             })
@@ -343,14 +344,20 @@ impl Dispatcher {
         if !ended.is_empty() {
             self.inner.lease_freed.notify_waiters();
         }
-        self.inner.count_inbox(claimed.len(), ended.len());
+        let runs = claimed.iter().filter(|claimed| claimed.item.run.is_some()).count();
+        let ended_runs = ended.iter().filter(|turn| turn.reply.item().is_some_and(|item| item.run.is_some()));
+        let ended_runs = ended_runs.count();
+        if ended_runs > 0 {
+            self.inner.note_happening();
+        }
+        self.inner.count_inbox((claimed.len(), runs), (ended.len(), ended_runs));
         for Claimed { prompt, lease, item } in claimed {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
             let told = inner.running.begin(&lease.key, &inner.interrupt);
             held::begin(&inner, &lease, &told);
             self.inner.tasks.spawn(async move {
                 let target = item.delivery.clone();
-                let running = turn(&inner, prompt, lease, item, told);
+                let running = item::turn(&inner, prompt, lease, item, told);
                 let finished = inner.deliveries.typing_while(&target, running).await;
                 inner.store.inbox().want();
                 // Refused only when the dispatcher is gone; the next process resumes the item then.
@@ -390,6 +397,7 @@ impl Dispatcher {
             return false;
         }
         match &turn.ending {
+            Ending::Answered(_) | Ending::Said(_) if inbox.run.is_some() => false,
             Ending::Answered(outcome) => {
                 after_turn(&inbox.platform, &inbox.chat_id, &inbox.delivery, &outcome.text)
             }
@@ -487,44 +495,6 @@ impl Dispatcher {
         // Never more than a hundredth of the time.
         self.mirror.next = started + MIRROR.max(started.elapsed() * 100);
     }
-}
-
-/// One turn of the inbox.
-async fn turn(
-    inner: &Arc<Inner>,
-    prompt: Prompt,
-    mut lease: Lease,
-    item: Item,
-    stop: CancellationToken,
-) -> Finished {
-    let patience = run::Patience {
-        silence: inner.settings.inactivity_timeout,
-        provider: inner.settings.postpone_timeout,
-        before: item.postponed,
-    };
-    let seat: Arc<dyn Seat> = Place::new(inner, Kind::Inbox);
-    let untitled = title::question(inner, &prompt);
-    let journal = TurnJournal::new(inner, &prompt, &lease, (inner.session.is_steered, true));
-    let ending = if let Some(command) = &item.command {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Ending::Released,
-            said = command.run(&journal, &prompt) => Ending::Said(said),
-        }
-    } else {
-        let engine = inner.engine.as_ref();
-        let desk = asked::sender(inner, &prompt, &lease.key, &item);
-        let asker = asking::of_item(inner, &lease.key, &prompt.session_id, &item);
-        let waits = || inner.questions.is_open(&lease.key);
-        let office = run::Office { seat, asker, desk, waits: &waits };
-        let ending = run::run_unwatched(engine, &prompt, &journal, patience, office, &stop).await;
-        inner.questions.close(&lease.key);
-        ending
-    };
-    let booked = journal.booked();
-    let ending = if inner.running.end(&lease.key) { run::superseded(ending) } else { ending };
-    inner.held.end(&mut lease);
-    Finished { session_id: prompt.session_id, lease, reply: Reply::Ledger(item), booked, ending, untitled }
 }
 
 async fn until(at: Option<Instant>) {

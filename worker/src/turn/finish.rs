@@ -15,6 +15,7 @@ use crate::delivery::ledger;
 use crate::engine::{Cost, Message, Outcome, Role};
 use crate::inbox::{postpone, recover, steered};
 use crate::provider::Fault;
+use crate::runs::{self, End, Tokens};
 use crate::session::lease::was_taken;
 use crate::session::{self, Now, SessionContext, compact, epoch, history, routing};
 
@@ -79,7 +80,12 @@ pub(super) fn finish(db: &Connection, ctx: &SessionContext, turn: &Finished) -> 
                 postpone::until_free(db, item.id, TAKEN, postpone::LEASED, now.epoch)?;
             }
             // Its answer was not wanted, or it waits anyway.
-            (ending, _) => settle(db, item, &turn.lease.key, ending, now.epoch)?,
+            (ending, _) => {
+                if let Some(run) = &item.run {
+                    end_run(db, run, ending, turn.booked, now.epoch)?;
+                }
+                settle(db, item, &turn.lease.key, ending, now.epoch)?;
+            }
         }
     }
     Ok(kept)
@@ -145,6 +151,9 @@ pub(super) fn finish_or_give_up(
             tracing::error!(session = %turn.session_id, %error, "cannot store the end of a turn; its item is kept as failed");
             if let Some(item) = turn.reply.item() {
                 let ending = Ending::Failed { error: format!("cannot store the answer: {error}"), calls: 0 };
+                if let Some(run) = &item.run {
+                    end_run(db, run, &ending, turn.booked, epoch())?;
+                }
                 settle(db, item, &turn.lease.key, &ending, epoch())?;
             }
             lease::release(db, ctx.owner, &turn.lease)?;
@@ -208,15 +217,13 @@ fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) ->
             return Ok(());
         }
         Ending::Answered(_) | Ending::Said(_) | Ending::Superseded(_) if item.remembers => {
-            db.prepare_cached(
-                "UPDATE hermes_inbox SET state = 'done', payload = NULL, error = NULL, fault = NULL, finished_at = ?2,
-                    owner_pid = NULL, owner_start = NULL WHERE id = ?1",
-            )?
-            .execute(params![item.id, now])?;
+            forget(db, item, now)?;
         }
         Ending::Answered(_) | Ending::Said(_) | Ending::Superseded(_) => {
             db.prepare_cached("DELETE FROM hermes_inbox WHERE id = ?1")?.execute([item.id])?;
         }
+        // Whoever asked for a run reads there what became of it: that is no dead letter.
+        Ending::Failed { .. } if item.run.is_some() => forget(db, item, now)?,
         Ending::Failed { error, .. } => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'failed', error = ?3, finished_at = ?2, owner_pid = NULL,
@@ -231,3 +238,45 @@ fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) ->
     }
     recover::promote(db, key)
 }
+
+/// Nothing is left of an item but its identity.
+fn forget(db: &Connection, item: &Item, now: f64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE hermes_inbox SET state = 'done', payload = NULL, error = NULL, fault = NULL, finished_at = ?2,
+            owner_pid = NULL, owner_start = NULL WHERE id = ?1",
+    )?
+    .execute(params![item.id, now])
+    .map(drop)
+}
+
+/// Writes the end of a run, where its turn's end is one.
+fn end_run(db: &Connection, id: &str, ending: &Ending, booked: Booked, now: f64) -> rusqlite::Result<()> {
+    let unbooked = |outcome: &Outcome| accounts::tokens_of(outcome.usage.minus(booked.usage));
+    match ending {
+        Ending::Answered(outcome) if outcome.text.trim().is_empty() => {
+            let tokens = unbooked(outcome);
+            runs::end(db, id, &End::Failed { error: SILENT, tokens }, now)
+        }
+        Ending::Answered(outcome) => {
+            let Outcome { text, finish_reason, .. } = outcome;
+            let end = End::Completed { output: text, finish_reason, tokens: unbooked(outcome) };
+            runs::end(db, id, &end, now)
+        }
+        Ending::Said(text) => {
+            let end = End::Completed { output: text, finish_reason: "stop", tokens: Tokens::default() };
+            runs::end(db, id, &end, now)
+        }
+        Ending::Failed { error, .. } => {
+            runs::end(db, id, &End::Failed { error, tokens: Tokens::default() }, now)
+        }
+        Ending::Superseded(outcome) => {
+            let tokens = outcome.as_ref().map(unbooked).unwrap_or_default();
+            runs::end(db, id, &End::Cancelled { tokens }, now)
+        }
+        // It goes on.
+        Ending::Postponed { .. } | Ending::Released | Ending::Left => Ok(()),
+    }
+}
+
+/// What a run fails with whose turn ended without a word.
+const SILENT: &str = "The agent ended its turn without any text";

@@ -13,6 +13,7 @@ use super::lease::{self, Lease};
 use super::{Inner, accounts};
 use crate::engine::{self, Cost, Journal, Kept, Message, Prompt, Shortening, Squeeze, Step, Unkept, Usage};
 use crate::inbox::steered;
+use crate::runs;
 use crate::session::{self, SessionContext, epoch, history};
 
 /// Pause while the database cannot be written.
@@ -36,6 +37,8 @@ pub(super) struct TurnJournal {
     is_stored: bool,
     /// Messages may wait that are to be put into the turn.
     is_open_to_all: bool,
+    /// The run that the turn is.
+    run: Option<String>,
     booked: Mutex<Booked>,
 }
 
@@ -48,7 +51,12 @@ impl TurnJournal {
         (is_open_to_all, is_stored): (bool, bool),
     ) -> Self {
         let of = Conversation::new(inner, prompt, lease);
-        Self { of, is_open_to_all, is_stored, booked: Mutex::default() }
+        Self { of, is_open_to_all, is_stored, run: None, booked: Mutex::default() }
+    }
+
+    /// The same for a turn that is a run: what its steps cost is noted there too.
+    pub(super) fn of_run(self, run: Option<String>) -> Self {
+        Self { run, ..self }
     }
 
     /// What stands in the session's counters already.
@@ -65,6 +73,7 @@ impl TurnJournal {
             let is_result = matches!(&*step, Step::Result { .. });
             let answer = self.of.inner.questions.answer(&self.of.lease.key).filter(|_| is_result);
             let (ctx, job) = (Arc::clone(&self.of.inner.session), Arc::clone(&step));
+            let run = self.run.clone();
             let written = self.of.inner.store.write(move |db| {
                 let now = epoch();
                 if !lease::holds(db, &lease, now)? {
@@ -73,6 +82,9 @@ impl TurnJournal {
                 let key = open.then_some(lease.key.as_str());
                 if let Some(answer) = answer {
                     steered::put(db, answer, now)?;
+                }
+                if let (Some(run), Step::Calls { cost, .. }) = (&run, &*job) {
+                    runs::spend(db, run, accounts::tokens_of(cost.usage))?;
                 }
                 write(db, &ctx, &session, key, &job, now).map(Some)
             });
@@ -108,7 +120,7 @@ impl TurnJournal {
     async fn book(&self, cost: Cost, task: &'static str) -> Result<(), Unkept> {
         let (session, lease, ctx) =
             (self.of.session_id.clone(), self.of.lease.clone(), Arc::clone(&self.of.inner.session));
-        let spent = cost.clone();
+        let (spent, run) = (cost.clone(), self.run.clone());
         let written = self.of.inner.store.write(move |db| {
             let now = epoch();
             if !lease::holds(db, &lease, now)? {
@@ -117,6 +129,9 @@ impl TurnJournal {
             let session = session::line_of(db, &ctx, &session, now)?;
             let rows = accounts::Rows { messages: 0, tool_calls: 0 };
             accounts::book_for(db, &session, task, &spent, rows, now)?;
+            if let Some(run) = &run {
+                runs::spend(db, run, accounts::tokens_of(spent.usage))?;
+            }
             Ok(true)
         });
         match written.await {

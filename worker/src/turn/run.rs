@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::TurnError;
 use super::finish::Ending;
 use crate::engine::native::jitter;
-use crate::engine::{Engine, EngineError, EventSink, Journal, Outcome, Prompt, Seat};
+use crate::engine::{Engine, EngineError, Event, EventSink, Journal, Outcome, Prompt, Seat};
 use crate::inbox::postpone::{self, Postponed};
 use crate::provider::Fault;
 use crate::session::epoch;
@@ -68,6 +68,8 @@ pub(super) struct Office<'a> {
     pub(super) asker: Option<Arc<dyn Asker>>,
     /// Whoever can be asked something.
     pub(super) desk: Option<Arc<dyn Desk>>,
+    /// Whoever is told what happens.
+    pub(super) listener: Option<mpsc::Sender<Event>>,
     /// Whether an answer of theirs is waited for: that is no silence of the engine's.
     pub(super) waits: &'a (dyn Fn() -> bool + Sync),
 }
@@ -84,16 +86,18 @@ pub(super) async fn run_unwatched(
 ) -> Ending {
     let silence = patience.silence;
     let (events, mut pieces) = mpsc::channel(EVENTS);
-    let Office { seat, asker, desk, waits } = office;
+    let Office { seat, asker, desk, listener, waits } = office;
     let events = EventSink::new(events, seat).asking(asker).with_desk(desk);
-    let too_quiet = async move {
-        let Some(limit) = silence else {
-            drop(pieces);
+    let too_quiet = async {
+        if silence.is_none() && listener.is_none() {
+            pieces.close();
             return std::future::pending().await;
-        };
+        }
+        // Longer than any turn.
+        let limit = silence.unwrap_or(Duration::from_hours(24 * 365));
         loop {
-            match tokio::time::timeout(limit, pieces.recv()).await {
-                Ok(Some(_)) => {}
+            match tokio::time::timeout(limit, pass_on(&mut pieces, listener.as_ref())).await {
+                Ok(Some(())) => {}
                 // No more pieces; what is left is the end.
                 Ok(None) => return std::future::pending().await,
                 Err(_) if waits() => {}
@@ -103,8 +107,19 @@ pub(super) async fn run_unwatched(
     };
     let result = tokio::select! {
         biased;
-        result = run(engine, prompt, journal, events, cancel) => result,
-        limit = too_quiet => {
+        result = run(engine, prompt, journal, events, cancel) => Ok(result),
+        limit = too_quiet => Err(limit),
+    };
+    // What was said at the very end.
+    if let Some(listener) = &listener {
+        while let Ok(event) = pieces.try_recv() {
+            // It outlives the turn.
+            let _ = listener.send(event).await;
+        }
+    }
+    let result = match result {
+        Ok(result) => result,
+        Err(limit) => {
             let error = format!("the engine said nothing for {} s", limit.as_secs());
             return unanswered(Fault::Unreachable, error, 0, None, patience);
         }
@@ -120,6 +135,19 @@ pub(super) async fn run_unwatched(
         }
         Err(error) => failed(&error),
     }
+}
+
+/// Tells whoever listens the next piece; `None`: there are no more. Cancel safe: a piece is taken when there is room for it.
+async fn pass_on(pieces: &mut mpsc::Receiver<Event>, listener: Option<&mpsc::Sender<Event>>) -> Option<()> {
+    let room = match listener {
+        Some(listener) => listener.reserve().await.ok(),
+        None => None,
+    };
+    let piece = pieces.recv().await?;
+    if let Some(room) = room {
+        room.send(piece);
+    }
+    Some(())
 }
 
 /// The end of a turn whose answer is not wanted any more.

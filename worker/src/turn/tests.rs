@@ -13,6 +13,7 @@ mod place;
 mod postpone;
 mod rate;
 mod recovery;
+mod runs;
 mod search_index;
 mod steps;
 mod title;

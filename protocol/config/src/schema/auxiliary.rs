@@ -48,8 +48,8 @@ pub(super) const LENGTH: Group = Group {
 
 pub(super) const BESIDE: Group = Group {
     title: "Work beside the conversation",
-    intro: "`auxiliary.<task>`: who does what is no answer. Tasks here are `compression` (summaries of long conversations) and \
-            `title_generation` (titles). Without anything the profile's own model does it.",
+    intro: "`auxiliary.<task>`: who does what is no answer. Tasks here are `compression` (summaries of long conversations), \
+            `title_generation` (titles) and `approval` (a look at a dangerous command, with `approvals.mode: smart`). Without anything the profile's own model does it.",
     outro: "",
     keys: &[
         key("auxiliary.*.provider", Text, "who does it, as in `model.provider`; `auto`: the profile's own"),
@@ -59,7 +59,7 @@ pub(super) const BESIDE: Group = Group {
         key(
             "auxiliary.*.timeout",
             Seconds(86_400),
-            "time that it has, in seconds; without it 120 for `compression`, 30 for `title_generation`",
+            "time that it has, in seconds; without it 120 for `compression`, 30 for the others",
         ),
         key("auxiliary.*.extra_body", Any, "merged into its request"),
         key("auxiliary.*.reasoning_effort", Text, "how much the model is to think"),

@@ -48,7 +48,7 @@ pub(super) const TOOLS: Group = Group {
         key(
             "approvals.mode",
             Choice(&["manual", "smart", "off", "false"]),
-            "dangerous commands: ask somebody, or run them (`off`) except what ends a machine; `smart` asks, too",
+            "dangerous commands: ask somebody, or run them (`off`) except what ends a machine; `smart` lets a model look first (`auxiliary.approval`), which may let one run, and asks otherwise",
         )
         .text("smart"),
         key("approvals.timeout", Seconds(86_400), "seconds until a dangerous command that nobody says anything about is not run").int(60),

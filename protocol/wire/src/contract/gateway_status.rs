@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::runtime_status::{FenceStatus, PlatformStatus, ToolServerStatus};
+use super::runtime_status::{Approvals, FenceStatus, PlatformStatus, ToolServerStatus};
 use crate::v2::parts::{LastError, Problem};
 use crate::v3::upkeep::Upkeep;
 
@@ -263,6 +263,12 @@ pub struct Profile {
     /// What is around the programs that it starts, as its worker says.
     #[serde(default)]
     pub fence: Option<FenceStatus>,
+    /// Turns that wait for somebody's approval, as its worker says.
+    #[serde(default)]
+    pub approvals: Option<Approvals>,
+    /// Seconds since the first of them waits.
+    #[serde(default)]
+    pub approvals_secs: Option<u64>,
 }
 
 /// Platforms passed from one worker of a profile to the next.

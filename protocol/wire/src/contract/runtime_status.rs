@@ -80,6 +80,18 @@ pub struct RuntimeStatus {
     /// What is around the programs that the profile starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<FenceStatus>,
+    /// Turns that have asked whether they may do something, and wait; absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+}
+
+/// Turns that wait for somebody's approval. What they ask is said to whoever is asked, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Approvals {
+    /// How many.
+    pub waiting: u64,
+    /// ISO 8601: since when the first of them waits.
+    pub since: String,
 }
 
 /// What is around the programs that a profile starts. Only what was tried is said.

@@ -2,23 +2,25 @@
 //!
 //! Standard output has the answer and nothing else; what is going on, and where the session can be gone on with, is on standard error.
 
+mod consent;
 mod screen;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::io::{self, Read as _, Write as _};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueHint};
 use hermes_host::clock;
 use hermes_host::refusal::Io;
-use hermes_wire::terminal::{MAX_QUESTION, Question, SCHEMA, Said, Session};
+use hermes_wire::terminal::{Asked, MAX_QUESTION, Question, SCHEMA, Said, Session};
 use hermes_wire::{ProfileName, exit};
 
 use super::Call;
 use super::interrupt::Interrupt;
 use crate::chat::sent::{readable, write};
-use crate::chat::{self, End, News};
+use crate::chat::{self, Audience, Consulted, End, News};
 use crate::error::{ChatError, HermesError};
 use screen::{Look, Screen};
 
@@ -125,27 +127,54 @@ pub(super) fn run(args: ChatArgs, call: &Call) -> Result<u8, HermesError> {
     };
     // From here on Ctrl-C is heard, and the turn told to end.
     let interrupt = Interrupt::new();
-    let mut screen = Screen::new(look);
-    let mut requests = Vec::new();
-    screen.begin(&question.text);
-    let ended = chat::ask(
-        &selection,
-        &call.env,
-        question,
-        || interrupt.came_within(std::time::Duration::ZERO),
-        |news| {
-            if let News::Said(Said::Request(sent)) = &news {
-                requests.push(readable(sent));
-            }
-            screen.tell(&news)
-        },
-    );
+    let mut front = Front {
+        screen: Screen::new(look),
+        requests: Vec::new(),
+        interrupt,
+        // Whoever wants nothing but the answer is a program.
+        is_there: look != Look::Bare && consent::is_there(),
+    };
+    front.screen.begin(&question.text);
+    let ended = chat::ask(&selection, &call.env, question, &mut front);
+    let Front { screen, requests, .. } = front;
     if let Some(path) = &args.dump
         && !requests.is_empty()
     {
         write(path, &requests.join("\n\n"))?;
     }
     finish(screen, ended, &selection.profile)
+}
+
+/// Whoever sits at the terminal.
+struct Front {
+    screen: Screen,
+    requests: Vec<String>,
+    interrupt: Interrupt,
+    is_there: bool,
+}
+
+impl Audience for Front {
+    type Error = HermesError;
+
+    fn left(&mut self) -> bool {
+        self.interrupt.came_within(Duration::ZERO)
+    }
+
+    fn tell(&mut self, news: News) -> Result<(), HermesError> {
+        if let News::Said(Said::Request(sent)) = &news {
+            self.requests.push(readable(sent));
+        }
+        self.screen.tell(&news)
+    }
+
+    fn is_there(&self) -> bool {
+        self.is_there
+    }
+
+    fn consult(&mut self, asked: &Asked) -> Consulted {
+        self.screen.step_aside();
+        consent::ask(asked, |time| self.interrupt.came_within(time))
+    }
 }
 
 /// What is printed at the end, and the exit code.

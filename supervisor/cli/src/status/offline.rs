@@ -306,6 +306,8 @@ fn shown(
         upkeep: None,
         awake: None,
         fence: None,
+        approvals: None,
+        approvals_secs: None,
     }
 }
 

@@ -209,6 +209,7 @@ fn problems(profiles: &[Profile]) -> String {
         .sum();
     for profile in profiles {
         text += &reason(profile);
+        text += &approvals(profile);
         text += &inbox(profile);
         for p in others(&profile.problems).filter(|p| p.severity != Severity::Warning) {
             text += &problem(Some(&profile.name), p);
@@ -258,6 +259,15 @@ fn tool_server(name: &str, server: &ToolServerStatus) -> String {
     let tools = if server.tools > 0 { format!(" ({tools})") } else { String::new() };
     let reason = server.reason.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
     format!("{} {}{tools}{reason}", clean(name), clean(&server.state))
+}
+
+/// Turns that have asked whether they may do something.
+fn approvals(profile: &Profile) -> String {
+    let Some(approvals) = &profile.approvals else { return String::new() };
+    let n = usize::try_from(approvals.waiting).unwrap_or(usize::MAX);
+    let (turns, verb) = (plural(n, "turn"), if n == 1 { "waits" } else { "wait" });
+    let ago = profile.approvals_secs.map(|secs| format!(", for {}", duration(secs))).unwrap_or_default();
+    format!("⚠ {}: {turns} {verb} for somebody's approval{ago}\n", profile.name)
 }
 
 /// Messages that wait for their provider, and those that were given up.
@@ -428,7 +438,7 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         row("data socket", clean(socket));
     }
     row("log", format!("{}/logs/gateway.log", clean(&profile.home)));
-    let mut below = reason(profile) + &last_error(profile) + &inbox(profile);
+    let mut below = reason(profile) + &last_error(profile) + &approvals(profile) + &inbox(profile);
     below += &unsupported(None, &profile.problems);
     let mut sorted: Vec<&Problem> = others(&profile.problems).collect();
     sorted.sort_by_key(|p| std::cmp::Reverse(p.severity));

@@ -81,7 +81,13 @@ pub(super) fn question(
         "⚠️ May the agent `{agent}` do this?\n\n{shown}\n\nAnswer /approve, /approve session or /deny within {secs} s; without an answer it \
          does not."
     );
-    let details = json!({"command": shown, "description": format!("{agent} asks"), "choices": ["once", "session", "deny"]});
+    let details = json!({
+        "command": shown,
+        "description": format!("is what the agent `{agent}` wants to do"),
+        "allow_permanent": false,
+        "choices": ["once", "session", "deny"],
+        "timeout": secs,
+    });
     asking::Question { kind: Kind::Approval, text, details, patience }
 }
 

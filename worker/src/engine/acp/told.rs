@@ -13,7 +13,7 @@ use agent_client_protocol::v1::schema::{
 };
 use serde_json::{Value, json};
 
-use crate::engine::{Cost, Event, Message, ModelId, Role, Step};
+use crate::engine::{Cost, Event, Message, ModelId, Role, Step, preview};
 
 /// Longest answer of one turn, in bytes.
 const MAX_TEXT: usize = 4 << 20;
@@ -296,7 +296,12 @@ fn has_begun(call: &Call) -> bool {
 }
 
 fn event(call: &Call, done: bool) -> Event {
-    Event::Tool { name: name(call), id: call.id.clone(), done }
+    let preview = match (&call.input, done) {
+        (Some(input), false) => preview::of(&input.to_string()),
+        _ => String::new(),
+    };
+    let failed = done && call.status == ToolCallStatus::Failed;
+    Event::Tool { name: name(call), id: call.id.clone(), done, preview, failed }
 }
 
 /// The tool's name, or what kind of tool it is; in letters that every provider takes.

@@ -22,8 +22,7 @@ use bytes::Bytes;
 use hermes_config::Secret;
 use hermes_host::clock;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::{Value, json};
 
 use super::answer::{End, Head, usage};
 use super::content::{self, Conversation};
@@ -31,19 +30,15 @@ use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Begin, Fingerprint};
 use super::session::{self, SESSION_KEY};
-use super::{ApiServer, NAME, runs, sse};
+use super::{ApiServer, NAME, request, runs, sse};
 use crate::engine::{Options, Outcome, Wishes};
 use crate::inbound::Source;
 use crate::json;
-use crate::platform::wire::{self, BodyError, random64, read_body};
+use crate::platform::wire::{self, random64, read_body};
 use crate::turn::{RunningTurn, SessionRef, Turn, TurnError};
 
-/// Largest request body.
-const MAX_BODY: u64 = 10_000_000;
 /// Longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 256;
-/// Longest model name that is echoed, in characters.
-const MAX_MODEL: usize = 256;
 
 pub(super) async fn completions(State(api): State<ApiServer>, request: Request) -> Response {
     match answer(&api, request).await {
@@ -55,12 +50,7 @@ pub(super) async fn completions(State(api): State<ApiServer>, request: Request) 
 async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError> {
     api.authorize(request.headers())?;
     let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, MAX_BODY).await.map_err(|error| match error {
-        BodyError::TooLarge => ApiError::too_large(MAX_BODY),
-        BodyError::Broken => ApiError::invalid("Request body ended early"),
-        BodyError::Coding => ApiError::unknown_coding(),
-        BodyError::Undecodable => ApiError::invalid("Request body is not what its Content-Encoding says"),
-    })?;
+    let body = request::body(&parts.headers, body).await?;
     let Chat { stream, idempotency, run } = Chat::parse(api, &parts.headers, &body)?;
     // Text is parsed; a large body need not live as long as the turn.
     drop(body);
@@ -127,13 +117,7 @@ impl Chat {
             Err(_) => return Err(ApiError::invalid("Invalid JSON in request body")),
         };
         let stream = is_on(fields.get("stream"));
-        let model = match fields.remove("model") {
-            None | Some(Value::Null) => api.0.config.model_name.clone(),
-            Some(Value::String(model)) if model.chars().count() <= MAX_MODEL => model,
-            Some(_) => return Err(ApiError::invalid("'model' must be a string").param("model")),
-        };
-        let route = api.0.config.model_routes.iter().find(|route| route.alias == model);
-        let route = route.map(|route| route.alias.clone());
+        let (model, route) = request::model(api, fields.remove("model"))?;
         let user = match fields.get("user") {
             None | Some(Value::Null) => None,
             Some(Value::String(user)) => Some(user.clone()).filter(|user| !user.is_empty()),
@@ -145,12 +129,16 @@ impl Chat {
         let idempotency = if stream {
             None
         } else {
-            idempotency_key(headers)?
-                .map(|key| (key, fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref())))
+            idempotency_key(headers)?.map(|key| {
+                (key, request::fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref()))
+            })
         };
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
         // Whoever waits for the whole answer hears no question.
         let run = stream.then(runs::random_id);
+        if let Some(run) = &run {
+            api.0.streams.note(run);
+        }
         let turn = Turn { options, route, run, ..api.turn(conversation, session_id, user) };
         let mut headers = HeaderMap::new();
         if let Some(key) = session_key.as_deref().and_then(session::echo) {
@@ -187,20 +175,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         Ok(key) if key.len() <= MAX_KEY => Ok(Some(key.to_owned())),
         _ => Err(ApiError::invalid("Invalid Idempotency-Key").code("invalid_idempotency_key")),
     }
-}
-
-/// Everything that makes two requests the same: the whole body, and the session headers.
-fn fingerprint(fields: &Map<String, Value>, model: &str, id: Option<&str>, key: Option<&str>) -> Fingerprint {
-    let mut hash = Sha256::new();
-    // Compact JSON of the body as sent, so two spellings of one request are equal but for the order of keys.
-    let body = serde_json::to_vec(fields).unwrap_or_default();
-    for part in
-        [&body[..], model.as_bytes(), id.unwrap_or_default().as_bytes(), key.unwrap_or_default().as_bytes()]
-    {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
 }
 
 impl ApiServer {
@@ -290,7 +264,7 @@ fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value
 /// A response whose body is in memory already.
 async fn to_answer(response: Response) -> Answer {
     let (parts, body) = response.into_parts();
-    let body = read_body(&HeaderMap::new(), body, MAX_BODY).await.unwrap_or_default();
+    let body = read_body(&HeaderMap::new(), body, request::MAX_BODY).await.unwrap_or_default();
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
@@ -307,21 +281,6 @@ mod tests {
             assert!(!is_on(Some(&off)), "{off}");
         }
         assert!(!is_on(None));
-    }
-
-    #[test]
-    fn fingerprints_cover_body_model_and_session_headers() {
-        let fields = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
-        let base = fingerprint(&fields(r#"{"messages": [1]}"#), "m", None, None);
-        assert_eq!(base, fingerprint(&fields(r#"{ "messages":[1] }"#), "m", None, None));
-        for other in [
-            fingerprint(&fields(r#"{"messages": [2]}"#), "m", None, None),
-            fingerprint(&fields(r#"{"messages": [1]}"#), "n", None, None),
-            fingerprint(&fields(r#"{"messages": [1]}"#), "m", Some("s"), None),
-            fingerprint(&fields(r#"{"messages": [1]}"#), "m", None, Some("s")),
-        ] {
-            assert_ne!(base, other);
-        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl ApiServer {
         let state = status.gateway_state.as_deref().unwrap_or("unknown");
         let connected = status.platforms.values().filter(|p| p.state == "connected").count();
         let active = u64::from(self.0.turns.active());
+        // What cannot be counted now is told by `state_db`.
+        let runs = tokio::time::timeout(PATIENCE, self.0.turns.unfinished_runs()).await;
+        let runs = runs.ok().and_then(Result::ok).unwrap_or_default();
+        let approvals = tokio::time::timeout(PATIENCE, self.0.inbox.approvals()).await;
+        let (pending, since) = approvals.ok().and_then(Result::ok).flatten().unzip();
         let store = self.store_answers().await;
         let model = status.degraded_reason.is_none();
         let provider = status.last_error.is_none();
@@ -60,7 +65,7 @@ impl ApiServer {
                     },
                     "background_queues": {
                         "status": "ok",
-                        "active_api_runs": self.active_runs(),
+                        "active_api_runs": self.active_runs() + runs,
                         "process_completions": 0,
                         "active_delegations": 0,
                     },
@@ -74,6 +79,7 @@ impl ApiServer {
             "platforms": status.platforms,
             "tool_servers": status.tool_servers,
             "inbox": status.inbox.unwrap_or_default(),
+            "approvals": {"pending": pending.unwrap_or(0), "since": since.map(crate::clock::at)},
             "active_agents": active,
             "gateway_busy": active > 0,
             "gateway_drainable": running,

@@ -169,7 +169,7 @@ impl Row {
 }
 
 /// Whether a value asks for nothing, whatever the field.
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -179,7 +179,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn unsupported(name: &str, why: &str) -> ApiError {
+pub(super) fn unsupported(name: &str, why: &str) -> ApiError {
     let name: String = name.chars().take(64).collect();
     ApiError::invalid(format!(
         "Unsupported parameter: '{name}': {why}. `parameters` of GET /v1/capabilities lists what can be asked for."

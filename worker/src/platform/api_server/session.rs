@@ -35,6 +35,15 @@ fn read(
     if text.is_empty() {
         return Ok(None);
     }
+    checked(text, invalid, long).map(Some)
+}
+
+/// A session's id that the client says in a body.
+pub(super) fn checked_id(text: &str) -> Result<String, ApiError> {
+    checked(text.trim(), "Invalid session ID", "Session ID too long")
+}
+
+fn checked(text: &str, invalid: &'static str, long: &'static str) -> Result<String, ApiError> {
     // Ids become file names and log fields in places; none may name a path or break a line.
     let drive = text.as_bytes().get(1) == Some(&b':') && text.as_bytes()[0].is_ascii_alphabetic();
     if drive || text.contains("..") || text.contains(|c: char| matches!(c, '/' | '\\') || c.is_control()) {
@@ -43,7 +52,7 @@ fn read(
     if text.chars().count() > MAX_LEN {
         return Err(ApiError::invalid(long));
     }
-    Ok(Some(text.to_owned()))
+    Ok(text.to_owned())
 }
 
 /// A header value that says `id` again.

@@ -1,5 +1,7 @@
 //! The API from the router to the store, with the echo engine behind it.
 
+mod runs;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //!   approvals.deny fits ───────────────────────────────────────▶ refused
 //!   nothing dangerous, or all of it allowed ───────────────────▶ runs
 //!   approvals.mode off, and nothing grave ─────────────────────▶ runs
-//!   smart, and the second model says it is harmless ───────────▶ runs
+//!   smart, nothing grave, and the second model says approve ───▶ runs
 //!   else somebody is asked: once, session, always ─────────────▶ runs;   denied, silence, nobody there ─▶ refused
 //! ```
 //!
@@ -29,13 +29,39 @@ const SESSIONS: usize = 256;
 /// Longest command that a question shows, in characters.
 const SHOWN: usize = 1500;
 
-/// A second model that looks at a command. Gives whether it is harmless; an error is no answer.
-pub(crate) type Reviewing<'a> = std::pin::Pin<Box<dyn Future<Output = Option<bool>> + Send + 'a>>;
+/// What a second model says of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may run.
+    Approve,
+    /// It should not; somebody may allow it, this once.
+    Deny,
+    /// Somebody is to be asked. So it is where there was no clear word, no answer, or nobody to look.
+    Ask,
+}
+
+/// A second model that looks at a command.
+pub(crate) type Reviewing<'a> = std::pin::Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
+
+/// A command, for whoever looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case<'a> {
+    /// Whose turn wants it.
+    pub(crate) session_id: &'a str,
+    /// As it would be run.
+    pub(crate) command: &'a str,
+    /// Why it counts as dangerous.
+    pub(crate) why: &'a str,
+    /// Where it would run.
+    pub(crate) dir: &'a str,
+    /// Where the profile works.
+    pub(crate) workspace: &'a str,
+}
 
 /// Asks a second model.
 pub(crate) trait Reviewer: Send + Sync {
-    /// Whether the command is harmless; `None`: it cannot say.
-    fn review<'a>(&'a self, command: &'a str, why: &'a str) -> Reviewing<'a>;
+    /// What it says. Never for longer than such a job has.
+    fn review<'a>(&'a self, case: Case<'a>) -> Reviewing<'a>;
 }
 
 /// See the module.
@@ -146,11 +172,17 @@ impl Gate {
                      try to do the same in another way"
                 ),
             }),
-            Weighed::Asks(findings) => self.ask(command, &findings, caller).await,
+            Weighed::Asks(findings) => self.ask(command, &findings, setting, caller).await,
         }
     }
 
-    async fn ask(&self, command: &str, findings: &[Finding], caller: &Caller) -> Result<(), Refused> {
+    async fn ask(
+        &self,
+        command: &str,
+        findings: &[Finding],
+        setting: Setting<'_>,
+        caller: &Caller,
+    ) -> Result<(), Refused> {
         let dangers: BTreeSet<Danger> = findings.iter().map(|finding| finding.danger).collect();
         let is_grave = dangers.iter().any(|danger| danger.is_grave());
         let why = described(findings);
@@ -159,10 +191,17 @@ impl Gate {
             && !is_grave
             && let Some(reviewer) = &self.reviewer
         {
-            match reviewer.review(command, &why).await {
-                Some(true) => return Ok(()),
-                Some(false) => is_doubted = true,
-                None => {}
+            let case = Case {
+                session_id: &caller.session_id,
+                command,
+                why: &why,
+                dir: setting.dir.as_str(),
+                workspace: setting.workspace.as_str(),
+            };
+            match reviewer.review(case).await {
+                Verdict::Approve => return Ok(()),
+                Verdict::Deny => is_doubted = true,
+                Verdict::Ask => {}
             }
         }
         let Some(asker) = &caller.asker else {
@@ -377,25 +416,27 @@ mod tests {
     /// A second model lets what is harmless run, never what is grave, and what it doubts is allowed once only.
     #[tokio::test]
     async fn a_second_model_is_asked_first() {
-        struct Fixed(Option<bool>);
+        struct Fixed(Verdict);
         impl Reviewer for Fixed {
-            fn review<'a>(&'a self, _: &'a str, _: &'a str) -> Reviewing<'a> {
+            fn review<'a>(&'a self, _: Case<'a>) -> Reviewing<'a> {
                 Box::pin(std::future::ready(self.0))
             }
         }
         let dir = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(dir.path()).unwrap();
         let alone = Caller::default();
-        for (said, git, all) in
-            [(Some(true), "runs", "nobody"), (Some(false), "nobody", "nobody"), (None, "nobody", "nobody")]
-        {
+        for (said, git, all) in [
+            (Verdict::Approve, "runs", "nobody"),
+            (Verdict::Deny, "nobody", "nobody"),
+            (Verdict::Ask, "nobody", "nobody"),
+        ] {
             let mut smart = gate(home, ApprovalMode::Smart);
             smart.reviewer = Some(Box::new(Fixed(said)));
             assert_eq!(status(&smart, "git reset --hard", &alone).await, git);
             assert_eq!(status(&smart, "rm -rf /", &alone).await, all);
             let (says, caller) = asked(Answer::Said("/approve always".to_owned()));
             assert_eq!(status(&smart, "git reset --hard", &caller).await, "runs");
-            if said == Some(false) {
+            if said == Verdict::Deny {
                 assert_eq!(says.1.lock().unwrap()[0].details["choices"], json!(["once", "deny"]));
                 assert_eq!(status(&smart, "git reset --hard", &alone).await, "nobody");
             }

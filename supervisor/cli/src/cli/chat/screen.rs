@@ -83,11 +83,12 @@ impl Screen {
                 self.note(&format!("  ┊ {name}"));
                 self.mark(&format!("{name}…"));
             }
-            News::Said(Said::Tool { done: true, .. }) => self.mark("thinking…"),
+            News::Said(Said::Tool { done: true, .. } | Said::Heard { .. }) => self.mark("thinking…"),
             News::Said(Said::Retrying { attempt, reason }) if self.look == Look::Full => {
                 self.note(&format!("  ┊ attempt {attempt}: {reason}"));
                 self.mark("thinking…");
             }
+            News::Said(Said::Unheard) => self.warn("the answer came too late: the command did not run"),
             News::Said(Said::Lost { requests }) => {
                 self.warn(&format!("{requests} requests came too fast to be kept"));
             }
@@ -146,6 +147,15 @@ impl Screen {
             say("\n");
         }
         say(&format!("{text}\n"));
+    }
+
+    /// Makes room for something that is not the answer.
+    pub(super) fn step_aside(&mut self) {
+        self.clear();
+        if self.written == Some(false) {
+            say("\n");
+        }
+        self.apart = true;
     }
 
     pub(super) fn warn(&mut self, text: &str) {

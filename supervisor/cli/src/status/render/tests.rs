@@ -55,6 +55,8 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         upkeep: None,
         awake: None,
         fence: None,
+        approvals: None,
+        approvals_secs: None,
     }
 }
 
