@@ -2,7 +2,7 @@
 `noise`, `long`, `usage`, `recall`, `env`, `error CODE`, `refuse`, `think`. It writes what it gets to the file that HERMES_HOME/workspace/agent.log
 names, one line of JSON each, and keeps its sessions there, so that it can load them again. Started with words of its own it
 misbehaves from the start: `mute` never answers, `garbage` speaks no JSON, `die` ends at once, `old` speaks another version, `sign-in`
-wants to be signed in, `forgetful` cannot load a session, `lost` says that it can and cannot."""
+wants to be signed in, `http` takes tool servers by HTTP, `forgetful` cannot load a session, `lost` says that it can and cannot."""
 
 import json
 import os
@@ -180,7 +180,7 @@ def handle(message):
     if method == "initialize":
         version = 7 if "old" in MODES else 1
         loads = "forgetful" not in MODES
-        capabilities = {"loadSession": loads, "promptCapabilities": {"image": True}, "sessionCapabilities": {"close": {}}}
+        capabilities = {"loadSession": loads, "promptCapabilities": {"image": True}, "mcpCapabilities": {"http": "http" in MODES}, "sessionCapabilities": {"close": {}}}
         methods = [{"id": "key", "name": "Key"}] if "sign-in" in MODES else []
         send({"id": request, "result": {"protocolVersion": version, "agentCapabilities": capabilities, "authMethods": methods,
                                         "agentInfo": {"name": "test-agent", "version": "1"}}})

@@ -86,7 +86,7 @@ pub fn environment(pid: u32) -> Option<Vec<u8>> {
 
 /// Whether `needle` is in `haystack`.
 pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|w| w == needle)
+    memchr::memmem::find(haystack, needle).is_some()
 }
 
 /// Which of `needles` occur in the readable and writable memory of a process.

@@ -21,6 +21,8 @@ pub enum Reply {
     Hang,
     /// Streams calls of tools, each an id, a name and arguments, cut as OpenAI cuts them.
     Calls(Vec<(String, String, String)>),
+    /// Begins to stream calls of tools, and says nothing more until the caller leaves.
+    Begun(Vec<(String, String, String)>),
     /// Streams a piece after the other until the caller leaves.
     Endless,
 }
@@ -187,6 +189,13 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 )?;
             }
             Reply::Hang => {
+                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+                let _ = stream.read(&mut [0]);
+                return Ok(());
+            }
+            Reply::Begun(calls) => {
+                stream_pieces(&mut stream, &[])?;
+                deltas(&mut stream, calls_in_pieces(&calls).into_iter().take(2))?;
                 stream.set_read_timeout(Some(Duration::from_secs(60)))?;
                 let _ = stream.read(&mut [0]);
                 return Ok(());

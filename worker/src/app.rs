@@ -11,6 +11,7 @@ mod given;
 mod healthy;
 mod idle;
 mod platforms;
+mod pools;
 mod rhythm;
 mod servers;
 mod serving;

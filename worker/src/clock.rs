@@ -1,17 +1,26 @@
-//! Times as texts.
+//! Times as texts, in UTC.
+
+const FORM: &str = "%Y-%m-%dT%H:%M:%S%.6f+00:00";
+
+/// A time in seconds since 1970, in the same form; `None`: it is none, or never comes.
+pub(crate) fn at(seconds: f64) -> Option<String> {
+    let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    let time = jiff::Timestamp::from_microsecond(i64::try_from(since.as_micros()).ok()?).ok()?;
+    Some(time.strftime(FORM).to_string())
+}
 
 /// Now, as 0.19.0 writes it: `2026-11-21T00:30:57.381254+00:00`.
 pub(crate) fn now() -> String {
-    hermes_host::clock::utc().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+    hermes_host::clock::utc().strftime(FORM).to_string()
 }
 
-/// Seconds since the epoch, likewise.
-pub(crate) fn at(seconds: f64) -> String {
-    let time = std::time::Duration::try_from_secs_f64(seconds)
-        .ok()
-        .and_then(|since| jiff::SignedDuration::try_from(since).ok());
-    let stamp = time
-        .and_then(|since| jiff::Timestamp::from_duration(since).ok())
-        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    stamp.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_are_none_have_no_text() {
+        assert_eq!(at(1_700_000_000.5).as_deref(), Some("2023-11-14T22:13:20.500000+00:00"));
+        assert_eq!([f64::INFINITY, f64::NAN, -1.0, 1e300].map(at), [const { None }; 4]);
+    }
 }

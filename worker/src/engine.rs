@@ -29,14 +29,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use call::call_kind;
 pub use journal::{
-    Booked, Cost, Journal, Kept, Pressure, Shortened, Shortening, Squeeze, Step, Unkept, Unrecorded,
+    Booked, Cost, Delegated, Journal, Kept, Pressure, Shortened, Shortening, Squeeze, Step, Unkept,
+    Unrecorded,
 };
 pub(crate) use length::of_message as tokens_of;
 pub use message::{Message, Role};
 pub(crate) use native::{Request, Tap};
 pub(crate) use watched::Watched;
 
-use crate::fence::Fence;
 use crate::inbound::Source;
 use crate::provider::Fault;
 use crate::provider::health::Health;
@@ -411,8 +411,8 @@ pub struct ModelId {
 /// The engine a profile asks for (`agent.engine`). `inherited` is what the gateway was started with.
 ///
 /// Never fails: a profile without a usable provider is served, says so in its log once, and each turn ends with
-/// [`EngineError::Config`]. `health` hears of calls that fail and are made again, `tap` of what is sent; `agents` says where sessions of
-/// an agent are kept, and what is around it.
+/// [`EngineError::Config`]. `health` hears of calls that fail and are made again, `tap` of what is sent; `around` says
+/// what there is around an agent.
 pub(crate) fn from_config(
     config: &Arc<ProfileConfig>,
     home: &ProfileHome,
@@ -420,11 +420,11 @@ pub(crate) fn from_config(
     health: Health,
     tools: &Tools,
     tap: &Tap,
-    agents: impl FnOnce() -> (Arc<dyn acp::known::Map>, Fence),
+    around: impl FnOnce() -> acp::Around,
 ) -> Arc<dyn Engine> {
     match config.agent.engine {
         EngineKind::Echo => Arc::new(echo::Echo::new(config.agent.echo_delay)),
-        EngineKind::Acp => Arc::new(acp::Acp::from_config(config, home, inherited, agents())),
+        EngineKind::Acp => Arc::new(acp::Acp::from_config(config, home, inherited, around())),
         EngineKind::Native => {
             let native = native::Native::from_config(config, home, inherited);
             let native = native.choosing(Arc::clone(config), home.clone(), inherited.to_vec());

@@ -222,9 +222,9 @@ impl Supply for Servers {
 }
 
 /// What a home keeps of a server beside its configuration: its login.
-pub fn files(home: &ProfileHome, server: &str) -> [camino::Utf8PathBuf; 2] {
+pub fn files(home: &ProfileHome, server: &str) -> [camino::Utf8PathBuf; 3] {
     let file = tokens::file(home, server);
-    [file.clone(), file.with_extension("client.json")]
+    [file.clone(), file.with_extension("client.json"), file.with_extension("lock")]
 }
 
 /// What is known of one server, as its status.

@@ -6,12 +6,13 @@
 
 mod files;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hermes_host::blocking;
 use hermes_wire::contract::runtime_status::{
-    Approvals, FenceStatus, InboxStatus, PlatformStatus, RuntimeStatus, SCHEMA, ToolServerStatus,
+    Approvals, FenceStatus, InboxStatus, KeyPool, PlatformStatus, RuntimeStatus, SCHEMA, ToolServerStatus,
 };
 use hermes_wire::latest::LastError;
 use tokio::sync::Notify;
@@ -137,6 +138,11 @@ impl Status {
         });
     }
 
+    /// Replaces what is known of providers with several keys.
+    pub(crate) fn set_key_pools(&self, pools: BTreeMap<String, KeyPool>) {
+        self.change(true, |status| status.key_pools = pools);
+    }
+
     /// What is around programs that are started.
     pub(crate) fn set_fence(&self, fence: FenceStatus) {
         self.change(true, |status| status.fence = Some(fence));
@@ -163,8 +169,9 @@ impl Status {
             reason: backlog.reason.clone(),
             undelivered: backlog.undelivered,
         };
-        let approvals =
-            backlog.approvals.map(|(waiting, since)| Approvals { waiting, since: clock::at(since) });
+        let approvals = backlog
+            .approvals
+            .map(|(waiting, since)| Approvals { waiting, since: clock::at(since).unwrap_or_default() });
         let mut record = self.lock();
         let before = record.status.inbox.clone().unwrap_or_default();
         if before == inbox && record.status.approvals == approvals {
@@ -312,7 +319,7 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         restart_requested: false,
         active_agents: 0,
         platforms: std::collections::BTreeMap::new(),
-        tool_servers: std::collections::BTreeMap::new(),
+        tool_servers: BTreeMap::new(),
         updated_at: None,
         served_profiles: None,
         schema: Some(SCHEMA),
@@ -326,6 +333,7 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         asleep: None,
         fence: None,
         approvals: None,
+        key_pools: BTreeMap::new(),
     }
 }
 

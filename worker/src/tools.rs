@@ -6,6 +6,7 @@
 //!
 //! Who may call what is decided in one place, [`toolset`]: a tool that is not offered cannot be called either.
 
+mod approval;
 pub mod asking;
 pub mod catalogue;
 mod clarify;
@@ -34,9 +35,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::FutureExt as _;
 use hermes_config::network::Network;
 use hermes_config::{Guardrails, ProfileConfig, Secret, Toolsets};
@@ -83,6 +85,20 @@ pub(crate) struct Given<'a> {
     pub(crate) fence: Fence,
 }
 
+/// The directory in which the last command of a sub-agent ended. Others work beside it, each in its own.
+#[derive(Debug, Clone, Default)]
+pub struct Shell(Arc<Mutex<Option<Utf8PathBuf>>>);
+
+impl Shell {
+    fn dir(&self) -> Option<Utf8PathBuf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, dir: &Utf8Path) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(dir.to_owned());
+    }
+}
+
 /// For whom a tool works.
 #[derive(Clone, Default)]
 pub struct Caller {
@@ -104,6 +120,8 @@ pub struct Caller {
     pub crew: Option<Crew>,
     /// Whoever can be asked something; none where nobody can.
     pub desk: Option<Arc<dyn Desk>>,
+    /// Where a sub-agent's own commands are; without one it is the conversation's.
+    pub shell: Option<Shell>,
     /// How often the turn has failed to find room in a memory.
     pub memory_failures: Arc<AtomicU32>,
 }
@@ -211,13 +229,13 @@ impl Tools {
         let trial = config.agent.trial_tool.as_ref().map(|file| trial::Trial::new(home, file));
         let mut all: Vec<Box<dyn Tool>> = Vec::new();
         all.extend(trial.map(|tool| Box::new(tool) as Box<dyn Tool>));
-        all.extend(memory::Memory::new(home, config.memory).map(|tool| Box::new(tool) as Box<dyn Tool>));
+        all.extend(memory::Memory::new(home, config).map(|tool| Box::new(tool) as Box<dyn Tool>));
         all.push(Box::new(session_search::SessionSearch::new(home)));
         all.push(Box::new(todo::Todo::new(home)));
         all.push(Box::new(skills::List(skills.clone())));
         all.push(Box::new(skills::View(skills.clone())));
-        let needs_approval = config.skills.write_approval;
-        all.push(Box::new(skill_manage::Manage { library: skills.clone(), needs_approval }));
+        let approval = config.skills.write_approval.then_some(config.tools.approval_timeout);
+        all.push(Box::new(skill_manage::Manage { library: skills.clone(), approval }));
         let place = Arc::new(Place::new(config, home));
         all.push(Box::new(read_file::ReadFile::new(&place)));
         all.push(Box::new(write_file::WriteFile::new(&place)));

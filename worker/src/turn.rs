@@ -92,6 +92,8 @@ pub struct TurnSettings {
     pub inactivity_timeout: Option<Duration>,
     /// An inbox turn whose provider is away, busy, unpaid or set up wrong is tried again for so long; zero = it fails at once.
     pub postpone_timeout: Duration,
+    /// Whoever writes while a turn is busy with what is not interrupted is told that it waits.
+    pub busy_ack: bool,
     /// The process that ends this one when it ends itself.
     pub supervisor: Option<Owner>,
     /// Keep `sessions/sessions.json` for 0.19.0 (`gateway.write_sessions_json`).

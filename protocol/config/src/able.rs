@@ -61,11 +61,12 @@ fn agent(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig) {
         let fix = "Name the program and its arguments, `agent: {acp: {command: [claude-agent-acp]}}`, or set `agent.engine` to `native`.";
         reader.problems.add(Severity::Platform, "no_agent", place, message, Some(fix.to_owned()));
     }
-    if !config.servers.all.is_empty() {
-        let place = reader.place(&root.key("mcp_servers"));
-        let message =
-            "`mcp_servers` are not used with `agent.engine: acp`: the agent has tools of its own".to_owned();
-        reader.warn("unused", place, message, "Give the servers to the agent in its own way.");
+    for server in config.servers.all.iter().filter(|server| server.enabled && server.fault.is_none()) {
+        if let Some(why) = server.unspeakable() {
+            let at = root.key("mcp_servers").key(&server.name);
+            let message = format!("`{}` is not handed on to the agent: {why}", at.path);
+            reader.warn("unused", reader.place(&at), message, "Give it to the agent in its own way.");
+        }
     }
     for name in &config.agent.acp.env {
         if config.env.get(name).is_none() {

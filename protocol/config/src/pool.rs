@@ -52,6 +52,8 @@ pub struct Credential {
     pub used: u64,
     /// Seconds since the epoch until which it is not to be used; infinity: never again.
     pub until: f64,
+    /// Why not: `unauthorized`, or `exhausted`, where the file says no more.
+    pub why: &'static str,
 }
 
 /// The keys of a provider that are used in turn.
@@ -106,6 +108,7 @@ impl Pools {
                     base_url: text("base_url"),
                     used: entry.get("request_count").and_then(Value::as_u64).unwrap_or(0),
                     until: until(entry),
+                    why: why(entry),
                 };
                 if let Some(variable) = variable {
                     pools.variables.entry(name.clone()).or_default().push((keys.len(), variable));
@@ -129,7 +132,7 @@ impl Pools {
         }
         for variable in variables.iter().filter(|name| known.iter().all(|(_, known)| known != *name)) {
             if let Some(key) = env.get(variable).map(str::trim).filter(|key| !key.is_empty()) {
-                keys.push(Credential { key: Secret::new(key), base_url: None, used: 0, until: 0.0 });
+                keys.push(Credential { key: Secret::new(key), base_url: None, used: 0, until: 0.0, why: "" });
             }
         }
         let mut seen: Vec<String> = Vec::new();
@@ -151,6 +154,17 @@ impl Pools {
 
 fn object(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flatten()
+}
+
+/// Why an entry says that its key is not to be used.
+fn why(entry: &Value) -> &'static str {
+    let code = entry.get("last_error_code").and_then(Value::as_u64);
+    match entry.get("last_status").and_then(Value::as_str) {
+        Some("dead") => "unauthorized",
+        Some("exhausted") if code == Some(401) => "unauthorized",
+        Some("exhausted") => "exhausted",
+        _ => "",
+    }
 }
 
 /// Until when an entry says that its key is not to be used.
@@ -228,6 +242,7 @@ mod tests {
         assert_eq!(keys(&pools, "openrouter", &[], &env(&[])), ["k-0", "k-1", "k-3"]);
         let pool = pools.of("openrouter", &[], &env(&[])).unwrap();
         assert_eq!((pool.keys[0].used, pool.keys[0].until, pool.keys[2].until), (3, 0.0, 1_300.5));
+        assert_eq!(pool.keys[2].why, "unauthorized");
         assert_eq!(pools.sign_ins, ["nous", "openai-codex"]);
         assert_eq!(pools.of("openai-codex", &[], &own), None);
         assert_eq!(pools.counts().collect::<Vec<_>>(), [("openrouter", 4)]);

@@ -17,6 +17,9 @@ use hermes_wire::latest::Severity;
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// Over `display.busy_ack_enabled`.
+const BUSY_ACK: &str = "HERMES_GATEWAY_BUSY_ACK_ENABLED";
+
 const API_MODES: [(&str, &str); 5] = [
     ("chat_completions", "chat_completions"),
     ("codex_responses", "codex_responses"),
@@ -57,6 +60,8 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     }
     let modes = [("interrupt", BusyMode::Interrupt), ("queue", BusyMode::Queue), ("steer", BusyMode::Steer)];
     config.busy_input_mode = reader.choice(&root.key("display").key("busy_input_mode"), &modes);
+    let busy_ack = reader.flag(&root.key("display").key("busy_ack_enabled"));
+    config.busy_ack = reader.env_flag(BUSY_ACK).or(busy_ack).unwrap_or(true);
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
 }
 

@@ -176,6 +176,21 @@ impl ToolServer {
         self.env.values().chain(self.headers.values()).chain(of_client)
     }
 
+    /// Why it cannot be told to an agent of the Agent Client Protocol, which has no word for everything; `None`: it can.
+    pub fn unspeakable(&self) -> Option<&'static str> {
+        if self.oauth {
+            return Some("it is behind a login (`auth: oauth`), whose tokens stay here");
+        }
+        if self.verify != Verify::Usual || self.client_cert.is_some() || self.client_key.is_some() {
+            return Some("the protocol has no word for `ssl_verify`, `client_cert` and `client_key`");
+        }
+        if self.cwd.is_some() {
+            return Some("the protocol has no word for `cwd`");
+        }
+        let all = self.tools == ToolFilter::default();
+        (!all).then_some("the protocol has no word for `tools`: the agent would have all of them")
+    }
+
     /// For people: the program, or where the server is, without anything that may be a key.
     pub fn place(&self) -> String {
         let Some(url) = &self.url else { return self.command.clone().unwrap_or_default() };

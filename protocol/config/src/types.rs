@@ -92,6 +92,7 @@ impl OwnUpkeep {
 }
 
 /// A profile's settings, defaults applied.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProfileConfig {
     /// The profile.
@@ -145,6 +146,8 @@ pub struct ProfileConfig {
     pub max_inbound_media_bytes: Option<u64>,
     /// `display.busy_input_mode`: what a message does that comes while its conversation is being answered. Unset: it waits.
     pub busy_input_mode: Option<BusyMode>,
+    /// `display.busy_ack_enabled`: whoever writes while a turn does what is not interrupted is told that the message waits. Default true.
+    pub busy_ack: bool,
     /// `group_sessions_per_user`. Default true.
     pub group_sessions_per_user: bool,
     /// `thread_sessions_per_user`. Default false.
@@ -190,6 +193,7 @@ impl ProfileConfig {
             profile_routes: ProfileRoutes::default(),
             max_inbound_media_bytes: Some(128 << 20),
             busy_input_mode: None,
+            busy_ack: true,
             group_sessions_per_user: true,
             thread_sessions_per_user: false,
             session_reset: SessionReset::default(),

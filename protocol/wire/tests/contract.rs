@@ -288,6 +288,7 @@ fn every_shape_of_the_status_file_is_read() {
         degraded_reason: Some("no model is set".into()),
         last_error: Some(last_error()),
         tool_servers: tool_servers(),
+        key_pools: std::collections::BTreeMap::new(),
         asleep: Some(Asleep {
             stamp: "00112233445566ff".to_owned(),
             upkeep: upkeep(),
@@ -349,6 +350,7 @@ fn every_shape_of_the_status_json_is_read() {
         next_attempt_ms: Some(1500),
         platforms: [("webhook".to_owned(), platform("connected", None))].into(),
         tool_servers: tool_servers(),
+        key_pools: std::collections::BTreeMap::new(),
         active_agents: 1,
         inbox_waiting: 5,
         requests: 100,

@@ -166,6 +166,7 @@ fn profile(
         .map(|f| (f.platforms.clone(), f.tool_servers.clone(), f.updated_at.clone(), f.fence.clone()))
         .unwrap_or_default();
     let approvals = file.and_then(|file| file.approvals.clone());
+    let key_pools = file.map(|f| f.key_pools.clone()).unwrap_or_default();
     Profile {
         name: worker.name.to_string(),
         home: worker.home.path().to_string(),
@@ -186,6 +187,7 @@ fn profile(
             .filter(|_| matches!(worker.state, state::BACKOFF | state::CRASH_LOOP)),
         platforms,
         tool_servers,
+        key_pools,
         active_agents: u64::from(worker.active_turns),
         inbox_waiting: worker.inbox_waiting,
         requests: worker.requests,

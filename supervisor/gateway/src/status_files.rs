@@ -74,6 +74,17 @@ fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
             (name, server)
         })
         .collect();
+    status.key_pools = std::mem::take(&mut status.key_pools)
+        .into_iter()
+        .map(|(mut name, mut pool)| {
+            harmless(&mut name);
+            for key in &mut pool.left_alone {
+                harmless(&mut key.reason);
+                key.until.iter_mut().for_each(harmless);
+            }
+            (name, pool)
+        })
+        .collect();
     status
 }
 

@@ -38,7 +38,7 @@ use glance::Stamp;
 use patience::{GivenUp, Progress, Stuck};
 
 /// Files whose change replaces the worker. Everything else in a home the worker looks after itself.
-const TRIGGERS: [&str; 3] = ["config.yaml", ".env", "gateway.json"];
+const TRIGGERS: [&str; 4] = ["config.yaml", ".env", "gateway.json", "auth.json"];
 /// The file that a worker keeps open: another one under its name replaces the worker.
 const DATABASE: &str = "state.db";
 /// How long a look may be at one place before it is said that that one does not answer.

@@ -93,6 +93,68 @@ fn d11_another_agent_answers_for_a_profile() {
     gateway.assert_nothing_left();
 }
 
+/// The profile's tool servers are handed on, with what their entries give them; what cannot be is named where people look.
+#[test]
+fn d11_tool_servers_are_handed_on() {
+    let servers = "mcp_servers:\n  \
+        files: {command: python3, args: [-m, files, '${NAMED_KEY}'], env: {TOKEN: '${NAMED_KEY}', OUT: '${HOME}'}}\n  \
+        far: {url: 'https://far.example/mcp', headers: {Authorization: 'Bearer ${NAMED_KEY}'}}\n  \
+        few: {command: python3, tools: {include: [read]}}\n  \
+        gone: {command: no-such-program}\n  \
+        off: {command: python3, enabled: false}\n";
+    for takes_http in [true, false] {
+        let mode = if takes_http { ", http" } else { "" };
+        let home = house(|home| {
+            Agent::new(home, "default").section("").replace("agent.py]", &format!("agent.py{mode}]"))
+        });
+        let agent = Agent::new(&home, "default");
+        let config = home.read("default", "config.yaml").unwrap();
+        home.write("default", "config.yaml", &format!("{config}{servers}"));
+        home.write("default", ".env", &format!("API_SERVER_KEY={}\nNAMED_KEY=n-1\n", home::DEFAULT_KEY));
+        let gateway = Gateway::start(&home);
+        let checked = both(&run(&home, &["gateway", "check"]));
+        assert!(checked.contains("`mcp_servers.few` is not handed on to the agent"), "{checked}");
+        assert_eq!(gateway.chat("", home::DEFAULT_KEY, "say hi").status, 200);
+        let given = agent.said("session/new")[0]["params"]["mcpServers"].clone();
+        let given: Vec<serde_json::Value> = given.as_array().unwrap().clone();
+        let files = given.iter().find(|server| server["name"] == "files").unwrap();
+        assert!(files["command"].as_str().unwrap().ends_with("/python3"), "{files}");
+        assert_eq!(files["args"], serde_json::json!(["-m", "files", "n-1"]));
+        // A variable of the gateway's own surroundings is none of the profile's.
+        assert!(!files.to_string().contains(home.user().as_str()), "{files}");
+        assert!(
+            files["env"].as_array().unwrap().contains(&serde_json::json!({"name": "TOKEN", "value": "n-1"}))
+        );
+        let far = given.iter().find(|server| server["name"] == "far");
+        assert_eq!(far.is_some(), takes_http, "{given:?}");
+        if let Some(far) = far {
+            assert_eq!(far["type"], "http");
+            assert_eq!(far["headers"][0]["value"], "Bearer n-1");
+        }
+        assert_eq!(given.len(), if takes_http { 2 } else { 1 }, "{given:?}");
+        let named = wait::until("the servers to be named", || {
+            let servers = gateway.profile("default").tool_servers;
+            (servers.len() == 5 && servers["files"].state == "handed_on").then_some(servers)
+        });
+        let reason = |name: &str| named[name].reason.clone().unwrap_or_default();
+        assert!(reason("few").contains("no word for `tools`") && reason("gone").contains("no-such-program"));
+        assert_eq!(reason("far").contains("no servers by HTTP"), !takes_http);
+        assert_eq!(named["off"].state, "off");
+        let shown = both(&run(&home, &["status"]));
+        assert!(shown.contains("tool server gone unusable: it is not handed on to the agent: "), "{shown}");
+        assert!(!shown.contains("n-1"), "{shown}");
+        // A session that is loaded again is given them again.
+        if takes_http {
+            hook(&gateway, "d1", "hi\nslow go");
+            agent.wait_for("tool", 1);
+            process::signal(gateway.worker("default"), Signal::SIGKILL);
+            agent.wait_for("session/load", 1);
+            let again = agent.said("session/load")[0]["params"]["mcpServers"].clone();
+            assert_eq!(again.as_array().unwrap().len(), 2, "{again}");
+        }
+    }
+}
+
 /// A worker that is killed leaves no agent behind, and the turn goes on in the next one: what is done is told, and not done again.
 #[test]
 fn d11_a_turn_goes_on_after_its_worker_was_killed() {

@@ -111,3 +111,55 @@ fn where_nobody_can_be_asked_the_model_is_told() {
         offered.as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"delegate_task") && !names.contains(&"clarify"), "{names:?}");
 }
+
+/// `skills.write_approval`, `memory.write_approval`: whoever is there is shown what is to be written, and only a yes writes it.
+#[test]
+fn a_skill_is_written_when_somebody_approves_of_it() {
+    let (chat, provider) = (Chat::start(), Provider::start());
+    let home = house(&chat, &provider, "skills: {write_approval: true}\nmemory: {write_approval: true}\n");
+    provider.answer_with(|body| {
+        let last = body["messages"].as_array().unwrap().last().unwrap();
+        let text = last["content"].as_str().unwrap();
+        if last["role"] == "tool" {
+            let result: Value = serde_json::from_str(text).unwrap();
+            let success = result["success"] == true;
+            return Reply::text(if success { "written" } else { result["error"].as_str().unwrap() });
+        }
+        let (tool, given) = match text {
+            "remember" => ("memory", json!({"target": "memory", "action": "add", "content": "tea is liked"})),
+            name => {
+                let content = format!("---\nname: {name}\ndescription: How it is done.\n---\n1. do it\n");
+                ("skill_manage", json!({"action": "create", "name": name, "content": content}))
+            }
+        };
+        Reply::Calls(vec![("c1".to_owned(), tool.to_owned(), given.to_string())])
+    });
+    let gateway = Gateway::start(&home);
+    let asks = |text: &str, answer: &str, outcome: &str| {
+        let before = chat.seen_in("ann").len();
+        chat.say("ann", "ann", text);
+        let question = wait::until("the question", || chat.seen_in("ann").get(before).cloned());
+        assert!(question.contains("write_approval` asks."), "{question}");
+        chat.say("ann", "ann", answer);
+        let said = wait::until("the outcome", || chat.seen_in("ann").get(before + 1).cloned());
+        assert!(said.contains(outcome), "{said}");
+        question
+    };
+    let skill = |name: &str| home.read("default", &format!("skills/{name}/SKILL.md"));
+    let question = asks("good", "/approve", "written");
+    assert!(
+        question.contains("May the skill `good` be written?") && question.contains("1. do it"),
+        "{question}"
+    );
+    asks("bad", "/deny too vague", "nothing was written: the user denied it: too vague");
+    assert!(skill("good").is_some() && skill("bad").is_none());
+    let question = asks("remember", "no", "the user denied it");
+    assert!(question.contains("tea is liked"), "{question}");
+    asks("remember", "yes", "written");
+    assert_eq!(home.read("default", "memories/MEMORY.md").as_deref(), Some("tea is liked"));
+    // Nobody can be asked in the API without events.
+    let answer = gateway.chat("", home::DEFAULT_KEY, "other").json();
+    let said = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.contains("`skills.write_approval` asks for somebody's approval"), "{said}");
+    assert!(skill("other").is_none());
+}

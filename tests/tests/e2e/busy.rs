@@ -1,5 +1,8 @@
 //! D19: `display.busy_input_mode`, with a chat, a model and real processes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hermes_tests::chat::Chat;
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, wait};
@@ -90,4 +93,68 @@ fn d19_a_queue_is_bounded_and_who_does_not_fit_is_told() {
     chat.wait_seen("ann", "Too many messages wait here already; this one was not taken.");
     assert_eq!(count(&home, "hermes_inbox where state = 'queued'"), 32);
     assert_eq!(chat.seen_in("ann").len(), 1);
+}
+
+/// What is not begun anew is not interrupted either: a message that comes while sub-agents work, or a conversation is made shorter, has the
+/// next turn, and whoever wrote it is told.
+#[test]
+fn d19_a_message_waits_for_sub_agents_and_for_a_conversation_that_is_made_shorter() {
+    for (first, told) in [
+        (
+            "have it done",
+            "⏳ Subagent working — your message is queued for when it finishes (use /stop to cancel everything).",
+        ),
+        (
+            "/compress",
+            "⏳ Compressing context — your message is queued for when it finishes (use /stop to cancel everything).",
+        ),
+    ] {
+        let (chat, provider) = (Chat::start(), Provider::start());
+        let (asked, may_go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (asks, goes) = (Arc::clone(&asked), Arc::clone(&may_go));
+        provider.answer_with(move |body| {
+            let messages = body["messages"].as_array().unwrap();
+            let system = messages[0]["content"].as_str().unwrap();
+            let last = messages.last().unwrap();
+            let text = last["content"].as_str().unwrap_or_default();
+            if system.starts_with("You are a sub-agent") || system.starts_with("You keep the notes") {
+                asks.store(true, Ordering::SeqCst);
+                wait::until_true("the message that waits", || goes.load(Ordering::SeqCst));
+                return Reply::text("The work is done.");
+            }
+            match (last["role"].as_str().unwrap(), text) {
+                ("tool", _) => Reply::text("one is done"),
+                (_, "have it done") => {
+                    let task = r#"{"goal": "the work"}"#.to_owned();
+                    Reply::Calls(vec![("c1".to_owned(), "delegate_task".to_owned(), task)])
+                }
+                (_, "two") => Reply::text("and two"),
+                _ => Reply::text("so be it"),
+            }
+        });
+        let home = house(&chat, &provider, "interrupt");
+        let config = home.read("default", "config.yaml").unwrap();
+        let eager = "compression: {protect_first_n: 0, protect_last_n: 1}\n";
+        home.write("default", "config.yaml", &format!("{config}{eager}"));
+        let gateway = Gateway::start(&home);
+        for _ in 0..3 {
+            let before = chat.seen_in("ann").len();
+            chat.say("ann", "ann", &"word ".repeat(4000));
+            wait::until_true("an answer", || chat.seen_in("ann").len() > before);
+        }
+        wait::until_true("all to be over", || count(&home, "hermes_lease") == 0);
+        let before = chat.seen_in("ann").len();
+        chat.say("ann", "ann", first);
+        wait::until_true("the model to be asked", || asked.load(Ordering::SeqCst));
+        chat.say("ann", "ann", "two");
+        chat.wait_seen("ann", told);
+        may_go.store(true, Ordering::SeqCst);
+        chat.wait_seen("ann", "and two");
+        let seen = chat.seen_in("ann").split_off(before);
+        assert_eq!(seen.len(), 3, "{seen:?}\n{}", gateway.output());
+        assert_eq!((seen[0].as_str(), seen[2].as_str()), (told, "and two"));
+        let expected = if first == "/compress" { "The conversation is shorter now" } else { "one is done" };
+        assert!(seen[1].starts_with(expected), "{seen:?}");
+        drop(gateway);
+    }
 }

@@ -175,3 +175,43 @@ fn a_message_to_another_chat_is_sent_once() {
     chat.wait_seen("bob", "it was sent");
     assert_eq!(chat.seen_in("hq"), ["to all", "once"]);
 }
+
+/// Commands of sub-agents that work side by side are each in a place of their own, which begins where the conversation is and moves nobody else.
+#[test]
+fn sub_agents_have_a_directory_each() {
+    let (chat, provider) = (Chat::start(), Provider::start());
+    let home = house(&chat, &provider, "terminal: {fence: 'off'}\n");
+    let run = |id: usize, command: &str| call(&format!("c{id}"), "terminal", &json!({"command": command}));
+    provider.answer_with(move |body| {
+        let (asked, results) = (said(body, "user"), said(body, "tool"));
+        let output = |text: &str| -> String {
+            let result: Value = serde_json::from_str(text).unwrap();
+            result["output"].as_str().unwrap_or_default().trim().to_owned()
+        };
+        match (asked[0].as_str(), results.len()) {
+            ("go", 0) => run(0, "mkdir -p top/a top/b && cd top"),
+            ("go", 1) => call("c1", "delegate_task", &json!({"tasks": [{"goal": "a"}, {"goal": "b"}]})),
+            ("go", 2) => run(2, "pwd"),
+            ("go", _) => Reply::text(&format!("{}\n{}", results[1], output(&results[2]))),
+            // Neither goes on before the other has moved.
+            (task, 0) => {
+                let other = if task == "a" { "b" } else { "a" };
+                run(
+                    0,
+                    &format!("cd {task}; touch moved; until test -e ../{other}/moved; do sleep 0.02; done"),
+                )
+            }
+            (_, 1) => run(1, "pwd"),
+            (_, _) => Reply::text(&output(&results[1])),
+        }
+    });
+    let gateway = Gateway::start(&home);
+    let answer = gateway.chat("", home::DEFAULT_KEY, "go").json();
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    let (report, own) = text.rsplit_once('\n').unwrap();
+    let report: Value = serde_json::from_str(report).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let top = home.root().join("workspace").canonicalize_utf8().unwrap().join("top");
+    assert_eq!(report["results"][0]["summary"], format!("{top}/a"), "{report}");
+    assert_eq!(report["results"][1]["summary"], format!("{top}/b"), "{report}");
+    assert_eq!(own, top);
+}

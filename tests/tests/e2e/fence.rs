@@ -1,6 +1,8 @@
 //! What a profile starts sees nothing of other profiles, of the gateway and of its own worker: behind each rung of the fence, as root and as an
 //! ordinary user; and what is said of it is what holds.
 
+mod children;
+
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 

@@ -38,6 +38,7 @@ mod hooks;
 mod inbox;
 mod isolation;
 mod judge;
+mod keys;
 mod launchd;
 mod leases;
 mod leftovers;

@@ -1,6 +1,8 @@
 //! D12, D19: turns with tools of the worker's own. Each step is on disk before the next begins; a worker that is killed at any of them goes
 //! on from the last one: a tool whose result is known is not run again, an unknown one is said to be, and there is one answer.
 
+mod batch;
+
 use std::sync::{Arc, Mutex};
 
 use hermes_tests::provider::{Provider, Reply};

@@ -73,6 +73,7 @@ pub(super) fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -
     // 0 is no limit, as configured.
     let limit = |most: u32| if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
     TurnSettings {
+        busy_ack: config.busy_ack,
         profile: config.name.clone(),
         max_concurrent_sessions: limit(config.max_concurrent_sessions),
         max_concurrent_runs: limit(config.settings.iter().find_map(Settings::direct_turns).unwrap_or(0)),

@@ -18,6 +18,7 @@ use super::fenced;
 use super::given::{child_env, delivery_env, given, prompt_reader, turn_settings};
 use super::idle::Activity;
 use super::platforms::{CONFLICT, Connections, YIELD};
+use super::pools;
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::fence::Fence;
@@ -234,7 +235,12 @@ impl Serving {
             store: store.clone(),
             engine: Arc::new(engine::Watched::new(
                 engine::from_config(&config, home, &environment.base, health.clone(), &tools, &tap, || {
-                    (Arc::new(Agents::new(store.clone())), fence.clone())
+                    let told = status.clone();
+                    engine::acp::Around {
+                        map: Arc::new(Agents::new(store.clone())),
+                        fence: fence.clone(),
+                        hears: Box::new(move |name, server| told.set_tool_server(name, server)),
+                    }
                 }),
                 health.clone(),
             )),
@@ -313,6 +319,7 @@ impl Serving {
             tasks: TaskTracker::new(),
         };
         serving.tasks.spawn(fenced::keep_shown(&serving.fence, &serving.status, &serving.ended));
+        serving.tasks.spawn(pools::keep_shown(&serving.health, &serving.status, &serving.ended));
         serving.show_state();
         if duty == Duty::All {
             serving.status.settled().await;

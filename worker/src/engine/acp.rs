@@ -18,6 +18,7 @@
 //! - The agent gets the environment of the profile's programs and the variables that `agent.acp.env` names, and nothing else of `.env`.
 //! - What it writes is bounded: lines, messages that wait, answers, calls; what is no message is left out. It never speaks to a file or a terminal
 //!   through us: we offer it none.
+//! - The profile's tool servers are handed on to it ([`servers`]) with what their entries give them, and with nothing else.
 //! - What it wants to be allowed is asked whoever is there, unless `approvals.mode` is `off`; where nobody can be asked the answer is no.
 //! - A turn that is not wanted any more is cancelled at the agent, and its session is not used before the agent has said that it stopped.
 //! - An agent that dies, hangs or floods ends its turns with a reason, and is started again, ever later.
@@ -31,6 +32,7 @@ pub mod known;
 mod launch;
 mod live;
 mod mailbox;
+pub mod servers;
 mod serving;
 mod sessions;
 mod told;
@@ -63,6 +65,16 @@ use told::{Act, Telling, TooMuch};
 /// Who answers, by the name that sessions record.
 const PROVIDER: &str = "acp";
 
+/// What an agent is among.
+pub(crate) struct Around {
+    /// Where its sessions are kept.
+    pub(crate) map: Arc<dyn Map>,
+    /// It runs behind this.
+    pub(crate) fence: Fence,
+    /// Hears of the tool servers that it is given.
+    pub(crate) hears: servers::Hears,
+}
+
 /// The engine; see the module.
 pub(crate) struct Acp {
     host: Host,
@@ -92,16 +104,17 @@ impl From<EngineError> for Lost {
 }
 
 impl Acp {
-    /// The engine of a profile; `inherited` is what the gateway was started with. The agent runs behind the fence.
+    /// The engine of a profile; `inherited` is what the gateway was started with.
     pub(crate) fn from_config(
         config: &ProfileConfig,
         home: &ProfileHome,
         inherited: &[(String, String)],
-        (map, fence): (Arc<dyn Map>, Fence),
+        around: Around,
     ) -> Self {
+        let Around { map, fence, hears } = around;
         let agent = Launch::name(&config.agent.acp.command).to_owned();
         Self {
-            host: Host::new(Launch::new(config, home, inherited, &fence)),
+            host: Host::new(Launch::new(config, home, inherited, &fence, hears)),
             map,
             model: ModelId { model: agent, provider: PROVIDER.to_owned() },
             silence: Some(config.agent.gateway_timeout).filter(|timeout| !timeout.is_zero()),

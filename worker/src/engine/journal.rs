@@ -100,6 +100,9 @@ pub type Shortening<'a> =
 /// When a cost is booked.
 pub type Booked<'a> = Pin<Box<dyn Future<Output = Result<(), Unkept>> + Send + 'a>>;
 
+/// Sub-agents work for the turn for as long as this lives.
+pub type Delegated<'a> = Option<Box<dyn Send + 'a>>;
+
 /// Keeps the steps of one turn.
 pub trait Journal: Send + Sync {
     /// Commits a step.
@@ -109,6 +112,11 @@ pub trait Journal: Send + Sync {
     fn shorten(&self, _squeeze: Squeeze) -> Shortening<'_> {
         let why = "what came before is not kept here".to_owned();
         Box::pin(std::future::ready(Ok(Err(why))))
+    }
+
+    /// Sub-agents begin to work for the turn.
+    fn delegates(&self) -> Delegated<'_> {
+        None
     }
 
     /// Books what calls to a model cost that are no steps of the turn; `task` says what for.

@@ -210,9 +210,13 @@ impl Native {
         self.chooser.as_ref().map(|chooser| chooser(choice).map(Way::new))
     }
 
-    /// Tells `health` of calls that fail and are made again.
+    /// Tells `health` of calls that fail and are made again, and how the keys are where there are several.
     #[must_use]
     pub(crate) fn reporting(mut self, health: Health) -> Self {
+        let routes = self.routes.values().filter_map(|way| way.as_ref().ok());
+        for way in self.ways.iter().flatten().chain(routes) {
+            way.tell_keys(Some(&health));
+        }
         self.health = Some(health);
         self
     }
@@ -361,7 +365,7 @@ impl Engine for Native {
         events: EventSink,
         cancel: CancellationToken,
     ) -> EngineFuture<'a> {
-        let own = Own { tools: &self.tools, limit: self.max_rounds };
+        let own = Own { tools: &self.tools, limit: self.max_rounds, is_child: false };
         let choice = prompt.wishes.model.as_ref();
         let chosen = choice.and_then(|choice| self.chosen(choice));
         let route = prompt.route.as_deref().or_else(|| choice.map(|choice| choice.model.as_str()));

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::provider::Fault;
 use crate::tools::crew::Crew;
-use crate::tools::{Caller, Tools};
+use crate::tools::{Caller, Shell, Tools};
 use children::{Parent, Spent};
 
 /// What the model is told when its calls are used up, as 0.19.0 tells it.
@@ -99,6 +99,8 @@ pub(super) struct Own<'a> {
     pub(super) tools: &'a Tools,
     /// Most calls to the model that may want tools called.
     pub(super) limit: u32,
+    /// It is a sub-agent's.
+    pub(super) is_child: bool,
 }
 
 /// Runs a turn to its answer.
@@ -128,6 +130,7 @@ pub(super) async fn run<M: Model + Sync>(
         unasked: prompt.wishes.unasked,
         desk: events.desk().cloned(),
         crew: Some(crew),
+        shell: own.is_child.then(Shell::default),
         ..Caller::default()
     };
     let mut circles = Circles::new(own.tools.guardrails());

@@ -79,6 +79,9 @@ pub(super) fn look(words: &[OsString]) -> io::Result<()> {
     for number in descriptors()? {
         writeln!(out, "inherited {number}")?;
     }
+    for root in entered()? {
+        writeln!(out, "entered {root}")?;
+    }
     writeln!(out, "{DONE}")
 }
 
@@ -115,6 +118,19 @@ fn follows(dir: &Utf8Path) -> bool {
 fn reads_within(dir: &Utf8Path) -> bool {
     let entries = dir.read_dir_utf8().into_iter().flatten().flatten();
     entries.take(64).any(|entry| fs_err::File::open(entry.path()).is_ok_and(|mut file| reads(&mut file)))
+}
+
+/// Roots of other processes that can be entered: each leads to all that they see, which is what is hidden here. In a user namespace of
+/// its own nobody gets there; a mount namespace alone, as bubblewrap makes it for root or with the right of root, keeps nobody out.
+fn entered() -> io::Result<Vec<Utf8PathBuf>> {
+    let own = std::process::id();
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir("/proc")? {
+        let pid: Option<u32> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let root = pid.filter(|pid| *pid != own).map(|pid| Utf8PathBuf::from(format!("/proc/{pid}/root/")));
+        found.extend(root.filter(|root| fs_err::metadata(root).is_ok()));
+    }
+    Ok(found)
 }
 
 /// Open descriptors besides the usual three.
@@ -185,6 +201,7 @@ mod tests {
                 "read /h/.env\ndone\n",
                 "inherited 7\ndone\n",
                 "read /proc/1/mem\ndone\n",
+                "entered /proc/1/root/\ndone\n",
             ] {
                 assert!(judged(rung, bad).broken.is_some(), "{rung:?}: {bad}");
             }

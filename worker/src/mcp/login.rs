@@ -91,6 +91,9 @@ pub(crate) async fn login(
     if let Some(why) = refusal(&back) {
         return Err(LoginError::Refused(format!("the login was refused: {}", shown(&why, server))));
     }
+    // What is being renewed meanwhile is not written over what this login gives.
+    let tokens = Tokens::of(&premises.home, &server.name);
+    let _alone = tokens.alone().await.map_err(|error| LoginError::Fault(error.to_string()))?;
     session.handle_callback_url(back.trim()).await.map_err(|error| refused(&error))?;
     Ok(())
 }

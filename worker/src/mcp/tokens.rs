@@ -1,25 +1,37 @@
 //! What a login gave: `mcp-tokens/<server>.json` and, beside it, as which client (`<server>.client.json`), in the shape that 0.19.0
 //! and later have. Mode 0600, written whole or not at all.
+//!
+//! A token that renews another is good once, and several processes may want to: two generations of a worker, a command. Whoever does holds the
+//! lock on `<server>.lock` from the reading to the writing, so each finds what the one before it got.
 
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::disk;
 use hermes_wire::ProfileHome;
 use hermes_wire::absence::OrAbsent as _;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use rmcp::transport::auth::{
     AuthError, CredentialRefreshGuard, CredentialStore, OAuthTokenResponse, StoredCredentials,
 };
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
 /// Largest file that is read, in bytes.
 const MOST: usize = 256 * 1024;
 /// Keys beside those of the answer itself: when it ends, in seconds since 1970, and who gave it.
 const EXPIRES_AT: &str = "expires_at";
 const ISSUER: &str = "hermes_issuer";
+
+/// Longest wait for another process that renews them: two of its requests at their slowest.
+const LONGEST: Duration = Duration::from_secs(75);
+/// Between two looks at whether it is done.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The file of a server's tokens.
 pub(super) fn file(home: &ProfileHome, server: &str) -> Utf8PathBuf {
@@ -49,6 +61,17 @@ pub(super) enum TokensError {
     Write(Utf8PathBuf, #[source] io::Error),
     #[error("`{0}` is not what a login writes; log in again")]
     Odd(Utf8PathBuf),
+    #[error("`{0}` cannot be locked: {1}")]
+    Lock(Utf8PathBuf, #[source] io::Error),
+    #[error("`{0}` is held by another process that renews them, and does not end")]
+    Busy(Utf8PathBuf),
+}
+
+/// Nobody else renews the tokens of a server while it lives, in this process or another.
+#[derive(Debug)]
+pub(super) struct Alone {
+    _here: OwnedMutexGuard<()>,
+    _everywhere: Flock<std::fs::File>,
 }
 
 impl From<TokensError> for AuthError {
@@ -64,6 +87,24 @@ impl Tokens {
 
     fn client_file(&self) -> Utf8PathBuf {
         self.file.with_extension("client.json")
+    }
+
+    pub(super) fn lock_file(&self) -> Utf8PathBuf {
+        self.file.with_extension("lock")
+    }
+
+    /// Waits until nobody else renews them.
+    pub(super) async fn alone(&self) -> Result<Alone, TokensError> {
+        let here = Arc::clone(&self.refreshing).lock_owned().await;
+        let path = self.lock_file();
+        let until = Instant::now() + LONGEST;
+        loop {
+            match try_lock(&path).map_err(|error| TokensError::Lock(path.clone(), error))? {
+                Some(everywhere) => return Ok(Alone { _here: here, _everywhere: everywhere }),
+                None if Instant::now() >= until => return Err(TokensError::Busy(path)),
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
     }
 
     fn object(file: &Utf8Path) -> Result<Option<Map<String, Value>>, TokensError> {
@@ -142,6 +183,21 @@ impl Tokens {
     }
 }
 
+/// The lock, if nobody has it. Short: two calls on a file of this home.
+fn try_lock(path: &Utf8Path) -> io::Result<Option<Flock<std::fs::File>>> {
+    if let Some(dir) = path.parent() {
+        hermes_host::file::make_dirs(dir, 0o700)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    let file = disk::open_or_create(path, &options)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EAGAIN | Errno::EINTR)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, cut to the range")]
 fn whole(seconds: f64) -> u64 {
     seconds.clamp(0.0, 1e15) as u64
@@ -169,7 +225,7 @@ impl CredentialStore for Tokens {
     }
 
     async fn acquire_refresh_guard(&self) -> Result<Option<CredentialRefreshGuard>, AuthError> {
-        Ok(Some(CredentialRefreshGuard::new(Arc::clone(&self.refreshing).lock_owned().await)))
+        Ok(Some(CredentialRefreshGuard::new(self.alone().await?)))
     }
 }
 
@@ -201,6 +257,26 @@ mod tests {
         assert_eq!((read.client_id.as_str(), read.token_received_at), ("id", Some(1000)));
         assert_eq!(read.granted_scopes, ["x", "y"]);
         assert!(!format!("{read:?}").contains("\"a\""));
+    }
+
+    /// Two handles are as good as two processes: the lock belongs to the open file.
+    #[tokio::test]
+    async fn one_at_a_time_renews() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
+        let (one, other) = (Tokens::of(&home, "s"), Tokens::of(&home, "s"));
+        let held = one.alone().await.unwrap();
+        let mode = fs_err::metadata(one.lock_file()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let waiting = other.alone();
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(LOOK * 3, &mut waiting).await.is_err());
+        drop(held);
+        drop(waiting.await.unwrap());
+        // A link is nobody's lock.
+        fs_err::remove_file(one.lock_file()).unwrap();
+        std::os::unix::fs::symlink("/dev/null", one.lock_file()).unwrap();
+        assert!(matches!(one.alone().await, Err(TokensError::Lock(..))));
     }
 
     #[test]

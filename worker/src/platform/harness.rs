@@ -50,6 +50,7 @@ impl House {
             prompts: Arc::new(|| Arc::new(|_| "You are a test.".to_owned())),
             deliveries: deliveries.clone(),
             settings: TurnSettings {
+                busy_ack: true,
                 postpone_timeout: Duration::ZERO,
                 supervisor: None,
                 profile: config.name.clone(),

@@ -1,12 +1,14 @@
 //! The tool `memory`: the model keeps something for later sessions, or lets go of it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use hermes_config::Memory as Settings;
+use hermes_config::{Memory as Settings, ProfileConfig};
 use hermes_wire::ProfileHome;
 use serde_json::{Map, Value, json};
 
-use super::{Caller, Stopped, Tool, Work, blocking, toolset};
+use super::approval::{self, Wish};
+use super::{Caller, Stopped, Tool, ToolError, Work, blocking, toolset};
 use crate::memory;
 
 /// The tool; see the module.
@@ -14,13 +16,16 @@ use crate::memory;
 pub(super) struct Memory {
     home: ProfileHome,
     settings: Settings,
+    /// How long somebody has to approve of a change.
+    patience: Duration,
 }
 
 impl Memory {
     /// For this home; `None` where the profile keeps nothing.
-    pub(super) fn new(home: &ProfileHome, settings: Settings) -> Option<Self> {
+    pub(super) fn new(home: &ProfileHome, config: &ProfileConfig) -> Option<Self> {
+        let settings = config.memory;
         let is_on = settings.notes.enabled || settings.user.enabled;
-        is_on.then(|| Self { home: home.clone(), settings })
+        is_on.then(|| Self { home: home.clone(), settings, patience: config.tools.approval_timeout })
     }
 }
 
@@ -72,7 +77,20 @@ impl Tool for Memory {
 
     fn run<'a>(&'a self, arguments: Map<String, Value>, caller: &'a Caller) -> Work<'a> {
         Box::pin(async move {
-            let (home, settings) = (self.home.clone(), self.settings);
+            let (home, mut settings) = (self.home.clone(), self.settings);
+            if settings.write_approval {
+                let text = format!("{:#}", Value::Object(arguments.clone()));
+                let wish = Wish {
+                    setting: "memory.write_approval",
+                    what: "the memory be changed",
+                    text: &text,
+                    patience: self.patience,
+                };
+                if let Err(ToolError(why)) = approval::of(wish, caller).await {
+                    return Ok(json!({"success": false, "error": why}));
+                }
+                settings.write_approval = false;
+            }
             let mut failures = caller.memory_failures.load(Ordering::Relaxed);
             let work = move |_: &Stopped| {
                 let said = memory::change(&home, &settings, &arguments, &mut failures);

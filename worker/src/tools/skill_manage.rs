@@ -3,13 +3,16 @@
 //! It works in `skills/` of the profile's home and nowhere else: skills of `skills.external_dirs` are somebody's, and no path, link or name
 //! leads out. What is written is judged first (a head that readers understand, a size, no text that tries to take a model over) and
 //! put in place whole; a new skill appears with its file or not at all. What is deleted goes to `skills/.archive/`, where nobody looks for
-//! skills and whoever misses it finds it.
+//! skills and whoever misses it finds it. With `skills.write_approval` somebody is asked before anything of that.
+
+use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use hermes_host::{clock, disk};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::approval::{self, Wish};
 use super::patch::replace::replace;
 use super::{Caller, Tool, ToolError, Work, arguments, blocking, toolset};
 use crate::skills::scan::PARTS;
@@ -28,8 +31,8 @@ const ARCHIVE: &str = ".archive";
 #[derive(Debug)]
 pub(super) struct Manage {
     pub(super) library: Library,
-    /// `skills.write_approval`
-    pub(super) needs_approval: bool,
+    /// `skills.write_approval`: how long somebody has to approve of it; `None`: nobody has to.
+    pub(super) approval: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +48,25 @@ struct Wanted {
     file_path: Option<String>,
     file_content: Option<String>,
     absorbed_into: Option<String>,
+}
+
+impl Wanted {
+    /// What is to be done, and with what text, for whoever is to approve of it.
+    fn shown(&self) -> (&'static str, String) {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let path = self.file_path.as_deref().unwrap_or("SKILL.md");
+        match self.action {
+            Action::Create => ("written", text(&self.content)),
+            Action::Edit => ("rewritten", text(&self.content)),
+            Action::Patch => {
+                let (old, new) = (text(&self.old_string), text(&self.new_string));
+                ("changed", format!("{path}\n- {old}\n+ {new}"))
+            }
+            Action::Delete => ("put into the archive", String::new()),
+            Action::WriteFile => ("changed", format!("{path}\n{}", text(&self.file_content))),
+            Action::RemoveFile => ("changed", format!("{path} is removed")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -98,10 +120,11 @@ impl Tool for Manage {
     fn run<'a>(&'a self, given: Map<String, Value>, caller: &'a Caller) -> Work<'a> {
         Box::pin(async move {
             let wanted: Wanted = arguments(given, &[])?;
-            if self.needs_approval {
-                return Err(ToolError(
-                    "nothing was written: skills.write_approval asks for somebody's approval, and nobody can be asked here".to_owned(),
-                ));
+            if let Some(patience) = self.approval {
+                let (verb, text) = wanted.shown();
+                let what = format!("the skill `{}` be {verb}", wanted.name);
+                let wish = Wish { setting: "skills.write_approval", what: &what, text: &text, patience };
+                approval::of(wish, caller).await?;
             }
             let (library, platform) = (self.library.clone(), caller.platform.clone());
             blocking(move |_| manage(&library, &wanted, &platform)).await
@@ -362,7 +385,13 @@ mod tests {
             let mut config = ProfileConfig::new(ProfileName::default_profile());
             more(home.path(), &mut config);
             let library = Library::new(&home, &config);
-            Self { dir, tool: Manage { library, needs_approval: config.skills.write_approval } }
+            Self {
+                dir,
+                tool: Manage {
+                    library,
+                    approval: config.skills.write_approval.then_some(Duration::from_secs(9)),
+                },
+            }
         }
 
         fn root(&self) -> &Utf8Path {

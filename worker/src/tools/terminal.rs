@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A command runs in `bash`, else in `sh`, with an environment by allow-list ([`crate::children::Surroundings`]) and the session's
-//! `HERMES_SESSION_*`, in the directory where the session's last command ended, at first the workspace. That directory is all that is kept
+//! `HERMES_SESSION_*`, in the directory where the session's last command ended, at first the workspace; a sub-agent has a place of its own. That directory is all that is kept
 //! from one command to the next, in memory: after a new start of the worker, sessions begin in the workspace again. Nothing that a
 //! command starts outlives it, and nothing in the background outlives the worker.
 
@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::place::Place;
-use super::{Caller, Given, Tool, ToolError, Work, arguments, blocking, toolset};
+use super::{Caller, Given, Shell, Tool, ToolError, Work, arguments, blocking, toolset};
 use crate::children::{Surroundings, Variables};
 use crate::danger::Setting;
 use crate::fence::Fence;
@@ -120,7 +120,9 @@ impl Shared {
         asked: Option<&str>,
     ) -> Result<(Utf8PathBuf, Utf8PathBuf), ToolError> {
         let (place, asked) = (Arc::clone(&self.place), asked.map(str::to_owned));
-        let last = self.lock_dirs().get(&caller.conversation).cloned();
+        // A sub-agent begins where the conversation is.
+        let own = caller.shell.as_ref().and_then(Shell::dir);
+        let last = own.or_else(|| self.lock_dirs().get(&caller.conversation).cloned());
         blocking(move |_| {
             let workspace = place.workspace()?;
             // One that is gone meanwhile is none.
@@ -144,7 +146,11 @@ impl Shared {
         self.dirs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, conversation: &str, dir: &Utf8Path) {
+    fn remember(&self, caller: &Caller, dir: &Utf8Path) {
+        if let Some(shell) = &caller.shell {
+            return shell.remember(dir);
+        }
+        let conversation = &caller.conversation;
         let mut dirs = self.lock_dirs();
         if dirs.len() >= SESSIONS && !dirs.contains_key(conversation) {
             dirs.pop_first();
@@ -244,7 +250,7 @@ impl Shared {
         }
         if let Some(now) = ended.dir.filter(|now| self.keeps_dir && workdir.is_none() && *now != dir) {
             answer["cwd"] = now.as_str().into();
-            self.remember(&caller.conversation, &now);
+            self.remember(caller, &now);
         }
         Ok(answer)
     }

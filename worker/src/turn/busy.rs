@@ -3,18 +3,35 @@
 //! A message that is put into a turn stands behind the last result of a step, between marks that nobody else can write: they carry a
 //! word that is made of a secret of this database and the id of the session, that the system prompt names, and that is taken out of
 //! every result. So no page, file or program that a tool reads can speak as the user.
+//!
+//! A message does not end a turn whose conversation is being made shorter, or for which sub-agents work: it waits like one of a queue, which is
+//! stored with it, and whoever wrote it is told so, once for each such message and not more often than every [`AGAIN`]. `/stop` does not wait.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
+use super::Inner;
+use super::running::{Newer, Occupation};
+use crate::delivery::ledger;
 use crate::engine::Message;
 use crate::inbound::Inbound;
 use crate::inbox::steered;
+use crate::session::epoch;
 use crate::store::Owner;
+
+/// Shortest time between two words to one chat that its message waits, as in 0.19.0.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Whether an item of the inbox says `/stop`. What cannot be read says nothing.
+const IS_STOP: &str =
+    "COALESCE(trim(json_extract(CASE WHEN json_valid(payload) THEN payload END, '$.text')) = '/stop', 0)";
 
 /// Where the secret of the marks stands in `state_meta`.
 const SECRET: &str = "hermes_mark_secret";
@@ -103,14 +120,112 @@ pub(super) fn take_steers(db: &Connection, key: &str, now: f64) -> rusqlite::Res
     Ok(texts)
 }
 
-/// Session keys whose turn runs in this process and is not wanted any more.
-pub(super) fn unwanted(db: &Connection, me: Owner) -> rusqlite::Result<Vec<String>> {
-    db.prepare_cached(
-        "SELECT DISTINCT i.session_key FROM hermes_inbox AS i JOIN hermes_lease AS l ON l.session_key = i.session_key
-         WHERE i.busy = 'interrupt' AND i.state = 'queued' AND l.owner_pid = ?1 AND l.owner_start = ?2",
-    )?
-    .query_map(params![me.pid, me.start_column()], |row| row.get(0))?
+/// A session whose turn runs in this process and is not wanted any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unwanted {
+    key: String,
+    /// Somebody wants it stopped, whatever it does; not only answered to something newer.
+    stops: bool,
+}
+
+impl Unwanted {
+    /// The session of a turn that somebody wants stopped.
+    pub(super) fn stopped(key: String) -> Self {
+        Self { key, stops: true }
+    }
+}
+
+/// Those sessions.
+pub(super) fn unwanted(db: &Connection, me: Owner) -> rusqlite::Result<Vec<Unwanted>> {
+    db.prepare_cached(&format!(
+        "SELECT i.session_key, MAX({IS_STOP}) FROM hermes_inbox AS i JOIN hermes_lease AS l ON l.session_key = i.session_key
+         WHERE i.busy = 'interrupt' AND i.state = 'queued' AND l.owner_pid = ?1 AND l.owner_start = ?2 GROUP BY i.session_key"
+    ))?
+    .query_map(params![me.pid, me.start_column()], |row| Ok(Unwanted { key: row.get(0)?, stops: row.get(1)? }))?
     .collect()
+}
+
+/// When whom was told last that a message of theirs waits, by session key.
+#[derive(Debug, Default)]
+pub(super) struct Told(HashMap<String, Instant>);
+
+impl Told {
+    /// Whether they may be told now; then they are.
+    fn may(&mut self, key: &str) -> bool {
+        let now = Instant::now();
+        self.0.retain(|_, at| now.duration_since(*at) < AGAIN);
+        let may = !self.0.contains_key(key);
+        if may {
+            self.0.insert(key.to_owned(), now);
+        }
+        may
+    }
+}
+
+/// Ends the turns of these sessions for the newer messages that wait there, or has those wait.
+pub(super) async fn make_way(inner: &Inner, told: &mut Told, unwanted: Vec<Unwanted>) {
+    for Unwanted { key, stops } in unwanted.into_iter().filter(|one| !inner.questions.is_open(&one.key)) {
+        let newer = match stops {
+            true if inner.running.supersede(&key) => Newer::Ends,
+            true => Newer::Nothing,
+            false => inner.running.newer(&key),
+        };
+        match newer {
+            Newer::Nothing => {}
+            Newer::Ends => tracing::info!(session_key = key, "a newer message interrupts a turn"),
+            Newer::Waits { session_id, occupied } => {
+                tracing::info!(session_key = key, ?occupied, "a newer message waits for a turn");
+                let text = (inner.settings.busy_ack && told.may(&key)).then_some(text(occupied));
+                let waits = inner.store.write(move |db| wait(db, &key, &session_id, text, epoch()));
+                match waits.await {
+                    Ok(true) => inner.deliveries.ring(),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, "a message that is to wait may end a turn"),
+                }
+            }
+        }
+    }
+}
+
+/// What 0.19.0 says.
+fn text(occupied: Occupation) -> &'static str {
+    match occupied {
+        Occupation::Compressing => {
+            "⏳ Compressing context — your message is queued for when it finishes (use /stop to cancel everything)."
+        }
+        Occupation::Delegating => {
+            "⏳ Subagent working — your message is queued for when it finishes (use /stop to cancel everything)."
+        }
+    }
+}
+
+/// Has the messages of a session wait that would end its turn, and tells whoever wrote the last of them. `true`: there is something to send.
+fn wait(db: &Connection, key: &str, session: &str, text: Option<&str>, now: f64) -> rusqlite::Result<bool> {
+    let found: Vec<(i64, Option<String>)> = db
+        .prepare_cached(&format!(
+            "UPDATE hermes_inbox SET busy = 'queue'
+             WHERE session_key = ?1 AND finished_at IS NULL AND state = 'queued' AND busy = 'interrupt' AND NOT {IS_STOP}
+             RETURNING id, payload"
+        ))?
+        .query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let (Some(text), Some((id, payload))) = (text, found.into_iter().max_by_key(|(id, _)| *id)) else {
+        return Ok(false);
+    };
+    // What cannot be read is set aside when its own turn comes.
+    let event = payload.and_then(|payload| serde_json::from_str::<Inbound>(&payload).ok());
+    let Some(Inbound { source, delivery, .. }) = event.filter(|event| ledger::is_kept(&event.delivery))
+    else {
+        return Ok(false);
+    };
+    let letter = ledger::Letter {
+        session,
+        platform: &source.platform,
+        chat_id: source.chat_id.as_deref().unwrap_or_default(),
+        target: &delivery,
+        text,
+    };
+    ledger::add_once(db, &ledger::key_of(session, &format!("waits {id}")), &letter, now)
 }
 
 #[cfg(test)]

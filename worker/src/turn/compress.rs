@@ -12,6 +12,7 @@ use std::sync::Arc;
 use hermes_config::Task;
 
 use super::conversation::Conversation;
+use super::running::Occupation;
 use super::{accounts, lease};
 use crate::engine::{Chore, Cost, EngineError, Outcome, Pressure, Shortened, Squeeze};
 use crate::session::compact::{self, Aim, Line, Plan, lock};
@@ -46,6 +47,8 @@ pub(super) async fn shorten(
     squeeze: Squeeze,
     focus: Option<&str>,
 ) -> Result<Result<Shortened, String>, EngineError> {
+    // A newer message waits until the conversation is whole again.
+    let _occupied = of.inner.running.occupied(&of.lease.key, Occupation::Compressing);
     let work = match prepare(of, squeeze).await {
         Ok(Ok(work)) => work,
         Ok(Err(why)) => return Ok(Err(why)),

@@ -70,6 +70,7 @@ pub(super) struct Dispatcher {
     expectant_until: Instant,
     /// When to look again without being asked: a postponed item is due, or the suspects had their time.
     look_at: Option<Instant>,
+    told: busy::Told,
 }
 
 /// Whether a burst is coming in. Its senders wait for an acknowledgement and give up after seconds; its turns are on disk and can
@@ -121,8 +122,8 @@ struct Step {
     kept: Vec<Kept>,
     claims: Claims,
     recovered: Recovered,
-    /// Keys of sessions whose turn is not wanted any more.
-    unwanted: Vec<String>,
+    /// Sessions whose turn is not wanted any more.
+    unwanted: Vec<busy::Unwanted>,
     /// When the next postponed item is due, in seconds since the epoch.
     due: Option<f64>,
 }
@@ -150,6 +151,7 @@ impl Dispatcher {
             apart_until: None,
             expectant_until: now + OVERLAP,
             look_at: None,
+            told: busy::Told::default(),
             inner,
         }
     }
@@ -177,9 +179,11 @@ impl Dispatcher {
                     }
                 };
                 match self.step(Arc::clone(&ended), room, prompts).await {
-                    Ok(step) => {
+                    Ok(mut step) => {
                         (self.careful, self.interrupts) = (false, false);
+                        let unwanted = std::mem::take(&mut step.unwanted);
                         self.took(step, &std::mem::take(&mut ended), room);
+                        busy::make_way(&self.inner, &mut self.told, unwanted).await;
                     }
                     Err(StoreError::Closed { .. }) => return,
                     Err(error) if error.is_about_data() && !self.careful => self.careful = true,
@@ -294,9 +298,10 @@ impl Dispatcher {
                 // Of what was put off just now too.
                 let due = if room > 0 { postpone::next_due(db)? } else { None };
                 let unwanted = if interrupts {
-                    let mut keys = busy::unwanted(db, ctx.owner)?;
-                    keys.append(&mut inbox::run::unwanted(db, ctx.owner.columns())?);
-                    keys
+                    let mut all = busy::unwanted(db, ctx.owner)?;
+                    let runs = inbox::run::unwanted(db, ctx.owner.columns())?;
+                    all.extend(runs.into_iter().map(busy::Unwanted::stopped));
+                    all
                 } else {
                     Vec::new()
                 };
@@ -353,7 +358,7 @@ impl Dispatcher {
         self.inner.count_inbox((claimed.len(), runs), (ended.len(), ended_runs));
         for Claimed { prompt, lease, item } in claimed {
             let (inner, report) = (Arc::clone(&self.inner), self.report.clone());
-            let told = inner.running.begin(&lease.key, &inner.interrupt);
+            let told = inner.running.begin(&lease.key, &prompt.session_id, &inner.interrupt);
             held::begin(&inner, &lease, &told);
             self.inner.tasks.spawn(async move {
                 let target = item.delivery.clone();
@@ -363,11 +368,6 @@ impl Dispatcher {
                 // Refused only when the dispatcher is gone; the next process resumes the item then.
                 let _gone = report.send(finished).await;
             });
-        }
-        for key in step.unwanted.iter().filter(|key| !self.inner.questions.is_open(key)) {
-            if self.inner.running.supersede(key) {
-                tracing::info!(session_key = key.as_str(), "a newer message interrupts a turn");
-            }
         }
         // Sweeping again at once would be a busy loop; the tick asks for it.
         if self.sweep {

@@ -10,6 +10,7 @@ use super::busy::{self, Marks};
 use super::compress;
 use super::conversation::Conversation;
 use super::lease::{self, Lease};
+use super::running::Occupation;
 use super::{Inner, accounts};
 use crate::engine::{self, Cost, Journal, Kept, Message, Prompt, Shortening, Squeeze, Step, Unkept, Usage};
 use crate::inbox::steered;
@@ -155,11 +156,12 @@ impl Journal for TurnJournal {
             if !self.is_stored {
                 return Ok(Err("whoever asks brings the conversation along".to_owned()));
             }
-            self.of.inner.running.hold(&self.of.lease.key, true);
-            let shorter = compress::shorten(&self.of, squeeze, None).await;
-            self.of.inner.running.hold(&self.of.lease.key, false);
-            shorter
+            compress::shorten(&self.of, squeeze, None).await
         })
+    }
+
+    fn delegates(&self) -> engine::Delegated<'_> {
+        Some(Box::new(self.of.inner.running.occupied(&self.of.lease.key, Occupation::Delegating)))
     }
 
     fn spend(&self, cost: Cost, task: &'static str) -> engine::Booked<'_> {

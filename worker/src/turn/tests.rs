@@ -367,6 +367,7 @@ impl Home {
             prompts,
             deliveries: Deliveries::new(store.clone(), crate::delivery::common(Vec::new()).collect()),
             settings: TurnSettings {
+                busy_ack: true,
                 profile,
                 max_concurrent_sessions: sessions,
                 max_concurrent_runs: 4,

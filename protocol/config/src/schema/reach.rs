@@ -30,7 +30,7 @@ pub(super) const REACH: Group = Group {
         key("delegation.inherit_mcp_toolsets", Bool, "sub-agents may call the tools of servers").yes(),
         key("agent.clarify_timeout", Seconds(31_536_000), "seconds that whoever is asked something has to answer, a day at most; 0: a day")
             .int(3600),
-        key("skills.write_approval", Bool, "the model writes no skill unless somebody approves of it; nobody can be asked yet, so none")
+        key("skills.write_approval", Bool, "the model writes no skill unless somebody approves of it, as of a command; where nobody can be asked, none")
             .no(),
     ],
 };

@@ -459,7 +459,7 @@ const MEMORY: Group = Group {
         key(
             "memory.write_approval",
             Bool,
-            "nothing is written unless somebody approves of it; nobody can be asked yet, so nothing is written",
+            "nothing is written unless somebody approves of it, as of a command; where nobody can be asked, nothing",
         )
         .no(),
     ],
@@ -503,6 +503,9 @@ const SESSIONS: Group = Group {
             "what a chat's message does while an earlier one is being answered: wait, be told to the model after its next tools, or \
              take the place of what runs; unset, and for events of webhooks: it waits",
         ),
+        key("display.busy_ack_enabled", Bool, "say so to whoever has to wait for what runs")
+            .yes()
+            .env("HERMES_GATEWAY_BUSY_ACK_ENABLED"),
         key("group_sessions_per_user", Bool, "in a group, a session for each of its members")
             .yes()
             .also(&["gateway.group_sessions_per_user"]),

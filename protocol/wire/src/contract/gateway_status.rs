@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::runtime_status::{Approvals, FenceStatus, PlatformStatus, ToolServerStatus};
+use super::runtime_status::{Approvals, FenceStatus, KeyPool, PlatformStatus, ToolServerStatus};
 use crate::v2::parts::{LastError, Problem};
 use crate::v3::upkeep::Upkeep;
 
@@ -201,6 +201,9 @@ pub struct Profile {
     /// Tool servers by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tool_servers: BTreeMap<String, ToolServerStatus>,
+    /// Providers with several keys, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub key_pools: BTreeMap<String, KeyPool>,
     /// Turns running.
     pub active_agents: u64,
     /// Inbox items waiting.

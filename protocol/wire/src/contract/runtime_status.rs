@@ -83,6 +83,9 @@ pub struct RuntimeStatus {
     /// Turns that have asked whether they may do something, and wait; absent where none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
+    /// Providers with several keys, by name; absent where there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub key_pools: BTreeMap<String, KeyPool>,
 }
 
 /// Turns that wait for somebody's approval. What they ask is said to whoever is asked, and nowhere else.
@@ -92,6 +95,41 @@ pub struct Approvals {
     pub waiting: u64,
     /// ISO 8601: since when the first of them waits.
     pub since: String,
+}
+
+/// The keys of a provider that has several. No key is in it, nor anything made of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KeyPool {
+    /// How many there are.
+    pub keys: u32,
+    /// Those of them that are left alone now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<LeftAlone>,
+}
+
+/// A key that is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftAlone {
+    /// Why: `unauthorized`, `rate_limited`, `quota`, or `exhausted` where only the file says so.
+    pub reason: String,
+    /// ISO 8601: when it is used again; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+impl KeyPool {
+    /// For people: `2 of 3 left alone: unauthorized (until …), quota (for good)`; `None`: all are used.
+    pub fn line(&self) -> Option<String> {
+        if self.left_alone.is_empty() {
+            return None;
+        }
+        let each = self.left_alone.iter().map(|key| match &key.until {
+            Some(until) => format!("{} (until {until})", key.reason),
+            None => format!("{} (for good)", key.reason),
+        });
+        let each: Vec<String> = each.collect();
+        Some(format!("{} of {} left alone: {}", self.left_alone.len(), self.keys, each.join(", ")))
+    }
 }
 
 /// What is around the programs that a profile starts. Only what was tried is said.
@@ -176,7 +214,7 @@ pub struct PlatformStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolServerStatus {
     /// `connecting`, `connected`, `retrying`, `parked` (tried again every five minutes), `asleep` (started by the next call),
-    /// `stopped`, `off`, `unusable`.
+    /// `stopped`, `off`, `unusable`, `handed_on` (to another agent, which runs it).
     pub state: String,
     /// How many tools of it the model may be offered.
     #[serde(default)]

@@ -109,7 +109,8 @@ fn remove(name: &str, call: &Call) -> Result<u8, HermesError> {
     let home = selection.home();
     for file in hermes_worker::server_files(&home, name) {
         let removed = fs_err::remove_file(&file).or_absent();
-        if removed.map_err(SettingsError::io("remove", file.clone()))?.is_some() {
+        let is_lock = file.extension() == Some("lock");
+        if removed.map_err(SettingsError::io("remove", file.clone()))?.is_some() && !is_lock {
             out.line(&format!("✓ Its login is forgotten: {file}"))?;
         }
     }

@@ -281,6 +281,8 @@ fn shown(
         next_attempt_ms: None,
         platforms,
         tool_servers,
+        // What only a process that runs knows.
+        key_pools: std::collections::BTreeMap::new(),
         active_agents: 0,
         inbox_waiting: inbox.waiting,
         requests: 0,

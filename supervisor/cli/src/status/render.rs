@@ -227,6 +227,9 @@ fn problems(profiles: &[Profile]) -> String {
             }
         }
         text += &tool_servers(profile);
+        for (provider, line) in key_pools(profile) {
+            let _ = writeln!(text, "⚠ {}: keys of {provider}: {line}", profile.name);
+        }
         let count = others(&profile.problems).filter(|p| p.severity == Severity::Warning).count();
         if warnings <= WARNINGS_SHOWN {
             for p in others(&profile.problems).filter(|p| p.severity == Severity::Warning) {
@@ -251,6 +254,12 @@ fn tool_servers(profile: &Profile) -> String {
         let _ = writeln!(text, "⚠ {}: tool server {}", profile.name, tool_server(name, server));
     }
     text
+}
+
+/// Providers some of whose keys are left alone, and which.
+fn key_pools(profile: &Profile) -> impl Iterator<Item = (String, String)> {
+    let running = profile.key_pools.iter().filter(|_| profile.pid.is_some());
+    running.filter_map(|(provider, pool)| Some((clean(provider), clean(&pool.line()?))))
 }
 
 /// `time connected (2 tools)`, `github parked: why`
@@ -412,6 +421,9 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
     let servers = profile.tool_servers.iter().filter(|_| profile.pid.is_some());
     for (n, (name, server)) in servers.enumerate() {
         row(if n == 0 { "tools from" } else { "" }, tool_server(name, server));
+    }
+    for (provider, line) in key_pools(profile) {
+        row("keys", format!("{provider}: {line}"));
     }
     if profile.pid.is_some() {
         row("turns", format!("{} in progress, {} waiting", profile.active_agents, profile.inbox_waiting));

@@ -19,10 +19,10 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn start(lasts: &str) -> Self {
+    fn start(words: &[&str]) -> Self {
         let mut child = Command::new("python3")
             .arg(fixture("guarded.py"))
-            .arg(lasts)
+            .args(words)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -86,7 +86,7 @@ fn log_in(home: &Home) -> String {
 
 #[test]
 fn a_login_is_kept_renewed_and_asked_for_when_it_is_over() {
-    let guarded = Guarded::start("2");
+    let guarded = Guarded::start(&["2"]);
     let provider = Provider::start();
     let servers = format!(
         "mcp_servers: {{guarded: {{url: '{}/mcp', auth: oauth, keepalive_interval: 0}}}}\n",
@@ -122,4 +122,35 @@ fn a_login_is_kept_renewed_and_asked_for_when_it_is_over() {
         let text = home.read("default", log).unwrap_or_default();
         assert!(!text.contains("access-") && !text.contains("refresh-"), "{log}");
     }
+}
+
+/// A worker and several commands find a token that is over at the same time: each token that renews is spent once, and nobody is told to log in.
+#[test]
+fn a_token_that_renews_is_spent_once_by_all_processes() {
+    let guarded = Guarded::start(&["2", "0.3"]);
+    let provider = Provider::start();
+    let servers = format!(
+        "mcp_servers: {{guarded: {{url: '{}/mcp', auth: oauth, keepalive_interval: 0}}}}\n",
+        guarded.base
+    );
+    let home = furnished(&provider, &servers);
+    let gateway = Gateway::start(&home);
+    wait_for(&home, "guarded", "parked");
+    log_in(&home);
+    wait_for(&home, "guarded", "connected");
+    hermes_tests::wait::pass(std::time::Duration::from_millis(2100));
+    let commands: Vec<Child> = (0..4)
+        .map(|_| {
+            let mut command = gateway::hermes(&home, &["mcp", "test", "guarded"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let found = results(&gateway, &provider, &[("mcp__guarded__whoami", json!({}))]);
+    assert!(text(&found[0]).starts_with("access-"), "{}", found[0]);
+    for command in commands {
+        let output = command.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", gateway::both(&output));
+    }
+    let count = get(&format!("http://{}/count", guarded.address()));
+    assert!(count.contains("\"refused\": 0"), "{count}");
 }

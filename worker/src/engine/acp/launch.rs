@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use agent_client_protocol::v1::schema::{McpCapabilities, McpServer};
 use camino::{Utf8Path, Utf8PathBuf};
+use hermes_config::servers::ToolServer;
 use hermes_config::{ProfileConfig, Secret, program};
 use hermes_host::blocking;
 use hermes_wire::ProfileHome;
 
 use super::fault::Faults;
+use super::servers::{self, Finding, Hears};
 use crate::children::{Group, Program, Surroundings};
 use crate::engine::EngineError;
 use crate::fence::Fence;
@@ -18,7 +21,6 @@ use crate::provider::Fault;
 const IDLE: Duration = Duration::from_hours(1);
 
 /// See the module.
-#[derive(Debug)]
 pub(super) struct Launch {
     command: Vec<String>,
     home: ProfileHome,
@@ -37,6 +39,9 @@ pub(super) struct Launch {
     pub(super) mode: Option<String>,
     pub(super) idle: Duration,
     pub(super) faults: Faults,
+    /// `mcp_servers`, those that are on.
+    servers: Vec<ToolServer>,
+    hears: Hears,
 }
 
 impl Launch {
@@ -46,7 +51,13 @@ impl Launch {
         home: &ProfileHome,
         inherited: &[(String, String)],
         fence: &Fence,
+        hears: Hears,
     ) -> Self {
+        for server in &config.servers.all {
+            if let Some(status) = servers::before(server) {
+                hears(&server.name, status);
+            }
+        }
         let acp = &config.agent.acp;
         let user = inherited.iter().find(|(name, _)| name == "HOME").map(|(_, path)| Utf8Path::new(path));
         let named = |name: &String| Some((name.clone(), Secret::new(config.env.get(name)?)));
@@ -66,6 +77,8 @@ impl Launch {
             mode: acp.mode.clone(),
             idle: IDLE,
             faults: Faults { agent: Self::name(&acp.command).into(), secrets: secrets.into() },
+            servers: config.servers.all.iter().filter(|server| server.enabled).cloned().collect(),
+            hears,
         }
     }
 
@@ -78,6 +91,32 @@ impl Launch {
     /// What tells agents apart that do not know each other's sessions.
     pub(super) fn fingerprint(&self) -> String {
         super::known::digest_of_text(&format!("{:?} {}", self.command, self.place))
+    }
+
+    /// The tool servers that an agent is given which can do this.
+    pub(super) async fn servers(&self, can: &McpCapabilities) -> Vec<McpServer> {
+        if self.servers.is_empty() {
+            return Vec::new();
+        }
+        let (all, can, surroundings, place) =
+            (self.servers.clone(), can.clone(), self.surroundings.clone(), self.place.clone());
+        let looked = blocking::run(move || {
+            let environment = surroundings.of_commands();
+            let finding = Finding { dir: &place, environment: &environment, look: hermes_host::child::check };
+            all.iter().map(|server| servers::given(server, &can, finding)).collect::<Vec<_>>()
+        });
+        let given = match looked.await {
+            Ok(given) => given,
+            Err(lost) => self.servers.iter().map(|_| Err(lost.to_string())).collect(),
+        };
+        for (server, given) in self.servers.iter().zip(&given) {
+            if let Err(why) = given {
+                let agent = &self.faults.agent;
+                tracing::warn!(%agent, server = server.name, "a tool server is not handed on to the agent: {why}");
+            }
+            (self.hears)(&server.name, servers::after(given));
+        }
+        given.into_iter().flatten().collect()
     }
 
     /// Starts the program, with its pipes.

@@ -17,8 +17,8 @@ use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
     AgentCapabilities, AuthMethod, AuthenticateRequest, CancelNotification, CloseSessionRequest,
-    ContentBlock, Implementation, InitializeRequest, LoadSessionRequest, NewSessionRequest, PromptRequest,
-    ResumeSessionRequest, SetSessionModeRequest, SystemPrompt,
+    ContentBlock, Implementation, InitializeRequest, LoadSessionRequest, McpServer, NewSessionRequest,
+    PromptRequest, ResumeSessionRequest, SetSessionModeRequest, SystemPrompt,
 };
 use agent_client_protocol::{Agent, Error, JsonRpcRequest, UntypedMessage};
 use camino::Utf8PathBuf;
@@ -51,6 +51,8 @@ pub(super) struct Live {
     faults: Faults,
     /// What it can do.
     pub(super) can: AgentCapabilities,
+    /// What its sessions are given.
+    servers: Vec<McpServer>,
     /// How one signs in, by its own word.
     sign_in: Vec<String>,
     place: Utf8PathBuf,
@@ -155,9 +157,11 @@ impl Live {
             loads = hello.agent_capabilities.load_session,
             "the agent is ready"
         );
+        let servers = launch.servers(&hello.agent_capabilities.mcp_capabilities).await;
         let live = Self {
             connection,
             faults: faults.clone(),
+            servers,
             can: hello.agent_capabilities,
             sign_in: hello.auth_methods.iter().map(method_id).collect(),
             place: launch.place.clone(),
@@ -230,7 +234,7 @@ impl Live {
 
     /// A new session.
     pub(super) async fn open(&self, instructions: Option<&str>) -> Result<String, EngineError> {
-        let mut request = NewSessionRequest::new(self.place.as_std_path());
+        let mut request = NewSessionRequest::new(self.place.as_std_path()).mcp_servers(self.servers.clone());
         if let Some(text) = instructions.filter(|_| self.takes_instructions()) {
             request.system_prompt = Some(SystemPrompt::new(vec![ContentBlock::from(text.to_owned())]));
         }
@@ -259,12 +263,18 @@ impl Live {
             let settled = tokio::time::timeout(CANCEL + GRACE, self.sessions.settled(id)).await;
             return Ok(settled.is_ok());
         }
-        let place = self.place.as_std_path();
+        let (place, servers) = (self.place.as_std_path(), self.servers.clone());
         // Loading tells an unknown session apart; resuming may make a new one of it.
         let request = if self.can.load_session {
-            UntypedMessage::new("session/load", LoadSessionRequest::new(id.to_owned(), place))
+            UntypedMessage::new(
+                "session/load",
+                LoadSessionRequest::new(id.to_owned(), place).mcp_servers(servers),
+            )
         } else if self.can.session_capabilities.resume.is_some() {
-            UntypedMessage::new("session/resume", ResumeSessionRequest::new(id.to_owned(), place))
+            UntypedMessage::new(
+                "session/resume",
+                ResumeSessionRequest::new(id.to_owned(), place).mcp_servers(servers),
+            )
         } else {
             return Ok(false);
         };

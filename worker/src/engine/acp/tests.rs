@@ -110,7 +110,8 @@ impl Place {
         let inherited = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/nowhere"), ("RUST_LOG", "x")];
         let inherited = inherited.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let map: Arc<dyn Map> = Arc::clone(&self.map) as Arc<dyn Map>;
-        Acp::from_config(config, &ProfileHome::new(self.path()), &inherited, (map, Fence::off()))
+        let around = Around { map, fence: Fence::off(), hears: Box::new(|_, _| ()) };
+        Acp::from_config(config, &ProfileHome::new(self.path()), &inherited, around)
     }
 
     /// What the agent wrote down.

@@ -12,6 +12,7 @@ use hermes_host::clock;
 
 use super::retry::Failure;
 use crate::provider::Fault;
+use crate::provider::health::Standing;
 
 /// How long a key is left alone that was refused, as in 0.19.0: somebody may be about to mend it.
 const REFUSED: Duration = Duration::from_mins(5);
@@ -37,6 +38,8 @@ struct Key {
     used: u64,
     /// Seconds since the epoch until which it is not used.
     until: f64,
+    /// Why not, as the class of a failure.
+    why: &'static str,
 }
 
 impl Keys {
@@ -45,6 +48,7 @@ impl Keys {
             value: credential.key.clone(),
             used: credential.used,
             until: credential.until,
+            why: credential.why,
         });
         let state = State { keys: keys.collect(), last: usize::MAX };
         Self { strategy: pool.strategy, state: Mutex::new(state) }
@@ -95,9 +99,19 @@ impl Keys {
         let pause = failure.asked.wait.filter(|wait| !wait.is_zero()).unwrap_or(pause);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = state.keys.get_mut(at) {
-            key.until = key.until.max(now + pause.as_secs_f64());
+            let until = now + pause.as_secs_f64();
+            if until > key.until {
+                (key.until, key.why) = (until, failure.fault.code());
+            }
         }
         state.keys.iter().any(|key| key.until <= now)
+    }
+
+    /// How many there are, and those that have been refused: why, and until when. Which they are is nobody's business.
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = state.keys.iter().filter(|key| key.until > 0.0).map(|key| (key.why, key.until));
+        Standing { keys: state.keys.len(), left_alone: refused.collect() }
     }
 
     /// How many there are.
@@ -119,7 +133,13 @@ mod tests {
     use super::*;
 
     fn keys(strategy: Strategy) -> Keys {
-        let key = |name: &str, used| Credential { key: Secret::new(name), base_url: None, used, until: 0.0 };
+        let key = |name: &str, used| Credential {
+            key: Secret::new(name),
+            base_url: None,
+            used,
+            until: 0.0,
+            why: "",
+        };
         Keys::new(&Pool { strategy, keys: vec![key("a", 5), key("b", 0), key("c", 1)] })
     }
 

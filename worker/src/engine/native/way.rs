@@ -19,6 +19,7 @@ use super::window::Window;
 use super::{Native, client, exchange, wire};
 use crate::engine::steps::{Ask, Reply};
 use crate::engine::{EngineError, EventSink, Outcome, Usage};
+use crate::provider::health::Health;
 use crate::provider::{Endpoint, Fault};
 
 /// Most refused parts that one turn leaves out.
@@ -101,9 +102,17 @@ impl Way {
     }
 
     /// Whether the call is to be made again at once with another key, because this one is refused.
-    fn rotates(&self, session: &str, key: Option<usize>, failure: &Failure, rotations: &mut usize) -> bool {
+    fn rotates(
+        &self,
+        engine: &Native,
+        session: &str,
+        key: Option<usize>,
+        failure: &Failure,
+        rotations: &mut usize,
+    ) -> bool {
         let (Some(keys), Some(refused)) = (&self.keys, key) else { return false };
         let (all, another) = (keys.len(), keys.failed(refused, failure));
+        self.tell_keys(engine.health.as_ref());
         if !another || *rotations >= all {
             return false;
         }
@@ -117,6 +126,13 @@ impl Way {
             "the provider refuses one of several keys; the next one is used"
         );
         true
+    }
+
+    /// Tells how the keys are, where there are several.
+    pub(super) fn tell_keys(&self, health: Option<&Health>) {
+        if let (Some(keys), Some(health)) = (&self.keys, health) {
+            health.keys(&self.endpoint.provider, keys.standing());
+        }
     }
 
     /// Tokens of the model's window, for a request of about so many.
@@ -198,7 +214,7 @@ impl Way {
                 }
                 continue;
             }
-            if self.rotates(ask.session_id, key, &failure, &mut rotations) {
+            if self.rotates(engine, ask.session_id, key, &failure, &mut rotations) {
                 next_key = true;
                 continue;
             }

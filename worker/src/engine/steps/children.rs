@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::{Model, Own};
 use crate::engine::{
-    Booked, Cost, EngineError, Event, EventSink, Journal, Kept, Message, Options, Outcome, Prompt, Role,
-    Step, Unkept, Usage, Wishes,
+    Booked, Cost, Delegated, EngineError, Event, EventSink, Journal, Kept, Message, Options, Outcome, Prompt,
+    Role, Step, Unkept, Usage, Wishes,
 };
 use crate::tools::crew::{Errand, Report};
 
@@ -86,11 +86,18 @@ pub(super) async fn beside<M: Model + Sync>(
 ) -> String {
     let mut work = pin!(work);
     let mut children = FuturesUnordered::new();
+    let mut delegated: Delegated<'_> = None;
     loop {
         tokio::select! {
             biased;
-            result = &mut work => return result,
-            Some(errand) = errands.recv() => children.push(child(parent, errand)),
+            result = &mut work => {
+                drop(delegated);
+                return result;
+            }
+            Some(errand) = errands.recv() => {
+                delegated = delegated.or_else(|| parent.journal.delegates());
+                children.push(child(parent, errand));
+            }
             Some(()) = children.next() => {}
         }
     }
@@ -115,7 +122,7 @@ fn child<M: Model + Sync>(parent: Parent<'_, M>, errand: Errand) -> Child<'_> {
             wishes: Wishes { model: parent.prompt.wishes.model.clone(), ..Wishes::default() },
         };
         let tools = parent.own.tools.without(&LACKS, with_servers);
-        let own = Own { tools: &tools, limit };
+        let own = Own { tools: &tools, limit, is_child: true };
         let journal = Account { parent: parent.journal, spent: parent.spent, booked: Mutex::default() };
         let (pieces, said) = mpsc::channel(EVENTS);
         let events = EventSink::unheard(pieces);

@@ -104,7 +104,8 @@ async fn ran(prompt: &Prompt, calls: u32, limit: u32, paper: u32) -> Ran {
     let tools = Tools::new(vec![Box::new(Counted(Arc::clone(&log)))]);
     let journal = Paper(Arc::clone(&log), Mutex::new(paper));
     let (events, _pieces) = mpsc::channel(64);
-    let result = run(&model, Own { tools: &tools, limit }, prompt, &journal, &events.into()).await;
+    let result =
+        run(&model, Own { tools: &tools, limit, is_child: false }, prompt, &journal, &events.into()).await;
     let log = log.lock().unwrap().clone();
     Ran { result, log }
 }

@@ -78,6 +78,7 @@ impl ApiServer {
             "gateway_state": state,
             "platforms": status.platforms,
             "tool_servers": status.tool_servers,
+            "key_pools": status.key_pools,
             "inbox": status.inbox.unwrap_or_default(),
             "approvals": {"pending": pending.unwrap_or(0), "since": since.map(crate::clock::at)},
             "active_agents": active,

@@ -72,6 +72,31 @@ async fn an_interrupted_step_keeps_what_is_known_of_it() {
     assert!(messages[3].content.as_str().unwrap().contains("unknown"), "{messages:?}");
 }
 
+/// A newer message waits for sub-agents; whoever wants all of it stopped does not.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_what_newer_messages_wait_for() {
+    let home = Home::new();
+    let engine = Scripted::closed();
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    accept(&process, busy("1", "one", Busy::Interrupt)).await;
+    claimed(&home).await;
+    let key: String =
+        home.db().query_row("SELECT session_key FROM hermes_lease", [], |row| row.get(0)).unwrap();
+    let occupied = process.turns.0.running.occupied(&key, crate::turn::running::Occupation::Delegating);
+    accept(&process, busy("2", "two", Busy::Interrupt)).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE dedup_id = '2' AND busy = 'queue')").await;
+    assert_eq!(home.count("hermes_inbox WHERE state = 'done'"), 0);
+    accept(&process, busy("3", "/stop", Busy::Interrupt)).await;
+    done(&home, 1).await;
+    assert_eq!(home.count(&format!("messages WHERE content = '{INTERRUPTED}'")), 1);
+    drop(occupied);
+    engine.gate.add_permits(8);
+    done(&home, 3).await;
+    assert_eq!(home.count("messages WHERE content = 'echo: two'"), 1);
+    process.stop().await;
+}
+
 /// The other generation of this worker accepted the message.
 #[tokio::test]
 async fn a_message_that_another_process_accepted_interrupts_too() {

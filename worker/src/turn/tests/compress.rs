@@ -167,28 +167,46 @@ async fn a_death_on_the_way_leaves_the_old_conversation() {
     assert_eq!(home.count("compression_locks"), 0);
 }
 
-/// A newer message ends a turn only when its conversation is whole again, and a stop does at once.
+/// A message of a chat, which has somewhere to be answered.
+fn chat(id: &str, text: &str) -> Inbound {
+    let mut event = event("c", id, text);
+    "dm".clone_into(&mut event.source.chat_type);
+    event.delivery = DeliveryTarget { kind: "testchat".to_owned(), extra: BTreeMap::new() };
+    event
+}
+
+/// A newer message that would end a turn waits for one whose conversation is being made shorter; whoever wrote is told, and not every time.
 #[tokio::test]
-async fn a_newer_message_waits_until_the_conversation_is_whole() {
+async fn a_newer_message_waits_for_a_turn_whose_conversation_is_made_shorter() {
     let home = Home::new();
     let engine = Scripted::open().helping(Task::Compression, [Ok("Words.")]);
     let process = home.start_compressing(Owner::current(), engine.clone(), EAGER);
     process.turns.serve_inbox();
     for number in ["1", "2"] {
-        accept(&process, event("c", number, &"word ".repeat(100))).await;
+        accept(&process, chat(number, &"word ".repeat(100))).await;
     }
     home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = 2").await;
     engine.writing.forget_permits(Semaphore::MAX_PERMITS);
-    accept(&process, event("c", "3", "shorten 10")).await;
+    accept(&process, chat("3", "shorten 10")).await;
     home.wait("EXISTS (SELECT 1 FROM compression_locks)").await;
-    let newer = Inbound { busy: crate::inbound::Busy::Interrupt, ..event("c", "4", "next") };
-    accept(&process, newer).await;
-    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'queued')").await;
+    for (id, text) in [("4", "next"), ("5", "last")] {
+        accept(&process, Inbound { busy: crate::inbound::Busy::Interrupt, ..chat(id, text) }).await;
+        home.wait(&format!(
+            "EXISTS (SELECT 1 FROM hermes_inbox WHERE dedup_id = '{id}' AND state = 'queued' AND busy = 'queue')"
+        ))
+        .await;
+    }
+    assert_eq!(
+        home.count("hermes_delivery WHERE content LIKE '⏳ Compressing context — your message is queued %'"),
+        1
+    );
     engine.writing.add_permits(8);
-    home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = 4").await;
+    home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = 5").await;
     process.stop().await;
     assert_eq!(home.count("messages WHERE compacted = 1"), 2);
-    assert_eq!(home.count("messages WHERE content = 'echo: next'"), 1);
+    let answers =
+        "messages WHERE role = 'assistant' AND content IN ('it is shorter', 'echo: next', 'echo: last')";
+    assert_eq!(home.count(answers), 3, "none was ended");
 }
 
 /// `/compress` of a chat is answered, and no part of the conversation.
@@ -198,12 +216,6 @@ async fn somebody_may_ask_for_it() {
     let engine = Scripted::open().helping(Task::Compression, [Ok("Words.")]);
     let process = home.start_compressing(Owner::current(), engine.clone(), EAGER);
     process.turns.serve_inbox();
-    let chat = |id: &str, text: &str| {
-        let mut event = event("c", id, text);
-        "dm".clone_into(&mut event.source.chat_type);
-        event.delivery = DeliveryTarget { kind: "testchat".to_owned(), extra: BTreeMap::new() };
-        event
-    };
     for (number, id) in ["1", "2", "3"].into_iter().enumerate() {
         accept(&process, chat(id, &"word ".repeat(4_000))).await;
         home.wait(&format!("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = {}", number + 1))

@@ -25,6 +25,7 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         file: None,
         next_attempt_ms: None,
         tool_servers: std::collections::BTreeMap::new(),
+        key_pools: std::collections::BTreeMap::new(),
         platforms: if serving {
             ["api_server", "webhook"].map(|p| (p.to_owned(), platform("connected", None))).into()
         } else {

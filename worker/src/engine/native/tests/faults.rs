@@ -141,7 +141,8 @@ async fn another_provider_answers_instead() {
 /// A key that is refused is left alone, and the next one used at once, also by the turns that follow; no other fault is a key's.
 #[tokio::test]
 async fn another_key_is_used_instead() {
-    let credential = |key: &str| Credential { key: Secret::new(key), base_url: None, used: 0, until: 0.0 };
+    let credential =
+        |key: &str| Credential { key: Secret::new(key), base_url: None, used: 0, until: 0.0, why: "" };
     for wire in WIRES {
         for (does, .., rotates) in TABLE {
             let fake = Fake::start([steps(does, wire), good(wire, "ok"), good(wire, "again")]).await;
@@ -171,7 +172,8 @@ async fn another_key_is_used_instead() {
 #[tokio::test]
 async fn no_key_is_left() {
     let fake = Fake::start((0..3).map(|_| error(401, "bad key sk-canary-two"))).await;
-    let credential = |key: &str| Credential { key: Secret::new(key), base_url: None, used: 0, until: 0.0 };
+    let credential =
+        |key: &str| Credential { key: Secret::new(key), base_url: None, used: 0, until: 0.0, why: "" };
     let pool = Pool {
         strategy: Strategy::RoundRobin,
         keys: vec![credential("sk-canary-one"), credential("sk-canary-two")],
