@@ -120,8 +120,13 @@ impl Chat {
         Self { shared, address }
     }
 
-    /// A `platforms.testchat` section for it, in one line; `more` is added.
+    /// A `platforms.testchat` section for it that lets everybody in, in one line; `more` is added.
     pub fn section(&self, more: &str) -> String {
+        self.closed_section(&format!(", allow_all_users: true{more}"))
+    }
+
+    /// The same, which lets nobody in.
+    pub fn closed_section(&self, more: &str) -> String {
         format!("testchat: {{enabled: true, base_url: 'http://{}', poll_seconds: 1{more}}}", self.address)
     }
 

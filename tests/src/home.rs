@@ -134,6 +134,12 @@ impl Home {
         self.write(name, "config.yaml", config)
     }
 
+    /// Lets everybody talk to a profile, by whichever bot.
+    pub fn lets_everybody_in(&self, name: &str) -> &Self {
+        let env = self.read(name, ".env").unwrap_or_default();
+        self.write(name, ".env", &format!("{env}GATEWAY_ALLOW_ALL_USERS=true\n"))
+    }
+
     /// The API key of a profile made by [`Home::profile`].
     pub fn key(profile: &str) -> String {
         format!("{profile}-api-key-0123456789")

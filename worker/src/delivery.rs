@@ -8,7 +8,6 @@
 mod github;
 pub(crate) mod ledger;
 pub mod outbound;
-mod parts;
 pub(crate) mod post;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,6 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::formatting::split;
 use crate::inbound::DeliveryTarget;
 use crate::pulse::Pulse;
 use crate::session::epoch;
@@ -208,11 +208,11 @@ impl Deliveries {
     async fn attempt(&self, due: Due) -> Tried {
         let (result, bytes) = match self.way(&due.target) {
             Ok(way) => {
-                let part = parts::first(&due.content, way.longest(&due.target));
-                let message = Message { text: part, key: &due.key(), repeated: due.ambiguous };
-                (send(way, &due.target, message).await, part.len())
+                let piece = split::from(&due.content, due.sent, way.limit(&due.target));
+                let message = Message { text: &piece.text, key: &due.key(), repeated: due.ambiguous };
+                (send(way, &due.target, message).await, piece.end.saturating_sub(due.sent))
             }
-            Err(unsent) => (Err(unsent), due.content.len()),
+            Err(unsent) => (Err(unsent), due.content.len() - due.sent),
         };
         Tried { due, bytes, result }
     }
@@ -267,11 +267,11 @@ pub(crate) async fn send_whole(
     let Message { text, key, repeated } = message;
     let mut done = 0;
     loop {
-        let part = parts::first(&text[done..], way.longest(target));
+        let piece = split::from(text, done, way.limit(target));
         let own = if done == 0 { key.to_owned() } else { format!("{key}-{done}") };
-        let sent = send(way, target, Message { text: part, key: &own, repeated }).await?;
-        done += part.len();
-        if done == text.len() {
+        let sent = send(way, target, Message { text: &piece.text, key: &own, repeated }).await?;
+        done = piece.end;
+        if done >= text.len() {
             return Ok(sent);
         }
     }
@@ -291,6 +291,14 @@ impl UnderWay {
         }
         self.room += 1;
     }
+}
+
+/// Answers that mean: say nothing. Only where nothing else is said.
+const SILENCE: [&str; 4] = ["[SILENT]", "SILENT", "NO_REPLY", "NO REPLY"];
+
+/// Whether an answer is the wish to say nothing: it is part of the conversation, and nobody is sent it.
+pub(crate) fn is_silence(text: &str) -> bool {
+    SILENCE.contains(&text.trim())
 }
 
 /// Called when a turn's end is committed. Returns whether the ledger holds something new.

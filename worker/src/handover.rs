@@ -20,6 +20,9 @@
 //! kept in the owner's inbox as a dead letter that says why. It is never answered by the owner in the target's place. An answer is a row
 //! of the target's ledger until the owner's platform has it; each try carries the same key.
 //!
+//! **Who comes in.** Every message that a bot received passes the door of the profile that answers, by that profile's files
+//! ([`crate::access`]), before anything of it is fetched or kept: at the owner's for its own, at the target's for what was handed over.
+//!
 //! **Who may answer.** With an event goes what the owner needs to answer it, sealed under a key that only the owner has. An answer
 //! is sent where its seal says, and nowhere else: a target can speak through the owner's bot in the chats that it was given, and
 //! in no others.
@@ -32,6 +35,8 @@
 
 mod cache;
 mod deliver;
+mod door;
+mod named;
 mod patience;
 mod receive;
 mod reception;
@@ -39,13 +44,48 @@ mod road;
 mod seal;
 mod way_back;
 
+use hermes_config::ProfileConfig;
+use hermes_wire::ProfileHome;
+
+use crate::commands::Commands;
+use crate::delivery::Deliveries;
+use crate::inbox::Inbox;
+use crate::skills::Library;
+
 pub(crate) use cache::forget;
 pub(crate) use deliver::Owner;
+use door::Door;
 pub(crate) use receive::Target;
 pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken, Unfetched};
 pub use road::Road;
 pub(crate) use seal::Seal;
 pub(crate) use way_back::WayBack;
+
+/// What every message for this profile goes through, whoever received it. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    /// Who comes in.
+    door: Door,
+    /// What is no question.
+    commands: Commands,
+    /// Everything else.
+    inbox: Inbox,
+}
+
+impl Entrance {
+    /// That of the profile with these settings.
+    pub(crate) fn new(
+        config: &ProfileConfig,
+        home: &ProfileHome,
+        inbox: Inbox,
+        deliveries: &Deliveries,
+        skills: Library,
+    ) -> Self {
+        let door = Door::new(config, home, inbox.store(), deliveries);
+        let commands = Commands::new(config, home, inbox.clone(), deliveries, skills);
+        Self { door, commands, inbox }
+    }
+}
 
 /// The routes that only the supervisor may ask for: events come in, answers go out.
 pub(crate) fn inner_routes(target: Target, owner: Owner) -> axum::Router {

@@ -208,6 +208,44 @@ impl Inbox {
         Ok(accepted)
     }
 
+    /// The session key of an event.
+    pub(crate) fn key(&self, source: &Source) -> String {
+        self.keys.key(source)
+    }
+
+    /// Where it is kept.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Notes an event as done, with what `job` writes for its session key, in one transaction: it has no turn. One that is known is not
+    /// done again.
+    pub(crate) async fn carry_out(
+        &self,
+        event: &Inbound,
+        job: impl FnOnce(&Connection, &str) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<Accepted, StoreError> {
+        let (key, platform, dedup) =
+            (self.key(&event.source), event.source.platform.clone(), event.dedup.clone());
+        let done = move |db: &Connection| {
+            if let Some(DedupKey { scope, id }) = &dedup {
+                let noted = db
+                    .prepare_cached(
+                        "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, received_at, finished_at, state)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'done')
+                         ON CONFLICT(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING",
+                    )?
+                    .execute(params![platform, scope, id, key, epoch()])?;
+                if noted == 0 {
+                    return Ok(Accepted::Duplicate);
+                }
+            }
+            job(db, &key)?;
+            Ok(Accepted::New)
+        };
+        self.store.write_for_client(done).await
+    }
+
     /// Takes a message of a chat for the answer to what its turn has asked, if it is one: then it is no item, whatever its mode.
     async fn answered(&self, event: &Inbound, key: &str) -> Result<Option<Accepted>, StoreError> {
         let (key, text, platform) = (key.to_owned(), event.text.clone(), event.source.platform.clone());

@@ -48,25 +48,30 @@
 //! token_lock                                         whose bot it is, to others on this machine
 //! mcp, platform, terminal                            what brings tools; what listens and sends, a folder each; the user's own commands
 //! handover, status, turn
+//! commands                                           what people tell it to do
 //! delivery, inbox                                    what came and is not done; what goes and is not there
 //! prompt, session
 //! engine, http, store
 //! process, provider, pulse, questions, runs          what turns ask and wait for; what was asked for and is read later
 //! tools
+//! access                                             who may talk to it
 //! fence                                              what is around the programs that are started
 //! memory, skills, web
-//! children, cli, clock, control, danger, inbound, json, leftovers, logging, outgoing, threats
+//! children, cli, clock, control, danger, formatting, inbound, json, leftovers, logging, outgoing, threats
 //! ```
 
+pub mod access;
 mod app;
 mod children;
 pub mod cli;
 mod clock;
+pub mod commands;
 mod control;
 pub mod danger;
 pub mod delivery;
 pub mod engine;
 mod fence;
+pub mod formatting;
 pub mod handover;
 mod http;
 pub mod inbound;

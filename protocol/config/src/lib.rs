@@ -36,12 +36,13 @@
 //! edit
 //! scalar, yaml
 //! mask, network, types
-//! auxiliary, platform, pool                          what a platform declares, and the registry
+//! access, auxiliary, platform, pool                  what a platform declares, and the registry
 //! found, host, path, profile_routes, reset, row, servers
 //! secret
 //! ```
 
 mod able;
+pub mod access;
 mod auxiliary;
 pub mod channels;
 pub mod coerce;

@@ -56,6 +56,7 @@ pub(super) fn load_layers(
     config.upkeep = upkeep::read(&mut reader, &root);
     pools(&mut reader, &root, auth, &mut config);
     (config.platforms, config.claims) = platforms::survey(&mut reader, &root, input.role);
+    config.access = platforms::access::read(&mut reader, &root);
     match input.role {
         Role::Primary => {
             let listen = gateway::listen(&mut reader, &root);

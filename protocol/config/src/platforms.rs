@@ -1,5 +1,6 @@
 //! Which platforms a profile's files turn on, which identities they hold, and what the contract between profiles forbids.
 
+pub(super) mod access;
 mod section;
 
 use super::platform::{AllSettings, Binds, ClaimSpec, Declaration, Field, Form, ListenAddress, Listener};
@@ -177,12 +178,22 @@ pub(super) fn survey(
     (platforms, claims)
 }
 
+/// The variable of a platform's home channel; two have older words for it.
+pub(super) fn home_variable(spec: &Declaration) -> String {
+    let what = match spec.name {
+        "matrix" => "HOME_ROOM",
+        "email" => "HOME_ADDRESS",
+        _ => "HOME_CHANNEL",
+    };
+    format!("{}_{what}", spec.prefix)
+}
+
 /// `home_channel`, or the variables `…_HOME_CHANNEL`, `…_HOME_CHANNEL_NAME` and `…_HOME_CHANNEL_THREAD_ID`, which win.
 fn home_channel(reader: &mut Reader<'_>, blocks: &Blocks, spec: &Declaration) -> Option<HomeChannel> {
     let at = blocks.get("home_channel");
     reader.expect_map(&at);
     let mut field = |key: &str, variable: &str| {
-        let named = reader.env(&format!("{}_HOME_CHANNEL{variable}", spec.prefix)).map(str::to_owned);
+        let named = reader.env(&format!("{}{variable}", home_variable(spec))).map(str::to_owned);
         named.or_else(|| reader.text(&at.key(key))).filter(|text| !text.is_empty())
     };
     let chat_id = field("chat_id", "")?;

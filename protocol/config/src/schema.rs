@@ -13,6 +13,7 @@ pub mod docs;
 pub mod json;
 mod kept;
 mod newer;
+mod people;
 mod reach;
 mod read;
 mod servers;

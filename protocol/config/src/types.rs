@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::access::AllAccess;
 use super::auxiliary::{Auxiliaries, Compression};
 use super::platform::{AllSettings, Registry};
 use super::pool::Pools;
@@ -130,6 +131,8 @@ pub struct ProfileConfig {
     /// What the sections of platforms say that are on (or, for a secondary, that the gateway listens for), each in its platform's own
     /// type.
     pub settings: AllSettings,
+    /// Who may talk to the profile's bots, and to it through another profile's.
+    pub access: AllAccess,
     /// Every configured platform, adapter or not.
     pub platforms: Vec<ConfiguredPlatform>,
     /// Exclusive identities of every configured platform, adapter or not.
@@ -186,6 +189,7 @@ impl ProfileConfig {
             skills: Skills::default(),
             max_concurrent_sessions: 16,
             settings: AllSettings::default(),
+            access: AllAccess::new(),
             platforms: Vec::new(),
             claims: Vec::new(),
             gateway: None,

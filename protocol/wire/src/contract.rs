@@ -4,6 +4,7 @@ pub mod events;
 pub mod gateway_state;
 pub mod gateway_status;
 pub mod healthy;
+pub mod pairing;
 pub mod pid_record;
 pub mod provider_models;
 pub mod provider_trial;

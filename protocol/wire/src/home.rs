@@ -122,6 +122,10 @@ impl ProfileHome {
         workspace => "workspace",
         /// What came with messages: `images`, `audio`, `videos`, `documents`.
         cache => "cache",
+        /// Who was let in to talk to its bots, and who asks.
+        pairing => "platforms/pairing",
+        /// The same, where older releases of the Python program have it.
+        older_pairing => "pairing",
         /// Webhook routes made by command.
         webhook_subscriptions => "webhook_subscriptions.json",
         /// Scripts that webhook routes may run.

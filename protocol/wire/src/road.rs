@@ -147,6 +147,23 @@ pub struct From {
     /// Sender's name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
+    /// It is a bot.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_bot: bool,
+    /// The message is for the bot that received it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub addressed: bool,
+    /// The service says that the sender has a role that may.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub role_authorized: bool,
+    /// Other ids of the very same sender.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What an attachment is, which decides where it is kept.
@@ -206,6 +223,8 @@ pub enum Accepted {
     New,
     /// It was handed over before; nothing more happens.
     Known,
+    /// Its sender may not talk to that profile.
+    TurnedAway,
 }
 
 /// Body of a hand-over's answer.

@@ -19,6 +19,7 @@ mod mcp;
 mod memory;
 mod model;
 mod output;
+mod pairing;
 mod profile;
 mod setup;
 mod skills;
@@ -130,6 +131,8 @@ enum Command {
     /// Show and choose the model that a profile talks to.
     #[command(args_conflicts_with_subcommands = true)]
     Model(model::ModelArgs),
+    /// Let people talk to a profile's bots, show who may, and take it back.
+    Pairing(pairing::PairingArgs),
     /// Show what a profile keeps between sessions.
     Memory(memory::MemoryArgs),
     /// Show the skills of a profile.
@@ -388,6 +391,7 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Config(args) => config::run(args, &call),
         Command::Setup(args) => setup::run(&args, &call),
         Command::Model(args) => model::run(args, &call),
+        Command::Pairing(args) => pairing::run(args, &call),
         Command::Memory(args) => memory::run(&args, &call),
         Command::Skills(args) => skills::run(&args, &call),
         Command::Tools(args) => tools::run(&args, &call),
@@ -567,6 +571,8 @@ mod tests {
             &["config"],
             &["setup"],
             &["model"],
+            &["pairing"],
+            &["pairing", "approve"],
             &["memory"],
             &["skills"],
             &["tools"],

@@ -17,6 +17,7 @@ mod kill;
 mod logs;
 mod model;
 mod owners;
+mod pairing;
 mod profile;
 mod selection;
 mod setup;

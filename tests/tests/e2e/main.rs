@@ -60,6 +60,7 @@ mod one_bot;
 mod owners;
 mod page;
 mod parked;
+mod people;
 mod predecessor;
 mod profiles;
 mod provider_text;

@@ -91,6 +91,7 @@ fn a_session_of_another_profiles_bot_says_so() {
     let home = Home::with_config(&format!("{}  {}\n", Home::config("true", rules), chat.section("")));
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{}", home::DEFAULT_KEY, Chat::env()));
     home.profile("coder");
+    home.lets_everybody_in("coder");
     for profile in ["default", "coder"] {
         Shape::New.make(&home.of(profile).join("state.db"));
     }

@@ -11,6 +11,7 @@ fn home(chat: &Chat) -> Home {
     let home = Home::with_config(&format!("{}  {}\n", Home::config("true", rules), chat.section("")));
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{}", home::DEFAULT_KEY, Chat::env()));
     home.profile("coder");
+    home.lets_everybody_in("coder");
     home
 }
 

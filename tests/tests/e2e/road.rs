@@ -14,6 +14,7 @@ fn home() -> Home {
                  \x20 - {platform: telegram, profile: gone, chat_id: 2}\n";
     let home = Home::with_config(&Home::config("true", rules));
     home.profile("coder").profile("ops");
+    home.lets_everybody_in("coder");
     home.write("coder", "config.yaml", "agent: {engine: echo}\ngateway: {max_inbound_media_bytes: 0}\n");
     home
 }

@@ -22,7 +22,7 @@ use super::pools;
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::fence::Fence;
-use crate::handover::{self, Reception, Road, Target, WayBack};
+use crate::handover::{self, Entrance, Reception, Road, Target, WayBack};
 use crate::http::{Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::mcp::{Premises, Servers};
@@ -256,7 +256,8 @@ impl Serving {
         });
         review.by(&turns);
         let inbox = Inbox::new(store.clone(), KeyPolicy::of(&config)).with_skills(skills.clone());
-        let reception = Reception::new(&config, home, &store, inbox.clone(), road);
+        let entrance = Entrance::new(&config, home, inbox.clone(), &deliveries, skills.clone());
+        let reception = Reception::new(&config, home, &store, entrance.clone(), road);
         let context = Context {
             config: Arc::clone(&config),
             home: home.clone(),
@@ -284,7 +285,7 @@ impl Serving {
             Responder::new(config.name.clone(), connections.routes(), platform::families(), pages);
         let target = Target {
             home: home.clone(),
-            inbox: inbox.clone(),
+            entrance,
             most: config.max_inbound_media_bytes,
             busy: config.busy_input_mode.into(),
         };

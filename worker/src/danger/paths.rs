@@ -59,7 +59,7 @@ pub(crate) const LOGINS: [&str; 14] = [
     ".password-store",
 ];
 /// Of a home of the gateway: secrets, and what this program alone keeps.
-const SECRET: [&str; 10] = [
+const SECRET: [&str; 11] = [
     ".env",
     "auth.json",
     "auth",
@@ -69,6 +69,7 @@ const SECRET: [&str; 10] = [
     "config.yaml",
     "mcp-tokens",
     "pairing",
+    "platforms",
     "approvals.json",
 ];
 /// Below a home of the gateway: what the profile's model works with.

@@ -52,10 +52,10 @@ pub(super) struct Due {
     pub(super) platform: String,
     pub(super) chat_id: String,
     pub(super) target: DeliveryTarget,
-    /// What did not get there yet.
+    /// All of it.
     pub(super) content: String,
-    /// Bytes before that.
-    sent: usize,
+    /// Bytes of it that got there.
+    pub(super) sent: usize,
     key: String,
     /// An earlier try may have got there.
     pub(super) ambiguous: bool,
@@ -202,8 +202,8 @@ pub(super) fn take_due(
                 platform: row.get(1)?,
                 chat_id: row.get(2)?,
                 target: DeliveryTarget { kind: row.get(3)?, extra },
-                content: content.get(sent..).unwrap_or_default().to_owned(),
-                sent,
+                sent: sent.min(content.len()),
+                content,
                 key: row.get(7)?,
                 ambiguous: row.get(8)?,
                 attempts: row.get(9)?,
@@ -329,7 +329,7 @@ impl Tried {
 
     /// It got there, and there is more.
     pub(super) fn goes_on(&self) -> bool {
-        self.result.is_ok() && self.bytes < self.due.content.len()
+        self.result.is_ok() && self.due.sent + self.bytes < self.due.content.len()
     }
 }
 

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::formatting::split::Limit;
+use crate::formatting::{Dialect, Unit};
 use crate::inbound::DeliveryTarget;
 
 /// A boxed future of an outbound.
@@ -29,12 +31,20 @@ pub trait Outbound: Send + Sync {
         target.extra.get(CHAT_ID).cloned()
     }
 
-    /// Longest message to this target, in characters; longer ones are sent in parts.
+    /// Longest message to this target, in the unit of its [`Format`]; longer ones are sent in parts.
     fn longest(&self, _target: &DeliveryTarget) -> usize {
         self.abilities().longest
     }
 
-    /// Sends one message, which is no longer than [`longest`](Self::longest).
+    /// How longer ones are cut.
+    fn limit(&self, target: &DeliveryTarget) -> Limit {
+        let format = self.abilities().format;
+        let (unit, dialect) = (format.unit(), format.dialect());
+        Limit { most: self.longest(target), unit, dialect, numbered: dialect != Dialect::Verbatim }
+    }
+
+    /// Sends one message. Its text is Markdown by itself, however the answer was cut, and written in the way's [`Format`] it is no longer
+    /// than [`limit`](Self::limit) says.
     fn send<'a>(
         &'a self,
         target: &'a DeliveryTarget,
@@ -64,7 +74,7 @@ pub const CHAT_ID: &str = "chat_id";
 /// What an outbound can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
-    /// Longest message, in characters; longer ones are sent in parts.
+    /// Longest message, in the unit of its format; longer ones are sent in parts.
     pub longest: usize,
     /// How texts are written.
     pub format: Format,
@@ -85,6 +95,35 @@ pub enum Format {
     Plain,
     /// As Markdown.
     Markdown,
+    /// As Telegram's MarkdownV2, in UTF-16 units: [`markdown_v2`](crate::formatting::markdown_v2) writes it.
+    MarkdownV2,
+    /// As Slack's mrkdwn: [`mrkdwn`](crate::formatting::mrkdwn).
+    Mrkdwn,
+    /// With WhatsApp's signs: [`whatsapp`](crate::formatting::whatsapp).
+    WhatsApp,
+    /// Without any signs: [`plain`](crate::formatting::plain), or [`signal`](crate::formatting::signal) with styles beside it.
+    Bare,
+}
+
+impl Format {
+    /// What a text is measured in.
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::MarkdownV2 | Self::Bare => Unit::Utf16,
+            Self::Plain | Self::Markdown | Self::Mrkdwn | Self::WhatsApp => Unit::Chars,
+        }
+    }
+
+    /// As what it is measured.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Plain | Self::Markdown => Dialect::Verbatim,
+            Self::MarkdownV2 => Dialect::MarkdownV2,
+            Self::Mrkdwn => Dialect::Mrkdwn,
+            Self::WhatsApp => Dialect::WhatsApp,
+            Self::Bare => Dialect::Plain,
+        }
+    }
 }
 
 /// What is sent.

@@ -25,6 +25,8 @@ pub(super) enum For {
     Profile(ProfileName),
     /// The files of a platform.
     Files(String),
+    /// Whom a platform's messages may come from.
+    People(String),
 }
 
 /// Since when, and when last.

@@ -5,7 +5,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
@@ -23,7 +22,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::cache::{self, CacheError, File, Label};
-use super::{PLATFORM, REPLY, WAY_BACK};
+use super::named::name_of;
+use super::{Entrance, PLATFORM, REPLY, WAY_BACK};
+use crate::access::Facts;
 use crate::inbound::{self, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::Inbox;
 use crate::store::StoreError;
@@ -35,7 +36,7 @@ pub(super) const FULL: &str = "full";
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) home: ProfileHome,
-    pub(crate) inbox: Inbox,
+    pub(crate) entrance: Entrance,
     /// Most bytes of attachments that one event may bring; `None`: any.
     pub(crate) most: Option<u64>,
     /// What an event does to a turn of its chat that runs.
@@ -57,6 +58,8 @@ enum Refusal {
     Store(#[from] StoreError),
     #[error("too many messages of this chat wait already")]
     Full,
+    #[error("who may talk to the profile is not known: {0}")]
+    Door(#[from] super::door::DoorError),
 }
 
 impl Refusal {
@@ -68,6 +71,7 @@ impl Refusal {
             Self::Cache(_) => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_inbox"),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, FULL),
+            Self::Door(_) => (StatusCode::SERVICE_UNAVAILABLE, "no_access"),
         };
         refused(status, code, &self.to_string())
     }
@@ -133,14 +137,20 @@ impl Target {
         drop(head);
         let dedup = event.identity.take().map(|identity| DedupKey { scope: identity.scope, id: identity.id });
         if let Some(key) = &dedup
-            && self.inbox.is_known(platform, key).await?
+            && self.entrance.inbox.is_known(platform, key).await?
         {
             // Read to its end: an answer before that could be lost with the connection.
             pieces.skip(u64::MAX).await?;
             return Ok(Receipt { accepted: road::Accepted::Known });
         }
+        let facts = facts_of(&mut event);
         let (name, twin) = (name_of(platform, dedup.as_ref()), dedup.clone());
         let attachments = std::mem::take(&mut event.attachments);
+        let inbound = inbound(platform, event, dedup);
+        if !self.entrance.door.admits(&inbound, &facts).await? {
+            pieces.skip(u64::MAX).await?;
+            return Ok(Receipt { accepted: road::Accepted::TurnedAway });
+        }
         let (notes, files) = self.keep(&name, &attachments, &mut pieces).await?;
         if pieces.skip(u64::MAX).await? > 0 {
             return Err(Refusal::Malformed("it is longer than its head says".to_owned()));
@@ -155,8 +165,9 @@ impl Target {
         .await;
         let accepted = match kept {
             Ok(()) => {
-                let inbound = Inbound { busy: self.busy, ..inbound(platform, event, dedup, &notes) };
-                match self.inbox.accept(inbound).await {
+                let text = with_notes(inbound.text, &notes);
+                let inbound = Inbound { busy: self.busy, text, ..inbound };
+                match self.entrance.commands.accept(inbound, &facts).await {
                     Ok(inbound::Accepted::New) => Ok(road::Accepted::New),
                     Ok(inbound::Accepted::Duplicate) => Ok(road::Accepted::Known),
                     Ok(inbound::Accepted::Full) => Err(Refusal::Full),
@@ -168,7 +179,7 @@ impl Target {
         match accepted {
             Ok(accepted) => Ok(Receipt { accepted }),
             Err(refusal) => {
-                give_back(&self.inbox, platform, twin.as_ref(), paths).await;
+                give_back(&self.entrance.inbox, platform, twin.as_ref(), paths).await;
                 Err(refusal)
             }
         }
@@ -222,16 +233,6 @@ pub(super) async fn give_back(
     cache::remove(paths).await;
 }
 
-/// The same for the same event, of nothing else.
-pub(super) fn name_of(platform: &str, dedup: Option<&DedupKey>) -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    if let Some(key) = dedup {
-        return format!("{platform}\0{}\0{}", key.scope, key.id);
-    }
-    let (now, next) = (crate::session::epoch(), NEXT.fetch_add(1, Ordering::Relaxed));
-    format!("{platform}\0{}\0{now}\0{next}", std::process::id())
-}
-
 /// What the text of a message says of an attachment that is there.
 pub(super) fn note(notes: &mut String, attachment: &Attachment, path: &str) {
     say(notes, attachment, &format!(": {path}"));
@@ -260,7 +261,18 @@ pub(super) fn with_notes(text: String, notes: &str) -> String {
     if text.is_empty() { notes.trim_start_matches('\n').to_owned() } else { text + notes }
 }
 
-fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>, notes: &str) -> Inbound {
+/// What the owner knows of whoever wrote.
+fn facts_of(event: &mut Event) -> Facts {
+    let from = &mut event.from;
+    Facts {
+        is_bot: from.is_bot,
+        addressed: from.addressed,
+        role_authorized: from.role_authorized,
+        aliases: std::mem::take(&mut from.aliases),
+    }
+}
+
+fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>) -> Inbound {
     let Event { from, text, reply, longest, .. } = event;
     let mut extra = std::collections::BTreeMap::from([
         (PLATFORM.to_owned(), platform.to_owned()),
@@ -280,7 +292,7 @@ fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>, notes: &str) -
             user_name: from.user_name,
             received_by: Some(DEFAULT.to_owned()),
         },
-        text: with_notes(text, notes),
+        text,
         dedup,
         delivery: DeliveryTarget { kind: WAY_BACK.to_owned(), extra },
         end_session: None,

@@ -16,12 +16,13 @@ use hermes_wire::{ProfileHome, ProfileName};
 use tokio::time::{Instant, timeout};
 
 use super::cache::{self, CacheError, File, Label};
+use super::named::name_of;
 use super::patience::{For, Patience};
-use super::receive::{FULL, give_back, left_out, name_of, not_fetched, note, with_notes};
+use super::receive::{FULL, give_back, left_out, not_fetched, note, with_notes};
 use super::road::Failure;
-use super::{Road, Seal};
+use super::{Entrance, Road, Seal};
+use crate::access::Facts;
 use crate::inbound::{Accepted, Busy, Inbound};
-use crate::inbox::Inbox;
 use crate::store::{Store, StoreError};
 
 /// Pause between two offers.
@@ -70,15 +71,17 @@ pub struct Arrived {
     pub parent_chat_id: Option<String>,
     /// What came with it.
     pub attachments: Vec<Attached>,
+    /// What is known of whoever wrote it.
+    pub facts: Facts,
 }
 
 impl From<Inbound> for Arrived {
     fn from(event: Inbound) -> Self {
-        Self { event, guild_id: None, parent_chat_id: None, attachments: Vec::new() }
+        Self { event, guild_id: None, parent_chat_id: None, attachments: Vec::new(), facts: Facts::default() }
     }
 }
 
-/// What became of an event. In every case it can be confirmed to the platform; but for the last one it is on disk.
+/// What became of an event. In every case it can be confirmed to the platform; but for the last two it is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It will be answered, by whoever is to answer it.
@@ -89,6 +92,8 @@ pub enum Taken {
     Buried,
     /// Too many of its chat wait: nobody will answer it, and its sender is to be told.
     Full,
+    /// Its sender may not talk to the profile, and has heard of that what he is to hear.
+    TurnedAway,
 }
 
 /// The event is still the platform's: it is not to be confirmed.
@@ -117,7 +122,7 @@ struct Inner {
     most: Option<u64>,
     /// What an event does to a turn of its chat that runs.
     busy: Busy,
-    inbox: Inbox,
+    entrance: Entrance,
     road: Road,
     seal: Seal,
     /// What events wait for, and since when.
@@ -130,7 +135,7 @@ impl Reception {
         config: &ProfileConfig,
         home: &ProfileHome,
         store: &Store,
-        inbox: Inbox,
+        entrance: Entrance,
         road: Road,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -138,7 +143,7 @@ impl Reception {
             routes: config.profile_routes.clone(),
             most: config.max_inbound_media_bytes,
             busy: config.busy_input_mode.into(),
-            inbox,
+            entrance,
             road,
             seal: Seal::new(store.clone()),
             patience: Mutex::default(),
@@ -161,15 +166,20 @@ impl Reception {
 
     /// Into this profile's own inbox.
     async fn keep(&self, arrived: Arrived) -> Result<Taken, NotTaken> {
-        let Arrived { mut event, attachments, .. } = arrived;
+        let Arrived { mut event, attachments, facts, .. } = arrived;
+        match self.admits(&event, &facts).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Taken::TurnedAway),
+            Err(settled) => return settled,
+        }
         if event.busy == Busy::Wait {
             event.busy = self.0.busy;
         }
         if attachments.is_empty() {
-            return Ok(taken(self.0.inbox.accept(event).await?));
+            return Ok(taken(self.0.entrance.commands.accept(event, &facts).await?));
         }
         if let Some(key) = &event.dedup
-            && self.0.inbox.is_known(&event.source.platform, key).await?
+            && self.0.entrance.inbox.is_known(&event.source.platform, key).await?
         {
             return Ok(Taken::Known);
         }
@@ -183,18 +193,41 @@ impl Reception {
             match file.keep().await {
                 Ok(path) => paths.push(path),
                 Err(error) => {
-                    give_back(&self.0.inbox, &platform, dedup.as_ref(), paths).await;
+                    give_back(&self.0.entrance.inbox, &platform, dedup.as_ref(), paths).await;
                     return Err(later(chain(&error)));
                 }
             }
         }
-        let accepted = self.0.inbox.accept(event).await;
+        let accepted = self.0.entrance.commands.accept(event, &facts).await;
         if !matches!(accepted, Ok(Accepted::New | Accepted::Duplicate)) {
-            give_back(&self.0.inbox, &platform, dedup.as_ref(), paths).await;
+            give_back(&self.0.entrance.inbox, &platform, dedup.as_ref(), paths).await;
         }
         let taken = taken(accepted?);
         self.patience(|patience| patience.settled(waits.as_deref()));
         Ok(taken)
+    }
+
+    /// Whether an event for this profile comes in. Where nobody can tell it waits with its platform, while there is patience.
+    async fn admits(&self, event: &Inbound, facts: &Facts) -> Result<bool, Result<Taken, NotTaken>> {
+        let platform = &event.source.platform;
+        let (waits, people) = (waits_as(event), For::People(platform.clone()));
+        let reason = match self.0.entrance.door.admits(event, facts).await {
+            Ok(admitted) => {
+                self.patience(|patience| patience.answered(&people));
+                return Ok(admitted);
+            }
+            Err(error) => error.to_string(),
+        };
+        if self.may_wait(waits.as_deref(), people) {
+            tracing::error!("[{platform}] a message waits: who may talk to the bot is not known: {reason}");
+            return Err(Err(later(reason)));
+        }
+        tracing::error!(
+            "[{platform}] a message is kept as a dead letter: who may talk to the bot is not known: {reason}"
+        );
+        let buried = self.0.entrance.inbox.bury(event.clone(), reason).await;
+        self.patience(|patience| patience.settled(waits.as_deref()));
+        Err(buried.map(|()| Taken::Buried).map_err(NotTaken::Store))
     }
 
     /// The files of an event for this profile. One that is not to be had is waited for, while there is patience, if it may come; else
@@ -265,7 +298,7 @@ impl Reception {
                     return Err(NotTaken::Later { after: AGAIN, reason });
                 }
                 tracing::error!("[{platform}] an event is refused and kept as a dead letter: {reason}");
-                self.0.inbox.bury(event, reason).await?;
+                self.0.entrance.inbox.bury(event, reason).await?;
                 self.patience(|patience| patience.settled(waits.as_deref()));
                 Ok(Taken::Buried)
             }
@@ -306,6 +339,7 @@ impl Reception {
         Ok(match receipt.accepted {
             road::Accepted::New => Taken::New,
             road::Accepted::Known => Taken::Known,
+            road::Accepted::TurnedAway => Taken::TurnedAway,
         })
     }
 
@@ -317,7 +351,7 @@ impl Reception {
         arrived: Arrived,
         longest: Option<u64>,
     ) -> Result<(Event, Vec<Attached>), StoreError> {
-        let Arrived { event, guild_id, parent_chat_id, attachments } = arrived;
+        let Arrived { event, guild_id, parent_chat_id, attachments, facts } = arrived;
         let Inbound { source, text, dedup, delivery, end_session: _, busy: _ } = event;
         let (attachments, notes) = fit(attachments, self.0.most);
         let mut reply = delivery.extra;
@@ -334,6 +368,10 @@ impl Reception {
                 user_id: source.user_id,
                 user_id_alt: source.user_id_alt,
                 user_name: source.user_name,
+                is_bot: facts.is_bot,
+                addressed: facts.addressed,
+                role_authorized: facts.role_authorized,
+                aliases: facts.aliases,
             },
             text: text + &notes,
             identity: dedup.map(|key| Identity { scope: key.scope, id: key.id }),

@@ -21,7 +21,7 @@ use super::link::Order;
 use super::{Context, Down, Link};
 use crate::delivery::{self, Deliveries};
 use crate::engine::echo::Echo;
-use crate::handover::{Reception, Road};
+use crate::handover::{Entrance, Reception, Road};
 use crate::inbox::{Inbox, KeyPolicy};
 use crate::status::{self, Status};
 use crate::store::{Owner, Store};
@@ -75,8 +75,10 @@ impl House {
             platforms: vec!["webhook".to_owned(), "api_server".to_owned()],
         };
         let inbox = Inbox::new(store.clone(), keys);
+        let skills = crate::skills::Library::new(&home, &config);
+        let entrance = Entrance::new(&config, &home, inbox.clone(), &deliveries, skills);
         let context = Context {
-            reception: Reception::new(&config, &home, &store, inbox.clone(), Road::default()),
+            reception: Reception::new(&config, &home, &store, entrance, Road::default()),
             config: Arc::new(config),
             inbox,
             turns,

@@ -13,6 +13,14 @@ impl Library {
         self.invocation(skill, rest)
     }
 
+    /// The names by which whoever comes by `platform` invokes skills. Blocks.
+    pub(crate) fn commands(&self, platform: &str) -> Vec<String> {
+        let mut all: Vec<String> = self.usable(platform).iter().map(|skill| slug(&skill.name)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// The invocation of the first of these skills that there is, with `text` as what is asked; of the others it is said that they are not
     /// there. Blocks.
     pub(crate) fn first_of(&self, names: &[String], text: &str, platform: &str) -> Option<String> {

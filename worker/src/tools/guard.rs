@@ -29,7 +29,7 @@ const SECRET: [&str; 9] = [
     "state.db",
 ];
 /// Directories of a home that hold the like.
-const SECRET_DIRS: [&str; 3] = ["mcp-tokens", "pairing", "skills/.hub"];
+const SECRET_DIRS: [&str; 4] = ["mcp-tokens", "pairing", "platforms", "skills/.hub"];
 /// What else of a home this program alone writes.
 const KEPT: [&str; 5] =
     ["sessions", "gateway.lock", "runtime_status.json", "gateway_state.json", hermes_wire::home::APPROVALS];

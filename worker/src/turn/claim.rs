@@ -244,7 +244,7 @@ fn claim_one(
     let item = Item {
         id: row.id,
         remembers: event.dedup.is_some(),
-        end_session: event.end_session,
+        end_session: command.as_ref().and_then(Command::ends).map(str::to_owned).or(event.end_session),
         delivery: event.delivery,
         platform: turn.source.platform,
         chat_type: turn.source.chat_type,

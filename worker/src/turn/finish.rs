@@ -11,7 +11,7 @@ use super::attempt::attempt;
 use super::journal::Booked;
 use super::lease::{self, Lease};
 use super::{Item, Reply, accounts};
-use crate::delivery::ledger;
+use crate::delivery::{is_silence, ledger};
 use crate::engine::{Cost, Message, Outcome, Role};
 use crate::inbox::{postpone, recover, steered};
 use crate::provider::Fault;
@@ -108,7 +108,9 @@ fn write(db: &Connection, ctx: &SessionContext, turn: &Finished, now: &Now) -> r
     match &turn.ending {
         Ending::Answered(outcome) => answered(db, ctx, &session, turn, outcome, now)?,
         Ending::Said(text) => {
-            if let Some(item) = turn.reply.item().filter(|item| ledger::is_kept(&item.delivery)) {
+            // What has nothing to say is over all the same.
+            let item = turn.reply.item().filter(|item| !text.is_empty() && ledger::is_kept(&item.delivery));
+            if let Some(item) = item {
                 ledger::add(db, &session, &item.platform, &item.chat_id, &item.delivery, text, now.epoch)?;
             }
         }
@@ -190,7 +192,7 @@ fn answered(
     let usage = cost.usage;
     let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
     routing::touch(db, &ctx.scopes, &turn.lease.key, prompt_tokens, now)?;
-    if ledger::is_kept(&item.delivery) {
+    if ledger::is_kept(&item.delivery) && !is_silence(&outcome.text) {
         ledger::add(db, id, &item.platform, &item.chat_id, &item.delivery, &outcome.text, now.epoch)?;
     }
     Ok(())

@@ -266,7 +266,10 @@ impl Engine for Scripted {
                 });
             }
             let last = &prompt.messages.last().unwrap().content;
-            let text = format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned));
+            let text = match last.as_str().and_then(|last| last.strip_prefix("answer ")) {
+                Some(answer) => answer.to_owned(),
+                None => format!("echo: {}", last.as_str().map_or_else(|| last.to_string(), str::to_owned)),
+            };
             if let Some(calls) = prompt.options.get("answer_with").and_then(Value::as_array) {
                 let finish_reason = "tool_calls".to_owned();
                 return Ok(Outcome {

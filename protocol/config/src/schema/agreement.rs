@@ -22,7 +22,7 @@ platforms:
 
 /// Whether it is shown elsewhere that a key is read: what is not read by [`load`], and what means something only beside others.
 fn is_shown_elsewhere(key: &Key) -> bool {
-    matches!(key.path, "profiles.alias_prefix" | "gateway.allow_all_users" | "gateway.standalone")
+    matches!(key.path, "profiles.alias_prefix" | "gateway.standalone" | "unauthorized_dm_decline_message")
         || key.path.starts_with("profile_routes.")
 }
 

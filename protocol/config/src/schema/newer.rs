@@ -27,7 +27,6 @@ pub(super) static NEWER: &[Key] = &[
     newer("doctor", Any),
     newer("known_builtin_toolsets", Any),
     newer("context_file_read_timeout", Number),
-    anywhere("unauthorized_dm_decline_message", &["gateway.unauthorized_dm_decline_message"], Text),
     newer("model.reasoning_echo", Bool),
     newer("model.key_cmd", Text),
     newer("agent.budget_warning_ratio", Number),

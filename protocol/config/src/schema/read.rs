@@ -11,7 +11,7 @@ const MINUTES: Kind = Int(1, u32::MAX as i64);
 const YEAR: Kind = Seconds(31_536_000);
 
 /// Groups that stand behind those of platforms.
-pub(super) const BEHIND_PLATFORMS: usize = 2;
+pub(super) const BEHIND_PLATFORMS: usize = 3;
 
 pub(super) static GROUPS: &[Group] = &[
     GATEWAY,
@@ -31,6 +31,7 @@ pub(super) static GROUPS: &[Group] = &[
     SESSIONS,
     LOGGING,
     PLATFORMS,
+    super::people::PEOPLE,
     OTHER,
 ];
 

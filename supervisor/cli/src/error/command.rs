@@ -1,6 +1,7 @@
 //! Why one command did not do what only it does. What a gateway refused is in the gateway's words, and stands elsewhere.
 
 use camino::Utf8PathBuf;
+use hermes_host::pairing::PairingError;
 use hermes_wire::{ProfileName, exit};
 
 /// Why not.
@@ -159,6 +160,37 @@ pub enum CommandError {
         /// The next step.
         hint: Option<String>,
     },
+    /// The files of pairing cannot be used.
+    #[error("nobody knows who was let in")]
+    Pairing(#[from] PairingError),
+    /// `pairing approve` with a code that nobody has.
+    #[error("Code '{code}' not found or expired for platform '{platform}'.")]
+    NoSuchCode {
+        /// As it was typed.
+        code: String,
+        /// The platform.
+        platform: String,
+    },
+    /// `pairing approve` after too many of them.
+    #[error(
+        "Platform '{platform}' is locked out after too many failed approval attempts.\nLockout clears in ~{minutes} minute(s)."
+    )]
+    LockedOut {
+        /// The platform.
+        platform: String,
+        /// How long.
+        minutes: u64,
+    },
+    /// `pairing revoke` of somebody who was not let in.
+    #[error("User {user_id} not found in approved list for {platform}.")]
+    NotApproved {
+        /// Who.
+        user_id: String,
+        /// The platform.
+        platform: String,
+        /// An allowlist names him.
+        listed: bool,
+    },
     /// `gateway status --pid` where no process is.
     #[error("no gateway runs for `{home}`")]
     NobodyRuns {
@@ -190,8 +222,21 @@ impl CommandError {
             | Self::NoSuchPlatform { .. }
             | Self::StaysOff { .. }
             | Self::NotInstalled { .. }
+            | Self::Pairing(
+                PairingError::Read { .. }
+                | PairingError::Shape { .. }
+                | PairingError::Write { .. }
+                | PairingError::Locked { .. }
+                | PairingError::Random(_),
+            )
+            | Self::NoSuchCode { .. }
+            | Self::LockedOut { .. }
+            | Self::NotApproved { .. }
             | Self::NoModel { .. } => exit::FAILURE,
-            Self::NoProfileNamed | Self::NotItsSettings { .. } | Self::NoTerminal => exit::USAGE,
+            Self::Pairing(PairingError::Platform(_))
+            | Self::NoProfileNamed
+            | Self::NotItsSettings { .. }
+            | Self::NoTerminal => exit::USAGE,
             Self::NotServed { .. } => exit::UNAVAILABLE,
             Self::NobodyRuns { .. } => exit::STOPPED,
         }
@@ -212,6 +257,14 @@ impl CommandError {
                 });
                 Some(format!("`hermes gateway stop -p {profile}` makes room{talk}"))
             }
+            Self::NoSuchCode { .. } => Some("Run 'hermes pairing list' to see pending requests.".to_owned()),
+            Self::LockedOut { .. } => {
+                Some("`hermes pairing approve PLATFORM --request REQUEST` asks for no code".to_owned())
+            }
+            Self::NotApproved { listed, .. } => listed.then(|| {
+                "an allowlist in config.yaml or .env names them, or everybody: that is changed there"
+                    .to_owned()
+            }),
             Self::NotServed { profile, is_odd, .. } => {
                 let more =
                     if *is_odd { format!("`hermes doctor {profile}` says more; ") } else { String::new() };
@@ -243,7 +296,7 @@ impl CommandError {
             Self::NotInstalled { hint, .. } => hint.map(str::to_owned),
             Self::Unusable { .. } => Some("`hermes config check` says everything that is wrong".to_owned()),
             Self::NoModel { hint, .. } => hint.clone(),
-            Self::NoServer { .. } | Self::NoProfileNamed | Self::NobodyRuns { .. } => None,
+            Self::Pairing(_) | Self::NoServer { .. } | Self::NoProfileNamed | Self::NobodyRuns { .. } => None,
         }
     }
 }

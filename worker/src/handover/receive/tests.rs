@@ -8,7 +8,12 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use tower_service::Service as _;
 
+use hermes_config::ProfileConfig;
+use hermes_config::access::AccessSettings;
+
 use super::*;
+use crate::delivery::Deliveries;
+use crate::delivery::outbound::Outbounds;
 use crate::inbox::KeyPolicy;
 use crate::store::{Owner, Store};
 
@@ -19,13 +24,23 @@ struct Coder {
 }
 
 fn coder(most: Option<u64>) -> Coder {
+    let everybody = AccessSettings { everybody: true, ..AccessSettings::default() };
+    coder_for(most, everybody)
+}
+
+fn coder_for(most: Option<u64>, access: AccessSettings) -> Coder {
     let dir = tempfile::tempdir().unwrap();
     let home = ProfileHome::new(Utf8Path::from_path(dir.path()).unwrap());
     let store = Store::open(&home, Owner::current()).unwrap();
     let profile = "coder".parse().unwrap();
     let keys = KeyPolicy { profile, group_sessions_per_user: true, thread_sessions_per_user: false };
     let inbox = Inbox::new(store.clone(), keys);
-    Coder { dir, store, router: routes(Target { home, inbox, most, busy: Busy::Wait }) }
+    let mut config = ProfileConfig::new("coder".parse().unwrap());
+    config.access.insert("telegram", access);
+    let deliveries = Deliveries::new(store.clone(), Outbounds::default());
+    let skills = crate::skills::Library::new(&home, &config);
+    let entrance = Entrance::new(&config, &home, inbox, &deliveries, skills);
+    Coder { dir, store, router: routes(Target { home, entrance, most, busy: Busy::Wait }) }
 }
 
 impl Coder {

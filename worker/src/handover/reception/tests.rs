@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
 use camino::Utf8Path;
+use hermes_config::access::{AccessSettings, AllAccess};
 use hermes_config::{Input, load};
 use hermes_host::passing;
 use hermes_wire::http::ERROR;
@@ -21,8 +22,10 @@ use tower_service::Service as _;
 use super::super::patience::PATIENCE;
 use super::super::receive::{Target, routes};
 use super::*;
+use crate::delivery::Deliveries;
+use crate::delivery::outbound::Outbounds;
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Source};
-use crate::inbox::KeyPolicy;
+use crate::inbox::{Inbox, KeyPolicy};
 use crate::store::Owner;
 
 /// A profile's home and what is in it.
@@ -43,7 +46,19 @@ fn profile(name: &str) -> Place {
     Place { dir, home, store, inbox }
 }
 
+fn everybody() -> AllAccess {
+    let everybody = AccessSettings { everybody: true, ..AccessSettings::default() };
+    [("telegram", everybody)].into()
+}
+
 impl Place {
+    fn entrance(&self, access: AllAccess) -> Entrance {
+        let config = ProfileConfig { access, ..ProfileConfig::new(ProfileName::default_profile()) };
+        let deliveries = Deliveries::new(self.store.clone(), Outbounds::default());
+        let skills = crate::skills::Library::new(&self.home, &config);
+        Entrance::new(&config, &self.home, self.inbox.clone(), &deliveries, skills)
+    }
+
     async fn texts(&self, state: &'static str) -> Vec<String> {
         let payloads: Vec<String> = self
             .store
@@ -84,18 +99,20 @@ fn rig() -> Rig {
         yaml: Some(RULES.as_bytes()),
         env: None,
     };
-    let config = load(input).config.unwrap();
+    let mut config = load(input).config.unwrap();
+    config.access = everybody();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let road = Road::inherited(theirs.into()).unwrap();
     let router = routes(Target {
         home: coder.home.clone(),
-        inbox: coder.inbox.clone(),
+        entrance: coder.entrance(everybody()),
         most: Some(10_000),
         busy: Busy::Steer,
     });
     let (asked, refuse) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     carry(ours, router, Arc::clone(&asked), Arc::clone(&refuse));
-    let reception = Reception::new(&config, &default.home, &default.store, default.inbox.clone(), road);
+    let entrance = default.entrance(config.access.clone());
+    let reception = Reception::new(&config, &default.home, &default.store, entrance, road);
     Rig { default, coder, reception, asked, refuse }
 }
 
@@ -359,10 +376,90 @@ async fn without_a_gateway_nobody_answers_in_anothers_place() {
         profile_routes: reception.0.routes.clone(),
         ..ProfileConfig::new("default".parse().unwrap())
     };
-    let alone =
-        Reception::new(&config, &default.home, &default.store, default.inbox.clone(), Road::default());
+    let entrance = default.entrance(everybody());
+    let alone = Reception::new(&config, &default.home, &default.store, entrance, Road::default());
     assert_eq!(alone.accept(message("1", "7", "a"), None).await.unwrap(), Taken::Buried);
     assert_eq!(alone.accept(message("2", "7", "b"), None).await.unwrap(), Taken::New);
     assert_eq!(default.texts("waiting").await, ["message b"]);
     assert_eq!(coder.texts("waiting").await.len(), 0);
+}
+
+impl Place {
+    /// What is on its way out, as (chat, text).
+    async fn letters(&self) -> Vec<(String, String)> {
+        let look = |db: &rusqlite::Connection| {
+            let mut rows = db.prepare("SELECT chat_id, content FROM hermes_delivery ORDER BY id")?;
+            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        self.store.aside(look).await.unwrap()
+    }
+}
+
+/// A profile alone, whose bot these people may talk to.
+fn alone(access: AllAccess) -> (Place, Reception) {
+    let default = profile("default");
+    let config = ProfileConfig::new(ProfileName::default_profile());
+    let entrance = default.entrance(access);
+    let reception = Reception::new(&config, &default.home, &default.store, entrance, Road::default());
+    (default, reception)
+}
+
+fn private(chat: &str, id: &str) -> Arrived {
+    let mut arrived = message(chat, chat, id);
+    arrived.event.source.chat_type = "dm".into();
+    arrived
+}
+
+/// Whoever is not known is told how to be let in, and in at once when that is done; a group hears nothing.
+#[tokio::test]
+async fn a_stranger_is_turned_away_with_a_code_and_comes_in_with_it() {
+    let (default, reception) = alone(AllAccess::new());
+    let opened = Arc::new(AtomicBool::new(false));
+    let with_file = Arrived { attachments: vec![attached(3, vec![7; 3], &opened)], ..private("7", "a") };
+    assert_eq!(reception.accept(with_file, None).await.unwrap(), Taken::TurnedAway);
+    assert!(!opened.load(Ordering::Relaxed), "nothing of a stranger's is fetched");
+    for (id, arrived) in [("a", private("7", "a")), ("b", private("7", "b")), ("c", message("1", "8", "c"))] {
+        assert_eq!(reception.accept(arrived, None).await.unwrap(), Taken::TurnedAway, "{id}");
+    }
+    let letters = default.letters().await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let code = letters[0].1.rsplit(' ').next().unwrap().trim_end_matches('`').to_owned();
+    assert_eq!(letters[0].0, "7");
+    let pairing = hermes_host::pairing::Pairing::of(&default.home);
+    let outcome = pairing.approve("telegram", &code, crate::session::epoch()).unwrap();
+    assert!(matches!(outcome, hermes_host::pairing::Outcome::Approved(_)), "{outcome:?}");
+    assert_eq!(reception.accept(private("7", "d"), None).await.unwrap(), Taken::New);
+    assert_eq!(reception.accept(message("1", "7", "e"), None).await.unwrap(), Taken::New, "in groups too");
+    assert_eq!(default.texts("waiting").await.len(), 2);
+    pairing.revoke("telegram", "7").unwrap();
+    assert_eq!(reception.accept(private("7", "f"), None).await.unwrap(), Taken::TurnedAway);
+}
+
+/// A file that cannot be read lets nobody in and turns nobody away.
+#[tokio::test]
+async fn while_nobody_knows_who_was_let_in_messages_wait_and_then_are_kept() {
+    let (default, reception) = alone(AllAccess::new());
+    fs_err::create_dir_all(default.home.pairing()).unwrap();
+    let file = default.home.pairing().join("telegram-approved.json");
+    fs_err::write(&file, "{").unwrap();
+    let later = reception.accept(private("7", "a"), None).await;
+    let Err(NotTaken::Later { reason, .. }) = later else { panic!("{later:?}") };
+    assert!(reason.contains("telegram-approved.json"), "{reason}");
+    assert!(default.letters().await.is_empty());
+    tokio::time::pause();
+    tokio::time::advance(PATIENCE).await;
+    tokio::time::resume();
+    assert_eq!(reception.accept(private("7", "a"), None).await.unwrap(), Taken::Buried);
+    assert_eq!(default.texts("failed").await, ["message a"]);
+    fs_err::write(&file, r#"{"7": {"user_name": "Ann"}}"#).unwrap();
+    assert_eq!(reception.accept(private("7", "b"), None).await.unwrap(), Taken::New);
+}
+
+/// Whoever answers decides, by his own files.
+#[tokio::test]
+async fn the_profile_that_answers_turns_strangers_away_itself() {
+    let rig = rig();
+    let bot = Arrived { facts: Facts { is_bot: true, ..Facts::default() }, ..message("1", "7", "a") };
+    assert_eq!(rig.reception.accept(bot, None).await.unwrap(), Taken::TurnedAway);
+    assert_eq!(rig.coder.texts("waiting").await.len() + rig.default.texts("failed").await.len(), 0);
 }

@@ -247,3 +247,23 @@ async fn a_silent_engine_is_stopped() {
     assert!(matches!(ending, finish::Ending::Postponed { fault: Fault::Unreachable, .. }), "{ending:?}");
     process.stop().await;
 }
+
+/// An answer that is the wish to say nothing is part of the conversation, and nobody is sent it.
+#[tokio::test]
+async fn an_answer_that_says_nothing_is_sent_to_nobody() {
+    let home = Home::new();
+    let process = home.start(Owner::current(), Scripted::open());
+    process.turns.serve_inbox();
+    for (id, text) in
+        [("1", "answer [SILENT]"), ("2", "answer  NO_REPLY\n"), ("3", "answer [SILENT] is a word")]
+    {
+        let mut event = event("c", id, text);
+        event.delivery.kind = "chat".to_owned();
+        accept(&process, event).await;
+    }
+    home.wait("(SELECT count(*) FROM hermes_inbox WHERE state = 'done') = 3").await;
+    assert_eq!(home.count("messages WHERE role = 'assistant'"), 3);
+    assert_eq!(home.count("hermes_delivery"), 1);
+    assert_eq!(home.count("hermes_delivery WHERE content = '[SILENT] is a word' OR content IS NULL"), 1);
+    process.stop().await;
+}
