@@ -13,7 +13,7 @@
 //! tools
 //! attack, gateway                                    a running gateway, and who attacks it
 //! road                                               a worker's end of the way to others
-//! agent, chat, http, messages, predecessor, provider
+//! agent, chat, http, messages, predecessor, provider, telegram
 //! archive, home, mounts, process, sign, state, tap, unreadable, wait
 //! ```
 
@@ -48,6 +48,7 @@ pub mod steps;
 #[cfg(target_os = "linux")]
 pub mod systemd;
 pub mod tap;
+pub mod telegram;
 pub mod terminal;
 pub mod tools;
 pub mod unreadable;

@@ -157,8 +157,8 @@ impl Deliveries {
         // What is cut here is given back.
         let _ = tokio::time::timeout(LAST, last).await;
         drop(sending);
-        let me = self.0.store.owner();
-        if let Err(error) = self.0.store.write_one(move |db| ledger::give_back(db, me)).await {
+        let (me, begun) = (self.0.store.owner(), under_way.ids);
+        if let Err(error) = self.0.store.write_one(move |db| ledger::give_back(db, me, &begun)).await {
             tracing::debug!(%error, "deliveries under way stay marked; the next start frees them");
         }
     }

@@ -47,10 +47,13 @@ mod way_back;
 use hermes_config::ProfileConfig;
 use hermes_wire::ProfileHome;
 
+use crate::access::Facts;
 use crate::commands::Commands;
 use crate::delivery::Deliveries;
+use crate::inbound::{Accepted, Inbound};
 use crate::inbox::Inbox;
 use crate::skills::Library;
+use crate::store::StoreError;
 
 pub(crate) use cache::forget;
 pub(crate) use deliver::Owner;
@@ -84,6 +87,16 @@ impl Entrance {
         let door = Door::new(config, home, inbox.store(), deliveries);
         let commands = Commands::new(config, home, inbox.clone(), deliveries, skills);
         Self { door, commands, inbox }
+    }
+
+    /// Takes what came in. `also`: the ids of other messages that it was made of.
+    async fn take(&self, event: Inbound, facts: &Facts, also: Vec<String>) -> Result<Accepted, StoreError> {
+        // What is made of several is a command where its first part is one.
+        if also.is_empty() || event.text.trim_start().starts_with('/') {
+            self.commands.accept(event, facts).await
+        } else {
+            self.inbox.accept_joined(event, also).await
+        }
     }
 }
 

@@ -65,6 +65,12 @@ impl DeliveryTarget {
     }
 }
 
+/// Key of [`DeliveryTarget::extra`]: the message asks for an approval, and has this [name](crate::questions::name). A platform with buttons
+/// may offer them.
+pub(crate) const ASKS: &str = "asks";
+/// Likewise: what may be chosen, with commas between.
+pub(crate) const CHOICES: &str = "choices";
+
 /// What an event does to a turn that runs in its session when it arrives. It is on disk in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -20,6 +20,7 @@
 
 mod bury;
 pub(crate) mod life;
+mod notes;
 pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
@@ -142,7 +143,17 @@ impl Inbox {
 
     /// Makes the event durable. After `New` it is answered exactly once, whatever happens to this process: by a turn of its own or, as
     /// its [`Busy`] mode says, by the one that runs.
-    pub async fn accept(&self, mut event: Inbound) -> Result<Accepted, StoreError> {
+    pub async fn accept(&self, event: Inbound) -> Result<Accepted, StoreError> {
+        self.accept_joined(event, Vec::new()).await
+    }
+
+    /// The same for an event that was made of several. `also` are the ids of the others, in the same scope: each of them is known from
+    /// then on, by itself too.
+    pub(crate) async fn accept_joined(
+        &self,
+        mut event: Inbound,
+        also: Vec<String>,
+    ) -> Result<Accepted, StoreError> {
         if let Some(text) = self.meant(&event).await {
             event.text = text;
         }
@@ -161,17 +172,16 @@ impl Inbox {
         }
         let busy = event.busy;
         if event.source.chat_type != "webhook"
-            && let Some(accepted) = self.answered(&event, &key).await?
+            && let Some(accepted) = self.answered(&event, &key, also.clone()).await?
         {
             return Ok(accepted);
         }
-        let accepted = self
-            .store
-            .write_one_for_client(move |db| {
-                let (scope, id) = event.dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
-                let (platform, busy) = (event.source.platform, event.busy.column());
-                let is_full = busy.is_some() && queued(db, &key)? >= QUEUED;
-                let accepted = !is_full
+        let is_one = also.is_empty();
+        let job = move |db: &Connection| {
+            let (scope, id) = event.dedup.map_or((None, None), |d| (Some(d.scope), Some(d.id)));
+            let (platform, busy) = (event.source.platform, event.busy.column());
+            let is_full = busy.is_some() && queued(db, &key)? >= QUEUED;
+            let accepted = !is_full
                     && db
                         .prepare_cached(
                             "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, payload, received_at, busy, state)
@@ -187,21 +197,26 @@ impl Inbox {
                         )?
                         .execute(params![platform, scope, id, key, payload, epoch(), busy])?
                         > 0;
-                if accepted {
-                    return Ok(Accepted::New);
-                }
-                if !is_full {
-                    return Ok(Accepted::Duplicate);
-                }
-                let is_known: bool = db
-                    .prepare_cached(
-                        "SELECT EXISTS (SELECT 1 FROM hermes_inbox
+            if accepted {
+                know(db, &platform, scope.as_deref(), &also, &key)?;
+                return Ok(Accepted::New);
+            }
+            if !is_full {
+                return Ok(Accepted::Duplicate);
+            }
+            let is_known: bool = db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM hermes_inbox
                          WHERE platform = ?1 AND scope = ?2 AND dedup_id = ?3 AND state <> 'failed')",
-                    )?
-                    .query_row(params![platform, scope, id], |row| row.get(0))?;
-                Ok(if is_known { Accepted::Duplicate } else { Accepted::Full })
-            })
-            .await?;
+                )?
+                .query_row(params![platform, scope, id], |row| row.get(0))?;
+            Ok(if is_known { Accepted::Duplicate } else { Accepted::Full })
+        };
+        let accepted = if is_one {
+            self.store.write_one_for_client(job).await?
+        } else {
+            self.store.write_for_client(job).await?
+        };
         if accepted == Accepted::New {
             self.store.note_accept(busy == Busy::Interrupt);
         }
@@ -247,7 +262,12 @@ impl Inbox {
     }
 
     /// Takes a message of a chat for the answer to what its turn has asked, if it is one: then it is no item, whatever its mode.
-    async fn answered(&self, event: &Inbound, key: &str) -> Result<Option<Accepted>, StoreError> {
+    async fn answered(
+        &self,
+        event: &Inbound,
+        key: &str,
+        also: Vec<String>,
+    ) -> Result<Option<Accepted>, StoreError> {
         let (key, text, platform) = (key.to_owned(), event.text.clone(), event.source.platform.clone());
         let dedup = event.dedup.clone();
         let job = move |db: &rusqlite::Connection| {
@@ -268,6 +288,7 @@ impl Inbox {
                 )?
                 .execute(params![platform, scope, id, key, epoch()])?;
             }
+            know(db, &platform, scope.as_deref(), &also, &key)?;
             Ok(true)
         };
         let answers = self.store.write_for_client(job).await?;
@@ -275,6 +296,22 @@ impl Inbox {
             self.store.note_answer();
         }
         Ok(answers.then_some(Accepted::New))
+    }
+
+    /// Takes a press of a button for the answer to the question that it names, where that was asked of the conversation of `source`.
+    pub(crate) async fn press(
+        &self,
+        source: &Source,
+        question: &str,
+        text: String,
+    ) -> Result<Heard, StoreError> {
+        let (key, question) = (self.keys.key(source), question.to_owned());
+        let hear = move |db: &Connection| questions::hear_named(db, &key, &question, &text, epoch());
+        let heard = self.store.write_for_client(hear).await?;
+        if heard == Heard::Answered {
+            self.store.note_answer();
+        }
+        Ok(heard)
     }
 
     /// What waits and what failed.
@@ -409,6 +446,24 @@ impl Inbox {
             })
             .await
     }
+}
+
+/// Writes down that these are done: they are parts of something else.
+fn know(
+    db: &Connection,
+    platform: &str,
+    scope: Option<&str>,
+    ids: &[String],
+    key: &str,
+) -> rusqlite::Result<()> {
+    for id in ids {
+        db.prepare_cached(
+            "INSERT INTO hermes_inbox(platform, scope, dedup_id, session_key, received_at, finished_at, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'done') ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![platform, scope, id, key, epoch()])?;
+    }
+    Ok(())
 }
 
 /// Messages that wait for the turn that runs in their session.

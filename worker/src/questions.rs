@@ -89,6 +89,44 @@ pub(crate) fn hear(db: &Connection, scope: &str, text: &str, now: f64) -> rusqli
     }
 }
 
+/// A question's name, for what answers it without words: of no other question, also when that has its number.
+pub(crate) fn name(id: i64, asked_at: f64) -> String {
+    // Whole milliseconds of this century.
+    format!("{id}.{asked_at:.3}")
+}
+
+/// Takes `text` for the answer to the question of this [`name`], where it was asked of `scope` and still waits. [`Heard::No`]: it was asked
+/// of somebody else.
+pub(crate) fn hear_named(
+    db: &Connection,
+    scope: &str,
+    wanted: &str,
+    text: &str,
+    now: f64,
+) -> rusqlite::Result<Heard> {
+    let number: Option<i64> = wanted.split('.').next().and_then(|number| number.parse().ok());
+    let asked: Option<(i64, f64, String, bool)> = db
+        .prepare_cached(
+            "SELECT id, asked_at, scope, answer IS NOT NULL FROM hermes_question WHERE id = ?1 AND until >= ?2",
+        )?
+        .query_row(params![number, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()?;
+    match asked {
+        Some((id, at, of, is_answered)) if name(id, at) == wanted => {
+            if of != scope {
+                return Ok(Heard::No);
+            }
+            if is_answered {
+                return Ok(Heard::Late);
+            }
+            db.prepare_cached("UPDATE hermes_question SET answer = ?2 WHERE id = ?1")?
+                .execute(params![id, text])?;
+            Ok(Heard::Answered)
+        }
+        _ => Ok(Heard::Late),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +170,23 @@ mod tests {
             (None, None),
             "the earlier one is gone"
         );
+    }
+    /// A button that was pressed too late answers nothing else, also where another question has its number.
+    #[test]
+    fn a_button_answers_its_own_question_and_no_other() {
+        let db = db();
+        let id = put(&db, "chat", Kind::Approval, 1.25, 61.0).unwrap();
+        let first = name(id, 1.25);
+        assert_eq!(hear_named(&db, "other", &first, "/approve", 2.0).unwrap(), Heard::No);
+        assert_eq!(hear_named(&db, "chat", &first, "/approve", 62.0).unwrap(), Heard::Late);
+        take(&db, id).unwrap();
+        assert_eq!(put(&db, "chat", Kind::Approval, 5.0, 65.0).unwrap(), id);
+        assert_eq!(hear_named(&db, "chat", &first, "/approve", 6.0).unwrap(), Heard::Late);
+        assert_eq!(hear_named(&db, "chat", &name(id, 5.0), "/deny", 6.0).unwrap(), Heard::Answered);
+        assert_eq!(hear_named(&db, "chat", &name(id, 5.0), "/approve", 6.0).unwrap(), Heard::Late);
+        assert_eq!(take(&db, id).unwrap().as_deref(), Some("/deny"));
+        for odd in ["", "x", "1", "9999999999999999999999.1"] {
+            assert_eq!(hear_named(&db, "chat", odd, "/approve", 6.0).unwrap(), Heard::Late, "{odd}");
+        }
     }
 }

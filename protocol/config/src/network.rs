@@ -25,6 +25,8 @@ const NONE: [&str; 2] = ["no_proxy", "NO_PROXY"];
 pub struct Network {
     own: Vec<(&'static str, Secret)>,
     inherited: Vec<(&'static str, Secret)>,
+    /// The one proxy that counts, whatever the others say.
+    named: Option<(&'static str, Secret)>,
 }
 
 /// A place that holds certificates to trust.
@@ -67,7 +69,7 @@ impl Network {
     /// What a profile's `.env` says.
     pub fn of(env: &Env) -> Self {
         let own = variables().filter_map(|name| Some((name, Secret::new(env.raw(name)?)))).collect();
-        Self { own, inherited: Vec::new() }
+        Self { own, inherited: Vec::new(), named: None }
     }
 
     /// The same, over what the gateway was started with.
@@ -77,6 +79,12 @@ impl Network {
         self.inherited =
             variables().filter_map(|name| Some((name, Secret::new(find(name)?.1.as_str())))).collect();
         self
+    }
+
+    /// The same, but by this proxy, which a variable of the profile's own names.
+    #[must_use]
+    pub fn by(self, variable: &'static str, address: Secret) -> Self {
+        Self { named: Some((variable, address)), ..self }
     }
 
     /// Where the certificates are that are trusted instead of the system's; none: the system's are.
@@ -115,7 +123,9 @@ impl Network {
                 .find(is_set)
                 .map(|names| first(vars, names).map(|(variable, value)| (variable, value.to_owned())))
         };
+        let named = self.named.as_ref().map(|(variable, value)| (*variable, value.expose().to_owned()));
         let (found, is_own) = match of(&self.own) {
+            _ if named.is_some() => (named, true),
             Some(found) => (found, true),
             None if is_loopback(to) => (None, false),
             None => (of(&self.inherited).flatten(), false),
@@ -234,6 +244,21 @@ mod tests {
         let list = ("NO_PROXY", "x,y");
         assert_eq!(proxy(&[a], &[list], far), is("HTTPS_PROXY http://a:1 [x,y]"));
         assert_eq!(proxy(&[a, ("no_proxy", "")], &[list], far), is("HTTPS_PROXY http://a:1 []"));
+    }
+
+    #[test]
+    fn a_proxy_for_one_service_comes_before_all_others() {
+        let to = Url::parse("https://api.example").unwrap();
+        let own = [("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "x")];
+        let found = network(&own, &[]).by("TELEGRAM_PROXY", Secret::new("socks5://b:2")).proxy(&to);
+        let found = found.unwrap().unwrap();
+        assert_eq!(
+            (found.variable, found.shown.as_str(), found.except.as_str()),
+            ("TELEGRAM_PROXY", "socks5://b:2", "x")
+        );
+        let error =
+            network(&[], &[]).by("TELEGRAM_PROXY", Secret::new("ftp://secret")).proxy(&to).unwrap_err();
+        assert!(error.to_string().starts_with("TELEGRAM_PROXY names no proxy") && error.is_own);
     }
 
     /// Wires 4: a proxy's password is in no text, and known in every form in which it may be met.

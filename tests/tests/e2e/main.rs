@@ -83,6 +83,7 @@ mod steps;
 mod store;
 mod streaming;
 mod takeover;
+mod telegram;
 mod terminal;
 mod testchat;
 mod token_locks;

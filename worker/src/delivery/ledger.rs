@@ -302,13 +302,15 @@ fn is_shared(db: &Connection, me: Owner) -> rusqlite::Result<bool> {
     Ok(all.into_iter().any(|owner| owner != me && owner.is_alive()))
 }
 
-/// What this process was sending is pending again, and may have got there; the try did not count.
-pub(super) fn give_back(db: &Connection, me: Owner) -> rusqlite::Result<()> {
+/// What this process was sending is pending again; the try did not count. What it had begun may have got there, what was only marked did
+/// not.
+pub(super) fn give_back(db: &Connection, me: Owner, begun: &[i64]) -> rusqlite::Result<()> {
+    let begun = serde_json::to_string(begun).expect("a list of numbers always serialises");
     db.execute(
-        "UPDATE hermes_delivery SET state = 'pending', attempts = attempts - 1, ambiguous = 1, owner_pid = NULL,
-            owner_start = NULL
+        "UPDATE hermes_delivery SET state = 'pending', attempts = attempts - 1, owner_pid = NULL, owner_start = NULL,
+            ambiguous = ambiguous OR id IN (SELECT value FROM json_each(?3))
          WHERE finished_at IS NULL AND state = 'sending' AND owner_pid = ?1 AND owner_start = ?2",
-        params![me.pid, me.start_column()],
+        params![me.pid, me.start_column(), begun],
     )?;
     Ok(())
 }
@@ -437,6 +439,28 @@ mod tests {
         let (sending, empty) = (plan(SENDING).await.unwrap(), plan(EMPTY).await.unwrap());
         assert!(sending.ends_with("USING INDEX hermes_delivery_sending"), "{sending}");
         assert!(empty.ends_with("SCAN hermes_delivery USING INDEX hermes_delivery_open"), "{empty}");
+        store.close().await;
+    }
+
+    /// A worker that goes without having begun to send says so: a service that shows a message twice is not told that it may have it.
+    #[tokio::test]
+    async fn only_what_was_begun_may_have_got_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
+        let me = Owner::current();
+        let store = Store::open(&home, me).unwrap();
+        let target = DeliveryTarget { kind: "chat".to_owned(), ..DeliveryTarget::default() };
+        let seen = store.write(move |db| {
+            for chat in ["a", "b"] {
+                add(db, "s", "chat", chat, &target, "text", 1.0)?;
+            }
+            let (ways, room) = (Outbounds::default(), UnderWay { room: 4, ..UnderWay::default() });
+            assert_eq!(take_due(db, me, &ways, &room, 2.0)?.due.len(), 2);
+            give_back(db, me, &[2])?;
+            let due = take_due(db, me, &ways, &room, 3.0)?.due;
+            Ok(due.iter().map(|due| (due.id, due.ambiguous, due.attempts)).collect::<Vec<_>>())
+        });
+        assert_eq!(seen.await.unwrap(), [(1, false, 1), (2, true, 1)]);
         store.close().await;
     }
 

@@ -65,14 +65,9 @@ impl Door {
 
     /// Whether a message comes in. Who stays outside has heard what he is to hear.
     pub(super) async fn admits(&self, event: &Inbound, facts: &Facts) -> Result<bool, DoorError> {
-        let closed = AccessSettings::default();
-        let (source, settings) = (&event.source, self.0.access.get(event.source.platform.as_str()));
-        let access = Access::new(settings.unwrap_or(&closed));
-        let verdict = access.judge(source, facts, false);
+        let source = &event.source;
+        let verdict = self.judge(source, facts).await?;
         if verdict == Verdict::Allowed {
-            return Ok(true);
-        }
-        if access.judge(source, facts, true) == Verdict::Allowed && self.is_paired(source, facts).await? {
             return Ok(true);
         }
         tracing::warn!("Unauthorized user: {}", described(source));
@@ -80,6 +75,23 @@ impl Door {
             self.say(event, text).await?;
         }
         Ok(false)
+    }
+
+    /// Whether whoever acts may do so; without a word to him.
+    pub(super) async fn knows(&self, source: &Source, facts: &Facts) -> Result<bool, DoorError> {
+        Ok(self.judge(source, facts).await? == Verdict::Allowed)
+    }
+
+    async fn judge(&self, source: &Source, facts: &Facts) -> Result<Verdict, DoorError> {
+        let closed = AccessSettings::default();
+        let settings = self.0.access.get(source.platform.as_str());
+        let access = Access::new(settings.unwrap_or(&closed));
+        let verdict = access.judge(source, facts, false);
+        let may_if_paired = || access.judge(source, facts, true) == Verdict::Allowed;
+        if verdict != Verdict::Allowed && may_if_paired() && self.is_paired(source, facts).await? {
+            return Ok(Verdict::Allowed);
+        }
+        Ok(verdict)
     }
 
     async fn is_paired(&self, source: &Source, facts: &Facts) -> Result<bool, DoorError> {

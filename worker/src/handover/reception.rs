@@ -22,8 +22,10 @@ use super::receive::{FULL, give_back, left_out, not_fetched, note, with_notes};
 use super::road::Failure;
 use super::{Entrance, Road, Seal};
 use crate::access::Facts;
-use crate::inbound::{Accepted, Busy, Inbound};
+use crate::inbound::{Accepted, Busy, Inbound, Source};
+use crate::questions::Heard;
 use crate::store::{Store, StoreError};
+use crate::tools::asking::Choice;
 
 /// Pause between two offers.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -73,11 +75,20 @@ pub struct Arrived {
     pub attachments: Vec<Attached>,
     /// What is known of whoever wrote it.
     pub facts: Facts,
+    /// It was made of several messages: the ids of the others, in the scope of its own.
+    pub also: Vec<String>,
 }
 
 impl From<Inbound> for Arrived {
     fn from(event: Inbound) -> Self {
-        Self { event, guild_id: None, parent_chat_id: None, attachments: Vec::new(), facts: Facts::default() }
+        Self {
+            event,
+            guild_id: None,
+            parent_chat_id: None,
+            attachments: Vec::new(),
+            facts: Facts::default(),
+            also: Vec::new(),
+        }
     }
 }
 
@@ -155,6 +166,36 @@ impl Reception {
         &self.0.seal
     }
 
+    /// Whether this profile itself answers what is said there.
+    pub(crate) fn is_own(&self, source: &Source) -> bool {
+        let arrival = Arrival {
+            platform: &source.platform,
+            guild_id: None,
+            chat_id: source.chat_id.as_deref(),
+            parent_chat_id: None,
+            thread_id: source.thread_id.as_deref(),
+            user_id: source.user_id.as_deref(),
+            user_id_alt: source.user_id_alt.as_deref(),
+        };
+        self.0.routes.target(&arrival).is_none_or(|route| route.profile.is_default())
+    }
+
+    /// Takes a press of a button below a question of this profile. What was asked of one conversation is not answered from another.
+    pub(crate) async fn press(
+        &self,
+        source: &Source,
+        question: &str,
+        choice: &Choice,
+    ) -> Result<Heard, NotTaken> {
+        let Entrance { door, inbox, .. } = &self.0.entrance;
+        // Whoever lost his place since then does not hear of it here.
+        match door.knows(source, &Facts::default()).await {
+            Ok(true) => Ok(inbox.press(source, question, choice.message()).await?),
+            Ok(false) => Ok(Heard::No),
+            Err(error) => Err(later(error.to_string())),
+        }
+    }
+
     /// Takes an event. After `Ok` it may be confirmed to the platform. `longest` is what the platform's way out takes at once, in
     /// characters.
     pub async fn accept(&self, arrived: Arrived, longest: Option<u64>) -> Result<Taken, NotTaken> {
@@ -166,7 +207,7 @@ impl Reception {
 
     /// Into this profile's own inbox.
     async fn keep(&self, arrived: Arrived) -> Result<Taken, NotTaken> {
-        let Arrived { mut event, attachments, facts, .. } = arrived;
+        let Arrived { mut event, attachments, facts, also, .. } = arrived;
         match self.admits(&event, &facts).await {
             Ok(true) => {}
             Ok(false) => return Ok(Taken::TurnedAway),
@@ -176,7 +217,7 @@ impl Reception {
             event.busy = self.0.busy;
         }
         if attachments.is_empty() {
-            return Ok(taken(self.0.entrance.commands.accept(event, &facts).await?));
+            return Ok(taken(self.0.entrance.take(event, &facts, also).await?));
         }
         if let Some(key) = &event.dedup
             && self.0.entrance.inbox.is_known(&event.source.platform, key).await?
@@ -198,7 +239,7 @@ impl Reception {
                 }
             }
         }
-        let accepted = self.0.entrance.commands.accept(event, &facts).await;
+        let accepted = self.0.entrance.take(event, &facts, also).await;
         if !matches!(accepted, Ok(Accepted::New | Accepted::Duplicate)) {
             give_back(&self.0.entrance.inbox, &platform, dedup.as_ref(), paths).await;
         }
@@ -351,7 +392,7 @@ impl Reception {
         arrived: Arrived,
         longest: Option<u64>,
     ) -> Result<(Event, Vec<Attached>), StoreError> {
-        let Arrived { event, guild_id, parent_chat_id, attachments, facts } = arrived;
+        let Arrived { event, guild_id, parent_chat_id, attachments, facts, also: _ } = arrived;
         let Inbound { source, text, dedup, delivery, end_session: _, busy: _ } = event;
         let (attachments, notes) = fit(attachments, self.0.most);
         let mut reply = delivery.extra;

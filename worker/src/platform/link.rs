@@ -114,6 +114,21 @@ impl Link {
         self.heard.send_modify(|_| {});
     }
 
+    /// Waits for what the worker does with something that came. The service waits meanwhile, which is no silence of its own: `window`
+    /// is what would be one. `None`: the connection is to be closed before.
+    pub async fn during<T>(&self, window: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let mut beat = tokio::time::interval(window / 3);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                _ = self.told() => return None,
+                _ = beat.tick() => self.progress(),
+            }
+        }
+    }
+
     /// Waits until the connection is to be closed. Cancel safe; answers at once, every time, from then on.
     pub async fn told(&self) -> Told {
         let mut orders = self.orders.clone();

@@ -122,7 +122,7 @@ impl Polling {
                 let (id, longest) = (update.id, u64::try_from(self.settings.longest).ok());
                 let chat = update.chat.clone();
                 let accepting = self.reception.accept(arrived(update, &service), longest);
-                let Some(taken) = alive(&link, self.silence(), accepting).await else { break 'polls };
+                let Some(taken) = link.during(self.silence(), accepting).await else { break 'polls };
                 let (after, reason) = match taken {
                     Ok(Taken::Full) => {
                         offset = id + 1;
@@ -160,21 +160,6 @@ impl Polling {
         }
         // What is not confirmed would be offered to whoever comes next; it would be known there.
         service.updates(offset, Duration::ZERO).await.map(drop).map_err(down)
-    }
-}
-
-/// Waits for what the worker does with an update. The service waits meanwhile, which is no silence of its own. `None`: the connection is
-/// to be closed before; the update is still the service's, and known where it was stored all the same.
-async fn alive<T>(link: &Link, window: Duration, accepting: impl Future<Output = T>) -> Option<T> {
-    let mut beat = tokio::time::interval(window / 3);
-    tokio::pin!(accepting);
-    loop {
-        tokio::select! {
-            biased;
-            taken = &mut accepting => return Some(taken),
-            _ = link.told() => return None,
-            _ = beat.tick() => link.progress(),
-        }
     }
 }
 

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::{Inner, Item};
 use crate::delivery::ledger;
 use crate::engine::Event;
+use crate::inbound::{ASKS, CHOICES};
 use crate::questions::{self, Heard};
 use crate::session::epoch;
 use crate::store::StoreError;
-use crate::tools::asking::{Answer, Asker, Asking, Choice, Question};
+use crate::tools::asking::{Answer, Asker, Asking, Choice, Kind, Question};
 
 /// How often an answer is looked for that another process may have heard.
 const LOOK: Duration = Duration::from_millis(250);
@@ -119,11 +120,16 @@ impl TurnAsker {
             Way::Stream(_) => None,
         };
         let session = self.session_id.clone();
+        let choices = offered(kind, &details);
         let put = self.inner.store.write(move |db| {
             let now = epoch();
             let id = questions::put(db, &scope, kind, now, now + patience.as_secs_f64())?;
-            if let Some((platform, chat_id, delivery)) = &chat {
-                ledger::add(db, &session, platform, chat_id, delivery, &text, now)?;
+            if let Some((platform, chat_id, mut delivery)) = chat {
+                if !choices.is_empty() {
+                    delivery.extra.insert(ASKS.to_owned(), questions::name(id, now));
+                    delivery.extra.insert(CHOICES.to_owned(), choices);
+                }
+                ledger::add(db, &session, &platform, &chat_id, &delivery, &text, now)?;
             }
             Ok(id)
         });
@@ -164,6 +170,13 @@ impl TurnAsker {
         }
         Ok(said.map_or(Answer::Silence, Answer::Said))
     }
+}
+
+/// What may be chosen, where it can be chosen without words.
+fn offered(kind: Kind, details: &Value) -> String {
+    let choices = details["choices"].as_array().filter(|_| kind == Kind::Approval);
+    let names = choices.into_iter().flatten().filter_map(Value::as_str);
+    names.filter(|name| Choice::named(name).is_some()).collect::<Vec<_>>().join(",")
 }
 
 impl Asker for TurnAsker {

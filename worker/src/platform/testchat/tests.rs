@@ -179,7 +179,7 @@ async fn a_long_acceptance_is_no_silence_and_ends_with_the_connection() {
             tokio::time::timeout(window, heard.changed()).await.expect("it lives").unwrap();
         }
     };
-    let slow = alive(&link, window, sleep(window * 100));
+    let slow = link.during(window, sleep(window * 100));
     let (taken, ()) = tokio::join!(slow, watched);
     assert_eq!(taken, Some(()));
     let close = async {
@@ -187,8 +187,8 @@ async fn a_long_acceptance_is_no_silence_and_ends_with_the_connection() {
         orders.send_replace(Order::Hold);
     };
     let began = tokio::time::Instant::now();
-    let (taken, ()) = tokio::join!(alive(&link, window, std::future::pending::<()>()), close);
+    let (taken, ()) = tokio::join!(link.during(window, std::future::pending::<()>()), close);
     assert_eq!((taken, began.elapsed()), (None, window));
     // What is done is done, also where the connection is to be closed.
-    assert_eq!(alive(&link, window, std::future::ready(7)).await, Some(7));
+    assert_eq!(link.during(window, std::future::ready(7)).await, Some(7));
 }

@@ -1,0 +1,550 @@
+//! Telegram on loopback, as far as bots see it: the Bot API with its words, what people write, and everything that can go wrong in between.
+//!
+//! As the real one: a second poll ends the first with 409; what is below the number that is asked for is forgotten; what is not is offered
+//! again; lengths are counted in UTF-16 units behind the markup; a chat that nobody wrote in is not found.
+
+mod markup;
+mod request;
+mod state;
+
+use std::collections::VecDeque;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use serde_json::{Map, Value, json};
+
+use crate::wait;
+use request::Request;
+use state::{Poll, State};
+
+/// The bot's token.
+pub const TOKEN: &str = "123456789:AAtest-token_0123456789abcdefghijk";
+/// The bot's id.
+pub const BOT: i64 = 123_456_789;
+/// The bot's name.
+pub const NAME: &str = "hermes_test_bot";
+/// Pause between two looks of somebody who waits.
+const STEP: Duration = Duration::from_millis(5);
+
+/// A request that was made, refused or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The method.
+    pub method: String,
+    /// Its fields.
+    pub fields: Map<String, Value>,
+    /// When it came.
+    pub at: Instant,
+}
+
+/// A message of the bot, as people see it now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The chat.
+    pub chat: i64,
+    /// Its number.
+    pub id: i64,
+    /// The text, without markup.
+    pub text: String,
+    /// What of it is marked up.
+    pub marked: Vec<(String, String)>,
+    /// The message that it quotes.
+    pub reply_to: Option<i64>,
+    /// The topic.
+    pub thread: Option<i64>,
+    /// Its buttons: what they say, and what a press says.
+    pub buttons: Vec<(String, String)>,
+}
+
+/// An error that the service answers with, once.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Its status.
+    pub status: u16,
+    /// Its words.
+    pub description: String,
+    /// The wait that it asks for, in seconds.
+    pub retry_after: Option<u64>,
+    /// It is a page of something in between.
+    pub is_page: bool,
+}
+
+impl Refusal {
+    /// One with these words.
+    pub fn new(status: u16, description: &str) -> Self {
+        Self { status, description: description.to_owned(), retry_after: None, is_page: false }
+    }
+
+    /// Too many requests.
+    pub fn flood(seconds: u64) -> Self {
+        let words = format!("Too Many Requests: retry after {seconds}");
+        Self { retry_after: Some(seconds), ..Self::new(429, &words) }
+    }
+
+    /// A page of a proxy.
+    pub fn page(status: u16) -> Self {
+        Self { is_page: true, ..Self::new(status, "") }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    stop: AtomicBool,
+}
+
+/// A running service.
+pub struct Telegram {
+    shared: Arc<Shared>,
+    address: String,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Telegram {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
+impl Telegram {
+    /// Starts one.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state =
+            State { next_update: 500_000_001, next_id: 1, token: TOKEN.to_owned(), ..State::default() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if accepting.stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let shared = Arc::clone(&accepting);
+                if let Ok(stream) = stream {
+                    std::thread::spawn(move || {
+                        // Who is cut off leaves an error.
+                        let _ = Connection { stream, shared: &shared }.serve();
+                    });
+                }
+            }
+        });
+        Self { shared, address }
+    }
+
+    /// Its address, for clients of their own.
+    pub fn address(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `.env` lines for a bot that answers everybody.
+    pub fn env(&self) -> String {
+        format!("{}TELEGRAM_ALLOW_ALL_USERS=true\n", self.env_for_some())
+    }
+
+    /// `.env` lines for a bot that knows nobody yet.
+    pub fn env_for_some(&self) -> String {
+        format!("TELEGRAM_BOT_TOKEN={TOKEN}\nTELEGRAM_API_BASE_URL=http://{}\n", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared.state)
+    }
+
+    /// Somebody writes in private. The update's number.
+    pub fn say(&self, from: i64, text: &str) -> i64 {
+        self.say_with(from, from, text, &json!({}))
+    }
+
+    /// Somebody writes in a chat; one below zero is a group. `more` lies over the message.
+    pub fn say_with(&self, chat: i64, from: i64, text: &str, more: &Value) -> i64 {
+        let mut message = self.message(chat, from);
+        message["text"] = text.into();
+        message["entities"] = entities(text);
+        self.post("message", message, more)
+    }
+
+    /// Somebody sends a file as `kind`.
+    pub fn attach(&self, chat: i64, kind: &str, name: &str, bytes: &[u8], more: &Value) -> i64 {
+        let mut message = self.message(chat, chat.abs());
+        let id = format!("file-{}", message["message_id"]);
+        self.state().files.insert(id.clone(), bytes.to_vec());
+        let file = json!({"file_id": id, "file_unique_id": id, "file_size": bytes.len(), "file_name": name,
+            "mime_type": "application/octet-stream", "width": 9, "height": 9});
+        message[kind] = if kind == "photo" { json!([file]) } else { file };
+        self.post("message", message, more)
+    }
+
+    /// An update of any kind.
+    pub fn update(&self, kind: &str, what: Value) -> i64 {
+        self.post(kind, what, &json!({}))
+    }
+
+    /// Somebody presses the button of a message that says this. The press's id.
+    pub fn press(&self, chat: i64, from: i64, label: &str) -> String {
+        let seen = self
+            .state()
+            .seen
+            .iter()
+            .rev()
+            .find(|seen| seen.chat == chat && seen.buttons.iter().any(|(text, _)| text.contains(label)))
+            .cloned();
+        let seen = seen.unwrap_or_else(|| panic!("no button `{label}` in chat {chat}: {:?}", self.seen()));
+        let (_, data) = seen.buttons.iter().find(|(text, _)| text.contains(label)).unwrap();
+        self.press_with(chat, from, seen.id, data)
+    }
+
+    /// Somebody presses a button of a message, which says `data`. The press's id.
+    pub fn press_with(&self, chat: i64, from: i64, message_id: i64, data: &str) -> String {
+        let id = format!("press-{}", self.state().next_update);
+        let thread = self.state().seen.iter().find(|seen| seen.id == message_id).and_then(|seen| seen.thread);
+        let mut message = self.message(chat, from);
+        message["message_id"] = message_id.into();
+        message["from"] = json!({"id": BOT, "is_bot": true, "first_name": "Bot"});
+        if let Some(thread) = thread {
+            message["message_thread_id"] = thread.into();
+            message["is_topic_message"] = true.into();
+        }
+        let press =
+            json!({"id": id, "from": person(from), "chat_instance": "1", "data": data, "message": message});
+        self.update("callback_query", press);
+        id
+    }
+
+    fn message(&self, chat: i64, from: i64) -> Value {
+        let mut state = self.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        let known = state.chats.entry(chat).or_insert_with(|| {
+            if chat > 0 {
+                json!({"id": chat, "type": "private", "first_name": "Ann"})
+            } else {
+                json!({"id": chat, "type": "supergroup", "title": format!("Group {chat}")})
+            }
+        });
+        let known = known.clone();
+        json!({"message_id": id, "from": person(from), "chat": known, "date": 1_700_000_000 + id * 10})
+    }
+
+    fn post(&self, kind: &str, mut what: Value, more: &Value) -> i64 {
+        for (key, value) in more.as_object().unwrap() {
+            what[key] = value.clone();
+        }
+        let mut state = self.state();
+        let number = |value: &Value| value.as_i64();
+        let message = if kind == "callback_query" { &what["message"] } else { &what };
+        if let Some((chat, id)) = number(&message["chat"]["id"]).zip(number(&message["message_id"])) {
+            state.messages.insert((chat, id));
+            state.chats.entry(chat).or_insert_with(|| message["chat"].clone());
+            if let Some(thread) = number(&message["message_thread_id"]) {
+                state.topics.insert((chat, thread));
+            }
+        }
+        let id = state.next_update;
+        state.next_update += 1;
+        state.updates.insert(id, json!({"update_id": id, kind: what}));
+        id
+    }
+
+    /// Everything below was confirmed.
+    pub fn confirmed(&self) -> i64 {
+        self.state().confirmed
+    }
+
+    /// How often an update was offered, at most.
+    pub fn most_given(&self) -> u32 {
+        self.state().given.values().copied().max().unwrap_or_default()
+    }
+
+    /// Every request of a method so far.
+    pub fn calls(&self, method: &str) -> Vec<Call> {
+        self.state().calls.iter().filter(|call| call.method == method).cloned().collect()
+    }
+
+    /// Every request so far.
+    pub fn all_calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// What people see of the bot.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state().seen.clone()
+    }
+
+    /// The texts that people see in one chat.
+    pub fn seen_in(&self, chat: i64) -> Vec<String> {
+        self.state().seen.iter().filter(|seen| seen.chat == chat).map(|seen| seen.text.clone()).collect()
+    }
+
+    /// Waits until people see `text` in a chat.
+    pub fn wait_seen(&self, chat: i64, text: &str) {
+        let is_there = || self.seen_in(chat).iter().any(|seen| seen == text);
+        let deadline = || format!("`{text}` in chat {chat}");
+        wait::until_true(&deadline(), is_there);
+    }
+
+    /// What was said of a press.
+    pub fn answer_to(&self, press: &str) -> Option<String> {
+        let state = self.state();
+        let fields = state.answered_presses.get(press)?;
+        Some(fields.get("text").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// The next requests of a method (`getUpdates`, `sendMessage`) are answered so, one each.
+    pub fn refuse(&self, method: &str, refusals: impl IntoIterator<Item = Refusal>) {
+        self.state().refusals.entry(method.to_owned()).or_default().extend(refusals);
+    }
+
+    /// From now on requests of a method are done, and not answered; or are again.
+    pub fn stick(&self, method: &str, stuck: bool) {
+        let mut state = self.state();
+        if stuck {
+            state.stuck.insert(method.to_owned());
+        } else {
+            state.stuck.remove(method);
+        }
+    }
+
+    /// Another program polls the same bot from now on, or does not any more.
+    pub fn be_rivalled(&self, rival: bool) {
+        self.state().rival = rival;
+    }
+
+    /// The bot's updates go to an address of their own.
+    pub fn set_webhook(&self, url: &str) {
+        url.clone_into(&mut self.state().webhook);
+    }
+
+    /// The address that they go to; empty: none.
+    pub fn webhook(&self) -> String {
+        self.state().webhook.clone()
+    }
+
+    /// The token is another one now.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.state().token);
+    }
+
+    /// Somebody blocks the bot, or a group throws it out.
+    pub fn block(&self, chat: i64) {
+        self.state().blocked.insert(chat);
+    }
+
+    /// A group becomes a supergroup of another number.
+    pub fn migrate(&self, chat: i64, to: i64) {
+        let mut state = self.state();
+        state.migrated.insert(chat, to);
+        state.chats.insert(to, json!({"id": to, "type": "supergroup", "title": "New"}));
+    }
+
+    /// Whether somebody polls now.
+    pub fn is_polled(&self) -> bool {
+        self.state().poll.as_ref().is_some_and(|poll| !is_gone(&poll.stream))
+    }
+
+    /// How often two polled at once.
+    pub fn overlaps(&self) -> u32 {
+        self.state().overlaps
+    }
+}
+
+impl Drop for Telegram {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(&self.address);
+    }
+}
+
+fn person(id: i64) -> Value {
+    json!({"id": id, "is_bot": false, "first_name": "Ann", "last_name": "Lee", "language_code": "en"})
+}
+
+/// The commands and names that Telegram finds in a text.
+fn entities(text: &str) -> Value {
+    let mut all = Vec::new();
+    let mut units = 0;
+    for word in text.split_inclusive(char::is_whitespace) {
+        let name = word.trim_end().trim_end_matches([',', '.', ':', '?', '!']);
+        let kind = match name.chars().next() {
+            Some('/') => Some("bot_command"),
+            Some('@') => Some("mention"),
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|_| name.len() > 1) {
+            all.push(json!({"type": kind, "offset": units, "length": name.encode_utf16().count()}));
+        }
+        units += word.encode_utf16().count();
+    }
+    all.into()
+}
+
+/// An error, in the Bot API's words.
+fn error(status: u16, description: &str) -> Refusal {
+    Refusal::new(status, description)
+}
+
+/// One client's connection.
+struct Connection<'s> {
+    stream: TcpStream,
+    shared: &'s Shared,
+}
+
+impl Connection<'_> {
+    fn serve(mut self) -> std::io::Result<()> {
+        let mut buffer = Vec::new();
+        while let Some(request) = request::read(&mut self.stream, &mut buffer)? {
+            if !self.answer(&request)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared.state)
+    }
+
+    /// `false`: the connection is to be closed.
+    fn answer(&mut self, request: &Request) -> std::io::Result<bool> {
+        let Some((token, method, is_file)) = parts(&request.path) else {
+            return self.refuse(&error(404, "Not Found"));
+        };
+        if !is_file {
+            let call = Call { method: method.clone(), fields: request.fields.clone(), at: wait::now() };
+            self.state().calls.push(call);
+        }
+        let is_token = token.split_once(':').is_some_and(|(id, _)| id.parse::<u64>().is_ok());
+        if !is_token {
+            return self.refuse(&error(404, "Not Found"));
+        }
+        let refusal = self.state().refusals.get_mut(&method).and_then(VecDeque::pop_front);
+        if let Some(refusal) = refusal {
+            return self.refuse(&refusal);
+        }
+        if self.state().token != token {
+            return self.refuse(&error(401, "Unauthorized"));
+        }
+        if is_file {
+            let file = self.state().files.get(method.trim_start_matches("files/")).cloned();
+            return match file {
+                Some(bytes) => request::say(&mut self.stream, 200, None, &bytes).map(|()| true),
+                None => self.refuse(&error(404, "Not Found")),
+            };
+        }
+        let done = if method == "getUpdates" {
+            match self.poll(&request.fields)? {
+                Some(done) => done,
+                None => return Ok(false),
+            }
+        } else {
+            self.state().call(&method, &request.fields)
+        };
+        while self.state().stuck.contains(&method) {
+            if is_gone(&self.stream) || self.shared.stop.load(Ordering::SeqCst) {
+                return Ok(false);
+            }
+            wait::pass(STEP);
+        }
+        match done {
+            Ok(result) => {
+                let body = json!({"ok": true, "result": result}).to_string();
+                request::say(&mut self.stream, 200, None, body.as_bytes()).map(|()| true)
+            }
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) -> std::io::Result<bool> {
+        let Refusal { status, description, retry_after, is_page } = refusal;
+        let mut body = json!({"ok": false, "error_code": status, "description": description});
+        if let Some(seconds) = retry_after {
+            body["parameters"] = json!({"retry_after": seconds});
+        }
+        if let Some(to) = description.strip_prefix("Bad Request: group chat was upgraded to ") {
+            body["parameters"] = json!({"migrate_to_chat_id": to.parse::<i64>().unwrap()});
+        }
+        let body = if *is_page { "<html>nothing here</html>".to_owned() } else { body.to_string() };
+        request::say(&mut self.stream, *status, *retry_after, body.as_bytes()).map(|()| true)
+    }
+
+    /// None: the connection is to be closed.
+    fn poll(&self, fields: &Map<String, Value>) -> std::io::Result<Option<Result<Value, Refusal>>> {
+        let of = |name: &str| fields.get(name).and_then(Value::as_i64).unwrap_or_default();
+        let (offset, limit) = (of("offset"), if of("limit") > 0 { of("limit") } else { 100 });
+        let patience = Duration::from_secs(of("timeout").clamp(0, 50).unsigned_abs());
+        let number = {
+            let mut state = self.state();
+            if !state.webhook.is_empty() {
+                return Ok(Some(Err(error(409, WEBHOOK))));
+            }
+            state.polls += 1;
+            if state.poll.as_ref().is_some_and(|poll| !is_gone(&poll.stream)) {
+                state.overlaps += 1;
+            }
+            let number = state.polls;
+            state.poll = Some(Poll { number, stream: self.stream.try_clone()? });
+            if offset > 0 {
+                state.confirmed = state.confirmed.max(offset);
+                state.updates.retain(|id, _| *id >= offset);
+            }
+            number
+        };
+        let began = wait::now();
+        let done = loop {
+            if self.shared.stop.load(Ordering::SeqCst) || is_gone(&self.stream) {
+                break None;
+            }
+            let mut state = self.state();
+            if state.polls != number || state.rival {
+                break Some(Err(error(409, CONFLICT)));
+            }
+            let found: Vec<(i64, Value)> = state
+                .updates
+                .iter()
+                .take(usize::try_from(limit).unwrap_or(100))
+                .map(|(id, update)| (*id, update.clone()))
+                .collect();
+            if !found.is_empty() || began.elapsed() >= patience {
+                for (id, _) in &found {
+                    *state.given.entry(*id).or_default() += 1;
+                }
+                break Some(Ok(found.into_iter().map(|(_, update)| update).collect()));
+            }
+            drop(state);
+            wait::pass(STEP);
+        };
+        let mut state = self.state();
+        if state.poll.as_ref().is_some_and(|poll| poll.number == number) {
+            state.poll = None;
+        }
+        Ok(done)
+    }
+}
+
+const CONFLICT: &str =
+    "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running";
+const WEBHOOK: &str = "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first";
+
+/// Token, method or path of a file, and whether it is one.
+fn parts(path: &str) -> Option<(String, String, bool)> {
+    let (rest, is_file) = match path.strip_prefix("/file/bot") {
+        Some(rest) => (rest, true),
+        None => (path.strip_prefix("/bot")?, false),
+    };
+    let (token, method) = rest.split_once('/')?;
+    Some((token.to_owned(), method.to_owned(), is_file))
+}
+
+/// Whether the other end of a connection on which nothing is expected has closed it.
+fn is_gone(stream: &TcpStream) -> bool {
+    let looked = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    looked != Err(Errno::EAGAIN)
+}

@@ -1,0 +1,260 @@
+//! The way out to the chats of the bot.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use hermes_config::network::Network;
+use serde_json::{Value, json};
+
+use super::press;
+use super::service::{Failure, Service};
+use super::settings::{NAME, Quotes, Settings};
+use super::wire::Refusal;
+use crate::delivery::outbound::{
+    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent,
+};
+use crate::formatting::{Unit, markdown_v2, plain};
+use crate::inbound::DeliveryTarget;
+
+/// Key of a target's parameters: the topic, as in 0.19.0's `deliver_extra`.
+pub(super) const THREAD_ID: &str = "thread_id";
+/// Likewise: the message that an answer is to.
+pub(super) const REPLY_TO: &str = "reply_to_message_id";
+/// Longest message, in UTF-16 units.
+const MOST: usize = 4096;
+/// The same, with room for the shorter of the two marks.
+pub(super) const LONGEST: usize = 4090;
+/// For how long the service shows that somebody is typing.
+const TYPING: Duration = Duration::from_secs(4);
+/// What a message begins with that may be there already, as in 0.19.0.
+const RECOVERED: &str =
+    "♻️ Recovered reply — the gateway restarted during delivery, so this may be a duplicate:\n\n";
+/// The same where there is no room for it.
+const RECOVERED_SHORTLY: &str = "♻️ ";
+/// Most chats whose new ids are known.
+const MOVED: usize = 1000;
+
+/// The bot, as it speaks.
+pub(super) struct Chats {
+    settings: Settings,
+    network: Network,
+    /// Made when it is first needed: most profiles are silent most of the time.
+    service: OnceLock<Service>,
+    /// Groups that have another id now.
+    moved: Mutex<BTreeMap<String, i64>>,
+}
+
+impl Chats {
+    pub(super) fn new(settings: Settings, network: Network) -> Self {
+        Self { settings, network, service: OnceLock::new(), moved: Mutex::default() }
+    }
+
+    fn service(&self) -> Result<&Service, Unsent> {
+        if let Some(service) = self.service.get() {
+            return Ok(service);
+        }
+        let made = Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure))?;
+        Ok(self.service.get_or_init(|| made))
+    }
+
+    fn place(&self, target: &DeliveryTarget, is_quoting: bool) -> Result<Value, Unsent> {
+        let chat = target.extra.get(CHAT_ID).ok_or_else(|| Unsent::never("Missing chat_id"))?;
+        let mut body = place(target, is_quoting);
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(new) = moved.get(chat) {
+            body["chat_id"] = (*new).into();
+        }
+        Ok(body)
+    }
+
+    /// Sends, and once more without what is in the way: the markup that is none, the message that is not there any more, the topic
+    /// that was closed, the id that the chat had before.
+    async fn deliver(
+        &self,
+        target: &DeliveryTarget,
+        mut body: Value,
+        without_markup: &str,
+        method: &'static str,
+    ) -> Result<Value, Unsent> {
+        let service = self.service()?;
+        for _ in 0..4 {
+            let failure = match service.call::<Value>(method, &body).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let Failure::Refused { refusal, .. } = &failure else { return Err(unsent(&failure)) };
+            if let Some(new) = refusal.migrated_to.filter(|new| body["chat_id"] != *new) {
+                tracing::info!("[{NAME}] a group is {new} now; the message goes there");
+                self.remember(target, new);
+                body["chat_id"] = new.into();
+            } else if refusal.status != 400 {
+                return Err(unsent(&failure));
+            } else if refusal.says("parse entities") && body.get("parse_mode").is_some() {
+                tracing::warn!(
+                    "[{NAME}] Telegram does not read the text as it is marked up, so it goes out plain: {failure}"
+                );
+                drop_key(&mut body, "parse_mode");
+                body["text"] = without_markup.into();
+            } else if is_about_reply(refusal) && body.get("reply_parameters").is_some() {
+                drop_key(&mut body, "reply_parameters");
+            } else if refusal.says("thread not found") && body.get("message_thread_id").is_some() {
+                tracing::warn!("[{NAME}] the topic is not there any more; the message goes to the chat");
+                drop_key(&mut body, "message_thread_id");
+            } else {
+                return Err(unsent(&failure));
+            }
+        }
+        Err(Unsent::never("Telegram refuses the message in every form"))
+    }
+
+    fn remember(&self, target: &DeliveryTarget, new: i64) {
+        let Some(chat) = target.extra.get(CHAT_ID) else { return };
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if moved.len() < MOVED {
+            moved.insert(chat.clone(), new);
+        }
+    }
+}
+
+fn drop_key(body: &mut Value, key: &str) {
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove(key);
+    }
+}
+
+fn is_about_reply(refusal: &Refusal) -> bool {
+    ["replied", "reply message"].iter().any(|what| refusal.says(what))
+}
+
+/// Where a message goes, as a request says it.
+pub(super) fn place(target: &DeliveryTarget, is_quoting: bool) -> Value {
+    let of = |key: &str| target.extra.get(key);
+    let number = |text: &String| text.parse::<i64>().ok();
+    let mut body = json!({});
+    if let Some(chat) = of(CHAT_ID) {
+        // A number, or the name of a channel.
+        body["chat_id"] = number(chat).map_or_else(|| chat.as_str().into(), Value::from);
+    }
+    if let Some(thread) = of(THREAD_ID).and_then(number).filter(|thread| *thread != super::gate::GENERAL) {
+        body["message_thread_id"] = thread.into();
+    }
+    if let Some(message) = of(REPLY_TO).and_then(number).filter(|_| is_quoting) {
+        body["reply_parameters"] = json!({"message_id": message, "allow_sending_without_reply": true});
+    }
+    body
+}
+
+/// Puts a text into a request, as the service reads it.
+fn write(body: &mut Value, markdown: &str) {
+    body["text"] = markdown_v2(markdown).into();
+    body["parse_mode"] = "MarkdownV2".into();
+}
+
+/// What is said, behind a mark where it may be there already.
+fn marked(message: Message<'_>) -> String {
+    let Message { text, repeated, .. } = message;
+    if !repeated {
+        return text.to_owned();
+    }
+    let whole = format!("{RECOVERED}{text}");
+    if Unit::Utf16.measure(&markdown_v2(&whole)) <= MOST {
+        whole
+    } else {
+        format!("{RECOVERED_SHORTLY}{text}")
+    }
+}
+
+impl Outbound for Chats {
+    fn kind(&self) -> &'static str {
+        NAME
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            longest: LONGEST,
+            format: Format::MarkdownV2,
+            at_once: 16,
+            keyed: false,
+            edits: true,
+            typing: self.settings.typing.then_some(TYPING),
+        }
+    }
+
+    fn send<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        message: Message<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        Box::pin(async move {
+            // The key of a later part has a number behind it.
+            let is_first = !message.key.contains('-');
+            let is_quoting = match self.settings.quotes {
+                Quotes::None => false,
+                Quotes::First => is_first,
+                Quotes::All => true,
+            };
+            let mut body = self.place(target, is_quoting)?;
+            let text = marked(message);
+            write(&mut body, &text);
+            if !self.settings.previews {
+                body["link_preview_options"] = json!({"is_disabled": true});
+            }
+            if let Some(keyboard) = press::keyboard(&target.extra).filter(|_| is_first) {
+                body["reply_markup"] = keyboard;
+            }
+            let sent = self.deliver(target, body, &plain(&text), "sendMessage").await?;
+            Ok(Sent { id: sent["message_id"].as_i64().map(|id| id.to_string()) })
+        })
+    }
+
+    fn edit<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        id: &'a str,
+        text: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        Box::pin(async move {
+            let id: i64 = id.parse().map_err(|_| Unsent::never("no id of a message of Telegram"))?;
+            let mut body = self.place(target, false)?;
+            drop_key(&mut body, "message_thread_id");
+            body["message_id"] = id.into();
+            write(&mut body, text);
+            match self.deliver(target, body, &plain(text), "editMessageText").await {
+                // It says so already.
+                Err(unsent) if unsent.to_string().contains("message is not modified") => Ok(()),
+                edited => edited.map(drop),
+            }
+        })
+    }
+
+    fn typing<'a>(&'a self, target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
+        Box::pin(async move {
+            if let (Ok(service), Ok(mut body)) = (self.service(), self.place(target, false)) {
+                body["action"] = "typing".into();
+                // Nobody misses it.
+                let _ = service.call::<Value>("sendChatAction", &body).await;
+            }
+        })
+    }
+}
+
+/// What a failed request is to the message.
+fn unsent(failure: &Failure) -> Unsent {
+    let reason = failure.to_string();
+    match failure {
+        // The files say something wrong, or the token was taken back: the next worker may have better ones.
+        Failure::Unusable { .. } | Failure::Unsent(_) => Unsent::later(reason),
+        Failure::Refused { refusal, .. } => match refusal.status {
+            429 => {
+                let after = refusal.retry_after.map(Duration::from_secs);
+                Unsent::Later { after, unsure: false, reason }
+            }
+            // What is between may have lost the answer only.
+            500.. if !refusal.is_own || refusal.status == 504 => Unsent::unsure(reason),
+            401 | 404 | 409 | 500.. => Unsent::later(reason),
+            _ => Unsent::never(reason),
+        },
+        Failure::Lost(_) | Failure::Garbled(_) => Unsent::unsure(reason),
+    }
+}

@@ -1,0 +1,532 @@
+//! The connection: polls, hands in what came, and confirms it once it was stored.
+//!
+//! An update is confirmed by asking for what is behind it. So the number that is asked for never passes an update that is not stored: in
+//! the inbox, or, where it waits for its other parts, in the [`Mark`]. What can be stored in neither now is offered again meanwhile, and
+//! known by its number. The mark also says how far the bot has got: what was confirmed is not looked at again, whoever polls next.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hermes_config::network::Network;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::event;
+use super::gate::{Gate, Passed};
+use super::gather::{Gather, Held};
+use super::outbound::{LONGEST, place};
+use super::press;
+use super::service::{Failure, Service};
+use super::settings::{NAME, Settings};
+use super::waits::{Failures, is_webhook};
+use super::wire::{Me, Message, Press, Update, What};
+use crate::commands::menu;
+use crate::handover::{NotTaken, Reception, Taken};
+use crate::inbox::{Inbox, REMEMBERED};
+use crate::platform::{Adapter, Down, Link, PlatformFuture};
+use crate::questions::Heard;
+use crate::session::epoch;
+use crate::store::StoreError;
+
+/// What is said to somebody whose message is one too many.
+const FULL: &str = "Too many messages wait here already; this one was not taken.";
+/// Pause before an update is stored that cannot be stored now.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Silence beyond a poll that ends a connection.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Time for what is held when the connection is to be closed, each.
+const LAST: Duration = Duration::from_secs(2);
+/// A connection that stands for so long polls alone.
+const ALONE: Duration = Duration::from_mins(2);
+/// How long the numbers of updates go on: a bot that heard nothing for a week gets others.
+const SAME: Duration = Duration::from_hours(6 * 24);
+
+/// The adapter.
+pub(super) struct Polling {
+    pub(super) settings: Settings,
+    pub(super) network: Network,
+    pub(super) reception: Reception,
+    pub(super) inbox: Inbox,
+    pub(super) failures: Failures,
+}
+
+impl Adapter for Polling {
+    fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>> {
+        Box::pin(self.connect(link))
+    }
+
+    fn window(&self) -> Option<Duration> {
+        Some(self.settings.poll + SILENCE)
+    }
+}
+
+impl Polling {
+    async fn connect(&self, link: Link) -> Result<(), Down> {
+        let service =
+            Service::new(&self.settings, &self.network).map_err(|failure| self.failures.down(&failure))?;
+        let me = tokio::select! {
+            biased;
+            _ = link.told() => return Ok(()),
+            me = service.me() => me.map_err(|failure| self.failures.down(&failure))?,
+        };
+        tracing::info!("[{NAME}] the bot is @{}", me.username);
+        let server = self.settings.base.origin().ascii_serialization();
+        let mark = Mark { key: format!("hermes_telegram_offset {} {server}", me.id) };
+        let mut connection = Connection {
+            polling: self,
+            gate: Gate::new(&self.settings, &me),
+            me: &me,
+            gather: Gather::new(self.settings.batch),
+            line: Line::default(),
+            is_marked: false,
+            service,
+            link: &link,
+            mark,
+            is_first: true,
+        };
+        connection.resume().await?;
+        Box::pin(connection.poll()).await
+    }
+}
+
+/// Which updates are stored, and which is asked for next.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Line {
+    /// Behind the last one that was seen.
+    top: i64,
+    /// Those that are stored while one before them is not.
+    done: BTreeSet<i64>,
+}
+
+impl Line {
+    /// What is asked for next, with the first that is not stored.
+    fn offset(&self, open: Option<i64>) -> i64 {
+        open.map_or(self.top, |open| open.min(self.top))
+    }
+
+    /// The updates of an answer to a request for `asked` that are new here.
+    fn fresh(&mut self, asked: i64, updates: Vec<Update>) -> Vec<Update> {
+        if updates.first().is_some_and(|first| first.id < asked) {
+            // The service numbers anew.
+            *self = Self::default();
+        }
+        updates.into_iter().filter(|update| !self.done.contains(&update.id)).collect()
+    }
+
+    fn see(&mut self, id: i64) {
+        self.top = self.top.max(id + 1);
+    }
+
+    fn store(&mut self, ids: impl IntoIterator<Item = i64>, open: Option<i64>) {
+        self.done.extend(ids);
+        let offset = self.offset(open);
+        self.done.retain(|id| *id >= offset);
+    }
+}
+
+/// Where it is written down how far a bot has got, and what it holds.
+struct Mark {
+    key: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Marked {
+    /// Behind the last update that is stored.
+    offset: i64,
+    at: f64,
+    /// What waited for its other parts then.
+    #[serde(default)]
+    held: Vec<(i64, Message)>,
+}
+
+impl Mark {
+    /// What was written down last; nothing: nobody knows, and the service does.
+    async fn read(&self, inbox: &Inbox) -> Result<Marked, StoreError> {
+        let found = inbox.remembered(&self.key).await?;
+        let mut marked: Marked = found.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let age = epoch() - marked.at;
+        if !(0.0..SAME.as_secs_f64()).contains(&age) {
+            marked.offset = 0;
+        }
+        // Beyond that the inbox does not know what it had.
+        if !(0.0..REMEMBERED.as_secs_f64()).contains(&age) && !marked.held.is_empty() {
+            tracing::warn!(
+                "[{NAME}] {} messages that waited for their other parts are too old",
+                marked.held.len()
+            );
+            marked.held.clear();
+        }
+        Ok(marked)
+    }
+
+    /// False: it is as it was.
+    async fn write(&self, inbox: &Inbox, offset: i64, held: Vec<(i64, Message)>) -> bool {
+        let text = serde_json::to_string(&Marked { offset, at: epoch(), held });
+        let Ok(text) = text else { return false };
+        match inbox.remember(&self.key, text).await {
+            Ok(()) => true,
+            Err(error) => {
+                // What is not confirmed is offered again, and known in the inbox.
+                tracing::debug!("[{NAME}] how far the bot has got is not written down: {}", error.reason());
+                false
+            }
+        }
+    }
+}
+
+/// What became of messages that were handed in.
+enum Handed {
+    /// They need not be offered again.
+    Done,
+    /// They do, not before this.
+    Later(Instant),
+    /// The connection is to be closed.
+    Told,
+}
+
+/// One connection.
+struct Connection<'p> {
+    polling: &'p Polling,
+    service: Service,
+    link: &'p Link,
+    me: &'p Me,
+    gate: Gate<'p>,
+    gather: Gather,
+    line: Line,
+    mark: Mark,
+    /// What is held is written down: it may be confirmed.
+    is_marked: bool,
+    /// What comes may have come before.
+    is_first: bool,
+}
+
+impl Connection<'_> {
+    async fn poll(mut self) -> Result<(), Down> {
+        let since = Instant::now();
+        let mut asked = self.offset();
+        let mut before = (self.line.top, self.gather.held());
+        loop {
+            if let Some(due) = self.gather.next() {
+                tokio::select! {
+                    biased;
+                    _ = self.link.told() => break,
+                    () = sleep_until(due) => {}
+                }
+            }
+            // The first answer comes at once: it says whether the connection stands.
+            let is_waiting = !self.is_first && self.gather.is_empty();
+            let patience = if is_waiting { self.polling.settings.poll } else { Duration::ZERO };
+            asked = self.offset();
+            let updates = tokio::select! {
+                biased;
+                _ = self.link.told() => break,
+                updates = self.service.updates(asked, patience) => match updates {
+                    Ok(updates) => updates,
+                    Err(failure) => {
+                        self.lost(failure).await?;
+                        continue;
+                    }
+                },
+            };
+            self.link.up();
+            self.link.progress();
+            self.polling.failures.stands();
+            if since.elapsed() >= ALONE {
+                self.polling.failures.alone();
+            }
+            if !self.take(asked, updates).await? {
+                break;
+            }
+            if self.is_first {
+                self.is_first = false;
+                self.offer_menu().await;
+            }
+            let now = (self.line.top, self.gather.held());
+            if now != before {
+                self.is_marked = self.mark.write(&self.polling.inbox, now.0, now.1.clone()).await;
+                before = now;
+            }
+        }
+        self.close(asked).await
+    }
+
+    /// Tells the service which commands there are, where it does not know. Nothing depends on it.
+    async fn offer_menu(&self) {
+        let commands: Vec<Value> = menu()
+            .filter(|(name, _)| {
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            })
+            .map(|(name, about)| json!({"command": name, "description": about}))
+            .collect();
+        let commands = Value::from(commands);
+        let key = self.mark.key.replacen("offset", "menu", 1);
+        let (wanted, inbox) = (commands.to_string(), &self.polling.inbox);
+        if inbox.remembered(&key).await.is_ok_and(|known| known.as_ref() == Some(&wanted)) {
+            return;
+        }
+        let offer = async {
+            for scope in ["default", "all_private_chats", "all_group_chats"] {
+                let body = json!({"commands": commands, "scope": {"type": scope}});
+                self.service.call::<Value>("setMyCommands", &body).await?;
+            }
+            Ok::<(), Failure>(())
+        };
+        let offered = tokio::select! {
+            biased;
+            _ = self.link.told() => return,
+            offered = offer => offered,
+        };
+        match offered {
+            Ok(()) => drop(inbox.remember(&key, wanted).await),
+            Err(error) => tracing::warn!(%error, "[{NAME}] the menu of commands is as it was"),
+        }
+    }
+
+    /// Takes up what the last one had written down.
+    async fn resume(&mut self) -> Result<(), Down> {
+        let marked = self.mark.read(&self.polling.inbox).await.map_err(|error| not_stored(&error))?;
+        self.line.top = marked.offset;
+        for (id, message) in marked.held {
+            let mut complete = Vec::new();
+            self.message(id, message, &mut complete).await?;
+            self.gather.put_back(complete.into_iter(), Instant::now());
+        }
+        Ok(())
+    }
+
+    fn offset(&self) -> i64 {
+        if self.is_marked { self.line.top } else { self.line.offset(self.gather.first()) }
+    }
+
+    /// A poll that failed ends the connection, unless it is only in the way that updates go elsewhere.
+    async fn lost(&self, failure: Failure) -> Result<(), Down> {
+        let down = |failure: &Failure| self.polling.failures.down(failure);
+        match &failure {
+            Failure::Refused { refusal, .. } if is_webhook(refusal) => {
+                tracing::warn!(
+                    "[{NAME}] the bot's updates went to a webhook, which is removed: it is polled from now on"
+                );
+                let body = json!({"drop_pending_updates": false});
+                let removed: Result<bool, Failure> = self.service.call("deleteWebhook", &body).await;
+                removed.map(drop).map_err(|failure| down(&failure))
+            }
+            failure => Err(down(failure)),
+        }
+    }
+
+    /// Takes what a poll brought, and hands in what is complete. False: the connection is to be closed.
+    async fn take(&mut self, asked: i64, updates: Vec<Update>) -> Result<bool, Down> {
+        let mut complete = Vec::new();
+        for Update { id, what } in self.line.fresh(asked, updates) {
+            self.line.see(id);
+            if self.gather.has(id) || complete.iter().any(|held: &Held| held.has(id)) {
+                continue;
+            }
+            let done = match what {
+                What::Message(message) => self.message(id, *message, &mut complete).await?,
+                What::Odd => {
+                    tracing::warn!("[{NAME}] update {id} is skipped: a part of it is missing or too long");
+                    true
+                }
+                What::Press(press) => {
+                    self.press(&press).await;
+                    true
+                }
+                What::Other => true,
+            };
+            if done {
+                self.line.store([id], self.open(&complete));
+            }
+        }
+        complete.extend(self.gather.due(Instant::now()));
+        let mut complete = complete.into_iter();
+        while let Some(held) = complete.next() {
+            match self.hand_in(&held).await? {
+                Handed::Done => {
+                    let rest = complete.as_slice();
+                    let open = self.open(rest);
+                    self.line.store(held.messages.iter().map(|(id, _)| *id), open);
+                }
+                Handed::Later(until) => {
+                    self.gather.put_back(std::iter::once(held).chain(complete), until);
+                    return Ok(true);
+                }
+                Handed::Told => {
+                    self.gather.put_back(std::iter::once(held).chain(complete), Instant::now());
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first update that is not stored.
+    fn open(&self, complete: &[Held]) -> Option<i64> {
+        let complete = complete.iter().map(|held| held.messages[0].0).min();
+        complete.into_iter().chain(self.gather.first()).min()
+    }
+
+    /// Takes a message that is for the bot. True: nothing more is to be done about it.
+    async fn message(&mut self, id: i64, message: Message, complete: &mut Vec<Held>) -> Result<bool, Down> {
+        if let Some(new) = message.migrate_to_chat_id {
+            tracing::info!("[{NAME}] chat {} is {new} now", message.chat.id);
+        }
+        if let Err(passed) = self.gate.judge(&message) {
+            if passed != Passed::Own {
+                tracing::debug!(
+                    "[{NAME}] update {id} in chat {} is not for the bot: {passed:?}",
+                    message.chat.id
+                );
+            }
+            return Ok(true);
+        }
+        if self.is_first {
+            let known = self.polling.inbox.is_known(NAME, &event::key(&message)).await;
+            if known.map_err(|error| not_stored(&error))? {
+                return Ok(true);
+            }
+        }
+        let source = event::source(&message, &event::Speaker::of(&message));
+        let may_join = self.polling.reception.is_own(&source);
+        complete.extend(self.gather.take(id, message, may_join, Instant::now()));
+        Ok(false)
+    }
+
+    /// Takes a press of a button, and says what came of it: to whoever pressed, and below the question.
+    async fn press(&self, press: &Press) {
+        let named = press.data.as_deref().and_then(press::read).zip(press.message.as_deref());
+        let (said, is_over) = match &named {
+            None => ("That question is over.".to_owned(), false),
+            Some(((question, choice), message)) => {
+                let speaker = event::Speaker::person(&press.from);
+                let source = event::source(message, &speaker);
+                match self.polling.reception.press(&source, question, choice).await {
+                    Ok(heard) => (press::said(heard, choice).to_owned(), heard != Heard::No),
+                    Err(error) => {
+                        tracing::warn!(%error, "[{NAME}] an answer by a button is not taken");
+                        ("That did not work; please answer in words.".to_owned(), false)
+                    }
+                }
+            }
+        };
+        let body = json!({"callback_query_id": press.id, "text": said});
+        if let Err(error) = self.service.call::<Value>("answerCallbackQuery", &body).await {
+            tracing::debug!(%error, "[{NAME}] who pressed a button hears nothing");
+        }
+        if let (true, Some((_, message))) = (is_over, named) {
+            let shown = format!("{said} · {}", press.from.name());
+            let body = json!({
+                "chat_id": message.chat.id,
+                "message_id": message.message_id,
+                "reply_markup": press::over(&shown),
+            });
+            if let Err(error) = self.service.call::<Value>("editMessageReplyMarkup", &body).await {
+                tracing::debug!(%error, "[{NAME}] the buttons of a question stay");
+            }
+        }
+    }
+
+    async fn hand_in(&self, held: &Held) -> Result<Handed, Down> {
+        let Some((id, first)) = held.messages.first() else { return Ok(Handed::Done) };
+        let window = self.polling.settings.poll + SILENCE;
+        let accepting = Box::pin(async {
+            match event::arrived(held, &self.gate, &self.service, self.me.id).await {
+                Some(arrived) => {
+                    Some(self.polling.reception.accept(arrived, u64::try_from(LONGEST).ok()).await)
+                }
+                None => None,
+            }
+        });
+        let Some(taken) = self.link.during(window, accepting).await else { return Ok(Handed::Told) };
+        let (after, reason) = match taken {
+            None | Some(Ok(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway)) => {
+                return Ok(Handed::Done);
+            }
+            Some(Ok(Taken::Full)) => {
+                let mut body = place(&event::target(first), true);
+                body["text"] = FULL.into();
+                if let Err(error) = self.service.send(&body).await {
+                    tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
+                }
+                return Ok(Handed::Done);
+            }
+            Some(Err(NotTaken::Later { after, reason })) => (after, reason),
+            // A lock that is held, a disk that is full: that passes, and the connection is not to blame.
+            Some(Err(NotTaken::Store(error))) if error.is_of_machine() => (AGAIN, error.reason()),
+            Some(Err(NotTaken::Store(error))) => {
+                return Err(Down::retrying("telegram_store", error.reason()));
+            }
+        };
+        tracing::info!("[{NAME}] update {id} waits: {reason}");
+        Ok(Handed::Later(Instant::now() + after))
+    }
+
+    /// Stores what is held, and confirms what is stored: it would be offered to whoever comes next, and known there.
+    async fn close(mut self, asked: i64) -> Result<(), Down> {
+        let mut all = self.gather.all().into_iter();
+        while let Some(held) = all.next() {
+            let accepting = Box::pin(async {
+                let arrived = event::arrived(&held, &self.gate, &self.service, self.me.id).await?;
+                self.polling.reception.accept(arrived, u64::try_from(LONGEST).ok()).await.ok()
+            });
+            let taken = timeout(LAST, accepting).await;
+            if !matches!(taken, Ok(Some(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway))) {
+                // The next one gets it, with what comes behind it.
+                self.gather.put_back(std::iter::once(held).chain(all), Instant::now());
+                break;
+            }
+        }
+        self.is_marked = self.mark.write(&self.polling.inbox, self.line.top, self.gather.held()).await;
+        let offset = self.offset();
+        if offset <= asked {
+            return Ok(());
+        }
+        let confirmed = self.service.updates(offset, Duration::ZERO).await;
+        confirmed.map(drop).map_err(|failure| self.polling.failures.down(&failure))
+    }
+}
+
+/// What the connection is while nobody knows what is stored.
+fn not_stored(error: &StoreError) -> Down {
+    Down::retrying("telegram_store", error.reason()).after(Some(AGAIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(id: i64) -> Update {
+        Update { id, what: What::Other }
+    }
+
+    fn ids(updates: &[Update]) -> Vec<i64> {
+        updates.iter().map(|update| update.id).collect()
+    }
+
+    #[test]
+    fn what_is_asked_for_never_passes_what_is_not_stored() {
+        let mut line = Line { top: 5, ..Line::default() };
+        assert_eq!(ids(&line.fresh(5, vec![update(5), update(7)])), [5, 7]);
+        line.see(5);
+        line.see(7);
+        // 5 waits for its other parts.
+        line.store([7], Some(5));
+        assert_eq!(line.offset(Some(5)), 5);
+        assert_eq!(ids(&line.fresh(5, vec![update(5), update(7), update(8)])), [5, 8]);
+        line.see(8);
+        line.store([5], Some(8));
+        assert_eq!(line.offset(Some(8)), 8);
+        line.store([8], None);
+        assert_eq!((line.offset(None), line.done.len()), (9, 0));
+    }
+
+    #[test]
+    fn a_service_that_numbers_anew_is_followed() {
+        let mut line = Line { top: 900, ..Line::default() };
+        assert_eq!(ids(&line.fresh(900, vec![update(3)])), [3]);
+        line.see(3);
+        line.store([3], None);
+        assert_eq!(line.offset(None), 4);
+    }
+}

@@ -1,0 +1,276 @@
+//! The settings of the bot, what its failed messages are to the ledger, and the requests that are made for a message.
+
+use std::time::Duration;
+
+use hermes_config::network::Network;
+use hermes_config::{Input, load};
+use hermes_wire::latest::{Problem, Role};
+use hermes_wire::{ProfileName, RootHome};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::delivery::outbound::{CHAT_ID, Message, Unsent};
+use crate::inbound::DeliveryTarget;
+use crate::platform::REGISTRY;
+
+const TOKEN: &str = "123456:AAtoken-of-a-test";
+
+/// What these files say of the platform, and what is wrong with them.
+fn read(section: &str, env: &str) -> (Option<Settings>, Vec<Problem>) {
+    let profile = ProfileName::default_profile();
+    let home = RootHome::new("/r").profile(&profile);
+    let yaml = format!("agent: {{engine: echo}}\n{section}");
+    let loaded = load(Input {
+        registry: &REGISTRY,
+        profile: &profile,
+        role: Role::Primary,
+        multiplex: None,
+        listeners: &[],
+        home: &home,
+        yaml: Some(yaml.as_bytes()),
+        env: Some(env.as_bytes()),
+    });
+    let settings = loaded.config.and_then(|config| config.settings.of::<Settings>(NAME).cloned());
+    (settings, loaded.problems)
+}
+
+/// The settings of a bot with more in its section.
+pub(super) fn settings(extra: &str) -> Settings {
+    let section = format!("platforms: {{telegram: {{enabled: true, token: '{TOKEN}', {extra}}}}}\n");
+    let (settings, problems) = read(&section, "");
+    settings.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+fn codes(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+#[test]
+fn a_token_is_enough_and_variables_beat_the_file() {
+    let (bot, problems) = read("", &format!("TELEGRAM_BOT_TOKEN={TOKEN}\n"));
+    let bot = bot.unwrap();
+    assert_eq!((codes(&problems), bot.fault), (vec![], None));
+    assert_eq!(bot.base.as_str(), "https://api.telegram.org/bot");
+    assert_eq!(bot.files.as_str(), "https://api.telegram.org/file/bot");
+    assert_eq!(
+        (bot.require_mention, bot.exclusive_bot_mentions, bot.typing, bot.previews),
+        (false, true, true, true)
+    );
+    let env = format!(
+        "TELEGRAM_BOT_TOKEN={TOKEN}\nTELEGRAM_REQUIRE_MENTION=yes\nTELEGRAM_ALLOWED_CHATS=-1, -2\nTELEGRAM_REPLY_TO_MODE=off\n\
+         TELEGRAM_API_BASE_URL=http://127.0.0.1:8081/\nTELEGRAM_MENTION_PATTERNS=[\"^a,b\"]\n"
+    );
+    let section = "platforms: {telegram: {token: other, require_mention: false, allowed_chats: [3], extra: {reply_to_mode: all, \
+                   mention_patterns: [x], base_url: 'https://x.example'}}}\n";
+    let (bot, problems) = read(section, &env);
+    let bot = bot.unwrap();
+    assert_eq!(codes(&problems), [""; 0]);
+    assert_eq!(bot.token.expose(), TOKEN);
+    assert!(bot.require_mention && bot.allowed_chats.iter().eq(["-1", "-2"]));
+    assert_eq!((bot.quotes, bot.mention_patterns), (settings::Quotes::None, vec!["^a,b".to_owned()]));
+    assert_eq!(bot.base.as_str(), "http://127.0.0.1:8081/bot");
+    assert!(read("", "").0.is_none() && read("telegram: {enabled: false}\n", &env).0.is_none());
+}
+
+#[test]
+fn what_cannot_run_says_why_and_what_does_nothing_is_named() {
+    for (section, env, code) in [
+        ("platforms: {telegram: {enabled: true}}\n", "", "telegram_config_missing"),
+        ("", "TELEGRAM_BOT_TOKEN=a/b\n", "telegram_invalid_auth"),
+        ("", "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_API_BASE_URL=http://10.0.0.1/\n", "telegram_base_url"),
+        ("", "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_API_BASE_URL=nothing\n", "telegram_base_url"),
+        (
+            "platforms: {telegram: {base_url: 'ftp://127.0.0.1'}}\n",
+            "TELEGRAM_BOT_TOKEN=1:a\n",
+            "telegram_base_url",
+        ),
+        (
+            "platforms: {telegram: {base_url: 'https://h/?x=1'}}\n",
+            "TELEGRAM_BOT_TOKEN=1:a\n",
+            "telegram_base_url",
+        ),
+    ] {
+        let (bot, problems) = read(section, env);
+        assert_eq!(codes(&problems), [code], "{section}{env}");
+        assert!(problems[0].fix.is_some() && !problems[0].message.contains("a/b"), "{problems:?}");
+        let bot = bot.unwrap();
+        assert_eq!(bot.fault.as_ref().unwrap().code, code);
+        assert!(service::Service::new(&bot, &Network::default()).is_err());
+    }
+    let section = "platforms: {telegram: {rich_messages: true, mention_patterns: ['(', 'ok'], text_batch_delay_seconds: 9}}\n";
+    let env = "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_REACTIONS=true\nTELEGRAM_GUEST_MODE=perhaps\nTELEGRAM_REPLY_TO_MODE=some\n";
+    let (bot, problems) = read(section, env);
+    let bot = bot.unwrap();
+    let mut all = codes(&problems);
+    all.sort_unstable();
+    assert_eq!(
+        all,
+        ["mention_pattern", "unsupported", "unsupported", "wrong_type", "wrong_type", "wrong_type"]
+    );
+    assert_eq!((bot.fault, bot.mention_patterns, bot.guest_mode), (None, vec!["ok".to_owned()], false));
+    let (bot, problems) = read("", "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_REACTIONS=false\n");
+    assert!(bot.is_some() && problems.is_empty(), "what is off is not missed: {problems:?}");
+}
+
+/// Answers requests with `answers`, one each, and returns them: path and body.
+async fn served(listener: TcpListener, answers: &[(u16, Value)]) -> Vec<(String, Value)> {
+    let mut seen = Vec::new();
+    for (status, answer) in answers {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        let (head, body) = loop {
+            let text = String::from_utf8_lossy(&request).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n")
+                && let Ok(body) = serde_json::from_str::<Value>(body)
+            {
+                break (head.to_owned(), body);
+            }
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "{text}");
+            request.extend_from_slice(&piece[..read]);
+        };
+        seen.push((head.split(' ').nth(1).unwrap().to_owned(), body));
+        let answer = answer.to_string();
+        let head =
+            format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+        stream.write_all(format!("{head}{answer}").as_bytes()).await.unwrap();
+    }
+    seen
+}
+
+fn target(more: &[(&str, &str)]) -> DeliveryTarget {
+    let extra = [(CHAT_ID, "-100")].iter().chain(more);
+    DeliveryTarget {
+        kind: NAME.to_owned(),
+        extra: extra.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+    }
+}
+
+fn refused(status: u16, description: &str) -> (u16, Value) {
+    (status, json!({"ok": false, "error_code": status, "description": description}))
+}
+
+fn sent() -> (u16, Value) {
+    (200, json!({"ok": true, "result": {"message_id": 77}}))
+}
+
+/// Sends `message` to a service that answers so; what came of it, and what was asked.
+async fn send(
+    extra: &str,
+    target: &DeliveryTarget,
+    message: Message<'_>,
+    answers: &[(u16, Value)],
+) -> (Result<Option<String>, Unsent>, Vec<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("base_url: 'http://{}', {extra}", listener.local_addr().unwrap());
+    let way = Chats::new(settings(&base), Network::default());
+    let (asked, sent) = tokio::join!(served(listener, answers), way.send(target, message));
+    (sent.map(|sent| sent.id), asked)
+}
+
+fn message(text: &str) -> Message<'_> {
+    Message { text, key: "k", repeated: false }
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_message_is_left_out() {
+    let to = target(&[(outbound::THREAD_ID, "9"), (outbound::REPLY_TO, "5")]);
+    let answers = [
+        refused(400, "Bad Request: message to be replied not found"),
+        refused(400, "Bad Request: message thread not found"),
+        sent(),
+    ];
+    let (id, asked) = send("", &to, message("hi"), &answers).await;
+    assert_eq!(id, Ok(Some("77".to_owned())));
+    assert!(asked.iter().all(|(path, _)| *path == format!("/bot{TOKEN}/sendMessage")), "{asked:?}");
+    let keys = ["reply_parameters", "message_thread_id"];
+    let has: Vec<[bool; 2]> = asked.iter().map(|(_, body)| keys.map(|key| !body[key].is_null())).collect();
+    assert_eq!(has, [[true, true], [false, true], [false, false]]);
+
+    let moved = (
+        400,
+        json!({"ok": false, "error_code": 400, "description": "Bad Request: group chat was upgraded to a supergroup chat",
+        "parameters": {"migrate_to_chat_id": -1_001_234}}),
+    );
+    let (id, asked) = send("reply_to_mode: off", &to, message("hi"), &[moved, sent()]).await;
+    assert_eq!(id, Ok(Some("77".to_owned())));
+    let chats: Vec<i64> = asked.iter().map(|(_, body)| body["chat_id"].as_i64().unwrap()).collect();
+    assert_eq!(chats, [-100, -1_001_234]);
+    assert!(asked[0].1["reply_parameters"].is_null());
+}
+
+#[tokio::test]
+async fn every_failure_says_whether_another_try_may_help() {
+    let to = target(&[]);
+    let flood = (
+        429,
+        json!({"ok": false, "error_code": 429, "description": "Too Many Requests: retry after 7", "parameters": {"retry_after": 7}}),
+    );
+    for (answer, expected) in [
+        (flood, (Some(7), false)),
+        (refused(502, "Bad Gateway"), (None, false)),
+        (refused(401, "Unauthorized"), (None, false)),
+        ((502, json!("a proxy")), (None, true)),
+        ((200, json!("nothing")), (None, true)),
+    ] {
+        let (result, _) = send("", &to, message("hi"), std::slice::from_ref(&answer)).await;
+        let Err(Unsent::Later { after, unsure, reason }) = result else { panic!("{answer:?}: {result:?}") };
+        assert_eq!((after.map(|after| after.as_secs()), unsure), expected, "{answer:?}");
+        assert!(!reason.contains(TOKEN), "{reason}");
+    }
+    for description in ["Forbidden: bot was blocked by the user", "Bad Request: chat not found"] {
+        let status = if description.starts_with('F') { 403 } else { 400 };
+        let (result, _) = send("", &to, message("hi"), &[refused(status, description)]).await;
+        assert!(
+            matches!(&result, Err(Unsent::Never { reason }) if reason.contains(description)),
+            "{result:?}"
+        );
+    }
+}
+
+/// A text that the service does not read as it is marked up goes out all the same.
+#[tokio::test]
+async fn what_is_no_markup_goes_out_plain() {
+    let answers = [refused(400, "Bad Request: can't parse entities: Character '.' is reserved"), sent()];
+    let (id, asked) = send("", &target(&[]), message("**b**. `c`"), &answers).await;
+    assert_eq!(id, Ok(Some("77".to_owned())));
+    assert_eq!(
+        (&asked[0].1["text"], &asked[0].1["parse_mode"]),
+        (&json!("*b*\\. `c`"), &json!("MarkdownV2"))
+    );
+    assert_eq!((&asked[1].1["text"], &asked[1].1["parse_mode"]), (&json!("b. c"), &Value::Null));
+}
+
+/// Telegram shows a message twice that is sent twice: who reads it is told.
+#[tokio::test]
+async fn what_may_be_there_already_has_a_mark() {
+    let repeated = Message { repeated: true, ..message("hi") };
+    let (id, asked) = send("", &target(&[]), repeated, &[sent()]).await;
+    assert!(id.is_ok());
+    let text = asked[0].1["text"].as_str().unwrap();
+    assert!(text.starts_with("♻️ Recovered reply") && text.ends_with("hi"), "{text}");
+    let long = "x".repeat(4090);
+    let repeated = Message { repeated: true, ..message(&long) };
+    let (_, asked) = send("", &target(&[]), repeated, &[sent()]).await;
+    let text = asked[0].1["text"].as_str().unwrap();
+    assert!(text.starts_with("♻️ x") && text.encode_utf16().count() <= 4096, "{text}");
+}
+
+#[tokio::test]
+async fn a_message_that_says_so_already_is_edited() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
+    let way = Chats::new(bot, Network::default());
+    let to = target(&[(outbound::REPLY_TO, "5")]);
+    let answers =
+        [refused(400, "Bad Request: message is not modified: specified new message content is the same")];
+    let (asked, edited) = tokio::join!(served(listener, &answers), way.edit(&to, "77", "new"));
+    assert_eq!(edited, Ok(()));
+    assert_eq!(asked[0].0, format!("/bot{TOKEN}/editMessageText"));
+    assert_eq!((asked[0].1["message_id"].clone(), asked[0].1["text"].clone()), (json!(77), json!("new")));
+    assert!(way.edit(&to, "no number", "x").await.is_err());
+    assert_eq!(way.abilities().typing, Some(Duration::from_secs(4)));
+}

@@ -1,0 +1,456 @@
+//! What the Bot API says. Bytes from outside, parsed once; nothing in them is believed to be short or sane, and one update that is odd
+//! spoils no other.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longest text of one message, in bytes: 4096 UTF-16 units and much more.
+const TEXT: usize = 64 * 1024;
+/// Longest name of a person, a chat or a file, in bytes.
+const NAME: usize = 1024;
+/// Most of what an error says that is shown, in characters.
+const SHOWN: usize = 300;
+/// Longest wait that the service may ask for, in seconds.
+const ASKED: u64 = 24 * 3600;
+
+/// Why an answer is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    /// No JSON of the expected shape.
+    #[error("Telegram's answer to {0} is not understood")]
+    Shape(&'static str),
+    /// More than anybody should get at once.
+    #[error("Telegram's answer to {0} is too long")]
+    TooMuch(&'static str),
+}
+
+/// An answer: what was asked for, or an error.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    ok: bool,
+    #[serde(default)]
+    result: Value,
+    #[serde(default)]
+    error_code: Option<u16>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    parameters: Option<Parameters>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Parameters {
+    #[serde(default)]
+    retry_after: Option<u64>,
+    #[serde(default)]
+    migrate_to_chat_id: Option<i64>,
+}
+
+/// An error that the service answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// For people; empty: it said nothing.
+    pub(super) description: String,
+    /// It is the Bot API's own answer, not that of something between.
+    pub(super) is_own: bool,
+    /// The wait that was asked for, in seconds.
+    pub(super) retry_after: Option<u64>,
+    /// The chat has another id now.
+    pub(super) migrated_to: Option<i64>,
+}
+
+impl Refusal {
+    /// Whether its description holds this, letter case ignored.
+    pub(super) fn says(&self, what: &str) -> bool {
+        self.description.to_lowercase().contains(what)
+    }
+}
+
+/// Reads an answer with this HTTP status.
+pub(super) fn answer<T: DeserializeOwned>(
+    what: &'static str,
+    status: u16,
+    bytes: &[u8],
+) -> Result<Result<T, Refusal>, WireError> {
+    let answer: Option<Answer> = serde_json::from_slice(bytes).ok();
+    match answer {
+        Some(Answer { ok: true, result, .. }) if status == 200 => {
+            serde_json::from_value(result).map(Ok).map_err(|_| WireError::Shape(what))
+        }
+        Some(Answer { ok: false, error_code, description, parameters, .. }) => {
+            let Parameters { retry_after, migrate_to_chat_id } = parameters.unwrap_or_default();
+            Ok(Err(Refusal {
+                status: error_code.unwrap_or(status),
+                description: shown(&description.unwrap_or_default()),
+                is_own: true,
+                retry_after: retry_after.map(|asked| asked.min(ASKED)),
+                migrated_to: migrate_to_chat_id,
+            }))
+        }
+        _ if status == 200 => Err(WireError::Shape(what)),
+        _ => Ok(Err(Refusal { status, ..Refusal::default() })),
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+/// The bot itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Me {
+    pub(super) id: i64,
+    #[serde(default)]
+    pub(super) username: String,
+}
+
+/// One update.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Update {
+    /// Ascending.
+    pub(super) id: i64,
+    pub(super) what: What,
+}
+
+/// What it is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum What {
+    /// Somebody wrote.
+    Message(Box<Message>),
+    /// Somebody pressed a button.
+    Press(Box<Press>),
+    /// Something that nobody asked for.
+    Other,
+    /// Nobody can use it: a part is missing, or too long.
+    Odd,
+}
+
+/// A button of a message was pressed.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Press {
+    pub(super) id: String,
+    pub(super) from: User,
+    #[serde(default)]
+    pub(super) message: Option<Box<Message>>,
+    #[serde(default)]
+    pub(super) data: Option<String>,
+}
+
+/// A message.
+#[expect(clippy::struct_field_names, reason = "as the Bot API has them")]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Message {
+    pub(super) message_id: i64,
+    #[serde(default)]
+    pub(super) message_thread_id: Option<i64>,
+    #[serde(default)]
+    pub(super) is_topic_message: bool,
+    #[serde(default)]
+    pub(super) from: Option<User>,
+    #[serde(default)]
+    pub(super) sender_chat: Option<Chat>,
+    pub(super) chat: Chat,
+    #[serde(default)]
+    pub(super) date: i64,
+    #[serde(default)]
+    pub(super) media_group_id: Option<String>,
+    #[serde(default)]
+    pub(super) text: Option<String>,
+    #[serde(default)]
+    pub(super) entities: Vec<Entity>,
+    #[serde(default)]
+    pub(super) caption: Option<String>,
+    #[serde(default)]
+    pub(super) caption_entities: Vec<Entity>,
+    #[serde(default)]
+    pub(super) reply_to_message: Option<Box<Message>>,
+    #[serde(default)]
+    pub(super) quote: Option<Quote>,
+    #[serde(default)]
+    pub(super) photo: Vec<Photo>,
+    #[serde(default)]
+    pub(super) document: Option<File>,
+    #[serde(default)]
+    pub(super) video: Option<File>,
+    #[serde(default)]
+    pub(super) animation: Option<File>,
+    #[serde(default)]
+    pub(super) audio: Option<File>,
+    #[serde(default)]
+    pub(super) voice: Option<File>,
+    #[serde(default)]
+    pub(super) video_note: Option<File>,
+    #[serde(default)]
+    pub(super) sticker: Option<Sticker>,
+    #[serde(default)]
+    pub(super) location: Option<Location>,
+    #[serde(default)]
+    pub(super) venue: Option<Venue>,
+    #[serde(default)]
+    pub(super) contact: Option<Contact>,
+    #[serde(default)]
+    pub(super) migrate_to_chat_id: Option<i64>,
+}
+
+/// A chat.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Chat {
+    pub(super) id: i64,
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) title: Option<String>,
+    #[serde(default)]
+    pub(super) is_forum: bool,
+}
+
+/// Somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct User {
+    pub(super) id: i64,
+    #[serde(default)]
+    pub(super) is_bot: bool,
+    #[serde(default)]
+    pub(super) first_name: String,
+    #[serde(default)]
+    pub(super) last_name: Option<String>,
+}
+
+impl User {
+    /// The whole name.
+    pub(super) fn name(&self) -> String {
+        let last = self.last_name.as_deref().unwrap_or_default();
+        format!("{} {last}", self.first_name).trim().to_owned()
+    }
+}
+
+/// A part of a text that means something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entity {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// In UTF-16 units.
+    pub(super) offset: usize,
+    /// Likewise.
+    pub(super) length: usize,
+    #[serde(default)]
+    pub(super) user: Option<User>,
+}
+
+/// The part of a message that a reply is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Quote {
+    #[serde(default)]
+    pub(super) text: String,
+}
+
+/// A photo in one of its sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Photo {
+    pub(super) file_id: String,
+    #[serde(default)]
+    pub(super) width: u64,
+    #[serde(default)]
+    pub(super) height: u64,
+    #[serde(default)]
+    pub(super) file_size: Option<u64>,
+}
+
+/// A file.
+#[expect(clippy::struct_field_names, reason = "as the Bot API has them")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct File {
+    pub(super) file_id: String,
+    #[serde(default)]
+    pub(super) file_name: Option<String>,
+    #[serde(default)]
+    pub(super) mime_type: Option<String>,
+    #[serde(default)]
+    pub(super) file_size: Option<u64>,
+}
+
+/// A sticker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sticker {
+    #[serde(default)]
+    pub(super) emoji: Option<String>,
+    #[serde(default)]
+    pub(super) set_name: Option<String>,
+}
+
+/// A point on the map.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Location {
+    pub(super) latitude: f64,
+    pub(super) longitude: f64,
+}
+
+/// A place with a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Venue {
+    #[serde(default)]
+    pub(super) title: String,
+    #[serde(default)]
+    pub(super) address: String,
+}
+
+/// Somebody's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Contact {
+    #[serde(default)]
+    pub(super) phone_number: String,
+    #[serde(default)]
+    pub(super) first_name: String,
+    #[serde(default)]
+    pub(super) last_name: Option<String>,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Found {
+    #[serde(default)]
+    pub(super) file_size: Option<u64>,
+    #[serde(default)]
+    pub(super) file_path: Option<String>,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct Sent {
+    pub(super) message_id: i64,
+}
+
+/// The updates of an answer, in order, each once.
+pub(super) fn updates(all: Vec<Value>) -> Vec<Update> {
+    let mut all: Vec<Update> = all.into_iter().filter_map(update).collect();
+    all.sort_by_key(|update| update.id);
+    all.dedup_by_key(|update| update.id);
+    all
+}
+
+/// One of them; none: it has no id, so that there is nothing to confirm either.
+fn update(mut update: Value) -> Option<Update> {
+    // One behind the last is the next to be asked for.
+    let id = update.get("update_id")?.as_i64().filter(|id| (0..i64::MAX).contains(id))?;
+    let mut part = |name: &str| update.get_mut(name).map(Value::take);
+    let what = if let Some(message) = part("message").or_else(|| part("channel_post")) {
+        match serde_json::from_value::<Message>(message) {
+            Ok(message) if message.is_sound() => What::Message(Box::new(message)),
+            _ => What::Odd,
+        }
+    } else if let Some(press) = part("callback_query") {
+        serde_json::from_value(press).map_or(What::Odd, |press| What::Press(Box::new(press)))
+    } else {
+        What::Other
+    };
+    Some(Update { id, what })
+}
+
+impl Message {
+    /// What it says, and what of that means something.
+    pub(super) fn said(&self) -> (&str, &[Entity]) {
+        match (&self.text, &self.caption) {
+            (Some(text), _) => (text, &self.entities),
+            (None, Some(caption)) => (caption, &self.caption_entities),
+            (None, None) => ("", &[]),
+        }
+    }
+
+    /// The part of its text that an entity is about.
+    pub(super) fn part(&self, entity: &Entity) -> Option<&str> {
+        let (text, _) = self.said();
+        let start = byte_at(text, entity.offset)?;
+        let end = byte_at(text, entity.offset.checked_add(entity.length)?)?;
+        text.get(start..end)
+    }
+
+    fn is_sound(&self) -> bool {
+        let name = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= NAME);
+        let text = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= TEXT);
+        let file = |file: &Option<File>| {
+            file.as_ref().is_none_or(|file| {
+                file.file_id.len() <= NAME && name(&file.file_name) && name(&file.mime_type)
+            })
+        };
+        let files =
+            [&self.document, &self.video, &self.animation, &self.audio, &self.voice, &self.video_note];
+        self.chat.id != 0
+            && text(&self.text)
+            && text(&self.caption)
+            && name(&self.chat.title)
+            && name(&self.media_group_id)
+            && self.from.as_ref().is_none_or(|from| from.name().len() <= NAME)
+            && files.into_iter().all(file)
+            && self.photo.iter().all(|photo| photo.file_id.len() <= NAME)
+    }
+}
+
+/// Where in a text so many UTF-16 units end; none: not between two characters, or behind its end.
+fn byte_at(text: &str, units: usize) -> Option<usize> {
+    let mut left = units;
+    for (at, c) in text.char_indices() {
+        if left == 0 {
+            return Some(at);
+        }
+        left = left.checked_sub(c.len_utf16())?;
+    }
+    (left == 0).then_some(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn updates_are_in_order_each_once_and_an_odd_one_spoils_no_other() {
+        let message = |id: i64, text: &str| json!({"update_id": id, "message": {"message_id": 1, "chat": {"id": 7, "type": "private"}, "text": text}});
+        let all = updates(vec![
+            message(9, "b"),
+            json!({"update_id": 8, "message": {"chat": {}}}),
+            json!({"update_id": 7, "poll": {}}),
+            message(9, "b"),
+            json!({"message": {}}),
+            json!({"update_id": i64::MAX, "poll": {}}),
+            message(6, &"x".repeat(TEXT + 1)),
+            json!(3),
+        ]);
+        let kinds: Vec<(i64, bool, bool)> = all
+            .iter()
+            .map(|update| (update.id, update.what == What::Odd, update.what == What::Other))
+            .collect();
+        assert_eq!(kinds, [(6, true, false), (7, false, true), (8, true, false), (9, false, false)]);
+    }
+
+    #[test]
+    fn an_error_is_read_with_what_it_asks_for_and_what_is_between_is_none_of_its_own() {
+        let read = |status, body: &str| answer::<Value>("x", status, body.as_bytes());
+        let flood = r#"{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 7","parameters":{"retry_after":7}}"#;
+        let refusal = read(429, flood).unwrap().unwrap_err();
+        assert_eq!((refusal.status, refusal.retry_after, refusal.is_own), (429, Some(7), true));
+        let moved = r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded","parameters":{"migrate_to_chat_id":-1001}}"#;
+        assert_eq!(read(400, moved).unwrap().unwrap_err().migrated_to, Some(-1001));
+        let between = read(502, "<html>bad gateway</html>").unwrap().unwrap_err();
+        assert_eq!((between.status, between.is_own, between.description.as_str()), (502, false, ""));
+        assert_eq!(read(200, "<html>"), Err(WireError::Shape("x")));
+        assert_eq!(read(200, r#"{"ok":true,"result":3}"#).unwrap().unwrap(), json!(3));
+        assert!(answer::<Me>("x", 200, br#"{"ok":true,"result":3}"#).is_err());
+    }
+
+    #[test]
+    fn parts_of_texts_are_counted_in_utf16_units() {
+        let message = |text: &str| Message { text: Some(text.to_owned()), ..Message::default() };
+        let part = |text: &str, offset, length| {
+            let entity = Entity { kind: String::new(), offset, length, user: None };
+            message(text).part(&entity).map(str::to_owned)
+        };
+        assert_eq!(part("😀 @bot hi", 3, 4).as_deref(), Some("@bot"));
+        assert_eq!(part("ä@bot", 1, 4).as_deref(), Some("@bot"));
+        assert_eq!(part("😀", 1, 1), None, "half a character");
+        assert_eq!(part("abc", 2, 9), None);
+        assert_eq!(part("abc", usize::MAX, 2), None);
+    }
+}
