@@ -13,7 +13,7 @@
 //! tools
 //! attack, gateway                                    a running gateway, and who attacks it
 //! road                                               a worker's end of the way to others
-//! agent, chat, http, messages, predecessor, provider, telegram
+//! agent, chat, http, messages, predecessor, provider, signal, telegram
 //! archive, home, mounts, process, sign, state, tap, unreadable, wait
 //! ```
 
@@ -43,6 +43,7 @@ pub mod provider;
 #[cfg(target_os = "linux")]
 pub mod road;
 pub mod sign;
+pub mod signal;
 pub mod state;
 pub mod steps;
 #[cfg(target_os = "linux")]

@@ -88,7 +88,10 @@ impl<'a> Access<'a> {
                 Bots::All => true,
             };
         }
-        if in_group && source.chat_id.as_deref().is_some_and(|chat| settings.group_chats.holds(chat)) {
+        // Signal's groups are listed by their ids, as its programs show them.
+        let bare = |chat: &str| chat.strip_prefix("group:").is_some_and(|id| settings.group_chats.holds(id));
+        let listed = |chat: &str| settings.group_chats.holds(chat) || bare(chat);
+        if in_group && source.chat_id.as_deref().is_some_and(listed) {
             return true;
         }
         if ids(source, facts).next().is_none() {

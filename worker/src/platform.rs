@@ -9,6 +9,7 @@ pub(crate) mod api_server;
 #[cfg(test)]
 mod harness;
 pub(crate) mod link;
+mod signal;
 mod telegram;
 mod testchat;
 pub mod webhook;
@@ -116,7 +117,8 @@ pub struct Outside<'a> {
 }
 
 /// One line a platform.
-const FOLDERS: [Folder; 4] = [webhook::FOLDER, api_server::FOLDER, telegram::FOLDER, testchat::FOLDER];
+const FOLDERS: [Folder; 5] =
+    [webhook::FOLDER, api_server::FOLDER, signal::FOLDER, telegram::FOLDER, testchat::FOLDER];
 
 /// Every platform there is, with a folder or only known.
 pub static REGISTRY: Registry = Registry::new(&DECLARATIONS);

@@ -50,6 +50,8 @@ pub struct Declaration {
     pub adapter: bool,
     /// Only one process may hold its connection: it is handed over in a swap.
     pub exclusive: bool,
+    /// Its service keeps nothing for who comes later: in a swap the new process is connected before the old one closes.
+    pub overlaps: bool,
     /// Answers can be delivered to it.
     pub target: bool,
     /// It is in no documentation, completion or schema: it is turned on by its own section only.
@@ -78,6 +80,7 @@ pub const BASE: Declaration = Declaration {
     claims: &[],
     adapter: false,
     exclusive: false,
+    overlaps: false,
     target: false,
     hidden: false,
     keys: None,

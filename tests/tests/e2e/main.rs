@@ -75,6 +75,7 @@ mod served;
 #[cfg(target_os = "linux")]
 mod service;
 mod sessions;
+mod signal;
 mod skills;
 mod sockets;
 mod start;

@@ -28,7 +28,8 @@ use crate::token_lock::{AGAIN, Identities, Locks};
 
 /// Longest time from dialling to a usable connection.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Longest time readiness waits for platforms that answer requests; what takes longer comes up while the rest is served.
+/// Longest time readiness waits for platforms that answer requests, or that have to be connected before another process lets go of them; what
+/// takes longer comes up while the rest is served.
 const FIRST: Duration = Duration::from_secs(5);
 /// Time to confirm what was accepted, and to close, where nobody says how much there is.
 pub(super) const YIELD: Duration = Duration::from_secs(5);
@@ -94,10 +95,10 @@ struct Desk {
 }
 
 impl Connections {
-    /// Brings up all that is not exclusive, side by side, and keeps it up. Returns when each platform with routes has connected or failed
-    /// once, at the latest after [`FIRST`]; nobody waits for those that dial out.
+    /// Brings up all that is not exclusive, side by side, and keeps it up. Returns when each platform with routes, or that
+    /// [overlaps](Declaration::overlaps), has connected or failed once, at the latest after [`FIRST`]; nobody waits for others that dial out.
     ///
-    /// An exclusive platform connects once it has the [locks](crate::token_lock) of its identities.
+    /// An exclusive platform, and one that overlaps, connects once it has the [locks](crate::token_lock) of its identities.
     pub(super) async fn start(platforms: Vec<Platform>, status: Status, identities: &Identities) -> Self {
         let orders = watch::Sender::new(Order::Hold);
         let first = |platform: &Platform| {
@@ -115,18 +116,22 @@ impl Connections {
             within: watch::Sender::new(YIELD),
             now: CancellationToken::new(),
         };
-        let (tasks, mut routes) = (TaskTracker::new(), Vec::new());
+        let (tasks, mut routes, mut awaited) = (TaskTracker::new(), Vec::new(), BTreeSet::new());
         for mut platform in platforms {
-            routes.extend(platform.routes.take().map(|router| (platform.declaration.name, router)));
-            let Declaration { name, exclusive, .. } = *platform.declaration;
-            let locks = if exclusive { identities.locks(name) } else { Locks::default() };
+            let Declaration { name, exclusive, overlaps, .. } = *platform.declaration;
+            if overlaps || platform.routes.is_some() {
+                awaited.insert(name);
+            }
+            routes.extend(platform.routes.take().map(|router| (name, router)));
+            let alone = exclusive || overlaps;
+            let locks = if alone { identities.locks(name) } else { Locks::default() };
             let keeper = Keeper { platform, orders: orders.clone(), desk: desk.clone() };
             tasks.spawn(keeper.keep(locks));
         }
         tasks.close();
         let mut heard = desk.phases.subscribe();
-        let all = heard
-            .wait_for(|phases| routes.iter().all(|(name, _)| phases.get(name) != Some(&Phase::Connecting)));
+        let all =
+            heard.wait_for(|phases| awaited.iter().all(|name| phases.get(name) != Some(&Phase::Connecting)));
         // A platform that is slow is not lost: its status says `connecting`, and its task goes on.
         let _ = timeout(FIRST, all).await;
         let phases = desk.phases.borrow().clone();

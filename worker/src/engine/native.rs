@@ -34,7 +34,7 @@ mod reader;
 mod responses;
 mod retry;
 mod shape;
-mod sse;
+pub(crate) mod sse;
 mod tap;
 mod think;
 mod way;

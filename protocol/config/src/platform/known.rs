@@ -51,14 +51,6 @@ pub(super) static KNOWN: &[Declaration] = &[
         ..BASE
     },
     Declaration {
-        name: "signal",
-        target: true,
-        prefix: "SIGNAL",
-        credentials: &[&[field("SIGNAL_HTTP_URL", "http_url"), field("SIGNAL_ACCOUNT", "account")]],
-        claims: &[claim("signal-phone", &[part("SIGNAL_ACCOUNT", "account")])],
-        ..BASE
-    },
-    Declaration {
         name: "whatsapp",
         target: true,
         prefix: "WHATSAPP",

@@ -205,6 +205,25 @@ async fn nobody_waits_for_what_dials_out_and_not_for_long_for_what_listens() {
     assert_eq!(code(&status, "listens"), "timeout");
 }
 
+/// Its service keeps nothing for who comes later: the one before closes when this one is ready.
+#[tokio::test(start_paused = true)]
+async fn what_overlaps_is_connected_before_the_worker_is_ready() {
+    let now = CancellationToken::new();
+    now.cancel();
+    for (act, phase, after) in [
+        (Act::Stays(Duration::ZERO), Phase::Connected, Duration::ZERO),
+        (Act::Fails(later()), Phase::Retrying, Duration::ZERO),
+        (Act::Hangs, Phase::Connecting, FIRST),
+    ] {
+        let (mut chat, _) = actor("chat", false, false, [act]);
+        chat.declaration = Box::leak(Box::new(Declaration { name: "chat", overlaps: true, ..BASE }));
+        let started = Instant::now();
+        let connections = Connections::start(vec![chat], record(), &Identities::default()).await;
+        assert_eq!((connections.phases().borrow()["chat"], started.elapsed()), (phase, after));
+        connections.stop(&now).await;
+    }
+}
+
 /// A connection that ends by itself, however, is seen, and so is one that only seems to live.
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_is_seen() {

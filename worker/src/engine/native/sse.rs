@@ -23,20 +23,20 @@ pub(super) const DONE: &str = "[DONE]";
 /// A limit was passed: of what, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is larger than {1} bytes")]
-pub(super) struct TooLarge(&'static str, usize);
+pub(crate) struct TooLarge(&'static str, usize);
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Its name (`event:`), empty where it has none.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its data, lines joined with line feeds.
-    pub(super) data: String,
+    pub(crate) data: String,
 }
 
 /// Turns bytes into events.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     /// The line that has not ended yet.
     line: Vec<u8>,
     /// The last byte ended a line; a line feed now belongs to it.
@@ -60,7 +60,7 @@ struct Data {
 
 impl Decoder {
     /// Takes in a piece; whole events go to `out`, also those before a limit was passed.
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut VecDeque<Frame>) -> Result<(), TooLarge> {
+    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut VecDeque<Frame>) -> Result<(), TooLarge> {
         let room = MAX_STREAM - self.total;
         let (bytes, over) = bytes.split_at(bytes.len().min(room));
         self.total += bytes.len();
@@ -81,6 +81,12 @@ impl Decoder {
             self.end_line(out);
         }
         if over.is_empty() { Ok(()) } else { Err(TooLarge("the answer", MAX_STREAM)) }
+    }
+
+    /// The stream has no end: what came so far counts no more towards the largest answer.
+    pub(crate) fn go_on(&mut self) {
+        self.total = 0;
+        self.stray.clear();
     }
 
     /// The stream is over: what was not ended properly counts all the same.

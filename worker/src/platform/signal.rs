@@ -1,0 +1,294 @@
+//! Signal, through the HTTP daemon of signal-cli.
+//!
+//! # Theory of operation
+//!
+//! The daemon holds the account; this connection reads its stream of events (`GET /api/v1/events`, server-sent events), and the [way
+//! out](outbound) calls it (`POST /api/v1/rpc`, JSON-RPC 2.0). The daemon keeps nothing for who comes later: what it receives while nobody
+//! reads is lost there, so two workers that take turns read side by side, and the inbox knows a message by its chat, sender and time.
+//!
+//! A stream that is silent for [`QUIET`] is no sign of anything by itself, where nobody writes: the daemon is asked whether it lives.
+//!
+//! # Guarantees
+//!
+//! - An event is stored before the next one is read; what cannot be stored now is offered again until it can.
+//! - Groups are off where none is listed; in the others only what is for the bot comes in, as `require_mention` says.
+//! - What the account itself sends comes in as a message only from another device of its owner's, to himself or in a group, and never as
+//!   an echo of the bot's own answer.
+
+mod outbound;
+mod sent;
+mod service;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hermes_config::network::Network;
+use hermes_config::platform::{BASE, ClaimSpec, Declaration, claim, field, part};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Adapter, Class, Context, Down, Folder, Link, Outside, Platform, PlatformFuture};
+use crate::access::Facts;
+use crate::delivery::outbound::{CHAT_ID, Outbound};
+use crate::handover::{Arrived, Attached, NotTaken, Reception, Taken};
+use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
+use outbound::Chat;
+use service::{Came, Failure, Service};
+use settings::Settings;
+use wire::{Attachment, Heard, Incoming};
+
+/// The platform's name.
+const NAME: &str = "signal";
+/// Start of the id of a chat that is a group.
+const GROUP: &str = "group:";
+/// Silence after which the daemon is asked whether it lives.
+const QUIET: Duration = Duration::from_secs(120);
+/// Silence that a connection does not survive.
+const WINDOW: Duration = Duration::from_secs(180);
+/// For so long a connection that is to be closed goes on.
+const LINGER: Duration = Duration::from_millis(500);
+/// Pause before an event is offered again that cannot be stored now.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Wait before the first try after a loss; each next one is twice as long, up to [`LONGEST_WAIT`]. What is received meanwhile is lost.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// What is said to somebody whose message is one too many.
+const FULL: &str = "Too many messages wait here already; this one was not taken.";
+
+const CLAIMS: &[ClaimSpec] = &[claim("signal-phone", &[part("SIGNAL_ACCOUNT", "account")])];
+
+static DECLARATION: Declaration = Declaration {
+    name: NAME,
+    prefix: "SIGNAL",
+    credentials: &[&[field("SIGNAL_HTTP_URL", "http_url"), field("SIGNAL_ACCOUNT", "account")]],
+    claims: CLAIMS,
+    adapter: true,
+    overlaps: true,
+    target: true,
+    keys: Some(&settings::KEYS),
+    read: Some(settings::read),
+    ..BASE
+};
+
+/// One line of the registry.
+pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: Some(way_out) };
+
+fn connect(context: &Context) -> Option<Platform> {
+    let settings: &Settings = context.config.settings.of(NAME)?;
+    let network = Network::of(&context.config.env).over(&context.child_env);
+    let (settings, reception) = (settings.clone(), context.reception.clone());
+    let adapter = Listening { settings, network, reception, failed: AtomicU32::new(0) };
+    Some(Platform { declaration: &DECLARATION, routes: None, pages: None, adapter: Arc::new(adapter) })
+}
+
+fn way_out(outside: &Outside<'_>) -> Option<Arc<dyn Outbound>> {
+    let settings: &Settings = outside.config.settings.of(NAME)?;
+    let network = Network::of(&outside.config.env).over(outside.inherited);
+    Some(Arc::new(Chat::new(settings.clone(), network)))
+}
+
+/// The adapter.
+struct Listening {
+    settings: Settings,
+    network: Network,
+    reception: Reception,
+    /// Tries since the last one that stood.
+    failed: AtomicU32,
+}
+
+impl Adapter for Listening {
+    fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>> {
+        Box::pin(async move {
+            let ended = self.listen(link).await;
+            ended.map_err(|down| {
+                let wait = wait_after(self.failed.fetch_add(1, Ordering::Relaxed));
+                let wait = down.retry_after.unwrap_or(wait);
+                if down.class == Class::Retrying { down.after(Some(wait)) } else { down }
+            })
+        })
+    }
+
+    fn window(&self) -> Option<Duration> {
+        Some(WINDOW)
+    }
+}
+
+impl Listening {
+    async fn listen(&self, link: Link) -> Result<(), Down> {
+        let service = Service::new(&self.settings, &self.network).map_err(down)?;
+        service.check().await.map_err(down)?;
+        let mut events = service.events().await.map_err(down)?;
+        link.up();
+        self.failed.store(0, Ordering::Relaxed);
+        let mut heard = Instant::now();
+        // Whoever takes over is connected by then, and the daemon may need a moment to see that.
+        let end = async {
+            link.told().await;
+            sleep(LINGER).await;
+        };
+        tokio::pin!(end);
+        loop {
+            let came = tokio::select! {
+                biased;
+                () = &mut end => return Ok(()),
+                came = events.next() => came.map_err(down)?,
+                () = sleep_until(heard + QUIET) => {
+                    service.check().await.map_err(down)?;
+                    Came::Life
+                }
+            };
+            heard = Instant::now();
+            link.progress();
+            let Came::Event(text) = came else { continue };
+            match wire::event(&text, &self.settings.account) {
+                Heard::Nothing => {}
+                Heard::Odd(why) => tracing::warn!("[{NAME}] an event is skipped: {why}"),
+                Heard::Message(incoming) => {
+                    if let Some(why) = self.passes(&incoming) {
+                        tracing::debug!("[{NAME}] a message is not for the bot: {why}");
+                    } else if !self.accept(&link, end.as_mut(), &service, *incoming).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why a message is not for the bot.
+    fn passes(&self, incoming: &Incoming) -> Option<&'static str> {
+        if incoming.elsewhere && sent::is_known(incoming.timestamp) {
+            return Some("the bot wrote it");
+        }
+        let group = incoming.group.as_deref()?;
+        if !self.settings.groups.hold(group) {
+            return Some("its group is not listed");
+        }
+        (self.settings.require_mention && !self.is_addressed(incoming)).then_some("nobody spoke to the bot")
+    }
+
+    fn is_addressed(&self, incoming: &Incoming) -> bool {
+        let own = incoming.elsewhere.then_some(incoming.uuid.as_deref()).flatten();
+        let is_own = |id: &String| *id == self.settings.account || own == Some(id);
+        incoming.text.starts_with('/') || incoming.addressed.iter().any(is_own)
+    }
+
+    /// Stores a message, however long that takes. `false`: the connection is to be closed before.
+    async fn accept(
+        &self,
+        link: &Link,
+        mut end: Pin<&mut impl Future<Output = ()>>,
+        service: &Service,
+        incoming: Incoming,
+    ) -> Result<bool, Down> {
+        let chat = chat_of(&incoming);
+        loop {
+            let accepting =
+                self.reception.accept(arrived(&incoming, self.is_addressed(&incoming), service), None);
+            let taken = tokio::select! {
+                biased;
+                taken = accepting => taken,
+                () = end.as_mut() => return Ok(false),
+            };
+            let (after, reason) = match taken {
+                Ok(Taken::Full) => {
+                    if let Err(error) = service.send(&chat, FULL, &[]).await {
+                        tracing::warn!(%error, "[{NAME}] nobody could be told that a message was not taken");
+                    }
+                    return Ok(true);
+                }
+                Ok(_) => return Ok(true),
+                Err(NotTaken::Later { after, reason }) => (after, reason),
+                Err(NotTaken::Store(error)) if error.is_of_machine() => (AGAIN, error.reason()),
+                Err(NotTaken::Store(error)) => return Err(Down::retrying("signal_store", error.reason())),
+            };
+            tracing::info!("[{NAME}] a message waits: {reason}");
+            link.progress();
+            tokio::select! {
+                () = end.as_mut() => return Ok(false),
+                () = sleep(after.min(QUIET)) => {}
+            }
+        }
+    }
+}
+
+/// The wait after so many tries that failed before.
+fn wait_after(failed: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << failed.min(8)).min(LONGEST_WAIT)
+}
+
+fn chat_of(incoming: &Incoming) -> String {
+    match &incoming.group {
+        Some(group) => format!("{GROUP}{group}"),
+        None => incoming.sender().unwrap_or_default().to_owned(),
+    }
+}
+
+/// A message, as the worker takes it.
+fn arrived(incoming: &Incoming, addressed: bool, service: &Service) -> Arrived {
+    let chat = chat_of(incoming);
+    let sender = incoming.sender().unwrap_or_default();
+    let text = match incoming.quoted.as_deref().map(str::trim).filter(|quoted| !quoted.is_empty()) {
+        Some(quoted) => format!(
+            "[Replying to: \"{}\"]\n\n{}",
+            quoted.chars().take(500).collect::<String>(),
+            incoming.text
+        ),
+        None => incoming.text.clone(),
+    };
+    let event = Inbound {
+        source: Source {
+            platform: NAME.to_owned(),
+            chat_type: if incoming.group.is_some() { "group" } else { "dm" }.to_owned(),
+            chat_id: Some(chat.clone()),
+            chat_name: incoming.group_name.clone(),
+            user_id: Some(sender.to_owned()),
+            user_id_alt: incoming.uuid.clone(),
+            user_name: incoming.name.clone(),
+            ..Source::default()
+        },
+        text,
+        dedup: Some(DedupKey { scope: chat.clone(), id: format!("{sender}-{}", incoming.timestamp) }),
+        delivery: DeliveryTarget {
+            kind: NAME.to_owned(),
+            extra: [(CHAT_ID.to_owned(), chat.clone())].into(),
+        },
+        end_session: None,
+        // The way in puts the profile's setting in its place.
+        busy: Busy::Wait,
+    };
+    let attachments = incoming.attachments.iter().map(|file| attached(file, &chat, service)).collect();
+    let facts = Facts { addressed, ..Facts::default() };
+    Arrived { attachments, facts, ..Arrived::from(event) }
+}
+
+fn attached(file: &Attachment, chat: &str, service: &Service) -> Attached {
+    let (service, id, chat) = (service.clone(), file.id.clone(), chat.to_owned());
+    Attached {
+        name: file.filename.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| file.id.clone()),
+        media_type: file.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
+        length: file.size,
+        open: Box::new(move || Box::pin(async move { service.file(&id, &chat).await })),
+    }
+}
+
+/// What a failed request is to the connection.
+fn down(failure: Failure) -> Down {
+    let text = failure.to_string();
+    match failure {
+        Failure::Unusable { code, .. } => Down::fatal(code, text),
+        Failure::Status { status: 401 | 403, .. } => Down::fatal("signal_invalid_auth", text),
+        // It may be linked later: the daemon finds new accounts by itself.
+        Failure::Status { what: "events", status: 400 | 404, .. } => {
+            Down::retrying("signal_account_unknown", text)
+        }
+        Failure::Status { .. } | Failure::Unsent(_) | Failure::Lost(_) | Failure::Refused(_) => {
+            Down::retrying("signal_network_error", text)
+        }
+    }
+}

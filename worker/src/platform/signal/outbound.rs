@@ -1,0 +1,112 @@
+//! The way out to Signal's chats.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use hermes_config::network::Network;
+
+use super::service::{Failure, Service};
+use super::settings::Settings;
+use super::wire::Refused;
+use super::{NAME, sent};
+use crate::delivery::outbound::{
+    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent,
+};
+use crate::formatting;
+use crate::inbound::DeliveryTarget;
+
+/// Longest message, in UTF-16 units: longer ones are shown as files by some of Signal's programs.
+const LONGEST: usize = 2000;
+/// For how long a chat shows that somebody types, and a bit less.
+const TYPING: Duration = Duration::from_secs(8);
+
+/// The account, as it speaks.
+pub(super) struct Chat {
+    settings: Settings,
+    network: Network,
+    /// Made when it is first needed: most profiles are silent most of the time.
+    service: OnceLock<Service>,
+}
+
+impl Chat {
+    pub(super) fn new(settings: Settings, network: Network) -> Self {
+        Self { settings, network, service: OnceLock::new() }
+    }
+
+    fn service(&self) -> Result<&Service, Unsent> {
+        if let Some(service) = self.service.get() {
+            return Ok(service);
+        }
+        let made = Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure))?;
+        Ok(self.service.get_or_init(|| made))
+    }
+}
+
+fn chat(target: &DeliveryTarget) -> Result<&str, Unsent> {
+    target.extra.get(CHAT_ID).map(String::as_str).ok_or_else(|| Unsent::never("Missing chat_id"))
+}
+
+impl Outbound for Chat {
+    fn kind(&self) -> &'static str {
+        NAME
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            longest: LONGEST,
+            format: Format::Bare,
+            at_once: 4,
+            keyed: false,
+            edits: false,
+            typing: Some(TYPING),
+        }
+    }
+
+    fn send<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        message: Message<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        Box::pin(async move {
+            let written = formatting::signal(message.text);
+            let styles: Vec<String> = written
+                .ranges
+                .iter()
+                .map(|range| format!("{}:{}:{}", range.start, range.length, range.style.name()))
+                .collect();
+            let timestamp = self
+                .service()?
+                .send(chat(target)?, &written.text, &styles)
+                .await
+                .map_err(|failure| unsent(&failure))?;
+            sent::remember(timestamp);
+            Ok(Sent { id: Some(timestamp.to_string()) })
+        })
+    }
+
+    fn typing<'a>(&'a self, target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
+        Box::pin(async move {
+            if let (Ok(service), Ok(chat)) = (self.service(), chat(target)) {
+                // Nobody misses it.
+                let _ = service.typing(chat).await;
+            }
+        })
+    }
+}
+
+/// What a failed call is to the message.
+pub(super) fn unsent(failure: &Failure) -> Unsent {
+    let reason = failure.to_string();
+    match failure {
+        // The files say something wrong: the next worker may have better ones.
+        Failure::Unusable { .. } | Failure::Unsent(_) | Failure::Refused(Refused::Later(_)) => {
+            Unsent::later(reason)
+        }
+        Failure::Refused(Refused::Slower(after)) => Unsent::Later { after: *after, unsure: false, reason },
+        Failure::Refused(Refused::Never(_)) => Unsent::never(reason),
+        Failure::Status { status: 500.., .. } | Failure::Lost(_) | Failure::Refused(Refused::Garbled) => {
+            Unsent::unsure(reason)
+        }
+        Failure::Status { .. } => Unsent::later(reason),
+    }
+}

@@ -1,0 +1,156 @@
+//! What `platforms.signal` may hold.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hermes_config::is_loopback;
+use hermes_config::platform::{self, Fault, Section, Spot};
+use hermes_config::row::{Group, Kind, key};
+use reqwest::Url;
+
+/// Its rows. Who may talk to it is set as for every platform.
+pub(super) static KEYS: Group = Group {
+    title: "Signal",
+    intro: "Through the HTTP daemon of signal-cli (`signal-cli daemon --http`), which holds the account and its keys.",
+    outro: "",
+    keys: &[
+        key("platforms.signal", Kind::Section, "a Signal account"),
+        key(
+            "platforms.signal.http_url",
+            Kind::Text,
+            "where the daemon listens; plain HTTP only on this machine",
+        )
+        .env("SIGNAL_HTTP_URL"),
+        key("platforms.signal.account", Kind::Text, "the account's number, as +491234567")
+            .env("SIGNAL_ACCOUNT"),
+        key(
+            "platforms.signal.require_mention",
+            Kind::Bool,
+            "in groups only what mentions the bot or answers it",
+        )
+        .env("SIGNAL_REQUIRE_MENTION")
+        .no(),
+    ],
+};
+
+/// The groups that the bot is in for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Groups {
+    /// All of them.
+    All,
+    /// These; none where nothing is set.
+    These(BTreeSet<String>),
+}
+
+impl Groups {
+    fn of(list: Vec<String>) -> Self {
+        let mut ids: BTreeSet<String> = list.into_iter().collect();
+        if ids.remove("*") { Self::All } else { Self::These(ids) }
+    }
+
+    /// Whether what is said in this group is for the bot.
+    pub(super) fn hold(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// The settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Where the daemon is; none: nowhere, for a reason that [`fault`](Self::fault) says.
+    pub(super) base: Option<Url>,
+    /// The bot's own number.
+    pub(super) account: String,
+    pub(super) groups: Groups,
+    pub(super) require_mention: bool,
+    /// Why it cannot run.
+    pub(super) fault: Option<Fault>,
+}
+
+impl platform::Settings for Settings {
+    fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+}
+
+/// Reads them.
+pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
+    let address = section.text("http_url", "SIGNAL_HTTP_URL");
+    let account = section.text("account", "SIGNAL_ACCOUNT");
+    let base = address.as_deref().and_then(|text| Url::parse(text).ok());
+    let at = |section: &mut dyn Section, key: &'static str, variable: &'static str| {
+        if section.has_variable(variable) { Spot::Variable(variable) } else { Spot::Key(key) }
+    };
+    let mut fault = None;
+    let mut refuse = |section: &mut dyn Section, key, variable, message: &str, fix: &str| {
+        let at = at(section, key, variable);
+        section.fault(MISSING, at, message.to_owned(), fix);
+        fault.get_or_insert(Fault { code: MISSING.to_owned(), message: message.to_owned() });
+    };
+    match &base {
+        Some(url) if url.scheme() == "https" || (url.scheme() == "http" && is_here(url)) => {}
+        Some(url) if url.scheme() == "http" => {
+            refuse(
+                section,
+                "http_url",
+                "SIGNAL_HTTP_URL",
+                "signal's daemon is on another machine, and plain HTTP shows every message to who is between",
+                "Let it listen on 127.0.0.1, or put TLS before it and write https://.",
+            );
+        }
+        Some(_) | None => refuse(
+            section,
+            "http_url",
+            "SIGNAL_HTTP_URL",
+            "signal has no address that begins with http:// or https://",
+            "Set SIGNAL_HTTP_URL to where `signal-cli daemon --http` listens, as http://127.0.0.1:8080.",
+        ),
+    }
+    let account = account.unwrap_or_default();
+    if !is_number(&account) {
+        refuse(
+            section,
+            "account",
+            "SIGNAL_ACCOUNT",
+            "signal has no account: a number with its country, as +491234567",
+            "Set SIGNAL_ACCOUNT to the number that signal-cli has registered.",
+        );
+    }
+    let base = base.filter(|_| fault.is_none());
+    let groups = Groups::of(section.list("group_allow_from", "SIGNAL_GROUP_ALLOWED_USERS"));
+    let require_mention = flag(section, "require_mention", "SIGNAL_REQUIRE_MENTION");
+    Arc::new(Settings { base, account, groups, require_mention, fault })
+}
+
+fn is_here(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| is_loopback(host.trim_matches(['[', ']'])))
+}
+
+/// For programs: what is needed is not there.
+const MISSING: &str = "signal_config_missing";
+
+/// E.164.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    (5..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A switch that is off where nothing is set.
+fn flag(section: &mut dyn Section, key: &'static str, variable: &'static str) -> bool {
+    if !section.has_variable(variable) {
+        return section.flag(key).unwrap_or(false);
+    }
+    let said = section.text(key, variable).unwrap_or_default();
+    match said.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => true,
+        "false" | "0" | "no" | "off" => false,
+        _ => {
+            let message = format!("`{variable}` is neither true nor false; false holds");
+            section.warn("wrong_type", Spot::Variable(variable), message, "Write `true` or `false`.");
+            false
+        }
+    }
+}
