@@ -37,6 +37,9 @@ pub(super) fn read(text: &str) -> Option<Script> {
     let mut cursor = root.walk();
     loop {
         let node = cursor.node();
+        if is_torn(node, text) {
+            return None;
+        }
         take(node, text, &mut script);
         if script.commands.len() > MOST || cursor.depth() > NESTED {
             return None;
@@ -70,6 +73,17 @@ fn parse(bytes: &[u8]) -> Option<Tree> {
     };
     let mut piece = |at: usize, _: Point| bytes.get(at..).unwrap_or_default();
     parser.parse_with_options(&mut piece, None, Some(ParseOptions::new().progress_callback(&mut stop)))
+}
+
+/// A redirection whose target stands on another line. To a shell the line is wrong, and what follows it may be commands; the grammar takes the
+/// next word for the target.
+fn is_torn(node: Node<'_>, text: &str) -> bool {
+    if !matches!(node.kind(), "file_redirect" | "herestring_redirect") {
+        return false;
+    }
+    let target = node.child_count().checked_sub(1).and_then(|last| node.child(last));
+    let before = target.and_then(|target| text.get(node.start_byte()..target.start_byte()));
+    before.is_some_and(|before| before.replace("\\\n", "").contains('\n'))
 }
 
 fn take(node: Node<'_>, text: &str, script: &mut Script) {

@@ -342,6 +342,17 @@ fn what_is_not_ascii_is_part_of_a_word() {
     }
 }
 
+/// A line that a shell refuses hides nothing of the next one.
+#[test]
+fn a_redirection_without_a_target_does_not_swallow_the_next_line() {
+    for text in [">\nrm -rf /", "d>\nrm -rf /", "a 2>> \nrm -rf /", "a <<<\nrm -rf /", "a <\n\nrm -rf /"] {
+        assert!(!judge(text, setting()).is_empty(), "{text:?}");
+    }
+    for text in ["a > \\\n b", "a >b\nc", "a 2>&1\nls", "cat <<< x\nls"] {
+        assert!(judge(text, setting()).is_empty(), "{text:?}: {:?}", judge(text, setting()));
+    }
+}
+
 /// The forms in which a shell reads the same command.
 fn dressed(command: &str, form: u8) -> String {
     match form {
