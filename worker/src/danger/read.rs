@@ -57,10 +57,12 @@ pub(super) fn read(text: &str) -> Option<Script> {
 
 /// The text as the grammar may see it, byte for byte as long: of what is not ASCII, every byte is one that stands in words only.
 ///
-/// A shell looks at bytes: to it `\u{3000}` is no blank and `é` no part of a name. The grammar's scanner takes characters for both, and
+/// A shell looks at bytes: to it `\u{3000}` is no blank, nor is a carriage return, and `é` is no part of a name. The grammar's scanner takes characters for both, and
 /// looks characters above 255 up in a table that ends there (`isdigit`), which can end the process.
 fn masked(text: &str) -> Vec<u8> {
-    text.bytes().map(|byte| if byte.is_ascii() { byte } else { IN_WORDS }).collect()
+    let seen =
+        |byte: u8| if byte.is_ascii() && !matches!(byte, 0x0b | 0x0c | b'\r') { byte } else { IN_WORDS };
+    text.bytes().map(seen).collect()
 }
 
 fn parse(bytes: &[u8]) -> Option<Tree> {
@@ -75,15 +77,26 @@ fn parse(bytes: &[u8]) -> Option<Tree> {
     parser.parse_with_options(&mut piece, None, Some(ParseOptions::new().progress_callback(&mut stop)))
 }
 
-/// A redirection whose target stands on another line. To a shell the line is wrong, and what follows it may be commands; the grammar takes the
-/// next word for the target.
+/// Something whose parts stand on one line to a shell and are on several here. The grammar's scanner skips the ends of lines behind a
+/// redirection, a `==` and the like, and takes the next line's command for what is missing.
 fn is_torn(node: Node<'_>, text: &str) -> bool {
-    if !matches!(node.kind(), "file_redirect" | "herestring_redirect") {
+    const ON_ONE_LINE: [&str; 6] = [
+        "command",
+        "declaration_command",
+        "unset_command",
+        "variable_assignment",
+        "file_redirect",
+        "herestring_redirect",
+    ];
+    if !ON_ONE_LINE.contains(&node.kind()) {
         return false;
     }
-    let target = node.child_count().checked_sub(1).and_then(|last| node.child(last));
-    let before = target.and_then(|target| text.get(node.start_byte()..target.start_byte()));
-    before.is_some_and(|before| before.replace("\\\n", "").contains('\n'))
+    let mut at = node.start_byte();
+    node.children(&mut node.walk()).any(|child| {
+        let before = text.get(at..child.start_byte()).unwrap_or_default();
+        at = child.end_byte();
+        before.replace("\\\n", "").contains('\n')
+    })
 }
 
 fn take(node: Node<'_>, text: &str, script: &mut Script) {

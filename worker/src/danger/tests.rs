@@ -344,11 +344,25 @@ fn what_is_not_ascii_is_part_of_a_word() {
 
 /// A line that a shell refuses hides nothing of the next one.
 #[test]
-fn a_redirection_without_a_target_does_not_swallow_the_next_line() {
-    for text in [">\nrm -rf /", "d>\nrm -rf /", "a 2>> \nrm -rf /", "a <<<\nrm -rf /", "a <\n\nrm -rf /"] {
+fn what_is_missing_on_a_line_is_not_taken_from_the_next_one() {
+    for text in [
+        "! ! = ==\nrm -rf /",
+        "echo ==\nrm -rf /",
+        "echo =~\nrm -rf /",
+        "dd\nddll\u{b}==\nrm -rf /",
+        "x\u{c}=~\nrm -rf /",
+        "a=\nrm -rf /",
+        "export a=\nrm -rf /",
+        ">\nrm -rf /",
+        "d>\nrm -rf /",
+        "a 2>> \nrm -rf /",
+        "a <<<\nrm -rf /",
+        "a <\n\nrm -rf /",
+    ] {
         assert!(!judge(text, setting()).is_empty(), "{text:?}");
     }
-    for text in ["a > \\\n b", "a >b\nc", "a 2>&1\nls", "cat <<< x\nls"] {
+    for text in ["a > \\\n b", "a >b\nc", "a 2>&1\nls", "cat <<< x\nls", "test a == b\nls", "a 'x\ny' \\\n z"]
+    {
         assert!(judge(text, setting()).is_empty(), "{text:?}: {:?}", judge(text, setting()));
     }
 }
