@@ -21,6 +21,8 @@ use crate::settings::{As, Draft, unit};
 pub(super) const START: Duration = Duration::from_secs(180);
 /// Time a gateway has to finish what runs, and to end.
 pub(super) const END: Duration = Duration::from_secs(300);
+/// Time in which a gateway that runs is reached.
+const REACH: Duration = Duration::from_secs(10);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -188,7 +190,14 @@ impl<'a> Job<'a> {
         request: &ClientRequest,
         limit: Duration,
     ) -> Result<String, MigrateError> {
-        let client = Client::connect(home.path(), &self.env.sockets)?;
+        // One that becomes another process may refuse a connection for a moment.
+        let deadline = clock::now() + REACH;
+        let client = loop {
+            match Client::connect(home.path(), &self.env.sockets) {
+                Err(ClientError::NobodyThere { .. }) if clock::now() < deadline => wait::pause(LOOK),
+                found => break found?,
+            }
+        };
         match client.ask(request, limit, |_| {})? {
             Outcome::Done(line) => Ok(line),
             Outcome::Refused { code, message, hint } => {
