@@ -80,7 +80,13 @@ async fn a_stop_does_not_wait_for_what_newer_messages_wait_for() {
     let process = home.start(Owner::current(), engine.clone());
     process.turns.serve_inbox();
     accept(&process, busy("1", "one", Busy::Interrupt)).await;
-    claimed(&home).await;
+    // What is claimed is not under way yet; whoever asks the engine is.
+    let asked = async {
+        while engine.prompts().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), asked).await.expect("the turn begins");
     let key: String =
         home.db().query_row("SELECT session_key FROM hermes_lease", [], |row| row.get(0)).unwrap();
     let occupied = process.turns.0.running.occupied(&key, crate::turn::running::Occupation::Delegating);
