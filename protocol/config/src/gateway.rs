@@ -321,6 +321,15 @@ pub fn is_loopback(host: &str) -> bool {
     matches!(host.as_str(), "127.0.0.1" | "localhost" | "::1" | "ip6-localhost" | "ip6-loopback")
 }
 
+/// Whether nobody in between reads what is sent to an address: it is encrypted, or does not leave this machine.
+pub fn is_private(url: &url::Url) -> bool {
+    match url.scheme() {
+        "https" => true,
+        "http" => url.host_str().is_some_and(|host| is_loopback(host.trim_matches(['[', ']']))),
+        _ => false,
+    }
+}
+
 /// What to bind. A platform that must not start keeps its listener while others are served through it.
 fn listeners(
     reader: &mut Reader<'_>,

@@ -90,7 +90,7 @@ mod upkeep;
 mod yaml;
 
 pub use auxiliary::{Auxiliaries, Auxiliary, Compression, Task};
-pub use gateway::is_loopback;
+pub use gateway::{is_loopback, is_private};
 pub use glance::{
     Glance, channel_variables, glance, list_at, mcp_commands, names_at, platform_of_variable, text_at,
 };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::row::{Group, Key};
 
-pub use section::{Section, Spot};
+pub use section::{Section, Spot, switch};
 pub use settings::{AllSettings, Fault, ListenAddress, ModelRoute, Same, Settings};
 
 /// How a platform's section is read.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::formatting::split::Limit;
@@ -70,6 +70,19 @@ pub trait Outbound: Send + Sync {
 
 /// Key of [`DeliveryTarget::extra`] that names the chat on a platform, as in 0.19.0's `deliver_extra`.
 pub const CHAT_ID: &str = "chat_id";
+
+/// The chat that a target names.
+pub fn chat_of(target: &DeliveryTarget) -> Result<&str, Unsent> {
+    target.extra.get(CHAT_ID).map(String::as_str).ok_or_else(|| Unsent::never("Missing chat_id"))
+}
+
+/// What was made already, or is made now: most profiles are silent most of the time, and have no client of a service until they speak.
+pub fn made<T, E>(kept: &OnceLock<T>, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+    match kept.get() {
+        Some(there) => Ok(there),
+        None => make().map(|new| kept.get_or_init(|| new)),
+    }
+}
 
 /// What an outbound can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -68,3 +68,20 @@ pub enum Spot {
     /// A variable.
     Variable(&'static str),
 }
+
+/// A switch, in a variable (empty = none) or in the file. A word that is neither true nor false is said, and `default` holds.
+pub fn switch(section: &mut dyn Section, key: &'static str, variable: &'static str, default: bool) -> bool {
+    if variable.is_empty() || !section.has_variable(variable) {
+        return section.flag(key).unwrap_or(default);
+    }
+    let said = section.text(key, variable).unwrap_or_default();
+    match said.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => true,
+        "false" | "0" | "no" | "off" => false,
+        _ => {
+            let message = format!("`{variable}` is neither true nor false; {default} holds");
+            section.warn("wrong_type", Spot::Variable(variable), message, "Write `true` or `false`.");
+            default
+        }
+    }
+}

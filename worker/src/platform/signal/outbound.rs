@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::wire::Refused;
 use super::{NAME, sent};
 use crate::delivery::outbound::{
-    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent,
+    Abilities, Format, Message, Outbound, OutboundFuture, Sent, Unsent, chat_of, made,
 };
 use crate::formatting;
 use crate::inbound::DeliveryTarget;
@@ -24,7 +24,7 @@ const TYPING: Duration = Duration::from_secs(8);
 pub(super) struct Chat {
     settings: Settings,
     network: Network,
-    /// Made when it is first needed: most profiles are silent most of the time.
+    /// Made when it is first needed.
     service: OnceLock<Service>,
 }
 
@@ -34,16 +34,9 @@ impl Chat {
     }
 
     fn service(&self) -> Result<&Service, Unsent> {
-        if let Some(service) = self.service.get() {
-            return Ok(service);
-        }
-        let made = Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure))?;
-        Ok(self.service.get_or_init(|| made))
+        let make = || Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure));
+        made(&self.service, make)
     }
-}
-
-fn chat(target: &DeliveryTarget) -> Result<&str, Unsent> {
-    target.extra.get(CHAT_ID).map(String::as_str).ok_or_else(|| Unsent::never("Missing chat_id"))
 }
 
 impl Outbound for Chat {
@@ -76,7 +69,7 @@ impl Outbound for Chat {
                 .collect();
             let timestamp = self
                 .service()?
-                .send(chat(target)?, &written.text, &styles)
+                .send(chat_of(target)?, &written.text, &styles)
                 .await
                 .map_err(|failure| unsent(&failure))?;
             sent::remember(timestamp);
@@ -86,7 +79,7 @@ impl Outbound for Chat {
 
     fn typing<'a>(&'a self, target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
         Box::pin(async move {
-            if let (Ok(service), Ok(chat)) = (self.service(), chat(target)) {
+            if let (Ok(service), Ok(chat)) = (self.service(), chat_of(target)) {
                 // Nobody misses it.
                 let _ = service.typing(chat).await;
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hermes_config::is_loopback;
-use hermes_config::platform::{self, Fault, Section, Spot};
+use hermes_config::is_private;
+use hermes_config::platform::{self, Fault, Section, Spot, switch};
 use hermes_config::row::{Group, Kind, key};
 use reqwest::Url;
 
@@ -91,7 +91,7 @@ pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
         fault.get_or_insert(Fault { code: MISSING.to_owned(), message: message.to_owned() });
     };
     match &base {
-        Some(url) if url.scheme() == "https" || (url.scheme() == "http" && is_here(url)) => {}
+        Some(url) if is_private(url) => {}
         Some(url) if url.scheme() == "http" => {
             refuse(
                 section,
@@ -121,12 +121,8 @@ pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
     }
     let base = base.filter(|_| fault.is_none());
     let groups = Groups::of(section.list("group_allow_from", "SIGNAL_GROUP_ALLOWED_USERS"));
-    let require_mention = flag(section, "require_mention", "SIGNAL_REQUIRE_MENTION");
+    let require_mention = switch(section, "require_mention", "SIGNAL_REQUIRE_MENTION", false);
     Arc::new(Settings { base, account, groups, require_mention, fault })
-}
-
-fn is_here(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| is_loopback(host.trim_matches(['[', ']'])))
 }
 
 /// For programs: what is needed is not there.
@@ -136,21 +132,4 @@ const MISSING: &str = "signal_config_missing";
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('+').unwrap_or_default();
     (5..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// A switch that is off where nothing is set.
-fn flag(section: &mut dyn Section, key: &'static str, variable: &'static str) -> bool {
-    if !section.has_variable(variable) {
-        return section.flag(key).unwrap_or(false);
-    }
-    let said = section.text(key, variable).unwrap_or_default();
-    match said.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => true,
-        "false" | "0" | "no" | "off" => false,
-        _ => {
-            let message = format!("`{variable}` is neither true nor false; false holds");
-            section.warn("wrong_type", Spot::Variable(variable), message, "Write `true` or `false`.");
-            false
-        }
-    }
 }

@@ -12,7 +12,7 @@ use super::service::{Failure, Service};
 use super::settings::{NAME, Quotes, Settings};
 use super::wire::Refusal;
 use crate::delivery::outbound::{
-    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent,
+    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent, chat_of, made,
 };
 use crate::formatting::{Unit, markdown_v2, plain};
 use crate::inbound::DeliveryTarget;
@@ -39,7 +39,7 @@ const MOVED: usize = 1000;
 pub(super) struct Chats {
     settings: Settings,
     network: Network,
-    /// Made when it is first needed: most profiles are silent most of the time.
+    /// Made when it is first needed.
     service: OnceLock<Service>,
     /// Groups that have another id now.
     moved: Mutex<BTreeMap<String, i64>>,
@@ -51,15 +51,12 @@ impl Chats {
     }
 
     fn service(&self) -> Result<&Service, Unsent> {
-        if let Some(service) = self.service.get() {
-            return Ok(service);
-        }
-        let made = Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure))?;
-        Ok(self.service.get_or_init(|| made))
+        let make = || Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure));
+        made(&self.service, make)
     }
 
     fn place(&self, target: &DeliveryTarget, is_quoting: bool) -> Result<Value, Unsent> {
-        let chat = target.extra.get(CHAT_ID).ok_or_else(|| Unsent::never("Missing chat_id"))?;
+        let chat = chat_of(target)?;
         let mut body = place(target, is_quoting);
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(new) = moved.get(chat) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_config::platform::{self, BASE, Declaration, Fault, Section, Spot, claim, field, part};
+use hermes_config::platform::{self, BASE, Declaration, Fault, Section, Spot, claim, field, part, switch};
 use hermes_config::row::Kind::{Any, Bool, Choice, Int, List, Number, Section as Mapping, Text};
 use hermes_config::row::{Group, Key, kept, key};
-use hermes_config::{Secret, is_loopback, unsupported};
+use hermes_config::{Secret, is_private, unsupported};
 use regex::RegexSetBuilder;
 use reqwest::Url;
 
@@ -232,9 +232,9 @@ pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
         files,
         proxy: section.secret("proxy", "TELEGRAM_PROXY"),
         poll: Duration::from_secs(section.number("poll_seconds", "", 1..=50).unwrap_or(POLL)),
-        require_mention: flag(section, "require_mention", "TELEGRAM_REQUIRE_MENTION", false),
+        require_mention: switch(section, "require_mention", "TELEGRAM_REQUIRE_MENTION", false),
         mention_patterns: patterns(section),
-        exclusive_bot_mentions: flag(
+        exclusive_bot_mentions: switch(
             section,
             "exclusive_bot_mentions",
             "TELEGRAM_EXCLUSIVE_BOT_MENTIONS",
@@ -245,10 +245,10 @@ pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
         allowed_chats: set(section.list("allowed_chats", "TELEGRAM_ALLOWED_CHATS")),
         allowed_topics: set(section.list("allowed_topics", "TELEGRAM_ALLOWED_TOPICS")),
         ignored_threads: set(section.list("ignored_threads", "TELEGRAM_IGNORED_THREADS")),
-        guest_mode: flag(section, "guest_mode", "TELEGRAM_GUEST_MODE", false),
+        guest_mode: switch(section, "guest_mode", "TELEGRAM_GUEST_MODE", false),
         quotes: quotes(section),
-        typing: flag(section, "typing_indicator", "", true),
-        previews: !flag(section, "disable_link_previews", "", false),
+        typing: switch(section, "typing_indicator", "", true),
+        previews: !switch(section, "disable_link_previews", "", false),
         batch: batch(section),
         fault,
     })
@@ -276,12 +276,7 @@ impl Faults<'_> {
         let text = self.section.text(key, variable)?;
         let is_there = |url: &Url| url.has_host() && url.query().is_none() && url.fragment().is_none();
         let url = Url::parse(&text).ok().filter(is_there);
-        let fits = url.as_ref().is_some_and(|url| match url.scheme() {
-            "https" => true,
-            "http" => url.host_str().is_some_and(|host| is_loopback(host.trim_matches(['[', ']']))),
-            _ => false,
-        });
-        if fits {
+        if url.as_ref().is_some_and(is_private) {
             return url;
         }
         let what = format!(
@@ -310,23 +305,6 @@ fn ending(url: &Url, end: &str) -> Url {
 
 fn public(end: &str) -> Url {
     Url::parse(PUBLIC).and_then(|url| url.join(end)).expect("it is an address")
-}
-
-/// A switch, in a variable or in the file.
-fn flag(section: &mut dyn Section, key: &'static str, variable: &'static str, default: bool) -> bool {
-    if variable.is_empty() || !section.has_variable(variable) {
-        return section.flag(key).unwrap_or(default);
-    }
-    let said = section.text(key, variable).unwrap_or_default();
-    match said.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => true,
-        "false" | "0" | "no" | "off" => false,
-        _ => {
-            let message = format!("`{variable}` is neither true nor false; {default} holds");
-            section.warn("wrong_type", Spot::Variable(variable), message, "Write `true` or `false`.");
-            default
-        }
-    }
 }
 
 fn quotes(section: &mut dyn Section) -> Quotes {

@@ -10,7 +10,7 @@ use super::NAME;
 use super::service::{Failure, Service};
 use super::settings::Settings;
 use crate::delivery::outbound::{
-    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent,
+    Abilities, Format, Message, Outbound, OutboundFuture, Sent, Unsent, chat_of, made,
 };
 use crate::inbound::DeliveryTarget;
 
@@ -21,7 +21,7 @@ const TYPING: Duration = Duration::from_secs(5);
 pub(super) struct Chat {
     settings: Settings,
     network: Network,
-    /// Made when it is first needed: most profiles are silent most of the time.
+    /// Made when it is first needed.
     service: OnceLock<Service>,
 }
 
@@ -31,16 +31,9 @@ impl Chat {
     }
 
     fn service(&self) -> Result<&Service, Unsent> {
-        if let Some(service) = self.service.get() {
-            return Ok(service);
-        }
-        let made = Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure))?;
-        Ok(self.service.get_or_init(|| made))
+        let make = || Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure));
+        made(&self.service, make)
     }
-}
-
-fn chat(target: &DeliveryTarget) -> Result<&str, Unsent> {
-    target.extra.get(CHAT_ID).map(String::as_str).ok_or_else(|| Unsent::never("Missing chat_id"))
 }
 
 impl Outbound for Chat {
@@ -67,7 +60,7 @@ impl Outbound for Chat {
         Box::pin(async move {
             let id = self
                 .service()?
-                .send(chat(target)?, message.text, message.key)
+                .send(chat_of(target)?, message.text, message.key)
                 .await
                 .map_err(|failure| unsent(&failure))?;
             Ok(Sent { id: Some(id) })
@@ -81,14 +74,14 @@ impl Outbound for Chat {
         text: &'a str,
     ) -> OutboundFuture<'a, Result<(), Unsent>> {
         Box::pin(async move {
-            let body = json!({"chat": chat(target)?, "id": id, "text": text});
+            let body = json!({"chat": chat_of(target)?, "id": id, "text": text});
             self.service()?.call("edit", &body).await.map_err(|failure| unsent(&failure))
         })
     }
 
     fn typing<'a>(&'a self, target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
         Box::pin(async move {
-            if let (Ok(service), Ok(chat)) = (self.service(), chat(target)) {
+            if let (Ok(service), Ok(chat)) = (self.service(), chat_of(target)) {
                 // Nobody misses it.
                 let _ = service.call("typing", &json!({"chat": chat})).await;
             }
