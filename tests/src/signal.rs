@@ -35,6 +35,8 @@ struct State {
     said: Vec<Said>,
     typed: Vec<String>,
     files: BTreeMap<String, Vec<u8>>,
+    /// The next message is taken and not answered.
+    is_lost: bool,
     /// Answers to `send`, before they are as they should be.
     refusals: VecDeque<Value>,
     requests: u64,
@@ -143,6 +145,11 @@ impl Signal {
         lock(&self.shared.state).refusals.push_back(answer);
     }
 
+    /// The next message gets there, and whoever sent it does not hear so.
+    pub fn lose_the_answer(&self) {
+        lock(&self.shared.state).is_lost = true;
+    }
+
     /// Waits until somebody reads.
     pub fn wait_read(&self) {
         wait::until_true("somebody to read Signal's events", || !lock(&self.shared.state).readers.is_empty());
@@ -216,7 +223,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             "/api/v1/rpc" => {
                 let call: Value = serde_json::from_slice(&body).unwrap_or_default();
-                answer(&mut stream, 200, &rpc(shared, &call).to_string())?;
+                let said = rpc(shared, &call).to_string();
+                if call["method"] == "send" && std::mem::take(&mut lock(&shared.state).is_lost) {
+                    return Ok(());
+                }
+                answer(&mut stream, 200, &said)?;
             }
             _ => answer(&mut stream, 404, "Not Found")?,
         }

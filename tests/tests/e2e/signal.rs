@@ -154,6 +154,26 @@ fn waits_are_kept_refusals_are_final_and_long_answers_come_in_parts() {
     );
 }
 
+/// Signal shows twice what is sent twice: who reads it is told.
+#[test]
+fn what_may_be_there_already_comes_again_with_a_mark() {
+    let signal = Signal::start();
+    let home = house(&signal, &format!("SIGNAL_ALLOWED_USERS={ANN}\n"));
+    let _gateway = Gateway::start(&home);
+    signal.wait_read();
+    signal.lose_the_answer();
+    signal.say(ANN, "hello");
+    let twice = wait::until("the answer to come again", || {
+        let said = signal.said();
+        (said.len() == 2).then_some(said)
+    });
+    assert_eq!(twice[0].text, echo("hello"));
+    assert!(
+        twice[1].text.starts_with("♻️ Recovered reply") && twice[1].text.ends_with(&echo("hello")),
+        "{twice:?}"
+    );
+}
+
 #[test]
 fn files_are_kept_in_the_profiles_home() {
     let signal = Signal::start();

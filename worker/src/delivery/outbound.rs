@@ -150,6 +150,24 @@ pub struct Message<'a> {
     pub repeated: bool,
 }
 
+/// What a message begins with that may be there already, as in 0.19.0.
+const RECOVERED: &str =
+    "♻️ Recovered reply — the gateway restarted during delivery, so this may be a duplicate:\n\n";
+/// The same where there is no room for it, in no more than four units of any kind but bytes.
+const RECOVERED_SHORTLY: &str = "♻️ ";
+
+impl Message<'_> {
+    /// What is said, for a service that shows twice what is sent twice: behind a mark where it may be there already, a short one where the
+    /// long one does not fit.
+    pub fn marked(&self, fits: impl Fn(&str) -> bool) -> String {
+        if !self.repeated {
+            return self.text.to_owned();
+        }
+        let whole = format!("{RECOVERED}{}", self.text);
+        if fits(&whole) { whole } else { format!("{RECOVERED_SHORTLY}{}", self.text) }
+    }
+}
+
 /// A message got there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sent {

@@ -12,11 +12,13 @@ use super::{NAME, sent};
 use crate::delivery::outbound::{
     Abilities, Format, Message, Outbound, OutboundFuture, Sent, Unsent, chat_of, made,
 };
-use crate::formatting;
+use crate::formatting::{self, Unit};
 use crate::inbound::DeliveryTarget;
 
 /// Longest message, in UTF-16 units: longer ones are shown as files by some of Signal's programs.
-const LONGEST: usize = 2000;
+const MOST: usize = 2000;
+/// The same, with room for the shorter of the two marks.
+const LONGEST: usize = 1994;
 /// For how long a chat shows that somebody types, and a bit less.
 const TYPING: Duration = Duration::from_secs(8);
 
@@ -61,7 +63,8 @@ impl Outbound for Chat {
         message: Message<'a>,
     ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
         Box::pin(async move {
-            let written = formatting::signal(message.text);
+            let fits = |text: &str| Unit::Utf16.measure(&formatting::signal(text).text) <= MOST;
+            let written = formatting::signal(&message.marked(fits));
             let styles: Vec<String> = written
                 .ranges
                 .iter()

@@ -27,11 +27,6 @@ const MOST: usize = 4096;
 pub(super) const LONGEST: usize = 4090;
 /// For how long the service shows that somebody is typing.
 const TYPING: Duration = Duration::from_secs(4);
-/// What a message begins with that may be there already, as in 0.19.0.
-const RECOVERED: &str =
-    "♻️ Recovered reply — the gateway restarted during delivery, so this may be a duplicate:\n\n";
-/// The same where there is no room for it.
-const RECOVERED_SHORTLY: &str = "♻️ ";
 /// Most chats whose new ids are known.
 const MOVED: usize = 1000;
 
@@ -148,20 +143,6 @@ fn write(body: &mut Value, markdown: &str) {
     body["parse_mode"] = "MarkdownV2".into();
 }
 
-/// What is said, behind a mark where it may be there already.
-fn marked(message: Message<'_>) -> String {
-    let Message { text, repeated, .. } = message;
-    if !repeated {
-        return text.to_owned();
-    }
-    let whole = format!("{RECOVERED}{text}");
-    if Unit::Utf16.measure(&markdown_v2(&whole)) <= MOST {
-        whole
-    } else {
-        format!("{RECOVERED_SHORTLY}{text}")
-    }
-}
-
 impl Outbound for Chats {
     fn kind(&self) -> &'static str {
         NAME
@@ -192,7 +173,8 @@ impl Outbound for Chats {
                 Quotes::All => true,
             };
             let mut body = self.place(target, is_quoting)?;
-            let text = marked(message);
+            let fits = |text: &str| Unit::Utf16.measure(&markdown_v2(text)) <= MOST;
+            let text = message.marked(fits);
             write(&mut body, &text);
             if !self.settings.previews {
                 body["link_preview_options"] = json!({"is_disabled": true});
