@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hermes_tests::process::{Cpu, TICK};
-use hermes_tests::{Gateway, gateway, process, wait};
+use hermes_tests::{Gateway, Home, gateway, process, wait};
+use hermes_wire::contract::runtime_status::RuntimeStatus;
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::load::home_of;
 use crate::table::{Table, mb, median};
+
+/// Time after the start in which a worker gives back what only the start needed, and a bit.
+pub(crate) const IDLE: Duration = Duration::from_secs(13);
 
 /// Resident and proportional memory with 100 workers.
 #[expect(clippy::cast_precision_loss, reason = "a mean")]
@@ -16,7 +20,7 @@ pub(crate) fn memory(table: &mut Table) {
     let home = home_of(100);
     let gateway = Gateway::start(&home);
     let workers: Vec<u32> = gateway.status().profiles.iter().filter_map(|p| p.pid).collect();
-    wait::pass(Duration::from_secs(3));
+    wait::pass(IDLE);
     let rss = median(workers.iter().map(|w| mb(process::rss(*w))).collect());
     let pss: f64 = workers.iter().map(|w| mb(process::pss(*w))).sum::<f64>() / workers.len() as f64;
     table.row(
@@ -27,6 +31,63 @@ pub(crate) fn memory(table: &mut Table) {
     );
     table.row("idle worker RSS (webhook + api_server), median", "<= 8 MB", format!("{rss:.1} MB"), "-");
     table.row("idle worker PSS where 100 run, mean", "<= 3 MB", format!("{pss:.2} MB"), "-");
+    drop(gateway);
+    tool_servers(table);
+}
+
+/// What a worker is resident with, on the average of as long as two polls of a bot take; the median of all.
+#[expect(clippy::cast_precision_loss, reason = "a mean")]
+pub(crate) fn over_time(workers: &[u32]) -> f64 {
+    let mut sums = vec![0.0; workers.len()];
+    for _ in 0..LOOKS {
+        for (sum, pid) in sums.iter_mut().zip(workers) {
+            *sum += mb(process::rss(*pid)) / LOOKS as f64;
+        }
+        wait::pass(Duration::from_secs(2));
+    }
+    median(sums)
+}
+
+/// Workers with three tool servers beside workers with none, in one gateway. What the servers themselves take is theirs.
+fn tool_servers(table: &mut Table) {
+    const WITH: usize = 8;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/odd.py");
+    let server = |name: &str| format!("  {name}: {{command: python3, args: ['{script}', plain]}}\n");
+    let servers: String = ["one", "two", "three"].into_iter().map(server).collect();
+    let model = "model: {default: m, provider: custom, base_url: 'http://127.0.0.1:9/v1', api_key: '${CUSTOM_API_KEY}'}\n";
+    let home = Home::new();
+    for n in 0..2 * WITH {
+        let config = if n < WITH { format!("{model}mcp_servers:\n{servers}") } else { model.to_owned() };
+        home.profile_with(
+            &format!("p{n}"),
+            &config,
+            &format!("API_SERVER_KEY=bench-api-key-{n:04}\nCUSTOM_API_KEY=k\n"),
+        );
+    }
+    let gateway = Gateway::start(&home);
+    let is_up = |n: usize| {
+        let text = home.read(&format!("p{n}"), "runtime_status.json").unwrap_or_default();
+        let status = RuntimeStatus::read(text.as_bytes());
+        status.is_ok_and(|status| {
+            status.tool_servers.values().filter(|one| one.state == "connected").count() == 3
+        })
+    };
+    wait::until_true("all tool servers to be connected", || (0..WITH).all(is_up));
+    wait::pass(IDLE);
+    let profiles = gateway.status().profiles;
+    let workers = |from: usize| {
+        let names: Vec<String> = (from..from + WITH).map(|n| format!("p{n}")).collect();
+        let of =
+            profiles.iter().filter(|profile| names.contains(&profile.name)).filter_map(|profile| profile.pid);
+        over_time(&of.collect::<Vec<_>>())
+    };
+    let (with, without) = (workers(0), workers(WITH));
+    table.row(
+        "the same with three stdio tool servers, beyond one with none",
+        "<= 1 MB",
+        format!("{:+.1} MB", with - without),
+        format!("{with:.1} and {without:.1} MB"),
+    );
 }
 
 /// Processor time, in percent of a core, that a gateway nobody asks anything takes: in its first minute, then when it is quiet.
@@ -67,11 +128,13 @@ const FIRST_MINUTE: Duration = Duration::from_secs(60);
 /// A thousand take a while on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 const SETTLE: Duration = Duration::from_secs(10);
+/// Looks at what is resident, two seconds apart.
+const LOOKS: usize = 30;
 const QUIET: Duration = Duration::from_secs(30);
 
 /// What a gateway used: percent of a core, by two clocks, and how often its processes went to sleep in a second.
-struct Usage {
-    scheduled: f64,
+pub(crate) struct Usage {
+    pub(crate) scheduled: f64,
     ticks: f64,
     workers: f64,
     supervisor: f64,
@@ -80,7 +143,7 @@ struct Usage {
 impl Usage {
     /// Of every process of the gateway, those included that begin or end meanwhile.
     #[expect(clippy::cast_precision_loss, reason = "percent")]
-    fn during(gateway: &Gateway<'_>, time: Duration) -> Self {
+    pub(crate) fn during(gateway: &Gateway<'_>, time: Duration) -> Self {
         let look = || -> HashMap<u32, (Cpu, u64)> {
             let family = process::family(gateway.pid()).into_iter();
             family.map(|pid| (pid, (process::cpu(pid), process::sleeps(pid)))).collect()

@@ -10,6 +10,7 @@
 )]
 
 mod attacks;
+mod chats;
 mod density;
 mod load;
 mod logs;
@@ -27,12 +28,13 @@ use table::Table;
 
 type Section = (&'static str, fn(&mut Table));
 
-const SECTIONS: [Section; 18] = [
+const SECTIONS: [Section; 19] = [
     ("proxy", proxy::keep_alive),
     ("bodies", proxy::bodies),
     ("webhooks", webhooks::burst),
     ("turns", turns::run),
     ("large", turns::large),
+    ("chats", chats::run),
     ("attacks", attacks::run),
     ("memory", density::memory),
     ("idle", density::idle),

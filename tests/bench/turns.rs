@@ -312,7 +312,8 @@ fn fill(home: &Home) {
     db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
 }
 
-/// The Python program, as the tests' tools install it, with one API server.
+/// The Python program, with one API server. Its gateway needs more than the tests' tools install of it: `PREDECESSOR` names the
+/// `hermes` of a whole installation (`pip install hermes-agent==0.19.0 aiohttp`).
 struct Python {
     child: Child,
     address: String,
@@ -320,11 +321,10 @@ struct Python {
 }
 
 impl Python {
-    /// `None` where it is not installed.
+    /// `None` where none is named.
     #[expect(clippy::disallowed_methods, reason = "a benchmark starts what it compares with")]
     fn start(model: &Model) -> Option<Self> {
-        let program = hermes_tests::tools::Clients::directory().join("predecessor/bin/hermes");
-        program.exists().then_some(())?;
+        let program = std::env::var_os("PREDECESSOR")?;
         let home = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(

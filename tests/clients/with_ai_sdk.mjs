@@ -1,4 +1,4 @@
-// The AI SDK, with its provider for OpenAI and the one for compatible servers.
+// The AI SDK, with its provider for OpenAI, on both of its wires, and the one for compatible servers.
 import assert from 'node:assert/strict'
 import { createOpenAI } from '@ai-sdk/openai'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
@@ -11,7 +11,8 @@ const apiKey = process.env.HERMES_API_KEY
 const PIXEL = 'data:image/png;base64,iVBORw0KGgo='
 const compatible = (more = {}) =>
   createOpenAICompatible({ name: 'hermes', baseURL, apiKey, includeUsage: true, ...more })('default')
-const models = [compatible(), createOpenAI({ baseURL, apiKey }).chat('default')]
+const openai = createOpenAI({ baseURL, apiKey })
+const models = [compatible(), openai.chat('default'), openai.responses('default')]
 const weather = tool({
   description: 'The weather of a place',
   inputSchema: z.object({ place: z.string() }),

@@ -98,6 +98,17 @@ def cancel():
     answer.close()
 
 
-for case in (plain, stream, tools, session, wrong_key, permanent, temporary, vision, json_mode, cancel):
+def responses():
+    answer = model(use_responses_api=True).invoke([SystemMessage("Be brief."), HumanMessage("plain")])
+    assert answer.text == "pong" and answer.usage_metadata["total_tokens"] == 16, answer
+    whole = None
+    for chunk in model(use_responses_api=True).stream("plain"):
+        whole = chunk if whole is None else whole + chunk
+    assert whole.text == "pong", whole
+    answer = model(use_responses_api=True).bind_tools([weather]).invoke("the weather")
+    assert [call["args"] for call in answer.tool_calls] == [{"place": "here"}, {"place": "there"}], answer
+
+
+for case in (plain, stream, tools, session, wrong_key, permanent, temporary, vision, json_mode, cancel, responses):
     case()
     print("ok", case.__name__, flush=True)

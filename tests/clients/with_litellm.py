@@ -107,6 +107,12 @@ def models():
     assert "hermes-agent" in " ".join(known), known
 
 
-for case in (plain, stream, tools, session, wrong_key, permanent, temporary, vision, json_mode, cancel, models):
+def responses():
+    ask = {"model": MODEL, "api_base": URL, "api_key": KEY}
+    first = litellm.responses(input="how many", **ask)
+    assert first.output[0].content[0].text == "1", first
+
+
+for case in (plain, stream, tools, session, wrong_key, permanent, temporary, vision, json_mode, cancel, models, responses):
     case()
     print("ok", case.__name__, flush=True)

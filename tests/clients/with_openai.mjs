@@ -83,6 +83,40 @@ const cases = {
   },
 }
 
+const flat = tools.map(tool => ({ type: 'function', strict: false, ...tool.function }))
+const respond = (input, more) => client.responses.create({ model: 'default', input, ...more })
+Object.assign(cases, {
+  async responses() {
+    const first = await respond('how many')
+    assert.equal(first.output_text, '1')
+    assert.equal((await client.responses.retrieve(first.id)).output_text, '1')
+    assert.equal((await respond('how many', { previous_response_id: first.id })).output_text, '3')
+    const items = []
+    for await (const item of client.responses.inputItems.list(first.id)) items.push(item)
+    assert.equal(items[0].content[0].text, 'how many')
+    await client.responses.delete(first.id)
+    await assert.rejects(client.responses.retrieve(first.id), error => error.status === 404)
+  },
+  async streamed_responses() {
+    let text = ''
+    for await (const event of await respond('plain', { stream: true })) {
+      if (event.type === 'response.output_text.delta') text += event.delta
+    }
+    assert.equal(text, 'pong')
+    const final = await client.responses.stream({ model: 'default', input: 'the weather', tools: flat }).finalResponse()
+    assert.deepEqual(final.output.map(item => item.type), ['function_call', 'function_call'])
+    const results = final.output.map(call => ({ type: 'function_call_output', call_id: call.call_id, output: call.call_id }))
+    const answer = await respond(results, { previous_response_id: final.id, tools: flat })
+    assert.equal(answer.output_text, 'call_a, call_b')
+  },
+  async parsed_response() {
+    const schema = { type: 'object', properties: { answer: { type: 'integer' } }, required: ['answer'], additionalProperties: false }
+    const format = { type: 'json_schema', name: 'answer', schema, strict: true }
+    const answer = await respond('json', { text: { format } })
+    assert.deepEqual(JSON.parse(answer.output_text), { answer: 42 })
+  },
+})
+
 for (const [name, run] of Object.entries(cases)) {
   await run()
   console.log('ok', name)

@@ -4,6 +4,7 @@ import json
 import os
 
 import openai
+import pydantic
 
 CLIENT = "openai-python"
 URL, KEY = os.environ["HERMES_BASE_URL"], os.environ["HERMES_API_KEY"]
@@ -138,8 +139,73 @@ def models():
     assert client.models.retrieve("hermes-agent").id == "hermes-agent"
 
 
+class Answer(pydantic.BaseModel):
+    answer: int
+
+
+FLAT = [{"type": "function", **TOOLS[0]["function"]}]
+
+
+def respond(text, **more):
+    return client.responses.create(model=MODEL, input=text, **more)
+
+
+def responses():
+    first = respond("how many", instructions="Be brief.", metadata={"a": "b"})
+    assert first.output_text == "1" and first.status == "completed" and first.usage.total_tokens == 16, first
+    again = client.responses.retrieve(first.id)
+    assert again.output_text == "1" and again.metadata == {"a": "b"}, again
+    second = respond("how many", previous_response_id=first.id)
+    assert second.output_text == "3" and second.previous_response_id == first.id, second
+    items = list(client.responses.input_items.list(second.id))
+    assert [item.content[0].text for item in items] == ["how many"], items
+    client.responses.delete(first.id)
+    try:
+        client.responses.retrieve(first.id)
+        raise AssertionError("it was deleted")
+    except openai.NotFoundError as error:
+        assert error.code == "response_not_found", error
+    assert respond("how many", conversation="talk of " + CLIENT).output_text == "1"
+    assert respond("how many", conversation="talk of " + CLIENT).output_text == "3"
+    try:
+        respond("deny " + CLIENT + " again")
+        raise AssertionError("a permanent failure")
+    except openai.APIStatusError as error:
+        assert "no such account" in str(error) and error.response.json()["status"] == "failed", error
+
+
+def streamed_responses():
+    with client.responses.stream(model=MODEL, input="plain") as events:
+        kinds = [event.type for event in events]
+        final = events.get_final_response()
+    assert final.output_text == "pong" and kinds[0] == "response.created" and kinds[-1] == "response.completed", kinds
+    numbers = [event.sequence_number for event in respond("plain", stream=True)]
+    assert numbers == list(range(len(numbers))), numbers
+
+
+def response_tools():
+    asked = respond("the weather", tools=FLAT)
+    calls = [item for item in asked.output if item.type == "function_call"]
+    assert [json.loads(call.arguments)["place"] for call in calls] == ["here", "there"], asked
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "wet " + call.call_id} for call in calls]
+    answer = respond(results, previous_response_id=asked.id, tools=FLAT)
+    assert answer.output_text == "wet call_a, wet call_b", answer
+    # The same, where the client carries the conversation.
+    whole = [{"role": "user", "content": "the weather"}, *asked.output, *results]
+    assert respond(whole, tools=FLAT, store=False).output_text == "wet call_a, wet call_b"
+    with client.responses.stream(model=MODEL, input="the weather", tools=FLAT) as events:
+        final = events.get_final_response()
+    assert [item.type for item in final.output] == ["function_call", "function_call"], final
+
+
+def parsed_response():
+    answer = client.responses.parse(model=MODEL, input="json", text_format=Answer)
+    assert answer.output_parsed == Answer(answer=42), answer
+
+
 for case in (
-    plain, stream, parameters, tools, streamed_tools, session, wrong_key, permanent, temporary, vision, json_mode, cancel, models
+    plain, stream, parameters, tools, streamed_tools, session, wrong_key, permanent, temporary, vision, json_mode, cancel, models,
+    responses, streamed_responses, response_tools, parsed_response
 ):
     case()
     print("ok", case.__name__, flush=True)

@@ -82,6 +82,12 @@ async def main():
         await refused(Conflict, b.get_updates(timeout=0), "webhook is active")
         assert (await b.get_webhook_info()).url == "https://elsewhere.example/"
         await b.delete_webhook()
+        await refused(BadRequest, b.set_webhook("http://h.example/"), "an https url")
+        assert await b.set_webhook("https://h.example/x", secret_token="s-1", allowed_updates=["message"], max_connections=4)
+        info = await b.get_webhook_info()
+        assert (info.url, info.last_error_date) == ("https://h.example/x", None), info
+        await refused(Conflict, b.get_updates(timeout=0), "webhook is active")
+        await b.delete_webhook(drop_pending_updates=False)
         # Behind what GONE wrote.
         last = press.update_id + 2
         waiting = asyncio.create_task(b.get_updates(offset=last, timeout=20))

@@ -19,6 +19,8 @@ use crate::wait;
 
 /// The bot's token.
 pub const TOKEN: &str = "testchat-token-0123456789";
+/// The chat that is [stuck](Chat::stick) where files are, of whichever chat.
+pub const FILES: &str = "every file";
 /// Pause between two looks of somebody who waits.
 const STEP: Duration = Duration::from_millis(5);
 
@@ -31,6 +33,25 @@ pub struct Try {
     pub text: String,
     /// The idempotency key.
     pub key: String,
+}
+
+/// A file that the bot has sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentFile {
+    /// The chat.
+    pub chat: String,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub media_type: String,
+    /// It is shown as what it is.
+    pub shown: bool,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// The idempotency key.
+    pub key: String,
+    /// Texts that people had seen in its chat before.
+    pub behind: usize,
 }
 
 /// An error that the service answers with, once.
@@ -62,6 +83,11 @@ struct State {
     tries: Vec<Try>,
     seen: Vec<Try>,
     typed: Vec<String>,
+    /// Places in `seen` that were taken back.
+    gone: BTreeSet<usize>,
+    edits: Vec<Try>,
+    sent_files: Vec<SentFile>,
+    signs: Vec<(String, String)>,
     stuck: BTreeSet<String>,
     /// By path.
     refusals: BTreeMap<String, VecDeque<Refusal>>,
@@ -152,6 +178,15 @@ impl Chat {
         self.post_with(chat, user, text, &json!({"name": name, "size": bytes.len(), "path": path}))
     }
 
+    /// The same with a name and the media type that its sender says it is of.
+    pub fn attach_as(&self, chat: &str, user: &str, text: &str, named: (&str, &str), bytes: &[u8]) -> u64 {
+        let path = format!("/files/{}", lock(&self.shared.state).next);
+        lock(&self.shared.state).files.insert(path.clone(), bytes.to_vec());
+        let (name, kind) = named;
+        let file = json!({"name": name, "size": bytes.len(), "path": path, "type": kind});
+        self.post(json!({"chat": chat, "user": user, "text": text, "attachments": [file]}))
+    }
+
     /// Somebody sends a file that the service does not have any more.
     pub fn attach_gone(&self, chat: &str, user: &str, text: &str, name: &str) -> u64 {
         self.post_with(chat, user, text, &json!({"name": name, "size": 9, "path": "/files/gone"}))
@@ -186,14 +221,31 @@ impl Chat {
         self.state().tries.clone()
     }
 
-    /// What people saw so far.
+    /// What people see now.
     pub fn seen(&self) -> Vec<Try> {
-        self.state().seen.clone()
+        let state = self.state();
+        let there = state.seen.iter().enumerate().filter(|(at, _)| !state.gone.contains(at));
+        there.map(|(_, seen)| seen.clone()).collect()
+    }
+
+    /// Every change of a message so far; its id in the place of the key.
+    pub fn edits(&self) -> Vec<Try> {
+        self.state().edits.clone()
+    }
+
+    /// Files that were sent, each once.
+    pub fn files(&self) -> Vec<SentFile> {
+        self.state().sent_files.clone()
+    }
+
+    /// Signs at messages: the update's id and the sign, in order.
+    pub fn signs(&self) -> Vec<(String, String)> {
+        self.state().signs.clone()
     }
 
     /// What people saw in one chat.
     pub fn seen_in(&self, chat: &str) -> Vec<String> {
-        self.state().seen.iter().filter(|seen| seen.chat == chat).map(|seen| seen.text.clone()).collect()
+        self.seen().into_iter().filter(|seen| seen.chat == chat).map(|seen| seen.text).collect()
     }
 
     /// Chats in which somebody was seen typing.
@@ -265,7 +317,7 @@ impl Drop for Chat {
 struct Request {
     method: String,
     path: String,
-    query: BTreeMap<String, u64>,
+    query: BTreeMap<String, String>,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
@@ -312,6 +364,13 @@ impl Connection<'_> {
             ("GET", "updates") => return self.poll(request),
             ("POST", "send") => return self.take(request, text("chat"), text("text")),
             ("POST", "typing") => self.state().typed.push(text("chat")),
+            ("POST", "edit") => return self.edit(&text("chat"), text("id"), text("text")),
+            ("POST", "delete") => {
+                let place = text("id").trim_start_matches('m').parse().unwrap_or(usize::MAX);
+                self.state().gone.insert(place);
+            }
+            ("POST", "react") => self.state().signs.push((text("update"), text("sign"))),
+            ("POST", "file") => return self.take_file(request),
             ("GET", _) if self.state().files.contains_key(&request.path) => {
                 let file = self.state().files[&request.path].clone();
                 return self.say(200, None, &file).map(|()| true);
@@ -322,7 +381,7 @@ impl Connection<'_> {
     }
 
     fn poll(&mut self, request: &Request) -> std::io::Result<bool> {
-        let of = |name: &str| request.query.get(name).copied().unwrap_or_default();
+        let of = |name: &str| request.query.get(name).and_then(|text| text.parse().ok()).unwrap_or_default();
         let (offset, patience) = (of("offset"), Duration::from_secs(of("timeout")));
         let poller = request.headers.get("x-poller").cloned().unwrap_or_default();
         {
@@ -369,6 +428,71 @@ impl Connection<'_> {
         self.say(200, None, Value::from(found).to_string().as_bytes()).map(|()| true)
     }
 
+    fn edit(&mut self, chat: &str, id: String, text: String) -> std::io::Result<bool> {
+        let place: usize = id.trim_start_matches('m').parse().unwrap_or(usize::MAX);
+        {
+            let mut state = self.state();
+            state.edits.push(Try { chat: chat.to_owned(), text: text.clone(), key: id });
+            let is_gone = state.gone.contains(&place);
+            let found = state.seen.get_mut(place).filter(|seen| seen.chat == chat && !is_gone);
+            let Some(found) = found else {
+                drop(state);
+                return self.say(404, None, b"{}").map(|()| true);
+            };
+            found.text = text;
+        }
+        if !self.held(chat) {
+            return Ok(false);
+        }
+        self.say(200, None, b"{}").map(|()| true)
+    }
+
+    fn take_file(&mut self, request: &Request) -> std::io::Result<bool> {
+        let of = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+        let key = request.headers.get("idempotency-key").cloned().unwrap_or_default();
+        let chat = of("chat");
+        let behind = self.shared_seen(&chat);
+        let file = SentFile {
+            chat: chat.clone(),
+            name: of("name"),
+            media_type: of("type"),
+            shown: of("shown") == "1",
+            bytes: request.body.clone(),
+            key,
+            behind,
+        };
+        {
+            let mut state = self.state();
+            state.tries.push(Try {
+                chat: chat.clone(),
+                text: format!("file {}", file.name),
+                key: file.key.clone(),
+            });
+            if state.sent_files.iter().all(|sent| sent.key != file.key) {
+                state.sent_files.push(file);
+            }
+        }
+        if !self.held(&chat) || !self.held(FILES) {
+            return Ok(false);
+        }
+        self.say(200, None, json!({"id": "f1"}).to_string().as_bytes()).map(|()| true)
+    }
+
+    fn shared_seen(&self, chat: &str) -> usize {
+        self.state().seen.iter().filter(|seen| seen.chat == chat).count()
+    }
+
+    /// Done, and not answered while the chat is stuck. `false`: nobody waits for the answer any more.
+    fn held(&self, chat: &str) -> bool {
+        while self.state().stuck.contains(chat) {
+            if self.is_gone() || self.shared.stop.load(Ordering::SeqCst) {
+                return false;
+            }
+            wait::pass(STEP);
+        }
+        true
+    }
+
     fn take(&mut self, request: &Request, chat: String, text: String) -> std::io::Result<bool> {
         let key = request.headers.get("idempotency-key").cloned().unwrap_or_default();
         let message = Try { chat, text, key };
@@ -381,11 +505,8 @@ impl Connection<'_> {
             state.seen.iter().position(|seen| seen.key == message.key).unwrap()
         };
         // Seen, and not answered: whoever asked does not know.
-        while self.state().stuck.contains(&message.chat) {
-            if self.is_gone() || self.shared.stop.load(Ordering::SeqCst) {
-                return Ok(false);
-            }
-            wait::pass(STEP);
+        if !self.held(&message.chat) {
+            return Ok(false);
         }
         self.say(200, None, json!({"id": format!("m{id}")}).to_string().as_bytes()).map(|()| true)
     }
@@ -398,8 +519,8 @@ impl Connection<'_> {
     fn say(&mut self, status: u16, retry_after: Option<u64>, body: &[u8]) -> std::io::Result<()> {
         let wait = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
         let head = format!("HTTP/1.1 {status} X\r\n{wait}Content-Length: {}\r\n\r\n", body.len());
-        self.stream.write_all(head.as_bytes())?;
-        self.stream.write_all(body)
+        // In one piece: the second of two waits until the client has confirmed the first.
+        self.stream.write_all(&[head.as_bytes(), body].concat())
     }
 
     fn read(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
@@ -433,7 +554,7 @@ impl Connection<'_> {
         }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query = query.split('&').filter_map(|pair| pair.split_once('='));
-        let query = query.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect();
+        let query = query.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
         Ok(Some(Request {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -448,4 +569,17 @@ impl Connection<'_> {
 fn is_gone(stream: &TcpStream) -> bool {
     let looked = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
     looked != Err(Errno::EAGAIN)
+}
+
+/// A value of a query.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let hex = behind.get(..2).filter(|_| *first == b'%');
+        let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(byte.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

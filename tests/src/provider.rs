@@ -6,7 +6,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::place::Place;
 
 /// What the provider does with one call.
 #[derive(Debug, Clone)]
@@ -71,26 +74,30 @@ struct Shared {
 pub struct Provider {
     shared: Arc<Shared>,
     address: String,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Provider {
     /// Starts one. Without a script it answers `pong` to everything.
     pub fn start() -> Self {
-        Self::start_at("127.0.0.1:0")
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// Starts one at an address, for a provider that was away.
-    pub fn start_at(address: &str) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+    /// Starts one that was away.
+    pub fn start_at(place: &Place) -> Self {
+        Self::on(place.listen())
+    }
+
+    fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
+        let served = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if accepting.stop.load(Ordering::SeqCst) {
+                if served.stop.load(Ordering::SeqCst) {
                     return;
                 }
-                let shared = Arc::clone(&accepting);
+                let shared = Arc::clone(&served);
                 if let Ok(stream) = stream {
                     std::thread::spawn(move || {
                         shared.open.fetch_add(1, Ordering::SeqCst);
@@ -100,7 +107,7 @@ impl Provider {
                 }
             }
         });
-        Self { shared, address }
+        Self { shared, address, accepting: Some(accepting) }
     }
 
     /// `model.base_url` for it.
@@ -161,6 +168,8 @@ impl Drop for Provider {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(&self.address);
+        // Who starts one in its place afterwards is alone there.
+        let _ = self.accepting.take().map(JoinHandle::join);
     }
 }
 

@@ -27,6 +27,19 @@ pub struct Said {
     pub styles: Vec<String>,
     /// When, which is its name.
     pub timestamp: u64,
+    /// Files, as data URIs.
+    pub attachments: Vec<String>,
+}
+
+/// A sign that the bot has set at a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaction {
+    /// The sign.
+    pub emoji: String,
+    /// Who wrote the message, and when.
+    pub of: (String, u64),
+    /// It was taken away.
+    pub removed: bool,
 }
 
 #[derive(Default)]
@@ -34,6 +47,7 @@ struct State {
     readers: Vec<TcpStream>,
     said: Vec<Said>,
     typed: Vec<String>,
+    reactions: Vec<Reaction>,
     files: BTreeMap<String, Vec<u8>>,
     /// The next message is taken and not answered.
     is_lost: bool,
@@ -172,6 +186,11 @@ impl Signal {
         lock(&self.shared.state).typed.clone()
     }
 
+    /// Every sign so far, in order.
+    pub fn reactions(&self) -> Vec<Reaction> {
+        lock(&self.shared.state).reactions.clone()
+    }
+
     /// Requests so far.
     pub fn requests(&self) -> u64 {
         lock(&self.shared.state).requests
@@ -239,6 +258,9 @@ fn answer(stream: &mut TcpStream, status: u16, body: &str) -> std::io::Result<()
 }
 
 fn rpc(shared: &Shared, call: &Value) -> Value {
+    if call["method"] == "listAccounts" {
+        return json!({"jsonrpc": "2.0", "id": call["id"], "result": [{"number": ACCOUNT}]});
+    }
     let params = &call["params"];
     let mut state = lock(&shared.state);
     let chat = match (params["groupId"].as_str(), params["recipient"][0].as_str()) {
@@ -258,8 +280,21 @@ fn rpc(shared: &Shared, call: &Value) -> Value {
             let styles = params["textStyle"].as_array().cloned().unwrap_or_default();
             let styles = styles.iter().map(|style| style.as_str().unwrap_or_default().to_owned()).collect();
             let text = params["message"].as_str().unwrap_or_default().to_owned();
-            state.said.push(Said { chat, text, styles, timestamp });
+            let files = params["attachments"].as_array().cloned().unwrap_or_default();
+            let attachments = files.iter().map(|file| file.as_str().unwrap_or_default().to_owned()).collect();
+            state.said.push(Said { chat, text, styles, timestamp, attachments });
             done(json!({"timestamp": timestamp, "results": [{"type": "SUCCESS"}]}))
+        }
+        "sendReaction" => {
+            state.reactions.push(Reaction {
+                emoji: params["emoji"].as_str().unwrap_or_default().to_owned(),
+                of: (
+                    params["targetAuthor"].as_str().unwrap_or_default().to_owned(),
+                    params["targetTimestamp"].as_u64().unwrap_or_default(),
+                ),
+                removed: params["remove"] == true,
+            });
+            done(json!({"timestamp": 1, "results": [{"type": "SUCCESS"}]}))
         }
         "sendTyping" => {
             state.typed.push(chat);

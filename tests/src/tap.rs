@@ -1,4 +1,4 @@
-//! A wire between a client and a server that shows what the client sent.
+//! A wire between a client and a server that shows what the client sent, and can be cut.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,6 +9,7 @@ pub struct Tap {
     /// Where clients connect.
     pub address: String,
     sent: Arc<Mutex<Vec<u8>>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Tap {
@@ -17,12 +18,18 @@ impl Tap {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let sent = Arc::new(Mutex::new(Vec::new()));
-        let (server, record) = (server.to_owned(), Arc::clone(&sent));
+        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (server, record, opened) = (server.to_owned(), Arc::clone(&sent), Arc::clone(&open));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(upstream) = TcpStream::connect(&server) else { return };
                 let (to_client, to_server) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
                 let record = Arc::clone(&record);
+                let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+                // Those that have ended have no other side any more.
+                opened.retain(|stream| stream.peer_addr().is_ok());
+                opened.push(client.try_clone().unwrap());
+                drop(opened);
                 std::thread::spawn(move || {
                     copy(client, to_server, |bytes| {
                         record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
@@ -31,7 +38,15 @@ impl Tap {
                 std::thread::spawn(move || copy(upstream, to_client, |_| {}));
             }
         });
-        Self { address, sent }
+        Self { address, sent, open }
+    }
+
+    /// Cuts every connection that is open.
+    pub fn cut(&self) {
+        for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // It may have ended by itself.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// How often clients sent `text`, requests and bodies alike.

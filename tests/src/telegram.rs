@@ -3,24 +3,22 @@
 //! As the real one: a second poll ends the first with 409; what is below the number that is asked for is forgotten; what is not is offered
 //! again; lengths are counted in UTF-16 units behind the markup; a chat that nobody wrote in is not found.
 
+mod bring;
+mod connection;
 mod markup;
 mod request;
 mod state;
 
-use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use serde_json::{Map, Value, json};
 
 use crate::wait;
-use request::Request;
-use state::{Poll, State};
+use connection::{Connection, is_gone};
+use state::State;
 
 /// The bot's token.
 pub const TOKEN: &str = "123456789:AAtest-token_0123456789abcdefghijk";
@@ -61,6 +59,27 @@ pub struct Seen {
     pub buttons: Vec<(String, String)>,
 }
 
+/// A file of the bot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentFile {
+    /// The chat.
+    pub chat: i64,
+    /// As what it was sent: `photo`, `document`, …
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub media_type: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// The text below it.
+    pub caption: String,
+    /// The topic.
+    pub thread: Option<i64>,
+    /// Texts of the bot that stood in its chat before.
+    pub behind: usize,
+}
+
 /// An error that the service answers with, once.
 #[derive(Debug, Clone)]
 pub struct Refusal {
@@ -95,6 +114,8 @@ impl Refusal {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    /// Rings when there is another update.
+    news: Condvar,
     stop: AtomicBool,
 }
 
@@ -251,6 +272,7 @@ impl Telegram {
         let id = state.next_update;
         state.next_update += 1;
         state.updates.insert(id, json!({"update_id": id, kind: what}));
+        self.shared.news.notify_all();
         id
     }
 
@@ -328,6 +350,49 @@ impl Telegram {
         self.state().webhook.clone()
     }
 
+    /// What stands before the gateway leads there, whatever the host of the webhook: updates are brought from now on, where one is set.
+    pub fn bring_to(&self, address: &str) {
+        let before = self.state().door.replace(address.to_owned());
+        if before.is_none() {
+            bring::begin(&self.shared);
+        }
+    }
+
+    /// The secret that is said with each update that is brought.
+    pub fn secret(&self) -> String {
+        self.state().secret.clone()
+    }
+
+    /// From now on files are put there, on disk, as a server of one's own puts them.
+    pub fn keep_files_in(&self, place: &std::path::Path) {
+        self.state().disk = Some(place.to_owned());
+    }
+
+    /// Files that the bot has sent, in order.
+    pub fn files(&self) -> Vec<SentFile> {
+        self.state().sent_files.clone()
+    }
+
+    /// Signs of the bot at messages: chat, message and sign, in order; empty: none any more.
+    pub fn signs(&self) -> Vec<(i64, i64, String)> {
+        self.state().signs.clone()
+    }
+
+    /// Whoever blocked the bot lets it in again.
+    pub fn unblock(&self, chat: i64) {
+        self.state().blocked.remove(&chat);
+    }
+
+    /// Somebody takes a message of the bot away.
+    pub fn take_away(&self, chat: i64, id: i64) {
+        self.state().seen.retain(|seen| (seen.chat, seen.id) != (chat, id));
+    }
+
+    /// The bot's private chats may have topics from now on.
+    pub fn allow_topics(&self) {
+        self.state().has_topics = true;
+    }
+
     /// The token is another one now.
     pub fn set_token(&self, token: &str) {
         token.clone_into(&mut self.state().token);
@@ -389,162 +454,4 @@ fn entities(text: &str) -> Value {
 /// An error, in the Bot API's words.
 fn error(status: u16, description: &str) -> Refusal {
     Refusal::new(status, description)
-}
-
-/// One client's connection.
-struct Connection<'s> {
-    stream: TcpStream,
-    shared: &'s Shared,
-}
-
-impl Connection<'_> {
-    fn serve(mut self) -> std::io::Result<()> {
-        let mut buffer = Vec::new();
-        while let Some(request) = request::read(&mut self.stream, &mut buffer)? {
-            if !self.answer(&request)? {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.shared.state)
-    }
-
-    /// `false`: the connection is to be closed.
-    fn answer(&mut self, request: &Request) -> std::io::Result<bool> {
-        let Some((token, method, is_file)) = parts(&request.path) else {
-            return self.refuse(&error(404, "Not Found"));
-        };
-        if !is_file {
-            let call = Call { method: method.clone(), fields: request.fields.clone(), at: wait::now() };
-            self.state().calls.push(call);
-        }
-        let is_token = token.split_once(':').is_some_and(|(id, _)| id.parse::<u64>().is_ok());
-        if !is_token {
-            return self.refuse(&error(404, "Not Found"));
-        }
-        let refusal = self.state().refusals.get_mut(&method).and_then(VecDeque::pop_front);
-        if let Some(refusal) = refusal {
-            return self.refuse(&refusal);
-        }
-        if self.state().token != token {
-            return self.refuse(&error(401, "Unauthorized"));
-        }
-        if is_file {
-            let file = self.state().files.get(method.trim_start_matches("files/")).cloned();
-            return match file {
-                Some(bytes) => request::say(&mut self.stream, 200, None, &bytes).map(|()| true),
-                None => self.refuse(&error(404, "Not Found")),
-            };
-        }
-        let done = if method == "getUpdates" {
-            match self.poll(&request.fields)? {
-                Some(done) => done,
-                None => return Ok(false),
-            }
-        } else {
-            self.state().call(&method, &request.fields)
-        };
-        while self.state().stuck.contains(&method) {
-            if is_gone(&self.stream) || self.shared.stop.load(Ordering::SeqCst) {
-                return Ok(false);
-            }
-            wait::pass(STEP);
-        }
-        match done {
-            Ok(result) => {
-                let body = json!({"ok": true, "result": result}).to_string();
-                request::say(&mut self.stream, 200, None, body.as_bytes()).map(|()| true)
-            }
-            Err(refusal) => self.refuse(&refusal),
-        }
-    }
-
-    fn refuse(&mut self, refusal: &Refusal) -> std::io::Result<bool> {
-        let Refusal { status, description, retry_after, is_page } = refusal;
-        let mut body = json!({"ok": false, "error_code": status, "description": description});
-        if let Some(seconds) = retry_after {
-            body["parameters"] = json!({"retry_after": seconds});
-        }
-        if let Some(to) = description.strip_prefix("Bad Request: group chat was upgraded to ") {
-            body["parameters"] = json!({"migrate_to_chat_id": to.parse::<i64>().unwrap()});
-        }
-        let body = if *is_page { "<html>nothing here</html>".to_owned() } else { body.to_string() };
-        request::say(&mut self.stream, *status, *retry_after, body.as_bytes()).map(|()| true)
-    }
-
-    /// None: the connection is to be closed.
-    fn poll(&self, fields: &Map<String, Value>) -> std::io::Result<Option<Result<Value, Refusal>>> {
-        let of = |name: &str| fields.get(name).and_then(Value::as_i64).unwrap_or_default();
-        let (offset, limit) = (of("offset"), if of("limit") > 0 { of("limit") } else { 100 });
-        let patience = Duration::from_secs(of("timeout").clamp(0, 50).unsigned_abs());
-        let number = {
-            let mut state = self.state();
-            if !state.webhook.is_empty() {
-                return Ok(Some(Err(error(409, WEBHOOK))));
-            }
-            state.polls += 1;
-            if state.poll.as_ref().is_some_and(|poll| !is_gone(&poll.stream)) {
-                state.overlaps += 1;
-            }
-            let number = state.polls;
-            state.poll = Some(Poll { number, stream: self.stream.try_clone()? });
-            if offset > 0 {
-                state.confirmed = state.confirmed.max(offset);
-                state.updates.retain(|id, _| *id >= offset);
-            }
-            number
-        };
-        let began = wait::now();
-        let done = loop {
-            if self.shared.stop.load(Ordering::SeqCst) || is_gone(&self.stream) {
-                break None;
-            }
-            let mut state = self.state();
-            if state.polls != number || state.rival {
-                break Some(Err(error(409, CONFLICT)));
-            }
-            let found: Vec<(i64, Value)> = state
-                .updates
-                .iter()
-                .take(usize::try_from(limit).unwrap_or(100))
-                .map(|(id, update)| (*id, update.clone()))
-                .collect();
-            if !found.is_empty() || began.elapsed() >= patience {
-                for (id, _) in &found {
-                    *state.given.entry(*id).or_default() += 1;
-                }
-                break Some(Ok(found.into_iter().map(|(_, update)| update).collect()));
-            }
-            drop(state);
-            wait::pass(STEP);
-        };
-        let mut state = self.state();
-        if state.poll.as_ref().is_some_and(|poll| poll.number == number) {
-            state.poll = None;
-        }
-        Ok(done)
-    }
-}
-
-const CONFLICT: &str =
-    "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running";
-const WEBHOOK: &str = "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first";
-
-/// Token, method or path of a file, and whether it is one.
-fn parts(path: &str) -> Option<(String, String, bool)> {
-    let (rest, is_file) = match path.strip_prefix("/file/bot") {
-        Some(rest) => (rest, true),
-        None => (path.strip_prefix("/bot")?, false),
-    };
-    let (token, method) = rest.split_once('/')?;
-    Some((token.to_owned(), method.to_owned(), is_file))
-}
-
-/// Whether the other end of a connection on which nothing is expected has closed it.
-fn is_gone(stream: &TcpStream) -> bool {
-    let looked = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-    looked != Err(Errno::EAGAIN)
 }

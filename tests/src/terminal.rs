@@ -61,6 +61,9 @@ impl Drop for Terminal {
     }
 }
 
+/// Asks a terminal where its cursor is.
+const WHERE: &[u8] = b"\x1b[6n";
+
 /// What is to be seen on a terminal that obeys: a program that draws, at some size.
 pub struct Screen {
     terminal: Terminal,
@@ -100,12 +103,29 @@ impl Screen {
         self.parser.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
     }
 
-    /// What is seen now.
+    /// What is seen now. Whoever asks the terminal where its cursor is hears it.
     pub fn screen(&mut self) -> String {
-        let printed = self.terminal.screen.lock().unwrap();
-        self.parser.process(&printed[self.seen..]);
-        self.seen = printed.len();
+        let new = self.terminal.screen.lock().unwrap()[self.seen..].to_vec();
+        let mut rest = &new[..];
+        while let Some(at) = rest.windows(WHERE.len()).position(|bytes| bytes == WHERE) {
+            let (before, behind) = rest.split_at(at + WHERE.len());
+            self.parser.process(before);
+            self.seen += before.len();
+            rest = behind;
+            let (row, column) = self.parser.screen().cursor_position();
+            self.terminal.keys(&format!("\x1b[{};{}R", row + 1, column + 1));
+        }
+        // The end may be the beginning of that question.
+        let kept = rest.iter().rposition(|byte| *byte == b'\x1b').filter(|at| rest.len() - at < WHERE.len());
+        let whole = &rest[..kept.unwrap_or(rest.len())];
+        self.parser.process(whole);
+        self.seen += whole.len();
         self.parser.screen().contents()
+    }
+
+    /// The same with everything that was printed and is not seen any more: no control code is in it but those that were printed.
+    pub fn printed(&self) -> String {
+        self.terminal.screen()
     }
 
     /// Waits until `text` is seen.

@@ -1,8 +1,9 @@
 //! Programs that a test drives: from the distribution, and stock clients from their registries. `tests/install-tools` installs them; a
 //! test installs nothing by itself.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::gateway::build_directory;
 
@@ -114,8 +115,14 @@ pub fn previous_release() -> Option<PathBuf> {
 pub enum Clients {
     /// `target/clients/venv`.
     Python,
+    /// `target/clients/discord`: `discord.py`.
+    Discord,
+    /// `target/clients/chats`: `mattermostdriver` and `hass-client`.
+    Chats,
     /// `target/clients/node_modules`.
     Node,
+    /// `target/clients/slack`: Slack's own libraries.
+    Slack,
     /// `target/clients/predecessor`: the Python program 0.19.0, for its session store.
     Predecessor,
     /// `target/clients/servers/node_modules`: tool servers, run by Node.
@@ -124,6 +131,12 @@ pub enum Clients {
     PythonServers,
     /// `target/clients/agents`: the agent of the Python program 0.19.0, `hermes-acp`.
     HermesAcp,
+    /// `target/clients/matrix`: Synapse, a homeserver.
+    Matrix,
+    /// `target/clients/wires`: clients of ntfy and IRC.
+    Wires,
+    /// `target/clients/mail`: servers of IMAP and SMTP.
+    Mail,
     /// `target/clients/agents-node`: agents of npm's registry, as the directory of their programs.
     Agents,
 }
@@ -134,13 +147,19 @@ impl Clients {
     pub fn interpreter(self) -> Option<PathBuf> {
         let (name, program) = match self {
             Self::Python => ("python", Self::directory().join("venv/bin/python")),
+            Self::Discord => ("discord", Self::directory().join("discord/bin/python")),
+            Self::Chats => ("chats", Self::directory().join("chats/bin/python")),
             Self::Node => ("node", PathBuf::from("node")),
+            Self::Slack => ("slack", Self::directory().join("slack/bin/python")),
             Self::Predecessor => ("predecessor", Self::directory().join("predecessor/bin/python")),
             Self::Servers => ("servers_node", PathBuf::from("node")),
             Self::PythonServers => {
                 ("servers_python", Self::directory().join("servers/venv/bin/mcp-server-time"))
             }
             Self::HermesAcp => ("agents", Self::directory().join("agents/bin/hermes-acp")),
+            Self::Matrix => ("matrix", Self::directory().join("matrix/bin/python")),
+            Self::Wires => ("wires", Self::directory().join("wires/bin/python")),
+            Self::Mail => ("mail", Self::directory().join("mail/bin/python")),
             Self::Agents => ("agents_node", Self::directory().join("agents-node/node_modules/.bin")),
         };
         if Self::directory().join(format!("{name}.installed")).exists() {
@@ -152,6 +171,34 @@ impl Clients {
             skip(&format!("it needs the stock clients of {name}; tests/install-tools installs it"));
         }
         None
+    }
+
+    /// Has a client of these do what `script` of `tests/clients` says, with these variables, and does each time what it asks for by a line.
+    /// It says `ok` in the end. False: it is not there, which was said.
+    #[expect(clippy::disallowed_methods, reason = "the test starts the client's own interpreter")]
+    pub fn talk(self, script: &str, variables: &[(&str, &str)], mut act: impl FnMut(&str)) -> bool {
+        let Some(interpreter) = self.interpreter() else { return false };
+        let mut client = Command::new(interpreter)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = Vec::new();
+        let mut stdin = client.stdin.take().unwrap();
+        for line in BufReader::new(client.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            act(&line);
+            said.push(line);
+            // Who is gone reads nothing; why is seen below.
+            let _ = stdin.write_all(b"done\n");
+        }
+        let status = client.wait().unwrap();
+        assert!(status.success() && said.last().is_some_and(|last| last == "ok"), "{status}: {said:?}");
+        true
     }
 
     /// Where they are installed.

@@ -23,6 +23,21 @@ pub fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
     until(what, || condition().then_some(()));
 }
 
+/// [`until_true`] with a patience of its own, for what may wait for further tries of the program. What `told` knows is shown when it ends.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub fn within(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+    told: impl FnOnce() -> String,
+) {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for: {what}\n{}", told());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Lets time pass where the passing itself is under test (nothing may happen meanwhile).
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn pass(time: Duration) {

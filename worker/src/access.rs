@@ -72,7 +72,7 @@ impl<'a> Access<'a> {
 
     fn is_allowed(self, source: &Source, facts: &Facts, is_paired: bool) -> bool {
         let settings = self.settings;
-        if BY_THEMSELVES.contains(&source.platform.as_str()) || source.chat_type == "webhook" {
+        if is_nobodys(source) {
             return true;
         }
         let in_group = is_group(source);
@@ -128,6 +128,11 @@ impl<'a> Access<'a> {
             (None, _) => Verdict::Pair,
         }
     }
+}
+
+/// Whether no person wrote it, but a service by itself.
+pub fn is_nobodys(source: &Source) -> bool {
+    BY_THEMSELVES.contains(&source.platform.as_str()) || source.chat_type == "webhook"
 }
 
 /// Whether others read along.

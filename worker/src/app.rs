@@ -5,16 +5,20 @@
 //! status is written, the logs are flushed, and nothing it started is left behind.
 
 mod ask;
+mod board;
 mod changes;
 mod fenced;
 mod given;
+mod gone;
 mod healthy;
 mod idle;
 mod platforms;
 mod pools;
+mod reconnected;
 mod rhythm;
 mod servers;
 mod serving;
+mod settling;
 mod standalone;
 mod supervised;
 mod terminal;
@@ -69,6 +73,11 @@ pub fn run(args: WorkerArgs) -> u8 {
         Mode::AskProvider => {
             process::harden(true);
             within(&Logging::silent(), async { Ended(ask::run(&who, &environment).await) })
+        }
+        Mode::AskPlatforms { only, webhooks } => {
+            process::harden(true);
+            let asked = async { Ended(ask::platforms(&who, &environment, only.as_deref(), webhooks).await) };
+            within(&Logging::silent(), asked)
         }
         Mode::AskModels { provider } => {
             process::harden(true);

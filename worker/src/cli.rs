@@ -43,6 +43,13 @@ pub enum Mode {
         /// What.
         task: ServerTask,
     },
+    /// `--ask-platforms`: asks the services of its platforms, or of one, prints what came of it as JSON, and exits.
+    AskPlatforms {
+        /// That one alone.
+        only: Option<String>,
+        /// The gateway has a port on which services can call; none: nobody knows.
+        webhooks: Option<bool>,
+    },
     /// `--ask-provider`: asks the provider once, prints what came of it as JSON, and exits.
     AskProvider,
     /// `--try-fence`: tries what can be around programs that it starts, or the rung of that name alone, prints what came of it as JSON, and exits.

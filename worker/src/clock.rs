@@ -4,9 +4,17 @@ const FORM: &str = "%Y-%m-%dT%H:%M:%S%.6f+00:00";
 
 /// A time in seconds since 1970, in the same form; `None`: it is none, or never comes.
 pub(crate) fn at(seconds: f64) -> Option<String> {
+    Some(timestamp(seconds)?.strftime(FORM).to_string())
+}
+
+/// The same by the clocks of a place.
+pub(crate) fn at_zone(seconds: f64, zone: &jiff::tz::TimeZone) -> Option<jiff::Zoned> {
+    Some(timestamp(seconds)?.to_zoned(zone.clone()))
+}
+
+fn timestamp(seconds: f64) -> Option<jiff::Timestamp> {
     let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
-    let time = jiff::Timestamp::from_microsecond(i64::try_from(since.as_micros()).ok()?).ok()?;
-    Some(time.strftime(FORM).to_string())
+    jiff::Timestamp::from_microsecond(i64::try_from(since.as_micros()).ok()?).ok()
 }
 
 /// Now, as 0.19.0 writes it: `2026-11-21T00:30:57.381254+00:00`.

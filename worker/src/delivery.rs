@@ -4,11 +4,21 @@
 //! transaction that stores the answer, and sent by the [`Outbound`] of its kind until it is done or cannot be: a worker that dies in
 //! between sends again (at least once; under the same key, so that a service that knows keys shows it once). Answers to one chat go out in
 //! order, one at a time; chats do not wait for each other.
+//!
+//! A file is a row of its own behind its text ([`files`]); a message that shows the answer while it is made is changed into it ([`stream`]);
+//! a chat that is gone is sent nothing that nobody there asked for ([`dead`]).
 
+pub(crate) mod dead;
+pub(crate) mod files;
 mod github;
 pub(crate) mod ledger;
+pub(crate) mod notices;
 pub mod outbound;
+pub(crate) mod parcel;
 pub(crate) mod post;
+pub(crate) mod signs;
+pub(crate) mod stream;
+mod then;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -17,6 +27,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use hermes_config::Streaming;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -25,9 +36,13 @@ use crate::inbound::DeliveryTarget;
 use crate::pulse::Pulse;
 use crate::session::epoch;
 use crate::store::Store;
+use crate::tools::outbox::Outbox;
 
+use dead::DeadTargets;
+use files::Outgoing;
 use ledger::{Due, Tried, UnderWay};
-use outbound::{Message, Outbound, Outbounds, Unsent};
+use outbound::{CHAT_ID, Message, Outbound, Outbounds, Sent, Unsent};
+use then::then;
 
 /// Characters of an answer in its log line.
 const LOGGED: usize = 200;
@@ -40,6 +55,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Time for one message, whatever its outbound allows itself.
 const SEND: Duration = Duration::from_mins(1);
+
+/// The same for a file, which may be long.
+const SEND_FILE: Duration = Duration::from_mins(10);
 
 /// Pause after the ledger could not be read or written.
 const RETRY: Duration = Duration::from_secs(5);
@@ -60,6 +78,10 @@ struct Inner {
     ways: Outbounds,
     ring: Notify,
     pulse: Pulse,
+    dead: DeadTargets,
+    /// Which files may leave; none: none may.
+    outbox: Option<Arc<Outbox>>,
+    streaming: Arc<Streaming>,
 }
 
 /// The ways out that every profile has. `child_env` is the whole environment of programs that deliver (`gh`): the worker's allow-list plus
@@ -69,10 +91,47 @@ pub fn common(child_env: Vec<(String, String)>) -> impl Iterator<Item = Arc<dyn 
 }
 
 impl Deliveries {
-    /// Deliveries by these ways; see [`common`].
+    /// Deliveries by these ways, of texts that are there at once; see [`common`].
     pub fn new(store: Store, ways: Outbounds) -> Self {
+        Self::with(store, ways, None, Streaming::default())
+    }
+
+    /// The same with files, and with answers that are shown while they are made.
+    pub(crate) fn with(
+        store: Store,
+        ways: Outbounds,
+        outbox: Option<Arc<Outbox>>,
+        streaming: Streaming,
+    ) -> Self {
         let pulse = Pulse::new("delivery", DEADLINE);
-        Self(Arc::new(Inner { store, ways, ring: Notify::new(), pulse }))
+        let (dead, streaming) = (DeadTargets::of(store.home()), Arc::new(streaming));
+        Self(Arc::new(Inner { store, ways, ring: Notify::new(), pulse, dead, outbox, streaming }))
+    }
+
+    /// An answer for a target, with the files that it names taken out. Reads files.
+    pub(crate) async fn packed(&self, target: &DeliveryTarget, answer: &str) -> Outgoing {
+        if !ledger::is_kept(target) {
+            return Outgoing::text(answer);
+        }
+        let most = self.0.ways.get(&target.kind).and_then(|way| way.abilities_for(target).files);
+        files::packed(self.0.outbox.clone(), most, answer).await
+    }
+
+    /// Why a chat is sent nothing that nobody there asked for; none: it may be.
+    pub(crate) async fn is_gone(&self, platform: &str, chat: &str) -> Option<String> {
+        self.0.dead.reason(platform, chat).await
+    }
+
+    /// The chats that are gone.
+    pub(crate) fn gone(&self) -> &DeadTargets {
+        &self.0.dead
+    }
+
+    /// Something came from the chat that a target names: it is there.
+    pub(crate) async fn revive(&self, target: &DeliveryTarget) {
+        if let Some(chat) = target.extra.get(CHAT_ID) {
+            self.0.dead.clear(&target.kind, chat).await;
+        }
     }
 
     /// Delivers now and says how it went; nothing is written down (`deliver_only` of `webhook`). `chat_id` is that of the event.
@@ -82,32 +141,39 @@ impl Deliveries {
             return Ok(());
         }
         let way = self.way(target)?;
+        if let Some(reason) = self.closed("webhook", target).await {
+            return Err(Unsent::gone(reason));
+        }
         let key = format!(
             "{:016x}{:016x}",
             RandomState::new().hash_one(text),
             RandomState::new().hash_one(chat_id)
         );
-        send_whole(way, target, Message { text, key: &key, repeated: false }).await.map(drop)
+        let sent = send_whole(way, target, Message { text, key: &key, repeated: false }).await;
+        self.learn(target, &sent).await;
+        sent.map(drop)
     }
 
-    /// Shows in the target's chat that an answer is being made, for as long as `work` takes.
-    pub(crate) async fn typing_while<T>(&self, target: &DeliveryTarget, work: impl Future<Output = T>) -> T {
-        let way = self.0.ways.get(&target.kind);
-        let Some((way, lasts)) = way.and_then(|way| Some((way, way.abilities().typing?))) else {
-            return work.await;
-        };
-        let shows = async {
-            loop {
-                // Best effort, and never in the way of the work.
-                let _ = tokio::time::timeout(lasts, way.typing(target)).await;
-                tokio::time::sleep(lasts).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            done = work => done,
-            () = shows => unreachable!("it never ends"),
+    /// Why a target is sent nothing by somebody who is not answered there.
+    async fn closed(&self, platform: &str, target: &DeliveryTarget) -> Option<String> {
+        let chat = target.extra.get(CHAT_ID).filter(|_| platform != target.kind)?;
+        let reason = self.0.dead.reason(&target.kind, chat).await?;
+        Some(format!("the chat is gone: {reason}"))
+    }
+
+    /// What a try says of its chat.
+    async fn learn(&self, target: &DeliveryTarget, result: &Result<Sent, Unsent>) {
+        let Some(chat) = target.extra.get(CHAT_ID) else { return };
+        match result {
+            Ok(_) => self.0.dead.clear(&target.kind, chat).await,
+            Err(Unsent::Never { reason, gone: true }) => self.0.dead.mark(&target.kind, chat, reason).await,
+            Err(_) => {}
         }
+    }
+
+    /// Whether a target is a chat of a platform, whoever's bot is there.
+    pub(crate) fn is_on(&self, target: &DeliveryTarget, platform: &str) -> bool {
+        self.0.ways.get(&target.kind).map_or(target.kind.as_str(), |way| way.platform(target)) == platform
     }
 
     /// Whether there is a way out to chats of a platform.
@@ -124,6 +190,18 @@ impl Deliveries {
     pub(crate) fn ring(&self) {
         self.0.pulse.want();
         self.0.ring.notify_one();
+    }
+
+    /// The way to targets of a kind works again: nothing waits longer for its next try than the service asked for.
+    pub(crate) async fn hurry(&self, kind: &'static str) {
+        match self.0.store.write(move |db| ledger::hurry(db, kind, epoch())).await {
+            Ok(0) => {}
+            Ok(waiting) => {
+                tracing::info!("[{kind}] {waiting} answers that waited for another try are sent now");
+                self.ring();
+            }
+            Err(error) => tracing::warn!(%error, "[{kind}] answers that wait for another try go on waiting"),
+        }
     }
 
     /// How [`run`](Self::run) is.
@@ -157,8 +235,8 @@ impl Deliveries {
         // What is cut here is given back.
         let _ = tokio::time::timeout(LAST, last).await;
         drop(sending);
-        let (me, begun) = (self.0.store.owner(), under_way.ids);
-        if let Err(error) = self.0.store.write_one(move |db| ledger::give_back(db, me, &begun)).await {
+        let me = self.0.store.owner();
+        if let Err(error) = self.0.store.write_one(move |db| ledger::give_back(db, me, &under_way)).await {
             tracing::debug!(%error, "deliveries under way stay marked; the next start frees them");
         }
     }
@@ -206,19 +284,50 @@ impl Deliveries {
 
     /// Sends the next part of one message.
     async fn attempt(&self, due: Due) -> Tried {
-        let (result, bytes) = match self.way(&due.target) {
-            Ok(way) => {
-                let piece = split::from(&due.content, due.sent, way.limit(&due.target));
-                let message = Message { text: &piece.text, key: &due.key(), repeated: due.ambiguous };
-                (send(way, &due.target, message).await, piece.end.saturating_sub(due.sent))
+        let left = due.content.len() - due.sent;
+        if let Some(reason) = self.closed(&due.platform, &due.target).await {
+            return Tried { due, bytes: left, result: Err(Unsent::gone(reason)) };
+        }
+        let (result, bytes) = match (self.way(&due.target), &due.file) {
+            (Ok(way), Some(parcel)) => {
+                let sent = files::send(way, self.0.outbox.clone(), &due, parcel);
+                (limited(SEND_FILE, sent).await, left)
             }
-            Err(unsent) => (Err(unsent), due.content.len() - due.sent),
+            (Ok(way), None) => {
+                let piece = split::from(&due.content, due.sent, way.limit(&due.target));
+                (self.say(way, &due, &piece.text).await, piece.end.saturating_sub(due.sent))
+            }
+            (Err(unsent), _) => (Err(unsent), left),
         };
+        self.learn(&due.target, &result).await;
         Tried { due, bytes, result }
     }
 
-    /// Writes down how a try went.
+    /// Says a part of an answer: in the place of what is shown of it already, where there is such a message and it can be changed.
+    async fn say(&self, way: &dyn Outbound, due: &Due, text: &str) -> Result<Sent, Unsent> {
+        let target = &due.target;
+        if let Some(id) = due.preview.as_deref().filter(|_| due.sent == 0) {
+            let is_taken_back = due.fresh && limited(SEND, way.take_back(target, id)).await.is_ok();
+            if !is_taken_back {
+                match limited(SEND, way.edit(target, id, text)).await {
+                    Ok(()) => return Ok(Sent { id: Some(id.to_owned()) }),
+                    // A change that is made twice is made once.
+                    Err(Unsent::Later { after, reason, .. }) => {
+                        return Err(Unsent::Later { after, unsure: false, reason });
+                    }
+                    Err(unsent @ Unsent::Never { gone: true, .. }) => return Err(unsent),
+                    Err(unsent @ Unsent::Never { .. }) => {
+                        tracing::debug!("[{}] the answer comes as a new message: {unsent}", way.kind());
+                    }
+                }
+            }
+        }
+        send(way, target, Message { text, key: &due.key(), repeated: due.ambiguous }).await
+    }
+
+    /// Writes down how a try went. What is cut here, or cannot be written, is known as one that may have got there.
     async fn record(&self, tried: Tried, under_way: &mut UnderWay) {
+        let id = tried.due.id;
         under_way.remove(&tried.due);
         let Due { platform, chat_id, target, .. } = &tried.due;
         let kind = &target.kind;
@@ -230,10 +339,14 @@ impl Deliveries {
                 tracing::warn!(kind, again, "[{platform}] Delivery failed for {chat_id}: {error}");
             }
         }
-        let recorded = self.0.store.write(move |db| ledger::record(db, &tried, epoch()));
-        if let Err(error) = recorded.await {
-            tracing::error!(%error, "the outcome of a delivery is not written; it will be repeated");
-            tokio::time::sleep(RETRY).await;
+        let follows = then(&tried, self.0.ways.get(kind).map(|way| way.abilities_for(target).format));
+        let recorded = self.0.store.write(move |db| ledger::record(db, &tried, &follows, epoch())).await;
+        match recorded {
+            Ok(()) => under_way.unwritten.retain(|unwritten| *unwritten != id),
+            Err(error) => {
+                tracing::error!(%error, "the outcome of a delivery is not written; it will be repeated");
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 
@@ -248,13 +361,17 @@ impl Deliveries {
     }
 }
 
-async fn send(
-    way: &dyn Outbound,
-    target: &DeliveryTarget,
-    message: Message<'_>,
-) -> Result<outbound::Sent, Unsent> {
-    let sent = tokio::time::timeout(SEND, way.send(target, message)).await;
-    sent.unwrap_or_else(|_| Err(Unsent::unsure(format!("no answer in {} s", SEND.as_secs()))))
+async fn send(way: &dyn Outbound, target: &DeliveryTarget, message: Message<'_>) -> Result<Sent, Unsent> {
+    limited(SEND, way.send(target, message)).await
+}
+
+/// Work that may have been done where it takes longer.
+pub(crate) async fn limited<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Unsent>>,
+) -> Result<T, Unsent> {
+    let late = || Err(Unsent::unsure(format!("no answer in {} s", time.as_secs())));
+    tokio::time::timeout(time, work).await.unwrap_or_else(|_| late())
 }
 
 /// Sends a message that may be too long for one, in parts. What was sent when a part fails is sent again by the next try, each part
@@ -263,7 +380,7 @@ pub(crate) async fn send_whole(
     way: &dyn Outbound,
     target: &DeliveryTarget,
     message: Message<'_>,
-) -> Result<outbound::Sent, Unsent> {
+) -> Result<Sent, Unsent> {
     let Message { text, key, repeated } = message;
     let mut done = 0;
     loop {
@@ -284,8 +401,10 @@ impl UnderWay {
         self.room = self.room.saturating_sub(1);
     }
 
+    /// Its try is over; see [`unwritten`](Self::unwritten).
     fn remove(&mut self, due: &Due) {
         self.ids.retain(|id| *id != due.id);
+        self.unwritten.push(due.id);
         if let Some(now) = self.kinds.get_mut(&due.target.kind) {
             *now = now.saturating_sub(1);
         }

@@ -113,8 +113,12 @@ pub enum Event {
         done: bool,
         /// What it is about to do, in a few words; empty where it is done.
         preview: String,
+        /// Its arguments; where it is done, what came of it.
+        text: String,
         /// It is done, and did not work.
         failed: bool,
+        /// What it has changed in files, as a unified difference, for whoever looks on.
+        diff: Option<String>,
     },
     /// A tool asks whoever reads along; answered by the id of the run.
     Asked {
@@ -281,7 +285,13 @@ impl EventSink {
         Self { is_unheard: true, ..pieces.into() }
     }
 
-    /// Whether somebody is shown the pieces.
+    /// The same, where what was said can be taken back: it may be said again too.
+    #[must_use]
+    pub fn repeatable(self, is_repeatable: bool) -> Self {
+        Self { is_unheard: self.is_unheard || is_repeatable, ..self }
+    }
+
+    /// Whether somebody is shown the pieces, and keeps them.
     pub fn is_heard(&self) -> bool {
         !self.is_unheard
     }

@@ -17,13 +17,14 @@
 //! - What is written is balanced, whatever the model wrote.
 
 mod html;
+pub mod media;
 mod paint;
 mod services;
 pub mod split;
 mod tree;
 
 pub use html::matrix_html;
-pub use services::{Range, Ranged, Style, markdown_v2, mrkdwn, plain, signal, whatsapp};
+pub use services::{Range, Ranged, Style, irc, markdown_v2, mrkdwn, plain, signal, whatsapp};
 
 /// What a service counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Unit {
     Utf16,
     /// Bytes of UTF-8.
     Bytes,
+    /// Characters, one that takes more than two bytes of UTF-8 for two: where a service counts bytes, and people characters.
+    Pairs,
 }
 
 impl Unit {
@@ -43,6 +46,7 @@ impl Unit {
             Self::Chars => text.chars().count(),
             Self::Utf16 => text.encode_utf16().count(),
             Self::Bytes => text.len(),
+            Self::Pairs => text.chars().map(|c| c.len_utf8().div_ceil(2)).sum(),
         }
     }
 }
@@ -60,6 +64,10 @@ pub enum Dialect {
     Mrkdwn,
     /// WhatsApp's signs.
     WhatsApp,
+    /// Matrix's HTML.
+    MatrixHtml,
+    /// IRC's control characters.
+    Irc,
 }
 
 impl Dialect {
@@ -71,6 +79,8 @@ impl Dialect {
             Self::MarkdownV2 => markdown_v2(markdown),
             Self::Mrkdwn => mrkdwn(markdown),
             Self::WhatsApp => whatsapp(markdown),
+            Self::MatrixHtml => matrix_html(markdown),
+            Self::Irc => irc(markdown),
         }
     }
 }

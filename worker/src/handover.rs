@@ -25,7 +25,13 @@
 //!
 //! **Who may answer.** With an event goes what the owner needs to answer it, sealed under a key that only the owner has. An answer
 //! is sent where its seal says, and nowhere else: a target can speak through the owner's bot in the chats that it was given, and
-//! in no others.
+//! in no others. What was sent for it, and nothing else, it can have changed and taken back: with the id of a message goes a pass.
+//!
+//! **Files of an answer** pass as bytes: the target judges and opens what its own files allow, the owner writes what comes into a temporary
+//! file of its own cache, as long as it is said to be and its way takes, sends that, and keeps nothing. No path passes in either direction.
+//!
+//! **Answers while they are made**, signs and typing are what the owner's way can do; it says so with each event, and the target's settings
+//! decide whether they are wanted.
 //!
 //! **Attachments** pass as they come, in pieces; what is on disk is a temporary file in the target's cache until the whole event
 //! is there. Their names there follow from the event's identity, so that an event that is offered again writes the same files. A
@@ -33,35 +39,42 @@
 //!
 //! [`PATIENCE`]: patience::PATIENCE
 
+mod arrived;
 mod cache;
 mod deliver;
 mod door;
+mod framed;
 mod named;
 mod patience;
 mod receive;
 mod reception;
 mod road;
 mod seal;
+mod voice;
 mod way_back;
 
+use camino::Utf8PathBuf;
 use hermes_config::ProfileConfig;
 use hermes_wire::ProfileHome;
 
 use crate::access::Facts;
-use crate::commands::Commands;
+use crate::commands::{Acts, Commands};
 use crate::delivery::Deliveries;
-use crate::inbound::{Accepted, Inbound};
+use crate::inbound::{Accepted, Busy, Inbound};
 use crate::inbox::Inbox;
 use crate::skills::Library;
 use crate::store::StoreError;
 
+pub(crate) use arrived::TOO_MANY;
+pub use arrived::{Arrived, Attached, ByteStream, NotTaken, Open, Taken, Unfetched};
 pub(crate) use cache::forget;
 pub(crate) use deliver::Owner;
 use door::Door;
 pub(crate) use receive::Target;
-pub use reception::{Arrived, Attached, ByteStream, NotTaken, Open, Reception, Taken, Unfetched};
+pub use reception::Reception;
 pub use road::Road;
 pub(crate) use seal::Seal;
+pub(crate) use voice::Voice;
 pub(crate) use way_back::WayBack;
 
 /// What every message for this profile goes through, whoever received it. Cloning shares it.
@@ -73,6 +86,8 @@ pub(crate) struct Entrance {
     commands: Commands,
     /// Everything else.
     inbox: Inbox,
+    /// What writes down what was said in voice notes.
+    voice: Option<Voice>,
 }
 
 impl Entrance {
@@ -83,19 +98,53 @@ impl Entrance {
         inbox: Inbox,
         deliveries: &Deliveries,
         skills: Library,
+        acts: Acts,
     ) -> Self {
         let door = Door::new(config, home, inbox.store(), deliveries);
-        let commands = Commands::new(config, home, inbox.clone(), deliveries, skills);
-        Self { door, commands, inbox }
+        let commands = Commands::new(config, home, inbox.clone(), deliveries, skills, acts);
+        Self { door, commands, inbox, voice: None }
     }
 
-    /// Takes what came in. `also`: the ids of other messages that it was made of.
-    async fn take(&self, event: Inbound, facts: &Facts, also: Vec<String>) -> Result<Accepted, StoreError> {
+    /// What is no question.
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// The same, where voice notes are written down.
+    #[must_use]
+    pub(crate) fn hearing(self, voice: Option<Voice>) -> Self {
+        Self { voice, ..self }
+    }
+
+    /// A message's text with what was said in its voice notes, where somebody writes that down.
+    async fn heard(&self, mut text: String, files: &[Utf8PathBuf]) -> String {
+        if let Some(voice) = &self.voice {
+            voice.hear(&mut text, files).await;
+        }
+        text
+    }
+
+    /// Takes what came in. `also`: the ids of other messages that it was made of; `shows`: pictures came with it, which end no turn, and
+    /// join the message that waits for its own.
+    async fn take(
+        &self,
+        mut event: Inbound,
+        facts: &Facts,
+        also: Vec<String>,
+        shows: bool,
+    ) -> Result<Accepted, StoreError> {
+        let is_command = event.text.trim_start().starts_with('/');
+        if shows && !is_command && event.busy != Busy::Wait {
+            event.busy = Busy::Queue;
+            if let Some(accepted) = self.inbox.merge(&event, &also).await? {
+                return Ok(accepted);
+            }
+        }
         // What is made of several is a command where its first part is one.
-        if also.is_empty() || event.text.trim_start().starts_with('/') {
+        if also.is_empty() || is_command {
             self.commands.accept(event, facts).await
         } else {
-            self.inbox.accept_joined(event, also).await
+            self.commands.plain(event, also).await
         }
     }
 }
@@ -113,5 +162,7 @@ pub(crate) const PLATFORM: &str = "platform";
 pub(crate) const REPLY: &str = "reply";
 /// See [`PLATFORM`].
 pub(crate) const CHAT: &str = "chat_id";
-/// Longest message of the owner's way out, in characters.
+/// Longest message of the owner's way out, in characters, or as its format measures.
 pub(crate) const LONGEST: &str = "longest";
+/// What else that way can do, as JSON.
+pub(crate) const CAN: &str = "can";

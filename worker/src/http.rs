@@ -16,13 +16,15 @@ mod respond;
 mod rest;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hermes_host::local::LocalStream;
+use hermes_host::passing;
 use hermes_wire::ProfileHome;
 use hermes_wire::http::{ADDED_HEADERS, MAX_HEADERS};
 use hermes_wire::latest::TaskProgress;
@@ -34,7 +36,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -64,30 +66,36 @@ pub(crate) enum Listener {
     Data(UnixListener),
     /// A TCP address, when there is no supervisor; clients are anybody.
     Tcp(TcpListener),
-    /// A connection that is here already: of the command at a terminal that started this process for itself.
+    /// Connections that are handed over one by one: of the command at a terminal that started this process for itself.
     Given(Given),
 }
 
-/// A connection that is handed over, once.
+/// A line over which connections come, for as long as whoever holds its other end lives.
 #[derive(Debug)]
 pub(crate) struct Given {
-    stream: Mutex<Option<tokio::net::UnixStream>>,
+    line: tokio::net::UnixStream,
     /// Cancelled when it has ended.
     ended: CancellationToken,
 }
 
 impl Given {
-    pub(crate) fn new(stream: tokio::net::UnixStream) -> Self {
-        Self { stream: Mutex::new(Some(stream)), ended: CancellationToken::new() }
+    pub(crate) fn new(line: tokio::net::UnixStream) -> Self {
+        Self { line, ended: CancellationToken::new() }
     }
 
-    /// Cancelled when the connection has ended: whoever holds the other end is gone, or has what it wanted.
+    /// Cancelled when the line has ended: whoever holds the other end is gone, or has what it wanted.
     pub(crate) fn ended(&self) -> CancellationToken {
         self.ended.clone()
     }
 
-    fn take(&self) -> Option<tokio::net::UnixStream> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The next connection; `None`: there will be none. Cancel safe.
+    async fn next(&self) -> io::Result<Option<LocalStream>> {
+        let over = &self.line;
+        let passed = over.async_io(Interest::READABLE, || passing::receive(over.as_fd())).await?;
+        let Some(passed) = passed else { return Ok(None) };
+        let stream = std::os::unix::net::UnixStream::from(passed);
+        stream.set_nonblocking(true)?;
+        LocalStream::from_tokio(tokio::net::UnixStream::from_std(stream)?).map(Some)
     }
 }
 
@@ -308,16 +316,28 @@ impl Accept {
         }
     }
 
-    /// The one connection there is; nobody else can come.
+    /// The connections of whoever holds the line; nobody else can come.
     async fn given(self, given: &Given) {
-        let ended = given.ended.clone().drop_guard();
-        if let Some(stream) = given.take().and_then(|stream| LocalStream::from_tokio(stream).ok()) {
-            let responder = Arc::clone(&self.responder);
-            self.connections.spawn(async move {
-                connection(stream, responder, Caller::Terminal, None).await;
-                drop(ended);
-            });
+        let _ended = given.ended.clone().drop_guard();
+        let mut failing = false;
+        loop {
+            let passed = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                passed = given.next() => passed,
+            };
+            match passed {
+                Ok(Some(stream)) => {
+                    failing = false;
+                    let responder = Arc::clone(&self.responder);
+                    self.connections.spawn(connection(stream, responder, Caller::Terminal, None));
+                }
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                Err(error) => self.failed(&error, &mut failing).await,
+            }
         }
+        given.ended.cancel();
         self.stop.cancelled().await;
     }
 

@@ -21,6 +21,9 @@ pub struct Source {
     pub chat_name: Option<String>,
     /// Thread in the chat.
     pub thread_id: Option<String>,
+    /// The chat that it belongs to, where it is itself a thread or a post of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_chat_id: Option<String>,
     /// Sender.
     pub user_id: Option<String>,
     /// Sender's stable second id, preferred for keys.
@@ -68,8 +71,10 @@ impl DeliveryTarget {
 /// Key of [`DeliveryTarget::extra`]: the message asks for an approval, and has this [name](crate::questions::name). A platform with buttons
 /// may offer them.
 pub(crate) const ASKS: &str = "asks";
-/// Likewise: what may be chosen, with commas between.
+/// Likewise: what may be chosen, with commas between: names of approvals or, where there are [`LABELS`], numbers from 1.
 pub(crate) const CHOICES: &str = "choices";
+/// Likewise: how the numbered choices read, as a JSON list of texts.
+pub(crate) const LABELS: &str = "labels";
 
 /// What an event does to a turn that runs in its session when it arrives. It is on disk in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -98,12 +103,6 @@ impl Busy {
     }
 }
 
-impl From<Option<BusyMode>> for Busy {
-    fn from(mode: Option<BusyMode>) -> Self {
-        mode.map_or(Self::Wait, Self::from)
-    }
-}
-
 impl From<BusyMode> for Busy {
     fn from(mode: BusyMode) -> Self {
         match mode {
@@ -121,6 +120,10 @@ pub struct Inbound {
     pub source: Source,
     /// The user message.
     pub text: String,
+    /// What was said around it and is not addressed to the bot (`channel_context`): the model sees it [before](with_context) the message,
+    /// and nothing that looks at what somebody wrote does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Where the sender may repeat itself.
     pub dedup: Option<DedupKey>,
     /// Where the answer goes.
@@ -132,6 +135,28 @@ pub struct Inbound {
     pub busy: Busy,
 }
 
+/// What stands between what was said around a message and the message, as in 0.19.0.
+const NEW: &str = "\n\n[New message]\n";
+
+/// A message as the model sees it: behind what was said around it.
+pub(crate) fn with_context(context: Option<&str>, text: String) -> String {
+    match context {
+        Some(context) => format!("{context}{NEW}{text}"),
+        None => text,
+    }
+}
+
+/// What somebody wrote, of what the model sees. Between the lines of what was said around it no line is empty.
+pub(crate) fn without_context(text: &str) -> &str {
+    match text.split_once(NEW) {
+        Some((context, own)) if context.starts_with(AROUND) && !context.contains("\n\n") => own,
+        _ => text,
+    }
+}
+
+/// How what was said around a message begins, as in 0.19.0.
+pub(crate) const AROUND: &str = "[Recent channel messages";
+
 /// What became of an event. New or known, it is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
@@ -141,4 +166,21 @@ pub enum Accepted {
     Duplicate,
     /// Refused: too many of its session wait. Nothing is kept, and its sender is to be told.
     Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_around_a_message_stands_before_it_and_is_no_part_of_it() {
+        let around = format!("{AROUND}]\n[Ann] it is red");
+        let whole = with_context(Some(&around), "look\n\n[New message]\nat it".to_owned());
+        assert_eq!(whole, format!("{around}\n\n[New message]\nlook\n\n[New message]\nat it"));
+        assert_eq!(without_context(&whole), "look\n\n[New message]\nat it");
+        assert_eq!(with_context(None, "look".to_owned()), "look");
+        for own in ["look", "a\n\n[New message]\nb", "[Recent channel messages]\n\nx\n\n[New message]\nb"] {
+            assert_eq!(without_context(own), own);
+        }
+    }
 }

@@ -18,9 +18,13 @@
 //! letter: it is kept for a week, counted in the status, and runs again when its sender repeats it. Done rows keep their identity for
 //! [`REMEMBERED`] without their payload: a sender that repeats itself hours later is told `duplicate`.
 
+pub(crate) mod acks;
+pub(crate) mod again;
 mod bury;
 pub(crate) mod life;
+mod merge;
 mod notes;
+mod overhear;
 pub(crate) mod postpone;
 pub(crate) mod prune;
 pub(crate) mod recover;
@@ -34,7 +38,7 @@ use hermes_wire::ProfileName;
 use hermes_wire::session_key::{self, KeyParts};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::inbound::{Accepted, Busy, DedupKey, Inbound, Source};
+use crate::inbound::{Accepted, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::questions::{self, Heard};
 use crate::session::epoch;
 use crate::skills::Library;
@@ -312,6 +316,36 @@ impl Inbox {
             self.store.note_answer();
         }
         Ok(heard)
+    }
+
+    /// Takes the choice of a numbered answer to the question that it names, where that was asked of the conversation of `source`: it is a
+    /// message that says the number. `delivery`: where an answer would go.
+    pub(crate) async fn pick(
+        &self,
+        source: &Source,
+        question: &str,
+        number: usize,
+        delivery: DeliveryTarget,
+    ) -> Result<Heard, StoreError> {
+        let (scope, wanted) = (questions::of_choices(&self.keys.key(source)), question.to_owned());
+        let waits = self.store.aside(move |db| questions::waits(db, &scope, &wanted, epoch())).await?;
+        if waits != Heard::Answered {
+            return Ok(waits);
+        }
+        let said = Inbound {
+            source: source.clone(),
+            text: number.to_string(),
+            dedup: Some(DedupKey {
+                scope: source.chat_id.clone().unwrap_or_default(),
+                id: format!("choice {question}"),
+            }),
+            delivery,
+            context: None,
+            end_session: None,
+            busy: Busy::Queue,
+        };
+        let accepted = self.accept(said).await?;
+        Ok(if accepted == Accepted::New { Heard::Answered } else { Heard::Late })
     }
 
     /// What waits and what failed.

@@ -47,8 +47,9 @@
 //! load                                               the profile's files and environment, read once
 //! token_lock                                         whose bot it is, to others on this machine
 //! mcp, platform, terminal                            what brings tools; what listens and sends, a folder each; the user's own commands
-//! handover, status, turn
+//! handover, status, stored                           other profiles' events; how it is; what commands show and change
 //! commands                                           what people tell it to do
+//! turn                                               turns
 //! delivery, inbox                                    what came and is not done; what goes and is not there
 //! prompt, session
 //! engine, http, store
@@ -57,7 +58,7 @@
 //! access                                             who may talk to it
 //! fence                                              what is around the programs that are started
 //! memory, skills, web
-//! children, cli, clock, control, danger, formatting, inbound, json, leftovers, logging, outgoing, threats
+//! children, cli, clock, control, danger, formatting, inbound, json, leftovers, logging, media, outgoing, threats
 //! ```
 
 pub mod access;
@@ -81,6 +82,7 @@ mod leftovers;
 mod load;
 mod logging;
 mod mcp;
+mod media;
 pub mod memory;
 mod outgoing;
 pub mod platform;
@@ -94,6 +96,7 @@ pub mod session;
 pub mod skills;
 pub mod status;
 pub mod store;
+pub mod stored;
 mod terminal;
 mod threats;
 mod token_lock;
@@ -105,6 +108,6 @@ pub use app::run;
 pub use cli::{Mode, ServerTask, WorkerArgs};
 pub use fence::enter;
 pub use mcp::files as server_files;
-pub use platform::REGISTRY;
+pub use platform::{REGISTRY, whatsapp_bridge};
 pub use process::settle;
 pub use token_lock::{Holder, holders};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hermes_config::judge::{Case, Files, Found, judge};
+use hermes_config::tokens::{TokenFile, TokenFiles};
 use hermes_config::unsupported::Leftovers;
 use hermes_config::{Loaded, MAX_FILE_LEN, ProfileConfig, RawClaim, Secret};
 use hermes_host::{cause, fault, inherited};
@@ -201,6 +202,7 @@ fn look(
         pinned_yaml: read(pinned_dir.join("config.yaml")),
         pinned_env: read(pinned_dir.join(".env")),
         pinned_dir,
+        tokens: token_files(home),
         leftovers: leftovers(name, home),
         certificates: Some(hermes_host::certificates::check),
         program: Some(hermes_host::child::check),
@@ -212,6 +214,16 @@ fn look(
             .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
             .collect(),
     }
+}
+
+/// The files of tokens of all platforms.
+fn token_files(home: &ProfileHome) -> TokenFiles<Zeroizing<Vec<u8>>> {
+    let look = |name: &'static str| {
+        let path = home.path().join(name);
+        let mode = fs_err::metadata(&path).ok().map(|found| found.mode());
+        (name, TokenFile { found: Found::of(read_bounded(&path), &path), mode })
+    };
+    REGISTRY.token_files().map(look).collect()
 }
 
 /// What a home of the Python program may hold beside its two files.

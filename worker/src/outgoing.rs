@@ -1,11 +1,15 @@
-//! HTTP clients of a worker: built when they are first used, and small.
+//! HTTP clients of a worker: built when they are first used, and small; and [streams](stream) to services that speak no HTTP.
 //!
 //! Whom they trust is decided in [`trust`], by which way they go in
 //! [`network`](hermes_config::network): both by the profile's own `.env`, then by what the gateway was started with.
-//! Every request of a worker goes out through a client that is built here. Redirects are never followed: the key would
+//! Every request of a worker goes out through what is built here. Redirects are never followed: the key would
 //! travel along.
 
+pub(crate) mod answer;
+pub(crate) mod file;
+pub(crate) mod stream;
 mod trust;
+pub(crate) mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +77,7 @@ pub(crate) fn builder(
     silence: Option<Duration>,
 ) -> Result<ClientBuilder, BuildError> {
     let proxy = proxy_to(address, network)?;
-    let tls = tls(address, network, proxy.as_ref(), None)?;
+    let tls = tls(is_encrypted(address, proxy.as_ref()), network, None)?;
     with(tls, proxy, silence)
 }
 
@@ -102,7 +106,7 @@ pub(crate) fn specially(
     special: &Special<'_>,
 ) -> Result<Client, BuildError> {
     let proxy = proxy_to(address, network)?;
-    let tls = tls(address, network, proxy.as_ref(), Some(special))?;
+    let tls = tls(is_encrypted(address, proxy.as_ref()), network, Some(special))?;
     build(with(tls, proxy, None)?)
 }
 
@@ -166,14 +170,14 @@ fn is_excepted(to: &Url, except: &str) -> bool {
     matcher.intercept(&uri).is_none()
 }
 
-fn tls(
-    address: &Url,
-    network: &Network,
-    proxy: Option<&Proxy>,
-    special: Option<&Special<'_>>,
-) -> Result<ClientConfig, BuildError> {
+/// Whether certificates will be looked at on the way to an address.
+fn is_encrypted(address: &Url, proxy: Option<&Proxy>) -> bool {
+    address.scheme() == "https" || proxy.is_some_and(|p| p.shown.starts_with("https:"))
+}
+
+/// `is_used`: certificates will be looked at; else those that the files name are not read.
+fn tls(is_used: bool, network: &Network, special: Option<&Special<'_>>) -> Result<ClientConfig, BuildError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    let is_used = address.scheme() == "https" || proxy.is_some_and(|p| p.shown.starts_with("https:"));
     let named = if is_used { network.trusted() } else { Vec::new() };
     let mut certificates = Vec::new();
     for place in &named {

@@ -6,13 +6,29 @@
 //! a silent connection is a dead one, what status and log say: all of that is the worker's (`app::platforms`), and the same for all.
 
 pub(crate) mod api_server;
+mod backoff;
+mod buttons;
+mod discord;
+mod email;
+mod gather;
 #[cfg(test)]
 mod harness;
+mod homeassistant;
+mod irc;
+mod lines;
 pub(crate) mod link;
+mod matrix;
+mod mattermost;
+mod ntfy;
+mod sent;
+mod settings;
+mod shared;
 mod signal;
+mod slack;
 mod telegram;
 mod testchat;
 pub mod webhook;
+mod whatsapp;
 mod wire;
 
 use std::future::Future;
@@ -23,9 +39,12 @@ use std::time::Duration;
 use hermes_config::ProfileConfig;
 use hermes_config::platform::{Declaration, Registry};
 use hermes_wire::ProfileHome;
+use hermes_wire::contract::platform_trials::Trial;
 use hermes_wire::latest::{BoundListener, Family};
 
 pub use link::{Class, Down, Link, Told};
+pub use shared::Shared;
+pub use whatsapp::install as whatsapp_bridge;
 
 use crate::delivery::Deliveries;
 use crate::delivery::outbound::Outbound;
@@ -35,6 +54,9 @@ use crate::http::Cors;
 use crate::inbox::Inbox;
 use crate::status::Status;
 use crate::turn::Turns;
+
+/// Time for one platform's check.
+const ASKING: Duration = Duration::from_secs(20);
 
 /// A boxed future of a platform.
 pub type PlatformFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -92,10 +114,18 @@ pub struct Context {
     pub child_env: Vec<(String, String)>,
     /// What is around such a program.
     pub(crate) fence: Fence,
+    /// What connections have in common with the ways out.
+    pub shared: Shared,
+    /// What makes an identity this process's that the files do not name.
+    pub(crate) take_identity: link::TakeIdentity,
 }
 
 /// Makes a platform's way out, where the configuration turns it on.
 type WayOut = fn(&Outside<'_>) -> Option<Arc<dyn Outbound>>;
+
+/// Asks a platform's service, where the configuration turns it on, whether what is configured works. It connects nothing, and takes nothing
+/// from whoever is connected.
+type Check = fn(&Outside<'_>) -> Option<PlatformFuture<'static, Trial>>;
 
 /// What a platform's folder has to offer.
 pub(crate) struct Folder {
@@ -105,6 +135,8 @@ pub(crate) struct Folder {
     connect: fn(&Context) -> Option<Platform>,
     /// Its way out, likewise; none: answers go back through the connection they came by, or nowhere.
     outbound: Option<WayOut>,
+    /// Asks its service whether what the configuration says works; none: nobody can be asked.
+    check: Option<Check>,
 }
 
 /// What ways out are made of.
@@ -112,13 +144,33 @@ pub(crate) struct Folder {
 pub struct Outside<'a> {
     /// The profile's settings.
     pub config: &'a ProfileConfig,
+    /// The profile's home.
+    pub home: &'a ProfileHome,
     /// What of the gateway's environment passes into this process: proxies and certificates.
     pub inherited: &'a [(String, String)],
+    /// What ways out have in common with the connections.
+    pub shared: &'a Shared,
+    /// The gateway has a port on which services can call; none: nobody said.
+    pub webhooks: Option<bool>,
 }
 
 /// One line a platform.
-const FOLDERS: [Folder; 5] =
-    [webhook::FOLDER, api_server::FOLDER, signal::FOLDER, telegram::FOLDER, testchat::FOLDER];
+const FOLDERS: [Folder; 14] = [
+    webhook::FOLDER,
+    api_server::FOLDER,
+    discord::FOLDER,
+    email::FOLDER,
+    homeassistant::FOLDER,
+    irc::FOLDER,
+    matrix::FOLDER,
+    mattermost::FOLDER,
+    ntfy::FOLDER,
+    signal::FOLDER,
+    slack::FOLDER,
+    telegram::FOLDER,
+    whatsapp::FOLDER,
+    testchat::FOLDER,
+];
 
 /// Every platform there is, with a folder or only known.
 pub static REGISTRY: Registry = Registry::new(&DECLARATIONS);
@@ -151,7 +203,8 @@ pub fn connections(config: &ProfileConfig) -> Vec<String> {
 pub fn families() -> Vec<Family> {
     let of_listener = |platform: &'static Declaration| {
         let listener = platform.listener.as_ref()?;
-        let paths = listener.paths.iter().map(|&path| path.to_owned()).collect();
+        let called = REGISTRY.own().filter(|_| platform.name == webhook::NAME).flat_map(|other| other.called);
+        let paths = listener.paths.iter().chain(called).map(|&path| path.to_owned()).collect();
         Some(Family { platform: platform.name.to_owned(), paths, is_api: listener.is_api })
     };
     REGISTRY.own().filter_map(of_listener).collect()
@@ -165,6 +218,40 @@ pub fn connectable(context: &Context) -> Vec<Platform> {
 /// The ways out of the same platforms.
 pub fn outbounds(outside: &Outside<'_>) -> Vec<Arc<dyn Outbound>> {
     FOLDERS.iter().filter_map(|folder| folder.outbound?(outside)).collect()
+}
+
+/// Asks the services of the platforms that the configuration turns on, or of the one of this name.
+pub(crate) async fn trials(outside: &Outside<'_>, only: Option<&str>) -> Vec<Trial> {
+    let is_on = |name: &str| outside.config.platforms.iter().any(|platform| platform.name == name);
+    let folders = FOLDERS.iter().filter(|folder| folder.declaration.listener.is_none());
+    let asked =
+        folders.filter(|folder| only.is_none_or(|only| only == folder.declaration.name)).map(|folder| {
+            let name = folder.declaration.name;
+            let check = folder.check.map(|check| check(outside));
+            async move {
+                match check {
+                    _ if !is_on(name) => only.map(|_| Trial::not_asked(name, "it is not turned on")),
+                    None => only.map(|_| Trial::not_asked(name, "there is nobody to ask")),
+                    Some(None) => Some(Trial::not_asked(name, "it is not turned on")),
+                    Some(Some(asking)) => {
+                        let asked = tokio::time::timeout(ASKING, asking).await;
+                        let late =
+                            || Trial::unreachable(name, format!("no answer within {} s", ASKING.as_secs()));
+                        Some(asked.unwrap_or_else(|_| late()))
+                    }
+                }
+            }
+        });
+    let mut all: Vec<Trial> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+    if let Some(name) = only.filter(|_| all.is_empty()) {
+        all.push(Trial::not_asked(name, "this version does not connect it"));
+    }
+    all
+}
+
+/// Whether the gateway has a port on which services can call.
+pub(crate) fn is_callable(listeners: &[BoundListener]) -> bool {
+    listeners.iter().any(|one| one.platforms.iter().any(|name| name == webhook::NAME))
 }
 
 /// Every platform that answers may be meant for.
@@ -192,9 +279,36 @@ mod tests {
         assert!(all.iter().filter(|family| family.is_api).count() == 1);
         let paths: Vec<_> = all.iter().flat_map(|family| &family.paths).collect();
         for (n, path) in paths.iter().enumerate() {
-            let apart =
-                |other: &&String| !path.starts_with(other.as_str()) && !other.starts_with(path.as_str());
+            // One alone, and what is below it.
+            let below = format!("{path}/");
+            let apart = |other: &&String| {
+                **other == below || (!path.starts_with(other.as_str()) && !other.starts_with(path.as_str()))
+            };
             assert!(path.starts_with('/') && path.len() > 1 && paths[n + 1..].iter().all(apart), "{path}");
+        }
+    }
+
+    /// What people are told to set is what turns a platform on, whoever reads it.
+    #[test]
+    fn every_guide_names_what_turns_its_platform_on() {
+        use hermes_config::platform::guide::GUIDES;
+
+        for guide in GUIDES {
+            let platform = REGISTRY.find(guide.platform).expect(guide.platform);
+            let needed: Vec<&str> = guide.variables.iter().filter(|v| v.is_needed).map(|v| v.name).collect();
+            let is_named = |name: &str| needed.contains(&name);
+            let is_on = platform.credentials.iter().any(|set| set.iter().all(|field| is_named(field.env)))
+                || platform.switch.is_some_and(is_named);
+            assert!(is_on && !guide.steps.is_empty(), "{}", guide.platform);
+            for variable in guide.variables {
+                assert!(variable.name.starts_with(platform.prefix), "{}", variable.name);
+                assert_eq!(
+                    variable.is_secret,
+                    hermes_config::mask::is_secret(variable.name),
+                    "{}",
+                    variable.name
+                );
+            }
         }
     }
 
@@ -208,8 +322,8 @@ mod tests {
         shown.sort_unstable();
         assert_eq!(
             shown.join(" "),
-            "bluebubbles dingtalk discord email feishu homeassistant matrix mattermost qqbot signal slack sms telegram wecom \
-             wecom_callback weixin whatsapp yuanbao"
+            "bluebubbles dingtalk discord email feishu homeassistant irc matrix mattermost ntfy qqbot signal slack sms telegram \
+             wecom wecom_callback weixin whatsapp yuanbao"
         );
     }
 }

@@ -210,11 +210,12 @@ fn tune_allocator() {
 #[cfg(all(target_os = "linux", not(target_env = "gnu")))]
 fn tune_allocator() {}
 
-/// Gives back what only the start needed. Call once, when the process has settled.
+/// Gives back what is not used all the time. Call when the process has settled, and again once in a while.
 ///
 /// Starting runs through most of the program once: reading configuration, opening the database, building routes. What it freed
 /// lies in the heap's gaps, and the code it ran stays mapped, which counts as resident in every worker although the pages are
-/// those of one file. Both go; code that is needed again is mapped again from the page cache, without reading the disk.
+/// those of one file. Both go; code that is needed again is mapped again from the page cache, without reading the disk, and in small
+/// pieces: the page cache holds a program that was just written in pieces of 2 MB, and would map all of one for each place in it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn settle() {
     // SAFETY: releases free pages of the heap only.
@@ -222,21 +223,55 @@ pub fn settle() {
     unsafe {
         nix::libc::malloc_trim(0);
     }
-    let Ok(maps) = fs_err::read_to_string("/proc/self/maps") else { return };
-    for (start, len) in maps.lines().filter_map(code) {
+    unmap();
+}
+
+/// What is resident of this process, in bytes, where the system says so.
+#[cfg(target_os = "linux")]
+pub(crate) fn resident() -> Option<u64> {
+    let text = fs_err::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(size).ok()?)
+}
+
+/// Elsewhere nothing is given back.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn resident() -> Option<u64> {
+    None
+}
+
+/// Of that, only the program's own pages. Costs some ten microseconds.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn unmap() {
+    use nix::sys::mman::{MmapAdvise, madvise};
+
+    static CODE: std::sync::OnceLock<Vec<(usize, usize)>> = std::sync::OnceLock::new();
+    let code = CODE.get_or_init(|| {
+        // Where it cannot be read, everything stays.
+        let maps = fs_err::read_to_string("/proc/self/maps").unwrap_or_default();
+        maps.lines().filter_map(code).collect()
+    });
+    for &(start, len) in code {
         let Some(start) = std::ptr::NonNull::new(std::ptr::with_exposed_provenance_mut(start)) else {
             continue;
         };
-        // SAFETY: the range is a private mapping of a file that is not written, neither by us nor by the dynamic linker, so its
-        // pages are what the file says: dropping them changes nothing that can be read.
-        #[expect(unsafe_code, reason = "madvise can lose data, but not here")]
-        let _ = unsafe { nix::sys::mman::madvise(start, len, nix::sys::mman::MmapAdvise::MADV_DONTNEED) };
+        for advice in [MmapAdvise::MADV_NOHUGEPAGE, MmapAdvise::MADV_DONTNEED] {
+            // SAFETY: the range is a private mapping of a file that is not written, neither by us nor by the dynamic linker, so its
+            // pages are what the file says: dropping them changes nothing that can be read.
+            #[expect(unsafe_code, reason = "madvise can lose data, but not here")]
+            let _ = unsafe { madvise(start, len, advice) };
+        }
     }
 }
 
 /// Elsewhere the system does as it likes.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn settle() {}
+
+/// Likewise.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn unmap() {}
 
 /// Start and length of a line of `/proc/self/maps`, if it maps code or constants of a file that nothing ever changes in memory:
 /// what the dynamic linker relocates has an offset behind them.

@@ -46,6 +46,13 @@ pub const IDENTITY: &str = "You are Hermes, an assistant that works for the pers
      first: answer the question that was asked, say what you know and how sure you are, and ask back only when a guess could \
      do harm. Be brief, be concrete, and never claim to have done something that you have not done.";
 
+/// Where people write and files can be sent.
+const CHATS: [&str; 8] =
+    ["telegram", "discord", "slack", "signal", "whatsapp", "matrix", "mattermost", "email"];
+const CHAT: &str = "You are in a chat with people. Your answer is sent there as a message. A file of your workspace, or one that you have \
+     just made, goes with it where you write `MEDIA:` and its absolute path on a line of its own; pictures, sound and video are shown as \
+     what they are, unless you write `[[as_document]]` too.";
+
 /// Where the model can look into earlier sessions.
 const SESSIONS: &str = "When the user speaks of something from an earlier conversation, look for it (tool `session_search`) before you \
      ask them to say it again.";
@@ -148,6 +155,7 @@ fn platform_hint(config: &ProfileConfig, platform: &str) -> String {
             "You are reached through an HTTP API by a program that speaks the OpenAI protocol. How it shows text is not \
              known: Markdown that is also readable as plain text is safe."
         }
+        _ if CHATS.contains(&platform) => CHAT,
         _ => "",
     };
     let hint = config.prompt.replace_hints.get(platform).map_or(built_in, String::as_str);

@@ -7,5 +7,5 @@ pub(crate) mod said;
 
 pub use fault::Fault;
 pub use hermes_config::provider::{
-    Endpoint, NO_KEY, ProviderError, auxiliary, fallbacks, is_loopback, resolve, routed,
+    Endpoint, NO_KEY, ProviderError, auxiliary, delegation, fallbacks, is_loopback, resolve, routed,
 };

@@ -63,8 +63,30 @@ pub(crate) enum Heard {
     No,
 }
 
+impl Heard {
+    /// What whoever pressed a button hears; `chosen`: what the button says.
+    pub(crate) fn said(self, chosen: &str) -> &str {
+        match self {
+            Self::Answered => chosen,
+            Self::Late => "That question is over.",
+            Self::No => "That question is not for you.",
+        }
+    }
+}
+
 /// Takes `text` for the answer to what was asked of `scope`, if it is one.
 pub(crate) fn hear(db: &Connection, scope: &str, text: &str, now: f64) -> rusqlite::Result<Heard> {
+    // A command is never what somebody says to an open question.
+    let may_be_said = !text.trim_start().starts_with('/');
+    heard(db, scope, text, now, may_be_said)
+}
+
+/// The same from somebody who says it to the question and to nothing else.
+pub(crate) fn told(db: &Connection, scope: &str, text: &str, now: f64) -> rusqlite::Result<Heard> {
+    heard(db, scope, text, now, true)
+}
+
+fn heard(db: &Connection, scope: &str, text: &str, now: f64, may_be_said: bool) -> rusqlite::Result<Heard> {
     let asked: Option<(i64, String, bool)> = db
         .prepare_cached(
             "SELECT id, kind, answer IS NOT NULL FROM hermes_question WHERE scope = ?1 AND until >= ?2",
@@ -75,8 +97,7 @@ pub(crate) fn hear(db: &Connection, scope: &str, text: &str, now: f64) -> rusqli
     let is_answer = if kind == column(Kind::Approval) {
         Choice::said(text).is_some()
     } else {
-        // A command is never what somebody says to an open question.
-        !text.trim().is_empty() && !text.trim_start().starts_with('/')
+        !text.trim().is_empty() && may_be_said
     };
     match (is_answer, is_answered) {
         (false, _) => Ok(Heard::No),
@@ -93,6 +114,30 @@ pub(crate) fn hear(db: &Connection, scope: &str, text: &str, now: f64) -> rusqli
 pub(crate) fn name(id: i64, asked_at: f64) -> String {
     // Whole milliseconds of this century.
     format!("{id}.{asked_at:.3}")
+}
+
+/// Where a question of a conversation is put whose answer is a message like any other, or the number of a choice.
+pub(crate) fn of_choices(key: &str) -> String {
+    format!("{key}\u{1f}choices")
+}
+
+/// Whether the question of this [`name`] was asked of `scope` and still waits; as [`hear_named`], without an answer.
+pub(crate) fn waits(db: &Connection, scope: &str, wanted: &str, now: f64) -> rusqlite::Result<Heard> {
+    let number: Option<i64> = wanted.split('.').next().and_then(|number| number.parse().ok());
+    let asked: Option<(i64, f64, String)> = db
+        .prepare_cached("SELECT id, asked_at, scope FROM hermes_question WHERE id = ?1 AND until >= ?2")?
+        .query_row(params![number, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    Ok(match asked {
+        Some((id, at, of)) if name(id, at) == wanted => {
+            if of == scope {
+                Heard::Answered
+            } else {
+                Heard::No
+            }
+        }
+        _ => Heard::Late,
+    })
 }
 
 /// Takes `text` for the answer to the question of this [`name`], where it was asked of `scope` and still waits. [`Heard::No`]: it was asked
@@ -171,6 +216,22 @@ mod tests {
             "the earlier one is gone"
         );
     }
+    #[test]
+    fn a_question_with_choices_is_answered_by_no_message_and_stands_beside_an_approval() {
+        let db = db();
+        let scope = of_choices("chat");
+        let approval = put(&db, "chat", Kind::Approval, 1.0, 61.0).unwrap();
+        let id = put(&db, &scope, Kind::Open, 2.0, 62.0).unwrap();
+        assert_eq!(hear(&db, "chat", "the second", 3.0).unwrap(), Heard::No);
+        assert_eq!(waits(&db, &scope, &name(id, 2.0), 3.0).unwrap(), Heard::Answered);
+        assert_eq!(waits(&db, &of_choices("other"), &name(id, 2.0), 3.0).unwrap(), Heard::No);
+        assert_eq!(waits(&db, &scope, &name(id, 2.0), 63.0).unwrap(), Heard::Late);
+        take(&db, id).unwrap();
+        assert_eq!(waits(&db, &scope, &name(id, 2.0), 3.0).unwrap(), Heard::Late);
+        assert_eq!(hear(&db, "chat", "yes", 3.0).unwrap(), Heard::Answered);
+        assert_eq!(take(&db, approval).unwrap().as_deref(), Some("yes"));
+    }
+
     /// A button that was pressed too late answers nothing else, also where another question has its number.
     #[test]
     fn a_button_answers_its_own_question_and_no_other() {

@@ -14,6 +14,7 @@
 //! child from a continuation of its parent, has nothing to tell apart.
 
 pub(crate) mod agents;
+pub(crate) mod chosen;
 pub(crate) mod compact;
 mod ending;
 mod frozen;
@@ -21,25 +22,31 @@ pub(crate) mod history;
 mod known;
 pub(crate) mod lease;
 pub(crate) mod mirror;
+pub(crate) mod overheard;
+mod overlay;
+pub(crate) mod resource;
 pub(crate) mod routing;
 mod shape;
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
+use hermes_config::chats::AllChats;
 use jiff::civil;
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
-use crate::engine::ModelId;
+use crate::engine::{Engine, ModelId};
 use crate::inbound::Source;
 use crate::store::Owner;
 use hermes_host::clock;
 
-pub(crate) use ending::end;
+pub(crate) use ending::{end, end_by_id};
 use known::State;
 pub(crate) use known::{Known, Row};
+pub use overlay::Overlay;
 use routing::{Found, Scopes};
 pub(crate) use shape::Shapes;
 
@@ -66,8 +73,14 @@ pub type PromptReader = std::sync::Arc<dyn Fn() -> Prompts + Send + Sync>;
 pub(crate) struct SessionContext {
     /// This process.
     pub(crate) owner: Owner,
+    /// Who answers.
+    pub(crate) engine: Arc<dyn Engine>,
     /// What new sessions record.
     pub(crate) model: ModelId,
+    /// What is otherwise in single chats.
+    pub(crate) chats: AllChats,
+    /// What is told in all of them behind the stored prompt.
+    pub(crate) overlay: Overlay,
     /// The engine calls tools of its own, so its prompts hold what came of earlier calls.
     pub(crate) has_tools: bool,
     /// Messages that come during a turn can be put into it.
@@ -225,9 +238,9 @@ pub(crate) fn open_for_key(
     let Opening { ctx, now, .. } = opening;
     let (found, row) = routed;
     let in_upstream_scope = found.as_ref().is_some_and(|found| found.in_upstream_scope);
-    let (opened, entry) = if let (Some(row), Some(found)) = (row, found) {
+    let (opened, entry) = if let (Some(row), Some(found)) = (row, &found) {
         let opened = go_on(db, opening, row, source)?;
-        let mut entry = found.entry;
+        let mut entry = found.entry.clone();
         entry["session_id"] = Value::String(opened.id.clone());
         entry["updated_at"] = Value::String(now.iso());
         (opened, entry)
@@ -235,6 +248,7 @@ pub(crate) fn open_for_key(
         let row = NewSession { id: None, source, session_key: Some(key), messages };
         let opened = create(db, opening, &row)?;
         let mut entry = routing::new_entry(key, &opened.id, source, now);
+        chosen::take_over(&mut entry, found.as_ref());
         if ctx.shapes.of(db)?.transport_profile {
             entry["transport_profile"] = ctx.receiver(source).into();
         }
@@ -360,8 +374,10 @@ pub(crate) fn origin(source: &Source) -> Value {
         "thread_id": source.thread_id,
         "chat_topic": null,
     });
-    if let Some(alt) = &source.user_id_alt {
-        origin["user_id_alt"] = Value::String(alt.clone());
+    for (key, value) in [("user_id_alt", &source.user_id_alt), ("parent_chat_id", &source.parent_chat_id)] {
+        if let Some(value) = value {
+            origin[key] = Value::String(value.clone());
+        }
     }
     origin
 }

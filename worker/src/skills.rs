@@ -48,7 +48,7 @@ pub(crate) struct Skill {
 
 impl Skill {
     /// The directories above it: one that has none stands for itself.
-    fn category(&self) -> String {
+    pub(crate) fn category(&self) -> String {
         let above = self.place.parent().filter(|above| !above.as_str().is_empty());
         above.unwrap_or(&self.place).to_string()
     }

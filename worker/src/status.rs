@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use hermes_host::blocking;
 use hermes_wire::contract::runtime_status::{
-    Approvals, FenceStatus, InboxStatus, KeyPool, PlatformStatus, RuntimeStatus, SCHEMA, ToolServerStatus,
+    Approvals, FenceStatus, GoneChats, InboxStatus, KeyPool, PlatformStatus, RuntimeStatus, SCHEMA,
+    ToolServerStatus,
 };
 use hermes_wire::latest::LastError;
 use tokio::sync::Notify;
@@ -141,6 +142,11 @@ impl Status {
     /// Replaces what is known of providers with several keys.
     pub(crate) fn set_key_pools(&self, pools: BTreeMap<String, KeyPool>) {
         self.change(true, |status| status.key_pools = pools);
+    }
+
+    /// Replaces what is known of chats that are gone.
+    pub(crate) fn set_gone_chats(&self, gone: Option<GoneChats>) {
+        self.change(true, |status| status.gone_chats = gone);
     }
 
     /// What is around programs that are started.
@@ -304,7 +310,13 @@ impl Status {
 
 /// A platform's status without an error.
 pub fn platform(state: &str) -> PlatformStatus {
-    PlatformStatus { state: state.to_owned(), error_code: None, error_message: None, updated_at: None }
+    PlatformStatus {
+        state: state.to_owned(),
+        error_code: None,
+        error_message: None,
+        updated_at: None,
+        mode: None,
+    }
 }
 
 /// An empty record of this process for `profile`.
@@ -334,6 +346,7 @@ pub fn empty(profile: &str, pid: u32, start_time: Option<u64>, argv: Vec<String>
         fence: None,
         approvals: None,
         key_pools: BTreeMap::new(),
+        gone_chats: None,
     }
 }
 

@@ -39,8 +39,11 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use error::StoreError;
+pub(crate) use error::is_busy;
 pub use owner::Owner;
 pub(crate) use owner::process_exists;
+pub(crate) use schema::open as open_database;
+pub(crate) use schema::search::{INDEXES, rebuild as rebuild_search};
 
 use crate::pulse::Pulse;
 use files::Files;
@@ -189,6 +192,33 @@ impl Store {
             .map_err(|e| StoreError::opening(&path, e))
     }
 
+    /// Runs one job on the database of a home, in a transaction of its own: for a command where no worker serves the profile. What is
+    /// missing in the file is made before. Blocks, at most for [`BUSY_PATIENCE`] while another process writes.
+    pub(crate) fn once<T>(
+        home: &ProfileHome,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let path = home.state_db();
+        let db = schema::open(&path)?;
+        let opening = |e| StoreError::opening(&path, e);
+        db.busy_timeout(BUSY_PATIENCE).and_then(|()| identity::settle(&db, home.path())).map_err(opening)?;
+        let writing = |e| StoreError::writing(&path, e);
+        db.execute_batch("BEGIN IMMEDIATE").map_err(writing)?;
+        // Somebody may have migrated it since it was opened.
+        let done = match schema::newer(&db, &path).map_err(writing) {
+            Ok(None) => {
+                job(&db).and_then(|value| db.execute_batch("COMMIT").map(|()| value)).map_err(writing)
+            }
+            Ok(Some(newer)) => Err(newer),
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            let _taken_back = db.execute_batch("ROLLBACK");
+        }
+        files::close(db);
+        done
+    }
+
     /// Runs `job` in a transaction shared with whatever else waits; returns after the commit.
     pub(crate) async fn write<T, F>(&self, job: F) -> Result<T, StoreError>
     where
@@ -332,11 +362,16 @@ impl Store {
         &self.0.accepted
     }
 
+    /// Has whoever works the inbox off look at it again.
+    pub(crate) fn look_again(&self) {
+        self.0.inbox.want();
+        self.0.arrived.notify_one();
+    }
+
     /// Has whoever works the inbox off look for items that end a turn.
     pub(crate) fn look_for_interrupts(&self) {
         self.0.interrupts.store(true, Ordering::Relaxed);
-        self.0.inbox.want();
-        self.0.arrived.notify_one();
+        self.look_again();
     }
 
     /// Items accepted since the start; see [`Store::arrived`].

@@ -1,4 +1,5 @@
-//! What a command at a terminal may ask of the worker of its profile: a turn, and the requests that were made of the provider.
+//! What a command at a terminal may ask of the worker of its profile: a turn, the requests that were made of the provider, and a change of
+//! what is stored.
 //!
 //! The HTTP layer lets in other processes of the same user only ([`hermes_wire::terminal`] says who and why), so there is no key. Whatever
 //! becomes of a question is a line of the answer, never a status: the client reads one kind of answer.
@@ -11,9 +12,12 @@
 //! - Something is said every [`KEEPALIVE_SECS`] seconds.
 //! - No secret is in a request that is shown.
 
+mod change;
+mod pictures;
 mod replies;
 mod requests;
 mod talk;
+mod typed;
 
 use std::sync::Arc;
 
@@ -24,21 +28,26 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use hermes_config::{ProfileConfig, Secret};
 use hermes_host::blocking;
+use hermes_wire::ProfileHome;
+use hermes_wire::stored::CHANGE;
 #[cfg(doc)]
 use hermes_wire::terminal::KEEPALIVE_SECS;
 use hermes_wire::terminal::{
-    Counts, LAST_REQUEST, LINES, MAX_QUESTION, PLATFORM, Question, REQUESTS, SCHEMA, Said, Session, TALK,
-    TURN, is_id,
+    COMMAND, Counts, LAST_REQUEST, LINES, MAX_QUESTION, PLATFORM, Question, REQUESTS, SCHEMA, Said, Session,
+    TALK, TURN, WELCOME, is_id,
 };
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 
+use crate::commands::Commands;
 use crate::engine::{Choice, Message, Options, Role, Tap, Wishes};
 use crate::inbound::Source;
 use crate::logging;
-use crate::session::history;
+use crate::session::{Overlay, history};
 use crate::skills::Library;
 use crate::store::Store;
+use crate::stored::Stored;
 use crate::turn::{SessionRef, Turn, Turns};
 use replies::Replies;
 use talk::Talk;
@@ -46,31 +55,52 @@ use talk::Talk;
 /// What is needed to answer.
 pub(crate) struct Parts {
     pub(crate) config: Arc<ProfileConfig>,
+    pub(crate) home: ProfileHome,
+    pub(crate) commands: Commands,
     pub(crate) turns: Turns,
     pub(crate) store: Store,
     pub(crate) skills: Library,
     pub(crate) tap: Tap,
+    /// What the model is told behind its prompt.
+    pub(crate) overlay: Overlay,
 }
 
 struct Desk {
+    home: ProfileHome,
+    commands: Commands,
     turns: Turns,
     store: Store,
     skills: Library,
     tap: Tap,
+    overlay: Overlay,
     /// Shown to nobody.
     secrets: Vec<Secret>,
+    stored: Arc<Stored>,
 }
 
 /// The routes that other processes of the user may ask for.
 pub(crate) fn routes(parts: Parts) -> Router {
-    let Parts { config, turns, store, skills, tap } = parts;
+    let Parts { config, home, commands, turns, store, skills, tap, overlay } = parts;
     let secrets = logging::secrets(&config);
     Router::new()
         .route(TURN, post(turn))
         .route(TALK, post(talk))
+        .route(WELCOME, post(typed::welcome))
+        .route(COMMAND, post(typed::command))
         .route(REQUESTS, get(requests::watch))
         .route(LAST_REQUEST, get(requests::last))
-        .with_state(Arc::new(Desk { turns, store, skills, tap, secrets }))
+        .route(CHANGE, post(change::change))
+        .with_state(Arc::new(Desk {
+            home,
+            commands,
+            turns,
+            store,
+            skills,
+            tap,
+            overlay,
+            secrets,
+            stored: Arc::default(),
+        }))
 }
 
 /// The routes of a profile whose files do not let it answer.
@@ -81,7 +111,8 @@ pub(crate) fn refusing(message: String, hint: String) -> Router {
         .route(TURN, post(answer.clone()))
         .route(TALK, post(answer.clone()))
         .route(REQUESTS, get(answer.clone()))
-        .route(LAST_REQUEST, get(answer))
+        .route(LAST_REQUEST, get(answer.clone()))
+        .route(CHANGE, post(answer))
 }
 
 /// One line.
@@ -113,8 +144,9 @@ fn failed(code: &str, message: impl Into<String>, hint: Option<&str>) -> Said {
 }
 
 async fn turn(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    let begun = match read(request.into_body()).await {
-        Ok(question) => desk.begin(question, None).await,
+    let begun = match read(request.into_body()).await.map(understood) {
+        Ok(Ok(question)) => desk.begin(question, None).await,
+        Ok(Err(said)) => Err(*said),
         Err(said) => Err(said),
     };
     told(begun)
@@ -123,7 +155,7 @@ async fn turn(State(desk): State<Arc<Desk>>, request: Request) -> Response {
 async fn talk(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let mut replies = Replies::new(request.into_body());
     let begun = match replies.question().await {
-        Ok(bytes) => match understood(&bytes) {
+        Ok(bytes) => match parsed(&bytes).and_then(understood) {
             Ok(question) => desk.begin(question, Some(replies)).await,
             Err(said) => Err(*said),
         },
@@ -143,7 +175,10 @@ impl Desk {
     /// Prepares the turn of a question; nothing has begun. `replies`: where somebody can be asked.
     async fn begin(self: &Arc<Self>, question: Question, replies: Option<Replies>) -> Result<Talk, Said> {
         let (session, before) = self.session(&question.session).await?;
-        let (text, system) = self.with_skills(&question).await?;
+        let (text, skills) = self.with_skills(&question).await?;
+        let told: Vec<String> = [self.overlay.text(), skills].into_iter().flatten().collect();
+        let system = (!told.is_empty()).then(|| told.join("\n\n"));
+        let text = pictures::with(&self.home, text, question.images).await?;
         let choice = question.model.map(|model| Choice { model, provider: question.provider });
         if choice.is_some() && !self.turns.takes_options() {
             let message = "the engine of this profile calls no model that could be chosen";
@@ -162,6 +197,7 @@ impl Desk {
             options: Options::new(),
             route: None,
             run: replies.is_some().then(|| question.turn.clone()),
+            is_attended: question.is_attended,
             wishes: Wishes { model: choice, max_rounds: question.max_turns, unasked: question.yolo },
             identity: Some(question.turn),
         };
@@ -224,26 +260,37 @@ fn too_long() -> Said {
     failed("too_long", message, Some("put the text into a file of the workspace and name it"))
 }
 
-/// Reads a question.
-async fn read(body: Body) -> Result<Question, Said> {
-    let most = usize::try_from(MAX_QUESTION).unwrap_or(usize::MAX);
-    let bytes = match Limited::new(body, most).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_long()),
-        Err(error) => return Err(failed("broken", error.to_string(), None)),
-    };
-    understood(&bytes).map_err(|said| *said)
+/// Reads what is asked.
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Said> {
+    parsed(&bytes(body).await?).map_err(|said| *said)
 }
 
-/// Understands a question.
-fn understood(bytes: &[u8]) -> Result<Question, Box<Said>> {
-    let question: Question = serde_json::from_slice(bytes)
-        .map_err(|error| failed("malformed", format!("the question cannot be read: {error}"), None))
-        .map_err(Box::new)?;
-    if question.schema > SCHEMA {
+async fn bytes(body: Body) -> Result<bytes::Bytes, Said> {
+    let most = usize::try_from(MAX_QUESTION).unwrap_or(usize::MAX);
+    match Limited::new(body, most).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
+        Err(error) => Err(failed("broken", error.to_string(), None)),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Box<Said>> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Box::new(failed("malformed", format!("the question cannot be read: {error}"), None)))
+}
+
+/// Whether a message is of a release that this one knows.
+fn known(schema: u32) -> Result<(), Box<Said>> {
+    if schema > SCHEMA {
         let hint = "`hermes gateway restart` brings the worker to the release of the command";
         return Err(Box::new(failed("schema", "the worker is older than the command that asks", Some(hint))));
     }
+    Ok(())
+}
+
+/// Understands a question.
+fn understood(question: Question) -> Result<Question, Box<Said>> {
+    known(question.schema)?;
     let id = match &question.session {
         Session::New(id) => Some(id),
         Session::Known(_) | Session::Last => None,

@@ -13,6 +13,7 @@ mod record;
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -23,6 +24,7 @@ use hermes_wire::{ProfileHome, env};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
+use crate::platform::link::{GiveUp, TakeIdentity};
 use crate::platform::{Class, Down};
 use crate::store::Owner;
 pub use holders::{Holder, holders};
@@ -116,6 +118,23 @@ impl Identities {
     }
 }
 
+impl Identities {
+    /// What takes an identity that only the service could name; where the files name it as well, it is taken already.
+    pub(crate) fn taking(&self) -> TakeIdentity {
+        let (all, place) = (self.all.clone(), self.directory.clone().zip(self.me.clone()));
+        Arc::new(move |platform, scope, text| {
+            let identity =
+                Identity { platform: platform.to_owned(), scope: scope.to_owned(), hash: hash(text) };
+            let identities = if all.contains(&identity) { Vec::new() } else { vec![identity] };
+            let mut locks = Locks { identities, place: place.clone(), held: Vec::new(), without: false };
+            Box::pin(async move {
+                locks.take().await?;
+                Ok(Box::pin(async move { locks.release().await }) as GiveUp)
+            })
+        })
+    }
+}
+
 /// The locks of one platform.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
@@ -197,6 +216,8 @@ fn called(scope: &str) -> String {
         "slack-bot-token" => "Slack bot token",
         "signal-phone" => "Signal account",
         "whatsapp-session" => "WhatsApp session",
+        "irc" => "IRC nick",
+        "ntfy-topic" => "ntfy topic",
         "weixin-bot-token" => "Weixin bot token",
         "qqbot-appid" => "QQBot app ID",
         "feishu-app-id" => "Feishu app ID",

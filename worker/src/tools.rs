@@ -15,13 +15,14 @@ mod delegate;
 pub mod desk;
 mod guard;
 mod memory;
+pub(crate) mod outbox;
 mod patch;
 mod place;
 pub mod post;
 mod read_file;
 mod search_files;
 pub(crate) mod send_message;
-mod session_search;
+pub(crate) mod session_search;
 mod skill_manage;
 mod skills;
 mod terminal;
@@ -124,6 +125,24 @@ pub struct Caller {
     pub shell: Option<Shell>,
     /// How often the turn has failed to find room in a memory.
     pub memory_failures: Arc<AtomicU32>,
+    /// What whoever looks on is shown of the call, besides its result.
+    pub shown: Shown,
+}
+
+/// What a call has changed in files: put there by the tool, taken by whoever tells of the call. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct Shown(Arc<Mutex<Option<String>>>);
+
+impl Shown {
+    /// Shows a difference.
+    pub fn put(&self, diff: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(diff).filter(|diff| !diff.is_empty());
+    }
+
+    /// What is shown.
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl std::fmt::Debug for Caller {

@@ -40,6 +40,7 @@ mod review;
 mod run;
 mod running;
 mod runs;
+mod sessions;
 mod stream;
 mod title;
 
@@ -47,7 +48,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hermes_config::Compression;
+use hermes_config::chats::AllChats;
+use hermes_config::{BusyAcks, Compression};
 use hermes_host::blocking;
 use hermes_wire::ProfileName;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -55,18 +57,21 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::delivery::Deliveries;
+use crate::delivery::signs::Waits;
 use crate::engine::{self, Engine, EngineError};
 use crate::inbound::{DeliveryTarget, Source};
 use crate::inbox::life;
 use crate::inbox::postpone::Postponed;
 use crate::session::lease::Watch;
 use crate::session::routing::Scopes;
-use crate::session::{PromptReader, Prompts, SessionContext, Shapes};
+use crate::session::{Overlay, PromptReader, Prompts, SessionContext, Shapes};
 use crate::store::{Owner, Store, StoreError};
 use crate::tools::asking::Choice;
 
 use asked::Questions;
+pub(crate) use asking::OPEN;
 pub use asking::{NotAsked, described};
+pub(crate) use command::Change;
 use command::Command;
 use dispatch::Dispatcher;
 use held::HeldTurns;
@@ -74,6 +79,7 @@ use place::{Count, Kind};
 pub(crate) use review::Review;
 use running::Running;
 pub use runs::{Asked, Request, Submitted};
+pub use sessions::SessionChange;
 use title::Titles;
 
 /// What interrupted turns, and then the remaining tasks, may take to end.
@@ -92,8 +98,14 @@ pub struct TurnSettings {
     pub inactivity_timeout: Option<Duration>,
     /// An inbox turn whose provider is away, busy, unpaid or set up wrong is tried again for so long; zero = it fails at once.
     pub postpone_timeout: Duration,
-    /// Whoever writes while a turn is busy with what is not interrupted is told that it waits.
-    pub busy_ack: bool,
+    /// What whoever writes while a turn runs hears.
+    pub busy_acks: BusyAcks,
+    /// Most calls to the model that a turn has, for whoever is told how far it is.
+    pub max_turns: u32,
+    /// What is otherwise in single chats.
+    pub chats: AllChats,
+    /// What is told in all of them behind the stored prompt.
+    pub overlay: Overlay,
     /// The process that ends this one when it ends itself.
     pub supervisor: Option<Owner>,
     /// Keep `sessions/sessions.json` for 0.19.0 (`gateway.write_sessions_json`).
@@ -139,6 +151,8 @@ pub struct Turn {
     pub route: Option<String>,
     /// By which a client that reads along answers what the turn asks; without it nobody can be asked.
     pub run: Option<String>,
+    /// That client says something to whatever is asked, not only to commands.
+    pub is_attended: bool,
     /// What the caller wants otherwise than the profile has it; only where [`Turns::takes_options`].
     pub wishes: engine::Wishes,
     /// Which question it is, where its caller may ask again: one that was begun goes on from its last step, and of one that is over the
@@ -184,6 +198,15 @@ struct Item {
     run: Option<String>,
     /// Its conversation is what is stored of its session.
     is_stored: bool,
+    /// Questions of its turn that wait for an answer.
+    waits: Waits,
+}
+
+impl Item {
+    /// It came from the chat that its answer goes to.
+    fn is_answered_there(&self, deliveries: &Deliveries) -> bool {
+        self.run.is_none() && deliveries.is_on(&self.delivery, &self.platform)
+    }
 }
 
 /// A running turn that a client reads. Dropping it interrupts the turn.
@@ -319,6 +342,9 @@ impl Turns {
         let TurnParts { store, engine, prompts, deliveries, settings } = parts;
         let session = SessionContext {
             owner: store.owner(),
+            engine: Arc::clone(&engine),
+            chats: settings.chats.clone(),
+            overlay: settings.overlay.clone(),
             model: engine.model(),
             has_tools: engine.has_tools(),
             is_steered: engine.is_steered(),
@@ -364,7 +390,19 @@ impl Turns {
     /// Starts a turn whose answer is read as it is written: returns when the user's message is stored and the engine is about to be called. Waits while
     /// another turn of the same session runs. Dropping the future, or the running turn, interrupts.
     pub async fn start(&self, turn: Turn) -> Result<RunningTurn, TurnError> {
-        stream::start(&self.0, turn).await
+        stream::start(&self.0, turn, None).await
+    }
+
+    /// Does something to a conversation, as a turn of it; what is said of that.
+    pub(crate) async fn change(&self, turn: Turn, change: Change) -> Result<String, TurnError> {
+        let running = stream::start(&self.0, turn, Some(change.into())).await?;
+        let RunningTurn { outcome, cancel: _interrupts_when_dropped, .. } = running;
+        outcome.await.unwrap_or(Err(TurnError::Panicked)).map(|outcome| outcome.text)
+    }
+
+    /// Writes down what somebody said to what a tool of the turn `run` asks.
+    pub(crate) async fn say(&self, run: &str, text: String) -> Result<(), NotAsked> {
+        asking::say(&self.0, run, text).await
     }
 
     /// Tells the inbox turn that runs in this process for a session key to stop. Its answer is not given, even if it is there already;

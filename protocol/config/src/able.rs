@@ -98,6 +98,13 @@ fn others(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig, able: bool
             reader.warn(error.code(), reader.place(&at), message, &error.fix());
         }
     }
+    if let Some(Err(error)) = provider::delegation(config, reader.home)
+        && config.children_ask.is_elsewhere()
+        && able
+    {
+        let message = format!("{}: sub-agents ask the profile's own model instead", error.what());
+        reader.warn(error.code(), reader.place(&root.key("delegation")), message, &error.fix());
+    }
     for route in config.settings.iter().flat_map(Settings::model_routes) {
         // Without a provider of its own it has the profile's, of which enough is said.
         let is_own = route.provider.is_some() || route.base_url.is_some();

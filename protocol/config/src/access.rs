@@ -24,6 +24,11 @@ impl Listed {
     pub fn holds(&self, id: &str) -> bool {
         self.all || self.ids.contains(id)
     }
+
+    /// Whether one of these is.
+    pub fn holds_any<'i>(&self, ids: impl IntoIterator<Item = &'i str>) -> bool {
+        self.all || ids.into_iter().any(|id| self.ids.contains(id))
+    }
 }
 
 impl<S: Into<String>> FromIterator<S> for Listed {

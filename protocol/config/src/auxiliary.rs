@@ -53,6 +53,8 @@ pub struct Auxiliary {
     pub base_url: Option<String>,
     /// `api_key`
     pub api_key: Option<Secret>,
+    /// `api_mode`: the wire, where the address does not tell; only sub-agents have one.
+    pub api_mode: Option<String>,
     /// `timeout`; `None`: as long as such a job has.
     pub timeout: Option<Duration>,
     /// `extra_body`: merged into the request.
@@ -72,6 +74,7 @@ impl Default for Auxiliary {
             model: None,
             base_url: None,
             api_key: None,
+            api_mode: None,
             timeout: None,
             extra_body: Map::new(),
             reasoning_effort: None,

@@ -34,6 +34,15 @@ impl<B: AsRef<[u8]>> Found<B> {
         }
     }
 
+    /// The same, by reference.
+    pub(super) fn borrowed(&self) -> Found<&[u8]> {
+        match self {
+            Self::Absent => Found::Absent,
+            Self::Bytes(bytes) => Found::Bytes(bytes.as_ref()),
+            Self::Unreadable { kind, why } => Found::Unreadable { kind: *kind, why: why.clone() },
+        }
+    }
+
     /// The bytes, where there are some.
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {

@@ -8,13 +8,14 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::gateway;
-use super::load::load_layers;
+use super::load::{Beside, load_layers};
 use super::network::Trusted;
 use super::pins::Pins;
 use super::platform::Registry;
 use super::program;
 use super::provider;
 use super::secret::Env;
+use super::tokens::TokenFiles;
 use super::types::{EngineKind, Input, Loaded, ProfileConfig};
 use super::unsupported::{self, Leftovers};
 
@@ -45,6 +46,8 @@ pub struct Files<B> {
     pub pinned_yaml: Found<B>,
     /// His `.env`.
     pub pinned_env: Found<B>,
+    /// The platforms' files of tokens.
+    pub tokens: TokenFiles<B>,
     /// What else lies in the home.
     pub leftovers: Leftovers<B>,
     /// Looks whether a file or directory holds certificates; none: that is not asked.
@@ -116,7 +119,9 @@ pub fn judge<B: AsRef<[u8]>>(case: Case<'_>, files: &Files<B>) -> Loaded {
     let input = Input { registry, profile, role, multiplex, listeners, home, yaml, env };
     let surroundings = files.surroundings.with(env::HERMES_HOME, home.path().as_str());
     let left = &files.leftovers;
-    let loaded = load_layers(input, pins, (left.gateway.bytes(), left.auth.bytes()), &surroundings);
+    let tokens = files.tokens.iter().map(|(name, file)| (*name, file.borrowed())).collect();
+    let beside = Beside { older: left.gateway.bytes(), auth: left.auth.bytes(), tokens };
+    let loaded = load_layers(input, pins, &beside, &surroundings);
     // From a file that cannot be read nothing follows about what is not in it.
     let follows = |problem: &Problem| {
         let nobody_else = problem.code == gateway::MULTIPLEX_DEFAULT && !files.others;

@@ -26,7 +26,7 @@
 //! load                                               two files, one ProfileConfig
 //! gateway, unsupported
 //! able, keys, platforms, routing, sections, upkeep   parts of the files
-//! tool_servers
+//! outward, told, tokens, tool_servers
 //! reader                                             typed access to the tree, which notes problems
 //! fingerprint, pins, program
 //! document, legacy, redact, route
@@ -36,8 +36,8 @@
 //! edit
 //! scalar, yaml
 //! mask, network, types
-//! access, auxiliary, platform, pool                  what a platform declares, and the registry
-//! found, host, path, profile_routes, reset, row, servers
+//! access, auxiliary, chats, platform, pool           what a platform declares, and the registry
+//! found, host, path, personality, profile_routes, reset, row, servers
 //! secret
 //! ```
 
@@ -45,6 +45,7 @@ mod able;
 pub mod access;
 mod auxiliary;
 pub mod channels;
+pub mod chats;
 pub mod coerce;
 pub mod document;
 mod dotenv;
@@ -62,7 +63,9 @@ mod load;
 pub mod mask;
 pub mod network;
 pub mod newer;
+mod outward;
 pub mod path;
+pub mod personality;
 mod pins;
 pub mod platform;
 mod platforms;
@@ -82,6 +85,8 @@ pub mod schema;
 mod secret;
 mod sections;
 pub mod servers;
+pub mod tokens;
+mod told;
 mod tool_servers;
 mod typed;
 mod types;
@@ -100,9 +105,10 @@ pub use platform::Fault;
 pub use reset::{ResetMode, ResetPolicy, SessionReset};
 pub use secret::{Env, Secret};
 pub use types::{
-    Acp, Agent, ApprovalMode, BusyMode, ConfiguredPlatform, Delegation, EngineKind, FenceMode, Guardrails,
-    HomeChannel, HomeMode, Input, Loaded, Logging, MAX_FILE_LEN, Memory, Model, Notes, OwnUpkeep,
-    ProfileConfig, PromptSettings, Provider, RawClaim, Repeats, Skills, ToolSettings, Toolsets,
+    Acp, Agent, ApprovalMode, BusyAcks, BusyMode, ConfiguredPlatform, Delegation, EngineKind, FenceMode,
+    Guardrails, HomeChannel, HomeMode, Input, Leaving, Loaded, Logging, MAX_FILE_LEN, Memory, Model, Notes,
+    OwnUpkeep, ProfileConfig, PromptSettings, Provider, RawClaim, Repeats, Skills, Streaming, Stt,
+    ToolSettings, Toolsets,
 };
 pub use yaml::shorten;
 

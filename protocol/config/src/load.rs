@@ -1,5 +1,7 @@
 //! Reads one profile's two files into a [`ProfileConfig`], with every problem that they have.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8Path;
 
 use super::pins::{self, Pins};
@@ -9,6 +11,7 @@ use super::pool::{Pools, Strategy};
 use super::problem::{Place, Problems};
 use super::reader::{At, Reader};
 use super::secret::Env;
+use super::tokens::TokenFiles;
 use super::types::{ConfiguredPlatform, Input, Loaded, ProfileConfig};
 use super::{able, dotenv, gateway, keys, legacy, platforms, routing, sections, unsupported, upkeep, yaml};
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
@@ -21,15 +24,25 @@ pub fn load(input: Input<'_>) -> Loaded {
 
 /// The same, with what an administrator pinned laid over them.
 pub fn load_pinned(input: Input<'_>, pins: Option<Pins<'_>>) -> Loaded {
-    load_layers(input, pins, (None, None), &Env::default())
+    load_layers(input, pins, &Beside::default(), &Env::default())
 }
 
-/// The same, with the bytes of an older `gateway.json` below everything and those of `auth.json` beside it, among the variables that
-/// `.env` may refer to.
+/// What lies beside the two files.
+#[derive(Debug, Default)]
+pub(super) struct Beside<'a> {
+    /// An older `gateway.json`, below everything.
+    pub(super) older: Option<&'a [u8]>,
+    /// `auth.json`.
+    pub(super) auth: Option<&'a [u8]>,
+    /// The platforms' files of tokens.
+    pub(super) tokens: TokenFiles<&'a [u8]>,
+}
+
+/// The same, with what lies beside them, among the variables that `.env` may refer to.
 pub(super) fn load_layers(
     input: Input<'_>,
     pins: Option<Pins<'_>>,
-    (older, auth): (Option<&[u8]>, Option<&[u8]>),
+    beside: &Beside<'_>,
     surroundings: &Env,
 ) -> Loaded {
     let files = (input.home.config(), input.home.env_file());
@@ -40,7 +53,7 @@ pub(super) fn load_layers(
         (&files.0, input.yaml.unwrap_or_default()),
         (&files.1, input.env.unwrap_or_default()),
         pins,
-        older,
+        beside.older,
         surroundings,
     );
     let Some(root) = root else { return Loaded { config: None, problems: reader.problems.finish() } };
@@ -54,9 +67,10 @@ pub(super) fn load_layers(
     keys::check(&mut reader, &root);
     sections::read(&mut reader, &root, &mut config);
     config.upkeep = upkeep::read(&mut reader, &root);
-    pools(&mut reader, &root, auth, &mut config);
-    (config.platforms, config.claims) = platforms::survey(&mut reader, &root, input.role);
+    pools(&mut reader, &root, beside.auth, &mut config);
+    (config.platforms, config.claims) = platforms::survey(&mut reader, &root, input.role, &beside.tokens);
     config.access = platforms::access::read(&mut reader, &root);
+    config.chats = platforms::chats::read(&mut reader, &root);
     match input.role {
         Role::Primary => {
             let listen = gateway::listen(&mut reader, &root);
@@ -166,7 +180,8 @@ fn open<'a>(
         None => node,
     };
     let usable = !problems.any(Severity::Profile);
-    let reader = Reader { registry, profile, home, yaml_file, env_file, dotenv, problems, pins };
+    let tokens = BTreeMap::new();
+    let reader = Reader { registry, profile, home, yaml_file, env_file, dotenv, problems, pins, tokens };
     (reader, usable.then(|| At::root(node)))
 }
 
@@ -183,7 +198,7 @@ fn serve_through(
         let off = matches!(reader.state(&Blocks::new(root, own.name), own), State::Off);
         if !off && platforms::serving(listeners, own.name).is_some() {
             let (name, source) = (own.name.to_owned(), "the gateway's listener".to_owned());
-            platforms.push(ConfiguredPlatform { name, supported: true, source, home: None });
+            platforms.push(ConfiguredPlatform { name, supported: true, source, home: None, notices: true });
         }
     }
 }

@@ -5,6 +5,7 @@
 //! about platforms gets that registry: catalogue, schema, documentation, claims, what is unsupported, delivery targets. Nothing here
 //! knows an adapter.
 
+pub mod guide;
 mod known;
 mod section;
 mod settings;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use super::row::{Group, Key};
 
-pub use section::{Section, Spot, switch};
+pub use section::{Section, Spot, Token, switch};
 pub use settings::{AllSettings, Fault, ListenAddress, ModelRoute, Same, Settings};
 
 /// How a platform's section is read.
@@ -42,10 +43,15 @@ pub struct Declaration {
     pub binds: Binds,
     /// The port that the gateway opens for it; none: it opens its own, if any.
     pub listener: Option<Listener>,
+    /// Paths, without prefix, where its service calls if the files say so. They are served where webhooks are, whose port the gateway opens;
+    /// its section [sees](Section::listener) whether there is one.
+    pub called: &'static [&'static str],
     /// Whether an open policy needs an explicit opt-in.
     pub policy: bool,
     /// Exclusive identities.
     pub claims: &'static [ClaimSpec],
+    /// A file of the home that holds more of its tokens.
+    pub tokens: Option<Tokens>,
     /// This build has an adapter for it.
     pub adapter: bool,
     /// Only one process may hold its connection: it is handed over in a swap.
@@ -76,8 +82,10 @@ pub const BASE: Declaration = Declaration {
     credentials: &[],
     binds: Binds::No,
     listener: None,
+    called: &[],
     policy: false,
     claims: &[],
+    tokens: None,
     adapter: false,
     exclusive: false,
     overlaps: false,
@@ -111,6 +119,11 @@ impl Registry {
         let own = self.own;
         let known = known::KNOWN.iter().filter(move |known| own.iter().all(|own| own.name != known.name));
         own.iter().copied().chain(known)
+    }
+
+    /// The files of tokens that a home may hold beside its two files.
+    pub fn token_files(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.own().filter_map(|platform| platform.tokens).map(|tokens| tokens.name)
     }
 
     /// Every platform that people are told of.
@@ -155,6 +168,15 @@ pub struct Listener {
     pub is_api: bool,
     /// A variable that turns the platform on in the profile that opens the port, and in no other; empty = none.
     pub opened_by: &'static str,
+}
+
+/// A file of the home that holds more of a platform's tokens ([`super::tokens`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tokens {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of identity each of them is.
+    pub scope: &'static str,
 }
 
 /// Whether a platform opens a port.

@@ -1,14 +1,19 @@
 //! Which platforms a profile's files turn on, which identities they hold, and what the contract between profiles forbids.
 
 pub(super) mod access;
+pub(super) mod chats;
 mod section;
 
-use super::platform::{AllSettings, Binds, ClaimSpec, Declaration, Field, Form, ListenAddress, Listener};
+use super::platform::{
+    AllSettings, Binds, ClaimSpec, Declaration, Field, Form, ListenAddress, Listener, Token,
+};
 use super::problem::Place;
 use super::reader::{At, Reader};
 use super::scalar::{boolean, split_commas};
 use super::secret::Secret;
+use super::tokens::{self, TokenFiles};
 use super::types::{ConfiguredPlatform, HomeChannel, RawClaim};
+use super::yaml::shorten;
 use hermes_wire::latest::{BoundListener, Problem, Role, Severity};
 use section::Own;
 
@@ -123,6 +128,7 @@ pub(super) fn survey(
     reader: &mut Reader<'_>,
     root: &At,
     role: Role,
+    files: &TokenFiles<&[u8]>,
 ) -> (Vec<ConfiguredPlatform>, Vec<RawClaim>) {
     let (mut platforms, mut claims) = (Vec::new(), Vec::new());
     for spec in reader.registry.all() {
@@ -150,6 +156,7 @@ pub(super) fn survey(
         if role == Role::Secondary {
             forbid_port(reader, &blocks, spec, &state);
         }
+        let notices = reader.flag(&blocks.get("gateway_restart_notification")).unwrap_or(true);
         let State::On(place) = state else { continue };
         if spec.policy {
             forbid_open_policy(reader, root, &blocks, spec);
@@ -158,10 +165,11 @@ pub(super) fn survey(
         let supported = spec.adapter;
         let home = if spec.target { home_channel(reader, &blocks, spec) } else { None };
         let name = spec.name.to_owned();
-        platforms.push(ConfiguredPlatform { name, supported, source: place.source(), home });
+        platforms.push(ConfiguredPlatform { name, supported, source: place.source(), home, notices });
         for claim in spec.claims {
             claims.extend(identities(reader, &blocks, spec, claim));
         }
+        claims.extend(more_tokens(reader, spec, files));
     }
     let all = [root.key("platforms"), root.key("gateway.platforms"), root.legacy().key("platforms")];
     for (name, at) in all.iter().flat_map(At::entries) {
@@ -170,7 +178,7 @@ pub(super) fn survey(
             && reader.flag(&at.key("enabled")) == Some(true);
         if on && platforms.iter().all(|p| p.name != name) {
             let source = reader.place(&at).source();
-            platforms.push(ConfiguredPlatform { name, supported: false, source, home: None });
+            platforms.push(ConfiguredPlatform { name, supported: false, source, home: None, notices: true });
         }
     }
     claims.sort();
@@ -213,6 +221,20 @@ pub(super) enum Listening<'l> {
 }
 
 impl Listening<'_> {
+    /// Where services call that have no listener of their own: where webhooks are, if they are anywhere.
+    fn lends(&self, on: &[ConfiguredPlatform]) -> Option<ListenAddress> {
+        match self {
+            Self::Own(_) => {
+                let is_there = on.iter().any(|platform| platform.name == HOST);
+                is_there.then_some(ListenAddress { host: None, port: 0, shared: false })
+            }
+            Self::Shared(all) => {
+                let bound = serving(all, HOST)?;
+                Some(ListenAddress { host: bound.host.clone(), port: port_of(&bound.address), shared: true })
+            }
+        }
+    }
+
     fn address(
         &self,
         reader: &mut Reader<'_>,
@@ -233,6 +255,9 @@ impl Listening<'_> {
         })
     }
 }
+
+/// The platform whose listener takes the calls of all other ones' services too.
+const HOST: &str = "webhook";
 
 /// The listener that serves a platform.
 pub(super) fn serving<'l>(all: &'l [BoundListener], name: &str) -> Option<&'l BoundListener> {
@@ -271,9 +296,11 @@ pub(super) fn settings(
     let mut all = AllSettings::default();
     for platform in reader.registry.own().filter(|own| on.iter().any(|on| on.name == own.name)) {
         let blocks = Blocks::new(root, platform.name);
-        let address =
-            platform.listener.and_then(|spec| listening.address(reader, &blocks, platform.name, spec));
-        if let Some(address) = &address {
+        let address = match platform.listener {
+            Some(spec) => listening.address(reader, &blocks, platform.name, spec),
+            None => listening.lends(on).filter(|_| !platform.called.is_empty()),
+        };
+        if let Some(address) = address.as_ref().filter(|_| platform.listener.is_some()) {
             all.listen(platform.name, address.clone());
         }
         if let Some(read) = platform.read {
@@ -379,6 +406,26 @@ fn forbid_open_policy(reader: &mut Reader<'_>, root: &At, blocks: &Blocks, spec:
         reader.problems.push(Problem { severity, code, platform, file, line, column, key, message, fix });
         return;
     }
+}
+
+/// Reads a platform's file of tokens; each is an identity.
+fn more_tokens(
+    reader: &mut Reader<'_>,
+    spec: &'static Declaration,
+    files: &TokenFiles<&[u8]>,
+) -> Vec<RawClaim> {
+    let Some(file) = spec.tokens else { return Vec::new() };
+    let tokens = tokens::read(reader, spec, files);
+    let path = reader.home.path().join(file.name);
+    let claim = |Token { place, token }: &Token| RawClaim {
+        platform: spec.name.to_owned(),
+        scope: file.scope.to_owned(),
+        identity: token.clone(),
+        source: format!("{} in {path}", shorten(place)),
+    };
+    let claims = tokens.iter().map(claim).collect();
+    reader.tokens.insert(spec.name, tokens);
+    claims
 }
 
 fn identities(

@@ -39,7 +39,7 @@ use hermes_wire::ProfileHome;
 use hermes_wire::providers::{self, Row, TABLE, Wire};
 
 pub use super::host::is_loopback;
-pub use beside::auxiliary;
+pub use beside::{auxiliary, delegation};
 pub use error::ProviderError;
 pub(super) use error::Spot;
 

@@ -1,6 +1,7 @@
 //! Typed access to the tree and to `.env`. Every accessor answers "what is there, as this type", and notes a problem where
 //! something else is there; the caller goes on with its default, and the noted problem stops the profile.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::dotenv::Dotenv;
 use super::legacy;
 use super::pins;
-use super::platform::Registry;
+use super::platform::{Registry, Token};
 use super::problem::{Place, Problems};
 use super::row::NO_LIMIT;
 use super::scalar::{boolean, expand, split_commas, whole};
@@ -143,6 +144,8 @@ pub(super) struct Reader<'a> {
     pub(super) problems: Problems,
     /// Where pinned values are said to stand.
     pub(super) pins: pins::Files,
+    /// What the platforms' files of tokens hold, of those that are on.
+    pub(super) tokens: BTreeMap<&'static str, Vec<Token>>,
 }
 
 impl Reader<'_> {
@@ -201,6 +204,19 @@ impl Reader<'_> {
             self.problems.add(Severity::Profile, "wrong_type", self.env_place(name), message, fix);
         }
         number
+    }
+
+    /// One of these words in a variable, letter case ignored.
+    pub(super) fn env_choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.env(name)?.trim();
+        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| *value);
+        if found.is_none() {
+            let all = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+            let message = format!("`{name}` must be one of {all}");
+            let fix = Some(format!("Write one of {all}."));
+            self.problems.add(Severity::Profile, "wrong_type", self.env_place(name), message, fix);
+        }
+        found
     }
 
     /// Notes a mapping's absence where something else is there.

@@ -13,15 +13,21 @@ pub mod docs;
 pub mod json;
 mod kept;
 mod newer;
+mod outward;
 mod people;
 mod reach;
 mod read;
 mod servers;
+mod told;
 mod tools;
 
 pub use super::row::{Group, Key, Kind, Value};
 
 use super::platform::Registry;
+
+/// Values of `api_mode`.
+const WIRES: [&str; 5] =
+    ["chat_completions", "codex_responses", "anthropic_messages", "bedrock_converse", "codex_app_server"];
 
 /// Keys of 0.19.0 that nothing here reads yet, those of platforms last.
 pub fn kept(registry: &Registry) -> impl Iterator<Item = &'static Key> + use<> {

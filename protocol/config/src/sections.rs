@@ -4,21 +4,31 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::auxiliary::{Auxiliaries, Auxiliary, Compression};
+use super::outward;
 use super::reader::{At, Reader, fallbacks};
 use super::reset::{ResetMode, ResetPolicy, SessionReset};
 use super::scalar::narrow;
 use super::secret::Secret;
+use super::told;
 use super::tool_servers;
 use super::types::{
-    Acp, Agent, ApprovalMode, BusyMode, Delegation, EngineKind, FenceMode, Guardrails, HomeMode, Logging,
-    Memory, Model, Notes, ProfileConfig, PromptSettings, Provider, Repeats, Skills, ToolSettings, Toolsets,
+    Acp, Agent, ApprovalMode, BusyAcks, BusyMode, Delegation, EngineKind, FenceMode, Guardrails, HomeMode,
+    Logging, Memory, Model, Notes, ProfileConfig, Provider, Repeats, Skills, Stt, ToolSettings, Toolsets,
 };
 use hermes_wire::latest::Severity;
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// `agent.image_input_mode`
+const PICTURES: [(&str, bool); 3] = [("auto", true), ("native", true), ("text", false)];
 /// Over `display.busy_ack_enabled`.
 const BUSY_ACK: &str = "HERMES_GATEWAY_BUSY_ACK_ENABLED";
+/// Writes down what was said.
+const STT: &str = "HERMES_LOCAL_STT_COMMAND";
+/// In which language it was said.
+const STT_LANGUAGE: &str = "HERMES_LOCAL_STT_LANGUAGE";
+/// Over `display.busy_input_mode`.
+const BUSY_MODE: &str = "HERMES_GATEWAY_BUSY_INPUT_MODE";
 
 const API_MODES: [(&str, &str); 5] = [
     ("chat_completions", "chat_completions"),
@@ -38,6 +48,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     config.compression = compression(reader, root);
     config.toolsets = toolsets(reader, root);
     config.delegation = delegation(reader, root);
+    config.children_ask = children_ask(reader, &root.key("delegation"));
     config.allow_private_urls = private_urls(reader, root);
     config.memory = memory(reader, root);
     config.tools = tools(reader, root);
@@ -45,7 +56,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
     config.skills = skills(reader, root);
     config.session_reset = session_reset(reader, root);
     config.logging = logging(reader, root);
-    config.prompt = prompt(reader, root);
+    config.prompt = told::read(reader, root);
     let defaults =
         (config.group_sessions_per_user, config.thread_sessions_per_user, config.max_concurrent_sessions);
     let anywhere = |key: &str| root.key(key).or(root.key("gateway").key(key)).or(root.legacy().key(key));
@@ -59,10 +70,42 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &At, config: &mut ProfileConfi
         config.max_inbound_media_bytes = Some(most).filter(|most| *most > 0);
     }
     let modes = [("interrupt", BusyMode::Interrupt), ("queue", BusyMode::Queue), ("steer", BusyMode::Steer)];
-    config.busy_input_mode = reader.choice(&root.key("display").key("busy_input_mode"), &modes);
-    let busy_ack = reader.flag(&root.key("display").key("busy_ack_enabled"));
-    config.busy_ack = reader.env_flag(BUSY_ACK).or(busy_ack).unwrap_or(true);
+    let display = root.key("display");
+    let busy_mode = reader.choice(&display.key("busy_input_mode"), &modes);
+    config.busy_input_mode =
+        reader.env_choice(BUSY_MODE, &modes).or(busy_mode).unwrap_or(BusyMode::Interrupt);
+    let busy_ack = reader.flag(&display.key("busy_ack_enabled"));
+    config.busy_acks = BusyAcks {
+        enabled: reader.env_flag(BUSY_ACK).or(busy_ack).unwrap_or(true),
+        detail: reader.flag(&display.key("busy_ack_detail")).unwrap_or(true),
+        steer: reader.flag(&display.key("busy_steer_ack_enabled")).unwrap_or(true),
+    };
+    config.streaming = outward::streaming(reader, root);
+    config.leaving = outward::leaving(reader, root);
     config.timezone = reader.text(&root.key("timezone")).unwrap_or_default();
+    config.stt = stt(reader, root);
+}
+
+/// A command in `.env`, or that of the provider that is named; without either nobody asks for one.
+fn stt(reader: &mut Reader<'_>, root: &At) -> Option<Stt> {
+    let at = root.key("stt");
+    let is_on = reader.flag(&at.key("enabled"));
+    let provider = reader.text(&at.key("provider")).unwrap_or_default();
+    let own = at.key("providers").key(&provider);
+    let said = if provider.is_empty() { None } else { reader.text(&own.key("command")) };
+    let variable = reader.env(STT).map(str::to_owned).filter(|command| !command.trim().is_empty());
+    let command = variable.or_else(|| said.filter(|_| is_on == Some(true)));
+    let named = reader.env(STT_LANGUAGE).map(str::to_owned);
+    let stt = Stt {
+        command: command?,
+        language: named.or_else(|| reader.text(&own.key("language"))).unwrap_or_else(|| "en".to_owned()),
+        model: reader.text(&own.key("model")).unwrap_or_else(|| "base".to_owned()),
+        timeout: reader
+            .seconds(&own.key("timeout"), Duration::from_mins(10))
+            .filter(|timeout| !timeout.is_zero())
+            .unwrap_or(Duration::from_mins(1)),
+    };
+    (is_on != Some(false)).then_some(stt)
 }
 
 fn url(reader: &mut Reader<'_>, at: &At) -> Option<String> {
@@ -81,17 +124,13 @@ fn model(reader: &mut Reader<'_>, root: &At) -> Model {
     }
     let below = |key: &str| at.key(key);
     let tokens = 1..=100_000_000;
-    let api_mode = below("api_mode");
     Model {
         default: reader.text(&below("default").or(below("model")).or(below("name"))).unwrap_or_default(),
         provider: reader.text(&below("provider").or(root.key("provider"))),
         base_url: url(reader, &below("base_url").or(below("api_base")).or(root.key("base_url"))),
         api_key: reader.secret(&below("api_key").or(below("api"))),
         key_env: reader.text(&below("key_env").or(below("api_key_env"))),
-        api_mode: is_filled(reader, &api_mode)
-            .then(|| reader.choice(&api_mode, &API_MODES))
-            .flatten()
-            .map(str::to_owned),
+        api_mode: api_mode(reader, &below("api_mode")),
         context_length: reader
             .number(&below("context_length").or(root.key("context_length")), tokens.clone()),
         max_tokens: reader.number(&below("max_tokens"), tokens),
@@ -194,6 +233,7 @@ fn agent(reader: &mut Reader<'_>, root: &At) -> Agent {
     Agent {
         engine: reader.choice(&at.key("engine"), &engines).unwrap_or(defaults.engine),
         max_turns: turns.map_or(defaults.max_turns, narrow),
+        shows_pictures: reader.choice(&at.key("image_input_mode"), &PICTURES).unwrap_or(true),
         api_max_retries: attempts.map_or(defaults.api_max_retries, |n| narrow(n.max(1))),
         restart_drain_timeout,
         gateway_timeout,
@@ -230,6 +270,7 @@ fn auxiliary(reader: &mut Reader<'_>, at: &At) -> Auxiliary {
         model: reader.text(&below("model")),
         base_url: url(reader, &below("base_url")),
         api_key: reader.secret(&below("api_key")),
+        api_mode: None,
         timeout: reader.seconds(&below("timeout"), DAY),
         extra_body: object(reader, &below("extra_body")),
         reasoning_effort: reader.text(&below("reasoning_effort")),
@@ -301,6 +342,22 @@ fn toolsets(reader: &mut Reader<'_>, root: &At) -> Toolsets {
         everywhere: everywhere.is_set().then(|| reader.list(&everywhere)),
         platforms: known.into_iter().map(|(name, at)| (name, reader.list(&at))).collect(),
         disabled: reader.list(&root.key("agent").key("disabled_toolsets")),
+    }
+}
+
+fn api_mode(reader: &mut Reader<'_>, at: &At) -> Option<String> {
+    let mode = is_filled(reader, at).then(|| reader.choice(at, &API_MODES)).flatten();
+    mode.map(str::to_owned)
+}
+
+fn children_ask(reader: &mut Reader<'_>, at: &At) -> Auxiliary {
+    Auxiliary {
+        provider: reader.text(&at.key("provider")),
+        model: reader.text(&at.key("model")),
+        base_url: url(reader, &at.key("base_url")),
+        api_key: reader.secret(&at.key("api_key")),
+        api_mode: api_mode(reader, &at.key("api_mode")),
+        ..Auxiliary::default()
     }
 }
 
@@ -492,26 +549,6 @@ fn logging(reader: &mut Reader<'_>, root: &At) -> Logging {
         max_size_mb: size.unwrap_or(defaults.max_size_mb),
         backup_count: backups.unwrap_or(defaults.backup_count),
     }
-}
-
-fn prompt(reader: &mut Reader<'_>, root: &At) -> PromptSettings {
-    let mut settings = PromptSettings::default();
-    let hints = root.key("platform_hints");
-    reader.expect_map(&hints);
-    for (platform, at) in hints.entries() {
-        let append = if at.is_map() { at.key("append") } else { at.clone() };
-        if let Some(text) = reader.text(&append) {
-            settings.append_hints.insert(platform.clone(), text);
-        }
-        if let Some(text) = reader.text(&at.key("replace")) {
-            settings.replace_hints.insert(platform, text);
-        }
-    }
-    if let Some(probe) = reader.flag(&root.key("agent.environment_probe")) {
-        settings.environment_probe = probe;
-    }
-    settings.context_file_max_chars = reader.number(&root.key("context_file_max_chars"), 1..=100_000_000);
-    settings
 }
 
 /// Notes a document that is not a mapping.

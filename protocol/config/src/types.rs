@@ -1,6 +1,8 @@
 //! What configuration becomes: plain data, defaults applied, nothing left to interpret.
 
+mod chats;
 mod engine;
+mod outward;
 mod reach;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,9 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::access::AllAccess;
-use super::auxiliary::{Auxiliaries, Compression};
+use super::auxiliary::{Auxiliaries, Auxiliary, Compression};
+use super::chats::AllChats;
+use super::personality::Personalities;
 use super::platform::{AllSettings, Registry};
 use super::pool::Pools;
 use super::profile_routes::ProfileRoutes;
@@ -19,7 +23,9 @@ use super::servers::ToolServers;
 use hermes_wire::latest::{Autostart, BoundListener, GatewaySettings, Problem, Role, Severity, Upkeep};
 use hermes_wire::{ProfileHome, ProfileName};
 
+pub use chats::{BusyAcks, BusyMode, Stt};
 pub use engine::{Acp, EngineKind};
+pub use outward::{Leaving, Streaming};
 pub use reach::{Delegation, HomeChannel, Skills, Toolsets};
 
 /// Largest `config.yaml` or `.env` that is read, in bytes. A caller may stop reading one byte behind it.
@@ -93,7 +99,6 @@ impl OwnUpkeep {
 }
 
 /// A profile's settings, defaults applied.
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProfileConfig {
     /// The profile.
@@ -124,6 +129,8 @@ pub struct ProfileConfig {
     pub allow_private_urls: bool,
     /// `delegation.*`
     pub delegation: Delegation,
+    /// `delegation.{model, provider, base_url, api_key, api_mode}`: whom sub-agents ask, where it is not their turn's model.
+    pub children_ask: Auxiliary,
     /// `skills.*`
     pub skills: Skills,
     /// `max_concurrent_sessions`: turns that run at the same time; 0: no limit. Default 16.
@@ -133,6 +140,8 @@ pub struct ProfileConfig {
     pub settings: AllSettings,
     /// Who may talk to the profile's bots, and to it through another profile's.
     pub access: AllAccess,
+    /// What their sections say of single chats.
+    pub chats: AllChats,
     /// Every configured platform, adapter or not.
     pub platforms: Vec<ConfiguredPlatform>,
     /// Exclusive identities of every configured platform, adapter or not.
@@ -147,10 +156,17 @@ pub struct ProfileConfig {
     pub profile_routes: ProfileRoutes,
     /// `gateway.max_inbound_media_bytes`: most bytes of what comes with one message; `None`: any. Default 128 MiB.
     pub max_inbound_media_bytes: Option<u64>,
-    /// `display.busy_input_mode`: what a message does that comes while its conversation is being answered. Unset: it waits.
-    pub busy_input_mode: Option<BusyMode>,
-    /// `display.busy_ack_enabled`: whoever writes while a turn does what is not interrupted is told that the message waits. Default true.
-    pub busy_ack: bool,
+    /// `display.busy_input_mode`: what a message of a chat does that comes while its conversation is being answered. Default: it
+    /// interrupts.
+    pub busy_input_mode: BusyMode,
+    /// What whoever writes then hears.
+    pub busy_acks: BusyAcks,
+    /// `stt.*`: what writes down what was said in voice notes; none: nothing does.
+    pub stt: Option<Stt>,
+    /// `streaming.*`: whether chats are shown answers while they are made.
+    pub streaming: Streaming,
+    /// Which files may leave in answers.
+    pub leaving: Leaving,
     /// `group_sessions_per_user`. Default true.
     pub group_sessions_per_user: bool,
     /// `thread_sessions_per_user`. Default false.
@@ -186,18 +202,23 @@ impl ProfileConfig {
             servers: ToolServers::default(),
             allow_private_urls: false,
             delegation: Delegation::default(),
+            children_ask: Auxiliary::default(),
             skills: Skills::default(),
             max_concurrent_sessions: 16,
             settings: AllSettings::default(),
             access: AllAccess::new(),
+            chats: AllChats::new(),
             platforms: Vec::new(),
             claims: Vec::new(),
             gateway: None,
             upkeep: OwnUpkeep::default(),
             profile_routes: ProfileRoutes::default(),
             max_inbound_media_bytes: Some(128 << 20),
-            busy_input_mode: None,
-            busy_ack: true,
+            busy_input_mode: BusyMode::Interrupt,
+            busy_acks: BusyAcks::default(),
+            stt: None,
+            streaming: Streaming::default(),
+            leaving: Leaving::default(),
             group_sessions_per_user: true,
             thread_sessions_per_user: false,
             session_reset: SessionReset::default(),
@@ -443,6 +464,8 @@ pub struct Agent {
     pub engine: EngineKind,
     /// `agent.max_turns`: provider calls per user turn; `u32::MAX`: any. Default 90, as in 0.19.0.
     pub max_turns: u32,
+    /// `agent.image_input_mode` is not `text`: models are shown the pictures of chats. Default true.
+    pub shows_pictures: bool,
     /// `agent.api_max_retries`: attempts in total, at least 1. Default 3.
     pub api_max_retries: u32,
     /// `agent.restart_drain_timeout`: time running turns have on stop, swap and shutdown. Zero interrupts at once.
@@ -473,6 +496,7 @@ impl Default for Agent {
         Self {
             engine: EngineKind::Native,
             max_turns: 90,
+            shows_pictures: true,
             api_max_retries: 3,
             restart_drain_timeout: Duration::from_secs(20),
             gateway_timeout: Duration::from_mins(30),
@@ -487,17 +511,6 @@ impl Default for Agent {
     }
 }
 
-/// What a chat's message does to the turn that runs in its conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BusyMode {
-    /// The turn ends without an answer, and the message's turn begins.
-    Interrupt,
-    /// It waits for its own turn.
-    Queue,
-    /// It is put into the turn behind the next results of tools; without any it waits.
-    Steer,
-}
-
 /// A platform that the files turn on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfiguredPlatform {
@@ -509,6 +522,8 @@ pub struct ConfiguredPlatform {
     pub source: String,
     /// `home_channel`: the chat that is meant where only the platform is named.
     pub home: Option<HomeChannel>,
+    /// `gateway_restart_notification`: its chats hear that the gateway has started. Default true.
+    pub notices: bool,
 }
 
 /// An exclusive identity before it is hashed.
@@ -552,6 +567,8 @@ pub struct PromptSettings {
     pub environment_probe: bool,
     /// `context_file_max_chars`
     pub context_file_max_chars: Option<u64>,
+    /// What is told behind it.
+    pub personalities: Personalities,
 }
 
 impl Default for PromptSettings {
@@ -561,6 +578,7 @@ impl Default for PromptSettings {
             replace_hints: BTreeMap::new(),
             environment_probe: true,
             context_file_max_chars: None,
+            personalities: Personalities::default(),
         }
     }
 }

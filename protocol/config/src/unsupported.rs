@@ -82,6 +82,11 @@ pub(super) fn of_keys(reader: &mut Reader<'_>, root: &At, config: &ProfileConfig
     }
     servers(reader, root);
     platforms(reader, config);
+    let stt = root.key("stt");
+    if stt.key("enabled").says("true") && config.stt.is_none() {
+        let place = reader.place(&stt);
+        push(reader, Severity::Warning, place, None, "stt (of its providers only those of a command)");
+    }
 }
 
 /// What tool servers are to do that is not done.

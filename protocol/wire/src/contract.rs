@@ -6,6 +6,7 @@ pub mod gateway_status;
 pub mod healthy;
 pub mod pairing;
 pub mod pid_record;
+pub mod platform_trials;
 pub mod provider_models;
 pub mod provider_trial;
 pub mod runtime_status;

@@ -181,6 +181,9 @@ pub fn temporary(name: &str) -> Option<Writer> {
     pid.parse().ok().filter(|_| ours).map(Writer::Process)
 }
 
+/// Name of the file in a home that holds the tokens of more workspaces of Slack, as the Python program writes it.
+pub const SLACK_TOKENS: &str = "slack_tokens.json";
+
 /// Name of [`ProfileHome::parked`].
 pub const PARKED: &str = "gateway.parked";
 /// What somebody has allowed the profile's model for good.

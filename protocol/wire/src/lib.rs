@@ -7,7 +7,7 @@
 //! | Surface | Modules | Encoding | Evolves by |
 //! |---|---|---|---|
 //! | control socket, `supervisor.sock` | [`handshake`], [`frame`], [`codec`], [`message`], [`v2`], [`v3`] | hand-laid handshake, then length-delimited frames | a new message version beside the old one |
-//! | data socket | [`http`], [`road`], [`terminal`] | HTTP/1.1 | headers and paths, additive |
+//! | data socket | [`http`], [`road`], [`stored`], [`terminal`] | HTTP/1.1 | headers and paths, additive |
 //! | files in a home | [`contract`], [`home`], `hermes-config` | JSON, YAML, `.env` | a `schema` number, readers accept older |
 //!
 //! The crate is pure: it parses and prints bytes that callers hand in. It opens no file or socket, reads no clock and no
@@ -23,6 +23,7 @@
 //! | message version | [`version::NEWEST`] | [`version::SUPPORTED`] |
 //! | hand-over and delivery between workers | [`road::SCHEMA`] | 1 |
 //! | a turn of a terminal | [`terminal::SCHEMA`] | 1 |
+//! | a change of what is stored | [`stored::SCHEMA`] | 1 |
 //! | `runtime_status.json` | `schema` 1 | absent (0.19.0), 1 |
 //! | PID record | `schema` 1 | absent (0.19.0), 1 |
 //! | status JSON of `hermes status --json` | `schema` 1 | 1 |
@@ -44,8 +45,8 @@
 //! v3                                                              what version 3 changed
 //! v2                                                              frozen messages
 //! message                                                         between versions
-//! codec, endpoint, handshake, home, http, road, session_key
-//! absence, admin, env, exit, frame, mark, profile, providers, release, request_id, spaced, terminal, text, version
+//! codec, endpoint, handshake, home, http, road, session_key, terminal
+//! absence, admin, env, exit, frame, mark, profile, providers, release, request_id, spaced, stored, text, version
 //! ```
 
 pub mod absence;
@@ -69,6 +70,7 @@ pub mod request_id;
 pub mod road;
 pub mod session_key;
 pub mod spaced;
+pub mod stored;
 pub mod terminal;
 pub mod text;
 pub mod v2;

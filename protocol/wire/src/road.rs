@@ -8,14 +8,17 @@
 //!    ◀──────────────────────────────────── 200 {"accepted":"new"} ◀────────
 //!    confirms to the platform                                               … its turn …
 //!    POST /road/deliver/telegram ◀──────── checks who, to whom ◀────────── POST /deliver/default/telegram
-//!         sends through its own bot                                         its ledger
+//!         does it with its own bot                                          its ledger: a text, a change, a sign
+//!    POST /road/deliver-file/telegram ◀─── checks who, to whom ◀────────── POST /deliver-file/default/telegram
+//!         a file of its own for the while                                   head, then the file
 //!    ────────────────────────────────────▶ 200 {"sent": …} ───────────────▶ done
 //! ```
 //!
 //! Everything is HTTP/1.1 and JSON, so that the same messages can go to another machine; nothing in them means anything on one
 //! machine only. The body of a hand-over is the length of its head (four bytes, big endian), the head ([`Event`] as JSON), and the
-//! bytes of the attachments, one behind the other, as long as the head says. A reader ignores fields that it does not know and
-//! refuses a `schema` that is newer than its own.
+//! bytes of the attachments, one behind the other, as long as the head says; that of a file is the same with a [`Delivery`]. Nobody
+//! reads a path that the other side names: bytes are all that passes. A reader ignores fields that it does not know and refuses a
+//! `schema` that is newer than its own; what an older reader understands is written with the older number.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +26,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ProfileName;
 
-/// Version of the messages.
+mod back;
+
+pub use back::{Act, Can, Delivered, Delivery, Sign};
+
+/// Version of events, and of deliveries that are texts.
 pub const SCHEMA: u32 = 1;
+/// Version of all other deliveries.
+pub const BEYOND_TEXTS: u32 = 2;
 /// Who sent it, on a request that the supervisor passes on. A client's own copy is deleted.
 pub const SENDER: &str = "x-hermes-sender";
 /// Where the paths of a worker begin that only the supervisor may ask for, on behalf of another worker.
@@ -35,6 +44,8 @@ pub const UNREACHABLE: &str = "worker_unreachable";
 pub const MAX_HEAD: usize = 1024 * 1024;
 /// Most attachments of one event.
 pub const MAX_ATTACHMENTS: usize = 64;
+/// Most other messages that an event was made of.
+pub const MAX_ALSO: usize = 256;
 /// Longest name of a platform.
 const MAX_PLATFORM: usize = 64;
 /// Longest name of an attachment, in bytes.
@@ -47,6 +58,8 @@ pub enum Errand {
     HandOver,
     /// An answer to the profile that handed the event over.
     Deliver,
+    /// A file of an answer, likewise.
+    DeliverFile,
 }
 
 impl Errand {
@@ -54,6 +67,7 @@ impl Errand {
         match self {
             Self::HandOver => "hand-over",
             Self::Deliver => "deliver",
+            Self::DeliverFile => "deliver-file",
         }
     }
 
@@ -73,6 +87,7 @@ impl Errand {
         let errand = match parts.next()? {
             "hand-over" => Self::HandOver,
             "deliver" => Self::Deliver,
+            "deliver-file" => Self::DeliverFile,
             _ => return None,
         };
         let profile = parts.next()?.parse().ok()?;
@@ -101,9 +116,15 @@ pub struct Event {
     /// What the owner's way out needs to answer there. Means nothing to the target, which sends it back with the answer.
     #[serde(default)]
     pub reply: BTreeMap<String, String>,
-    /// Longest message that the owner's way out takes, in characters; longer answers are sent in parts.
+    /// Other messages that it was made of, by their ids in the same scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+    /// Longest message that the owner's way out takes, in characters, or as [`Can::format`] measures; longer answers are sent in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<u64>,
+    /// What else that way can do; none: texts are all that it is known to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub can: Option<Can>,
     /// What follows the head.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
@@ -234,47 +255,6 @@ pub struct Receipt {
     pub accepted: Accepted,
 }
 
-/// One message that is to be sent through the owner's bot.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Delivery {
-    /// [`SCHEMA`]
-    pub schema: u32,
-    /// [`Event::reply`]
-    pub reply: BTreeMap<String, String>,
-    /// The message.
-    pub text: String,
-    /// The same for every try of this message, and for no other one.
-    pub key: String,
-    /// An earlier try may have got there.
-    #[serde(default)]
-    pub repeated: bool,
-}
-
-/// The answer to a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Delivered {
-    /// It is there.
-    Sent {
-        /// The platform's name for it, where it has one.
-        id: Option<String>,
-    },
-    /// Worth another try.
-    Later {
-        /// What the platform asked to wait, in milliseconds.
-        after_ms: Option<u64>,
-        /// It may have got there all the same.
-        unsure: bool,
-        /// For people. Holds no secret.
-        reason: String,
-    },
-    /// A retry cannot help.
-    Never {
-        /// For people. Holds no secret.
-        reason: String,
-    },
-}
-
 /// Why a message is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoadError {
@@ -285,7 +265,7 @@ pub enum RoadError {
     #[error("its head cannot be read (column {0})")]
     Json(usize),
     /// It was made by a newer program.
-    #[error("it has version {0}, and versions up to {SCHEMA} are known")]
+    #[error("it has version {0}, which is newer than what is known")]
     Schema(u32),
     /// Too many attachments, or too much in what is said of them.
     #[error("{0}")]
@@ -300,17 +280,16 @@ impl Event {
 
     /// What a hand-over's body begins with.
     pub fn head(&self) -> Result<Vec<u8>, RoadError> {
-        let json = serde_json::to_vec(self).expect("texts and numbers always serialise");
-        let length = head_length(json.len())?;
-        let mut head = length.to_be_bytes().to_vec();
-        head.extend(json);
-        Ok(head)
+        head(self)
     }
 
     /// Reads a head, without its length.
     pub fn parse(json: &[u8]) -> Result<Self, RoadError> {
         let event: Self = parse(json)?;
-        check_schema(event.schema)?;
+        check_schema(event.schema, SCHEMA)?;
+        if event.also.len() > MAX_ALSO {
+            return Err(RoadError::Limit("it was made of more messages than are taken for one"));
+        }
         if event.attachments.len() > MAX_ATTACHMENTS {
             return Err(RoadError::Limit("it has more attachments than are taken"));
         }
@@ -324,20 +303,19 @@ impl Event {
     }
 }
 
-impl Delivery {
-    /// Reads a delivery.
-    pub fn parse(json: &[u8]) -> Result<Self, RoadError> {
-        let delivery: Self = parse(json)?;
-        check_schema(delivery.schema)?;
-        Ok(delivery)
-    }
-}
-
 /// The length that the first four bytes of a hand-over name.
 pub fn length_of_head(bytes: [u8; 4]) -> Result<usize, RoadError> {
     let length = u32::from_be_bytes(bytes);
     let len = usize::try_from(length).unwrap_or(usize::MAX);
     head_length(len).map(|_| len)
+}
+
+/// What is in front of bytes: its length, and a message.
+fn head(message: &impl Serialize) -> Result<Vec<u8>, RoadError> {
+    let json = serde_json::to_vec(message).expect("texts and numbers always serialise");
+    let mut head = head_length(json.len())?.to_be_bytes().to_vec();
+    head.extend(json);
+    Ok(head)
 }
 
 fn head_length(len: usize) -> Result<u32, RoadError> {
@@ -353,8 +331,8 @@ fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, RoadError> {
     serde_json::from_slice(json).map_err(|error| RoadError::Json(error.column()))
 }
 
-fn check_schema(schema: u32) -> Result<(), RoadError> {
-    if schema > SCHEMA { Err(RoadError::Schema(schema)) } else { Ok(()) }
+fn check_schema(schema: u32, newest: u32) -> Result<(), RoadError> {
+    if schema > newest { Err(RoadError::Schema(schema)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -366,7 +344,7 @@ mod tests {
     #[test]
     fn errands_are_paths_and_nothing_else_is() {
         let coder: ProfileName = "coder".parse().unwrap();
-        for errand in [Errand::HandOver, Errand::Deliver] {
+        for errand in [Errand::HandOver, Errand::Deliver, Errand::DeliverFile] {
             let path = errand.path(&coder, "telegram");
             assert_eq!(Errand::parse(&path), Some((errand, coder.clone(), "telegram")));
             assert!(errand.inner_path("telegram").starts_with(INNER));
@@ -410,12 +388,12 @@ mod tests {
         let delivery = br#"{"schema":1,"reply":{"chat_id":"1"},"text":"hi","key":"k"}"#;
         assert!(!Delivery::parse(delivery).unwrap().repeated);
         for (text, said) in [
-            (r#"{"sent":{"id":"9"}}"#, Delivered::Sent { id: Some("9".into()) }),
+            (r#"{"sent":{"id":"9"}}"#, Delivered::Sent { id: Some("9".into()), pass: None }),
             (
                 r#"{"later":{"after_ms":null,"unsure":true,"reason":"r"}}"#,
                 Delivered::Later { after_ms: None, unsure: true, reason: "r".into() },
             ),
-            (r#"{"never":{"reason":"r"}}"#, Delivered::Never { reason: "r".into() }),
+            (r#"{"never":{"reason":"r"}}"#, Delivered::Never { reason: "r".into(), gone: false }),
         ] {
             assert_eq!(serde_json::to_string(&said).unwrap(), text);
             assert_eq!(serde_json::from_str::<Delivered>(text).unwrap(), said);

@@ -9,6 +9,9 @@
 //!    POST /terminal/talk   Question ───────────────▶ the same, with somebody there who can be asked
 //!    ◀──────────────────── Said::Asked …
 //!      Reply, one JSON a line of the same body ────▶ what they say
+//!
+//!    POST /terminal/welcome  Greeting ─────────────▶ who answers here, in which session, which commands there are
+//!    POST /terminal/command  Order ────────────────▶ what a command says, and what follows from it
 //! ```
 //!
 //! Only a process of the same user, or root, may ask, on the data socket itself: a request that came in by a listener never gets here,
@@ -18,6 +21,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored::Changed;
+
 /// Version of the messages.
 pub const SCHEMA: u32 = 1;
 /// Where the paths begin that only the user's own processes may ask for.
@@ -26,6 +31,10 @@ pub const TERMINAL: &str = "/terminal/";
 pub const TURN: &str = "/terminal/turn";
 /// A turn whose client can be asked: the body has the question in its first line, and stays open for what is replied.
 pub const TALK: &str = "/terminal/talk";
+/// What somebody who sits down at a terminal is shown.
+pub const WELCOME: &str = "/terminal/welcome";
+/// A command: what begins with a slash.
+pub const COMMAND: &str = "/terminal/command";
 /// The requests that are made to the provider from now on.
 pub const REQUESTS: &str = "/terminal/requests";
 /// The last one that was made.
@@ -72,13 +81,134 @@ pub struct Question {
     /// The requests that are made to the provider are told as well.
     #[serde(default)]
     pub requests: bool,
+    /// Pictures that go with it: absolute paths of files that the worker reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    /// Somebody is there who can be asked anything, not only about commands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_attended: bool,
+}
+
+/// What somebody who sits down at a terminal wants to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// Where they want to go on.
+    pub session: Session,
+}
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// The session that it is about; there may be none of this id yet.
+    pub session: String,
+    /// It, with its slash.
+    pub text: String,
+    /// The model that was chosen there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Chosen>,
+    /// Nobody is asked there before a dangerous command.
+    #[serde(default)]
+    pub yolo: bool,
+}
+
+/// A model that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Its name.
+    pub model: String,
+    /// Who serves it, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+}
+
+/// What follows from a command.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "then", rename_all = "snake_case")]
+pub enum Then {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Another session is begun.
+    Begin,
+    /// It goes on in another session.
+    GoOn {
+        /// Its id.
+        session: String,
+    },
+    /// Another model answers from now on.
+    Model {
+        /// It; none: the profile's own.
+        chosen: Option<Chosen>,
+    },
+    /// Somebody is asked before a dangerous command, or nobody is.
+    Yolo {
+        /// Nobody.
+        yolo: bool,
+    },
+    /// This is asked, as if it had been typed.
+    Ask {
+        /// It.
+        text: String,
+    },
+    /// Of a later release.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A command, or a skill, as it is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Its name, without a slash.
+    pub name: String,
+    /// What it does.
+    pub about: String,
+    /// It is a skill.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_skill: bool,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The session, and what is in it where it was there before.
+    pub session: String,
+    /// What is in it; none: there is none of this id yet.
+    #[serde(default)]
+    pub before: Option<Counts>,
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The model that answers, for people.
+    pub model: String,
+    /// What can be typed with a slash.
+    pub offered: Vec<Offered>,
 }
 
 /// What is replied to [`Said::Asked`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// One of [`Asked::choices`].
+    /// One of [`Asked::choices`]; empty where it is no approval.
+    #[serde(default)]
     pub choice: String,
+    /// What is said to [`Said::Inquired`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// A question of the model's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// It, as the model put it.
+    pub question: String,
+    /// Answers to choose from; others are as good.
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// Seconds that it waits.
+    pub timeout: u64,
 }
 
 /// A command that needs somebody's approval.
@@ -160,6 +290,15 @@ pub enum Said {
         id: String,
         /// Its result is stored.
         done: bool,
+        /// What it is about to do, in a few words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        preview: String,
+        /// It is done, and did not work.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failed: bool,
+        /// What it has changed in files, as a unified difference.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diff: Option<String>,
     },
     /// The provider is asked once more; nothing of what it said before was told.
     Retrying {
@@ -177,6 +316,8 @@ pub enum Said {
     },
     /// A command of the turn needs an approval.
     Asked(Asked),
+    /// The model asks something; only where somebody [is there](Question::is_attended).
+    Inquired(Inquiry),
     /// That question has an answer.
     Heard {
         /// The choice.
@@ -186,6 +327,18 @@ pub enum Said {
     Unheard,
     /// Nothing new.
     Alive,
+    /// The end: what became of a change of what is stored.
+    Changed(Changed),
+    /// The end: who answers here.
+    Welcome(Host),
+    /// The end: what a command says.
+    Told {
+        /// For people; may be empty.
+        text: String,
+        /// What follows.
+        #[serde(default)]
+        then: Then,
+    },
     /// The end: an answer, which is stored.
     Answered {
         /// The whole text of the last call to the model.
@@ -253,6 +406,17 @@ mod tests {
             Said::Heard { choice: "deny".to_owned() },
             Said::Unheard,
             Said::Alive,
+            Said::Told { text: "t".to_owned(), then: Then::GoOn { session: "s".to_owned() } },
+            Said::Told { text: String::new(), then: Then::Model { chosen: None } },
+            Said::Tool {
+                name: "patch".to_owned(),
+                id: "c".to_owned(),
+                done: true,
+                preview: String::new(),
+                failed: false,
+                diff: Some("-a\n+b".to_owned()),
+            },
+            Said::Inquired(Inquiry { question: "q".to_owned(), choices: Vec::new(), timeout: 9 }),
             Said::Failed { code: "c".to_owned(), message: "m".to_owned(), hint: None, again: true },
         ] {
             let line = serde_json::to_string(&said).unwrap();
@@ -260,6 +424,13 @@ mod tests {
         }
         let later = r#"{"said":"thought","text":"hm"}"#;
         assert_eq!(serde_json::from_str::<Said>(later).unwrap(), Said::Unknown);
+        let before = r#"{"said":"tool","name":"x","id":"1","done":false}"#;
+        assert!(matches!(serde_json::from_str::<Said>(before).unwrap(), Said::Tool { diff: None, .. }));
+        let told = r#"{"said":"told","text":"","then":{"then":"later","x":1}}"#;
+        assert!(matches!(
+            serde_json::from_str::<Said>(told).unwrap(),
+            Said::Told { then: Then::Unknown, .. }
+        ));
         let more = r#"{"said":"delta","text":"x","weight":1}"#;
         assert_eq!(serde_json::from_str::<Said>(more).unwrap(), Said::Delta { text: "x".to_owned() });
     }

@@ -10,10 +10,11 @@ use hermes_wire::contract::gateway_status::{
     self, Gateway, GatewayStatus, KeepAwake, Listener, Profile, Program, Takeover,
 };
 use hermes_wire::contract::pid_record::{KIND, PidRecord};
+use hermes_wire::contract::platform_trials::{Lack, Trial as PlatformTrial, Trials};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use hermes_wire::contract::runtime_status::{
-    Approvals, Asleep, FenceStatus, InboxStatus, MAX_LEN, PlatformStatus, ReadError, RuntimeStatus, SCHEMA,
-    ToolServerStatus,
+    Approvals, Asleep, FenceStatus, GoneChat, GoneChats, InboxStatus, MAX_LEN, PlatformStatus, ReadError,
+    RuntimeStatus, SCHEMA, ToolServerStatus,
 };
 use hermes_wire::latest::{Autostart, LastError, Problem, ResourceLimits, Severity, Upkeep};
 use serde_json::Value;
@@ -23,8 +24,8 @@ const STOPPED: &str = include_str!("golden/contract/runtime_status/0.19.0-stoppe
 
 /// Shapes of `runtime_status.json`: the first; what waits in the inbox; answers that were not delivered; why it is degraded and the
 /// provider's last failure; what it leaves when it goes to sleep; its tool servers; what is around what it starts; what
-/// waits for an approval.
-const RUNTIME_STATUS: [&str; 8] = [
+/// waits for an approval; how a platform is connected; chats that are gone.
+const RUNTIME_STATUS: [&str; 10] = [
     include_str!("golden/contract/runtime_status/1-1.json"),
     include_str!("golden/contract/runtime_status/1-2.json"),
     include_str!("golden/contract/runtime_status/1-3.json"),
@@ -33,13 +34,15 @@ const RUNTIME_STATUS: [&str; 8] = [
     include_str!("golden/contract/runtime_status/1-6.json"),
     include_str!("golden/contract/runtime_status/1-7.json"),
     include_str!("golden/contract/runtime_status/1-8.json"),
+    include_str!("golden/contract/runtime_status/1-9.json"),
+    include_str!("golden/contract/runtime_status/1-10.json"),
 ];
 
 /// Shapes of `hermes status --json`: the first; what was put off or given up; answers that were not delivered; the provider's last
 /// failure; files in force and refused; clients that are let in; degraded profiles; the last takeover of exclusive platforms; rate,
 /// latency, how a profile is kept, and whether the machine is kept awake; tool servers; the program that runs, and what is
-/// around what a profile starts; what waits for an approval.
-const GATEWAY_STATUS: [&str; 12] = [
+/// around what a profile starts; what waits for an approval; how a platform is connected; chats that are gone.
+const GATEWAY_STATUS: [&str; 14] = [
     include_str!("golden/contract/gateway_status/1-1.json"),
     include_str!("golden/contract/gateway_status/1-2.json"),
     include_str!("golden/contract/gateway_status/1-3.json"),
@@ -52,6 +55,8 @@ const GATEWAY_STATUS: [&str; 12] = [
     include_str!("golden/contract/gateway_status/1-10.json"),
     include_str!("golden/contract/gateway_status/1-11.json"),
     include_str!("golden/contract/gateway_status/1-12.json"),
+    include_str!("golden/contract/gateway_status/1-13.json"),
+    include_str!("golden/contract/gateway_status/1-14.json"),
 ];
 
 /// Shapes of a gateway's own `gateway_state.json`.
@@ -204,6 +209,7 @@ fn platform(state: &str, error: Option<(&str, &str)>) -> PlatformStatus {
         error_code: error.map(|(code, _)| code.to_owned()),
         error_message: error.map(|(_, message)| message.to_owned()),
         updated_at: Some("2026-11-28T20:40:06.121009+00:00".to_owned()),
+        mode: error.is_none().then(|| "webhook".to_owned()),
     }
 }
 
@@ -228,6 +234,21 @@ fn fence() -> FenceStatus {
         reason: Some("landlock: the kernel has no Landlock".to_owned()),
         notes: vec!["the workspace cannot be written to".to_owned()],
     }
+}
+
+fn gone_chats() -> GoneChats {
+    let chat = |platform: &str, chat: &str, reason: &str, since: Option<&str>| GoneChat {
+        platform: platform.to_owned(),
+        chat_id: chat.to_owned(),
+        reason: reason.to_owned(),
+        since: since.map(str::to_owned),
+    };
+    let since = "2026-11-28T21:10:00.000000+00:00";
+    let latest = vec![
+        chat("telegram", "-100777", "Forbidden: bot was kicked", Some(since)),
+        chat("signal", "+4999", "Unregistered user", None),
+    ];
+    GoneChats { count: 2, latest }
 }
 
 fn approvals() -> Approvals {
@@ -296,6 +317,7 @@ fn every_shape_of_the_status_file_is_read() {
         }),
         fence: Some(fence()),
         approvals: Some(approvals()),
+        gone_chats: Some(gone_chats()),
     };
     let newest = RUNTIME_STATUS.last().expect("there is one");
     assert_eq!(RuntimeStatus::read(newest.as_bytes()).expect("a sample"), full);
@@ -384,6 +406,7 @@ fn every_shape_of_the_status_json_is_read() {
         fence: Some(fence()),
         approvals: Some(approvals()),
         approvals_secs: Some(12),
+        gone_chats: Some(gone_chats()),
     };
     let full = GatewayStatus { schema: gateway_status::SCHEMA, gateway, profiles: vec![profile] };
     let newest = GATEWAY_STATUS.last().expect("there is one");
@@ -429,4 +452,27 @@ fn what_a_trial_of_a_provider_prints_is_read() {
         assert_eq!(trial.outcome, outcome);
         assert_eq!(serde_json::to_string(&trial).expect("strings and numbers"), line);
     }
+}
+
+#[test]
+fn what_a_trial_of_platforms_prints_is_read() {
+    let line = include_str!("golden/contract/platform_trials/1.jsonl").trim_end();
+    let trials = Trials {
+        platforms: vec![
+            PlatformTrial::answered(
+                "telegram",
+                "@x_bot answers, and is polled",
+                vec![Lack::wanted("it sees little in groups", "@BotFather, /setprivacy")],
+            ),
+            PlatformTrial::answered(
+                "signal",
+                "the daemon answers",
+                vec![Lack::needed("the account is not there", "register it")],
+            ),
+            PlatformTrial::unreachable("discord", "no answer in time"),
+            PlatformTrial::not_asked("slack", "it is off"),
+        ],
+    };
+    assert_eq!(serde_json::from_str::<Trials>(line).expect("a sample"), trials);
+    assert_eq!(serde_json::to_string(&trials).expect("texts"), line);
 }

@@ -8,6 +8,9 @@
 //! is asked again under the same name, of whoever serves the profile now, and the turn goes on from its last step.
 //!
 //! Leaving is one thing as well: the connection is closed, and the worker ends the turn.
+//!
+//! Commands, and what is shown at the beginning, are asked for in the same way ([`request`]); a command whose worker was lost is not given
+//! twice.
 
 mod error;
 pub(crate) mod line;
@@ -19,12 +22,13 @@ use std::time::Duration;
 
 use hermes_gateway::client::ClientError;
 use hermes_host::{clock, wait};
-use hermes_wire::terminal::{Asked, Counts, KEEPALIVE_SECS, Question, Reply, Said, Session, TALK, TURN};
+use hermes_wire::terminal::{
+    Asked, Counts, Inquiry, KEEPALIVE_SECS, Question, Reply, Said, Session, TALK, TURN, WELCOME,
+};
 
-use crate::home::{Selection, Surroundings};
 pub use error::ChatError;
 use line::{Heard, Line};
-use way::Way;
+use way::{Link, Way};
 
 /// Time between two looks at whether somebody wants to leave.
 const LOOK: Duration = Duration::from_millis(40);
@@ -69,6 +73,8 @@ pub(crate) enum News {
 pub(crate) enum Consulted {
     /// One of the choices.
     Choice(String),
+    /// Something else, to a question of the model's.
+    Text(String),
     /// Nothing, in time.
     Silence,
     /// That they want to leave.
@@ -91,6 +97,11 @@ pub(crate) trait Audience {
 
     /// Asks them about a command, for as long as it waits.
     fn consult(&mut self, asked: &Asked) -> Consulted;
+
+    /// Asks them what the model wants to know, for as long as it waits. Only where the question says that somebody is there for that.
+    fn inquire(&mut self, _inquiry: &Inquiry) -> Consulted {
+        Consulted::Silence
+    }
 }
 
 /// What came of asking once.
@@ -108,22 +119,23 @@ enum Came {
 
 /// Asks, to the end.
 pub(crate) fn ask<A: Audience>(
-    selection: &Selection,
-    env: &Surroundings,
+    link: &mut Link<'_>,
     mut question: Question,
     audience: &mut A,
 ) -> Result<End, A::Error> {
+    let selection = link.selection();
     let mut cuts = 0;
     let mut is_older = false;
     // A worker of the release before asks nobody at a terminal.
     let mut asks = audience.is_there();
     loop {
-        let mut way = Way::to(selection, env, is_older)?;
+        let mut way = link.way(is_older)?;
         let stream = match way.connect() {
             Ok(stream) => stream,
             // It has gone since it was looked for.
             Err(ClientError::NobodyThere { .. }) if cuts < CUTS => {
                 cuts += 1;
+                way.end();
                 wait::pause(PAUSE);
                 continue;
             }
@@ -133,20 +145,23 @@ pub(crate) fn ask<A: Audience>(
         };
         match ask_once(&mut way, stream, &mut question, asks, audience)? {
             Came::End(end) => {
-                way.end();
+                link.keep(way);
                 return Ok(end);
             }
             Came::Refused(error) => {
-                way.end();
+                link.keep(way);
                 return Err(error.into());
             }
             Came::Again => {
-                way.end();
+                link.keep(way);
                 if waited(PAUSE * 3, audience) {
                     return Ok(End::Left);
                 }
             }
-            Came::Unknown if asks => asks = false,
+            Came::Unknown if asks => {
+                asks = false;
+                way.end();
+            }
             Came::Unknown if way.is_served() => {
                 is_older = true;
                 let why = "the gateway is of an older release; a worker of this command's own answers";
@@ -198,7 +213,7 @@ fn ask_once<A: Audience>(
             Heard::End => return Ok(Came::Cut),
         };
         heard_at = clock::now();
-        match said {
+        let consulted = match said {
             Said::Answered { text, finish_reason, out_of_turns, counts } => {
                 return Ok(Came::End(End::Answered { text, finish_reason, out_of_turns, counts }));
             }
@@ -216,20 +231,93 @@ fn ask_once<A: Audience>(
                     Session::Known(_) | Session::Last => Session::Known(session.clone()),
                 };
                 audience.tell(News::Said(said))?;
+                continue;
             }
-            Said::Asked(asked) => match audience.consult(&asked) {
-                Consulted::Choice(choice) => {
-                    let reply = serde_json::to_vec(&Reply { choice }).expect("a text always serialises");
-                    // A connection that has ended says so next.
-                    let _ = line.reply(&reply);
+            Said::Asked(asked) => audience.consult(&asked),
+            Said::Inquired(inquiry) => audience.inquire(&inquiry),
+            Said::Alive | Said::Unknown => continue,
+            other => {
+                audience.tell(News::Said(other))?;
+                continue;
+            }
+        };
+        heard_at = clock::now();
+        let reply = match consulted {
+            Consulted::Choice(choice) => Reply { choice, text: None },
+            Consulted::Text(text) => Reply { choice: String::new(), text: Some(text) },
+            // The worker waits no longer either.
+            Consulted::Silence => continue,
+            Consulted::Left => return Ok(Came::End(End::Left)),
+        };
+        // A connection that has ended says so next.
+        let _ = line.reply(&serde_json::to_vec(&reply).expect("a text always serialises"));
+    }
+}
+
+/// Asks for one line: who answers there, what a command says. `Ok(None)`: somebody wanted to leave.
+pub(crate) fn request(
+    link: &mut Link<'_>,
+    path: &str,
+    body: &[u8],
+    left: &mut dyn FnMut() -> bool,
+) -> Result<Option<Said>, ChatError> {
+    let profile = &link.selection().profile;
+    let mut tries = 0;
+    loop {
+        let mut way = link.way(false)?;
+        let stream = match way.connect() {
+            Ok(stream) => stream,
+            Err(ClientError::NobodyThere { .. }) if tries < CUTS => {
+                tries += 1;
+                way.end();
+                wait::pause(PAUSE);
+                continue;
+            }
+            Err(source) => return Err(ChatError::Gateway { profile: profile.clone(), source }),
+        };
+        let mut told = Line::ask(stream, "POST", path, body);
+        let mut heard_at = clock::now();
+        let heard = loop {
+            if left() {
+                told.close();
+                link.keep(way);
+                return Ok(None);
+            }
+            match told.next(LOOK) {
+                Heard::Nothing if heard_at.elapsed() < SILENCE => {}
+                Heard::Nothing => {
+                    way.check()?;
                     heard_at = clock::now();
                 }
-                // The worker waits no longer either.
-                Consulted::Silence => heard_at = clock::now(),
-                Consulted::Left => return Ok(Came::End(End::Left)),
-            },
-            Said::Alive | Said::Unknown => {}
-            other => audience.tell(News::Said(other))?,
+                Heard::Line(Said::Alive | Said::Unknown) => {}
+                heard => break heard,
+            }
+        };
+        match heard {
+            Heard::Line(Said::Failed { again: true, .. }) => {
+                link.keep(way);
+                wait::pause(PAUSE * 3);
+            }
+            Heard::Line(Said::Failed { code, message, hint, .. }) => {
+                link.keep(way);
+                return Err(ChatError::Failed { code, message, hint });
+            }
+            Heard::Line(said) => {
+                link.keep(way);
+                return Ok(Some(said));
+            }
+            Heard::NotFound => return Err(ChatError::Older { profile: profile.clone() }),
+            // Asking who is there changes nothing.
+            _ if path == WELCOME && tries < CUTS && way.is_served() => {
+                tries += 1;
+                wait::pause(PAUSE);
+            }
+            _ => {
+                return Err(match way.gone() {
+                    Some(gone) => gone.into_error(link.selection()),
+                    None => way::lost(link.selection(), 1),
+                });
+            }
         }
     }
 }

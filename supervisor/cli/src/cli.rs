@@ -6,11 +6,14 @@
 mod chat;
 mod completion;
 mod config;
+mod confirm;
 mod debug;
 mod demo;
 mod doctor;
 mod events;
 mod gateway;
+mod inbox;
+mod insights;
 mod interrupt;
 mod json;
 mod logs;
@@ -21,6 +24,7 @@ mod model;
 mod output;
 mod pairing;
 mod profile;
+mod sessions;
 mod setup;
 mod skills;
 mod status;
@@ -30,17 +34,18 @@ mod texts;
 mod tools;
 mod top;
 mod update;
+mod whatsapp;
 mod why;
+mod worker;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 use hermes_gateway::app::lifeline;
-use hermes_wire::{ProfileHome, ProfileName, exit};
-use hermes_worker::{Mode, WorkerArgs};
+use hermes_wire::exit;
+use hermes_worker::WorkerArgs;
 
 use crate::color::Color;
 use crate::error::HermesError;
@@ -74,7 +79,8 @@ const STYLES: Styles = Styles::styled()
     arg_required_else_help = true,
     after_help = "Examples:\n  \
         hermes demo                         try it: three profiles, no keys, removed afterwards\n  \
-        hermes chat -q 'who are you?'       ask the profile something\n  \
+        hermes                              talk with the profile, on a terminal\n  \
+        hermes chat -q 'who are you?'       ask the profile one thing\n  \
         hermes gateway run                  run the gateway in the foreground\n  \
         hermes status                       who runs, since when, why not\n  \
         hermes gateway restart coder        replace one profile's worker without a gap\n\n\
@@ -93,7 +99,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Ask a profile something, and print the answer.
+    /// Talk with a profile, or ask it one thing.
     Chat(chat::ChatArgs),
     /// Run the gateway, or act on the one that runs.
     #[command(args_conflicts_with_subcommands = true)]
@@ -114,7 +120,7 @@ enum Command {
         A worker that a gateway started can be talked to as it is:\n  \
         curl --unix-socket \"$(hermes status -p coder --json | jq -r '.profiles[0].data_socket')\" http://worker/health"
     )]
-    Worker(WorkerFlags),
+    Worker(worker::WorkerFlags),
     /// Try it: a throw-away home with three profiles that need no key; Ctrl-C removes it.
     #[command(
         after_help = "Prints commands to paste into a second terminal. Nothing outside a temporary directory is touched."
@@ -133,8 +139,16 @@ enum Command {
     Model(model::ModelArgs),
     /// Let people talk to a profile's bots, show who may, and take it back.
     Pairing(pairing::PairingArgs),
+    /// Put the bridge to WhatsApp in place, and link the profile's account to it.
+    Whatsapp(whatsapp::WhatsappArgs),
     /// Show what a profile keeps between sessions.
     Memory(memory::MemoryArgs),
+    /// Conversations: list, read, search, export, rename and delete them.
+    Sessions(sessions::SessionsArgs),
+    /// Show what was used: tokens, money, sessions, by profile, day and model.
+    Insights(insights::InsightsArgs),
+    /// What came in and waits for its answer, or got none.
+    Inbox(inbox::InboxArgs),
     /// Show the skills of a profile.
     Skills(skills::SkillsArgs),
     /// Tool servers: programs and addresses that bring a profile's model more tools (Model Context Protocol).
@@ -232,31 +246,6 @@ struct StatusArgs {
     platform: Option<String>,
 }
 
-#[derive(Debug, Default, Args)]
-struct WorkerFlags {
-    /// Address of its HTTP listener [default: any free port on 127.0.0.1].
-    #[arg(long, value_name = "ADDR")]
-    http: Option<SocketAddr>,
-    /// Print the webhook routes of this profile's file that belong to another profile, as JSON.
-    #[arg(long, value_name = "NAME", hide = true)]
-    routes_for: Option<String>,
-    /// Move the sessions of a renamed home to its name.
-    #[arg(long, hide = true)]
-    settle_identity: bool,
-    /// Ask the provider once and print what came of it, as JSON.
-    #[arg(long, hide = true)]
-    ask_provider: bool,
-    /// Ask the provider, or the one of this name, for its models, and print them as JSON.
-    #[arg(long, hide = true, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
-    ask_models: Option<String>,
-    /// Answer one command, whose connection is standard input.
-    #[arg(long, hide = true)]
-    terminal: bool,
-    /// Try what can be around programs that the profile starts, or only that one, and print what came of it, as JSON.
-    #[arg(long, hide = true, value_name = "RUNG", num_args = 0..=1, default_missing_value = "", require_equals = true)]
-    try_fence: Option<String>,
-}
-
 #[derive(Debug, Args)]
 struct DemoArgs {
     #[command(flatten)]
@@ -345,14 +334,14 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         .first()
         .and_then(|arg| std::path::Path::new(arg).file_name())
         .is_some_and(|name| name == OsStr::new(WORKER_NAME));
-    if supervised && let Some(name) = spawned(&args) {
-        return worker(&WorkerFlags::default(), Some(name), true, &Surroundings::from_process()?)
-            .map(Next::Worker);
+    if supervised && let Some(name) = worker::spawned(&args) {
+        let flags = worker::WorkerFlags::default();
+        return worker::request(&flags, Some(name), true, &Surroundings::from_process()?).map(Next::Worker);
     }
     // A supervisor says nothing that could be taken for something else.
     let (rest, flag) =
         if supervised { home::take_profile_flag(args, |_| false)? } else { take_profile_flag(args)? };
-    let rest = chat::with_oneshot(without_hooks(rest));
+    let rest = chat::with_oneshot(gateway::without_hooks(rest));
     let color = Color::from_arguments(rest.iter().map(OsString::as_os_str));
     let cli = match parse(rest, color) {
         Ok(cli) => cli,
@@ -385,14 +374,20 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Why(args) => why::run(&args, &call.about(args.name.clone())?, out),
         Command::Logs(args) => logs::run(&args, &call, out),
         Command::Mcp(args) => return mcp::run(args, &call),
-        Command::Worker(args) => return worker(&args, flag.as_deref(), supervised, &env).map(Next::Worker),
+        Command::Worker(args) => {
+            return worker::request(&args, flag.as_deref(), supervised, &env).map(Next::Worker);
+        }
         Command::Demo(args) => demo::run(args.verbose, &env, settle, out),
         Command::Profile(args) => profile::run(args, &call),
         Command::Config(args) => config::run(args, &call),
         Command::Setup(args) => setup::run(&args, &call),
         Command::Model(args) => model::run(args, &call),
         Command::Pairing(args) => pairing::run(args, &call),
+        Command::Whatsapp(args) => whatsapp::run(args, &call),
         Command::Memory(args) => memory::run(&args, &call),
+        Command::Sessions(args) => sessions::run(args, &call),
+        Command::Insights(args) => insights::run(&args, &call.about(args.whose.name.clone())?),
+        Command::Inbox(args) => inbox::run(args, &call),
         Command::Skills(args) => skills::run(&args, &call),
         Command::Tools(args) => tools::run(&args, &call),
         Command::Update(args) => update::run(&args, &call),
@@ -400,14 +395,6 @@ fn dispatch(args: Vec<OsString>, settle: fn()) -> Result<Next, HermesError> {
         Command::Completion(_) | Command::Complete(_) | Command::Guard | Command::Man(_) => Ok(exit::OK),
     }?;
     Ok(Next::Exit(code))
-}
-
-/// Earlier versions have `hermes gateway --accept-hooks VERB`, which means nothing here, in units and scripts.
-fn without_hooks(mut args: Vec<OsString>) -> Vec<OsString> {
-    if args.len() > 3 && args[1] == "gateway" && args[2] == "--accept-hooks" {
-        args.remove(2);
-    }
-    args
 }
 
 /// The command line as the tree has it; what is wrong with it is said in `color`.
@@ -418,15 +405,6 @@ fn parse(args: Vec<OsString>, color: Option<Color>) -> Result<Cli, clap::Error> 
         Some(Color::Never) => clap::ColorChoice::Never,
     };
     Cli::from_arg_matches(&Cli::command().color(choice).try_get_matches_from(args)?)
-}
-
-/// The profile, where the command line is exactly what a supervisor starts a worker with. A hundred of them start at once, and to
-/// know every command there is costs as much as reading the profile's configuration.
-fn spawned(args: &[OsString]) -> Option<&str> {
-    match args {
-        [_, command, flag, name] if command == "worker" && flag == "--profile" => name.to_str(),
-        _ => None,
-    }
 }
 
 /// `-p` and `--profile`, wherever the command tree has no value there.
@@ -456,43 +434,6 @@ fn explain(error: &clap::Error, color: Option<Color>) -> u8 {
         let _ = Call { env, flag: None }.select_and_warn();
     }
     exit::OK
-}
-
-fn worker(
-    args: &WorkerFlags,
-    flag: Option<&str>,
-    supervised: bool,
-    env: &Surroundings,
-) -> Result<WorkerArgs, HermesError> {
-    let routes_for = args
-        .routes_for
-        .as_deref()
-        .map(|name| ProfileName::from_user_input(name).map_err(SelectionError::Name))
-        .transpose()?;
-    // A supervisor says exactly which home; nothing is looked for and nothing is guessed.
-    if supervised && let (Some(flag), Some(home)) = (flag, &env.hermes_home) {
-        let profile = ProfileName::from_user_input(flag).map_err(SelectionError::Name)?;
-        let mode = routes_for.map_or(Mode::Supervised, Mode::RoutesFor);
-        return Ok(WorkerArgs { profile, home: ProfileHome::new(home.clone()), mode });
-    }
-    let selection = home::select(flag, env)?.strict()?;
-    let mode = if let Some(name) = routes_for {
-        Mode::RoutesFor(name)
-    } else if args.settle_identity {
-        Mode::SettleIdentity
-    } else if args.ask_provider {
-        Mode::AskProvider
-    } else if let Some(provider) = &args.ask_models {
-        Mode::AskModels { provider: Some(provider.clone()).filter(|name| !name.is_empty()) }
-    } else if args.terminal {
-        Mode::Terminal
-    } else if let Some(rung) = &args.try_fence {
-        Mode::TryFence(rung.clone())
-    } else {
-        gateway::refuse_if_served_for_debugging(&selection, env)?;
-        Mode::Standalone { http: args.http }
-    };
-    Ok(WorkerArgs { home: selection.home(), profile: selection.profile, mode })
 }
 
 #[cfg(test)]
@@ -527,26 +468,8 @@ mod tests {
         assert!(parse(&["hermes", "gateway", "run", "-q", "-v"]).is_err());
         // Units of earlier versions.
         let hooks = ["hermes", "gateway", "--accept-hooks", "list"].iter().map(OsString::from).collect();
-        assert!(super::parse(without_hooks(hooks), None).is_ok());
+        assert!(super::parse(gateway::without_hooks(hooks), None).is_ok());
         assert!(parse(&["hermes", "nonsense"]).is_err());
-    }
-
-    #[test]
-    fn a_supervisor_starts_exactly_this() {
-        let args = ["hermes-gateway", "worker", "--profile", "coder"].map(OsString::from).to_vec();
-        assert_eq!(spawned(&args), Some("coder"));
-        let more = ["--routes-for", "main"].map(OsString::from);
-        assert_eq!(spawned(&[args.clone(), more.to_vec()].concat()), None, "the parser knows more");
-        let (rest, flag) = take_profile_flag(args).unwrap();
-        let Command::Worker(args) = Cli::try_parse_from(rest).unwrap().command else { panic!("worker") };
-        let env = Surroundings { hermes_home: Some("/h/profiles/coder".into()), ..Surroundings::bare() };
-        for args in [args, WorkerFlags::default()] {
-            let request = worker(&args, flag.as_deref(), true, &env).unwrap();
-            assert_eq!(
-                (request.profile.as_str(), request.home.path().as_str(), request.mode),
-                ("coder", "/h/profiles/coder", Mode::Supervised)
-            );
-        }
     }
 
     #[test]
@@ -574,6 +497,9 @@ mod tests {
             &["pairing"],
             &["pairing", "approve"],
             &["memory"],
+            &["sessions"],
+            &["insights"],
+            &["inbox"],
             &["skills"],
             &["tools"],
             &["update"],

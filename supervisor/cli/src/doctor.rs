@@ -17,7 +17,7 @@ mod leftovers;
 mod logins;
 mod machine;
 mod newer;
-mod online;
+pub(crate) mod online;
 mod profiles;
 mod render;
 mod repair;
@@ -28,10 +28,13 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use hermes_gateway::watch;
 use hermes_host::child;
+use hermes_wire::contract::gateway_status::GatewayStatus;
+use hermes_wire::contract::platform_trials::Trials;
 use hermes_wire::{ProfileName, RootHome};
 
 use crate::home::{Selection, Surroundings};
 use crate::profile::alias::{Alias, AliasDir};
+use crate::settings::Draft;
 
 pub(crate) use render::{json, text};
 pub(crate) use repair::apply;
@@ -148,7 +151,7 @@ struct Patient<'a> {
     /// Commands that stand for profiles of this root home.
     aliases: Vec<Alias>,
     /// Answered by the gateway, or the reason why nobody answers.
-    status: Result<hermes_wire::contract::gateway_status::GatewayStatus, hermes_gateway::client::ClientError>,
+    status: Result<GatewayStatus, hermes_gateway::client::ClientError>,
 }
 
 impl Patient<'_> {
@@ -159,20 +162,85 @@ impl Patient<'_> {
     /// What a helper process of a profile answers, which reads the profile's files as its worker would: its keys are in no other process.
     /// `flag` is the worker's, for what is asked.
     fn ask<T: serde::de::DeserializeOwned>(&self, name: &ProfileName, flag: &str) -> Result<T, String> {
-        let mut command = child::own();
-        command
-            .args(["worker", flag, "-p", name.as_str()])
-            .env(hermes_wire::env::HERMES_HOME, self.root.path())
-            .env(hermes_wire::env::MANAGED_DIR, &self.env.managed_dir);
-        let output = child::run(command, PATIENCE).map_err(|e| e.to_string())?;
-        serde_json::from_slice(&output.stdout).map_err(|_| {
-            let said = String::from_utf8_lossy(&output.stderr);
-            said.lines().next().unwrap_or("it gave no answer").to_owned()
-        })
+        helper(&self.root, self.env, name, &[flag])
+    }
+
+    /// The same of the services of its platforms.
+    fn ask_platforms(&self, name: &ProfileName) -> Result<Trials, String> {
+        platforms(&self.root, self.env, name, (None, self.status.as_ref().ok()))
     }
 }
 
-/// Looks at everything, and with `online` asks the providers; with a named profile in `selection`, at that profile and at what the gateway needs.
+fn helper<T: serde::de::DeserializeOwned>(
+    root: &RootHome,
+    env: &Surroundings,
+    name: &ProfileName,
+    flags: &[&str],
+) -> Result<T, String> {
+    let mut command = child::own();
+    command
+        .args(["worker", "-p", name.as_str()])
+        .args(flags)
+        .env(hermes_wire::env::HERMES_HOME, root.path())
+        .env(hermes_wire::env::MANAGED_DIR, &env.managed_dir);
+    let output = child::run(command, PATIENCE).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        said.lines().next().unwrap_or("it gave no answer").to_owned()
+    })
+}
+
+/// What the services of a profile's platforms say, or of the one of this name. Asked by a helper process, as above.
+pub(crate) fn ask_platforms(
+    selection: &Selection,
+    env: &Surroundings,
+    only: Option<&str>,
+) -> Result<Trials, String> {
+    let root = &selection.root;
+    let client = hermes_gateway::client::Client::connect(root.path(), &env.sockets);
+    let status = client.and_then(|client| client.status(None)).ok();
+    platforms(root, env, &selection.profile, (only, status.as_ref()))
+}
+
+fn platforms(
+    root: &RootHome,
+    env: &Surroundings,
+    name: &ProfileName,
+    (only, status): (Option<&str>, Option<&GatewayStatus>),
+) -> Result<Trials, String> {
+    let asked = format!("--ask-platforms={}", only.unwrap_or_default());
+    let known = webhooks(root, env, name, status).map(|is_open| format!("--webhooks={is_open}"));
+    let flags: Vec<&str> = std::iter::once(asked.as_str()).chain(known.as_deref()).collect();
+    helper(root, env, name, &flags)
+}
+
+/// Whether services can call what serves a profile: by the gateway that runs, else by the files that would open a port. A helper reads the
+/// files of its profile alone, and cannot tell.
+fn webhooks(
+    root: &RootHome,
+    env: &Surroundings,
+    name: &ProfileName,
+    status: Option<&GatewayStatus>,
+) -> Option<bool> {
+    const PLATFORM: &str = "webhook";
+    if let Some(status) = status.filter(|status| status.profiles.iter().any(|one| one.name == name.as_str()))
+    {
+        let mut bound = status.gateway.listeners.iter().flat_map(|one| &one.platforms);
+        return Some(bound.any(|platform| platform == PLATFORM));
+    }
+    let own = Draft::open(root, name, env).ok()?;
+    let opens = |draft: Draft| {
+        let listeners = draft.config()?.gateway?.listeners;
+        Some(listeners.iter().any(|one| one.platform == PLATFORM))
+    };
+    if own.has_listeners() {
+        opens(own)
+    } else {
+        opens(Draft::open(root, &ProfileName::default_profile(), env).ok()?)
+    }
+}
+
+/// Looks at everything, and with `online` asks the providers and the platforms' services; with a named profile in `selection`, at that profile and at what the gateway needs.
 pub(crate) fn examine(selection: &Selection, env: &Surroundings, online: bool) -> Vec<Finding> {
     use crate::home::Chosen;
     let root = selection.root.clone();

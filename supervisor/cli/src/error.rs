@@ -26,6 +26,7 @@ mod value;
 
 pub use crate::chat::ChatError;
 pub use crate::service::ServiceError;
+pub use crate::stored::StoredError;
 pub use command::CommandError;
 pub use edit::EditError;
 pub use logs::LogsError;
@@ -125,6 +126,9 @@ pub enum HermesError {
     /// A question got no answer.
     #[error(transparent)]
     Chat(#[from] ChatError),
+    /// What a profile has stored was not shown or changed.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
     /// No log was shown.
     #[error(transparent)]
     Logs(#[from] LogsError),
@@ -259,6 +263,7 @@ impl HermesError {
             Self::Update(e) => e.exit_code(),
             Self::Service(e) => e.exit_code(),
             Self::Chat(e) => e.exit_code(),
+            Self::Stored(e) => e.exit_code(),
             Self::Logs(e) => e.exit_code(),
             Self::Migrate(e) => e.exit_code(),
             Self::Edit(e) => e.exit_code(),
@@ -295,6 +300,7 @@ impl HermesError {
             Self::Interrupted { hint, .. } => hint.map(str::to_owned),
             Self::Service(e) => e.hint(),
             Self::Chat(e) => e.hint(),
+            Self::Stored(e) => e.hint(),
             Self::Logs(e) => e.hint(),
             Self::Edit(e) => e.hint(),
             Self::Value(e) => e.hint(),

@@ -14,6 +14,7 @@
 //! doctor, error                   everything that may be wrong; everything a command can end with
 //! top                             mission control on a terminal
 //! why                             why a profile is as it is
+//! stored                          what a profile has stored, changed by whoever may
 //! chat                            a question to a profile's worker, whose it may be
 //! migrate                         from a gateway for each profile to one, and back
 //! settings                        values of `config.yaml` and `.env`, read and changed
@@ -42,6 +43,7 @@ mod service;
 mod settings;
 mod skills;
 mod status;
+pub mod stored;
 mod top;
 mod update;
 mod why;

@@ -97,17 +97,21 @@ struct Way {
 struct Places {
     hand_over: Arc<Semaphore>,
     deliver: Arc<Semaphore>,
+    /// Files take their time, and keep no text waiting.
+    files: Arc<Semaphore>,
 }
 
 impl Places {
     fn new(most: usize) -> Self {
-        Self { hand_over: Arc::new(Semaphore::new(most)), deliver: Arc::new(Semaphore::new(most)) }
+        let places = || Arc::new(Semaphore::new(most));
+        Self { hand_over: places(), deliver: places(), files: places() }
     }
 
     fn of(&self, errand: Errand) -> Arc<Semaphore> {
         Arc::clone(match errand {
             Errand::HandOver => &self.hand_over,
             Errand::Deliver => &self.deliver,
+            Errand::DeliverFile => &self.files,
         })
     }
 }
@@ -276,7 +280,7 @@ impl Road {
     /// Waits until no errand is under way, and lets none begin. What is cut off after that is asked for again by who sent it.
     pub(crate) async fn rest(&self) {
         let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
-        for kind in [&self.places.hand_over, &self.places.deliver] {
+        for kind in [&self.places.hand_over, &self.places.deliver, &self.places.files] {
             // They are never closed.
             if let Ok(all) = Arc::clone(kind).acquire_many_owned(all).await {
                 all.forget();
@@ -339,7 +343,7 @@ impl Road {
         let route = self.decide(sender, errand, &profile, platform)?;
         let other = match errand {
             Errand::HandOver => &profile,
-            Errand::Deliver => &sender.profile,
+            Errand::Deliver | Errand::DeliverFile => &sender.profile,
         };
         let taken = tokio::time::timeout(TURN, self.take_place(errand, other)).await;
         // A connection carries one errand.
@@ -400,7 +404,7 @@ impl Road {
                     return Err(Refusal::NotDeclared);
                 }
             }
-            Errand::Deliver => {
+            Errand::Deliver | Errand::DeliverFile => {
                 let mut ways = declared.values().flatten();
                 if !profile.is_default() || !ways.any(|way| is_way(way, &sender.profile)) {
                     return Err(Refusal::NotATarget);

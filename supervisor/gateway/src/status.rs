@@ -166,6 +166,9 @@ fn profile(
         .map(|f| (f.platforms.clone(), f.tool_servers.clone(), f.updated_at.clone(), f.fence.clone()))
         .unwrap_or_default();
     let approvals = file.and_then(|file| file.approvals.clone());
+    // What one that sleeps has said last is still so.
+    let known = files.of(worker.home.path()).filter(|file| worker.pid.is_none() || file.pid == worker.pid);
+    let gone_chats = known.and_then(|file| file.gone_chats.clone());
     let key_pools = file.map(|f| f.key_pools.clone()).unwrap_or_default();
     Profile {
         name: worker.name.to_string(),
@@ -226,6 +229,7 @@ fn profile(
         fence,
         approvals_secs: approvals.as_ref().and_then(|approvals| secs_since(&approvals.since)),
         approvals,
+        gone_chats,
     }
 }
 

@@ -85,6 +85,10 @@ fn shown(mut status: RuntimeStatus) -> RuntimeStatus {
             (name, pool)
         })
         .collect();
+    for chat in status.gone_chats.iter_mut().flat_map(|gone| &mut gone.latest) {
+        [&mut chat.platform, &mut chat.chat_id, &mut chat.reason].into_iter().for_each(harmless);
+        chat.since.iter_mut().for_each(harmless);
+    }
     status
 }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_host::homes::Parked;
+use hermes_wire::home::SLACK_TOKENS;
 use hermes_wire::{ProfileName, RootHome};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -38,7 +39,7 @@ use glance::Stamp;
 use patience::{GivenUp, Progress, Stuck};
 
 /// Files whose change replaces the worker. Everything else in a home the worker looks after itself.
-const TRIGGERS: [&str; 4] = ["config.yaml", ".env", "gateway.json", "auth.json"];
+const TRIGGERS: [&str; 5] = ["config.yaml", ".env", "gateway.json", "auth.json", SLACK_TOKENS];
 /// The file that a worker keeps open: another one under its name replaces the worker.
 const DATABASE: &str = "state.db";
 /// How long a look may be at one place before it is said that that one does not answer.

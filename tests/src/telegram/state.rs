@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use serde_json::{Map, Value, json};
 
-use super::{BOT, Call, NAME, Refusal, Seen, error, markup};
+use base64::Engine as _;
+
+use super::{BOT, Call, NAME, Refusal, Seen, SentFile, error, markup};
 
 /// Longest message, in UTF-16 units.
 const LONGEST: usize = 4096;
@@ -27,6 +29,8 @@ pub(super) struct State {
     pub(super) files: BTreeMap<String, Vec<u8>>,
     pub(super) chats: BTreeMap<i64, Value>,
     pub(super) topics: BTreeSet<(i64, i64)>,
+    /// Private chats may have topics.
+    pub(super) has_topics: bool,
     pub(super) messages: BTreeSet<(i64, i64)>,
     pub(super) seen: Vec<Seen>,
     pub(super) calls: Vec<Call>,
@@ -36,24 +40,55 @@ pub(super) struct State {
     /// Another program polls too.
     pub(super) rival: bool,
     pub(super) webhook: String,
+    /// What is said with each update that is brought there.
+    pub(super) secret: String,
+    /// Where files are put on disk; none: nowhere.
+    pub(super) disk: Option<std::path::PathBuf>,
+    /// Where what stands before the gateway leads to.
+    pub(super) door: Option<String>,
+    /// The last time that did not get through, and why.
+    pub(super) missed: Option<(i64, String)>,
     pub(super) token: String,
     pub(super) blocked: BTreeSet<i64>,
     pub(super) migrated: BTreeMap<i64, i64>,
     pub(super) refusals: BTreeMap<String, VecDeque<Refusal>>,
     /// Methods whose requests are done and never answered.
     pub(super) stuck: BTreeSet<String>,
+    pub(super) signs: Vec<(i64, i64, String)>,
+    pub(super) sent_files: Vec<SentFile>,
     pub(super) answered_presses: BTreeMap<String, Map<String, Value>>,
 }
 
 impl State {
     /// Does what a request asks for.
+    #[expect(clippy::too_many_lines, reason = "one arm a method")]
     pub(super) fn call(&mut self, method: &str, fields: &Map<String, Value>) -> Result<Value, Refusal> {
         let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         match method {
             "getMe" => Ok(json!({"id": BOT, "is_bot": true, "first_name": "Hermes", "username": NAME,
                 "can_join_groups": true, "can_read_all_group_messages": false, "supports_inline_queries": false})),
-            "getWebhookInfo" => Ok(json!({"url": self.webhook, "has_custom_certificate": false,
-                "pending_update_count": self.updates.len()})),
+            "getWebhookInfo" => {
+                let mut info = json!({"url": self.webhook, "has_custom_certificate": false,
+                    "pending_update_count": self.updates.len()});
+                if let Some((at, why)) = &self.missed {
+                    info["last_error_date"] = (*at).into();
+                    info["last_error_message"] = why.as_str().into();
+                }
+                Ok(info)
+            }
+            "setWebhook" => {
+                if !text("url").is_empty() && !text("url").starts_with("https://") {
+                    return Err(error(
+                        400,
+                        "Bad Request: bad webhook: An HTTPS URL must be provided for webhook",
+                    ));
+                }
+                (self.webhook, self.secret) = (text("url"), text("secret_token"));
+                self.missed = None;
+                // Who polls hears that it is over.
+                self.polls += 1;
+                Ok(true.into())
+            }
             "deleteWebhook" => {
                 self.webhook.clear();
                 Ok(true.into())
@@ -66,6 +101,44 @@ impl State {
                 let seen = seen.ok_or_else(|| error(400, "Bad Request: message to edit not found"))?;
                 seen.buttons = buttons(fields);
                 Ok(shown(seen))
+            }
+            "sendPhoto" | "sendDocument" | "sendVoice" | "sendAudio" | "sendVideo" | "sendAnimation" => {
+                self.send_file(method, fields)
+            }
+            "deleteMessage" => {
+                let (chat, id) = (self.chat(fields)?, number(fields, "message_id"));
+                let before = self.seen.len();
+                self.seen.retain(|seen| (seen.chat, Some(seen.id)) != (chat, id));
+                if self.seen.len() == before {
+                    return Err(error(400, "Bad Request: message to delete not found"));
+                }
+                Ok(true.into())
+            }
+            "setMessageReaction" => {
+                let (chat, id) = (self.chat(fields)?, number(fields, "message_id").unwrap_or_default());
+                if !self.messages.contains(&(chat, id)) {
+                    return Err(error(400, "Bad Request: message to react not found"));
+                }
+                let signs = fields.get("reaction").and_then(Value::as_array).cloned().unwrap_or_default();
+                let emoji = signs.first().map(|sign| sign["emoji"].as_str().unwrap_or_default().to_owned());
+                if emoji.as_ref().is_some_and(|emoji| !matches!(emoji.as_str(), "👀" | "👍" | "👎")) {
+                    return Err(error(400, "Bad Request: REACTION_INVALID"));
+                }
+                self.signs.push((chat, id, emoji.unwrap_or_default()));
+                Ok(true.into())
+            }
+            "createForumTopic" => {
+                let (chat, name) = (self.chat(fields)?, text("name"));
+                if !(1..=128).contains(&name.chars().count()) {
+                    return Err(error(400, "Bad Request: TOPIC_TITLE_EMPTY"));
+                }
+                if chat > 0 && !self.has_topics {
+                    return Err(error(400, "Bad Request: the chat is not a forum"));
+                }
+                let id = self.next_id;
+                self.next_id += 1;
+                self.topics.insert((chat, id));
+                Ok(json!({"message_thread_id": id, "name": name, "icon_color": 7_322_096}))
             }
             "sendChatAction" => self.chat(fields).map(|_| true.into()),
             "setMyCommands" => {
@@ -100,9 +173,15 @@ impl State {
                         "Bad Request: wrong file_id or the file is temporarily unavailable",
                     ));
                 };
-                Ok(
-                    json!({"file_id": id, "file_unique_id": id, "file_size": bytes.len(), "file_path": format!("files/{id}")}),
-                )
+                let path = match &self.disk {
+                    Some(disk) => {
+                        let path = disk.join(&id);
+                        fs_err::write(&path, bytes).unwrap();
+                        path.to_str().unwrap().to_owned()
+                    }
+                    None => format!("files/{id}"),
+                };
+                Ok(json!({"file_id": id, "file_unique_id": id, "file_size": bytes.len(), "file_path": path}))
             }
             _ => Err(error(404, "Not Found: method not found")),
         }
@@ -149,6 +228,34 @@ impl State {
         let answer = shown(&seen);
         self.seen.push(seen);
         Ok(answer)
+    }
+
+    fn send_file(&mut self, method: &str, fields: &Map<String, Value>) -> Result<Value, Refusal> {
+        let chat = self.chat(fields)?;
+        let thread = number(fields, "message_thread_id");
+        if thread.is_some_and(|thread| !self.topics.contains(&(chat, thread))) {
+            return Err(error(400, "Bad Request: message thread not found"));
+        }
+        let kind = method.trim_start_matches("send").to_lowercase();
+        let file = fields.get(&kind).filter(|file| file.is_object()).cloned();
+        let file =
+            file.ok_or_else(|| error(400, &format!("Bad Request: there is no {kind} in the request")))?;
+        let text = |name: &str| file[name].as_str().unwrap_or_default().to_owned();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text("data")).unwrap_or_default();
+        if bytes.is_empty() {
+            return Err(error(400, "Bad Request: file must be non-empty"));
+        }
+        if kind == "photo" && !bytes.starts_with(b"\x89PNG") {
+            return Err(error(400, "Bad Request: IMAGE_PROCESS_FAILED"));
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.messages.insert((chat, id));
+        let behind = self.seen.iter().filter(|seen| seen.chat == chat).count();
+        let caption = fields.get("caption").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (name, media_type) = (text("name"), text("type"));
+        self.sent_files.push(SentFile { chat, kind, name, media_type, bytes, caption, thread, behind });
+        Ok(json!({"message_id": id, "date": 1_700_000_000, "chat": {"id": chat, "type": "private"}}))
     }
 
     fn edit(&mut self, fields: &Map<String, Value>) -> Result<Value, Refusal> {

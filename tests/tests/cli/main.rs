@@ -20,6 +20,8 @@ mod owners;
 mod pairing;
 mod profile;
 mod selection;
+mod sessions;
 mod setup;
 mod skills;
 mod tools;
+mod whatsapp;

@@ -2,7 +2,9 @@
 
 use hermes_tests::Home;
 use hermes_tests::command::{masked, run, run_with_input, transcript};
+use hermes_tests::signal::Signal;
 use hermes_tests::steps::killed_at_every_step;
+use hermes_tests::telegram::{TOKEN, Telegram};
 use hermes_tests::terminal::Terminal;
 use hermes_tests::tools::have;
 
@@ -12,7 +14,7 @@ const CTRL_C: &str = "\u{3}";
 const KEY: &str = "sk-never-shown-0123456789";
 
 /// The questions of the whole wizard for `default`, and an answer to each.
-const TALK: [(&str, &str); 8] = [
+const TALK: [(&str, &str); 9] = [
     ("Who answers?", "custom"),
     ("Its address?", "https://models.example/v1"),
     ("The key (CUSTOM_API_KEY)?", KEY),
@@ -21,6 +23,7 @@ const TALK: [(&str, &str); 8] = [
     ("Its port?", ""),
     ("Let webhooks wake 'default'?", "n"),
     ("Serve every profile by this one gateway, under /p/<name>/?", "y"),
+    ("Set up a chat platform for 'default'?", ""),
 ];
 const LAST: &str = "Write it?";
 
@@ -143,6 +146,8 @@ fn a_served_profile_gets_keys_and_no_listeners() {
     terminal.wait_for("Let webhooks wake 'coder'?", 1);
     terminal.keys("y");
     terminal.keys(ENTER);
+    terminal.wait_for("Set up a chat platform for 'coder'?", 1);
+    terminal.keys(ENTER);
     terminal.wait_for(LAST, 1);
     terminal.keys(ENTER);
     terminal.wait_for("code=0", 1);
@@ -151,6 +156,116 @@ fn a_served_profile_gets_keys_and_no_listeners() {
     assert!(yaml.contains("inbox:") && !yaml.contains("enabled") && !yaml.contains("port"), "{yaml}");
     assert!(env.contains("API_SERVER_KEY=") && env.contains("WEBHOOK_SECRET="), "{env}");
     run(&home, &["gateway", "check"]).ok();
+}
+
+/// Telegram from the first question to the bot's own answer: what to do is said, the token is seen nowhere, and the service says what is
+/// missing.
+#[test]
+fn a_chat_platform_is_set_up_and_asked() {
+    let telegram = Telegram::start();
+    let home = Home::new();
+    home.profile("coder");
+    let base = format!("TELEGRAM_API_BASE_URL={}\n", telegram.address());
+    home.write("coder", ".env", &base);
+    let mut terminal = start(&home, "-p coder gateway");
+    terminal.wait_for("Reach 'coder' through an OpenAI-compatible API?", 1);
+    terminal.keys("n\r");
+    terminal.wait_for("Let webhooks wake 'coder'?", 1);
+    terminal.keys("n\r");
+    terminal.wait_for("Set up a chat platform for 'coder'?", 1);
+    terminal.keys("telegram");
+    terminal.wait_for("telegram", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("@BotFather", 1);
+    terminal.wait_for("The key (TELEGRAM_BOT_TOKEN)?", 1);
+    terminal.keys(TOKEN);
+    terminal.wait_for(&"*".repeat(TOKEN.len()), 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("TELEGRAM_ALLOWED_USERS?", 1);
+    terminal.keys("777");
+    terminal.wait_for("777", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("Set up another chat platform for 'coder'?", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for(LAST, 1);
+    assert_eq!(home.read("coder", ".env").unwrap(), base, "nothing is written before the last answer");
+    assert!(telegram.all_calls().is_empty(), "and nobody is asked");
+    terminal.keys(ENTER);
+    terminal.wait_for("Ask Telegram now whether it works?", 1);
+    terminal.keys(ENTER);
+    terminal.wait_for("code=0", 1);
+    let screen = terminal.screen();
+    assert!(screen.contains("✓ telegram: @hermes_test_bot answers, and is polled"), "{screen}");
+    assert!(
+        screen.contains("privacy mode is on") && screen.contains("fix: @BotFather, /setprivacy"),
+        "{screen}"
+    );
+    assert!(!screen.contains(TOKEN) && !screen.contains(&TOKEN[10..]), "{screen}");
+    let env = home.read("coder", ".env").unwrap();
+    assert!(
+        env.contains(&format!("TELEGRAM_BOT_TOKEN={TOKEN}\n"))
+            && env.contains("TELEGRAM_ALLOWED_USERS=777\n"),
+        "{env}"
+    );
+    assert_eq!(
+        telegram.all_calls().iter().map(|call| call.method.as_str()).collect::<Vec<_>>(),
+        ["getMe", "getWebhookInfo"]
+    );
+
+    // The same later, without questions.
+    telegram.set_token("1:another");
+    let ran = run(&home, &["-p", "coder", "setup", "--platform", "telegram", "--check"]);
+    assert!(ran.code == Some(1) && ran.out.contains("the token is refused"), "{ran:?}");
+    let ran = run(&home, &["doctor", "--online", "-p", "coder"]);
+    assert!(
+        ran.out.contains("telegram: the token is refused") && ran.out.contains("copy TELEGRAM_BOT_TOKEN"),
+        "{ran:?}"
+    );
+    drop(telegram);
+    let ran = run(&home, &["-p", "coder", "gateway", "setup", "--platform", "telegram", "--check", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (ran.code, &said["check"]["verdict"], &said["on"]),
+        (Some(1), &"unreachable".into(), &true.into())
+    );
+    assert!(!(ran.out + &ran.err).contains(&TOKEN[10..]));
+}
+
+#[test]
+fn a_daemon_of_signal_is_asked_for_its_accounts() {
+    let signal = Signal::start();
+    let home = Home::new();
+    home.profile_with("coder", "agent: {engine: echo}\n", &signal.env());
+    let args = ["-p", "coder", "setup", "--platform", "signal", "--check"];
+    assert!(run(&home, &args).ok().contains("✓ signal: the daemon answers, and has the account"));
+    let env = signal.env().replace("SIGNAL_ACCOUNT=+", "SIGNAL_ACCOUNT=+9");
+    home.write("coder", ".env", &env);
+    let said = run(&home, &args);
+    assert!(said.code == Some(1) && said.out.contains("is none of them"), "{said:?}");
+    assert!(said.out.contains("fix: link or register it"), "{said:?}");
+    drop(signal);
+    let said = run(&home, &args);
+    assert!(said.code == Some(1) && said.out.contains("not reached"), "{said:?}");
+}
+
+/// Nobody is asked anything: what to do is said all the same, whether this version connects the platform or not.
+#[test]
+fn a_guide_without_a_terminal() {
+    let home = Home::new();
+    let said =
+        transcript(&home, &["setup --platform telegram --non-interactive", "setup --platform nothing"]);
+    insta::assert_snapshot!(said);
+    let ran = run(&home, &["gateway", "setup", "--platform", "slack"]);
+    assert!(ran.code == Some(1) && ran.out.contains("connections:write"), "{ran:?}");
+    assert!(
+        ran.out.contains("\"socket_mode_enabled\": true")
+            && ran.out.contains("hermes config set SLACK_APP_TOKEN -")
+    );
+    let ran = run(&home, &["setup", "--platform", "slack", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&ran.ok()).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(said["paste"]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(manifest["settings"]["socket_mode_enabled"], true);
+    assert_eq!((&said["check"], &said["on"]), (&serde_json::Value::Null, &false.into()));
 }
 
 #[test]

@@ -217,7 +217,11 @@ fn d11_a_newer_message_cancels_the_turn_at_the_agent() {
     chat.say("ann", "ann", "say two");
     chat.wait_seen("ann", "two");
     assert_eq!((agent.said("session/cancel").len(), agent.said("session/new").len()), (1, 1));
-    assert_eq!(chat.seen_in("ann"), ["two"]);
+    let seen = chat.seen_in("ann");
+    assert!(
+        seen.len() == 2 && seen[0].starts_with("⚡ Interrupting current task") && seen[1] == "two",
+        "{seen:?}"
+    );
 }
 
 /// What cannot be put into a turn of the agent has a turn of its own.
@@ -236,7 +240,9 @@ fn d11_a_message_that_is_to_steer_waits_for_its_turn() {
     });
     home.write("default", "workspace/go", "");
     chat.wait_seen("ann", "two");
-    assert_eq!(chat.seen_in("ann"), ["one", "two"]);
+    let seen = chat.seen_in("ann");
+    assert!(seen.len() == 3 && seen[0].starts_with("⏳ Queued for the next turn"), "{seen:?}");
+    assert_eq!(seen[1..], ["one", "two"]);
 }
 
 /// Whoever wrote is asked whether the agent may do what it wants to do.

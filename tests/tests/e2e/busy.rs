@@ -45,7 +45,8 @@ fn d19_a_newer_message_takes_the_place_of_what_runs() {
     wait::until_true("the model to be asked", || provider.calls().len() == 1);
     chat.say("ann", "ann", "two");
     chat.wait_seen("ann", "both");
-    assert_eq!(chat.seen_in("ann"), ["both"]);
+    let ack = "⚡ Interrupting current task. I'll respond to your message shortly.";
+    assert_eq!(chat.seen_in("ann"), [ack, "both"]);
     let pair = |role: &str, text: &str| (role.to_owned(), text.to_owned());
     assert_eq!(
         messages(&provider.calls()[1].body),
@@ -70,7 +71,8 @@ fn d19_a_message_is_put_into_what_runs() {
     wait::until_true("the message to wait", || count(&home, "hermes_inbox where state = 'queued'") == 1);
     home.write("default", "go", "");
     chat.wait_seen("ann", "done");
-    assert_eq!(chat.seen_in("ann"), ["done"]);
+    let ack = "⏩ Steered into current run (iteration 1/90, running: note). Your message arrives after the next tool call.";
+    assert_eq!(chat.seen_in("ann"), [ack, "done"]);
     let told = &messages(&provider.calls()[1].body)[2];
     assert_eq!(told.0, "tool");
     assert!(told.1.starts_with("{\"appended\":\"x\"}\n\n[OUT-OF-BAND USER MESSAGE "), "{told:?}");
@@ -92,7 +94,46 @@ fn d19_a_queue_is_bounded_and_who_does_not_fit_is_told() {
     }
     chat.wait_seen("ann", "Too many messages wait here already; this one was not taken.");
     assert_eq!(count(&home, "hermes_inbox where state = 'queued'"), 32);
-    assert_eq!(chat.seen_in("ann").len(), 1);
+    let ack = "⏳ Queued for the next turn. I'll respond once the current task finishes.";
+    let full = "Too many messages wait here already; this one was not taken.";
+    assert_eq!(chat.seen_in("ann"), [ack, full], "once in half a minute");
+}
+
+/// Nothing is said where nobody wants it; a picture ends no turn, and joins the message that waits. Without a setting a message interrupts.
+#[test]
+fn d19_pictures_join_what_waits_and_acknowledgements_can_be_off() {
+    let (chat, provider) = (Chat::start(), Provider::start());
+    let may_go = Arc::new(AtomicBool::new(false));
+    let goes = Arc::clone(&may_go);
+    provider.answer_with(move |body| {
+        if body["messages"].as_array().unwrap().last().unwrap()["content"] != "one" {
+            return Reply::text("all of it");
+        }
+        wait::until_true("the pictures", || goes.load(Ordering::SeqCst));
+        Reply::text("one is done")
+    });
+    let home = house(&chat, &provider, "interrupt");
+    let config = home.read("default", "config.yaml").unwrap();
+    home.write("default", "config.yaml", &config.replace("display: {busy_input_mode: interrupt}\n", ""));
+    let env = home.read("default", ".env").unwrap();
+    home.write("default", ".env", &format!("{env}HERMES_GATEWAY_BUSY_ACK_ENABLED=false\n"));
+    let _gateway = Gateway::start(&home);
+    chat.say("ann", "ann", "one");
+    wait::until_true("the model to be asked", || provider.calls().len() == 1);
+    let png = b"\x89PNG\r\n\x1a\n0123456789";
+    for name in ["a.png", "b.png"] {
+        chat.attach_as("ann", "ann", "see", (name, "image/png"), png);
+        wait::until_true("it to wait", || count(&home, "hermes_inbox where state = 'queued'") == 1);
+    }
+    wait::until_true("both to be known", || count(&home, "hermes_inbox where state = 'done'") == 1);
+    assert_eq!((provider.calls().len(), chat.seen_in("ann").len()), (1, 0), "nothing was interrupted");
+    may_go.store(true, Ordering::SeqCst);
+    chat.wait_seen("ann", "all of it");
+    assert_eq!(chat.seen_in("ann"), ["one is done", "all of it"]);
+    let asked =
+        provider.calls()[1].body["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+    assert!(asked.contains("a.png") && asked.contains("b.png"), "{asked}");
+    assert_eq!(asked.matches("data:image/png").count(), 2, "{asked}");
 }
 
 /// What is not begun anew is not interrupted either: a message that comes while sub-agents work, or a conversation is made shorter, has the

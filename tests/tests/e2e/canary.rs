@@ -30,7 +30,7 @@ fn c68_c69_no_canary_outside_its_own_worker() {
             name,
             ".env",
             &format!(
-                "API_SERVER_KEY={}\nOPENAI_API_KEY={}\nDISCORD_BOT_TOKEN={}\n",
+                "API_SERVER_KEY={}\nOPENAI_API_KEY={}\nWEIXIN_TOKEN={}\n",
                 Home::key(name),
                 canary(name),
                 canary(&format!("bot-{name}"))

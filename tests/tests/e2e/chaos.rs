@@ -1,12 +1,13 @@
 //! Random kills, stops, starvation, upgrades in place and refusals of the machine under load, for a bounded time.
 //!
-//! Checked: every acknowledged message is answered exactly once, also beside one whose turn kills its worker, and whatever the
+//! Checked: every acknowledged message is answered exactly once, and everything that is said in a chat too, or the second answer says so, also beside one whose turn kills its worker, and whatever the
 //! provider does; a profile that nobody touches answers every request as long as its supervisor lives and the machine lets it; at
 //! the end no process, socket or PID record is left. Nobody reads what the gateway prints. The seed is printed; `CHAOS_SEED` and
 //! `CHAOS_SECONDS` repeat or lengthen a run.
 
 mod faults;
 mod load;
+mod talk;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use hermes_tests::mounts::Disk;
+use hermes_tests::place::Place;
 use hermes_tests::provider::Provider;
 use hermes_tests::{Gateway, Home, home, tools, wait};
 use nix::sys::signal::Signal;
@@ -26,6 +28,8 @@ const TARGETS: [&str; 3] = ["default", "coder", "ops"];
 const ASKING: &str = "asking";
 /// The one that sleeps between its messages.
 const DROWSY: &str = "drowsy";
+/// How long the last answers may take: tries that failed wait for others, two minutes after the third.
+const SETTLED: Duration = Duration::from_secs(180);
 /// In the text, and at the beginning of the id, of a message whose turn kills the worker.
 const POISON: &str = "poison";
 
@@ -92,10 +96,10 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// The root home, where possible on a small disk of its own.
-fn furnished(provider: &Provider) -> (Home, Option<Disk>) {
+/// The root home, where possible on a disk of its own that holds what is written in so many seconds, and not much more.
+fn furnished(provider: &Provider, seconds: u32) -> (Home, Option<Disk>, Vec<talk::Line>) {
     let home = Home::empty();
-    let disk = tools::permitted("a mount, to fill a disk", Disk::mount(&home.root(), 256));
+    let disk = tools::permitted("a mount, to fill a disk", Disk::mount(&home.root(), 256 + seconds));
     home.furnish(&Home::config("true", "  stuck_after_ms: 3000\n  heartbeat_ms: 500\n"));
     home.profile("coder").profile("ops").profile("quiet");
     let config = format!(
@@ -115,21 +119,24 @@ fn furnished(provider: &Provider) -> (Home, Option<Disk>) {
         home::SECRET
     );
     home.profile_with(DROWSY, &config, "API_SERVER_KEY=drowsy-api-key-0123456789\n");
-    (home, disk)
+    let lines = talk::furnish(&home);
+    (home, disk, lines)
 }
 
 #[test]
 fn chaos_loses_nothing_and_disturbs_nobody() {
     let seed = knob("CHAOS_SEED", u64::from(std::process::id()));
-    let length = Duration::from_secs(knob("CHAOS_SECONDS", 25));
+    let seconds = knob("CHAOS_SECONDS", 25);
     // Shown with a failure: what a failed run is repeated with.
     eprintln!("CHAOS_SEED={seed}");
     let mut random = Random(seed);
-    let provider = Provider::start();
+    let place = Place::new();
+    let provider = Provider::start_at(&place);
     provider.never_answer(POISON);
-    let (home, disk) = furnished(&provider);
-    let mut faults = Faults::new(&home, disk.as_ref());
+    let (home, disk, lines) = furnished(&provider, u32::try_from(seconds).unwrap());
+    let mut faults = Faults::new(&home, disk.as_ref(), &lines, &place);
     let gateway = faults.start();
+    talk::wait_connected(&gateway, &lines);
     let shared = Shared {
         addresses: Mutex::new((gateway.address("webhook"), gateway.address("api_server"))),
         epoch: AtomicU64::new(0),
@@ -150,8 +157,9 @@ fn chaos_loses_nothing_and_disturbs_nobody() {
         scope.spawn(|| load::post(&shared, &[ASKING], 3, Duration::from_millis(60)));
         scope.spawn(|| load::post(&shared, &[DROWSY], 4, Duration::from_millis(450)));
         scope.spawn(|| load::ask(&shared));
+        talk::everybody(scope, &shared, &lines);
         scope.spawn(|| load::kill_what_is_poisoned(&home, &shared, &poisoner_stops));
-        let end = wait::now() + length;
+        let end = wait::now() + Duration::from_secs(seconds);
         while wait::now() < end {
             wait::pass(Duration::from_millis(300 + random.below(900)));
             gateway = faults.one(&mut random, gateway, &shared);
@@ -159,6 +167,7 @@ fn chaos_loses_nothing_and_disturbs_nobody() {
         faults.end(&shared);
         shared.stop.store(true, SeqCst);
         settle(&home, &shared);
+        talk::settle(&gateway, &lines);
         gateway
     });
     assert!(shared.quiet.load(SeqCst) > 100);
@@ -180,21 +189,45 @@ fn settle(home: &Home, shared: &Shared) {
             ids.filter(|id| id.starts_with(POISON) == *wanted).collect::<BTreeSet<_>>()
         };
         let expected = of(&false);
-        wait::until_true(&format!("{} answers of {name}", expected.len()), || {
+        let are_there = || {
             let answered: BTreeSet<String> = answers(home, name).into_iter().map(|(id, _)| id).collect();
             expected.iter().all(|id| answered.contains(*id))
+        };
+        wait::within(SETTLED, &format!("{} answers of {name}", expected.len()), are_there, || {
+            waiting(home, name)
         });
         for (id, count) in answers(home, name).into_iter().filter(|(id, _)| !id.starts_with(POISON)) {
             assert_eq!(count, (1, 1), "{name}: message {id} has (user, assistant) rows");
         }
         let poisonous = of(&true).len();
-        wait::until_true(&format!("{poisonous} dead letters of {name}"), || {
+        let are_dead = || {
             let status = hermes_tests::gateway::status(home);
             let found = status.profiles.into_iter().find(|profile| profile.name == *name);
             found
                 .is_some_and(|profile| profile.inbox_failed == poisonous as u64 && profile.inbox_waiting == 0)
-        });
+        };
+        let what = format!("{poisonous} dead letters of {name}");
+        wait::within(SETTLED, &what, are_dead, || waiting(home, name));
     }
+}
+
+/// What a profile has not done yet, for whoever looks for the reason.
+fn waiting(home: &Home, profile: &str) -> String {
+    let db = rusqlite::Connection::open(home.of(profile).join("state.db")).unwrap();
+    let mut statement = db
+        .prepare(
+            "select 'inbox', platform, state, attempts, due_at - unixepoch('subsec'), error from hermes_inbox where finished_at is null \
+             union all \
+             select 'delivery', kind, state, attempts, next_attempt_at - unixepoch('subsec'), last_error from hermes_delivery \
+             where finished_at is null",
+        )
+        .unwrap();
+    let rows = statement.query_map([], |row| {
+        let (place, kind, state): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (tries, due, error): (u32, Option<f64>, Option<String>) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        Ok(format!("{place} {kind}: {state}, tries {tries}, due in {due:?} s, {error:?}\n"))
+    });
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 /// Delivery ids of finished turns with their numbers of user and assistant rows.

@@ -372,6 +372,9 @@ fn no_listener_leads_to_the_terminals_paths() {
         for prefix in ["", "/p/coder", "/p/default"] {
             for path in [
                 "/terminal/turn",
+                "/terminal/talk",
+                "/terminal/welcome",
+                "/terminal/command",
                 "/terminal//turn",
                 "/%74erminal/turn",
                 "/terminal/requests",

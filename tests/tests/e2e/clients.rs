@@ -135,6 +135,12 @@ fn w7_litellm() {
     run(Clients::Python, "with_litellm.py", "litellm");
 }
 
+/// `llm`, the program for terminals.
+#[test]
+fn llm_for_terminals() {
+    run(Clients::Python, "with_llm.py", "llm");
+}
+
 /// Wires 7: langchain-openai.
 #[test]
 fn w7_langchain() {

@@ -12,7 +12,10 @@ fn house(chat: &Chat, provider: &Provider, more: &str) -> Home {
         .replacen("agent: {engine: echo, ", "agent: {trial_tool: notes.txt, ", 1)
         .replacen(
             "platforms:\n",
-            &format!("platforms:\n  {}\n", chat.section(", home_channel: {chat_id: hq}")),
+            &format!(
+                "platforms:\n  {}\n",
+                chat.section(", gateway_restart_notification: false, home_channel: {chat_id: hq}")
+            ),
             1,
         );
     let home = Home::with_config(&format!("{config}{}{more}", provider.model_config()));
@@ -96,6 +99,36 @@ fn children_do_pieces_of_the_work_and_their_parent_pays() {
     assert_eq!(booked.0, 4);
     assert!(booked.1 > 0 && all.0 == booked.1 / 4 * 6, "{booked:?} {all:?}");
     assert_eq!(all.1, 4, "nothing of a child is stored");
+}
+
+/// Sub-agents ask a model of their own, with its key; where it does not answer, the profile's own does their work.
+#[test]
+fn children_have_a_model_of_their_own_and_fall_back_to_the_profile_s() {
+    let (chat, provider, cheap) = (Chat::start(), Provider::start(), Provider::start());
+    let more = format!(
+        "\ndelegation: {{model: small, base_url: \"{}\", api_key: cheap-key, api_mode: chat_completions}}\n",
+        cheap.base_url()
+    );
+    let home = house(&chat, &provider, &more);
+    provider.answer_with(|body| match (said(body, "user")[0].as_str(), said(body, "tool").len()) {
+        ("go", 0) => call("c1", "delegate_task", &json!({"tasks": [{"goal": "work"}, {"goal": "refused"}]})),
+        ("go", _) => Reply::text(&said(body, "tool")[0]),
+        _ => Reply::text("done by the profile's own"),
+    });
+    cheap.answer_with(|body| match said(body, "user")[0].as_str() {
+        "work" => Reply::text("done by the small one"),
+        _ => Reply::error(401, "no such key"),
+    });
+    let gateway = Gateway::start(&home);
+    let answer = gateway.chat("", home::DEFAULT_KEY, "go").json();
+    let report: Value =
+        serde_json::from_str(answer["choices"][0]["message"]["content"].as_str().unwrap()).unwrap();
+    assert_eq!(report["results"][0]["summary"], "done by the small one", "{report}");
+    assert_eq!(report["results"][1]["summary"], "done by the profile's own", "{report}");
+    for asked in cheap.calls() {
+        assert!(asked.body["model"] == "small" && asked.head.contains("Bearer cheap-key"), "{asked:?}");
+    }
+    assert!(provider.calls().iter().all(|asked| !asked.head.contains("cheap-key")));
 }
 
 /// A worker that is killed while a child works: the result of the call is unknown, nobody does the work again by itself.

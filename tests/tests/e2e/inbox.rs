@@ -1,6 +1,7 @@
 //! What got 202 survives: once when the crash comes before the turn, resumed and not repeated after.
 
 use hermes_tests::gateway::{both, run};
+use hermes_tests::place::Place;
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
@@ -101,8 +102,8 @@ fn default(gateway: &Gateway) -> hermes_wire::contract::gateway_status::Profile 
 /// 25: a provider that refuses connections makes messages wait, status says for what, and they are answered when it is back.
 #[test]
 fn n25_a_provider_that_is_away_makes_messages_wait_and_nobody_is_lost() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let home = asking(&format!("http://{address}/v1"));
+    let place = Place::new();
+    let home = asking(&format!("http://{}/v1", place.address()));
     let gateway = Gateway::start(&home);
     assert_eq!(hook(&gateway, "d1", "x"), 202);
     assert_eq!(hook(&gateway, "d2", "y"), 202);
@@ -118,7 +119,7 @@ fn n25_a_provider_that_is_away_makes_messages_wait_and_nobody_is_lost() {
     });
     assert_eq!(hook(&gateway, "d1", "x"), 200, "it is known, and waits");
 
-    let _provider = Provider::start_at(&address);
+    let _provider = Provider::start_at(&place);
     wait::until_true("both answers", || rows(&home, "assistant") == 2);
     assert_eq!(rows(&home, "user"), 2);
     wait::until_true("status to say that nothing waits", || {

@@ -95,9 +95,9 @@ fn c89_hot_add_and_remove_touch_nobody_else() {
 #[test]
 fn hot_added_duplicate_credentials_are_refused_for_the_newcomer_only() {
     let home = Home::new();
-    home.profile_with("ops", "agent: {engine: echo}\n", "DISCORD_BOT_TOKEN=1:shared-by-two-profiles\n");
+    home.profile_with("ops", "agent: {engine: echo}\n", "WEIXIN_TOKEN=1:shared-by-two-profiles\n");
     let gateway = Gateway::start(&home);
-    home.profile_with("coder", "agent: {engine: echo}\n", "DISCORD_BOT_TOKEN=1:shared-by-two-profiles\n");
+    home.profile_with("coder", "agent: {engine: echo}\n", "WEIXIN_TOKEN=1:shared-by-two-profiles\n");
     let coder = gateway.wait_state("coder", "failed");
     let reason = coder.reason.unwrap();
     assert!(

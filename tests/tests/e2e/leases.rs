@@ -15,7 +15,9 @@ fn house(chat: &Chat, provider: &Provider) -> Home {
     let config = Home::config("true", "")
         .replacen("agent: {engine: echo, ", "agent: {trial_tool: notes.txt, ", 1)
         .replacen("platforms:\n", &format!("platforms:\n  {}\n", chat.section("")), 1);
-    let home = Home::with_config(&format!("{config}{}", provider.model_config()));
+    // Every message is to be answered, whatever comes behind it.
+    let more = "display: {busy_input_mode: queue, busy_ack_enabled: false}\n";
+    let home = Home::with_config(&format!("{config}{}{more}", provider.model_config()));
     let env = format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=k\n{}", home::DEFAULT_KEY, Chat::env());
     home.write("default", ".env", &env);
     home

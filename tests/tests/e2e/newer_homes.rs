@@ -170,7 +170,8 @@ fn every_statement_can_be_prepared(home: &Utf8Path) {
 fn sources_below(dir: &Utf8Path, sources: &mut Vec<String>) {
     for entry in dir.read_dir_utf8().unwrap() {
         let path = entry.unwrap().path().to_owned();
-        if path.file_stem() == Some("tests") {
+        // What is said to `response_store.db` is not for this file.
+        if path.file_stem() == Some("tests") || path.ends_with("responses/store.rs") {
             continue;
         }
         if path.is_dir() {

@@ -2,7 +2,8 @@
 
 use hermes_tests::chat::{Chat, TOKEN};
 use hermes_tests::gateway::run;
-use hermes_tests::{Gateway, Home, home, process, wait};
+use hermes_tests::telegram::Telegram;
+use hermes_tests::{Gateway, Home, chats, home, process, wait};
 use nix::sys::signal::Signal;
 
 /// `default` with the bot and a rule for the chat `work`, and `coder` that it leads to.
@@ -133,4 +134,99 @@ fn d_an_answer_that_is_cut_off_is_repeated_under_its_key() {
     wait::until_true("it to be repeated", || chat.tries().len() >= 2);
     let keys: std::collections::BTreeSet<_> = chat.tries().into_iter().map(|tried| tried.key).collect();
     assert_eq!((keys.len(), chat.seen_in("work").len(), answers(&home, "coder")), (1, 1, 1));
+}
+
+/// Somebody, and the group that is `coder`'s.
+const ANN: i64 = 777;
+const GROUP: i64 = -100_500;
+
+/// `default` with a Telegram bot and a rule for [`GROUP`], and `coder`, which takes its time for every word and shows it.
+fn group(telegram: &Telegram, delay: u32) -> Home {
+    let rules = format!("  profile_routes:\n  - {{platform: telegram, profile: coder, chat_id: {GROUP}}}\n");
+    let config = Home::config("true", &rules).replacen(
+        "platforms:\n",
+        "platforms:\n  telegram: {poll_seconds: 2, require_mention: false}\n",
+        1,
+    );
+    let home = Home::with_config(&config);
+    let env = format!("API_SERVER_KEY={}\n{}TELEGRAM_REACTIONS=true\n", home::DEFAULT_KEY, telegram.env());
+    home.write("default", ".env", &env);
+    home.profile("coder");
+    home.lets_everybody_in("coder");
+    let coder = format!(
+        "agent: {{engine: echo, echo_delay_ms: {delay}}}\nstreaming: {{enabled: true, edit_interval: 0.1}}\n"
+    );
+    home.write("coder", "config.yaml", &coder);
+    home
+}
+
+fn start(home: &Home) -> Gateway<'_> {
+    let gateway = Gateway::start(home);
+    wait::until_true("the bot to be connected", || {
+        chats::connection(&gateway, "default", "telegram").0 == "connected"
+    });
+    gateway
+}
+
+/// Waits until `coder` has so many deliveries, and all of them are over.
+fn wait_delivered(home: &Home, rows: i64) {
+    let sql = "SELECT count(*) FROM hermes_delivery";
+    wait::until_true("the ledger to be done", || {
+        count(home, "coder", sql) == rows
+            && count(home, "coder", &format!("{sql} WHERE state IN ('done', 'failed')")) == rows
+    });
+}
+
+/// A file of the profile that answers goes out through the bot of another, byte for byte, and nothing of it stays there; what that
+/// profile may not send goes nowhere, and what somebody sends gets to it.
+#[test]
+fn d21_files_cross_the_road_both_ways() {
+    let telegram = Telegram::start();
+    let home = group(&telegram, 0);
+    let _gateway = start(&home);
+    let bytes: Vec<u8> = (0..3_u32 << 20).map(|n| n.to_le_bytes()[1]).collect();
+    telegram.attach(GROUP, "document", "plan.bin", &bytes, &serde_json::json!({"caption": "read this"}));
+    wait::until_true("the answer", || !telegram.seen_in(GROUP).is_empty());
+    let files = fs_err::read_dir(home.of("coder").join("cache/documents")).unwrap();
+    let [came] = files.map(|entry| entry.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
+    assert!(fs_err::read(&came).unwrap() == bytes);
+
+    let path = home.of("coder").join("cache/documents/report.pdf");
+    fs_err::write(&path, &bytes).unwrap();
+    let secret = home.of("default").join(".env");
+    telegram.say_with(GROUP, ANN, &format!("here MEDIA:{path} MEDIA:{secret}"), &serde_json::json!({}));
+    wait_delivered(&home, 3);
+    let sent = telegram.files();
+    assert_eq!(sent.len(), 1, "{:?}", sent.iter().map(|file| &file.name).collect::<Vec<_>>());
+    assert!(sent[0].name == "report.pdf" && sent[0].bytes == bytes);
+    let said = telegram.seen_in(GROUP).pop().unwrap();
+    assert!(said.contains("Not sent: .env"), "{said}");
+    let left =
+        |dir: &str| fs_err::read_dir(home.root().join("cache").join(dir)).into_iter().flatten().count();
+    assert_eq!((left("documents"), left("images")), (0, 0), "the bot's owner keeps nothing of it");
+    assert_eq!((answers(&home, "default"), answers(&home, "coder")), (0, 2));
+}
+
+/// An answer is one message that grows, whoever of the two dies meanwhile, with the signs that the bot's owner shows.
+#[test]
+fn d21_an_answer_is_shown_over_the_road_while_it_is_made() {
+    let telegram = Telegram::start();
+    let home = group(&telegram, 40);
+    let gateway = start(&home);
+    for (n, victim) in [None, Some("coder"), Some("default")].into_iter().enumerate() {
+        let text = (0..40).map(|word| format!("word{word}")).collect::<Vec<_>>().join(" ");
+        let before = telegram.calls("editMessageText").len();
+        telegram.say_with(GROUP, ANN, &text, &serde_json::json!({}));
+        wait::until_true("it to be shown", || telegram.calls("editMessageText").len() >= before + 2);
+        if let Some(victim) = victim {
+            process::signal(gateway.worker(victim), Signal::SIGKILL);
+        }
+        let all = vec![echo(&text); n + 1];
+        wait::until_true("the whole answer in its one message", || telegram.seen_in(GROUP) == all);
+        wait_delivered(&home, i64::try_from(n).unwrap() + 1);
+    }
+    let signs: Vec<String> = telegram.signs().into_iter().map(|(_, _, sign)| sign).collect();
+    assert!(signs.starts_with(&["👀".to_owned(), "👍".to_owned()]), "{signs:?}");
+    assert!(!telegram.calls("sendChatAction").is_empty(), "somebody types");
+    assert_eq!((answers(&home, "coder"), answers(&home, "default")), (3, 0));
 }

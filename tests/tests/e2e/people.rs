@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use hermes_tests::chat::Chat;
+use hermes_tests::chats::echo;
 use hermes_tests::gateway::run;
 use hermes_tests::{Gateway, Home, home, wait};
 
@@ -14,10 +15,6 @@ fn house(chat: &Chat, more: &str, env: &str) -> Home {
     let home = Home::with_config(&config);
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{}{env}", home::DEFAULT_KEY, Chat::env()));
     home
-}
-
-fn echo(text: &str) -> String {
-    format!("echo (not a model): {text}")
 }
 
 fn said(output: &Output) -> (i32, String) {

@@ -1,7 +1,9 @@
 //! Signal, through a daemon that speaks signal-cli's wire: who is answered, echoes, groups, files, lost streams, waits, swaps.
 
+use base64::Engine as _;
+use hermes_tests::chats::{self, echo};
 use hermes_tests::gateway::run;
-use hermes_tests::signal::{ACCOUNT, NEVER, Signal};
+use hermes_tests::signal::{ACCOUNT, NEVER, Reaction, Signal};
 use hermes_tests::{Gateway, Home, home, wait};
 use serde_json::json;
 
@@ -15,15 +17,9 @@ fn house(signal: &Signal, more: &str) -> Home {
     home
 }
 
-/// What the built-in agent answers.
-fn echo(text: &str) -> String {
-    format!("echo (not a model): {text}")
-}
-
 /// State and code of the connection, as status says them.
 fn connection(gateway: &Gateway<'_>) -> (String, String) {
-    let found = gateway.profile("default").platforms.get("signal").cloned();
-    found.map(|found| (found.state, found.error_code.unwrap_or_default())).unwrap_or_default()
+    chats::connection(gateway, "default", "signal")
 }
 
 #[test]
@@ -213,4 +209,58 @@ fn an_account_that_the_daemon_does_not_know_is_named_and_tried_again() {
     let gateway = Gateway::start(&home);
     wait::until_true("the account to be unknown", || connection(&gateway).1 == "signal_account_unknown");
     assert_eq!(connection(&gateway).0, "retrying");
+}
+
+/// Signs at the question, and a file as Signal's programs take it; what cannot be changed is not shown early.
+#[test]
+fn signs_and_files_go_out_and_an_answer_is_one_message() {
+    let signal = Signal::start();
+    let home = house(&signal, &format!("SIGNAL_ALLOWED_USERS={ANN}\n"));
+    let config = home.read("default", "config.yaml").unwrap() + "streaming: {enabled: true}\n";
+    home.write(
+        "default",
+        "config.yaml",
+        &config.replacen("engine: echo", "engine: echo, echo_delay_ms: 5", 1),
+    );
+    let cache = home.of("default").join("cache");
+    fs_err::create_dir_all(&cache).unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(200_000).collect();
+    fs_err::write(cache.join("a.pdf"), &bytes).unwrap();
+    let _gateway = Gateway::start(&home);
+    signal.wait_read();
+    let at = signal.say(ANN, &format!("an answer that would be shown early MEDIA:{cache}/a.pdf"));
+    let said = wait::until("the text and the file", || {
+        let said = signal.said();
+        (said.len() == 2).then_some(said)
+    });
+    assert_eq!(
+        (said[0].text.as_str(), said[1].text.as_str()),
+        (echo("an answer that would be shown early").as_str(), "")
+    );
+    let file = &said[1].attachments[0];
+    let data = file.strip_prefix("data:application/pdf;filename=a.pdf;base64,").unwrap();
+    assert!(base64::engine::general_purpose::STANDARD.decode(data).unwrap() == bytes);
+    let reaction =
+        |emoji: &str| Reaction { emoji: emoji.to_owned(), of: (ANN.to_owned(), at), removed: false };
+    wait::until_true("the signs", || signal.reactions() == [reaction("👀"), reaction("✅")]);
+}
+
+/// Who has no account any more is put down.
+#[test]
+fn who_is_unregistered_is_put_down() {
+    let signal = Signal::start();
+    let home = house(&signal, &format!("SIGNAL_ALLOWED_USERS={ANN}\nSIGNAL_REACTIONS=false\n"));
+    let _gateway = Gateway::start(&home);
+    signal.wait_read();
+    signal.refuse(
+        json!({"id": "1", "result": {"timestamp": 1, "results": [{"type": "UNREGISTERED_FAILURE"}]}}),
+    );
+    signal.say(ANN, "hello");
+    wait::until_true("it to be put down", || {
+        let text = home.read("default", "gateway/dead_targets.json").unwrap_or_default();
+        text.contains(&format!("\"signal:{ANN}\""))
+    });
+    signal.say(ANN, "again");
+    signal.wait_said(ANN, &echo("again"));
+    assert!(signal.reactions().is_empty());
 }

@@ -95,6 +95,62 @@ fn c19_c20_duplicate_credentials_name_both_profiles_and_files() {
     assert!(!text.contains("the-shared"), "{text}");
 }
 
+/// What else is exclusive and has no test beside its platform: both profiles are named, no value is shown, and nobody hears of it.
+#[test]
+fn n1_8_what_two_profiles_share_is_refused_on_every_platform() {
+    let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    service.set_nonblocking(true).unwrap();
+    let at = service.local_addr().unwrap();
+    let port = at.port();
+    for (platform, env, section, value) in [
+        (
+            "telegram",
+            format!("TELEGRAM_BOT_TOKEN=777:the-shared-one\nTELEGRAM_API_BASE_URL=http://{at}\n"),
+            String::new(),
+            "the-shared-one",
+        ),
+        (
+            "signal",
+            format!("SIGNAL_HTTP_URL=http://{at}\nSIGNAL_ACCOUNT=+15550001234\n"),
+            String::new(),
+            "15550001234",
+        ),
+        (
+            "slack",
+            format!("SLACK_API_BASE_URL=http://{at}/api/\nSLACK_BOT_TOKEN=xoxb-the-shared-one\n"),
+            String::new(),
+            "the-shared-one",
+        ),
+        (
+            "whatsapp",
+            "WHATSAPP_ENABLED=true\n".to_owned(),
+            "session_path: /nowhere/the-shared-one".to_owned(),
+            "the-shared-one",
+        ),
+        ("whatsapp", "WHATSAPP_ENABLED=true\n".to_owned(), format!("bridge_port: {port}"), "another-value"),
+    ] {
+        let home = Home::new();
+        // An app each: the bot alone is the same.
+        let env = |name: &str| match platform {
+            "slack" => format!("{env}SLACK_APP_TOKEN=xapp-{name}\n"),
+            _ => env.clone(),
+        };
+        let section = format!("{{{section}}}");
+        let config = Home::config("true", "");
+        let config = config.replacen("platforms:\n", &format!("platforms:\n  {platform}: {section}\n"), 1);
+        home.write("default", "config.yaml", &config);
+        let own = format!("API_SERVER_KEY={}\n{}", home::DEFAULT_KEY, env("default"));
+        home.write("default", ".env", &own);
+        let coder = format!("agent: {{engine: echo}}\nplatforms: {{{platform}: {section}}}\n");
+        home.profile_with("coder", &coder, &env("coder"));
+        let text = refused(&home);
+        let both = format!("Profile 'default' and 'coder' both configure {platform} with the same");
+        assert!(text.contains(&both) && !text.contains(value), "{platform}: {text}");
+    }
+    let nobody = service.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock, "nothing was asked of anybody");
+}
+
 #[test]
 fn c21_an_open_policy_without_opt_in_is_refused_with_its_reason_in_the_status() {
     let home = Home::new();

@@ -209,12 +209,12 @@ fn c94_gateways_of_other_homes_are_never_seen() {
 #[test]
 fn an_unsupported_platform_is_shown_by_name() {
     let home = Home::new();
-    home.profile_with("coder", "agent: {engine: echo}\n", "DISCORD_BOT_TOKEN=1:of-coder-alone\n");
+    home.profile_with("coder", "agent: {engine: echo}\n", "WEIXIN_TOKEN=1:of-coder-alone\n");
     let gateway = Gateway::start(&home);
     let coder = gateway.profile("coder");
-    assert_eq!(coder.platforms["discord"].state, "unsupported", "{:?}", coder.platforms);
+    assert_eq!(coder.platforms["weixin"].state, "unsupported", "{:?}", coder.platforms);
     wait::until_true("a line in the log", || {
-        home.read("coder", "logs/gateway.log").is_some_and(|l| l.contains("discord"))
+        home.read("coder", "logs/gateway.log").is_some_and(|l| l.contains("weixin"))
     });
 }
 
@@ -244,7 +244,7 @@ fn c4_nothing_of_an_old_home_is_dropped_in_silence() {
     home.profile_with(
         "coder",
         "agent: {engine: echo}\nmcp_servers: {github: {command: npx}}\n",
-        "DISCORD_BOT_TOKEN=1:t\n",
+        "WEIXIN_TOKEN=1:t\n",
     );
     home.write("coder", "cron/jobs.json", r#"{"jobs":[{"name":"water plants","enabled":true}]}"#);
     let db = rusqlite::Connection::open(home.root().join("kanban.db")).unwrap();
@@ -258,7 +258,7 @@ fn c4_nothing_of_an_old_home_is_dropped_in_silence() {
         assert_eq!(text.matches(cards).count(), 1, "{args:?}: {text}");
         let line = text.lines().find(|l| l.contains("coder: configured, not supported yet: "));
         let line = line.unwrap_or_else(|| panic!("{args:?}: {text}"));
-        for name in ["cron jobs (water plants)", "discord"] {
+        for name in ["cron jobs (water plants)", "weixin"] {
             assert!(line.contains(name), "{args:?}: {line}");
         }
     }

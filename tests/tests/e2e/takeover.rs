@@ -10,7 +10,11 @@ use nix::sys::signal::Signal;
 /// A home whose profile `coder` has a bot.
 fn home(chat: &Chat) -> Home {
     let home = Home::new();
-    let config = format!("agent: {{engine: echo}}\nplatforms: {{{}}}\n", chat.section(""));
+    // Every message is to be answered, whatever comes behind it, and nothing else is said.
+    let config = format!(
+        "agent: {{engine: echo}}\ndisplay: {{busy_input_mode: queue, busy_ack_enabled: false}}\nplatforms: {{{}}}\n",
+        chat.section("")
+    );
     home.profile_with("coder", &config, &Chat::env());
     home
 }
@@ -41,16 +45,23 @@ fn all_is_well(chat: &Chat, said: usize) {
     for n in 0..said {
         let text = format!("message {n}.");
         wait::until_true(&format!("an answer to `{text}`"), || {
-            chat.seen_in("c").iter().any(|seen| seen.ends_with(&text))
+            chat.seen_in(&place(n)).iter().any(|seen| seen.ends_with(&text))
         });
     }
-    let seen = chat.seen_in("c");
+    let seen: Vec<String> = (0..PLACES).flat_map(|n| chat.seen_in(&place(n))).collect();
     assert_eq!(seen.len(), said, "{seen:?}");
     assert_eq!(chat.overlaps(), Vec::<String>::new());
 }
 
+/// Chats that are written in, so many that none has more waiting than one may have.
+const PLACES: usize = 12;
+
+fn place(n: usize) -> String {
+    format!("c{}", n % PLACES)
+}
+
 fn say(chat: &Chat, said: &mut usize) {
-    chat.say("c", "ann", &format!("message {said}."));
+    chat.say(&place(*said), "ann", &format!("message {said}."));
     *said += 1;
 }
 

@@ -1,11 +1,15 @@
 //! Telegram, against a Bot API that speaks the real wire: what comes in is answered in its place, whatever goes wrong in between, and
 //! nothing is lost or doubled, whoever dies or takes over.
 
+mod groups;
+mod outward;
 mod published;
 mod talk;
+mod webhook;
 
 use std::time::Duration;
 
+use hermes_tests::chats::{self, echo, ledger, log};
 use hermes_tests::gateway::run;
 use hermes_tests::telegram::{Refusal, TOKEN, Telegram};
 use hermes_tests::{Gateway, Home, home, process, wait};
@@ -27,40 +31,17 @@ fn house(telegram: &Telegram, section: &str) -> Home {
     home
 }
 
-/// What the built-in agent answers.
-fn echo(text: &str) -> String {
-    format!("echo (not a model): {text}")
-}
-
-/// State and code of the bot's connection, as status says them.
+/// State and code of the connection, as status says them.
 fn connection(gateway: &Gateway<'_>) -> (String, String) {
-    let platforms = gateway.profile("default").platforms;
-    let found = platforms.get("telegram").cloned();
-    found.map(|found| (found.state, found.error_code.unwrap_or_default())).unwrap_or_default()
+    chats::connection(gateway, "default", "telegram")
 }
 
 fn wait_connected(gateway: &Gateway<'_>) {
     wait::until_true("the bot to be connected", || connection(gateway).0 == "connected");
 }
 
-fn log(home: &Home) -> String {
-    home.read("default", "logs/gateway.log").unwrap_or_default()
-}
-
-/// The ledger's rows: state, and whether one may have arrived twice.
-fn ledger(home: &Home) -> Vec<(String, bool)> {
-    let db = rusqlite::Connection::open(home.of("default").join("state.db")).unwrap();
-    let mut rows = db.prepare("SELECT state, ambiguous FROM hermes_delivery ORDER BY id").unwrap();
-    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
-}
-
 fn sessions(home: &Home) -> Vec<String> {
-    let db = rusqlite::Connection::open(home.of("default").join("state.db")).unwrap();
-    let mut rows =
-        db.prepare("SELECT DISTINCT session_key FROM sessions WHERE source = 'telegram' ORDER BY 1").unwrap();
-    let rows = rows.query_map([], |row| row.get(0)).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
+    chats::sessions(home, "telegram")
 }
 
 #[test]
@@ -130,15 +111,15 @@ fn files_come_along_and_albums_are_one_message() {
         ANN,
         "photo",
         "",
-        b"one",
+        b"\xff\xd8\xffone",
         &json!({"media_group_id": "a", "date": 1_700_000_000, "caption": "see these"}),
     );
-    telegram.attach(ANN, "photo", "", b"two!", &album);
+    telegram.attach(ANN, "photo", "", b"\xff\xd8\xfftwo!", &album);
     telegram.attach(GROUP, "document", "report.pdf", b"%PDF", &json!({}));
     wait::until_true("both answers", || telegram.seen().len() == 2);
     let answer = telegram.seen_in(ANN).remove(0);
-    assert!(answer.starts_with(&echo("see these\n[image photo.jpg (image/jpeg, 3 bytes): ")), "{answer}");
-    assert!(answer.contains("[image photo.jpg (image/jpeg, 4 bytes): "), "{answer}");
+    assert!(answer.starts_with(&echo("see these\n[image photo.jpg (image/jpeg, 6 bytes): ")), "{answer}");
+    assert!(answer.contains("[image photo.jpg (image/jpeg, 7 bytes): "), "{answer}");
     let answer = telegram.seen_in(GROUP).remove(0);
     let path = answer.split(": ").last().unwrap().trim_end_matches(']');
     assert_eq!(fs_err::read(path).unwrap(), b"%PDF");

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hermes_tests::chat::{Chat, Refusal};
+use hermes_tests::chats::{self, echo, tries as ledger};
 use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
 
@@ -16,32 +17,17 @@ fn house(chat: &Chat, more: &str) -> Home {
     home
 }
 
-/// What the built-in agent answers.
-fn echo(text: &str) -> String {
-    format!("echo (not a model): {text}")
-}
-
 fn refusals(status: u16, retry_after: u64, times: usize) -> Vec<Refusal> {
     vec![Refusal { status, retry_after: Some(retry_after) }; times]
 }
 
-/// State and code of the bot's connection, as status says them.
+/// State and code of the connection, as status says them.
 fn connection(gateway: &Gateway<'_>) -> (String, String) {
-    let platforms = gateway.profile("default").platforms;
-    let found = platforms.get("testchat").cloned();
-    found.map(|found| (found.state, found.error_code.unwrap_or_default())).unwrap_or_default()
+    chats::connection(gateway, "default", "testchat")
 }
 
 fn wait_connected(gateway: &Gateway<'_>) {
     wait::until_true("the bot to be connected", || connection(gateway).0 == "connected");
-}
-
-/// The ledger's rows: state, tries, and whether one may have arrived twice.
-fn ledger(home: &Home) -> Vec<(String, u32, bool)> {
-    let db = rusqlite::Connection::open(home.of("default").join("state.db")).unwrap();
-    let mut rows = db.prepare("SELECT state, attempts, ambiguous FROM hermes_delivery ORDER BY id").unwrap();
-    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
 }
 
 #[test]

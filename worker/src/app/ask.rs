@@ -1,10 +1,11 @@
-//! The helper processes behind `hermes doctor --online` and `hermes model list`: they ask the provider of one profile, print what came of
-//! it, and end. They read what a worker would read and write nothing.
+//! The helper processes behind `hermes doctor --online`, `hermes setup` and `hermes model list`: they ask the provider, or the services of
+//! the platforms, of one profile, print what came of it, and end. They read what a worker would read and write nothing.
 
 use std::io::Write as _;
 
 use hermes_config::platform::ModelRoute;
 use hermes_config::{EngineKind, ProfileConfig};
+use hermes_wire::contract::platform_trials::{Trial as PlatformTrial, Trials};
 use hermes_wire::contract::provider_models::{Listed, Listing};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 use hermes_wire::exit;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use super::Who;
 use crate::engine::native::{catalogue, probe};
 use crate::load;
+use crate::platform::{self, Outside};
 use crate::process::Environment;
 use crate::provider;
 
@@ -90,6 +92,33 @@ pub(super) async fn models(who: &Who, environment: &Environment, provider: Optio
         }
     };
     print(&listing)
+}
+
+/// Whether its platforms work as they are configured; prints one line of JSON. `webhooks`: the gateway has a port on which services can
+/// call, as far as somebody knows.
+pub(super) async fn platforms(
+    who: &Who,
+    environment: &Environment,
+    only: Option<&str>,
+    webhooks: Option<bool>,
+) -> u8 {
+    let platforms = match config(who, environment).await {
+        None => only.map(|name| PlatformTrial::not_asked(name, UNUSABLE)).into_iter().collect(),
+        Some(config) => {
+            platform::trials(
+                &Outside {
+                    config: &config,
+                    home: &who.home,
+                    inherited: &environment.base,
+                    shared: &platform::Shared::default(),
+                    webhooks,
+                },
+                only,
+            )
+            .await
+        }
+    };
+    print(&Trials { platforms })
 }
 
 /// What the profile's files say.

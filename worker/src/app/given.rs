@@ -15,7 +15,7 @@ use crate::fence::Fence;
 use crate::platform::REGISTRY;
 use crate::process::Environment;
 use crate::prompt;
-use crate::session::{PromptReader, Prompts};
+use crate::session::{Overlay, PromptReader, Prompts};
 use crate::skills::Library;
 use crate::store::Owner;
 use crate::tools::{self, Tools};
@@ -69,11 +69,18 @@ pub(super) fn delivery_env(config: &ProfileConfig, child_env: &[(String, String)
     child_env.iter().filter(|(name, _)| !is_own(name)).cloned().chain(own.iter().cloned()).collect()
 }
 
-pub(super) fn turn_settings(config: &ProfileConfig, supervisor: Option<Owner>) -> TurnSettings {
+pub(super) fn turn_settings(
+    config: &ProfileConfig,
+    overlay: Overlay,
+    supervisor: Option<Owner>,
+) -> TurnSettings {
     // 0 is no limit, as configured.
     let limit = |most: u32| if most == 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
     TurnSettings {
-        busy_ack: config.busy_ack,
+        busy_acks: config.busy_acks,
+        max_turns: config.agent.max_turns,
+        chats: config.chats.clone(),
+        overlay,
         profile: config.name.clone(),
         max_concurrent_sessions: limit(config.max_concurrent_sessions),
         max_concurrent_runs: limit(config.settings.iter().find_map(Settings::direct_turns).unwrap_or(0)),

@@ -2,7 +2,7 @@
 //!
 //! One task per platform runs its adapter and alone writes its status. It judges what ends a connection: how long to wait before another
 //! try, and whether there is one; and what keeps silent for longer than a live connection would is down. A platform whose connection
-//! only one process may hold is [held back](Connections::start) until [`Connections::connect`], and given up by
+//! only one process may hold is [held back](Connections::start_unless) until [`Connections::connect`], and given up by
 //! [`Connections::hold`], so that two generations of this worker never hold it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::logging;
-use crate::platform::link::Order;
+use crate::platform::link::{Heard, Lack, Order};
 use crate::platform::{Class, Down, Link, Platform, Told};
 use crate::status::{self, Status};
 use crate::token_lock::{AGAIN, Identities, Locks};
@@ -92,14 +92,30 @@ struct Desk {
     within: watch::Sender<Duration>,
     /// No patience is left.
     now: CancellationToken,
+    /// What somebody had closed for now.
+    paused: Paused,
 }
+
+/// Names of platforms that somebody had closed until they are resumed. Cloning shares it.
+pub(super) type Paused = watch::Sender<BTreeSet<String>>;
 
 impl Connections {
     /// Brings up all that is not exclusive, side by side, and keeps it up. Returns when each platform with routes, or that
     /// [overlaps](Declaration::overlaps), has connected or failed once, at the latest after [`FIRST`]; nobody waits for others that dial out.
     ///
     /// An exclusive platform, and one that overlaps, connects once it has the [locks](crate::token_lock) of its identities.
+    #[cfg(test)]
     pub(super) async fn start(platforms: Vec<Platform>, status: Status, identities: &Identities) -> Self {
+        Self::start_unless(platforms, status, identities, Paused::default()).await
+    }
+
+    /// The same, where what is `paused` is closed for as long as it is.
+    pub(super) async fn start_unless(
+        platforms: Vec<Platform>,
+        status: Status,
+        identities: &Identities,
+        paused: Paused,
+    ) -> Self {
         let orders = watch::Sender::new(Order::Hold);
         let first = |platform: &Platform| {
             if platform.declaration.exclusive { Phase::Held } else { Phase::Connecting }
@@ -115,6 +131,7 @@ impl Connections {
             degraded: watch::Sender::default(),
             within: watch::Sender::new(YIELD),
             now: CancellationToken::new(),
+            paused,
         };
         let (tasks, mut routes, mut awaited) = (TaskTracker::new(), Vec::new(), BTreeSet::new());
         for mut platform in platforms {
@@ -245,6 +262,17 @@ impl Keeper {
             if going.is_ok_and(|order| *order == Order::Stop) {
                 break;
             }
+            if self.is_paused() {
+                locks.release().await;
+                self.enter(Phase::Held, status::platform("paused"));
+                failures = 0;
+                let mut paused = self.desk.paused.subscribe();
+                tokio::select! {
+                    _ = paused.wait_for(|paused| !paused.contains(name)) => {}
+                    _ = orders.wait_for(|order| order.told(exclusive).is_some()) => {}
+                }
+                continue;
+            }
             if failures == 0 {
                 self.enter(Phase::Connecting, status::platform("connecting"));
             }
@@ -273,13 +301,19 @@ impl Keeper {
                 "platform {what}, trying again in {seconds} s: {down}"
             );
             self.enter(Phase::Retrying, failure("retrying", &down));
+            let mut paused = self.desk.paused.subscribe();
             tokio::select! {
                 () = sleep(wait) => {}
+                _ = paused.wait_for(|paused| paused.contains(name)) => {}
                 _ = orders.wait_for(|order| order.told(exclusive).is_some()) => {}
             }
         }
         locks.release().await;
         self.enter(Phase::Closed, status::platform("disconnected"));
+    }
+
+    fn is_paused(&self) -> bool {
+        self.desk.paused.borrow().contains(self.platform.declaration.name)
     }
 
     /// Waits until the locks of its identities are this process's. False: it is not to connect any more.
@@ -314,8 +348,12 @@ impl Keeper {
         let run = AssertUnwindSafe(adapter.run(link.clone())).catch_unwind();
         tokio::pin!(run);
         let mut up: Option<Instant> = None;
+        let mut shown: Option<Heard> = None;
         let (mut leaving, mut within) = (false, YIELD);
         let mut limit = Some(Instant::now() + CONNECT);
+        let mut orders = self.desk.paused.subscribe();
+        let paused = orders.wait_for(|paused| paused.contains(*name));
+        tokio::pin!(paused);
         loop {
             let overdue = async {
                 match limit {
@@ -346,21 +384,46 @@ impl Keeper {
                     limit = (told == Told::Yield).then(|| Instant::now() + within);
                 }
                 () = self.desk.now.cancelled() => return Ended::Told,
+                // What is confirmed was stored before: cutting it loses nothing.
+                _ = &mut paused => {
+                    info!(platform = name, "platform is paused");
+                    return Ended::Told;
+                }
                 () = overdue => return if leaving {
                     warn!(platform = name, "platform did not close its connection in {} ms: it is cut", within.as_millis());
                     Ended::Told
                 } else {
                     Ended::Down(silence(adapter.window().filter(|_| up.is_some())), lived())
                 },
-                Ok(()) = heard.changed() => if heard.borrow_and_update().up && !leaving {
-                    if up.is_none() {
-                        up = Some(Instant::now());
-                        info!(platform = name, "platform connected");
-                        self.enter(Phase::Connected, status::platform("connected"));
+                Ok(()) = heard.changed() => {
+                    let now = heard.borrow_and_update().clone();
+                    if now.up && !leaving {
+                        up.get_or_insert_with(Instant::now);
+                        if shown.as_ref() != Some(&now) {
+                            self.show(&now);
+                            shown = Some(now);
+                        }
+                        limit = adapter.window().map(|window| Instant::now() + window);
                     }
-                    limit = adapter.window().map(|window| Instant::now() + window);
-                },
+                }
             }
+        }
+    }
+
+    /// Says how a connection is that stands.
+    fn show(&self, heard: &Heard) {
+        let name = self.platform.declaration.name;
+        let mode = heard.mode.map(str::to_owned);
+        if let Some(down) = &heard.ails {
+            warn!(
+                platform = name,
+                code = down.code,
+                "platform is connected, and its service does not get through: {down}"
+            );
+            self.enter(Phase::Retrying, PlatformStatus { mode, ..failure("retrying", down) });
+        } else {
+            info!(platform = name, mode, "platform connected");
+            self.enter(Phase::Connected, PlatformStatus { mode, ..connected(heard.lack.as_ref()) });
         }
     }
 
@@ -410,6 +473,14 @@ fn wait(failures: u32, asked: Option<Duration>, random: u64) -> Duration {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn connected(lack: Option<&Lack>) -> PlatformStatus {
+    PlatformStatus {
+        error_code: lack.map(|lack| lack.code.to_owned()),
+        error_message: lack.map(|lack| lack.message.clone()),
+        ..status::platform("connected")
+    }
 }
 
 fn failure(state: &str, down: &Down) -> PlatformStatus {

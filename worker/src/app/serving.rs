@@ -8,34 +8,38 @@ use hermes_config::{EngineKind, ProfileConfig};
 use hermes_wire::contract::runtime_status::RuntimeStatus;
 use hermes_wire::latest::{BoundListener, FromWorker, Heartbeat, LastError, Problem, Severity};
 use hermes_wire::{ProfileHome, exit};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use super::board;
 use super::changes::Changes;
 use super::fenced;
 use super::given::{child_env, delivery_env, given, prompt_reader, turn_settings};
 use super::idle::Activity;
-use super::platforms::{CONFLICT, Connections, YIELD};
-use super::pools;
+use super::platforms::{CONFLICT, Connections, Paused, YIELD};
+use super::{gone, pools, reconnected};
+use crate::commands::Acts;
 use crate::delivery::outbound::{Outbound, Outbounds};
 use crate::delivery::{self, Deliveries};
 use crate::fence::Fence;
-use crate::handover::{self, Entrance, Reception, Road, Target, WayBack};
+use crate::handover::{self, Entrance, Reception, Road, Target, Voice, WayBack};
 use crate::http::{Listener, Responder, Server};
 use crate::inbox::{Backlog, Inbox, KeyPolicy};
 use crate::mcp::{Premises, Servers};
-use crate::platform::{self, Context, Outside};
+use crate::platform::{self, Context, Outside, Shared};
 use crate::process::{self, Environment};
 use crate::provider::health::Health;
 use crate::pulse::{Failure, Pulse};
+use crate::session::Overlay;
 use crate::session::agents::Agents;
 use crate::skills::Library;
 use crate::status::{self, Files, State, Status};
 use crate::store::{Owner, Store, StoreError};
 use crate::token_lock::Identities;
 use crate::tools::Tools;
+use crate::tools::outbox::Outbox;
 use crate::turn::{Review, TurnParts, Turns};
 use crate::{engine, terminal};
 
@@ -201,6 +205,8 @@ pub(super) struct Serving {
     fence: Fence,
     /// Nothing more is started.
     ended: CancellationToken,
+    /// Somebody wants another worker in this one's place.
+    restart: Arc<Notify>,
     /// Counts of the backlog, the end of the start, and what is said of the fence.
     tasks: TaskTracker,
 }
@@ -214,11 +220,20 @@ impl Serving {
         let status = reporter.status.clone();
         let store = Store::open(home, Owner::current())?;
         let child_env = child_env(&config, home, environment);
-        let outside = Outside { config: &config, inherited: &environment.base };
+        let shared = Shared::default();
+        let outside = Outside {
+            config: &config,
+            home,
+            inherited: &environment.base,
+            shared: &shared,
+            webhooks: Some(platform::is_callable(&listeners)),
+        };
         let ways = delivery::common(delivery_env(&config, &child_env)).chain(platform::outbounds(&outside));
         let way_back: Arc<dyn Outbound> = Arc::new(WayBack::new(road.clone()));
         let ways = ways.chain([way_back]).collect::<Outbounds>().among(platform::targets());
-        let deliveries = Deliveries::new(store.clone(), ways.clone());
+        let outbox = Arc::new(Outbox::new(&config, home));
+        let deliveries =
+            Deliveries::with(store.clone(), ways.clone(), Some(outbox), config.streaming.clone());
         let health = Health::new();
         let fence = fenced::fence(&config, home, environment, status.snapshot().supervisor_pid);
         let skills = Library::new(home, &config);
@@ -231,6 +246,7 @@ impl Serving {
         let given = given(&config, environment, &fence, &deliveries, &review);
         let tools = Tools::from_config(&config, home, &skills, given).and(servers.supply());
         let tap = engine::Tap::default();
+        let overlay = Overlay::of(&config.prompt.personalities);
         let turns = Turns::new(TurnParts {
             store: store.clone(),
             engine: Arc::new(engine::Watched::new(
@@ -252,12 +268,23 @@ impl Serving {
                 if is_agent { Tools::default() } else { tools.clone() },
             ),
             deliveries: deliveries.clone(),
-            settings: turn_settings(&config, supervisor(&status)),
+            settings: turn_settings(&config, overlay.clone(), supervisor(&status)),
         });
         review.by(&turns);
         let inbox = Inbox::new(store.clone(), KeyPolicy::of(&config)).with_skills(skills.clone());
-        let entrance = Entrance::new(&config, home, inbox.clone(), &deliveries, skills.clone());
-        let reception = Reception::new(&config, home, &store, entrance.clone(), road);
+        let (restart, paused) = (Arc::new(Notify::new()), Paused::default());
+        let board = board::Platforms { status: status.clone(), paused: paused.clone() };
+        let acts = Acts {
+            overlay: overlay.clone(),
+            restart: supervisor(&status).map(|_| Arc::clone(&restart)),
+            platforms: Some(Arc::new(board)),
+        };
+        let entrance = Entrance::new(&config, home, inbox.clone(), &deliveries, skills.clone(), acts);
+        let voice = Voice::of(&config, home, &environment.base, fence.clone());
+        let entrance = entrance.hearing(voice);
+        let reception = Reception::new(&config, home, &store, entrance.clone(), road, ways.clone());
+        let gateway = supervisor(&status).map(|owner| owner.pid);
+        let identities = Identities::of(&config, home, |name| environment.inherited(name), gateway);
         let context = Context {
             config: Arc::clone(&config),
             home: home.clone(),
@@ -269,34 +296,38 @@ impl Serving {
             listeners,
             child_env,
             fence: fence.clone(),
+            take_identity: identities.taking(),
+            shared,
         };
         name_unsupported(&config, &status);
         if let Some(refusal) = store.refusal() {
             error!("{refusal}");
         } else if duty == Duty::All {
             turns.serve_inbox();
+            deliveries.announce(&config, supervisor(&status)).await;
         }
         let platforms = if duty == Duty::All { platform::connectable(&context) } else { Vec::new() };
         let pages = platforms.iter().find_map(|platform| platform.pages.clone());
-        let gateway = supervisor(&status).map(|owner| owner.pid);
-        let identities = Identities::of(&config, home, |name| environment.inherited(name), gateway);
-        let connections = Connections::start(platforms, status.clone(), &identities).await;
+        let connections = Connections::start_unless(platforms, status.clone(), &identities, paused).await;
         let responder =
             Responder::new(config.name.clone(), connections.routes(), platform::families(), pages);
+        let asked = terminal::Parts {
+            config: Arc::clone(&config),
+            home: home.clone(),
+            commands: entrance.commands().clone(),
+            turns: turns.clone(),
+            store: store.clone(),
+            skills,
+            tap,
+            overlay,
+        };
         let target = Target {
             home: home.clone(),
             entrance,
             most: config.max_inbound_media_bytes,
             busy: config.busy_input_mode.into(),
         };
-        let owner = handover::Owner { seal: reception.seal().clone(), ways };
-        let asked = terminal::Parts {
-            config: Arc::clone(&config),
-            turns: turns.clone(),
-            store: store.clone(),
-            skills,
-            tap,
-        };
+        let owner = handover::Owner { home: home.clone(), seal: reception.seal().clone(), ways };
         let responder = responder
             .with_inner(handover::inner_routes(target, owner))
             .with_terminal(terminal::routes(asked));
@@ -317,10 +348,14 @@ impl Serving {
             servers,
             fence,
             ended: CancellationToken::new(),
+            restart,
             tasks: TaskTracker::new(),
         };
         serving.tasks.spawn(fenced::keep_shown(&serving.fence, &serving.status, &serving.ended));
         serving.tasks.spawn(pools::keep_shown(&serving.health, &serving.status, &serving.ended));
+        serving.tasks.spawn(gone::keep_shown(serving.deliveries.gone(), &serving.status, &serving.ended));
+        let phases = serving.connections.phases();
+        serving.tasks.spawn(reconnected::keep_told(phases, &serving.deliveries, &serving.ended));
         serving.show_state();
         if duty == Duty::All {
             serving.status.settled().await;
@@ -433,7 +468,7 @@ impl Serving {
         }
     }
 
-    /// Gives back what only the start needed: the database's part first, so that the heap has it to give.
+    /// Gives back what is not used all the time: the database's part first, so that the heap has it to give.
     pub(super) fn settle(&self) {
         let store = self.store.clone();
         self.tasks.spawn(async move {
@@ -447,6 +482,11 @@ impl Serving {
     /// The connections of this profile's platforms.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
+    }
+
+    /// Waits until somebody who may wants another worker in this one's place.
+    pub(super) async fn restart_wanted(&self) {
+        self.restart.notified().await;
     }
 
     /// Leaves what waits in the inbox to another process.

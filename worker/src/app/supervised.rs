@@ -11,7 +11,7 @@ use hermes_wire::contract::runtime_status::Asleep;
 use hermes_wire::exit;
 use hermes_wire::latest::{Admit, Autostart, FromWorker, Prepare, Problem, Report, Role, ToWorker};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -20,6 +20,7 @@ use super::idle::Idle;
 use super::platforms::YIELD;
 use super::rhythm::Rhythm;
 use super::serving::{self, Condition, Parts, Reporter, Serving, impediment};
+use super::settling::Settling;
 use super::{Ended, Signals, Who, code_of, log_problems};
 use crate::control::{Control, ControlError};
 use crate::handover::Road;
@@ -37,9 +38,6 @@ use exclusive::Exclusive;
 
 /// Time to finish when nobody says how much there is: the supervisor is gone, or a signal came.
 const SHORT: Duration = Duration::from_secs(3);
-/// Time after which a start is over: the second beat has counted what the first look for other processes wrote. Not on the second,
-/// when beats and looks come: they would need at once what was given back.
-const SETTLED: Duration = Duration::from_millis(2500);
 /// Shortest time between two heartbeats, whatever is asked for.
 const SHORTEST_BEAT: Duration = Duration::from_millis(50);
 
@@ -297,9 +295,7 @@ impl Duty {
         let mut told = self.tell_condition(Condition::default()).await?;
         info!("ready");
         let mut rhythm = Rhythm::new(self.prepare.heartbeat_ms);
-        let settled = sleep(SETTLED);
-        tokio::pin!(settled);
-        let mut is_settled = false;
+        let mut settling = Settling::new();
         let failed = self.serving.failed();
         tokio::pin!(failed);
         loop {
@@ -309,9 +305,11 @@ impl Duty {
                     last_words(&mut self.control, reason.clone()).await;
                     return Ok(Leave { deadline: SHORT, ordered: false, code, failed: Some(reason) });
                 }
-                () = &mut settled, if !is_settled => {
-                    is_settled = true;
-                    self.serving.settle();
+                () = settling.next() => {
+                    settling.done();
+                    if !self.serving.activity().busy {
+                        self.serving.settle();
+                    }
                 }
                 news = self.exclusive.news() => self.control.send(&news).await?,
                 message = self.control.receive() => {
@@ -333,6 +331,9 @@ impl Duty {
                     }
                     // Counts, which come as often as calls fail, travel with the beat.
                     told = self.tell_condition(told).await?;
+                    if !self.serving.activity().busy && process::resident().is_some_and(|now| settling.has_grown(now)) {
+                        process::unmap();
+                    }
                 }
                 () = self.idle.next() => {
                     if self.idle.look(self.serving.activity()) {
@@ -343,6 +344,7 @@ impl Duty {
                         }
                     }
                 }
+                () = self.serving.restart_wanted() => self.control.send(&FromWorker::Restart).await?,
                 () = changes.next() => {
                     self.serving.show_state();
                     if !told.resembles(&self.serving.condition()) {
@@ -350,7 +352,7 @@ impl Duty {
                     }
                 }
             }
-            if is_settled
+            if settling.is_over()
                 && told.is_able()
                 && let Some((home, read)) = self.well.take()
             {

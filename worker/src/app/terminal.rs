@@ -1,10 +1,11 @@
-//! A worker of a command's own: it answers what one `hermes chat` asks, where no gateway serves the profile, and ends with it.
+//! A worker of a command's own: it answers what one `hermes chat` asks, as long as it is there, where no gateway serves the profile.
 //!
 //! It has the isolation of every worker and the profile's files as they are, and nothing else: no port, no path that anybody could
 //! connect to, no bot, no inbox, no status file. Those belong to a gateway, which may start at any moment beside it; what both write
 //! is in `state.db`, where leases keep their turns apart.
 //!
-//! Its connection is standard input. The end of that is its end: the turn is interrupted, written down, and the process gone.
+//! Standard input is the line over which the command hands it connections. The end of that is its end: turns are interrupted, written
+//! down, and the process gone.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -33,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 pub(super) async fn run(who: &Who, environment: &Environment, logging: &Logging, input: OwnedFd) -> Ended {
     let (Ok(mut signals), Ok(stream)) = (Signals::install(), process::stream(input)) else {
         error!(
-            "standard input is no connection: such a worker is started by `hermes chat`, and by nobody else"
+            "standard input is no line of connections: such a worker is started by `hermes chat`, and by nobody else"
         );
         return Ended(exit::FAILURE);
     };

@@ -3,28 +3,24 @@
 use std::fmt::Write as _;
 
 use hermes_config::access::Listed;
-use hermes_wire::ProfileName;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Inner;
 use super::table;
 use crate::inbound::Source;
+use crate::session::chosen::{self, Chosen};
 use crate::session::{epoch, routing};
 
 /// Most skills that are listed.
 const LISTED: usize = 50;
 
-/// Whether a turn of a session runs, in whichever process.
-pub(super) fn runs(db: &Connection, key: &str) -> rusqlite::Result<bool> {
-    db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM hermes_inbox WHERE session_key = ?1 AND state = 'claimed')",
-    )?
-    .query_row([key], |row| row.get(0))
-}
-
 /// `/status`
 pub(super) fn status(db: &Connection, inner: &Inner, key: &str) -> rusqlite::Result<String> {
-    let mut text = format!("Profile: {}\nModel: {}\n", inner.profile, inner.model);
+    let mut text = format!(
+        "Profile: {}\n{}\n",
+        inner.profile,
+        model_line(inner, &chosen::find(db, &inner.scopes, key)?)
+    );
     let found = routing::find(db, &inner.scopes, key)?;
     let session: Option<(String, i64, f64)> = match found.as_ref().and_then(|found| found.session_id()) {
         Some(id) => db
@@ -57,7 +53,7 @@ pub(super) fn status(db: &Connection, inner: &Inner, key: &str) -> rusqlite::Res
     Ok(text)
 }
 
-fn ago(seconds: f64) -> String {
+pub(super) fn ago(seconds: f64) -> String {
     let seconds = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -119,14 +115,54 @@ pub(super) fn whoami(source: &Source, tier: Option<&Listed>) -> String {
     text
 }
 
+/// Which model answers the next message.
+fn model_line(inner: &Inner, chosen: &Chosen) -> String {
+    let name = chosen.model.as_ref().map_or(inner.model.as_str(), |choice| choice.model.as_str());
+    format!("Model: {name}")
+}
+
+/// `/status` in the conversation `id` of a terminal.
+pub(super) fn status_of(
+    db: &Connection,
+    inner: &Inner,
+    id: &str,
+    chosen: &Chosen,
+) -> rusqlite::Result<String> {
+    let found: Option<(i64, f64)> = db
+        .prepare_cached("SELECT message_count, started_at FROM sessions WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let conversation = match found {
+        Some((messages, since)) => format!("{id}, {messages} messages, begun {} ago", ago(epoch() - since)),
+        None => format!("{id}, which begins with your first message"),
+    };
+    let asked = if chosen.unasked { "\nNobody is asked before something dangerous is done." } else { "" };
+    Ok(format!(
+        "Profile: {}\n{}\nConversation: {conversation}{asked}",
+        inner.profile,
+        model_line(inner, chosen)
+    ))
+}
+
 /// `/model`
-pub(super) fn model(model: &str, profile: &ProfileName, rest: &str) -> String {
-    let mut text = format!("Model: {model}");
-    if !rest.is_empty() {
-        let whose = if profile.is_default() { String::new() } else { format!("-p {profile} ") };
-        let _ = write!(text, "\nIt is not changed from a chat: `hermes {whose}model` does that.");
-    }
-    text
+pub(super) fn model(inner: &Inner, chosen: &Chosen) -> String {
+    let Some(choice) = &chosen.model else { return format!("Model: {}", inner.model) };
+    let provider = choice.provider.as_ref().map(|provider| format!(" ({provider})")).unwrap_or_default();
+    format!(
+        "Model: {}{provider}, for this conversation\nOtherwise: {}\n/model reset goes back to it.",
+        choice.model, inner.model
+    )
+}
+
+/// `/platform list`
+pub(super) fn platforms(all: &[(String, String)]) -> String {
+    let lines: Vec<String> = all.iter().map(|(name, how)| format!("{name}: {how}")).collect();
+    if lines.is_empty() { "This profile is connected to nothing.".to_owned() } else { lines.join("\n") }
+}
+
+/// What 0.19.0 has and is not here.
+pub(super) fn absent(name: &str) -> String {
+    format!("`/{name}` is not supported by this gateway. /commands says what is.")
 }
 
 /// `/sethome`

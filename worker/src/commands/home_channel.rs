@@ -34,7 +34,7 @@ pub(super) fn set(home: &ProfileHome, variable: &str, source: &Source) -> Result
     disk::replace(&file, text.as_bytes()).map_err(|error| failed("written", &error))
 }
 
-fn lock(home: &ProfileHome) -> std::io::Result<Flock<std::fs::File>> {
+pub(super) fn lock(home: &ProfileHome) -> std::io::Result<Flock<std::fs::File>> {
     let mut dir = fs_err::File::open(home.path())?.into_parts().0;
     let deadline = clock::now() + PATIENCE;
     loop {

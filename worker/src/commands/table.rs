@@ -13,6 +13,8 @@ pub(super) enum Act {
     Turn,
     /// The same, and ends the one that runs.
     Interrupt,
+    /// The same, where nothing runs.
+    Idle,
     /// What stands behind it is a message that does this to the turn that runs.
     Message(Busy),
 }
@@ -55,7 +57,10 @@ pub(super) const ALL: &[Command] = &[
     command("new", "begin a new conversation", Act::Interrupt).also(&["reset"]),
     command("stop", "stop what runs", Act::Answer),
     command("status", "what runs here, and which conversation this is", Act::Answer),
-    command("model", "which model answers", Act::Answer),
+    command("model", "which model answers; another one for this conversation", Act::Answer)
+        .with("[name] [--provider name] [--global]"),
+    command("retry", "ask the last question again", Act::Idle),
+    command("undo", "take the last question and its answer back", Act::Idle),
     command("queue", "a message that waits for its own turn", Act::Message(Busy::Queue))
         .with("<text>")
         .also(&["q"]),
@@ -64,21 +69,101 @@ pub(super) const ALL: &[Command] = &[
     command("approve", "allow what was asked for", Act::Turn).with("[session|always]"),
     command("deny", "refuse what was asked for", Act::Turn).with("[why]"),
     command("compress", "make the conversation shorter", Act::Turn).with("[what matters]").also(&["compact"]),
+    command("title", "what this conversation is called", Act::Answer).with("[words]"),
+    command("sessions", "the conversations of this chat", Act::Answer),
+    command("resume", "go on in another conversation of this chat", Act::Answer).with("[number|title|id]"),
+    command("usage", "what this conversation has used", Act::Answer),
+    command("yolo", "ask nobody in this conversation before what is dangerous, or ask again", Act::Answer),
+    command("personality", "who answers in this profile's chats: a personality, or none", Act::Answer)
+        .with("[name|none]"),
     command("sethome", "this chat is where messages without a place go", Act::Answer).also(&["set-home"]),
     command("whoami", "who you are here, and what you may do", Act::Answer),
+    command("platform", "the connections, and pauses of them", Act::Answer)
+        .with("[list|pause|resume] [name]"),
+    command("reload-skills", "look at the skills again", Act::Answer),
+    command("reload-mcp", "start the tool servers again", Act::Answer),
+    command("restart", "start this profile's worker again", Act::Answer),
+    command("profile", "which profile this is", Act::Answer),
+    command("version", "which release this is", Act::Answer).also(&["v"]),
     command("commands", "all commands, with those of skills", Act::Answer),
     command("help", "what there is", Act::Answer),
     command("start", "", Act::Silence).hidden(),
 ];
+
+/// What 0.19.0 knows besides, in its spellings.
+const ABSENT: &[&str] = &[
+    "agents",
+    "background",
+    "bg",
+    "blueprint",
+    "bp",
+    "branch",
+    "btw",
+    "bundles",
+    "codex-runtime",
+    "curator",
+    "debug",
+    "fast",
+    "footer",
+    "fork",
+    "goal",
+    "insights",
+    "kanban",
+    "learn",
+    "memory",
+    "moa",
+    "reasoning",
+    "rollback",
+    "subgoal",
+    "suggest",
+    "suggestions",
+    "tasks",
+    "topic",
+    "topup",
+    "update",
+    "voice",
+];
+
+/// Whether it is a command of 0.19.0 that is not here.
+pub(super) fn is_absent(name: &str) -> bool {
+    ABSENT.contains(&name)
+}
+
+/// What somebody says in a private chat who wants the gateway to start again, as people say it.
+pub(super) fn says_restart(text: &str) -> bool {
+    let words: Vec<String> = text
+        .trim()
+        .trim_end_matches(['.', '!', '?', ' '])
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(',').to_lowercase())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "please").collect();
+    matches!(
+        words.as_slice(),
+        ["restart", "gateway" | "hermes"]
+            | ["restart", "the" | "hermes", "gateway"]
+            | ["restart", "the", "hermes", "gateway"]
+    )
+}
 
 /// The command of a name.
 pub(super) fn find(name: &str) -> Option<&'static Command> {
     ALL.iter().find(|command| command.name == name || command.also.contains(&name))
 }
 
+/// Whether a word is the name of a command.
+pub fn is_command(name: &str) -> bool {
+    find(&name.to_lowercase().replace('_', "-")).is_some()
+}
+
 /// Commands for the menu of a platform: name and description.
 pub fn menu() -> impl Iterator<Item = (&'static str, &'static str)> {
     shown().map(|command| (command.name, command.about))
+}
+
+/// The same, with what may stand behind each: `<text>` must, `[text]` may; nothing: nothing.
+pub fn offered() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    shown().map(|command| (command.name, command.about, command.arguments))
 }
 
 /// Those that people are told of.
@@ -136,9 +221,26 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         for (name, about) in menu() {
-            // As Telegram wants them.
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase()) && name.len() <= 32, "{name}");
+            // As Telegram wants them, where a line stands below.
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && name.len() <= 32, "{name}");
             assert!(!about.is_empty() && about.len() <= 256, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_here_is_no_command_and_a_restart_is_asked_for_in_words() {
+        assert!(ABSENT.iter().all(|name| find(name).is_none()) && is_absent("goal") && !is_absent("new"));
+        for text in [
+            "restart gateway",
+            "Restart the gateway, please!",
+            "please restart hermes",
+            "restart the Hermes gateway.",
+        ] {
+            assert!(says_restart(text), "{text}");
+        }
+        for text in ["restart", "restart the gateway now", "how do I restart gateway", "/restart gateway", ""]
+        {
+            assert!(!says_restart(text), "{text}");
         }
     }
 

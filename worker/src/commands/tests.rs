@@ -27,7 +27,8 @@ fn chat(access: AccessSettings) -> Chat {
     let inbox = Inbox::new(store.clone(), KeyPolicy::of(&config));
     let deliveries = Deliveries::new(store.clone(), Outbounds::default());
     let skills = Library::new(&home, &config);
-    let commands = Commands::new(&config, &home, inbox, &deliveries, skills);
+    let commands =
+        Commands::new(&config, &home, inbox, &deliveries, skills, crate::commands::Acts::default());
     Chat { dir, store, commands }
 }
 
@@ -47,6 +48,7 @@ fn event(kind: &str, id: &str, text: &str) -> Inbound {
             kind: "telegram".into(),
             extra: [("chat_id".to_owned(), "c".to_owned())].into(),
         },
+        context: None,
         end_session: None,
         busy: Busy::Wait,
     }
@@ -111,7 +113,7 @@ async fn what_is_asked_of_the_bot_itself_is_answered_at_once_and_once() {
         "{}",
         said[2]
     );
-    assert!(said[3].contains("`hermes -p coder model`"), "{}", said[3]);
+    assert!(said[3].starts_with("The model stays as it is: "), "{}", said[3]);
     assert!(said[4].starts_with("Unknown command `/nothing`. Type /commands"), "{}", said[4]);
     assert_eq!(chat.items().await, [""; 0]);
 }
@@ -201,4 +203,58 @@ async fn a_home_channel_is_set_from_its_chat() {
         env.contains("TELEGRAM_HOME_CHANNEL=") && env.contains("TELEGRAM_HOME_CHANNEL_THREAD_ID="),
         "{env}"
     );
+}
+
+/// What needs a conversation in which nothing runs says so; what 0.19.0 has besides is named.
+#[tokio::test]
+async fn what_cannot_be_done_now_or_at_all_is_said() {
+    let chat = chat(AccessSettings::default());
+    chat.say("dm", "1", "a question").await;
+    chat.run("UPDATE hermes_inbox SET state = 'claimed' WHERE payload IS NOT NULL").await;
+    for (id, text) in
+        [("2", "/retry"), ("3", "/undo now"), ("4", "/resume 1"), ("5", "/goal x"), ("6", "restart gateway")]
+    {
+        chat.say("dm", id, text).await;
+    }
+    let said = chat.said().await;
+    assert!(said[..3].iter().all(|text| text == BUSY), "{said:?}");
+    assert!(said[3].contains("`/goal` is not supported"), "{said:?}");
+    assert_eq!(said[4], "Nothing here would start this worker again.");
+    assert_eq!(chat.items().await, ["a question:wait"]);
+}
+
+/// Whoever writes while a turn runs is told what becomes of the message, once in a while; a picture joins what waits.
+#[tokio::test]
+async fn who_writes_meanwhile_is_told_seldom() {
+    let chat = chat(AccessSettings::default());
+    chat.say("dm", "1", "a question").await;
+    chat.run("UPDATE hermes_inbox SET state = 'claimed' WHERE payload IS NOT NULL").await;
+    let queued = |id: &str, text: &str| Inbound { busy: Busy::Queue, ..event("dm", id, text) };
+    for (id, text) in [("2", "one"), ("3", "two")] {
+        chat.commands.accept(queued(id, text), &Facts::default()).await.unwrap();
+    }
+    assert_eq!(
+        chat.said().await,
+        ["⏳ Queued for the next turn. I'll respond once the current task finishes."]
+    );
+    let inbox = &chat.commands.0.inbox;
+    let merged = inbox.merge(&queued("4", "[image]"), &["5".to_owned()]).await.unwrap();
+    assert_eq!(merged, Some(Accepted::New));
+    assert_eq!(inbox.merge(&queued("5", "[image]"), &[]).await.unwrap(), None, "it is known");
+    assert_eq!(chat.items().await, ["a question:wait", "one:queue", "two\n[image]:queue"]);
+}
+
+#[tokio::test]
+async fn the_menu_has_commands_and_then_skills() {
+    let chat = chat(AccessSettings::default());
+    let dir = chat.dir.path().join("skills/say-hello");
+    fs_err::create_dir_all(&dir).unwrap();
+    fs_err::write(
+        dir.join("SKILL.md"),
+        "---\nname: say-hello\ndescription: |\n  Says\n  hello.\n---\nHello.\n",
+    )
+    .unwrap();
+    let menu = chat.commands.menu("telegram", 100).await;
+    assert_eq!(menu.last().unwrap(), &("say-hello".to_owned(), "Says hello.".to_owned()));
+    assert_eq!(chat.commands.menu("telegram", 3).await.len(), 3);
 }

@@ -59,12 +59,13 @@ pub(crate) const LOGINS: [&str; 14] = [
     ".password-store",
 ];
 /// Of a home of the gateway: secrets, and what this program alone keeps.
-const SECRET: [&str; 11] = [
+const SECRET: [&str; 12] = [
     ".env",
     "auth.json",
     "auth",
     ".anthropic_oauth.json",
     "webhook_subscriptions.json",
+    hermes_wire::home::SLACK_TOKENS,
     "state.db",
     "config.yaml",
     "mcp-tokens",

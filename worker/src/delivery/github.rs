@@ -50,14 +50,7 @@ impl Outbound for Comments {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            longest: LONGEST,
-            format: Format::Markdown,
-            at_once: AT_ONCE,
-            keyed: false,
-            edits: false,
-            typing: None,
-        }
+        Abilities { longest: LONGEST, format: Format::Markdown, at_once: AT_ONCE, ..Abilities::LEAST }
     }
 
     /// A pull request.

@@ -7,7 +7,9 @@
 //! Only a head has a time (`next_attempt_at`): looking for what is due passes over nothing that waits behind one. Whoever finishes a
 //! head gives the next row its time, in the same transaction.
 //!
-//! A long message goes out in parts: `sent` says how many of its bytes got there. Each part has its own key.
+//! A long message goes out in parts: `sent` says how many of its bytes got there. Each part has its own key. A file is a row of its own,
+//! behind the text that it came with. What its chat has been shown of an answer already is the message `preview_id`: the first part takes
+//! its place. What becomes of a row that cannot be sent as it is says [`then`](super::then()).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest as _, Sha256};
 
 use super::outbound::{Outbounds, Sent, Unsent};
+use super::parcel::Parcel;
 use crate::inbound::DeliveryTarget;
 use crate::store::Owner;
 
@@ -45,6 +48,9 @@ const EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM hermes_delivery WHERE fini
 /// Rows looked at for one that may be sent.
 const LOOK: u32 = 256;
 
+/// [`Due::form`] of what is said instead of something else; nothing is said instead of that.
+pub(super) const LAST: i64 = 2;
+
 /// A message that is to be sent now.
 #[derive(Debug)]
 pub(super) struct Due {
@@ -56,9 +62,17 @@ pub(super) struct Due {
     pub(super) content: String,
     /// Bytes of it that got there.
     pub(super) sent: usize,
-    key: String,
+    pub(super) key: String,
     /// An earlier try may have got there.
     pub(super) ambiguous: bool,
+    /// The message that shows its beginning.
+    pub(super) preview: Option<String>,
+    /// It comes as a new message all the same, and that one goes.
+    pub(super) fresh: bool,
+    /// It is a file.
+    pub(super) file: Option<Parcel>,
+    /// How often it took another form.
+    pub(super) form: i64,
     /// Tries so far, this one included.
     pub(super) attempts: u32,
 }
@@ -86,6 +100,8 @@ pub(super) struct Taken {
 pub(super) struct UnderWay {
     /// Rows.
     pub(super) ids: Vec<i64>,
+    /// Rows whose try is over and whose outcome is not written yet: they may have got there.
+    pub(super) unwritten: Vec<i64>,
     /// How many of each kind.
     pub(super) kinds: BTreeMap<String, usize>,
     /// How many more there may be.
@@ -186,7 +202,8 @@ pub(super) fn take_due(
     let full = serde_json::to_string(&full).expect("a list of strings always serialises");
     let heads: Vec<Due> = db
         .prepare_cached(
-            "SELECT id, platform, chat_id, kind, extra, content, sent, key, ambiguous, attempts + 1 FROM hermes_delivery AS row
+            "SELECT id, platform, chat_id, kind, extra, content, sent, key, ambiguous, attempts + 1, preview_id, fresh, file, form
+             FROM hermes_delivery AS row
              WHERE finished_at IS NULL AND state = 'pending' AND next_attempt_at <= ?1
                AND kind NOT IN (SELECT value FROM json_each(?2))
                AND NOT EXISTS (SELECT 1 FROM hermes_delivery AS other
@@ -207,6 +224,10 @@ pub(super) fn take_due(
                 key: row.get(7)?,
                 ambiguous: row.get(8)?,
                 attempts: row.get(9)?,
+                preview: row.get(10)?,
+                fresh: row.get(11)?,
+                file: row.get::<_, Option<String>>(12)?.and_then(|file| serde_json::from_str(&file).ok()),
+                form: row.get(13)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
@@ -250,14 +271,14 @@ fn assign_lanes(db: &Connection, ways: &Outbounds) -> rusqlite::Result<()> {
     for (id, kind, chat_id, extra) in fresh {
         let extra = serde_json::from_str(&extra).unwrap_or_default();
         let target = DeliveryTarget { kind, extra };
-        let chat = ways.get(&target.kind).and_then(|way| way.chat(&target)).unwrap_or(chat_id);
+        let lane = lane_of(ways, &target, &chat_id);
         db.prepare_cached(
             "UPDATE hermes_delivery SET lane = ?2, key = CASE key WHEN '' THEN lower(hex(randomblob(16))) ELSE key END,
                 next_attempt_at = CASE WHEN EXISTS (SELECT 1 FROM hermes_delivery AS other
                     WHERE other.finished_at IS NULL AND other.lane = ?2 AND other.id < ?1) THEN NULL ELSE next_attempt_at END
              WHERE id = ?1",
         )?
-        .execute(params![id, format!("{} {chat}", target.kind)])?;
+        .execute(params![id, lane])?;
     }
     Ok(())
 }
@@ -304,8 +325,9 @@ fn is_shared(db: &Connection, me: Owner) -> rusqlite::Result<bool> {
 
 /// What this process was sending is pending again; the try did not count. What it had begun may have got there, what was only marked did
 /// not.
-pub(super) fn give_back(db: &Connection, me: Owner, begun: &[i64]) -> rusqlite::Result<()> {
-    let begun = serde_json::to_string(begun).expect("a list of numbers always serialises");
+pub(super) fn give_back(db: &Connection, me: Owner, under_way: &UnderWay) -> rusqlite::Result<()> {
+    let begun: Vec<i64> = under_way.ids.iter().chain(&under_way.unwritten).copied().collect();
+    let begun = serde_json::to_string(&begun).expect("a list of numbers always serialises");
     db.execute(
         "UPDATE hermes_delivery SET state = 'pending', attempts = attempts - 1, owner_pid = NULL, owner_start = NULL,
             ambiguous = ambiguous OR id IN (SELECT value FROM json_each(?3))
@@ -335,9 +357,23 @@ impl Tried {
     }
 }
 
-/// Writes down how a try went.
-pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Result<()> {
+/// What follows from a try; see [`then`](super::then()).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing more than what the try says.
+    AsIs,
+    /// The row becomes this text, in its place.
+    Instead { text: String, form: i64 },
+    /// It has failed, and this is said behind all that waits.
+    Notice(&'static str),
+}
+
+/// Writes down how a try went, and what follows from it.
+pub(super) fn record(db: &Connection, tried: &Tried, then: &Then, now: f64) -> rusqlite::Result<()> {
     let Tried { due, bytes, result } = tried;
+    if let Then::Instead { text, form } = then {
+        return instead(db, due, text, *form, now);
+    }
     let is_over = !tried.goes_on() && tried.retry_in().is_none();
     match result {
         Ok(Sent { id }) => {
@@ -355,14 +391,24 @@ pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Resu
         Err(unsent) => {
             let again = tried.retry_in().map(|wait| now + wait.as_secs_f64());
             let unsure = matches!(unsent, Unsent::Later { unsure: true, .. });
+            let asked = matches!(unsent, Unsent::Later { after: Some(_), .. });
             db.prepare_cached(
                 "UPDATE hermes_delivery SET state = CASE WHEN ?2 IS NULL THEN 'failed' ELSE 'pending' END,
                     next_attempt_at = ?2, finished_at = CASE WHEN ?2 IS NULL THEN ?3 END, ambiguous = ambiguous OR ?4,
-                    last_error = ?5, owner_pid = NULL, owner_start = NULL
+                    last_error = ?5, asked = ?6, owner_pid = NULL, owner_start = NULL
                  WHERE id = ?1",
             )?
-            .execute(params![due.id, again, now, unsure, unsent.to_string()])?;
+            .execute(params![due.id, again, now, unsure, unsent.to_string(), asked])?;
         }
+    }
+    if let Then::Notice(text) = then {
+        db.prepare_cached(
+            "INSERT INTO hermes_delivery(session_id, platform, chat_id, kind, extra, content, state, next_attempt_at, created_at, lane, key,
+                form)
+             SELECT session_id, platform, chat_id, kind, extra, ?2, 'pending', NULL, ?3, lane, lower(hex(randomblob(16))), ?4
+             FROM hermes_delivery WHERE id = ?1",
+        )?
+        .execute(params![due.id, text, now, LAST])?;
     }
     if is_over {
         db.prepare_cached(
@@ -373,6 +419,48 @@ pub(super) fn record(db: &Connection, tried: &Tried, now: f64) -> rusqlite::Resu
         .execute(params![due.id, now])?;
     }
     Ok(())
+}
+
+/// The row says something else from now on, under another key: what it said was refused as it is, so it is nowhere.
+fn instead(db: &Connection, due: &Due, text: &str, form: i64, now: f64) -> rusqlite::Result<()> {
+    // A part that is not the first one stays so, for whoever quotes in the first.
+    let key = if due.sent == 0 { format!("{}p", due.key) } else { format!("{}-{}p", due.key, due.sent) };
+    db.prepare_cached(
+        "UPDATE hermes_delivery SET state = 'pending', next_attempt_at = ?2, content = ?3, key = ?4, form = ?5, file = NULL, sent = 0,
+            attempts = 0, ambiguous = 0, preview_id = NULL, owner_pid = NULL, owner_start = NULL
+         WHERE id = ?1",
+    )?
+    .execute(params![due.id, now, text, key, form])
+    .map(drop)
+}
+
+/// Whether nothing waits in the lane of a target.
+pub(crate) fn is_free(
+    db: &Connection,
+    ways: &Outbounds,
+    target: &DeliveryTarget,
+    chat_id: &str,
+) -> rusqlite::Result<bool> {
+    assign_lanes(db, ways)?;
+    db.prepare_cached(
+        "SELECT NOT EXISTS (SELECT 1 FROM hermes_delivery WHERE finished_at IS NULL AND lane = ?1)",
+    )?
+    .query_row([lane_of(ways, target, chat_id)], |row| row.get(0))
+}
+
+fn lane_of(ways: &Outbounds, target: &DeliveryTarget, chat_id: &str) -> String {
+    let chat = ways.get(&target.kind).and_then(|way| way.chat(target));
+    format!("{} {}", target.kind, chat.as_deref().unwrap_or(chat_id))
+}
+
+/// What waits for another try to targets of a kind is due: what its tries failed by is over. A wait that the service asked for goes on. The
+/// try that follows does not count, so that a connection that comes and goes uses no answer's tries up. Returns how many there were.
+pub(super) fn hurry(db: &Connection, kind: &str, now: f64) -> rusqlite::Result<usize> {
+    db.prepare_cached(
+        "UPDATE hermes_delivery SET next_attempt_at = ?2, attempts = attempts - 1
+         WHERE finished_at IS NULL AND state = 'pending' AND kind = ?1 AND asked = 0 AND attempts > 0 AND next_attempt_at > ?2",
+    )?
+    .execute(params![kind, now])
 }
 
 /// Gives heads without a time one: of lanes whose head was finished by a program that knows nothing of this, or taken out by hand.
@@ -404,105 +492,4 @@ pub(super) fn retry_in(attempts: u32, unsent: &Unsent) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use hermes_wire::ProfileHome;
-
-    use super::*;
-    use crate::store::Store;
-
-    /// However long the ledger is, a look at what is being sent passes over none of the rest; a home of an older version gets the
-    /// index for it.
-    #[tokio::test]
-    async fn what_is_being_sent_is_found_without_a_walk_over_what_waits() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
-        let store = Store::open(&home, Owner::current()).unwrap();
-        store
-            .write(|db| {
-                db.execute_batch(
-                    "DROP INDEX hermes_delivery_sending;
-                     UPDATE state_meta SET value = '7' WHERE key = 'hermes_tables_version'",
-                )
-            })
-            .await
-            .unwrap();
-        store.close().await;
-        let store = Store::open(&home, Owner::current()).unwrap();
-        let plan = |sql: &str| {
-            let explain = format!("EXPLAIN QUERY PLAN {sql}");
-            store.aside(move |db| {
-                let mut explain = db.prepare(&explain)?;
-                let steps = explain.query_map([], |row| row.get("detail"))?;
-                Ok(steps.collect::<rusqlite::Result<Vec<String>>>()?.join("; "))
-            })
-        };
-        let (sending, empty) = (plan(SENDING).await.unwrap(), plan(EMPTY).await.unwrap());
-        assert!(sending.ends_with("USING INDEX hermes_delivery_sending"), "{sending}");
-        assert!(empty.ends_with("SCAN hermes_delivery USING INDEX hermes_delivery_open"), "{empty}");
-        store.close().await;
-    }
-
-    /// A worker that goes without having begun to send says so: a service that shows a message twice is not told that it may have it.
-    #[tokio::test]
-    async fn only_what_was_begun_may_have_got_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
-        let me = Owner::current();
-        let store = Store::open(&home, me).unwrap();
-        let target = DeliveryTarget { kind: "chat".to_owned(), ..DeliveryTarget::default() };
-        let seen = store.write(move |db| {
-            for chat in ["a", "b"] {
-                add(db, "s", "chat", chat, &target, "text", 1.0)?;
-            }
-            let (ways, room) = (Outbounds::default(), UnderWay { room: 4, ..UnderWay::default() });
-            assert_eq!(take_due(db, me, &ways, &room, 2.0)?.due.len(), 2);
-            give_back(db, me, &[2])?;
-            let due = take_due(db, me, &ways, &room, 3.0)?.due;
-            Ok(due.iter().map(|due| (due.id, due.ambiguous, due.attempts)).collect::<Vec<_>>())
-        });
-        assert_eq!(seen.await.unwrap(), [(1, false, 1), (2, true, 1)]);
-        store.close().await;
-    }
-
-    /// Thousands of answers behind one that waits cost a look at the ledger nothing: only the first of them has a time, and the next
-    /// one gets it when that one is over.
-    #[tokio::test]
-    async fn only_the_head_of_a_lane_has_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = ProfileHome::new(camino::Utf8Path::from_path(dir.path()).unwrap());
-        let me = Owner::current();
-        let store = Store::open(&home, me).unwrap();
-        let timed = |db: &Connection| -> rusqlite::Result<Vec<i64>> {
-            db.prepare("SELECT id FROM hermes_delivery WHERE next_attempt_at IS NOT NULL AND finished_at IS NULL ORDER BY id")?
-                .query_map([], |row| row.get(0))?
-                .collect()
-        };
-        let target = DeliveryTarget { kind: "chat".to_owned(), ..DeliveryTarget::default() };
-        let seen = store.write(move |db| {
-            for chat in ["a", "a", "a", "b"] {
-                add(db, "s", "chat", chat, &target, "text", 1.0)?;
-            }
-            let (ways, room) = (Outbounds::default(), UnderWay { room: 4, ..UnderWay::default() });
-            let mut seen = Vec::new();
-            let mut due = take_due(db, me, &ways, &room, 2.0)?.due;
-            seen.push((due.iter().map(|due| due.id).collect(), timed(db)?));
-            let first = due.remove(0);
-            record(db, &Tried { due: first, bytes: 0, result: Err(Unsent::later("busy")) }, 3.0)?;
-            seen.push((Vec::new(), timed(db)?));
-            let mut due = take_due(db, me, &ways, &UnderWay { ids: vec![4], ..room.clone() }, 1e6)?.due;
-            let first = due.remove(0);
-            let id = first.id;
-            record(db, &Tried { due: first, bytes: 4, result: Ok(Sent { id: None }) }, 1e6)?;
-            seen.push((vec![id], timed(db)?));
-            // Taken out by hand.
-            db.execute("DELETE FROM hermes_delivery WHERE id = 2", [])?;
-            set_heads(db, 1e6)?;
-            seen.push((Vec::new(), timed(db)?));
-            Ok(seen)
-        });
-        let expected: [(Vec<i64>, Vec<i64>); 4] =
-            [(vec![1, 4], vec![1, 4]), (vec![], vec![1, 4]), (vec![1], vec![2, 4]), (vec![], vec![3, 4])];
-        assert_eq!(seen.await.unwrap(), expected);
-        store.close().await;
-    }
-}
+mod tests;

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use camino::Utf8Path;
+
 use crate::formatting::split::Limit;
 use crate::formatting::{Dialect, Unit};
 use crate::inbound::DeliveryTarget;
@@ -25,6 +27,16 @@ pub trait Outbound: Send + Sync {
     /// What it can do.
     fn abilities(&self) -> Abilities;
 
+    /// What it can do for one target.
+    fn abilities_for(&self, _target: &DeliveryTarget) -> Abilities {
+        self.abilities()
+    }
+
+    /// The platform that a target is on.
+    fn platform<'a>(&'a self, _target: &'a DeliveryTarget) -> &'a str {
+        self.kind()
+    }
+
     /// What of a target tells one chat from another: messages to one chat are sent in order, one at a time. `None`: the target
     /// names no chat, and the message belongs to the chat its event came from.
     fn chat(&self, target: &DeliveryTarget) -> Option<String> {
@@ -32,13 +44,13 @@ pub trait Outbound: Send + Sync {
     }
 
     /// Longest message to this target, in the unit of its [`Format`]; longer ones are sent in parts.
-    fn longest(&self, _target: &DeliveryTarget) -> usize {
-        self.abilities().longest
+    fn longest(&self, target: &DeliveryTarget) -> usize {
+        self.abilities_for(target).longest
     }
 
     /// How longer ones are cut.
     fn limit(&self, target: &DeliveryTarget) -> Limit {
-        let format = self.abilities().format;
+        let format = self.abilities_for(target).format;
         let (unit, dialect) = (format.unit(), format.dialect());
         Limit { most: self.longest(target), unit, dialect, numbered: dialect != Dialect::Verbatim }
     }
@@ -60,6 +72,37 @@ pub trait Outbound: Send + Sync {
     ) -> OutboundFuture<'a, Result<(), Unsent>> {
         let kind = self.kind();
         Box::pin(async move { Err(Unsent::never(format!("{kind} cannot change what was sent"))) })
+    }
+
+    /// Takes an earlier message back; `id` is that of [`Sent`]. One that is not there any more is taken back.
+    fn take_back<'a>(
+        &'a self,
+        _target: &'a DeliveryTarget,
+        _id: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        let kind = self.kind();
+        Box::pin(async move { Err(Unsent::never(format!("{kind} cannot take back what was sent"))) })
+    }
+
+    /// Sends one file, where [`Abilities::files`] says that it can.
+    fn send_file<'a>(
+        &'a self,
+        _target: &'a DeliveryTarget,
+        _file: File<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        let kind = self.kind();
+        Box::pin(async move { Err(Unsent::never(format!("{kind} carries no files"))) })
+    }
+
+    /// Shows at the message that the target's event came by how its turn is, instead of what was shown there before. Best effort, as
+    /// [`typing`](Self::typing).
+    fn react<'a>(&'a self, _target: &'a DeliveryTarget, _sign: Sign) -> OutboundFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// The conversation there has this title now: a place that was begun for it is called so. Best effort, as [`typing`](Self::typing).
+    fn entitle<'a>(&'a self, _target: &'a DeliveryTarget, _title: &'a str) -> OutboundFuture<'a, ()> {
+        Box::pin(async {})
     }
 
     /// Shows in the chat that an answer is being made, for a few seconds. Best effort: nobody hears of a failure.
@@ -99,6 +142,54 @@ pub struct Abilities {
     pub edits: bool,
     /// For how long one [`Outbound::typing`] is shown; none: it does nothing.
     pub typing: Option<Duration>,
+    /// Longest file that [`Outbound::send_file`] carries, in bytes; none: it carries none.
+    pub files: Option<u64>,
+    /// [`Outbound::react`] shows something.
+    pub reacts: bool,
+}
+
+impl Abilities {
+    /// Of a way that carries short plain messages one by one, and nothing else.
+    pub const LEAST: Self = Self {
+        longest: 4000,
+        format: Format::Plain,
+        at_once: 1,
+        keyed: false,
+        edits: false,
+        typing: None,
+        files: None,
+        reacts: false,
+    };
+}
+
+/// How a turn is, as a sign at the message that began it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// It runs: 👀.
+    Seen,
+    /// It ended well: ✅, or what the service has for it.
+    Done,
+    /// It failed: ❌, likewise.
+    Failed,
+    /// It was cancelled: nothing is shown any more.
+    Nothing,
+}
+
+/// A file that is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// Where it is; it may be gone meanwhile.
+    pub path: &'a Utf8Path,
+    /// What it is called for people.
+    pub name: &'a str,
+    /// What is in it.
+    pub media_type: &'a str,
+    /// It is shown as what it is (a picture, a sound), where the service can; else it is a document.
+    pub shown: bool,
+    /// As of a [`Message`].
+    pub key: &'a str,
+    /// Likewise.
+    pub repeated: bool,
 }
 
 /// How a service reads a text.
@@ -114,16 +205,44 @@ pub enum Format {
     Mrkdwn,
     /// With WhatsApp's signs: [`whatsapp`](crate::formatting::whatsapp).
     WhatsApp,
+    /// As Matrix reads it: the Markdown, and beside it HTML: [`matrix_html`](crate::formatting::matrix_html).
+    MatrixHtml,
+    /// With IRC's control characters, in bytes: [`irc`](crate::formatting::irc).
+    Irc,
     /// Without any signs: [`plain`](crate::formatting::plain), or [`signal`](crate::formatting::signal) with styles beside it.
     Bare,
 }
 
 impl Format {
+    /// All of them, and their words on the road between workers, which stay.
+    const WORDS: [(Self, &'static str); 8] = [
+        (Self::Plain, "plain"),
+        (Self::Markdown, "markdown"),
+        (Self::MarkdownV2, "markdown_v2"),
+        (Self::Mrkdwn, "mrkdwn"),
+        (Self::WhatsApp, "whatsapp"),
+        (Self::MatrixHtml, "matrix_html"),
+        (Self::Irc, "irc"),
+        (Self::Bare, "bare"),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(format, _)| *format == self).map_or("plain", |(_, word)| word)
+    }
+
+    /// The one of a word; none: a word of a newer program's.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, other)| *other == word).map(|(format, _)| *format)
+    }
+
     /// What a text is measured in.
     pub fn unit(self) -> Unit {
         match self {
             Self::MarkdownV2 | Self::Bare => Unit::Utf16,
             Self::Plain | Self::Markdown | Self::Mrkdwn | Self::WhatsApp => Unit::Chars,
+            Self::MatrixHtml => Unit::Pairs,
+            Self::Irc => Unit::Bytes,
         }
     }
 
@@ -134,6 +253,8 @@ impl Format {
             Self::MarkdownV2 => Dialect::MarkdownV2,
             Self::Mrkdwn => Dialect::Mrkdwn,
             Self::WhatsApp => Dialect::WhatsApp,
+            Self::MatrixHtml => Dialect::MatrixHtml,
+            Self::Irc => Dialect::Irc,
             Self::Bare => Dialect::Plain,
         }
     }
@@ -193,6 +314,8 @@ pub enum Unsent {
     Never {
         /// For people.
         reason: String,
+        /// The chat itself is the cause: it is gone, or the bot was put out of it.
+        gone: bool,
     },
 }
 
@@ -209,7 +332,12 @@ impl Unsent {
 
     /// A retry cannot help.
     pub fn never(reason: impl Into<String>) -> Self {
-        Self::Never { reason: reason.into() }
+        Self::Never { reason: reason.into(), gone: false }
+    }
+
+    /// The same, and so it is for whatever is sent there.
+    pub fn gone(reason: impl Into<String>) -> Self {
+        Self::Never { reason: reason.into(), gone: true }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hermes_config::{ConfiguredPlatform, HomeChannel, ProfileConfig};
 
+use super::files::{self, Outgoing};
 use super::outbound::CHAT_ID;
 use super::{Deliveries, ledger};
 use crate::inbound::DeliveryTarget;
@@ -13,7 +14,7 @@ use crate::store::StoreError;
 use crate::tools::post::{Chat, Post, PostFuture};
 
 /// Key of [`DeliveryTarget::extra`] that names a thread of the chat, as in 0.19.0's `deliver_extra`.
-const THREAD_ID: &str = "thread_id";
+pub(super) const THREAD_ID: &str = "thread_id";
 
 /// The post of a profile.
 pub(crate) struct Letters {
@@ -85,8 +86,17 @@ impl Post for Letters {
             extra.extend(to.thread_id.clone().map(|thread| (THREAD_ID.to_owned(), thread)));
             let target = DeliveryTarget { kind: to.platform.clone(), extra };
             let (key, session) = (ledger::key_of(session, call), session.to_owned());
-            let (platform, chat_id, text) = (to.platform.clone(), to.chat_id.clone(), text.to_owned());
+            let (platform, chat_id) = (to.platform.clone(), to.chat_id.clone());
+            if let Some(reason) = self.deliveries.is_gone(&platform, &chat_id).await {
+                return Err(format!(
+                    "nobody gets a message there until somebody writes from there again: {reason}"
+                ));
+            }
+            let Outgoing { text, files } = self.deliveries.packed(&target, text).await;
             let written = self.deliveries.0.store.write(move |db| {
+                if ledger::is_known(db, &key)? {
+                    return Ok(false);
+                }
                 let letter = ledger::Letter {
                     session: &session,
                     platform: &platform,
@@ -94,7 +104,8 @@ impl Post for Letters {
                     target: &target,
                     text: &text,
                 };
-                ledger::add_once(db, &key, &letter, epoch())
+                files::add(db, Some(&key), &letter, &files, epoch())?;
+                Ok(true)
             });
             let new = written
                 .await

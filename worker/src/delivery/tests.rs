@@ -2,6 +2,7 @@
 //! order, lanes, keys and crashes.
 
 mod lanes;
+mod outward;
 
 use std::os::unix::fs::PermissionsExt;
 

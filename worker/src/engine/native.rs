@@ -29,6 +29,7 @@ mod lenient;
 mod messages;
 mod numbers;
 mod part;
+mod pictures;
 pub(crate) mod probe;
 mod reader;
 mod responses;
@@ -58,6 +59,7 @@ pub(crate) use tap::{Request, Tap};
 use super::length::Room;
 use super::steps::{self, Ask, Model, Own, Reply};
 use super::{Choice, Chore, Engine, EngineError, EngineFuture, EventSink, Journal, ModelId, Prompt};
+use crate::media::Pictures;
 use crate::provider::health::Health;
 use crate::provider::{self, Endpoint, Fault, ProviderError};
 use crate::tools::Tools;
@@ -82,6 +84,8 @@ pub struct Native {
     compression: Compression,
     /// Work beside conversations.
     chores: Chores,
+    /// Whom sub-agents ask first; none: the model that their turn has.
+    children: Option<Way>,
     /// What sessions record, also where there is no endpoint.
     model: ModelId,
     policy: RetryPolicy,
@@ -91,6 +95,8 @@ pub struct Native {
     tools: Tools,
     /// Most calls of a turn that may want tools called.
     max_rounds: u32,
+    /// What came with messages of chats; none: models are shown no pictures.
+    pictures: Option<Pictures>,
 }
 
 impl Native {
@@ -125,7 +131,11 @@ impl Native {
             engine.routes.insert(route.alias.clone(), way);
         }
         engine.compression = config.compression;
+        engine.pictures = config.agent.shows_pictures.then(|| Pictures::of(home));
         engine.chores = Chores::from_config(config, home, inherited);
+        // One that cannot be asked is among the problems of the report.
+        let children = provider::delegation(config, home).and_then(Result::ok);
+        engine.children = children.map(|endpoint| Way::new(endpoint.inherits(inherited)));
         let Ok(ways) = &mut engine.ways else {
             engine.model.model.clone_from(&config.model.default);
             engine.model.provider = config.model.provider.clone().unwrap_or_default();
@@ -158,12 +168,14 @@ impl Native {
             tap: Tap::default(),
             compression: Compression { enabled: false, ..Compression::default() },
             chores: Chores::default(),
+            children: None,
             model,
             policy,
             silence,
             health: None,
             tools: Tools::default(),
             max_rounds: 0,
+            pictures: None,
         }
     }
 
@@ -231,8 +243,21 @@ struct Attempt<'a> {
     route: Option<&'a str>,
     /// One that was chosen and has no name here.
     chosen: Option<Result<Way, ProviderError>>,
-    /// It is no turn, but a job beside it.
-    task: Option<Task>,
+    work: Work,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Work {
+    /// A turn.
+    Turn {
+        /// It is of a chat, whose pictures the model is shown.
+        shows: bool,
+    },
+    /// A piece of a turn that a sub-agent does, with a model of its own.
+    Piece,
+    /// A job beside turns.
+    Job(Task),
 }
 
 impl Attempt<'_> {
@@ -241,7 +266,12 @@ impl Attempt<'_> {
         let unusable = |error: &ProviderError| EngineError::Config(error.to_string());
         let route = self.chosen.as_ref();
         let route = route.or_else(|| self.route.and_then(|alias| self.engine.routes.get(alias)));
-        if let Some(way) = self.task.and_then(|task| self.engine.chores.way(task)) {
+        let first = match self.work {
+            Work::Turn { .. } => None,
+            Work::Piece => self.engine.children.as_ref(),
+            Work::Job(task) => self.engine.chores.way(task),
+        };
+        if let Some(way) = first {
             let others = self.engine.ways.as_ref().map_or(&[][..], |ways| &ways[..]);
             return Ok(std::iter::once(way).chain(others).collect());
         }
@@ -258,9 +288,12 @@ impl Attempt<'_> {
 impl Attempt<'_> {
     fn manner(&self) -> Manner {
         let policy = self.engine.policy;
-        match self.task {
-            Some(_) => Manner { policy: self.engine.chores.policy(policy), reports: false },
-            None => Manner { policy, reports: true },
+        match self.work {
+            Work::Job(_) => {
+                Manner { policy: self.engine.chores.policy(policy), reports: false, shows: false }
+            }
+            Work::Turn { shows } => Manner { policy, reports: true, shows },
+            Work::Piece => Manner { policy, reports: true, shows: false },
         }
     }
 
@@ -268,7 +301,7 @@ impl Attempt<'_> {
     /// instead of the profile's own model may have refused what that one takes.
     fn falls_back(&self, error: &EngineError) -> bool {
         matches!(error, EngineError::Provider { fault, .. }
-            if self.task.is_some() || !matches!(fault, Fault::Request | Fault::TooLong))
+            if !matches!(self.work, Work::Turn { .. }) || !matches!(fault, Fault::Request | Fault::TooLong))
     }
 }
 
@@ -304,6 +337,12 @@ impl Model for Attempt<'_> {
             audience.retrying(before.saturating_add(1), &failed.to_string()).await;
             self.at.store(at + 1, Relaxed);
         }
+    }
+
+    fn of_children(&self) -> Option<Self> {
+        let Self { engine, .. } = self;
+        engine.children.as_ref()?;
+        Some(Attempt { engine, at: AtomicUsize::new(0), route: None, chosen: None, work: Work::Piece })
     }
 
     async fn room(&self, tokens: u64) -> Option<Room> {
@@ -369,7 +408,8 @@ impl Engine for Native {
         let choice = prompt.wishes.model.as_ref();
         let chosen = choice.and_then(|choice| self.chosen(choice));
         let route = prompt.route.as_deref().or_else(|| choice.map(|choice| choice.model.as_str()));
-        let attempt = Attempt { engine: self, at: AtomicUsize::new(0), route, chosen, task: None };
+        let work = Work::Turn { shows: pictures::are_shown(prompt) };
+        let attempt = Attempt { engine: self, at: AtomicUsize::new(0), route, chosen, work };
         Box::pin(async move {
             tokio::select! {
                 biased;

@@ -73,13 +73,21 @@ pub(super) struct Reply {
 }
 
 /// Whatever answers one call.
-pub(super) trait Model {
+pub(super) trait Model: Send + Sync {
     /// Asks once; attempts after failures are part of it.
     fn ask(
         &self,
         ask: Ask<'_>,
         events: &EventSink,
     ) -> impl Future<Output = Result<Reply, EngineError>> + Send;
+
+    /// The model that sub-agents have instead; none: this one.
+    fn of_children(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// What the model takes that is asked next, for a request of about so many tokens; `None`: conversations stay as they are.
     fn room(&self, _tokens: u64) -> impl Future<Output = Option<Room>> + Send {
@@ -105,7 +113,7 @@ pub(super) struct Own<'a> {
 
 /// Runs a turn to its answer.
 #[expect(clippy::too_many_lines, reason = "one loop, whose steps share what the turn has come to")]
-pub(super) async fn run<M: Model + Sync>(
+pub(super) async fn run<M: Model>(
     model: &M,
     own: Own<'_>,
     prompt: &Prompt,
@@ -226,10 +234,10 @@ pub(super) async fn run<M: Model + Sync>(
                 result.push_str(&circles.note(&call.name, &call.arguments, &result).unwrap_or_default());
                 result
             };
-            let message = Message::result(&call.id, &call.name, result);
+            let message = Message::result(&call.id, &call.name, result.clone());
             let is_last = at + 1 == wanted.len();
             messages.to_mut().push(journal.keep(Step::Result { message, is_last }).await?);
-            let _ = events.send(call.is_done(failed)).await;
+            let _ = events.send(call.is_done(result, failed, caller.shown.take())).await;
         }
     }
 }
@@ -302,13 +310,14 @@ impl Call {
     /// It is about to be run.
     fn begins(&self) -> Event {
         let preview = preview::of(&self.arguments);
-        Event::Tool { name: self.name.clone(), id: self.id.clone(), done: false, preview, failed: false }
+        let (name, id, text) = (self.name.clone(), self.id.clone(), self.arguments.clone());
+        Event::Tool { name, id, done: false, preview, text, failed: false, diff: None }
     }
 
     /// It was.
-    fn is_done(&self, failed: bool) -> Event {
-        let preview = String::new();
-        Event::Tool { name: self.name.clone(), id: self.id.clone(), done: true, preview, failed }
+    fn is_done(&self, result: String, failed: bool, diff: Option<String>) -> Event {
+        let (name, id, preview) = (self.name.clone(), self.id.clone(), String::new());
+        Event::Tool { name, id, done: true, preview, text: result, failed, diff }
     }
 }
 

@@ -74,6 +74,11 @@ pub fn whatsapp(markdown: &str) -> String {
     painted(markdown, WhatsApp).out
 }
 
+/// For IRC.
+pub fn irc(markdown: &str) -> String {
+    painted(markdown, Irc).out
+}
+
 /// For Signal.
 pub fn signal(markdown: &str) -> Ranged {
     let Painter { out, signs, .. } = painted(markdown, Ranges::default());
@@ -314,6 +319,42 @@ impl Signs for WhatsApp {
 
     fn link(&mut self, out: &mut String, url: &str, label: &str, shown: &str) {
         with_address(out, url, label, shown);
+    }
+}
+
+struct Irc;
+
+impl Signs for Irc {
+    fn text(&mut self, out: &mut String, text: &str) {
+        // Its signs are control characters: no other one is part of a text.
+        out.extend(text.chars().filter_map(|c| match c {
+            '\t' => Some(' '),
+            c => Some(c).filter(|c| *c == '\n' || !c.is_control()),
+        }));
+    }
+
+    fn face(&mut self, out: &mut String, face: Face, _begins: bool) {
+        out.push(match face {
+            Face::Bold => '\u{2}',
+            Face::Italic => '\u{1d}',
+            Face::Strike => '\u{1e}',
+        });
+    }
+
+    fn code(&mut self, out: &mut String, text: &str) {
+        out.push('\u{11}');
+        self.text(out, text);
+        out.push('\u{11}');
+    }
+
+    fn block(&mut self, out: &mut String, _language: &str, text: &str) {
+        self.text(out, text);
+    }
+
+    fn link(&mut self, out: &mut String, url: &str, label: &str, shown: &str) {
+        let mut address = String::new();
+        self.text(&mut address, url);
+        with_address(out, &address, label, shown);
     }
 }
 

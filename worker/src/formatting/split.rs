@@ -152,6 +152,7 @@ fn window(text: &str, most: usize, unit: Unit) -> usize {
             Unit::Chars => 1,
             Unit::Utf16 => c.len_utf16(),
             Unit::Bytes => c.len_utf8(),
+            Unit::Pairs => c.len_utf8().div_ceil(2),
         };
         if used > most {
             return at.max(first(text));

@@ -226,6 +226,19 @@ fn letters(text: &str) -> String {
         .collect()
 }
 
+#[test]
+fn a_piece_for_matrix_fits_as_html_and_in_bytes() {
+    assert_eq!(Unit::Pairs.measure("aä漢😀"), 6);
+    let text = "<漢字 & 😀> **b** ".repeat(200);
+    let limit = Limit { most: 490, unit: Unit::Pairs, dialect: Dialect::MatrixHtml, numbered: true };
+    let pieces = all(&text, limit);
+    assert!(pieces.len() > 5 && pieces.last().unwrap().end == text.len());
+    for piece in pieces {
+        let html = matrix_html(&piece.text);
+        assert!(Unit::Pairs.measure(&html) <= 490 && html.len() <= 980, "{html}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_telegram_gets_it_can_read(text in markup()) {

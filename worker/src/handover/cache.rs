@@ -13,8 +13,10 @@ use futures_util::{Stream, StreamExt as _};
 use hermes_host::refusal::Io;
 use hermes_host::{blocking, clock, file};
 use hermes_wire::ProfileHome;
-use hermes_wire::road::Media;
+use hermes_wire::road::{Attachment, Media};
 use sha2::{Digest as _, Sha256};
+
+use crate::media;
 
 /// Bytes that are collected before they are written.
 const PIECE: usize = 256 * 1024;
@@ -52,6 +54,9 @@ pub(super) enum CacheError {
 pub(super) struct File {
     temp: tempfile::NamedTempFile,
     path: Utf8PathBuf,
+    /// What it is, by its bytes.
+    media: Media,
+    length: u64,
 }
 
 /// What a file is for.
@@ -111,21 +116,25 @@ pub(super) async fn write<S>(
 where
     S: Stream<Item = Result<Bytes, String>> + Unpin,
 {
+    let (mut left, mut piece) = (length, Vec::new());
+    // Its first bytes say what it is, and so where it belongs.
+    while left > 0 && piece.len() < media::SNIFFED {
+        let Some(more) = bytes.next().await else {
+            return Err(CacheError::Broken(format!("{left} bytes are missing")));
+        };
+        take(&mut piece, &mut left, &more.map_err(CacheError::Cut)?)?;
+    }
+    let label = Label { media: media::seen(label.media, &piece), ..label };
     let (dir, name) = label.place();
     let dir = home.cache().join(dir);
     let path = dir.join(name);
     let place = dir.clone();
     let make = move || file::make_dirs(&place, 0o700).and_then(|()| file::temporary(&place));
     let mut temp = blocking::run(make).await?.map_err(Io::at("write into", &*dir))?;
-    let mut left = length;
-    let mut piece = Vec::new();
     loop {
         let more = if left == 0 { None } else { bytes.next().await };
         if let Some(more) = more {
-            let more = more.map_err(CacheError::Cut)?;
-            let len = u64::try_from(more.len()).unwrap_or(u64::MAX);
-            left = left.checked_sub(len).ok_or_else(|| CacheError::Broken("it goes on".to_owned()))?;
-            piece.extend_from_slice(&more);
+            take(&mut piece, &mut left, &more.map_err(CacheError::Cut)?)?;
             if piece.len() < PIECE && left > 0 {
                 continue;
             }
@@ -142,20 +151,45 @@ where
         };
         temp = blocking::run(write).await?.map_err(Io::at("write", &*path))?;
         if whole {
-            return Ok(File { temp, path });
+            return Ok(File { temp, path, media: label.media, length });
         }
     }
 }
 
+fn take(piece: &mut Vec<u8>, left: &mut u64, more: &[u8]) -> Result<(), CacheError> {
+    let len = u64::try_from(more.len()).unwrap_or(u64::MAX);
+    *left = left.checked_sub(len).ok_or_else(|| CacheError::Broken("it goes on".to_owned()))?;
+    piece.extend_from_slice(more);
+    Ok(())
+}
+
 impl File {
-    /// Where it will be.
-    pub(super) fn path(&self) -> &Utf8PathBuf {
-        &self.path
+    /// Where its bytes are for as long as it has no name.
+    pub(super) fn place(&self) -> &std::path::Path {
+        self.temp.path()
+    }
+
+    /// Says in a message's text that it is there, and what it says where it is text.
+    pub(super) async fn describe(&self, notes: &mut String, attachment: &Attachment) {
+        let attachment = Attachment { media: self.media, ..attachment.clone() };
+        media::note(notes, &attachment, self.path.as_str());
+        let is_text = self.media == Media::Document
+            && (1..=media::TEXT).contains(&self.length)
+            && media::may_be_text(&attachment.name, &attachment.media_type);
+        if !is_text {
+            return;
+        }
+        let file = self.temp.path().to_owned();
+        // What cannot be read back is named all the same.
+        let read = blocking::run(move || fs_err::read(file).ok().and_then(media::as_text)).await;
+        if let Ok(Some(text)) = read {
+            media::content(notes, &attachment.name, &text);
+        }
     }
 
     /// Gives it its name. What is there under it already came with the same event, and is replaced.
     pub(super) async fn keep(self) -> Result<Utf8PathBuf, CacheError> {
-        let Self { temp, path } = self;
+        let Self { temp, path, .. } = self;
         let to = path.clone();
         let named = move || {
             temp.persist(&to).map_err(|error| error.error)?;
@@ -271,6 +305,9 @@ mod tests {
             assert_eq!(fs_err::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(there().len(), 1, "the same attachment is the same file");
+        let pretends = Label { media: Media::Image, ..label("x.png") };
+        let file = write(&home, pretends, 6, pieces(&["hel", "lo!"])).await.unwrap();
+        assert!(file.keep().await.unwrap().as_str().contains("/documents/doc_"), "it is no picture");
         let empty = write(&home, Label { index: 1, ..label("b") }, 0, pieces(&[])).await.unwrap();
         assert_eq!(fs_err::metadata(empty.keep().await.unwrap()).unwrap().len(), 0);
     }

@@ -66,6 +66,7 @@ impl Door {
     /// Whether a message comes in. Who stays outside has heard what he is to hear.
     pub(super) async fn admits(&self, event: &Inbound, facts: &Facts) -> Result<bool, DoorError> {
         let source = &event.source;
+        self.0.deliveries.revive(&event.delivery).await;
         let verdict = self.judge(source, facts).await?;
         if verdict == Verdict::Allowed {
             return Ok(true);

@@ -3,30 +3,29 @@
 //! Its head is read, its attachments go to disk piece by piece, and when the whole body is there the event goes into the inbox. Only
 //! then the owner is told that it was accepted. Whatever goes wrong before leaves nothing.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use bytes::Bytes;
 use camino::Utf8PathBuf;
-use futures_util::{Stream, StreamExt as _, stream};
 use hermes_wire::ProfileHome;
 use hermes_wire::http::{ERROR, JSON, LISTENER};
 use hermes_wire::profile::DEFAULT;
-use hermes_wire::road::{self, Attachment, Errand, Event, Receipt, SENDER};
+use hermes_wire::road::{self, Attachment, Errand, Event, Media, Receipt, SENDER};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::cache::{self, CacheError, File, Label};
+use super::framed::{Pieces, Unread};
 use super::named::name_of;
 use super::{Entrance, PLATFORM, REPLY, WAY_BACK};
 use crate::access::Facts;
 use crate::inbound::{self, Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use crate::inbox::Inbox;
+use crate::media::{left_out, with_notes};
 use crate::store::StoreError;
 
 /// Code of the refusal of an event whose chat has too many that wait.
@@ -60,6 +59,15 @@ enum Refusal {
     Full,
     #[error("who may talk to the profile is not known: {0}")]
     Door(#[from] super::door::DoorError),
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Malformed(error) => Self::Malformed(error.to_string()),
+            Unread::Broken(why) => Self::Broken(why),
+        }
+    }
 }
 
 impl Refusal {
@@ -128,12 +136,9 @@ async fn hand_over(
 
 impl Target {
     async fn take(&self, platform: &str, body: Body) -> Result<Receipt, Refusal> {
-        let mut pieces = Pieces { stream: body.into_data_stream(), rest: Bytes::new() };
-        let length = pieces.exactly(4).await?;
-        let length = <[u8; 4]>::try_from(length.as_slice()).expect("four bytes were read");
-        let malformed = |error: road::RoadError| Refusal::Malformed(error.to_string());
-        let head = pieces.exactly(road::length_of_head(length).map_err(malformed)?).await?;
-        let mut event = Event::parse(&head).map_err(malformed)?;
+        let mut pieces = Pieces::of(body);
+        let head = pieces.head().await?;
+        let mut event = Event::parse(&head).map_err(|error| Refusal::Malformed(error.to_string()))?;
         drop(head);
         let dedup = event.identity.take().map(|identity| DedupKey { scope: identity.scope, id: identity.id });
         if let Some(key) = &dedup
@@ -144,6 +149,7 @@ impl Target {
             return Ok(Receipt { accepted: road::Accepted::Known });
         }
         let facts = facts_of(&mut event);
+        let also = std::mem::take(&mut event.also);
         let (name, twin) = (name_of(platform, dedup.as_ref()), dedup.clone());
         let attachments = std::mem::take(&mut event.attachments);
         let inbound = inbound(platform, event, dedup);
@@ -165,9 +171,10 @@ impl Target {
         .await;
         let accepted = match kept {
             Ok(()) => {
-                let text = with_notes(inbound.text, &notes);
+                let text = self.entrance.heard(with_notes(inbound.text, &notes), &paths).await;
                 let inbound = Inbound { busy: self.busy, text, ..inbound };
-                match self.entrance.commands.accept(inbound, &facts).await {
+                let shows = attachments.iter().any(|attachment| attachment.media == Media::Image);
+                match self.entrance.take(inbound, &facts, also, shows).await {
                     Ok(inbound::Accepted::New) => Ok(road::Accepted::New),
                     Ok(inbound::Accepted::Duplicate) => Ok(road::Accepted::Known),
                     Ok(inbound::Accepted::Full) => Err(Refusal::Full),
@@ -210,7 +217,7 @@ impl Target {
                 CacheError::Broken(why) | CacheError::Cut(why) => Refusal::Broken(why),
                 error => Refusal::Cache(error),
             })?;
-            note(&mut notes, attachment, file.path().as_str());
+            file.describe(&mut notes, attachment).await;
             files.push(file);
         }
         Ok((notes, files))
@@ -233,34 +240,6 @@ pub(super) async fn give_back(
     cache::remove(paths).await;
 }
 
-/// What the text of a message says of an attachment that is there.
-pub(super) fn note(notes: &mut String, attachment: &Attachment, path: &str) {
-    say(notes, attachment, &format!(": {path}"));
-}
-
-/// What it says of one that was too much.
-pub(super) fn left_out(notes: &mut String, attachment: &Attachment, most: u64) {
-    say(notes, attachment, &format!(" was left out: at most {most} bytes come with one message"));
-}
-
-/// What it says of one that was not to be had.
-pub(super) fn not_fetched(notes: &mut String, attachment: &Attachment) {
-    say(notes, attachment, " could not be fetched");
-}
-
-fn say(notes: &mut String, attachment: &Attachment, what: &str) {
-    use std::fmt::Write as _;
-    let Attachment { media, name, media_type, length } = attachment;
-    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
-    let (word, name, media_type) = (media.as_str(), plain(name), plain(media_type));
-    let _ = write!(notes, "\n[{word} {name} ({media_type}, {length} bytes){what}]");
-}
-
-/// A message's text, and behind it what is said of what came with it.
-pub(super) fn with_notes(text: String, notes: &str) -> String {
-    if text.is_empty() { notes.trim_start_matches('\n').to_owned() } else { text + notes }
-}
-
 /// What the owner knows of whoever wrote.
 fn facts_of(event: &mut Event) -> Facts {
     let from = &mut event.from;
@@ -273,11 +252,14 @@ fn facts_of(event: &mut Event) -> Facts {
 }
 
 fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>) -> Inbound {
-    let Event { from, text, reply, longest, .. } = event;
+    let Event { from, text, reply, longest, can, .. } = event;
     let mut extra = std::collections::BTreeMap::from([
         (PLATFORM.to_owned(), platform.to_owned()),
         (REPLY.to_owned(), serde_json::to_string(&reply).expect("texts always serialise")),
     ]);
+    extra.extend(
+        can.map(|can| (super::CAN.to_owned(), serde_json::to_string(&can).expect("texts always serialise"))),
+    );
     extra.extend(longest.map(|longest| (super::LONGEST.to_owned(), longest.to_string())));
     extra.extend(from.chat_id.clone().map(|chat| (super::CHAT.to_owned(), chat)));
     Inbound {
@@ -287,6 +269,7 @@ fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>) -> Inbound {
             chat_id: from.chat_id,
             chat_name: from.chat_name,
             thread_id: from.thread_id,
+            parent_chat_id: from.parent_chat_id,
             user_id: from.user_id,
             user_id_alt: from.user_id_alt,
             user_name: from.user_name,
@@ -295,82 +278,9 @@ fn inbound(platform: &str, event: Event, dedup: Option<DedupKey>) -> Inbound {
         text,
         dedup,
         delivery: DeliveryTarget { kind: WAY_BACK.to_owned(), extra },
+        context: None,
         end_session: None,
         busy: Busy::Wait,
-    }
-}
-
-/// A body, as it comes.
-struct Pieces {
-    stream: BodyDataStream,
-    /// Came, and was not asked for yet.
-    rest: Bytes,
-}
-
-impl Pieces {
-    /// What comes next; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        if !self.rest.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.rest)));
-        }
-        loop {
-            match self.stream.next().await {
-                None => return Ok(None),
-                Some(Ok(bytes)) if bytes.is_empty() => {}
-                Some(Ok(bytes)) => return Ok(Some(bytes)),
-                Some(Err(error)) => return Err(Refusal::Broken(error.to_string())),
-            }
-        }
-    }
-
-    /// At most `most` bytes of what comes next.
-    async fn up_to(&mut self, most: u64) -> Result<Option<Bytes>, Refusal> {
-        let Some(mut bytes) = self.next().await? else { return Ok(None) };
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if bytes.len() > most {
-            self.rest = bytes.split_off(most);
-        }
-        Ok(Some(bytes))
-    }
-
-    /// The next `len` bytes, which are few.
-    async fn exactly(&mut self, len: usize) -> Result<Vec<u8>, Refusal> {
-        let mut all = Vec::new();
-        while all.len() < len {
-            let left = u64::try_from(len - all.len()).unwrap_or(u64::MAX);
-            match self.up_to(left).await? {
-                Some(bytes) => all.extend_from_slice(&bytes),
-                None => return Err(Refusal::Broken("its head ended early".to_owned())),
-            }
-        }
-        Ok(all)
-    }
-
-    /// Throws up to `most` bytes away; how many there were.
-    async fn skip(&mut self, most: u64) -> Result<u64, Refusal> {
-        let mut skipped = 0;
-        while skipped < most {
-            let Some(bytes) = self.up_to(most - skipped).await? else { break };
-            skipped += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        }
-        Ok(skipped)
-    }
-
-    /// The next `length` bytes, piece by piece; fewer where the body ends.
-    fn part(&mut self, length: u64) -> Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send + '_>> {
-        Box::pin(stream::unfold((self, length), async |(pieces, left)| {
-            if left == 0 {
-                return None;
-            }
-            match pieces.up_to(left).await {
-                Ok(Some(bytes)) => {
-                    let left = left - u64::try_from(bytes.len()).unwrap_or(left);
-                    Some((Ok(bytes), (pieces, left)))
-                }
-                Ok(None) => None,
-                Err(error) => Some((Err(error.to_string()), (pieces, 0))),
-            }
-        }))
     }
 }
 

@@ -1,13 +1,12 @@
 //! The way in for what a platform received: into this profile's inbox, or over the road to the profile that answers.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use hermes_config::ProfileConfig;
 use hermes_config::profile_routes::{Arrival, ProfileRoute, ProfileRoutes};
 use hermes_host::cause::chain;
@@ -15,113 +14,25 @@ use hermes_wire::road::{self, Attachment, Errand, Event, Identity, Media, Receip
 use hermes_wire::{ProfileHome, ProfileName};
 use tokio::time::{Instant, timeout};
 
+use super::arrived::{AGAIN, Arrived, Attached, ByteStream, NotTaken, Open, Taken, Unfetched};
 use super::cache::{self, CacheError, File, Label};
 use super::named::name_of;
 use super::patience::{For, Patience};
-use super::receive::{FULL, give_back, left_out, not_fetched, note, with_notes};
+use super::receive::{FULL, give_back};
 use super::road::Failure;
 use super::{Entrance, Road, Seal};
 use crate::access::Facts;
-use crate::inbound::{Accepted, Busy, Inbound, Source};
+use crate::delivery::outbound::{Abilities, Outbounds};
+use crate::inbound::{Accepted, Busy, DeliveryTarget, Inbound, Source, with_context};
+use crate::media::{left_out, not_fetched, with_notes};
 use crate::questions::Heard;
 use crate::store::{Store, StoreError};
 use crate::tools::asking::Choice;
 
-/// Pause between two offers.
-const AGAIN: Duration = Duration::from_secs(1);
 /// Time for one hand-over; what comes with it comes at its platform's pace.
 const TIME: Duration = Duration::from_mins(10);
 /// Longest silence of a platform while something is fetched from it.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// Bytes as they come; an error says why no more do.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
-/// Begins to fetch something.
-pub type Open =
-    Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<ByteStream, Unfetched>> + Send>> + Send>;
-
-/// Why something that came with a message is not to be had. For people; holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfetched {
-    /// It is gone, or never was: another try cannot help.
-    #[error("{0}")]
-    Gone(String),
-    /// Another try may help.
-    #[error("{0}")]
-    Away(String),
-}
-
-/// Something that came with a message, fetched when it is wanted.
-pub struct Attached {
-    /// Its name, as the sender has it.
-    pub name: String,
-    /// Its media type.
-    pub media_type: String,
-    /// Its bytes.
-    pub length: u64,
-    /// How to get them.
-    pub open: Open,
-}
-
-/// What an adapter received.
-pub struct Arrived {
-    /// The message, with [`delivery`](Inbound::delivery) as an answer through this adapter's platform needs it.
-    pub event: Inbound,
-    /// Server, team or space.
-    pub guild_id: Option<String>,
-    /// The chat that a thread or a post belongs to.
-    pub parent_chat_id: Option<String>,
-    /// What came with it.
-    pub attachments: Vec<Attached>,
-    /// What is known of whoever wrote it.
-    pub facts: Facts,
-    /// It was made of several messages: the ids of the others, in the scope of its own.
-    pub also: Vec<String>,
-}
-
-impl From<Inbound> for Arrived {
-    fn from(event: Inbound) -> Self {
-        Self {
-            event,
-            guild_id: None,
-            parent_chat_id: None,
-            attachments: Vec::new(),
-            facts: Facts::default(),
-            also: Vec::new(),
-        }
-    }
-}
-
-/// What became of an event. In every case it can be confirmed to the platform; but for the last two it is on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// It will be answered, by whoever is to answer it.
-    New,
-    /// It was known already.
-    Known,
-    /// Nobody will answer it; it is kept with the reason.
-    Buried,
-    /// Too many of its chat wait: nobody will answer it, and its sender is to be told.
-    Full,
-    /// Its sender may not talk to the profile, and has heard of that what he is to hear.
-    TurnedAway,
-}
-
-/// The event is still the platform's: it is not to be confirmed.
-#[derive(Debug, thiserror::Error)]
-pub enum NotTaken {
-    /// To be offered again.
-    #[error("{reason}")]
-    Later {
-        /// When.
-        after: Duration,
-        /// For people.
-        reason: String,
-    },
-    /// The inbox does not take it.
-    #[error("the inbox cannot take it")]
-    Store(#[from] StoreError),
-}
 
 /// The way in. Cloning shares it.
 #[derive(Clone)]
@@ -136,6 +47,8 @@ struct Inner {
     entrance: Entrance,
     road: Road,
     seal: Seal,
+    /// By what answers of other profiles go out.
+    ways: Outbounds,
     /// What events wait for, and since when.
     patience: Mutex<Patience>,
 }
@@ -148,6 +61,7 @@ impl Reception {
         store: &Store,
         entrance: Entrance,
         road: Road,
+        ways: Outbounds,
     ) -> Self {
         Self(Arc::new(Inner {
             home: home.clone(),
@@ -157,6 +71,7 @@ impl Reception {
             entrance,
             road,
             seal: Seal::new(store.clone()),
+            ways,
             patience: Mutex::default(),
         }))
     }
@@ -180,34 +95,67 @@ impl Reception {
         self.0.routes.target(&arrival).is_none_or(|route| route.profile.is_default())
     }
 
+    /// Whether this profile itself answers this event.
+    pub(crate) fn answers(&self, arrived: &Arrived) -> bool {
+        self.0.routes.target(&arrival(arrived)).is_none_or(|route| route.profile.is_default())
+    }
+
+    /// Whether whoever acts may talk to this profile; without a word to him.
+    pub(crate) async fn knows(&self, source: &Source, facts: &Facts) -> Result<bool, NotTaken> {
+        self.0.entrance.door.knows(source, facts).await.map_err(|error| later(error.to_string()))
+    }
+
     /// Takes a press of a button below a question of this profile. What was asked of one conversation is not answered from another.
     pub(crate) async fn press(
         &self,
         source: &Source,
+        facts: &Facts,
         question: &str,
         choice: &Choice,
     ) -> Result<Heard, NotTaken> {
-        let Entrance { door, inbox, .. } = &self.0.entrance;
         // Whoever lost his place since then does not hear of it here.
-        match door.knows(source, &Facts::default()).await {
-            Ok(true) => Ok(inbox.press(source, question, choice.message()).await?),
-            Ok(false) => Ok(Heard::No),
-            Err(error) => Err(later(error.to_string())),
+        if !self.knows(source, facts).await? {
+            return Ok(Heard::No);
         }
+        Ok(self.0.entrance.inbox.press(source, question, choice.message()).await?)
+    }
+
+    /// Takes a press of a button for a numbered answer, likewise. `delivery`: where an answer to a message there would go.
+    pub(crate) async fn pick(
+        &self,
+        source: &Source,
+        facts: &Facts,
+        question: &str,
+        number: usize,
+        delivery: DeliveryTarget,
+    ) -> Result<Heard, NotTaken> {
+        if !self.knows(source, facts).await? {
+            return Ok(Heard::No);
+        }
+        Ok(self.0.entrance.inbox.pick(source, question, number, delivery).await?)
+    }
+
+    /// What a platform's menu offers, at most so much: names, and what each is for.
+    pub(crate) async fn menu(&self, platform: &str, most: usize) -> Vec<(String, String)> {
+        self.0.entrance.commands.menu(platform, most).await
     }
 
     /// Takes an event. After `Ok` it may be confirmed to the platform. `longest` is what the platform's way out takes at once, in
     /// characters.
     pub async fn accept(&self, arrived: Arrived, longest: Option<u64>) -> Result<Taken, NotTaken> {
+        // Both are large, and live within every connection.
         match self.0.routes.target(&arrival(&arrived)).cloned() {
-            Some(route) if !route.profile.is_default() => self.hand_over(&route, arrived, longest).await,
-            _ => self.keep(arrived).await,
+            Some(route) if !route.profile.is_default() => {
+                Box::pin(self.hand_over(&route, arrived, longest)).await
+            }
+            _ => Box::pin(self.keep(arrived)).await,
         }
     }
 
     /// Into this profile's own inbox.
     async fn keep(&self, arrived: Arrived) -> Result<Taken, NotTaken> {
-        let Arrived { mut event, attachments, facts, also, .. } = arrived;
+        let Arrived { mut event, parent_chat_id, attachments, facts, also, .. } = arrived;
+        event.source.parent_chat_id = event.source.parent_chat_id.or(parent_chat_id);
         match self.admits(&event, &facts).await {
             Ok(true) => {}
             Ok(false) => return Ok(Taken::TurnedAway),
@@ -217,7 +165,7 @@ impl Reception {
             event.busy = self.0.busy;
         }
         if attachments.is_empty() {
-            return Ok(taken(self.0.entrance.take(event, &facts, also).await?));
+            return Ok(taken(self.0.entrance.take(event, &facts, also, false).await?));
         }
         if let Some(key) = &event.dedup
             && self.0.entrance.inbox.is_known(&event.source.platform, key).await?
@@ -225,6 +173,7 @@ impl Reception {
             return Ok(Taken::Known);
         }
         let waits = waits_as(&event);
+        let shows = attachments.iter().any(|attached| Media::of(&attached.media_type) == Media::Image);
         let (fitting, mut notes) = fit(attachments, self.0.most);
         let files = self.fetch(&event, fitting, &mut notes).await?;
         event.text = with_notes(event.text, &notes);
@@ -239,7 +188,8 @@ impl Reception {
                 }
             }
         }
-        let accepted = self.0.entrance.take(event, &facts, also).await;
+        event.text = self.0.entrance.heard(event.text, &paths).await;
+        let accepted = self.0.entrance.take(event, &facts, also, shows).await;
         if !matches!(accepted, Ok(Accepted::New | Accepted::Duplicate)) {
             give_back(&self.0.entrance.inbox, &platform, dedup.as_ref(), paths).await;
         }
@@ -287,7 +237,7 @@ impl Reception {
             let label = Label { media: said.media, name: &said.name, event: &name, index };
             let (is_for_now, reason) = match fetched(&self.0.home, label, attached).await {
                 Ok(file) => {
-                    note(notes, &said, file.path().as_str());
+                    file.describe(notes, &said).await;
                     files.push(file);
                     continue;
                 }
@@ -392,9 +342,14 @@ impl Reception {
         arrived: Arrived,
         longest: Option<u64>,
     ) -> Result<(Event, Vec<Attached>), StoreError> {
-        let Arrived { event, guild_id, parent_chat_id, attachments, facts, also: _ } = arrived;
-        let Inbound { source, text, dedup, delivery, end_session: _, busy: _ } = event;
+        let Arrived { event, guild_id, parent_chat_id, attachments, facts, mut also } = arrived;
+        also.truncate(road::MAX_ALSO);
+        let Inbound { source, text, dedup, delivery, context, end_session: _, busy: _ } = event;
+        let text = with_context(context.as_deref(), text);
         let (attachments, notes) = fit(attachments, self.0.most);
+        let way = self.0.ways.get(platform);
+        let can = way.map(|way| can(way.abilities_for(&delivery)));
+        let longest = way.and_then(|way| u64::try_from(way.longest(&delivery)).ok()).or(longest);
         let mut reply = delivery.extra;
         self.0.seal.set(profile, platform, &mut reply).await?;
         let event = Event {
@@ -416,8 +371,10 @@ impl Reception {
             },
             text: text + &notes,
             identity: dedup.map(|key| Identity { scope: key.scope, id: key.id }),
+            also,
             reply,
             longest,
+            can,
             attachments: attachments.iter().map(describe).collect(),
         };
         Ok((event, attachments))
@@ -483,6 +440,18 @@ fn arrival(arrived: &Arrived) -> Arrival<'_> {
         thread_id: source.thread_id.as_deref(),
         user_id: source.user_id.as_deref(),
         user_id_alt: source.user_id_alt.as_deref(),
+    }
+}
+
+/// What another profile may ask of a way.
+fn can(abilities: Abilities) -> road::Can {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    road::Can {
+        format: abilities.format.word().to_owned(),
+        edits: abilities.edits,
+        typing_ms: abilities.typing.map(millis),
+        files: abilities.files,
+        reacts: abilities.reacts,
     }
 }
 

@@ -54,17 +54,45 @@ impl Seal {
         Ok(self.mac(profile, platform, reply).await?.verify_slice(&given).is_ok())
     }
 
+    /// With this `profile` may have the message changed that was sent for it with these parameters.
+    pub(super) async fn pass(
+        &self,
+        profile: &ProfileName,
+        platform: &str,
+        reply: &BTreeMap<String, String>,
+        id: &str,
+    ) -> Result<String, StoreError> {
+        let mac = self.over(&(profile.as_str(), platform, reply, id)).await?;
+        Ok(hex(&mac.finalize().into_bytes()))
+    }
+
+    /// Whether that is what it brings.
+    pub(super) async fn passes(
+        &self,
+        profile: &ProfileName,
+        platform: &str,
+        reply: &BTreeMap<String, String>,
+        (id, pass): (&str, &str),
+    ) -> Result<bool, StoreError> {
+        let Some(pass) = unhex(pass) else { return Ok(false) };
+        let mac = self.over(&(profile.as_str(), platform, reply, id)).await?;
+        Ok(mac.verify_slice(&pass).is_ok())
+    }
+
     async fn mac(
         &self,
         profile: &ProfileName,
         platform: &str,
         reply: &BTreeMap<String, String>,
     ) -> Result<Hmac<Sha256>, StoreError> {
+        self.over(&(profile.as_str(), platform, reply)).await
+    }
+
+    async fn over(&self, what: &(impl serde::Serialize + Sync)) -> Result<Hmac<Sha256>, StoreError> {
         let key = self.key.get_or_try_init(|| self.load()).await?;
         let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
         // One way to write them down, and no two sets of parameters that are written alike.
-        let said = serde_json::to_vec(&(profile.as_str(), platform, reply)).expect("texts always serialise");
-        mac.update(&said);
+        mac.update(&serde_json::to_vec(what).expect("texts always serialise"));
         Ok(mac)
     }
 
@@ -137,6 +165,17 @@ mod tests {
             let mut forged = params("1");
             forged.insert(SEAL.to_owned(), odd.to_owned());
             assert!(!good(coder.clone(), "telegram", forged).await.0, "{odd}");
+        }
+        let pass = seal.pass(&coder, "telegram", &params("1"), "55").await.unwrap();
+        let ops: ProfileName = "ops".parse().unwrap();
+        for (profile, chat, id, expected) in [
+            (&coder, "1", "55", true),
+            (&coder, "1", "56", false),
+            (&coder, "2", "55", false),
+            (&ops, "1", "55", false),
+        ] {
+            let passes = seal.passes(profile, "telegram", &params(chat), (id, &pass)).await.unwrap();
+            assert_eq!(passes, expected, "{profile} {chat} {id}");
         }
         store.close().await;
     }

@@ -1,25 +1,33 @@
 //! The target's way out: an answer goes over the road to the worker whose bot received the question.
 //!
 //! One more kind of delivery for the ledger, which keeps it, repeats it and keeps the order of each chat. What the owner says of a
-//! try is what the ledger hears; what is not heard may have got there, and is repeated under the same key.
+//! try is what the ledger hears; what is not heard may have got there, and is repeated under the same key. What else the owner's way can
+//! do it has said with the event ([`Can`]): answers are shown while they are made, files go along, as on a bot of one's own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use hermes_wire::ProfileName;
-use hermes_wire::road::{self, Delivered, Delivery, Errand};
-
+use hermes_wire::road::{self, Act, Can, Delivered, Delivery, Errand};
 use tokio::time::{Instant, sleep};
 
 use super::road::Failure;
-use super::{CHAT, LONGEST, PLATFORM, REPLY, Road, WAY_BACK};
-use crate::delivery::outbound::{Abilities, Format, Message, Outbound, OutboundFuture, Sent, Unsent};
+use super::{CAN, CHAT, LONGEST, PLATFORM, REPLY, Road, WAY_BACK};
+use crate::delivery::outbound::{
+    Abilities, File, Format, Message, Outbound, OutboundFuture, Sent, Sign, Unsent,
+};
 use crate::inbound::DeliveryTarget;
+use crate::outgoing::file;
 
 /// Time for one message: longer than its platform has at the owner, so that what comes of it is heard.
 const TIME: Duration = Duration::from_secs(58);
+/// The same for a file.
+const FILE: Duration = Duration::from_secs(590);
+/// Time for what nobody waits for.
+const SHORTLY: Duration = Duration::from_secs(10);
 /// How long a try waits for an owner that does not serve at the moment, and how often it looks.
 const MOMENT: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(500);
@@ -34,6 +42,37 @@ pub(crate) struct WayBack {
     owner: ProfileName,
 }
 
+/// Where something goes: the platform, and what its owner needs.
+struct To {
+    platform: String,
+    reply: BTreeMap<String, String>,
+}
+
+impl To {
+    fn of(target: &DeliveryTarget) -> Result<Self, Unsent> {
+        let platform = target.extra.get(PLATFORM).filter(|name| road::is_platform(name)).cloned();
+        let reply = target.extra.get(REPLY).and_then(|reply| serde_json::from_str(reply).ok());
+        match (platform, reply) {
+            (Some(platform), Some(reply)) => Ok(Self { platform, reply }),
+            _ => Err(Unsent::never("It does not say where the answer is to go")),
+        }
+    }
+}
+
+/// A message that can be changed: what stands in the ledger for it.
+fn named(id: String, pass: Option<String>) -> String {
+    match pass {
+        Some(pass) => format!("{pass} {id}"),
+        None => id,
+    }
+}
+
+/// The same, as the owner wants it.
+fn passed(name: &str) -> Result<(String, String), Unsent> {
+    let (pass, id) = name.split_once(' ').ok_or_else(|| Unsent::never("nobody may change that message"))?;
+    Ok((id.to_owned(), pass.to_owned()))
+}
+
 impl WayBack {
     /// To the default profile's worker.
     pub(crate) fn new(road: Road) -> Self {
@@ -41,41 +80,93 @@ impl WayBack {
     }
 
     async fn deliver(&self, target: &DeliveryTarget, message: Message<'_>) -> Result<Sent, Unsent> {
-        let platform = target.extra.get(PLATFORM).filter(|name| road::is_platform(name));
-        let reply: Option<BTreeMap<String, String>> =
-            target.extra.get(REPLY).and_then(|reply| serde_json::from_str(reply).ok());
-        let (Some(platform), Some(reply)) = (platform, reply) else {
-            return Err(Unsent::never("It does not say where the answer is to go"));
-        };
+        let To { platform, reply } = To::of(target)?;
         let Message { text, key, repeated } = message;
+        let delivery = Delivery {
+            text: text.to_owned(),
+            key: key.to_owned(),
+            repeated,
+            ..Delivery::new(reply, Act::Send)
+        };
+        self.ask(&platform, &delivery).await
+    }
+
+    async fn change(&self, target: &DeliveryTarget, act: Act, text: &str) -> Result<(), Unsent> {
+        let To { platform, reply } = To::of(target)?;
+        let delivery = Delivery { text: text.to_owned(), ..Delivery::new(reply, act) };
+        self.ask(&platform, &delivery).await.map(drop)
+    }
+
+    /// Something that nobody hears of, and that is asked for once.
+    async fn show(&self, target: &DeliveryTarget, act: Act) {
+        let Ok(To { platform, reply }) = To::of(target) else { return };
+        let json = serde_json::to_vec(&Delivery::new(reply, act)).expect("texts always serialise");
+        let (path, length) = (Errand::Deliver.path(&self.owner, &platform), length_of(&json));
+        if let Err(failure) = self.road.ask(&path, length, Body::from(json), SHORTLY).await {
+            tracing::debug!("[{platform}] something is not shown: {failure}");
+        }
+    }
+
+    async fn carry_file(&self, target: &DeliveryTarget, sent: File<'_>) -> Result<Sent, Unsent> {
+        let To { platform, reply } = To::of(target)?;
+        let gone = |error: std::io::Error| Unsent::never(format!("the file cannot be read: {error}"));
+        let (_, length) = file::opened(sent.path.to_owned()).await.map_err(gone)?;
+        let act = Act::File {
+            name: sent.name.to_owned(),
+            media_type: sent.media_type.to_owned(),
+            shown: sent.shown,
+            length,
+        };
         let delivery =
-            Delivery { schema: road::SCHEMA, reply, text: text.to_owned(), key: key.to_owned(), repeated };
-        let json = serde_json::to_vec(&delivery).expect("texts always serialise");
-        let path = Errand::Deliver.path(&self.owner, platform);
-        let answer = self.ask(&path, Bytes::from(json)).await.map_err(|failure| unsent(&failure))?;
-        match serde_json::from_slice(&answer) {
-            Ok(Delivered::Sent { id }) => Ok(Sent { id }),
-            Ok(Delivered::Later { after_ms, unsure, reason }) => {
-                Err(Unsent::Later { after: after_ms.map(Duration::from_millis), unsure, reason })
+            Delivery { key: sent.key.to_owned(), repeated: sent.repeated, ..Delivery::new(reply, act) };
+        let head = Bytes::from(delivery.head().map_err(|error| Unsent::never(error.to_string()))?);
+        let path = Errand::DeliverFile.path(&self.owner, &platform);
+        let until = Instant::now() + MOMENT;
+        loop {
+            // From its beginning, at each try.
+            let (open, now) = file::opened(sent.path.to_owned()).await.map_err(gone)?;
+            if now != length {
+                return Err(Unsent::later("the file is being changed"));
             }
-            Ok(Delivered::Never { reason }) => Err(Unsent::Never { reason }),
-            Err(_) => Err(Unsent::unsure("what came back over the road cannot be read")),
+            let front = stream::once(std::future::ready(Ok(head.clone())));
+            let body = Body::from_stream(front.chain(file::pieces(open, length)));
+            let whole = length_of(&head).saturating_add(length);
+            match self.road.ask(&path, whole, body, FILE).await {
+                Err(failure) if failure.is_momentary() && Instant::now() < until => sleep(AGAIN).await,
+                asked => return heard(asked),
+            }
+        }
+    }
+
+    /// Asks until the owner's worker is there: it restarts faster than the ledger tries again.
+    async fn ask(&self, platform: &str, delivery: &Delivery) -> Result<Sent, Unsent> {
+        let json = Bytes::from(serde_json::to_vec(delivery).expect("texts always serialise"));
+        let path = Errand::Deliver.path(&self.owner, platform);
+        let until = Instant::now() + MOMENT;
+        loop {
+            let asked = self.road.ask(&path, length_of(&json), Body::from(json.clone()), TIME).await;
+            match asked {
+                Err(failure) if failure.is_momentary() && Instant::now() < until => sleep(AGAIN).await,
+                asked => return heard(asked),
+            }
         }
     }
 }
 
-impl WayBack {
-    /// Asks until the owner's worker is there: it restarts faster than the ledger tries again.
-    async fn ask(&self, path: &str, json: Bytes) -> Result<Bytes, Failure> {
-        let length = u64::try_from(json.len()).unwrap_or(u64::MAX);
-        let until = Instant::now() + MOMENT;
-        loop {
-            let asked = self.road.ask(path, length, Body::from(json.clone()), TIME).await;
-            match asked {
-                Err(failure) if failure.is_momentary() && Instant::now() < until => sleep(AGAIN).await,
-                asked => return asked,
-            }
+fn length_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// What the owner says of a try.
+fn heard(asked: Result<Bytes, Failure>) -> Result<Sent, Unsent> {
+    let answer = asked.map_err(|failure| unsent(&failure))?;
+    match serde_json::from_slice(&answer) {
+        Ok(Delivered::Sent { id, pass }) => Ok(Sent { id: id.map(|id| named(id, pass)) }),
+        Ok(Delivered::Later { after_ms, unsure, reason }) => {
+            Err(Unsent::Later { after: after_ms.map(Duration::from_millis), unsure, reason })
         }
+        Ok(Delivered::Never { reason, gone }) => Err(Unsent::Never { reason, gone }),
+        Err(_) => Err(Unsent::unsure("what came back over the road cannot be read")),
     }
 }
 
@@ -85,19 +176,29 @@ impl Outbound for WayBack {
     }
 
     fn abilities(&self) -> Abilities {
+        Abilities { longest: LONGEST_UNSAID, format: Format::Markdown, at_once: AT_ONCE, ..Abilities::LEAST }
+    }
+
+    fn abilities_for(&self, target: &DeliveryTarget) -> Abilities {
+        let longest = target.extra.get(LONGEST).and_then(|longest| longest.parse().ok());
+        let longest = longest.filter(|longest| *longest > 0).unwrap_or(LONGEST_UNSAID);
+        let least = Abilities { longest, ..self.abilities() };
+        let can = target.extra.get(CAN).and_then(|can| serde_json::from_str::<Can>(can).ok());
+        let Some(Can { format, edits, typing_ms, files, reacts }) = can else { return least };
+        // What is written in a way that is not known here is cut once more over there, and not changed afterwards.
+        let known = Format::of_word(&format);
         Abilities {
-            longest: LONGEST_UNSAID,
-            format: Format::Markdown,
-            at_once: AT_ONCE,
-            keyed: false,
-            edits: false,
-            typing: None,
+            format: known.unwrap_or(least.format),
+            edits: edits && known.is_some(),
+            typing: typing_ms.map(Duration::from_millis),
+            files,
+            reacts,
+            ..least
         }
     }
 
-    fn longest(&self, target: &DeliveryTarget) -> usize {
-        let said = target.extra.get(LONGEST).and_then(|longest| longest.parse().ok());
-        said.filter(|longest| *longest > 0).unwrap_or(LONGEST_UNSAID)
+    fn platform<'a>(&'a self, target: &'a DeliveryTarget) -> &'a str {
+        target.extra.get(PLATFORM).map_or(WAY_BACK, String::as_str)
     }
 
     fn chat(&self, target: &DeliveryTarget) -> Option<String> {
@@ -110,6 +211,51 @@ impl Outbound for WayBack {
         message: Message<'a>,
     ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
         Box::pin(self.deliver(target, message))
+    }
+
+    fn edit<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        id: &'a str,
+        text: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        Box::pin(async move {
+            let (id, pass) = passed(id)?;
+            self.change(target, Act::Edit { id, pass }, text).await
+        })
+    }
+
+    fn take_back<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        id: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        Box::pin(async move {
+            let (id, pass) = passed(id)?;
+            self.change(target, Act::TakeBack { id, pass }, "").await
+        })
+    }
+
+    fn send_file<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        file: File<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        Box::pin(self.carry_file(target, file))
+    }
+
+    fn react<'a>(&'a self, target: &'a DeliveryTarget, sign: Sign) -> OutboundFuture<'a, ()> {
+        let sign = match sign {
+            Sign::Seen => road::Sign::Seen,
+            Sign::Done => road::Sign::Done,
+            Sign::Failed => road::Sign::Failed,
+            Sign::Nothing => road::Sign::Nothing,
+        };
+        Box::pin(self.show(target, Act::React(sign)))
+    }
+
+    fn typing<'a>(&'a self, target: &'a DeliveryTarget) -> OutboundFuture<'a, ()> {
+        Box::pin(self.show(target, Act::Typing))
     }
 }
 
@@ -143,6 +289,35 @@ mod tests {
         assert_eq!(way.longest(&target(&[(LONGEST, "7")])), 7);
         assert_eq!(way.longest(&target(&[(LONGEST, "0")])), LONGEST_UNSAID);
         assert_eq!(way.longest(&target(&[])), LONGEST_UNSAID);
+    }
+
+    #[test]
+    fn what_the_owner_said_can_be_done_can_be_done() {
+        let way = WayBack::new(Road::default());
+        let can =
+            |can: &str| way.abilities_for(&target(&[(CAN, can), (LONGEST, "7"), (PLATFORM, "telegram")]));
+        let all =
+            can(r#"{"format":"markdown_v2","edits":true,"typing_ms":4000,"files":9,"reacts":true,"more":1}"#);
+        assert_eq!((all.format, all.longest, all.files), (Format::MarkdownV2, 7, Some(9)));
+        assert!(all.edits && all.reacts && all.typing == Some(Duration::from_secs(4)));
+        let unknown = can(r#"{"format":"runes","edits":true,"reacts":false}"#);
+        assert_eq!((unknown.format, unknown.edits, unknown.files), (Format::Markdown, false, None));
+        assert_eq!(way.platform(&target(&[(PLATFORM, "telegram")])), "telegram");
+        assert!(!can("nonsense").edits && can("nonsense").files.is_none());
+        for format in [
+            Format::Plain,
+            Format::Markdown,
+            Format::MarkdownV2,
+            Format::Mrkdwn,
+            Format::WhatsApp,
+            Format::MatrixHtml,
+            Format::Irc,
+            Format::Bare,
+        ] {
+            assert_eq!(Format::of_word(format.word()), Some(format));
+        }
+        assert_eq!(passed(&named("a b".into(), Some("p".into()))), Ok(("a b".to_owned(), "p".to_owned())));
+        assert!(passed(&named("5".into(), None)).is_err(), "of an older owner");
     }
 
     #[tokio::test]

@@ -53,6 +53,7 @@ mod tests {
             text: "hi".into(),
             dedup: Some(DedupKey { scope: "1".into(), id: "2".into() }),
             delivery: DeliveryTarget::default(),
+            context: None,
             end_session: None,
             busy: Busy::Wait,
         };

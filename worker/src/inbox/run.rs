@@ -18,6 +18,7 @@ pub(crate) fn put(db: &Connection, id: &str, key: &str, source: Source, now: f64
         text: String::new(),
         dedup: Some(DedupKey { scope: SCOPE.to_owned(), id: id.to_owned() }),
         delivery: DeliveryTarget::of_run(id),
+        context: None,
         end_session: None,
         busy: Busy::Wait,
     };

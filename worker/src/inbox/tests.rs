@@ -33,6 +33,7 @@ fn event(route: &str, id: Option<&str>) -> Inbound {
         text: "hello".to_owned(),
         dedup: id.map(|id| DedupKey { scope: route.to_owned(), id: id.to_owned() }),
         delivery: crate::inbound::DeliveryTarget::default(),
+        context: None,
         end_session: None,
         busy: crate::inbound::Busy::Wait,
     }

@@ -1,8 +1,9 @@
-//! The OpenAI-compatible API of one profile: chat completions, runs, models, capabilities, detailed health.
+//! The OpenAI-compatible API of one profile: chat completions, responses, runs, models, capabilities, detailed health; and its sessions,
+//! skills and toolsets.
 //!
 //! # Guarantees
 //!
-//! - Everything but `/v1/health` needs this profile's own key; without a strong one every such path answers 401.
+//! - Everything but `/v1/health` and `/openapi.json` needs this profile's own key; without a strong one every such path answers 401.
 //! - Every error has the one shape clients of the OpenAI API know, wrong paths and methods included.
 //! - Nothing is advertised that does not work.
 //! - Every field of a request is honoured, handed to the model, or refused by its name ([`params`]).
@@ -16,12 +17,16 @@ mod chat;
 mod content;
 mod error;
 mod health;
+mod listed;
 mod models;
+mod openapi;
 mod params;
 mod replay;
 mod request;
+mod responses;
 mod runs;
 mod session;
+mod sessions;
 mod settings;
 mod sse;
 #[cfg(test)]
@@ -37,6 +42,7 @@ use hermes_host::clock;
 use hermes_wire::{COMPATIBLE_WITH, ProfileHome, VERSION, http as contract};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use super::wire::{self, bearer, same_secret};
 use super::{Adapter, Context, Down, Folder, Link, Platform, PlatformFuture};
@@ -53,7 +59,7 @@ pub(crate) use settings::Settings;
 pub(crate) const NAME: &str = DECLARATION.name;
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: None };
+pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: None, check: None };
 
 /// The platform, where this profile's configuration turns it on.
 fn connect(context: &Context) -> Option<Platform> {
@@ -85,6 +91,10 @@ struct Inner {
     runs: Arc<()>,
     /// Those that stream.
     streams: runs::Streams,
+    /// Those that are kept.
+    responses: responses::store::Responses,
+    /// Write responses while their clients read.
+    tasks: TaskTracker,
 }
 
 impl ApiServer {
@@ -100,6 +110,8 @@ impl ApiServer {
             started: clock::utc().as_second(),
             runs: Arc::new(()),
             streams: runs::Streams::default(),
+            responses: responses::store::Responses::new(context.home.path(), config.max_stored_responses),
+            tasks: TaskTracker::new(),
         }))
     }
 
@@ -125,12 +137,42 @@ impl ApiServer {
             route.fallback(|| async { ApiError::wrong_method("POST") })
         };
         Router::new()
+            .route("/openapi.json", on_get(get(openapi::document)))
             .route("/v1/health", on_get(get(v1_health)))
             .route("/health/detailed", on_get(get(health::detailed)))
             .route("/v1/models", on_get(get(models::list)))
             .route("/v1/models/{id}", on_get(get(models::one)))
             .route("/v1/capabilities", on_get(get(models::capabilities)))
             .route("/v1/chat/completions", on_post(post(chat::completions)))
+            .route("/v1/responses", on_post(post(responses::create)))
+            .route(
+                "/v1/responses/{id}",
+                get(responses::get)
+                    .delete(responses::delete)
+                    .fallback(|| async { ApiError::wrong_method("GET, HEAD, DELETE") }),
+            )
+            .route("/v1/responses/{id}/input_items", on_get(get(responses::input_items)))
+            .route("/v1/skills", on_get(get(listed::skills)))
+            .route("/v1/toolsets", on_get(get(listed::toolsets)))
+            .route(
+                "/api/sessions",
+                get(sessions::list)
+                    .post(sessions::create)
+                    .fallback(|| async { ApiError::wrong_method("GET, HEAD, POST") }),
+            )
+            .route(
+                "/api/sessions/{id}",
+                get(sessions::get)
+                    .patch(sessions::patch)
+                    .delete(sessions::delete)
+                    .fallback(|| async { ApiError::wrong_method("GET, HEAD, PATCH, DELETE") }),
+            )
+            .route("/api/sessions/{id}/messages", on_get(get(sessions::messages)))
+            .route("/api/sessions/{id}/fork", on_post(post(sessions::fork)))
+            .route("/api/sessions/{id}/chat", on_post(post(sessions::chat)))
+            .route("/api/sessions/{id}/chat/stream", on_post(post(sessions::chat_stream)))
+            .route("/api/jobs", any(listed::jobs))
+            .route("/api/jobs/{*rest}", any(listed::jobs))
             .route("/v1/runs", on_post(post(runs::submit)))
             .route("/v1/runs/{id}", on_get(get(runs::status)))
             .route("/v1/runs/{id}/events", on_get(get(runs::events)))

@@ -1,5 +1,7 @@
-//! A profile for tests: a real home, store and inbox, the echo engine, and one platform's routes in front of it.
+//! A profile for tests: a real home, store and inbox, the echo engine, and one platform's routes in front of it; and what files say of a
+//! platform.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +9,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use camino::Utf8PathBuf;
-use hermes_config::ProfileConfig;
-use hermes_wire::ProfileHome;
-use hermes_wire::latest::BoundListener;
+use hermes_config::{Input, ProfileConfig, load};
+use hermes_wire::latest::{BoundListener, Problem, Role};
+use hermes_wire::{ProfileHome, ProfileName, RootHome};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -17,8 +19,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
-use super::link::Order;
-use super::{Context, Down, Link};
+use super::link::{GiveUp, Order};
+use super::{Context, Down, Link, REGISTRY};
 use crate::delivery::{self, Deliveries};
 use crate::engine::echo::Echo;
 use crate::handover::{Entrance, Reception, Road};
@@ -26,6 +28,33 @@ use crate::inbox::{Inbox, KeyPolicy};
 use crate::status::{self, Status};
 use crate::store::{Owner, Store};
 use crate::turn::{TurnParts, TurnSettings, Turns};
+
+/// What the default profile's files say, `yaml` behind a line for the engine, and what is wrong with them.
+pub(super) fn read(yaml: &str, env: &str) -> (Option<ProfileConfig>, Vec<Problem>) {
+    let profile = ProfileName::default_profile();
+    let loaded = load(Input {
+        registry: &REGISTRY,
+        profile: &profile,
+        role: Role::Primary,
+        multiplex: None,
+        listeners: &[],
+        home: &RootHome::new("/r").profile(&profile),
+        yaml: Some(format!("agent: {{engine: echo}}\n{yaml}").as_bytes()),
+        env: Some(env.as_bytes()),
+    });
+    (loaded.config, loaded.problems)
+}
+
+/// The settings of a platform there, and the codes of what is wrong.
+pub(super) fn settings<T: Any + Clone>(
+    platform: &'static str,
+    yaml: &str,
+    env: &str,
+) -> (Option<T>, Vec<String>) {
+    let (config, problems) = read(yaml, env);
+    let codes = problems.into_iter().map(|problem| problem.code).collect();
+    (config.and_then(|config| config.settings.of::<T>(platform).cloned()), codes)
+}
 
 /// A profile with everything behind its platforms.
 pub(super) struct House {
@@ -50,7 +79,10 @@ impl House {
             prompts: Arc::new(|| Arc::new(|_| "You are a test.".to_owned())),
             deliveries: deliveries.clone(),
             settings: TurnSettings {
-                busy_ack: true,
+                busy_acks: hermes_config::BusyAcks::default(),
+                max_turns: 90,
+                chats: hermes_config::chats::AllChats::new(),
+                overlay: crate::session::Overlay::default(),
                 postpone_timeout: Duration::ZERO,
                 supervisor: None,
                 profile: config.name.clone(),
@@ -76,9 +108,23 @@ impl House {
         };
         let inbox = Inbox::new(store.clone(), keys);
         let skills = crate::skills::Library::new(&home, &config);
-        let entrance = Entrance::new(&config, &home, inbox.clone(), &deliveries, skills);
+        let entrance = Entrance::new(
+            &config,
+            &home,
+            inbox.clone(),
+            &deliveries,
+            skills,
+            crate::commands::Acts::default(),
+        );
         let context = Context {
-            reception: Reception::new(&config, &home, &store, entrance, Road::default()),
+            reception: Reception::new(
+                &config,
+                &home,
+                &store,
+                entrance,
+                Road::default(),
+                crate::delivery::outbound::Outbounds::default(),
+            ),
             config: Arc::new(config),
             inbox,
             turns,
@@ -87,7 +133,9 @@ impl House {
             listeners: vec![listener],
             child_env,
             fence: crate::fence::Fence::off(),
+            take_identity: Arc::new(|_, _, _| Box::pin(async { Ok(Box::pin(async {}) as GiveUp) })),
             home,
+            shared: super::Shared::default(),
         };
         Self { dir, store, context }
     }

@@ -3,8 +3,10 @@
 //! The adapter holds a [`Link`]; the worker holds the other two ends: what it [hears](Heard), and what it [orders](Order). A link says
 //! nothing about waits and tries: an adapter that lost its connection ends with a [`Down`], and is run again when it is time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 /// Whether another try can help.
@@ -50,6 +52,14 @@ impl Down {
     }
 }
 
+/// Gives an identity up again.
+pub(crate) type GiveUp = BoxFuture<'static, ()>;
+
+/// Takes an identity (platform, kind, text) that only the service could name, before anybody else on this machine uses it. An error says whose
+/// it is.
+pub(crate) type TakeIdentity =
+    Arc<dyn Fn(&'static str, &'static str, &str) -> BoxFuture<'static, Result<GiveUp, Down>> + Send + Sync>;
+
 /// What an adapter is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
@@ -82,10 +92,25 @@ impl Order {
 }
 
 /// What was heard of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Heard {
     /// It is usable.
     pub(crate) up: bool,
+    /// How it is made, where there are several ways.
+    pub(crate) mode: Option<&'static str>,
+    /// It stands, and the service does not get through by it, for this reason.
+    pub(crate) ails: Option<Down>,
+    /// What it is not usable for all the same.
+    pub(crate) lack: Option<Lack>,
+}
+
+/// What a connection that stands cannot do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// For programs; shown in the status file.
+    pub(crate) code: &'static str,
+    /// For people. Holds no secret.
+    pub(crate) message: String,
 }
 
 /// An adapter's end. Cloning shares it.
@@ -107,6 +132,27 @@ impl Link {
     /// The connection is usable.
     pub fn up(&self) {
         self.heard.send_modify(|heard| heard.up = true);
+    }
+
+    /// The same, with the word for the way it is made, where there are several. What [ailed](Self::ails) it is over.
+    pub fn up_by(&self, mode: &'static str) {
+        self.heard.send_modify(|heard| {
+            (heard.up, heard.mode, heard.ails) = (true, Some(mode), None);
+        });
+    }
+
+    /// The connection stands and goes on, and is not usable for now: the service says that it does not get through.
+    pub fn ails(&self, down: Down) {
+        self.heard.send_modify(|heard| heard.ails = Some(down));
+    }
+
+    /// The connection is usable, but not for this; nothing: for everything.
+    pub(crate) fn lacks(&self, lack: Option<Lack>) {
+        self.heard.send_if_modified(|heard| {
+            let is_new = heard.lack != lack;
+            heard.lack = lack;
+            is_new
+        });
     }
 
     /// The service was heard: the connection lives.

@@ -15,8 +15,8 @@
 //! - What the account itself sends comes in as a message only from another device of its owner's, to himself or in a group, and never as
 //!   an echo of the bot's own answer.
 
+mod check;
 mod outbound;
-mod sent;
 mod service;
 mod settings;
 #[cfg(test)]
@@ -25,17 +25,18 @@ mod wire;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hermes_config::network::Network;
 use hermes_config::platform::{BASE, ClaimSpec, Declaration, claim, field, part};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Adapter, Class, Context, Down, Folder, Link, Outside, Platform, PlatformFuture};
+use super::backoff::Backoff;
+use super::sent::Echoes;
+use super::{Adapter, Context, Down, Folder, Link, Outside, Platform, PlatformFuture, Shared};
 use crate::access::Facts;
 use crate::delivery::outbound::{CHAT_ID, Outbound};
-use crate::handover::{Arrived, Attached, NotTaken, Reception, Taken};
+use crate::handover::{Arrived, Attached, Reception, TOO_MANY, Taken};
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use outbound::Chat;
 use service::{Came, Failure, Service};
@@ -52,14 +53,10 @@ const QUIET: Duration = Duration::from_secs(120);
 const WINDOW: Duration = Duration::from_secs(180);
 /// For so long a connection that is to be closed goes on.
 const LINGER: Duration = Duration::from_millis(500);
-/// Pause before an event is offered again that cannot be stored now.
-const AGAIN: Duration = Duration::from_secs(1);
 /// Wait before the first try after a loss; each next one is twice as long, up to [`LONGEST_WAIT`]. What is received meanwhile is lost.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// Longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// What is said to somebody whose message is one too many.
-const FULL: &str = "Too many messages wait here already; this one was not taken.";
 
 const CLAIMS: &[ClaimSpec] = &[claim("signal-phone", &[part("SIGNAL_ACCOUNT", "account")])];
 
@@ -77,20 +74,27 @@ static DECLARATION: Declaration = Declaration {
 };
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: Some(way_out) };
+pub(super) const FOLDER: Folder =
+    Folder { declaration: &DECLARATION, connect, outbound: Some(way_out), check: Some(check::check) };
 
 fn connect(context: &Context) -> Option<Platform> {
     let settings: &Settings = context.config.settings.of(NAME)?;
     let network = Network::of(&context.config.env).over(&context.child_env);
     let (settings, reception) = (settings.clone(), context.reception.clone());
-    let adapter = Listening { settings, network, reception, failed: AtomicU32::new(0) };
+    let (sent, backoff) = (echoes(&context.shared), Backoff::new(FIRST_WAIT, LONGEST_WAIT));
+    let adapter = Listening { settings, network, reception, sent, backoff };
     Some(Platform { declaration: &DECLARATION, routes: None, pages: None, adapter: Arc::new(adapter) })
 }
 
 fn way_out(outside: &Outside<'_>) -> Option<Arc<dyn Outbound>> {
     let settings: &Settings = outside.config.settings.of(NAME)?;
     let network = Network::of(&outside.config.env).over(outside.inherited);
-    Some(Arc::new(Chat::new(settings.clone(), network)))
+    Some(Arc::new(Chat::new(settings.clone(), network, echoes(outside.shared))))
+}
+
+/// When the latest messages were sent, which is what Signal names them by.
+fn echoes(shared: &Shared) -> Arc<Echoes<u64>> {
+    shared.of(NAME, Echoes::default)
 }
 
 /// The adapter.
@@ -98,19 +102,15 @@ struct Listening {
     settings: Settings,
     network: Network,
     reception: Reception,
-    /// Tries since the last one that stood.
-    failed: AtomicU32,
+    sent: Arc<Echoes<u64>>,
+    backoff: Backoff,
 }
 
 impl Adapter for Listening {
     fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>> {
         Box::pin(async move {
             let ended = self.listen(link).await;
-            ended.map_err(|down| {
-                let wait = wait_after(self.failed.fetch_add(1, Ordering::Relaxed));
-                let wait = down.retry_after.unwrap_or(wait);
-                if down.class == Class::Retrying { down.after(Some(wait)) } else { down }
-            })
+            ended.map_err(|down| self.backoff.after(down))
         })
     }
 
@@ -125,7 +125,7 @@ impl Listening {
         service.check().await.map_err(down)?;
         let mut events = service.events().await.map_err(down)?;
         link.up();
-        self.failed.store(0, Ordering::Relaxed);
+        self.backoff.stands();
         let mut heard = Instant::now();
         // Whoever takes over is connected by then, and the daemon may need a moment to see that.
         let end = async {
@@ -162,11 +162,11 @@ impl Listening {
 
     /// Why a message is not for the bot.
     fn passes(&self, incoming: &Incoming) -> Option<&'static str> {
-        if incoming.elsewhere && sent::is_known(incoming.timestamp) {
+        if incoming.elsewhere && self.sent.is_known(&incoming.timestamp) {
             return Some("the bot wrote it");
         }
         let group = incoming.group.as_deref()?;
-        if !self.settings.groups.hold(group) {
+        if !self.settings.groups.holds(group) {
             return Some("its group is not listed");
         }
         (self.settings.require_mention && !self.is_addressed(incoming)).then_some("nobody spoke to the bot")
@@ -197,15 +197,13 @@ impl Listening {
             };
             let (after, reason) = match taken {
                 Ok(Taken::Full) => {
-                    if let Err(error) = service.send(&chat, FULL, &[]).await {
+                    if let Err(error) = service.send(&chat, TOO_MANY, &[]).await {
                         tracing::warn!(%error, "[{NAME}] nobody could be told that a message was not taken");
                     }
                     return Ok(true);
                 }
                 Ok(_) => return Ok(true),
-                Err(NotTaken::Later { after, reason }) => (after, reason),
-                Err(NotTaken::Store(error)) if error.is_of_machine() => (AGAIN, error.reason()),
-                Err(NotTaken::Store(error)) => return Err(Down::retrying("signal_store", error.reason())),
+                Err(not) => not.wait().map_err(|error| Down::retrying("signal_store", error.reason()))?,
             };
             tracing::info!("[{NAME}] a message waits: {reason}");
             link.progress();
@@ -215,11 +213,6 @@ impl Listening {
             }
         }
     }
-}
-
-/// The wait after so many tries that failed before.
-fn wait_after(failed: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << failed.min(8)).min(LONGEST_WAIT)
 }
 
 fn chat_of(incoming: &Incoming) -> String {
@@ -256,8 +249,14 @@ fn arrived(incoming: &Incoming, addressed: bool, service: &Service) -> Arrived {
         dedup: Some(DedupKey { scope: chat.clone(), id: format!("{sender}-{}", incoming.timestamp) }),
         delivery: DeliveryTarget {
             kind: NAME.to_owned(),
-            extra: [(CHAT_ID.to_owned(), chat.clone())].into(),
+            extra: [
+                (CHAT_ID.to_owned(), chat.clone()),
+                (outbound::AUTHOR.to_owned(), sender.to_owned()),
+                (outbound::TIMESTAMP.to_owned(), incoming.timestamp.to_string()),
+            ]
+            .into(),
         },
+        context: None,
         end_session: None,
         // The way in puts the profile's setting in its place.
         busy: Busy::Wait,

@@ -1,7 +1,8 @@
-//! `telegram`: a bot of Telegram, polled over the Bot API.
+//! `telegram`: a bot of Telegram, over the Bot API: polled, or called by it.
 //!
 //! ```text
 //!  getUpdates ─▶ wire ─▶ gate ─▶ gather ─▶ event ─▶ reception ═▶ inbox      polling: the loop, and what is confirmed
+//!  POST /telegram ─▶ door ─▶ wire ─▶ hook ─▶ gate ─▶ …                      hook: the loop, where the service brings updates itself
 //!  sendMessage ◀─ service ◀─ outbound ◀═ ledger                             waits: when a lost connection is tried again
 //! ```
 //!
@@ -13,9 +14,14 @@
 //! - The token is a part of every address: no error, log line or status has one.
 //! - A message whose request broke off is sent again with a mark: Telegram knows no keys, and may show it twice.
 
+mod check;
+mod door;
 mod event;
+mod files;
 mod gate;
 mod gather;
+mod hook;
+mod mark;
 mod outbound;
 mod polling;
 mod press;
@@ -23,40 +29,55 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod waits;
+mod ways;
 mod wire;
 
 use std::sync::Arc;
 
 use hermes_config::network::Network;
 
+use super::shared::Shared;
 use super::{Context, Folder, Outside, Platform};
 use crate::delivery::outbound::Outbound;
+use door::Door;
 use outbound::Chats;
 use polling::Polling;
 use settings::{DECLARATION, NAME, Settings};
 use waits::Failures;
+use ways::Ways;
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: Some(way_out) };
+pub(super) const FOLDER: Folder =
+    Folder { declaration: &DECLARATION, connect, outbound: Some(way_out), check: Some(check::check) };
 
 fn connect(context: &Context) -> Option<Platform> {
     let settings: &Settings = context.config.settings.of(NAME)?;
     let network = network(settings, Network::of(&context.config.env).over(&context.child_env));
     let adapter = Polling {
         settings: settings.clone(),
+        ways: ways(settings, &network, &context.shared),
         network,
         reception: context.reception.clone(),
         inbox: context.inbox.clone(),
         failures: Failures::default(),
+        door: settings.hook.as_ref().map(|hook| Arc::new(Door::new(hook))),
     };
-    Some(Platform { declaration: &DECLARATION, routes: None, pages: None, adapter: Arc::new(adapter) })
+    let routes = adapter.door.clone().map(door::routes);
+    Some(Platform { declaration: &DECLARATION, routes, pages: None, adapter: Arc::new(adapter) })
 }
 
 fn way_out(outside: &Outside<'_>) -> Option<Arc<dyn Outbound>> {
     let settings: &Settings = outside.config.settings.of(NAME)?;
     let network = network(settings, Network::of(&outside.config.env).over(outside.inherited));
-    Some(Arc::new(Chats::new(settings.clone(), network)))
+    let ways = ways(settings, &network, outside.shared);
+    Some(Arc::new(Chats::new(settings.clone(), network, ways)))
+}
+
+/// Other addresses of the service. Connection and way out learn from each other which of them are reached.
+fn ways(settings: &Settings, network: &Network, shared: &Shared) -> Option<Ways> {
+    shared.of(NAME, || Ways::of(settings, network)).as_ref().clone()
 }
 
 /// The ways of the profile, but for its own proxy.

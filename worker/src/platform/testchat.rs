@@ -35,17 +35,13 @@ use tokio::time::sleep;
 
 use super::{Adapter, Context, Down, Folder, Link, Outside, Platform, PlatformFuture};
 use crate::delivery::outbound::{CHAT_ID, Outbound};
-use crate::handover::{Arrived, Attached, NotTaken, Reception, Taken};
+use crate::handover::{Arrived, Attached, Reception, TOO_MANY, Taken};
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
 use outbound::Chat;
 use service::{Failure, Service};
 use settings::Settings;
 use wire::Update;
 
-/// What is said to somebody whose message is one too many.
-const FULL: &str = "Too many messages wait here already; this one was not taken.";
-/// Pause before an update is asked for again that cannot be stored now.
-const AGAIN: Duration = Duration::from_secs(1);
 /// The platform's name.
 const NAME: &str = "testchat";
 
@@ -65,7 +61,8 @@ static DECLARATION: Declaration = Declaration {
 };
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: Some(way_out) };
+pub(super) const FOLDER: Folder =
+    Folder { declaration: &DECLARATION, connect, outbound: Some(way_out), check: None };
 
 fn connect(context: &Context) -> Option<Platform> {
     let settings: &Settings = context.config.settings.of(NAME)?;
@@ -126,7 +123,7 @@ impl Polling {
                 let (after, reason) = match taken {
                     Ok(Taken::Full) => {
                         offset = id + 1;
-                        if let Err(error) = service.send(&chat, FULL, &format!("full-{id}")).await {
+                        if let Err(error) = service.send(&chat, TOO_MANY, &format!("full-{id}")).await {
                             tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
                         }
                         continue;
@@ -135,11 +132,8 @@ impl Polling {
                         offset = id + 1;
                         continue;
                     }
-                    Err(NotTaken::Later { after, reason }) => (after, reason),
-                    // A lock that is held, a disk that is full: that passes, and the connection is not to blame.
-                    Err(NotTaken::Store(error)) if error.is_of_machine() => (AGAIN, error.reason()),
-                    Err(NotTaken::Store(error)) => {
-                        return Err(Down::retrying("testchat_store", error.reason()));
+                    Err(not) => {
+                        not.wait().map_err(|error| Down::retrying("testchat_store", error.reason()))?
                     }
                 };
                 tracing::info!("[{NAME}] update {id} waits: {reason}");
@@ -166,7 +160,7 @@ impl Polling {
 /// An update, as the worker takes it.
 fn arrived(update: Update, service: &Service) -> Arrived {
     let Update { id, chat, group, user, text, attachments } = update;
-    let extra = [(CHAT_ID.to_owned(), chat.clone())].into();
+    let extra = [(CHAT_ID.to_owned(), chat.clone()), (outbound::UPDATE.to_owned(), id.to_string())].into();
     let event = Inbound {
         source: Source {
             platform: NAME.to_owned(),
@@ -179,6 +173,7 @@ fn arrived(update: Update, service: &Service) -> Arrived {
         text,
         dedup: Some(DedupKey { scope: chat, id: id.to_string() }),
         delivery: DeliveryTarget { kind: NAME.to_owned(), extra },
+        context: None,
         end_session: None,
         // The way in puts the profile's setting in its place.
         busy: Busy::Wait,

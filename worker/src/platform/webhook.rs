@@ -67,7 +67,7 @@ pub const NAME: &str = DECLARATION.name;
 const SESSION_END: &str = "webhook_complete";
 
 /// One line of the registry.
-pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: None };
+pub(super) const FOLDER: Folder = Folder { declaration: &DECLARATION, connect, outbound: None, check: None };
 
 /// Whether routes without a secret of their own have one.
 pub fn has_secret(config: &ProfileConfig) -> bool {
@@ -454,8 +454,15 @@ impl Arrival<'_> {
             ..Source::default()
         };
         let event_end = Some(SESSION_END.to_owned());
-        let inbound =
-            Inbound { source, text, dedup: self.dedup(), delivery, end_session: event_end, busy: Busy::Wait };
+        let inbound = Inbound {
+            source,
+            text,
+            context: None,
+            dedup: self.dedup(),
+            delivery,
+            end_session: event_end,
+            busy: Busy::Wait,
+        };
         match self.inner.inbox.accept(inbound).await {
             Ok(Accepted::New) => Ok(Reply {
                 status: Some("accepted"),

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::SessionContext;
+use super::shape::{Shape, Shapes};
 
 /// Ends that only say that some client or process went away: the session goes on with the next message. Newer programs know more
 /// automatic ends (`tui_shutdown`, `ws_disconnect`, `idle_timeout`, `lru_evict`), which they do not open again either when a chat's next
@@ -28,6 +29,28 @@ pub(crate) fn end(
     reason: &str,
     now: f64,
 ) -> rusqlite::Result<()> {
+    end_in(db, ctx.shapes.of(db)?, id, reason, now)
+}
+
+/// The same for whoever knows the file's shapes alone.
+pub(crate) fn end_by_id(
+    db: &Connection,
+    shapes: &Shapes,
+    id: &str,
+    reason: &str,
+    now: f64,
+) -> rusqlite::Result<()> {
+    end_in(db, shapes.of(db)?, id, reason, now)
+}
+
+/// The same in a file of this shape.
+pub(super) fn end_in(
+    db: &Connection,
+    shape: Shape,
+    id: &str,
+    reason: &str,
+    now: f64,
+) -> rusqlite::Result<()> {
     let [a, b, c, d] = REOPENED;
     let ended = db
         .prepare_cached(
@@ -35,7 +58,7 @@ pub(crate) fn end(
              WHERE id = ?1 AND (ended_at IS NULL OR end_reason IN (?4, ?5, ?6, ?7))",
         )?
         .execute(params![id, now, reason, a, b, c, d])?;
-    if ended == 1 && RESETS.contains(&reason) && ctx.shapes.of(db)?.generations {
+    if ended == 1 && RESETS.contains(&reason) && shape.generations {
         db.prepare_cached(
             "INSERT INTO conversation_generations(source, session_key, generation)
              SELECT source, session_key, 1 FROM sessions WHERE id = ?1 AND source <> '' AND session_key <> ''

@@ -18,6 +18,7 @@
 
 mod asked;
 mod replay;
+mod rewind;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
@@ -26,6 +27,7 @@ use crate::engine::{Message, Role};
 
 pub(crate) use asked::{Asked, Came, INTERRUPTED as GIVEN_UP, asked, counts, identify, last_of, named};
 pub(crate) use replay::replay;
+pub(crate) use rewind::{Rewound, rewind};
 
 /// Marks content that is not plain text.
 const JSON_PREFIX: &str = "\0json:";
@@ -69,6 +71,16 @@ pub(crate) fn stage(
 pub(crate) fn stage_step(db: &Connection, session: &str, message: &Message, at: f64) -> rusqlite::Result<()> {
     let finish_reason = (message.role == Role::Assistant).then_some("tool_calls");
     stage_row(db, session, message, Calls::Own, finish_reason, at)
+}
+
+/// [`stage`] for what was said to others, as context of what is staged behind it.
+pub(crate) fn stage_overheard(db: &Connection, session: &str, text: &str, at: f64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO temp.hermes_staged(session_id, role, content, timestamp, active, observed)
+         VALUES (?1, 'user', ?2, ?3, 1, 1)",
+    )?
+    .execute(params![session, text, at])
+    .map(drop)
 }
 
 fn stage_row(
@@ -144,9 +156,9 @@ pub(crate) fn publish(db: &Connection) -> rusqlite::Result<()> {
         .prepare_cached(
             "INSERT INTO messages(session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name,
                                   reasoning, reasoning_content, active, reasoning_details, codex_reasoning_items,
-                                  platform_message_id)
+                                  platform_message_id, observed)
              SELECT session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id, tool_name, reasoning,
-                    reasoning, active, reasoning_details, codex_reasoning_items, identity
+                    reasoning, active, reasoning_details, codex_reasoning_items, identity, COALESCE(observed, 0)
              FROM temp.hermes_staged ORDER BY rowid",
         )?
         .execute([])?;
@@ -311,7 +323,8 @@ fn encode(content: &Value) -> Option<std::borrow::Cow<'_, str>> {
     }
 }
 
-fn decode(text: String) -> Value {
+/// The content of a row.
+pub(crate) fn decode(text: String) -> Value {
     text.strip_prefix(JSON_PREFIX)
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or(Value::String(text))

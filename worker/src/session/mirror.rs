@@ -80,6 +80,10 @@ fn write_file(db: &Connection, scopes: &Scopes, path: &Utf8Path) -> Result<(), W
             continue;
         }
         let Ok(entry) = serde_json::from_str::<Value>(&entry) else { continue };
+        // One that waits for its first conversation names none yet.
+        if entry["session_id"] == "" {
+            continue;
+        }
         let indented = format!("{entry:#}").replace('\n', "\n  ");
         write!(out, ",\n  {}: {indented}", Value::from(key.as_str()))?;
         seen.insert(key);

@@ -4,6 +4,9 @@ use super::scan::PARTS;
 use super::view::{bounded, files, slug};
 use super::{Library, Skill};
 
+/// Longest description in a menu, in characters.
+const ABOUT: usize = 100;
+
 impl Library {
     /// What a message of a chat becomes: `/name words` of a skill's name is its invocation, anything else stays. Blocks.
     pub(crate) fn expanded(&self, text: &str, platform: &str) -> Option<String> {
@@ -18,6 +21,23 @@ impl Library {
         let mut all: Vec<String> = self.usable(platform).iter().map(|skill| slug(&skill.name)).collect();
         all.sort_unstable();
         all.dedup();
+        all
+    }
+
+    /// The same with what each is for, in one line. Blocks.
+    pub(crate) fn menu(&self, platform: &str) -> Vec<(String, String)> {
+        let line = |text: &str| -> String {
+            let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            plain.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(ABOUT).collect()
+        };
+        let about = |skill: &Skill| {
+            let about = line(skill.front.description.as_deref().unwrap_or_default());
+            if about.is_empty() { skill.name.clone() } else { about }
+        };
+        let mut all: Vec<_> =
+            self.usable(platform).iter().map(|skill| (slug(&skill.name), about(skill))).collect();
+        all.sort_unstable();
+        all.dedup_by(|a, b| a.0 == b.0);
         all
     }
 

@@ -93,13 +93,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// An error of opening.
-    pub(super) fn opening(path: &Utf8Path, source: rusqlite::Error) -> Self {
+    pub(crate) fn opening(path: &Utf8Path, source: rusqlite::Error) -> Self {
         let (path, source) = (path.to_owned(), Arc::new(source));
         if is_damage(&source) { Self::Damaged { path, source } } else { Self::Open { path, source } }
     }
 
     /// An error of the open database.
-    pub(super) fn writing(path: &Utf8Path, source: rusqlite::Error) -> Self {
+    pub(crate) fn writing(path: &Utf8Path, source: rusqlite::Error) -> Self {
         let (path, source) = (path.to_owned(), Arc::new(source));
         if is_damage(&source) { Self::Damaged { path, source } } else { Self::Write { path, source } }
     }
@@ -197,7 +197,7 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// Whether another process holds the lock.
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 

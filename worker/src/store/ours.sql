@@ -22,7 +22,9 @@ CREATE TABLE IF NOT EXISTS hermes_inbox (
     due_at REAL,
     fault TEXT,
     taken_down INTEGER NOT NULL DEFAULT 0,
-    busy TEXT
+    busy TEXT,
+    preview_id TEXT,
+    preview_at REAL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS hermes_inbox_dedup
     ON hermes_inbox(platform, scope, dedup_id) WHERE dedup_id IS NOT NULL;
@@ -137,7 +139,12 @@ CREATE TABLE IF NOT EXISTS hermes_delivery (
     key TEXT NOT NULL DEFAULT '',
     sent INTEGER NOT NULL DEFAULT 0,
     ambiguous INTEGER NOT NULL DEFAULT 0,
-    message_id TEXT
+    message_id TEXT,
+    preview_id TEXT,
+    fresh INTEGER NOT NULL DEFAULT 0,
+    file TEXT,
+    form INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS hermes_delivery_lane ON hermes_delivery(lane, id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS hermes_delivery_open ON hermes_delivery(next_attempt_at) WHERE finished_at IS NULL;

@@ -7,7 +7,7 @@
 //! Files of schemas 23 to 30 are continued, and stay what they are: their version, their indexes and their search are their
 //! program's, and what is made in them is tables that we write to. What such a file has more is for [`crate::session`] to know.
 
-pub(super) mod search;
+pub(crate) mod search;
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -29,9 +29,9 @@ const NEWEST: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 13;
+const OURS_VERSION: i64 = 15;
 /// Columns of our tables that their first versions did not have.
-const ADDED: [(&str, &str, &str); 14] = [
+const ADDED: [(&str, &str, &str); 21] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed_at", "REAL"),
@@ -44,6 +44,13 @@ const ADDED: [(&str, &str, &str); 14] = [
     ("hermes_delivery", "sent", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_delivery", "ambiguous", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_delivery", "message_id", "TEXT"),
+    ("hermes_delivery", "preview_id", "TEXT"),
+    ("hermes_delivery", "fresh", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_delivery", "file", "TEXT"),
+    ("hermes_delivery", "form", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_delivery", "asked", "INTEGER NOT NULL DEFAULT 0"),
+    ("hermes_inbox", "preview_id", "TEXT"),
+    ("hermes_inbox", "preview_at", "REAL"),
     ("hermes_lease", "conversation_id", "TEXT"),
     ("hermes_lease", "holder", "TEXT"),
 ];
@@ -58,7 +65,7 @@ const TURN_LEASES: &str = "CREATE TABLE session_turn_leases (
     CREATE INDEX IF NOT EXISTS idx_session_turn_leases_expires ON session_turn_leases(expires_at);";
 /// Where rows of messages wait until they are inserted together; of this connection, in memory. See `session/history.rs`.
 const STAGE: &str = "CREATE TEMP TABLE hermes_staged (session_id, role, content, timestamp, finish_reason, tool_calls, tool_call_id,
-    tool_name, reasoning, active, reasoning_details, codex_reasoning_items, identity)";
+    tool_name, reasoning, active, reasoning_details, codex_reasoning_items, identity, observed)";
 /// Key of that version in `state_meta`.
 const OURS_KEY: &str = "hermes_tables_version";
 /// Key of the schema cookie after the last check.
@@ -72,7 +79,7 @@ const BUSY_STEP: Duration = Duration::from_millis(250);
 const BUSY_OPEN: Duration = Duration::from_secs(10);
 
 /// Opens, checks, completes.
-pub(super) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
+pub(crate) fn open(path: &Utf8Path) -> Result<Connection, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source: Arc::new(source) };
     let sql = |source| StoreError::opening(path, source);
     match fs_err::metadata(path) {
@@ -303,11 +310,7 @@ fn complete(db: &mut Connection) -> rusqlite::Result<()> {
             made => made?,
         }
         if object.kind == "VIRTUAL" && have.contains("messages") {
-            tx.execute_batch(&format!(
-                "INSERT INTO {}(rowid, content) SELECT id,
-                 COALESCE(content, '') || ' ' || COALESCE(tool_name, '') || ' ' || COALESCE(tool_calls, '') FROM messages",
-                object.name
-            ))?;
+            tx.execute_batch(&search::filling(object.name))?;
         }
     }
     if !have.is_empty() {

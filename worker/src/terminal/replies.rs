@@ -16,6 +16,15 @@ pub(super) struct Replies {
     is_over: bool,
 }
 
+/// A reply.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Replied {
+    /// To a command that needs an approval.
+    Choice(Choice),
+    /// To anything else.
+    Text(String),
+}
+
 /// No line.
 enum NoLine {
     TooLong,
@@ -41,19 +50,22 @@ impl Replies {
     }
 
     /// What is replied next; `None`: the client has gone. What is no reply is passed over. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Choice> {
+    pub(super) async fn next(&mut self) -> Option<Replied> {
         loop {
             if self.is_over {
                 // It said all that it wanted to, and reads.
                 return std::future::pending().await;
             }
             match self.line(MAX_REPLY).await {
-                Ok(line) => {
-                    let reply = serde_json::from_slice::<Reply>(&line).ok();
-                    if let Some(choice) = reply.and_then(|reply| Choice::named(&reply.choice)) {
-                        return Some(choice);
+                Ok(line) => match serde_json::from_slice::<Reply>(&line) {
+                    Ok(Reply { text: Some(text), .. }) => return Some(Replied::Text(text)),
+                    Ok(Reply { choice, .. }) => {
+                        if let Some(choice) = Choice::named(&choice) {
+                            return Some(Replied::Choice(choice));
+                        }
                     }
-                }
+                    Err(_) => {}
+                },
                 Err(NoLine::End) => self.is_over = true,
                 Err(NoLine::TooLong | NoLine::Broken(_)) => return None,
             }
@@ -103,11 +115,12 @@ mod tests {
             "{\"a\":",
             "1}\n{\"choi",
             "ce\":\"once\"}\nnonsense\n{\"choice\":\"perhaps\"}\n",
-            "{\"choice\":\"deny\"}\n",
+            "{\"choice\":\"deny\"}\n{\"text\":\"/tmp\"}\n",
         ]);
         assert_eq!(said.question().await.unwrap(), b"{\"a\":1}");
-        assert_eq!(said.next().await, Some(Choice::Once));
-        assert_eq!(said.next().await, Some(Choice::Deny(None)));
+        assert_eq!(said.next().await, Some(Replied::Choice(Choice::Once)));
+        assert_eq!(said.next().await, Some(Replied::Choice(Choice::Deny(None))));
+        assert_eq!(said.next().await, Some(Replied::Text("/tmp".to_owned())));
         let mut bare = replies(&["{}"]);
         assert_eq!(bare.question().await.unwrap(), b"{}");
     }

@@ -8,18 +8,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use hermes_host::cause::chain;
-use hermes_wire::terminal::{Asked, Counts, KEEPALIVE_SECS, Said};
+use hermes_wire::terminal::{Asked, Counts, Inquiry, KEEPALIVE_SECS, Said};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use super::replies::Replies;
+use super::replies::{Replied, Replies};
 use super::requests::{Heard, Watched};
 use super::{Desk, failed, line};
 use crate::engine::{EngineError, Event, Outcome, Request};
 use crate::provider::Fault;
 use crate::session::history;
-use crate::tools::asking::Choice;
-use crate::turn::{NotAsked, RunningTurn, Turn, TurnError};
+use crate::turn::{NotAsked, OPEN, RunningTurn, Turn, TurnError, Turns};
 
 /// Longest silence.
 const KEEPALIVE: Duration = Duration::from_secs(KEEPALIVE_SECS);
@@ -58,7 +57,7 @@ enum News {
     Ended(Said),
     Request(Heard),
     /// Somebody replied; `None`: they have gone.
-    Reply(Option<Choice>),
+    Reply(Option<Replied>),
     Nothing,
 }
 
@@ -95,7 +94,7 @@ impl Talk {
                 return Some(line(&Said::Alive));
             };
             let news = match news {
-                News::Reply(Some(choice)) => match self.desk.turns.choose(&self.turn, &choice).await {
+                News::Reply(Some(replied)) => match heard(&self.desk.turns, &self.turn, replied).await {
                     // The turn says that it has heard.
                     Ok(()) => News::Nothing,
                     Err(NotAsked::Nothing | NotAsked::Late) => return Some(line(&Said::Unheard)),
@@ -194,13 +193,24 @@ impl Talk {
     }
 }
 
+/// Writes down what was replied to what a turn asks.
+async fn heard(turns: &Turns, turn: &str, replied: Replied) -> Result<(), NotAsked> {
+    match replied {
+        Replied::Choice(choice) => turns.choose(turn, &choice).await,
+        Replied::Text(text) => turns.say(turn, text).await,
+    }
+}
+
 /// The line of an event; none where there is nothing in it.
 fn said(event: Event) -> String {
     let said = match event {
         Event::Delta(text) if text.is_empty() => return String::new(),
         Event::Delta(text) => Said::Delta { text },
-        Event::Tool { name, id, done, .. } => Said::Tool { name, id, done },
+        Event::Tool { name, id, done, preview, text: _, failed, diff } => {
+            Said::Tool { name, id, done, preview, failed, diff }
+        }
         Event::Retrying { attempt, reason } => Said::Retrying { attempt, reason },
+        Event::Asked { details, .. } if details[OPEN].is_string() => Said::Inquired(inquiry(&details)),
         Event::Asked { details, .. } => Said::Asked(asked(&details)),
         Event::Heard { choice, .. } => Said::Heard { choice },
         Event::Thought(_) | Event::Alive => return String::new(),
@@ -215,6 +225,16 @@ fn asked(details: &Value) -> Asked {
     Asked {
         command: text("command"),
         why: text("description"),
+        choices: choices.filter_map(|choice| choice.as_str().map(str::to_owned)).collect(),
+        timeout: details["timeout"].as_u64().unwrap_or_default(),
+    }
+}
+
+/// The same of one that anything may be said to.
+fn inquiry(details: &Value) -> Inquiry {
+    let choices = details["choices"].as_array().into_iter().flatten();
+    Inquiry {
+        question: details[OPEN].as_str().unwrap_or_default().to_owned(),
         choices: choices.filter_map(|choice| choice.as_str().map(str::to_owned)).collect(),
         timeout: details["timeout"].as_u64().unwrap_or_default(),
     }
@@ -238,7 +258,7 @@ async fn end(desk: Arc<Desk>, running: RunningTurn) -> Said {
 }
 
 /// Why there is no answer.
-fn failure(error: &TurnError) -> Said {
+pub(super) fn failure(error: &TurnError) -> Said {
     let again = |code: &str, message: &str| Said::Failed {
         code: code.to_owned(),
         message: message.to_owned(),

@@ -65,6 +65,16 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// What a button for it says.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Once => "✅ Once",
+            Self::Session => "✅ In this conversation",
+            Self::Always => "✅ Always",
+            Self::Deny(_) => "❌ No",
+        }
+    }
+
     /// What a message says as an answer; `None`: it is none. `/approve [session|always]`, `/deny [why]`, and the words that people use.
     pub fn said(text: &str) -> Option<Self> {
         let text = text.trim();

@@ -73,7 +73,8 @@ impl Tool for Clarify {
                     "nobody can be asked here: decide yourself, and say in your answer what you took for granted".to_owned(),
                 ));
             };
-            let answer = desk.ask(&caller.call_id, &asked(&question, &choices), self.patience).await;
+            let answer =
+                desk.ask(&caller.call_id, &asked(&question, &choices), &choices, self.patience).await;
             let said = match answer {
                 Answer::Said(said) => chosen(&said, &choices).unwrap_or(said),
                 Answer::Silence => {
@@ -129,7 +130,7 @@ mod tests {
     struct Script(Mutex<Vec<Answer>>, Mutex<Vec<String>>);
 
     impl Desk for Script {
-        fn ask<'a>(&'a self, key: &'a str, question: &'a str, _: Duration) -> Asked<'a> {
+        fn ask<'a>(&'a self, key: &'a str, question: &'a str, _: &'a [String], _: Duration) -> Asked<'a> {
             self.1.lock().unwrap().push(format!("{key}: {question}"));
             let answer = self.0.lock().unwrap().remove(0);
             Box::pin(std::future::ready(answer))

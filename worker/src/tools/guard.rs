@@ -17,12 +17,13 @@ use hermes_wire::absence::OrAbsent as _;
 use crate::danger::LOGINS;
 
 /// Files of a home that hold secrets or everything that was said; read and written by this program alone.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 10] = [
     ".env",
     "auth.json",
     "auth.lock",
     ".anthropic_oauth.json",
     "webhook_subscriptions.json",
+    hermes_wire::home::SLACK_TOKENS,
     "auth/google_oauth.json",
     "cache/bws_cache.json",
     hermes_wire::home::HEALTHY_KEY,

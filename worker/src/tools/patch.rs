@@ -14,11 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::guard::Intent;
 use super::place::{Judged, Place};
-use super::write_file::Shape;
+use super::write_file::{Shape, bounded, difference};
 use super::{Caller, Tool, ToolError, Work, arguments, blocking};
-
-/// Longest difference that is shown, in bytes.
-const MAX_DIFF: usize = 20_000;
 
 /// The tool; see the module.
 #[derive(Debug)]
@@ -75,15 +72,18 @@ impl Tool for Patch {
         })
     }
 
-    fn run<'a>(&'a self, given: Map<String, Value>, _: &'a Caller) -> Work<'a> {
+    fn run<'a>(&'a self, given: Map<String, Value>, caller: &'a Caller) -> Work<'a> {
         Box::pin(async move {
             let asked: Arguments = arguments(given, &[])?;
-            let place = Arc::clone(&self.0);
+            let (place, shown) = (Arc::clone(&self.0), caller.shown.clone());
             blocking(move |_| {
                 let _changing = place.changing();
                 let planned = plan(&place, &asked);
                 Ok(match planned.and_then(|changes| carry_out(&place, changes)) {
-                    Ok(done) => done,
+                    Ok(done) => {
+                        shown.put(done["diff"].as_str().unwrap_or_default().to_owned());
+                        done
+                    }
                     Err(ToolError(error)) => json!({"success": false, "error": error}),
                 })
             })
@@ -156,10 +156,7 @@ fn carry_out(place: &Place, changes: Vec<Change>) -> Result<Value, ToolError> {
             Change::Move { file, to } => modified.push(format!("{} -> {}", file.path, to.path)),
         }
     }
-    if diff.len() > MAX_DIFF {
-        diff.truncate(diff.floor_char_boundary(MAX_DIFF));
-        diff.push_str("\n… [the rest of the difference is not shown]");
-    }
+    let diff = bounded(diff);
     let mut result = json!({"success": true, "diff": diff});
     for (name, list) in [("files_modified", modified), ("files_created", created), ("files_deleted", deleted)]
     {
@@ -171,11 +168,4 @@ fn carry_out(place: &Place, changes: Vec<Change>) -> Result<Value, ToolError> {
         }
     }
     Ok(result)
-}
-
-fn difference(path: &str, before: &str, after: &str) -> String {
-    let mut config = similar::TextDiff::configure();
-    config.timeout(std::time::Duration::from_secs(1));
-    let diff = config.diff_lines(before, after);
-    diff.unified_diff().header(&format!("a/{path}"), &format!("b/{path}")).to_string()
 }

@@ -51,7 +51,7 @@ impl Tool for SendMessage {
                     "type": "string",
                     "description": "platform (its home channel), platform:chat_id, or platform:chat_id:thread_id, as the list has it",
                 },
-                "message": {"type": "string", "description": "The text."},
+                "message": {"type": "string", "description": "The text. `MEDIA:` and an absolute path on a line of its own send that file along."},
             },
             "required": [],
         })

@@ -3,7 +3,7 @@
 //! Reads the profile's own `state.db` by a connection that cannot write, and no other profile's. The session that asks, with what it was
 //! continued from, is left out: the model has it before its eyes. Whatever is searched for, it is no error of syntax ([`query`]).
 
-mod query;
+pub(crate) mod query;
 mod read;
 
 use hermes_host::database;

@@ -6,8 +6,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::guard::Intent;
-use super::place::{Judged, Place};
-use super::{Caller, Tool, ToolError, Work, arguments, blocking};
+use super::place::Place;
+use super::{Caller, Shown, Tool, ToolError, Work, arguments, blocking};
+
+/// Longest difference that is shown, in bytes.
+const MAX_DIFF: usize = 20_000;
+/// Longest text whose change is shown, in bytes.
+const COMPARED: usize = 256 * 1024;
 
 /// The tool; see the module.
 #[derive(Debug)]
@@ -49,21 +54,26 @@ impl Tool for WriteFile {
         })
     }
 
-    fn run<'a>(&'a self, given: Map<String, Value>, _: &'a Caller) -> Work<'a> {
+    fn run<'a>(&'a self, given: Map<String, Value>, caller: &'a Caller) -> Work<'a> {
         Box::pin(async move {
             let asked: Arguments = arguments(given, &[])?;
-            let place = Arc::clone(&self.0);
-            blocking(move |_| write(&place, &asked)).await
+            let (place, shown) = (Arc::clone(&self.0), caller.shown.clone());
+            blocking(move |_| write(&place, &asked, &shown)).await
         })
     }
 }
 
-fn write(place: &Place, asked: &Arguments) -> Result<Value, ToolError> {
+fn write(place: &Place, asked: &Arguments, shown: &Shown) -> Result<Value, ToolError> {
     let judged = place.judge(&asked.path, &[Intent::Write])?;
     let _changing = place.changing();
-    let shape = if Place::exists(&judged)? { shape(place, &judged) } else { Shape::default() };
+    // What is no text is replaced as well, and not shown.
+    let before = if Place::exists(&judged)? { place.text(&judged).ok() } else { Some(String::new()) };
+    let shape = before.as_deref().map(|text| Shape::take(text).0).unwrap_or_default();
     let text = shape.give(&asked.content);
     let made = place.write(&judged, &text)?;
+    if let Some(before) = before.filter(|before| before.len().max(text.len()) <= COMPARED) {
+        shown.put(bounded(difference(judged.path.as_str(), &before, &text)));
+    }
     Ok(json!({
         "bytes_written": text.len(),
         "dirs_created": made,
@@ -72,9 +82,21 @@ fn write(place: &Place, asked: &Arguments) -> Result<Value, ToolError> {
     }))
 }
 
-/// That of a file which is replaced; one that is no text has none.
-fn shape(place: &Place, judged: &Judged) -> Shape {
-    place.text(judged).map(|text| Shape::take(&text).0).unwrap_or_default()
+/// As much of a difference as is shown.
+pub(super) fn bounded(mut diff: String) -> String {
+    if diff.len() > MAX_DIFF {
+        diff.truncate(diff.floor_char_boundary(MAX_DIFF));
+        diff.push_str("\n… [the rest of the difference is not shown]");
+    }
+    diff
+}
+
+/// What becomes of a text.
+pub(super) fn difference(path: &str, before: &str, after: &str) -> String {
+    let mut config = similar::TextDiff::configure();
+    config.timeout(std::time::Duration::from_secs(1));
+    let diff = config.diff_lines(before, after);
+    diff.unified_diff().header(&format!("a/{path}"), &format!("b/{path}")).to_string()
 }
 
 /// How a text file is written: what a model does not see of it, and what stays as it was.

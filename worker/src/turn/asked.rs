@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::place::{Kind, Place};
+use super::place::{self, Place};
 use super::{Inner, Item};
 use crate::delivery::ledger;
+use crate::delivery::signs::Waits;
 use crate::engine::{Prompt, Seat as _};
-use crate::inbound::{DeliveryTarget, Inbound};
+use crate::inbound::{ASKS, CHOICES, DeliveryTarget, Inbound, LABELS};
+use crate::questions;
 use crate::session::epoch;
 use crate::store::StoreError;
+use crate::tools::asking::Kind;
 use crate::tools::desk::{Answer, Asked, Desk};
 
 /// How often another process's messages are looked for; those of this one ring.
@@ -62,6 +65,7 @@ struct Sender {
     platform: String,
     chat_id: String,
     target: DeliveryTarget,
+    waits: Waits,
     /// One question at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -77,6 +81,7 @@ pub(super) fn sender(inner: &Arc<Inner>, prompt: &Prompt, key: &str, item: &Item
             platform: item.platform.clone(),
             chat_id: item.chat_id.clone(),
             target: item.delivery.clone(),
+            waits: item.waits.clone(),
             turn: tokio::sync::Mutex::default(),
         };
         Arc::new(sender) as Arc<dyn Desk>
@@ -84,10 +89,16 @@ pub(super) fn sender(inner: &Arc<Inner>, prompt: &Prompt, key: &str, item: &Item
 }
 
 impl Desk for Sender {
-    fn ask<'a>(&'a self, key: &'a str, question: &'a str, patience: Duration) -> Asked<'a> {
+    fn ask<'a>(
+        &'a self,
+        key: &'a str,
+        question: &'a str,
+        choices: &'a [String],
+        patience: Duration,
+    ) -> Asked<'a> {
         Box::pin(async move {
             let _mine = self.turn.lock().await;
-            match self.put(key, question, patience).await {
+            match self.put(key, question, choices, patience).await {
                 Ok(answer) => answer,
                 Err(error) => Answer::Unasked(format!("the question could not be put: {}", error.reason())),
             }
@@ -96,13 +107,21 @@ impl Desk for Sender {
 }
 
 impl Sender {
-    async fn put(&self, key: &str, question: &str, patience: Duration) -> Result<Answer, StoreError> {
+    async fn put(
+        &self,
+        key: &str,
+        question: &str,
+        choices: &[String],
+        patience: Duration,
+    ) -> Result<Answer, StoreError> {
         let inner = &self.inner;
         inner.questions.lock().insert(self.key.clone(), Open::default());
-        let open = Guard { sender: self, is_answered: false };
-        let before = self.send(key, question).await?;
+        let mut open = Guard { sender: self, is_answered: false, asked: None };
+        let (asked, before) = self.send(key, question, choices, patience).await?;
+        open.asked = Some(asked);
+        let _waiting = self.waits.begin();
         inner.deliveries.ring();
-        let seat = Place::new(inner, Kind::Inbox);
+        let seat = Place::new(inner, place::Kind::Inbox);
         tokio::select! {
             biased;
             answer = self.wait(&before) => {
@@ -110,7 +129,6 @@ impl Sender {
                 if let Some(entry) = inner.questions.lock().get_mut(&self.key) {
                     entry.answer = Some(item);
                 }
-                let mut open = open;
                 open.is_answered = true;
                 Ok(Answer::Said(text))
             }
@@ -120,15 +138,31 @@ impl Sender {
     }
 
     /// Puts the question into the ledger, once, and gives the items that wait already: they are no answers.
-    async fn send(&self, key: &str, question: &str) -> Result<Vec<i64>, StoreError> {
+    async fn send(
+        &self,
+        key: &str,
+        question: &str,
+        choices: &[String],
+        patience: Duration,
+    ) -> Result<(i64, Vec<i64>), StoreError> {
         let (session, platform, chat_id) =
             (self.session_id.clone(), self.platform.clone(), self.chat_id.clone());
-        let (target, text) = (self.target.clone(), question.to_owned());
+        let (mut target, text) = (self.target.clone(), question.to_owned());
         let (key, session_key) = (ledger::key_of(&session, key), self.key.clone());
+        let numbers: Vec<String> = (1..=choices.len()).map(|number| number.to_string()).collect();
+        let labels = serde_json::to_string(choices).expect("texts always serialise");
         self.inner
             .store
             .write(move |db| {
                 let before = queued(db, &session_key)?.into_iter().map(|(id, _)| id).collect();
+                let now = epoch();
+                let scope = questions::of_choices(&session_key);
+                let asked = questions::put(db, &scope, Kind::Open, now, now + patience.as_secs_f64())?;
+                if !numbers.is_empty() {
+                    target.extra.insert(ASKS.to_owned(), questions::name(asked, now));
+                    target.extra.insert(CHOICES.to_owned(), numbers.join(","));
+                    target.extra.insert(LABELS.to_owned(), labels);
+                }
                 let letter = ledger::Letter {
                     session: &session,
                     platform: &platform,
@@ -136,8 +170,8 @@ impl Sender {
                     target: &target,
                     text: &text,
                 };
-                ledger::add_once(db, &key, &letter, epoch())?;
-                Ok(before)
+                ledger::add_once(db, &key, &letter, now)?;
+                Ok((asked, before))
             })
             .await
     }
@@ -181,10 +215,19 @@ fn queued(db: &Connection, key: &str) -> rusqlite::Result<Vec<(i64, String)>> {
 struct Guard<'a> {
     sender: &'a Sender,
     is_answered: bool,
+    /// Its row, by which a button answers it.
+    asked: Option<i64>,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        if let Some(id) = self.asked {
+            let store = self.sender.inner.store.clone();
+            self.sender.inner.tasks.spawn(async move {
+                // It is void in time anyway.
+                let _ = store.write(move |db| questions::take(db, id)).await;
+            });
+        }
         if !self.is_answered && self.sender.inner.questions.close(&self.sender.key) {
             // What came meanwhile and would interrupt does so now.
             self.sender.inner.store.look_for_interrupts();

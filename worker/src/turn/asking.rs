@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -19,6 +19,10 @@ use crate::questions::{self, Heard};
 use crate::session::epoch;
 use crate::store::StoreError;
 use crate::tools::asking::{Answer, Asker, Asking, Choice, Kind, Question};
+use crate::tools::desk::{self, Asked, Desk};
+
+/// The question of an event that anything may be said to.
+pub(crate) const OPEN: &str = "question";
 
 /// How often an answer is looked for that another process may have heard.
 const LOOK: Duration = Duration::from_millis(250);
@@ -92,6 +96,54 @@ pub(super) fn of_stream(
     })
 }
 
+/// Whoever reads along, and says something to what a tool of `run` asks.
+pub(super) fn reader(
+    inner: &Arc<Inner>,
+    run: &str,
+    session_id: &str,
+    events: mpsc::Sender<Event>,
+) -> Arc<dyn Desk> {
+    let asker = TurnAsker {
+        inner: Arc::clone(inner),
+        // Apart from approvals, which may be asked for meanwhile.
+        scope: questions::of_choices(run),
+        session_id: session_id.to_owned(),
+        way: Way::Stream(events),
+    };
+    Arc::new(Reader { asker, turn: tokio::sync::Mutex::default() })
+}
+
+/// See [`reader`].
+struct Reader {
+    asker: TurnAsker,
+    /// One question at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Desk for Reader {
+    fn ask<'a>(
+        &'a self,
+        _: &'a str,
+        question: &'a str,
+        choices: &'a [String],
+        patience: Duration,
+    ) -> Asked<'a> {
+        Box::pin(async move {
+            let _mine = self.turn.lock().await;
+            let details = json!({OPEN: question, "choices": choices, "timeout": patience.as_secs()});
+            let question = Question { kind: Kind::Open, text: question.to_owned(), details, patience };
+            match self.asker.wait(question).await {
+                Ok(Answer::Said(text)) => desk::Answer::Said(text),
+                Ok(Answer::Silence) => desk::Answer::Silence,
+                Ok(Answer::Nobody(why)) => desk::Answer::Unasked(why),
+                Err(error) => {
+                    desk::Answer::Unasked(format!("the question could not be put: {}", error.reason()))
+                }
+            }
+        })
+    }
+}
+
 /// Takes a question away when nobody waits for its answer any more.
 struct Open<'a> {
     inner: &'a Arc<Inner>,
@@ -134,6 +186,10 @@ impl TurnAsker {
             Ok(id)
         });
         let mut open = Open { inner: &self.inner, id: put.await?, is_over: false };
+        let _waiting = match &self.way {
+            Way::Chat(item) => Some(item.waits.begin()),
+            Way::Stream(_) => None,
+        };
         let until = Instant::now() + patience;
         match &self.way {
             Way::Chat(_) => self.inner.deliveries.ring(),
@@ -194,6 +250,20 @@ impl Asker for TurnAsker {
 pub(super) async fn choose(inner: &Inner, scope: &str, choice: &Choice) -> Result<(), NotAsked> {
     let (scope, text) = (scope.to_owned(), choice.message());
     let heard = inner.store.write_for_client(move |db| questions::hear(db, &scope, &text, epoch())).await?;
+    match heard {
+        Heard::Answered => {
+            inner.store.note_answer();
+            Ok(())
+        }
+        Heard::Late => Err(NotAsked::Late),
+        Heard::No => Err(NotAsked::Nothing),
+    }
+}
+
+/// Writes down what somebody said to what a tool of `run` asks.
+pub(super) async fn say(inner: &Inner, run: &str, text: String) -> Result<(), NotAsked> {
+    let scope = questions::of_choices(run);
+    let heard = inner.store.write_for_client(move |db| questions::told(db, &scope, &text, epoch())).await?;
     match heard {
         Heard::Answered => {
             inner.store.note_answer();

@@ -10,7 +10,7 @@ use crate::engine::{Message, Prompt, Role};
 use crate::session::history::{Asked, Came};
 use crate::session::lease::Refused;
 use crate::session::routing::Found;
-use crate::session::{self, Known, NewSession, Opened, Opening, Row, history};
+use crate::session::{self, Known, NewSession, Opened, Opening, Row, history, overheard};
 use crate::tools::send_message;
 
 /// What came of the wish to begin a turn.
@@ -262,11 +262,16 @@ fn take_in(
     let before: &[Message] = if is_new { &turn.history } else { &[] };
     let known = usize::from(!is_new && history::ends_with_calls(db, id, &turn.input)?);
     let unknown = &turn.input[known..];
+    let overheard = match &turn.session {
+        SessionRef::Keyed(key) if !unknown.is_empty() => overheard::take(db, &turn.source, key)?,
+        _ => None,
+    };
     let messages = match &turn.session {
         // As the client sent it.
         SessionRef::Fresh(_) => turn.history.iter().chain(&turn.input).cloned().collect(),
         SessionRef::Continue(_) | SessionRef::Keyed(_) => {
             let mut messages = if is_new { Vec::new() } else { history::load_all(db, id)? };
+            messages.extend(overheard.iter().map(|said| Message::new(Role::User, said.as_str().into())));
             messages.extend_from_slice(unknown);
             let messages = history::replay(messages, is_with_tools(opening, turn));
             let mut results = unknown.iter().filter(|message| message.role == Role::Tool);
@@ -276,7 +281,14 @@ fn take_in(
             messages
         }
     };
-    for new in before.iter().chain(unknown) {
+    for new in before {
+        history::stage(db, id, new, None, now)?;
+    }
+    if let Some(said) = &overheard {
+        history::stage_overheard(db, id, said, now)?;
+        history::count(db, id, 1)?;
+    }
+    for new in unknown {
         history::stage(db, id, new, None, now)?;
     }
     if !is_new {

@@ -21,13 +21,17 @@ use super::Inner;
 use super::running::{Newer, Occupation};
 use crate::delivery::ledger;
 use crate::engine::Message;
-use crate::inbound::Inbound;
-use crate::inbox::steered;
+use crate::inbound::{Busy, Inbound};
+use crate::inbox::{acks, steered};
 use crate::session::epoch;
 use crate::store::Owner;
 
 /// Shortest time between two words to one chat that its message waits, as in 0.19.0.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// A turn that is younger than this is not ended for something newer, in seconds: what is answered at once is answered, also where messages come
+/// in a burst.
+const YOUNG: f64 = 1.0;
 
 /// Whether an item of the inbox says `/stop`. What cannot be read says nothing.
 const IS_STOP: &str =
@@ -121,28 +125,42 @@ pub(super) fn take_steers(db: &Connection, key: &str, now: f64) -> rusqlite::Res
 }
 
 /// A session whose turn runs in this process and is not wanted any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unwanted {
     key: String,
     /// Somebody wants it stopped, whatever it does; not only answered to something newer.
     stops: bool,
+    /// When it ends for that, in seconds since the epoch.
+    at: f64,
 }
 
 impl Unwanted {
     /// The session of a turn that somebody wants stopped.
     pub(super) fn stopped(key: String) -> Self {
-        Self { key, stops: true }
+        Self { key, stops: true, at: 0.0 }
     }
 }
 
-/// Those sessions.
+/// Those sessions. What waited already when a turn began does not end it: it is next anyway.
 pub(super) fn unwanted(db: &Connection, me: Owner) -> rusqlite::Result<Vec<Unwanted>> {
     db.prepare_cached(&format!(
-        "SELECT i.session_key, MAX({IS_STOP}) FROM hermes_inbox AS i JOIN hermes_lease AS l ON l.session_key = i.session_key
-         WHERE i.busy = 'interrupt' AND i.state = 'queued' AND l.owner_pid = ?1 AND l.owner_start = ?2 GROUP BY i.session_key"
+        "SELECT i.session_key, MAX({IS_STOP}), MAX(l.taken_at) FROM hermes_inbox AS i JOIN hermes_lease AS l ON l.session_key = i.session_key
+         WHERE i.busy = 'interrupt' AND i.state = 'queued' AND l.owner_pid = ?1 AND l.owner_start = ?2
+            AND (i.received_at >= l.taken_at OR {IS_STOP})
+         GROUP BY i.session_key"
     ))?
-    .query_map(params![me.pid, me.start_column()], |row| Ok(Unwanted { key: row.get(0)?, stops: row.get(1)? }))?
+    .query_map(params![me.pid, me.start_column()], |row| {
+        let (stops, since): (bool, f64) = (row.get(1)?, row.get(2)?);
+        Ok(Unwanted { key: row.get(0)?, stops, at: if stops { 0.0 } else { since + YOUNG } })
+    })?
     .collect()
+}
+
+/// Those whose turns end now, and the time until the next one does.
+pub(super) fn ripe(all: Vec<Unwanted>, now: f64) -> (Vec<Unwanted>, Option<Duration>) {
+    let (ripe, young): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.at <= now);
+    let next = young.iter().map(|one| one.at - now).min_by(f64::total_cmp);
+    (ripe, next.map(|wait| Duration::from_secs_f64(wait.clamp(0.01, YOUNG))))
 }
 
 /// When whom was told last that a message of theirs waits, by session key.
@@ -164,7 +182,7 @@ impl Told {
 
 /// Ends the turns of these sessions for the newer messages that wait there, or has those wait.
 pub(super) async fn make_way(inner: &Inner, told: &mut Told, unwanted: Vec<Unwanted>) {
-    for Unwanted { key, stops } in unwanted.into_iter().filter(|one| !inner.questions.is_open(&one.key)) {
+    for Unwanted { key, stops, .. } in unwanted.into_iter().filter(|one| !inner.questions.is_open(&one.key)) {
         let newer = match stops {
             true if inner.running.supersede(&key) => Newer::Ends,
             true => Newer::Nothing,
@@ -172,10 +190,21 @@ pub(super) async fn make_way(inner: &Inner, told: &mut Told, unwanted: Vec<Unwan
         };
         match newer {
             Newer::Nothing => {}
-            Newer::Ends => tracing::info!(session_key = key, "a newer message interrupts a turn"),
+            Newer::Ends => {
+                tracing::info!(session_key = key, "a newer message interrupts a turn");
+                let settings = &inner.settings;
+                if !stops && settings.busy_acks.enabled && told.may(&key) {
+                    let most = settings.busy_acks.detail.then_some(settings.max_turns);
+                    match inner.store.write(move |db| say_that_it_ends(db, &key, most, epoch())).await {
+                        Ok(true) => inner.deliveries.ring(),
+                        Ok(false) => {}
+                        Err(error) => tracing::warn!(%error, "who interrupts a turn is not told"),
+                    }
+                }
+            }
             Newer::Waits { session_id, occupied } => {
                 tracing::info!(session_key = key, ?occupied, "a newer message waits for a turn");
-                let text = (inner.settings.busy_ack && told.may(&key)).then_some(text(occupied));
+                let text = (inner.settings.busy_acks.enabled && told.may(&key)).then_some(text(occupied));
                 let waits = inner.store.write(move |db| wait(db, &key, &session_id, text, epoch()));
                 match waits.await {
                     Ok(true) => inner.deliveries.ring(),
@@ -185,6 +214,43 @@ pub(super) async fn make_way(inner: &Inner, told: &mut Told, unwanted: Vec<Unwan
             }
         }
     }
+}
+
+/// Tells whoever wrote the message that ends the turn of a session; commands say themselves what they do. `most`: how far the turn is is
+/// said as well, of so many calls. `true`: there is something to send.
+fn say_that_it_ends(db: &Connection, key: &str, most: Option<u32>, now: f64) -> rusqlite::Result<bool> {
+    let found: Option<(i64, Option<String>)> = db
+        .prepare_cached(
+            "SELECT id, payload FROM hermes_inbox
+             WHERE session_key = ?1 AND finished_at IS NULL AND state = 'queued' AND busy = 'interrupt' ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, payload)) = found else { return Ok(false) };
+    // What cannot be read is set aside when its own turn comes.
+    let event = payload.and_then(|payload| serde_json::from_str::<Inbound>(&payload).ok());
+    let Some(event) = event.filter(|event| ledger::is_kept(&event.delivery) && !is_command(event)) else {
+        return Ok(false);
+    };
+    let detail = match most {
+        Some(most) => acks::progress(db, key, now)?.map(|progress| acks::detail(&progress, most)),
+        None => None,
+    };
+    let Some(text) = acks::text(Busy::Interrupt, &detail.unwrap_or_default()) else { return Ok(false) };
+    let Inbound { source, delivery, .. } = event;
+    let letter = ledger::Letter {
+        session: "",
+        platform: &source.platform,
+        chat_id: source.chat_id.as_deref().unwrap_or_default(),
+        target: &delivery,
+        text: &text,
+    };
+    ledger::add_once(db, &ledger::key_of(key, &format!("interrupts {id}")), &letter, now)
+}
+
+/// Whether it says by itself what it does to the turn.
+fn is_command(event: &Inbound) -> bool {
+    matches!(event.text.trim(), "/new" | "/stop")
 }
 
 /// What 0.19.0 says.
@@ -231,6 +297,19 @@ fn wait(db: &Connection, key: &str, session: &str, text: Option<&str>, now: f64)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is young is looked at again when it is not any more; a stop waits for nothing.
+    #[test]
+    fn a_turn_that_has_just_begun_is_not_ended_yet() {
+        let one = |key: &str, at: f64| Unwanted { key: key.to_owned(), stops: false, at };
+        let stop = Unwanted::stopped("s".to_owned());
+        let (now, next) = ripe(vec![one("a", 9.0), one("b", 10.2), one("c", 10.1), stop.clone()], 10.0);
+        assert_eq!(now, [one("a", 9.0), stop]);
+        assert!(
+            next.is_some_and(|next| next >= Duration::from_millis(90) && next < Duration::from_millis(110))
+        );
+        assert_eq!(ripe(Vec::new(), 10.0), (Vec::new(), None));
+    }
 
     /// Each session has its own word, and nothing but this program can write it.
     #[test]

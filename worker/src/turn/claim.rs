@@ -1,22 +1,27 @@
 //! Claiming items of the inbox: which ones, and what becomes of each.
 
+use std::collections::BTreeMap;
+
+use hermes_config::chats;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::attempt::attempt;
 use super::begin::{Begun, begin};
-use super::command::Command;
+use super::command::{self, Command};
 use super::lease::{Lease, NotNow};
 use super::runs::{self, Due};
 use super::{Item, SessionRef, Turn};
 use crate::delivery::ledger;
-use crate::engine::{Message, Options, Prompt, Role, Wishes};
-use crate::inbound::{Inbound, Source};
+use crate::delivery::signs::Waits;
+use crate::engine::{Choice, Message, Options, Prompt, Role, Wishes};
+use crate::inbound::{Inbound, Source, with_context};
 use crate::inbox::postpone::{self, Postponed};
 use crate::inbox::{self, recover, steered};
 use crate::runs as record;
+use crate::session::chosen::{self, Chosen};
 use crate::session::lease::Refused;
-use crate::session::{Now, Opening, history};
+use crate::session::{self, Known, Now, Opening, SessionContext, history};
 use crate::tools::asking;
 
 /// What somebody hears who answers a question that nobody asks.
@@ -187,9 +192,46 @@ fn said(key: String, source: Source, text: String, is_command: bool) -> Turn {
         options: Options::new(),
         route: None,
         run: None,
+        is_attended: false,
         wishes: Wishes::default(),
         identity: None,
     }
+}
+
+/// What is otherwise in the turn of a chat: by what somebody chose for its conversation, else by what the profile's files say of it.
+fn wish(db: &Connection, ctx: &SessionContext, turn: &mut Turn, key: &str) -> rusqlite::Result<()> {
+    let overlay = ctx.overlay.text();
+    if turn.source.chat_type == "webhook" {
+        turn.system = overlay;
+        return Ok(());
+    }
+    let Chosen { model, unasked } = chosen::find(db, &ctx.scopes, key)?;
+    turn.wishes.unasked = unasked;
+    let source = &turn.source;
+    let settings = ctx.chats.get(source.platform.as_str());
+    let own = settings.and_then(|settings| of_chat(&settings.overrides, source));
+    let of_files = || {
+        let own = own?;
+        let model = own.model.clone().unwrap_or_else(|| ctx.model.model.clone());
+        (own.model.is_some() || own.provider.is_some())
+            .then(|| Choice { model, provider: own.provider.clone() })
+    };
+    // Whoever has no model of its own has none to be changed.
+    turn.wishes.model = model.or_else(of_files).filter(|_| ctx.engine.takes_options());
+    let prompts = [
+        own.and_then(|own| own.system_prompt.as_ref()),
+        settings.and_then(|settings| of_chat(&settings.prompts, source)),
+        overlay.as_ref(),
+    ];
+    let system: Vec<&str> = prompts.into_iter().flatten().map(String::as_str).collect();
+    turn.system = (!system.is_empty()).then(|| system.join("\n\n"));
+    Ok(())
+}
+
+/// What is said of a thread, else of its chat, else of the chat that that belongs to.
+fn of_chat<'m, T>(map: &'m BTreeMap<String, T>, source: &Source) -> Option<&'m T> {
+    let own = chats::of(map, source.chat_id.as_deref(), source.thread_id.as_deref());
+    own.or_else(|| map.get(source.parent_chat_id.as_deref()?))
 }
 
 /// `None`: its session's turn runs elsewhere. In another program: then the item is put off, without losing its place.
@@ -197,21 +239,65 @@ fn claim_one(
     db: &Connection,
     opening: Opening<'_>,
     row: &Waiting,
+    mut event: Inbound,
+) -> rusqlite::Result<Option<Claimed>> {
+    if !command::is_retry(&event) {
+        let command = Command::of(&event);
+        return claim_as(db, opening, row, event, command);
+    }
+    // Where the turn does not begin now, the question stays where it is.
+    db.execute_batch("SAVEPOINT retry")?;
+    let command = match asked_last(db, opening, row)? {
+        Some(question) => {
+            db.prepare_cached(
+                "UPDATE hermes_inbox SET payload = json_set(payload, '$.text', ?2) WHERE id = ?1",
+            )?
+            .execute(params![row.id, question])?;
+            event.text = question;
+            None
+        }
+        None => Some(Command::NothingToRetry),
+    };
+    let claimed = claim_as(db, opening, row, event, command)?;
+    db.execute_batch(if claimed.is_some() { "RELEASE retry" } else { "ROLLBACK TO retry; RELEASE retry" })?;
+    Ok(claimed)
+}
+
+/// Takes the last question of a chat back.
+fn asked_last(db: &Connection, opening: Opening<'_>, row: &Waiting) -> rusqlite::Result<Option<String>> {
+    let (_, known) = session::find_routed(db, opening, &row.key)?;
+    let Known::Row(found) = known else { return Ok(None) };
+    Ok(history::rewind(db, &found.id)?.map(|taken| taken.question).filter(|question| !question.is_empty()))
+}
+
+fn claim_as(
+    db: &Connection,
+    opening: Opening<'_>,
+    row: &Waiting,
     event: Inbound,
+    command: Option<Command>,
 ) -> rusqlite::Result<Option<Claimed>> {
     if event.source.chat_type != "webhook" && asking::is_command(&event.text) {
         return nothing_asked(db, row, &event, opening.now.epoch).map(|()| None);
     }
     let run = event.delivery.run().map(str::to_owned);
-    let command = Command::of(&event);
-    let turn = match &run {
-        Some(id) => match runs::due(db, id, event.source, opening.now.epoch)? {
+    let mut opening = opening;
+    let turn = if let Some(id) = &run {
+        match runs::due(db, id, event.source, opening.now.epoch)? {
             Due::Turn(turn) => *turn,
             Due::Stopped => return Ok(None),
             Due::Nothing(why) => return set_aside(db, row, &why, opening.now).map(|()| None),
-        },
-        None => said(row.key.clone(), event.source, event.text, command.is_some()),
+        }
+    } else {
+        let text = with_context(event.context.as_deref(), event.text);
+        let mut turn = said(row.key.clone(), event.source, text, command.is_some());
+        wish(db, opening.ctx, &mut turn, &row.key)?;
+        turn
     };
+    let model = turn.wishes.model.as_ref().map(|choice| opening.ctx.model_of(choice));
+    if run.is_none() {
+        opening.model = model.as_ref();
+    }
     let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref())? {
         Begun::Started { prompt, lease } => (*prompt, lease),
         Begun::NotNow(NotNow::Ours) | Begun::UnknownCalls | Begun::Over(_) => return Ok(None),
@@ -253,6 +339,7 @@ fn claim_one(
         command,
         run,
         is_stored: !matches!(turn.session, SessionRef::Fresh(_)),
+        waits: Waits::default(),
     };
     Ok(Some(Claimed { prompt, lease, item }))
 }

@@ -6,9 +6,11 @@
 
 use crate::engine::{Pressure, Prompt, Squeeze, tokens_of};
 use crate::inbound::Inbound;
+use crate::session::history;
 
 use super::compress;
 use super::journal::TurnJournal;
+use crate::store::StoreError;
 
 /// Tokens that the latest messages keep where somebody asks for it; what is known of the model's window belongs to the engine.
 const TAIL: u64 = 8_000;
@@ -22,8 +24,37 @@ pub(super) enum Command {
     New,
     /// Nothing: what it was for has happened.
     Stop,
+    /// The last question and its answer are no part of the conversation any more.
+    Undo,
+    /// The same, and all of the question is said, so that it can be asked again.
+    TakeBack,
+    /// There is no question that could be asked again.
+    NothingToRetry,
 }
 
+/// What a client asks to be done with its conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The last question and its answer are no part of it any more.
+    Undo,
+    /// The same; all of the question is said, nothing where there is none.
+    TakeBack,
+    /// It is made shorter, with this in view.
+    Compress(Option<String>),
+}
+
+impl From<Change> for Command {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Undo => Self::Undo,
+            Change::TakeBack => Self::TakeBack,
+            Change::Compress(focus) => Self::Compress(focus),
+        }
+    }
+}
+
+/// Characters of a question that was taken back.
+const SHOWN: usize = 200;
 /// Said of a conversation that is over.
 const BEGINS: &str = "✨ New conversation: what was said before is kept, and not part of it.";
 /// Why its session ended.
@@ -38,6 +69,7 @@ impl Command {
         match event.text.trim() {
             "/new" => return Some(Self::New),
             "/stop" => return Some(Self::Stop),
+            "/undo" => return Some(Self::Undo),
             _ => {}
         }
         let rest = event.text.trim().strip_prefix("/compress")?;
@@ -59,6 +91,9 @@ impl Command {
             Self::Compress(focus) => focus,
             Self::New => return BEGINS.to_owned(),
             Self::Stop => return String::new(),
+            Self::NothingToRetry => return "There is nothing here that could be asked again.".to_owned(),
+            Self::Undo => return undo(journal, prompt).await,
+            Self::TakeBack => return take_back(journal, prompt).await.unwrap_or_default(),
         };
         let squeeze = Squeeze { why: Pressure::Asked, tail: TAIL, round: 0 };
         let before = (prompt.messages.len(), prompt.messages.iter().map(tokens_of).sum::<u64>());
@@ -75,6 +110,39 @@ impl Command {
             Ok(Err(why)) => format!("The conversation stays as it is: {why}."),
             Err(error) => format!("The conversation stays as it is: {error}."),
         }
+    }
+}
+
+/// Whether an event asks for the last question again.
+pub(super) fn is_retry(event: &Inbound) -> bool {
+    event.source.chat_type != "webhook" && event.text.trim() == "/retry"
+}
+
+async fn rewound(journal: &TurnJournal, prompt: &Prompt) -> Result<Option<history::Rewound>, StoreError> {
+    let (inner, id) = (&journal.of.inner, prompt.session_id.clone());
+    inner.store.write(move |db| history::rewind(db, &id)).await
+}
+
+/// The question that was taken back. One that cannot be is none.
+async fn take_back(journal: &TurnJournal, prompt: &Prompt) -> Option<String> {
+    match rewound(journal, prompt).await {
+        Ok(taken) => taken.map(|taken| taken.question),
+        Err(error) => {
+            tracing::error!(%error, "a question is not taken back");
+            None
+        }
+    }
+}
+
+async fn undo(journal: &TurnJournal, prompt: &Prompt) -> String {
+    match rewound(journal, prompt).await {
+        Ok(Some(taken)) => {
+            let shown: String = taken.question.chars().take(SHOWN).collect();
+            let more = if shown.len() < taken.question.len() { "…" } else { "" };
+            format!("↩️ Taken back, with all that followed ({} messages): \"{shown}{more}\"", taken.messages)
+        }
+        Ok(None) => "There is nothing here that could be taken back.".to_owned(),
+        Err(error) => format!("The conversation stays as it is: {}.", error.reason()),
     }
 }
 
@@ -98,6 +166,7 @@ mod tests {
         assert_eq!(of("webhook", "/compress"), None);
         assert_eq!((of("dm", "/new"), of("dm", "/stop ")), (Some(Command::New), Some(Command::Stop)));
         assert_eq!((of("dm", "/new idea"), of("webhook", "/new")), (None, None));
+        assert_eq!((of("dm", "/undo"), of("webhook", "/undo")), (Some(Command::Undo), None));
         assert_eq!((Command::New.ends(), Command::Stop.ends()), (Some("session_reset"), None));
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::claim::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, Kept, finish, finish_or_give_up};
-use super::{Inner, busy, held, item, title};
+use super::{Inner, Reply, busy, held, item, title};
 use crate::delivery::after_turn;
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
@@ -62,6 +62,8 @@ pub(super) struct Dispatcher {
     prune_at: Instant,
     /// Something may be waiting that ends a turn which runs.
     interrupts: bool,
+    /// When a turn may be old enough to be ended for what waits.
+    interrupts_at: Option<Instant>,
     /// The last step failed over some item's data: the next one finds it and sets it aside.
     careful: bool,
     /// Until then suspects run alone. Set by the first step, which also notes that this process runs turns.
@@ -147,6 +149,7 @@ impl Dispatcher {
             mirror: Mirror { path, dirty: false, next: now + MIRROR },
             prune_at: now + PRUNE,
             interrupts: true,
+            interrupts_at: None,
             careful: false,
             apart_until: None,
             expectant_until: now + OVERLAP,
@@ -180,8 +183,12 @@ impl Dispatcher {
                 };
                 match self.step(Arc::clone(&ended), room, prompts).await {
                     Ok(mut step) => {
-                        (self.careful, self.interrupts) = (false, false);
-                        let unwanted = std::mem::take(&mut step.unwanted);
+                        let looked = std::mem::take(&mut self.interrupts);
+                        self.careful = false;
+                        let (unwanted, next) = busy::ripe(std::mem::take(&mut step.unwanted), epoch());
+                        if looked {
+                            self.interrupts_at = next.map(|wait| Instant::now() + wait);
+                        }
                         self.took(step, &std::mem::take(&mut ended), room);
                         busy::make_way(&self.inner, &mut self.told, unwanted).await;
                     }
@@ -210,6 +217,7 @@ impl Dispatcher {
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
                 () = self.inner.store.arrived().notified(), if !held => self.look = true,
                 () = tokio::time::sleep(Burst::WINDOW), if held => self.look = true,
+                () = until(self.interrupts_at) => (self.interrupts, self.interrupts_at) = (true, None),
                 () = until(self.look_at) => (self.look, self.look_at) = (true, None),
                 () = self.inner.stop.cancelled(), if idle => {}
                 () = tokio::time::sleep(pace) => self.tick().await,
@@ -340,7 +348,11 @@ impl Dispatcher {
             if let (Ending::Answered(outcome), Some(question), Kept::Yes) =
                 (&turn.ending, &turn.untitled, kept)
             {
-                title::give(&self.inner, &turn.session_id, question, &outcome.text);
+                let place = match &turn.reply {
+                    Reply::Ledger(item) => Some(&item.delivery),
+                    Reply::Stream => None,
+                };
+                title::give(&self.inner, &turn.session_id, question, &outcome.text, place);
             }
         }
         if deliver {
@@ -361,9 +373,22 @@ impl Dispatcher {
             let told = inner.running.begin(&lease.key, &prompt.session_id, &inner.interrupt);
             held::begin(&inner, &lease, &told);
             self.inner.tasks.spawn(async move {
-                let target = item.delivery.clone();
+                let (target, waits) = (item.delivery.clone(), item.waits.clone());
+                let is_typed =
+                    inner.settings.chats.get(item.platform.as_str()).is_none_or(|chats| chats.typing);
+                let sign = item
+                    .is_answered_there(&inner.deliveries)
+                    .then(|| inner.deliveries.seen(&inner.tasks, &target))
+                    .flatten();
                 let running = item::turn(&inner, prompt, lease, item, told);
-                let finished = inner.deliveries.typing_while(&target, running).await;
+                let finished = if is_typed {
+                    inner.deliveries.typing_while(&target, &waits, running).await
+                } else {
+                    running.await
+                };
+                if let Some((sign, end)) = sign.zip(finished.ending.sign()) {
+                    sign.end(end);
+                }
                 inner.store.inbox().want();
                 // Refused only when the dispatcher is gone; the next process resumes the item then.
                 let _gone = report.send(finished).await;

@@ -11,7 +11,9 @@ use super::attempt::attempt;
 use super::journal::Booked;
 use super::lease::{self, Lease};
 use super::{Item, Reply, accounts};
-use crate::delivery::{is_silence, ledger};
+use crate::delivery::files::{self, Outgoing};
+use crate::delivery::outbound::Sign;
+use crate::delivery::{ledger, stream};
 use crate::engine::{Cost, Message, Outcome, Role};
 use crate::inbox::{postpone, recover, steered};
 use crate::provider::Fault;
@@ -41,6 +43,18 @@ pub(super) enum Ending {
     Left,
 }
 
+impl Ending {
+    /// What is shown of it at the message that began the turn; none: it goes on.
+    pub(super) fn sign(&self) -> Option<Sign> {
+        match self {
+            Self::Answered(_) | Self::Said(_) => Some(Sign::Done),
+            Self::Failed { .. } => Some(Sign::Failed),
+            Self::Superseded(_) => Some(Sign::Nothing),
+            Self::Postponed { .. } | Self::Released | Self::Left => None,
+        }
+    }
+}
+
 /// A turn that is over.
 #[derive(Debug)]
 pub(super) struct Finished {
@@ -52,6 +66,10 @@ pub(super) struct Finished {
     pub(super) ending: Ending,
     /// The conversation's first question, where its answer is followed by a title.
     pub(super) untitled: Option<String>,
+    /// The answer as it goes out; none: it is not sent.
+    pub(super) outgoing: Option<Outgoing>,
+    /// After how long one that was shown meanwhile comes as a new message.
+    pub(super) fresh_after: Option<Duration>,
 }
 
 /// What became of the end of a turn.
@@ -192,10 +210,31 @@ fn answered(
     let usage = cost.usage;
     let prompt_tokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
     routing::touch(db, &ctx.scopes, &turn.lease.key, prompt_tokens, now)?;
-    if ledger::is_kept(&item.delivery) && !is_silence(&outcome.text) {
-        ledger::add(db, id, &item.platform, &item.chat_id, &item.delivery, &outcome.text, now.epoch)?;
+    match &turn.outgoing {
+        Some(outgoing) => send(db, id, item, outgoing, turn.fresh_after, now.epoch),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Puts an answer into the ledger, in the place of what is shown of it already.
+fn send(
+    db: &Connection,
+    session: &str,
+    item: &Item,
+    outgoing: &Outgoing,
+    fresh_after: Option<Duration>,
+    now: f64,
+) -> rusqlite::Result<()> {
+    // A message that is shown must say something in the end.
+    let shown = stream::is_shown(db, item.id)?.then(|| outgoing.shown());
+    let text = shown.as_deref().unwrap_or(&outgoing.text);
+    let Item { platform, chat_id, delivery: target, .. } = item;
+    let letter = |text| ledger::Letter { session, platform, chat_id, target, text };
+    files::add(db, None, &letter(text), &[], now)?;
+    if !text.is_empty() {
+        stream::take_over(db, item.id, fresh_after, now)?;
+    }
+    files::add(db, None, &letter(""), &outgoing.files, now)
 }
 
 /// The item's last state, that of what was put into its turn, and the next item of its session.
@@ -229,7 +268,7 @@ fn settle(db: &Connection, item: &Item, key: &str, ending: &Ending, now: f64) ->
         Ending::Failed { error, .. } => {
             db.prepare_cached(
                 "UPDATE hermes_inbox SET state = 'failed', error = ?3, finished_at = ?2, owner_pid = NULL,
-                    owner_start = NULL WHERE id = ?1",
+                    owner_start = NULL, preview_id = NULL WHERE id = ?1",
             )?
             .execute(params![item.id, now, error])?;
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::finish::{Ending, Finished};
@@ -11,7 +12,11 @@ use super::lease::Lease;
 use super::place::{Kind, Place};
 use super::record::Recorder;
 use super::{Inner, Item, Reply, asked, asking, run, title};
+use crate::delivery::{is_silence, ledger};
 use crate::engine::{Prompt, Seat};
+
+/// Pieces between the engine and who shows them.
+const SHOWN: usize = 64;
 
 /// One turn of the inbox.
 pub(super) async fn turn(
@@ -52,9 +57,29 @@ pub(super) async fn turn(
             _ => asking::of_item(inner, &lease.key, &prompt.session_id, &item),
         };
         let waits = || inner.questions.is_open(&lease.key);
-        let office = run::Office { seat, asker, desk, listener: events, waits: &waits };
-        let ending = run::run_unwatched(engine, &prompt, &journal, patience, office, &stop).await;
+        let mut shows = if item.is_answered_there(&inner.deliveries) {
+            inner.deliveries.stream(item.id, &item.delivery, &item.chat_id)
+        } else {
+            None
+        };
+        let (listener, pieces) = match (events, &shows) {
+            (Some(events), _) => (Some(events), None),
+            (None, Some(_)) => Some(mpsc::channel(SHOWN)).unzip(),
+            (None, None) => (None, None),
+        };
+        let may_repeat = shows.is_some();
+        let office = run::Office { seat, asker, desk, listener, may_repeat, waits: &waits };
+        let running = run::run_unwatched(engine, &prompt, &journal, patience, office, &stop);
+        let showing = async {
+            if let Some((shows, pieces)) = shows.as_mut().zip(pieces) {
+                shows.run(pieces, item.waits.subscribe()).await;
+            }
+        };
+        let (ending, ()) = tokio::join!(running, showing);
         inner.questions.close(&lease.key);
+        if let Some(shows) = shows.as_mut().filter(|_| !matches!(ending, Ending::Answered(_))) {
+            shows.end().await;
+        }
         if let Some(recorder) = recorder {
             recorder.end().await;
         }
@@ -62,6 +87,26 @@ pub(super) async fn turn(
     };
     let booked = journal.booked();
     let ending = if inner.running.end(&lease.key) { run::superseded(ending) } else { ending };
+    let outgoing = match &ending {
+        Ending::Answered(outcome) if is_sent(&item, &outcome.text) => {
+            Some(inner.deliveries.packed(&item.delivery, &outcome.text).await)
+        }
+        _ => None,
+    };
     inner.held.end(&mut lease);
-    Finished { session_id: prompt.session_id, lease, reply: Reply::Ledger(item), booked, ending, untitled }
+    Finished {
+        session_id: prompt.session_id,
+        lease,
+        reply: Reply::Ledger(item),
+        booked,
+        ending,
+        untitled,
+        outgoing,
+        fresh_after: inner.deliveries.fresh_after(),
+    }
+}
+
+/// Whether an answer goes through the ledger.
+fn is_sent(item: &Item, answer: &str) -> bool {
+    ledger::is_kept(&item.delivery) && !is_silence(answer)
 }

@@ -196,7 +196,9 @@ mod tests {
             id: "c1".to_owned(),
             done,
             preview: "ls".to_owned(),
+            text: String::new(),
             failed,
+            diff: None,
         };
         let begun = Instant::now();
         for (event, after) in [

@@ -70,6 +70,8 @@ pub(super) struct Office<'a> {
     pub(super) desk: Option<Arc<dyn Desk>>,
     /// Whoever is told what happens.
     pub(super) listener: Option<mpsc::Sender<Event>>,
+    /// What the listener was told can be taken back, so the engine may say it again.
+    pub(super) may_repeat: bool,
     /// Whether an answer of theirs is waited for: that is no silence of the engine's.
     pub(super) waits: &'a (dyn Fn() -> bool + Sync),
 }
@@ -86,8 +88,8 @@ pub(super) async fn run_unwatched(
 ) -> Ending {
     let silence = patience.silence;
     let (events, mut pieces) = mpsc::channel(EVENTS);
-    let Office { seat, asker, desk, listener, waits } = office;
-    let events = EventSink::new(events, seat).asking(asker).with_desk(desk);
+    let Office { seat, asker, desk, listener, may_repeat, waits } = office;
+    let events = EventSink::new(events, seat).asking(asker).with_desk(desk).repeatable(may_repeat);
     let too_quiet = async {
         if silence.is_none() && listener.is_none() {
             pieces.close();

@@ -57,7 +57,19 @@ impl Request {
         let Self { session_id, is_fresh, system, history, input, options, route } = self;
         let session = if is_fresh { SessionRef::Fresh(session_id) } else { SessionRef::Continue(session_id) };
         let wishes = Wishes::default();
-        Turn { source, session, system, history, input, options, route, run: None, wishes, identity: None }
+        Turn {
+            source,
+            session,
+            system,
+            history,
+            input,
+            options,
+            route,
+            run: None,
+            is_attended: false,
+            wishes,
+            identity: None,
+        }
     }
 }
 

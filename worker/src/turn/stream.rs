@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::begin::{self, Begun, Over};
+use super::command::Command;
 use super::finish::{Ending, Finished, Kept, finish};
 use super::journal::TurnJournal;
 use super::lease::{self, Lease, NotNow};
@@ -43,8 +44,12 @@ struct Client {
     outcome: oneshot::Sender<Result<Outcome, TurnError>>,
 }
 
-/// Starts the task and waits until the user's message is stored.
-pub(super) async fn start(inner: &Arc<Inner>, turn: Turn) -> Result<RunningTurn, TurnError> {
+/// Starts the task and waits until the user's message is stored. `command`: instead of the engine's answer there is what this says.
+pub(super) async fn start(
+    inner: &Arc<Inner>,
+    turn: Turn,
+    command: Option<Command>,
+) -> Result<RunningTurn, TurnError> {
     let slot = inner.take_run_slot()?;
     let cancel = inner.interrupt.child_token();
     let (events_in, events) = mpsc::channel(EVENTS);
@@ -55,15 +60,21 @@ pub(super) async fn start(inner: &Arc<Inner>, turn: Turn) -> Result<RunningTurn,
     // Dropped with this future: then the task gives up.
     let guard = cancel.drop_guard();
     inner.tasks.spawn(async move {
-        serve(&task_inner, turn, client, task_cancel).await;
+        serve(&task_inner, turn, command, client, task_cancel).await;
         drop(slot);
     });
     let session_id = started.await.unwrap_or(Err(TurnError::Engine(EngineError::Interrupted)))?;
     Ok(RunningTurn { session_id, events, outcome, cancel: guard })
 }
 
-async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: CancellationToken) {
-    let run = turn.run.clone();
+async fn serve(
+    inner: &Arc<Inner>,
+    turn: Turn,
+    command: Option<Command>,
+    client: Client,
+    cancel: CancellationToken,
+) {
+    let (run, is_attended) = (turn.run.clone(), turn.is_attended);
     let may_ask_again = turn.identity.is_some();
     let is_stored_here = !matches!(turn.session, SessionRef::Fresh(_));
     let (prompt, mut lease) = match begin(inner, turn, &cancel).await {
@@ -76,14 +87,27 @@ async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: Cancellat
     };
     held::begin(inner, &lease, &cancel);
     let journal = TurnJournal::new(inner, &prompt, &lease, (false, is_stored_here));
-    let result = if client.started.send(Ok(prompt.session_id.clone())).is_ok() {
-        let asker = run.map(|run| asking::of_stream(inner, &run, &prompt.session_id, client.events.clone()));
-        let events = EventSink::new(client.events, Place::new(inner, Kind::Direct)).asking(asker);
-        running::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
-    } else {
+    let result = if client.started.send(Ok(prompt.session_id.clone())).is_err() {
         Err(TurnError::Engine(EngineError::Interrupted))
+    } else if let Some(command) = &command {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(TurnError::Engine(EngineError::Interrupted)),
+            text = command.run(&journal, &prompt) => Ok(Outcome { text, ..Outcome::default() }),
+        }
+    } else {
+        let (session, told) = (&prompt.session_id, &client.events);
+        let asker = run.as_ref().map(|run| asking::of_stream(inner, run, session, told.clone()));
+        let attended = run.as_ref().filter(|_| is_attended);
+        let desk = attended.map(|run| asking::reader(inner, run, session, told.clone()));
+        let seat = Place::new(inner, Kind::Direct);
+        let events = EventSink::new(client.events, seat).asking(asker).with_desk(desk);
+        running::run(inner.engine.as_ref(), &prompt, &journal, events, &cancel).await
     };
+    let is_command = command.is_some();
     let (ending, result) = match result {
+        // Whatever came of it: no question of the conversation is left without an answer.
+        result if is_command => (Ending::Said(String::new()), result),
         Ok(outcome) => (Ending::Answered(outcome.clone()), Ok(outcome)),
         Err(TurnError::Engine(EngineError::Interrupted))
             if may_ask_again && inner.interrupt.is_cancelled() && !client.outcome.is_closed() =>
@@ -97,10 +121,18 @@ async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: Cancellat
     inner.held.end(&mut lease);
     let session_id = prompt.session_id.clone();
     // Clients of the API name their conversations themselves.
-    let untitled = if prompt.platform == CLI { title::question(inner, &prompt) } else { None };
+    let untitled = if prompt.platform == CLI && !is_command { title::question(inner, &prompt) } else { None };
     let asked = untitled.clone();
-    let finished =
-        Finished { session_id: prompt.session_id, lease, reply: Reply::Stream, booked, ending, untitled };
+    let finished = Finished {
+        session_id: prompt.session_id,
+        lease,
+        reply: Reply::Stream,
+        booked,
+        ending,
+        untitled,
+        outgoing: None,
+        fresh_after: None,
+    };
     let ctx = Arc::clone(&inner.session);
     let lease = finished.lease.clone();
     let stored = inner.store.write(move |db| {
@@ -111,7 +143,7 @@ async fn serve(inner: &Arc<Inner>, turn: Turn, client: Client, cancel: Cancellat
     let stored = stored.await;
     let is_stored = stored.is_ok();
     if let (Ok(Kept::Yes), Ok(outcome), Some(question)) = (&stored, &result, &asked) {
-        title::give(inner, &session_id, question, &outcome.text);
+        title::give(inner, &session_id, question, &outcome.text, None);
     }
     let result = match stored {
         Ok(Kept::Yes) => result,

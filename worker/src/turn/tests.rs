@@ -370,7 +370,10 @@ impl Home {
             prompts,
             deliveries: Deliveries::new(store.clone(), crate::delivery::common(Vec::new()).collect()),
             settings: TurnSettings {
-                busy_ack: true,
+                busy_acks: hermes_config::BusyAcks::default(),
+                max_turns: 90,
+                chats: hermes_config::chats::AllChats::new(),
+                overlay: crate::session::Overlay::default(),
                 profile,
                 max_concurrent_sessions: sessions,
                 max_concurrent_runs: 4,
@@ -455,6 +458,7 @@ pub(super) fn event(chat: &str, id: &str, text: &str) -> Inbound {
         text: text.to_owned(),
         dedup: Some(DedupKey { scope: "open".to_owned(), id: id.to_owned() }),
         delivery: DeliveryTarget { kind: "log".to_owned(), extra: BTreeMap::new() },
+        context: None,
         end_session: None,
         busy: crate::inbound::Busy::Wait,
     }

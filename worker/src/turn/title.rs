@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::{Inner, accounts};
 use crate::engine::{Chore, Cost, Prompt, Role};
-use crate::session::{self, SessionContext, epoch};
+use crate::inbound::{DeliveryTarget, without_context};
+use crate::session::{self, SessionContext, epoch, overheard};
 
 /// A title is given after the first answer, or, where that one failed, after the next.
 const QUESTIONS: usize = 2;
@@ -50,38 +51,51 @@ pub(super) fn question(inner: &Inner, prompt: &Prompt) -> Option<String> {
         Some(text) => text.to_owned(),
         None => first.content.pointer("/0/text")?.as_str()?.to_owned(),
     };
-    (asked.count() < QUESTIONS && !text.trim().is_empty()).then(|| text.chars().take(SHOWN).collect())
+    let own = overheard::without(without_context(&text));
+    (asked.count() < QUESTIONS && !own.trim().is_empty()).then(|| own.chars().take(SHOWN).collect())
 }
 
-/// Has a title given to a session, whose answer is stored.
-pub(super) fn give(inner: &Arc<Inner>, session: &str, question: &str, answer: &str) {
+/// Has a title given to a session, whose answer is stored. `place`: where the answer goes, which may be called by it too.
+pub(super) fn give(
+    inner: &Arc<Inner>,
+    session: &str,
+    question: &str,
+    answer: &str,
+    place: Option<&DeliveryTarget>,
+) {
     if inner.is_quiesced() || answer.trim().is_empty() {
         return;
     }
-    let Ok(place) = Arc::clone(&inner.titles.waiting).try_acquire_owned() else {
+    let Ok(seat) = Arc::clone(&inner.titles.waiting).try_acquire_owned() else {
         tracing::debug!(session, "too many titles are waited for; this conversation gets none now");
         return;
     };
     let (inner, session, question) = (Arc::clone(inner), session.to_owned(), question.to_owned());
     let answer: String = answer.chars().take(SHOWN).collect();
+    let place = place.cloned();
     inner.clone().tasks.spawn(async move {
-        let work = ask(&inner, &session, &question, &answer);
+        let work = async {
+            if let Some((title, place)) = ask(&inner, &session, &question, &answer).await.zip(place) {
+                inner.deliveries.entitle(&place, &title).await;
+            }
+        };
         tokio::select! {
             biased;
             () = inner.interrupt.cancelled() => {}
             () = inner.stop.cancelled() => {}
             () = work => {}
         }
-        drop(place);
+        drop(seat);
     });
 }
 
-async fn ask(inner: &Arc<Inner>, session: &str, question: &str, answer: &str) {
-    let Ok(_turn) = inner.titles.asking.acquire().await else { return };
+/// The title that is given; none: it has one, or gets none.
+async fn ask(inner: &Arc<Inner>, session: &str, question: &str, answer: &str) -> Option<String> {
+    let _turn = inner.titles.asking.acquire().await.ok()?;
     let id = session.to_owned();
     let untitled = inner.store.aside(move |db| is_untitled(db, &id)).await;
     if !matches!(untitled, Ok(true)) {
-        return;
+        return None;
     }
     let chore = Chore {
         task: Task::TitleGeneration,
@@ -93,14 +107,15 @@ async fn ask(inner: &Arc<Inner>, session: &str, question: &str, answer: &str) {
         Ok(outcome) => outcome,
         Err(error) => {
             tracing::info!(session, %error, "this conversation gets no title");
-            return;
+            return None;
         }
     };
     let (ctx, id, title) = (Arc::clone(&inner.session), session.to_owned(), cleaned(&outcome.text));
     let stored = inner.store.write(move |db| store(db, &ctx, &id, title.as_deref(), &Cost::of(&outcome)));
-    if let Err(error) = stored.await {
+    stored.await.unwrap_or_else(|error| {
         tracing::info!(session, error = %chain(&error), "the title of this conversation is not stored");
-    }
+        None
+    })
 }
 
 fn is_untitled(db: &Connection, session: &str) -> rusqlite::Result<bool> {
@@ -111,21 +126,21 @@ fn is_untitled(db: &Connection, session: &str) -> rusqlite::Result<bool> {
     Ok(title == Some(None))
 }
 
-/// Writes the title where there is none meanwhile, and what it cost in any case.
+/// Writes the title where there is none meanwhile, and what it cost in any case; as which it is written.
 fn store(
     db: &Connection,
     ctx: &SessionContext,
     session: &str,
     title: Option<&str>,
     cost: &Cost,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Option<String>> {
     let now = epoch();
     let session = &*session::line_of(db, ctx, session, now)?;
     let exists: bool = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = ?1)")?
         .query_row([session], |row| row.get(0))?;
     if !exists {
-        return Ok(());
+        return Ok(None);
     }
     accounts::book_task(db, session, Task::TitleGeneration, cost, now)?;
     if let Some(title) = title
@@ -134,8 +149,9 @@ fn store(
     {
         db.prepare_cached("UPDATE sessions SET title = ?2 WHERE id = ?1 AND title IS NULL")?
             .execute(params![session, title])?;
+        return Ok(Some(title));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// This title, or with the first number that nobody has: `Title #2`.

@@ -8,12 +8,22 @@ use super::ListenAddress;
 use crate::secret::Secret;
 use hermes_wire::ProfileName;
 
+/// A token, and the place that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// What the file calls the place.
+    pub place: String,
+    /// The bot's token there.
+    pub token: Secret,
+}
+
 /// A platform's section and variables, or one entry of a mapping in it. A variable (empty = none) beats a key; what is not what it should
 /// be is noted as a problem that keeps the profile from starting, and the answer is as if nothing were there.
 pub trait Section {
     /// The profile whose files these are.
     fn profile(&self) -> &ProfileName;
-    /// Where the platform is reached; none: it opens no port of the gateway's.
+    /// Where the platform is reached; none: it opens no port of the gateway's. Of one that is [called](super::Declaration::called): where webhooks
+    /// are, without host and port where this profile's own files say them; none: nowhere.
     fn listener(&self) -> Option<&ListenAddress>;
     /// Whether something is written there, if only an empty text.
     fn is_set(&self, key: &'static str) -> bool;
@@ -25,6 +35,8 @@ pub trait Section {
     fn verbatim(&mut self, key: &'static str) -> Option<String>;
     /// A text that must not be seen.
     fn secret(&mut self, key: &'static str, variable: &'static str) -> Option<Secret>;
+    /// What the platform's file of [tokens](super::Tokens) holds.
+    fn tokens(&self) -> &[Token];
     /// One of these words, letter case ignored.
     fn choice(&mut self, key: &'static str, words: &[&'static str]) -> Option<&'static str>;
     /// True or false.

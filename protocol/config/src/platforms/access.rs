@@ -122,8 +122,10 @@ fn one(reader: &mut Reader<'_>, root: &At, own: &'static Declaration, global: &G
     group_chats.extend(chats);
     let heard = section.choice("unauthorized_dm_behavior", &HEARD);
     let own_stranger = heard.map(|heard| stranger(heard, &global.refusal));
-    let dm_policy = section.choice("dm_policy", &POLICIES);
-    let group_policy = section.choice("group_policy", &POLICIES);
+    // One platform's strangers are offered a code, beside a list as well, and its groups are off, where nothing is said.
+    let unsaid = (own.name == "whatsapp").then_some(Policy::Pairing);
+    let dm_policy = section.choice("dm_policy", &POLICIES).or(unsaid);
+    let group_policy = section.choice("group_policy", &POLICIES).or(unsaid);
     let everybody = section.flag("allow_all_users").unwrap_or(false);
     if !own.policy && !everybody && !global.everybody {
         // Of some platforms that is refused elsewhere.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Blocks;
-use crate::platform::{ListenAddress, Section, Spot};
+use crate::platform::{ListenAddress, Section, Spot, Token};
 use crate::problem::Place;
 use crate::reader::{At, Reader};
 use crate::scalar::split_commas;
@@ -88,6 +88,10 @@ impl Section for Own<'_, '_> {
 
     fn secret(&mut self, key: &'static str, variable: &'static str) -> Option<Secret> {
         self.text(key, variable).map(Secret::new)
+    }
+
+    fn tokens(&self) -> &[Token] {
+        self.reader.tokens.get(self.platform).map_or(&[], Vec::as_slice)
     }
 
     fn choice(&mut self, key: &'static str, words: &[&'static str]) -> Option<&'static str> {

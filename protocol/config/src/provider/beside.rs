@@ -1,10 +1,10 @@
-//! Who does a job beside the conversation.
+//! Who does a job beside the conversation, or a part of it.
 
 use hermes_wire::ProfileHome;
 use hermes_wire::providers::Wire;
 use serde_json::json;
 
-use super::super::auxiliary::Task;
+use super::super::auxiliary::{Auxiliary, Task};
 use super::super::{Model, ProfileConfig};
 use super::{Endpoint, ProviderError, resolve};
 
@@ -14,12 +14,25 @@ pub fn auxiliary(
     task: Task,
     home: &ProfileHome,
 ) -> Option<Result<Endpoint, ProviderError>> {
-    let auxiliary = config.auxiliary.of(task)?;
+    beside(config, config.auxiliary.of(task)?, home)
+}
+
+/// Whom sub-agents ask (`delegation.model` and its neighbours); `None`: the model that their turn has.
+pub fn delegation(config: &ProfileConfig, home: &ProfileHome) -> Option<Result<Endpoint, ProviderError>> {
+    beside(config, &config.children_ask, home)
+}
+
+fn beside(
+    config: &ProfileConfig,
+    auxiliary: &Auxiliary,
+    home: &ProfileHome,
+) -> Option<Result<Endpoint, ProviderError>> {
     let own = &config.model;
     let model = match (&auxiliary.provider, &auxiliary.base_url) {
         (None, None) => Model {
             default: auxiliary.model.clone().unwrap_or_else(|| own.default.clone()),
             api_key: auxiliary.api_key.clone().or_else(|| own.api_key.clone()),
+            api_mode: auxiliary.api_mode.clone().or_else(|| own.api_mode.clone()),
             context_length: own.context_length.filter(|_| auxiliary.model.is_none()),
             ..own.clone()
         },
@@ -32,6 +45,7 @@ pub fn auxiliary(
                 default: default.unwrap_or_default(),
                 base_url: address.clone().or_else(|| own.base_url.clone().filter(|_| is_own)),
                 api_key: auxiliary.api_key.clone().or_else(|| own.api_key.clone().filter(|_| is_own)),
+                api_mode: auxiliary.api_mode.clone().or_else(|| own.api_mode.clone().filter(|_| is_own)),
                 provider,
                 caches_an_hour: own.caches_an_hour,
                 ..Model::default()

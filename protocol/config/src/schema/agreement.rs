@@ -22,8 +22,19 @@ platforms:
 
 /// Whether it is shown elsewhere that a key is read: what is not read by [`load`], and what means something only beside others.
 fn is_shown_elsewhere(key: &Key) -> bool {
-    matches!(key.path, "profiles.alias_prefix" | "gateway.standalone" | "unauthorized_dm_decline_message")
-        || key.path.starts_with("profile_routes.")
+    let elsewhere = [
+        "profiles.alias_prefix",
+        "gateway.standalone",
+        "unauthorized_dm_decline_message",
+        // Says nothing by itself, and nothing of a platform that is off.
+        "streaming.transport",
+        "platforms.*.gateway_restart_notification",
+        // Means something in files of newer programs alone.
+        "display.personality",
+        // Says what another key's text is.
+        "agent.personalities.*.description",
+    ];
+    elsewhere.contains(&key.path) || key.path.starts_with("profile_routes.")
 }
 
 fn read(yaml: &str) -> Loaded {
@@ -73,7 +84,10 @@ fn another(key: &Key) -> Json {
     match key.kind {
         // Two platforms are on already, others are not.
         Kind::Bool if key.path == "platforms.*.enabled" => true.into(),
-        Kind::Bool => (default != Some(json!(true)) && !key.path.ends_with(".enabled")).into(),
+        Kind::Bool => match default {
+            Some(default) => (default != json!(true)).into(),
+            None => (!key.path.ends_with(".enabled")).into(),
+        },
         Kind::Int(low, high) => {
             let n = default.and_then(|n| n.as_i64()).unwrap_or(low);
             (if n < high { n + 1 } else { n - 1 }).into()

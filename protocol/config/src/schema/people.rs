@@ -1,7 +1,7 @@
 //! Keys of who may talk to a profile's bots.
 
 use super::Group;
-use super::Kind::{Bool, Choice, List, Text};
+use super::Kind::{Any, Bool, Choice, List, Text};
 use crate::row::{Value, key};
 
 const POLICIES: &[&str] = &["open", "allowlist", "disabled", "pairing"];
@@ -30,5 +30,58 @@ pub(super) const PEOPLE: Group = Group {
         key("platforms.*.user_allowed_commands", List, "commands that the others may give there; `help` and `whoami` they always may"),
         key("platforms.*.group_allow_admin_from", List, "the same for groups"),
         key("platforms.*.group_user_allowed_commands", List, "the same for groups"),
+    ],
+};
+
+pub(super) const CHATS: Group = Group {
+    title: "Chats",
+    intro: "What is said of single ones stands by the id of a chat, or of a thread, which comes first.",
+    outro: "",
+    keys: &[
+        key(
+            "display.busy_ack_enabled",
+            Bool,
+            "say to whoever writes while a turn runs what becomes of the message, at most every 30 s",
+        )
+        .yes()
+        .env("HERMES_GATEWAY_BUSY_ACK_ENABLED"),
+        key("display.busy_ack_detail", Bool, "say how far the turn is, too").yes(),
+        key("display.busy_steer_ack_enabled", Bool, "say so also where the message is put into the turn")
+            .yes(),
+        key("platforms.*.typing_indicator", Bool, "show that an answer is being made").yes(),
+        key("platforms.*.channel_overrides.*.model", Text, "the model that answers there"),
+        key("platforms.*.channel_overrides.*.provider", Text, "who serves it"),
+        key(
+            "platforms.*.channel_overrides.*.system_prompt",
+            Text,
+            "said to the model there behind the profile's own system prompt",
+        ),
+        key("platforms.*.channel_prompts.*", Text, "likewise; never stored"),
+        key(
+            "platforms.*.channel_skill_bindings",
+            Any,
+            "skills that a new conversation there begins with: `<id>: [names]`, or a list of `{id, skills}`",
+        ),
+    ],
+};
+
+pub(super) const MEDIA: Group = Group {
+    title: "What comes with messages",
+    intro: "",
+    outro: "",
+    keys: &[
+        key(
+            "agent.image_input_mode",
+            Choice(&["text", "native", "auto"]),
+            "`text`: the model is told where a picture is; else it is shown it, unless its provider refuses pictures",
+        )
+        .text("auto"),
+        key("stt.enabled", Any, "`true`: what is said in voice notes is written down by the command of `stt.provider`; `false`: never"),
+        key("stt.provider", Any, "a name of `stt.providers`"),
+        key("stt.providers.*.command", Any, "a command of a shell: `{input_path}`, `{output_dir}`, `{output_path}`, `{language}` and `{model}` are put in; the text is a `.txt` there, or what it prints")
+            .env("HERMES_LOCAL_STT_COMMAND"),
+        key("stt.providers.*.language", Any, "the language of voice notes; else `en`").env("HERMES_LOCAL_STT_LANGUAGE"),
+        key("stt.providers.*.model", Any, "for the command; else `base`"),
+        key("stt.providers.*.timeout", Any, "seconds that the command may take; else 60"),
     ],
 };

@@ -1,7 +1,7 @@
 //! Keys of what tools reach beyond the profile's own files.
 
 use super::Group;
-use super::Kind::{Any, Bool, Int, Seconds};
+use super::Kind::{Any, Bool, Choice, Int, Seconds, Text};
 use crate::row::key;
 
 pub(super) const REACH: Group = Group {
@@ -27,6 +27,11 @@ pub(super) const REACH: Group = Group {
         key("delegation.child_timeout_seconds", Seconds(31_536_000), "seconds for one sub-agent; 0: any time").int(0),
         key("delegation.max_summary_chars", Int(1, 100_000_000), "most characters of a sub-agent's report that the model is shown")
             .int(24_000),
+        key("delegation.model", Text, "the model of sub-agents; without these five it is that of the turn"),
+        key("delegation.provider", Text, "whom sub-agents ask, as in `model.provider`"),
+        key("delegation.base_url", Text, "an address of its own"),
+        key("delegation.api_key", Text, "its key, better kept in `.env`").secret(),
+        key("delegation.api_mode", Choice(&super::WIRES), "the wire it speaks, as `model.api_mode`"),
         key("delegation.inherit_mcp_toolsets", Bool, "sub-agents may call the tools of servers").yes(),
         key("agent.clarify_timeout", Seconds(31_536_000), "seconds that whoever is asked something has to answer, a day at most; 0: a day")
             .int(3600),

@@ -11,7 +11,7 @@ const MINUTES: Kind = Int(1, u32::MAX as i64);
 const YEAR: Kind = Seconds(31_536_000);
 
 /// Groups that stand behind those of platforms.
-pub(super) const BEHIND_PLATFORMS: usize = 3;
+pub(super) const BEHIND_PLATFORMS: usize = 5;
 
 pub(super) static GROUPS: &[Group] = &[
     GATEWAY,
@@ -23,15 +23,19 @@ pub(super) static GROUPS: &[Group] = &[
     auxiliary::POOLS,
     auxiliary::LENGTH,
     auxiliary::BESIDE,
+    super::told::PERSONALITIES,
     MEMORY,
     SKILLS,
     super::tools::TOOLS,
     SERVERS,
     super::reach::REACH,
+    super::outward::OUTWARD,
     SESSIONS,
     LOGGING,
     PLATFORMS,
     super::people::PEOPLE,
+    super::people::CHATS,
+    super::people::MEDIA,
     OTHER,
 ];
 
@@ -279,13 +283,7 @@ const MODEL: Group = Group {
         key("model.key_env", Text, "the variable of `.env` that holds its key").also(&["model.api_key_env"]),
         key(
             "model.api_mode",
-            Choice(&[
-                "chat_completions",
-                "codex_responses",
-                "anthropic_messages",
-                "bedrock_converse",
-                "codex_app_server",
-            ]),
+            Choice(&super::WIRES),
             "the wire it speaks; follows from provider and address without it",
         ),
         key("model.context_length", TOKENS, "tokens of its context").also(&["context_length"]),
@@ -501,12 +499,10 @@ const SESSIONS: Group = Group {
         key(
             "display.busy_input_mode",
             Choice(&["queue", "steer", "interrupt"]),
-            "what a chat's message does while an earlier one is being answered: wait, be told to the model after its next tools, or \
-             take the place of what runs; unset, and for events of webhooks: it waits",
-        ),
-        key("display.busy_ack_enabled", Bool, "say so to whoever has to wait for what runs")
-            .yes()
-            .env("HERMES_GATEWAY_BUSY_ACK_ENABLED"),
+            "what a chat's message does while another is answered: wait, be told to the model after its next tools, or take its place; events of webhooks wait",
+        )
+        .text("interrupt")
+        .env("HERMES_GATEWAY_BUSY_INPUT_MODE"),
         key("group_sessions_per_user", Bool, "in a group, a session for each of its members")
             .yes()
             .also(&["gateway.group_sessions_per_user"]),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::runtime_status::{Approvals, FenceStatus, KeyPool, PlatformStatus, ToolServerStatus};
+use super::runtime_status::{Approvals, FenceStatus, GoneChats, KeyPool, PlatformStatus, ToolServerStatus};
 use crate::v2::parts::{LastError, Problem};
 use crate::v3::upkeep::Upkeep;
 
@@ -272,6 +272,9 @@ pub struct Profile {
     /// Seconds since the first of them waits.
     #[serde(default)]
     pub approvals_secs: Option<u64>,
+    /// Chats that are gone, as its worker says, or said last; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_chats: Option<GoneChats>,
 }
 
 /// Platforms passed from one worker of a profile to the next.

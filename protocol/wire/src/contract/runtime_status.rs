@@ -86,6 +86,60 @@ pub struct RuntimeStatus {
     /// Providers with several keys, by name; absent where there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub key_pools: BTreeMap<String, KeyPool>,
+    /// Chats that are gone; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_chats: Option<GoneChats>,
+}
+
+/// Chats that are gone: deleted, or the bot was put out of them. What nobody there asked for is not sent there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GoneChats {
+    /// How many.
+    pub count: u64,
+    /// The latest of them, the last one first.
+    #[serde(default)]
+    pub latest: Vec<GoneChat>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GoneChat {
+    /// Its platform.
+    pub platform: String,
+    /// As the platform names it.
+    pub chat_id: String,
+    /// What the platform said.
+    #[serde(default)]
+    pub reason: String,
+    /// ISO 8601: when.
+    #[serde(default)]
+    pub since: Option<String>,
+}
+
+impl GoneChats {
+    /// Most that are named in a line.
+    const NAMED: usize = 3;
+
+    /// For people: `2 chats are gone: telegram 7 (since …: Forbidden), discord 9 (…)`.
+    pub fn line(&self) -> String {
+        let named = self.latest.iter().take(Self::NAMED);
+        let mut each: Vec<String> = named
+            .map(|GoneChat { platform, chat_id, reason, since }| {
+                let since = since.as_deref().map(|since| format!("since {since}: ")).unwrap_or_default();
+                format!("{platform} {chat_id} ({since}{reason})")
+            })
+            .collect();
+        let rest = self.count.saturating_sub(u64::try_from(each.len()).unwrap_or(u64::MAX));
+        if rest > 0 {
+            each.push(format!("{rest} more"));
+        }
+        let chats = if self.count == 1 {
+            "1 chat is gone".to_owned()
+        } else {
+            format!("{} chats are gone", self.count)
+        };
+        format!("{chats}: {}", each.join(", "))
+    }
 }
 
 /// Turns that wait for somebody's approval. What they ask is said to whoever is asked, and nowhere else.
@@ -208,6 +262,9 @@ pub struct PlatformStatus {
     /// ISO 8601 with offset.
     #[serde(default, deserialize_with = "text_or_number")]
     pub updated_at: Option<String>,
+    /// How it is connected, where there are several ways: `polling`, `webhook`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 /// One tool server.

@@ -68,7 +68,8 @@ fn from_worker(message: &FromWorker) -> Option<v2::FromWorker> {
         FromWorker::LastWords { reason } => V2::LastWords { reason },
         FromWorker::Yielded => V2::Yielded,
         FromWorker::Connected { platform } => V2::Connected { platform },
-        FromWorker::Idle => return None,
+        // Its supervisor has no word for either.
+        FromWorker::Idle | FromWorker::Restart => return None,
     })
 }
 

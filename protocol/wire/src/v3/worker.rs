@@ -14,6 +14,7 @@
 //!          <------------------------------- Yield      confirm what was accepted, close
 //!   Yielded ------------------------------>            nothing is connected, and will not be before the next Connect
 //!   Idle --------------------------------->            nothing to do for as long as `gateway.idle_timeout` says
+//!   Restart ------------------------------>            somebody asked for another worker: as the command of the terminal
 //!          <------------------------------- StopAccepting
 //!   AcceptStopped ------------------------>            from now on no new connection is taken
 //!          <------------------------------- Drain      the supervisor has dropped its idle connections (or Rest)
@@ -113,4 +114,6 @@ pub enum FromWorker {
     },
     /// It runs on demand and has had nothing to do for as long as its settings say.
     Idle,
+    /// Somebody who may has asked, in a chat, for this worker to be replaced by another one.
+    Restart,
 }

@@ -37,7 +37,7 @@ fn from_worker() -> Vec<FromWorker> {
         settings.admin_token = Some([7; 32]);
         settings.keep_awake = true;
     }
-    all.push(FromWorker::Idle);
+    all.extend([FromWorker::Idle, FromWorker::Restart]);
     all
 }
 
@@ -53,7 +53,7 @@ fn understood<Old: serde::Serialize, New: Message>(old: Old) -> New {
 
 named! {
     ToWorker { Prepare, Admit, Refuse, StopAccepting, Drain, StopClaiming, Connect, Yield, Rest }
-    FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded, LastWords, Yielded, Connected, Idle }
+    FromWorker { Report, Ready, Heartbeat, AcceptStopped, Drained, Degraded, LastWords, Yielded, Connected, Idle, Restart }
 }
 
 /// Frozen once version 3 is released.
@@ -101,7 +101,7 @@ fn a_peer_of_version_2_is_spoken_to_in_its_words() {
     for (message, theirs) in from_worker().iter().zip(v2::from_worker()) {
         assert_eq!(sent(message), Some(theirs));
     }
-    assert_eq!(sent(&FromWorker::Idle), None);
+    assert_eq!((sent(&FromWorker::Idle), sent(&FromWorker::Restart)), (None, None));
     for request in v2::requests() {
         let bytes = request.encode(2).unwrap().expect("version 2 has these");
         assert_eq!(ClientRequest::decode(2, &bytes).unwrap(), request);

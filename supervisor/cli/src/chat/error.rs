@@ -9,9 +9,15 @@ use hermes_wire::{ProfileName, exit};
 /// Why not.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// There is nothing to ask.
-    #[error("the interactive terminal is not part of this release: there is no question to ask")]
+    /// There is nothing to ask, and nobody who could.
+    #[error("there is no question to ask, and standard input and output are no terminal")]
     NoQuestion,
+    /// The terminal cannot be read.
+    #[error("the terminal cannot be used")]
+    Terminal {
+        /// Why not.
+        source: io::Error,
+    },
     /// A text is not text.
     #[error("standard input is not UTF-8")]
     NotUtf8,
@@ -126,7 +132,7 @@ impl ChatError {
                     .to_owned(),
             ),
             Self::Older { .. } => Some("`hermes gateway restart` brings it to this release".to_owned()),
-            Self::NotUtf8 | Self::NotStarted { .. } | Self::Dump { .. } => None,
+            Self::NotUtf8 | Self::Terminal { .. } | Self::NotStarted { .. } | Self::Dump { .. } => None,
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Who answers for a profile: the worker of a gateway that serves it, else one of this command's own.
 //!
-//! A worker of one's own is this same program again, with the environment of every worker. It has no address: its connection is its
-//! standard input, and when that ends it ends. It leads a process group, so that Ctrl-C at the terminal is this command's alone.
+//! A worker of one's own is this same program again, with the environment of every worker. It has no address: its standard input is a line
+//! over which it is handed connections, and when that ends it ends. It leads a process group, so that Ctrl-C at the terminal is this
+//! command's alone.
+//!
+//! [`Link`] is the way of a command that asks more than once: a worker of its own stays for as long as the command does, with what it was
+//! allowed and what it has started, unless a gateway begins to serve the profile.
 
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
@@ -12,7 +16,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_gateway::client::{self, Client, ClientError};
-use hermes_host::{child, clock, wait};
+use hermes_host::{child, clock, passing, wait};
 use hermes_wire::contract::gateway_status::{Profile, state};
 use hermes_wire::env;
 use nix::sys::signal::{Signal, killpg};
@@ -38,8 +42,51 @@ pub(crate) struct Way<'a> {
 enum Kind {
     /// Of a gateway, at this socket.
     Served(Utf8PathBuf),
-    /// Of this command, with its connection until that is taken.
-    Own(Box<Child>, Option<UnixStream>),
+    /// Of this command, with the line over which it is handed connections.
+    Own(Box<Child>, UnixStream),
+}
+
+/// See the module.
+pub(crate) struct Link<'a> {
+    selection: &'a Selection,
+    env: &'a Surroundings,
+    /// A worker of the command's own that nobody asks now.
+    own: Option<Way<'a>>,
+}
+
+impl<'a> Link<'a> {
+    pub(crate) fn new(selection: &'a Selection, env: &'a Surroundings) -> Self {
+        Self { selection, env, own: None }
+    }
+
+    pub(crate) fn selection(&self) -> &'a Selection {
+        self.selection
+    }
+
+    /// The way to whoever answers now. `own`: a worker of the command's own in any case.
+    pub(crate) fn way(&mut self, own: bool) -> Result<Way<'a>, ChatError> {
+        if let Some(mut kept) = self.own.take() {
+            if kept.is_alive() && (own || served(self.selection, self.env)?.is_none()) {
+                return Ok(kept);
+            }
+            kept.end();
+        }
+        Way::to(self.selection, self.env, own)
+    }
+
+    /// Nobody asks there any more, for now.
+    pub(crate) fn keep(&mut self, way: Way<'a>) {
+        if !way.is_served() {
+            self.own = Some(way);
+        }
+    }
+
+    /// Nothing more is asked.
+    pub(crate) fn end(self) {
+        if let Some(own) = self.own {
+            own.end();
+        }
+    }
 }
 
 impl<'a> Way<'a> {
@@ -54,10 +101,17 @@ impl<'a> Way<'a> {
 
     /// The worker of a gateway.
     pub(crate) fn to_served(selection: &'a Selection, env: &'a Surroundings) -> Result<Self, ChatError> {
-        let profile = served(selection, env)?;
-        let socket = profile.and_then(|profile| profile.data_socket);
-        let socket = socket.ok_or_else(|| ChatError::NotServed { profile: selection.profile.clone() })?;
-        Ok(Self { selection, env, kind: Kind::Served(socket.into()) })
+        let way = Self::if_served(selection, env)?;
+        way.ok_or_else(|| ChatError::NotServed { profile: selection.profile.clone() })
+    }
+
+    /// The same, where a gateway serves the profile.
+    pub(crate) fn if_served(
+        selection: &'a Selection,
+        env: &'a Surroundings,
+    ) -> Result<Option<Self>, ChatError> {
+        let socket = served(selection, env)?.and_then(|profile| profile.data_socket);
+        Ok(socket.map(|socket| Self { selection, env, kind: Kind::Served(socket.into()) }))
     }
 
     /// Whether it is a gateway's.
@@ -65,20 +119,33 @@ impl<'a> Way<'a> {
         matches!(self.kind, Kind::Served(_))
     }
 
-    /// A connection. Of a worker of one's own there is one.
+    /// Whether a worker of the command's own has not ended.
+    fn is_alive(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Served(_) => true,
+            Kind::Own(child, _) => matches!(child.try_wait(), Ok(None)),
+        }
+    }
+
+    /// A connection.
     pub(crate) fn connect(&mut self) -> Result<UnixStream, ClientError> {
         match &mut self.kind {
             Kind::Served(socket) => client::data(socket),
-            Kind::Own(_, stream) => stream.take().ok_or_else(|| ClientError::NobodyThere {
-                path: Utf8PathBuf::from("a worker of this command"),
-            }),
+            Kind::Own(_, line) => {
+                let passed = UnixStream::pair().and_then(|(ours, theirs)| {
+                    passing::send(line.as_fd(), Some(theirs.as_fd()))?;
+                    Ok(ours)
+                });
+                let path = || Utf8PathBuf::from("a worker of this command");
+                passed.map_err(|_gone| ClientError::NobodyThere { path: path() })
+            }
         }
     }
 
     /// Nothing was heard for a while: an error where nothing will be.
     pub(crate) fn check(&mut self) -> Result<(), ChatError> {
         if !self.is_served() {
-            // Its end is the end of its connection.
+            // Its end is the end of its connections.
             return Ok(());
         }
         let (profile, env) = (&self.selection.profile, self.env);
@@ -97,7 +164,9 @@ impl<'a> Way<'a> {
 
     /// How a worker of one's own ended, behind a connection that did.
     pub(crate) fn gone(self) -> Option<Gone> {
-        let Kind::Own(mut child, _) = self.kind else { return None };
+        let Kind::Own(mut child, line) = self.kind else { return None };
+        // One that lives, and does not answer, has no more to wait for.
+        drop(line);
         let status = ended(&mut child);
         let mut said = String::new();
         if let Some(errors) = child.stderr.take() {
@@ -108,8 +177,8 @@ impl<'a> Way<'a> {
 
     /// It is not needed any more. One of the command's own writes what is left to write, and ends.
     pub(crate) fn end(self) {
-        if let Kind::Own(mut child, stream) = self.kind {
-            drop(stream);
+        if let Kind::Own(mut child, line) = self.kind {
+            drop(line);
             ended(&mut child);
         }
     }
@@ -144,7 +213,7 @@ fn log(selection: &Selection) -> Utf8PathBuf {
     selection.home().path().join("logs/gateway.log")
 }
 
-/// Waits for the end of a worker whose connection has ended; then it is killed, with everything that it started. Its exit code.
+/// Waits for the end of a worker whose line has ended; then it is killed, with everything that it started. Its exit code.
 fn ended(child: &mut Child) -> Option<i32> {
     let until = clock::now() + GRACE;
     loop {
@@ -177,7 +246,7 @@ fn start(selection: &Selection, surroundings: &Surroundings) -> Result<Kind, Cha
         .stderr(Stdio::piped())
         .process_group(0);
     let child = command.spawn().map_err(failed)?;
-    Ok(Kind::Own(Box::new(child), Some(ours)))
+    Ok(Kind::Own(Box::new(child), ours))
 }
 
 /// The profile as a gateway that serves it shows it.

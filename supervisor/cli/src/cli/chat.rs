@@ -1,43 +1,46 @@
-//! `hermes chat`: one question, its answer, and how both look.
+//! `hermes chat`: one question, its answer, and how both look; on a terminal, without a question, a [conversation](interactive).
 //!
-//! Standard output has the answer and nothing else; what is going on, and where the session can be gone on with, is on standard error.
+//! Of one question standard output has the answer and nothing else; what is going on, and where the session can be gone on with, is on standard error.
 
 mod consent;
+mod interactive;
 mod screen;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueHint};
 use hermes_host::clock;
 use hermes_host::refusal::Io;
-use hermes_wire::terminal::{Asked, MAX_QUESTION, Question, SCHEMA, Said, Session};
+use hermes_wire::terminal::{Asked, Chosen, Inquiry, MAX_QUESTION, Question, SCHEMA, Said, Session};
 use hermes_wire::{ProfileName, exit};
 
 use super::Call;
 use super::interrupt::Interrupt;
+use super::output::warn;
 use crate::chat::sent::{readable, write};
+use crate::chat::way::Link;
 use crate::chat::{self, Audience, Consulted, End, News};
 use crate::error::{ChatError, HermesError};
+use interactive::Beginning;
 use screen::{Look, Screen};
 
 /// Room that is left for everything that goes with a text.
 const MAX_TEXT: u64 = MAX_QUESTION / 2;
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The worker of a gateway that serves the profile answers; otherwise this command starts one of its own, which ends with it.\n\
+#[command(after_help = "On a terminal and without a question it is a conversation, as `hermes` alone is.\n\
+    The worker of a gateway that serves the profile answers; otherwise this command starts one of its own, which ends with it.\n\
     Exit codes: 0, 1 no answer, 3 the limit of --max-turns was reached (the answer is a summary), 130 Ctrl-C.\n\n\
     Examples:\n  hermes chat -q 'what is in this workspace?'\n  hermes -p coder chat -Q -q 'one word: ready?'\n  \
     git diff | hermes chat --stdin -q 'review this'\n  hermes chat --continue -q 'and shorter?'\n  \
-    hermes -z 'the answer and nothing else'"
-)]
+    hermes -z 'the answer and nothing else'")]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct ChatArgs {
-    /// The question; `-` reads it from standard input.
+    /// One question; `-` reads it from standard input.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_hint = ValueHint::Other)]
     query: Option<String>,
     /// The same.
@@ -49,7 +52,7 @@ pub(super) struct ChatArgs {
     /// The answer and nothing else (also: `hermes -z TEXT`).
     #[arg(short = 'z', long, value_name = "TEXT", conflicts_with_all = ["query", "text"], allow_hyphen_values = true, hide = true)]
     oneshot: Option<String>,
-    /// What is piped in is put behind the question.
+    /// What is piped in is put behind the question, as much as goes with one.
     #[arg(long)]
     stdin: bool,
     /// Go on in this session, by its id or title.
@@ -78,18 +81,40 @@ pub(super) struct ChatArgs {
     dump: Option<Utf8PathBuf>,
 }
 
-/// `hermes -z TEXT …` is `hermes chat -z TEXT …`.
+/// Options of `hermes chat` that can be given without its name.
+const OPTIONS: [&str; 11] = [
+    "--resume",
+    "-r",
+    "--continue",
+    "-c",
+    "--model",
+    "-m",
+    "--skills",
+    "-s",
+    "--max-turns",
+    "--yolo",
+    "--provider",
+];
+
+/// `hermes -z TEXT …` is `hermes chat -z TEXT …`, `hermes --resume ID` is `hermes chat --resume ID`, and on a terminal `hermes` alone is
+/// `hermes chat`.
 pub(super) fn with_oneshot(mut args: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    let is_oneshot = |arg: &std::ffi::OsString| {
+    let is_chats = |arg: &std::ffi::OsString| {
         let text = arg.to_string_lossy();
         text == "--oneshot"
             || text.starts_with("--oneshot=")
             || (text.starts_with("-z") && !text.starts_with("--"))
+            || OPTIONS.contains(&text.split('=').next().unwrap_or_default())
     };
-    if args.get(1).is_some_and(is_oneshot) {
+    if args.get(1).is_some_and(is_chats) || (args.len() == 1 && is_terminal()) {
         args.insert(1, "chat".into());
     }
     args
+}
+
+/// Whether somebody can talk here.
+fn is_terminal() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// `hermes chat`.
@@ -100,14 +125,26 @@ pub(super) fn run(args: ChatArgs, call: &Call) -> Result<u8, HermesError> {
         (None, false) => Look::Full,
     };
     let text = args.oneshot.as_ref().or(args.query.as_ref()).or(args.text.as_ref());
-    let text = text.ok_or(ChatError::NoQuestion)?;
-    let text = question(text, args.stdin)?;
+    let is_talk = text.is_none() && !args.quiet && !args.stdin && args.dump.is_none() && is_terminal();
+    let text = match text {
+        Some(text) => question(text, args.stdin)?,
+        None if is_talk => String::new(),
+        None => return Err(ChatError::NoQuestion.into()),
+    };
     let selection = call.select_strict()?;
     let session = match (args.resume, args.continue_last) {
         (Some(id), _) => Session::Known(id),
         (None, true) => Session::Last,
         (None, false) => Session::New(new_session()),
     };
+    let skills: Vec<String> =
+        args.skills.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    if is_talk {
+        let model = args.model.map(|model| Chosen { model, provider: args.provider });
+        let (max_turns, yolo) = (args.max_turns, args.yolo);
+        let beginning = Beginning { session, model, skills, max_turns, yolo };
+        return interactive::run(beginning, &selection, call);
+    }
     let question = Question {
         schema: SCHEMA,
         turn: format!("chat-{:016x}", random()),
@@ -115,27 +152,22 @@ pub(super) fn run(args: ChatArgs, call: &Call) -> Result<u8, HermesError> {
         text,
         model: args.model,
         provider: args.provider,
-        skills: args
-            .skills
-            .iter()
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect(),
+        skills,
         max_turns: args.max_turns,
         yolo: args.yolo,
         requests: args.dump.is_some(),
+        images: Vec::new(),
+        // Whoever wants nothing but the answer is a program.
+        is_attended: look != Look::Bare && consent::is_there(),
     };
     // From here on Ctrl-C is heard, and the turn told to end.
     let interrupt = Interrupt::new();
-    let mut front = Front {
-        screen: Screen::new(look),
-        requests: Vec::new(),
-        interrupt,
-        // Whoever wants nothing but the answer is a program.
-        is_there: look != Look::Bare && consent::is_there(),
-    };
+    let mut front =
+        Front { screen: Screen::new(look), requests: Vec::new(), interrupt, is_there: question.is_attended };
     front.screen.begin(&question.text);
-    let ended = chat::ask(&selection, &call.env, question, &mut front);
+    let mut link = Link::new(&selection, &call.env);
+    let ended = chat::ask(&mut link, question, &mut front);
+    link.end();
     let Front { screen, requests, .. } = front;
     if let Some(path) = &args.dump
         && !requests.is_empty()
@@ -175,6 +207,11 @@ impl Audience for Front {
         self.screen.step_aside();
         consent::ask(asked, |time| self.interrupt.came_within(time))
     }
+
+    fn inquire(&mut self, inquiry: &Inquiry) -> Consulted {
+        self.screen.step_aside();
+        consent::inquire(inquiry, |time| self.interrupt.came_within(time))
+    }
 }
 
 /// What is printed at the end, and the exit code.
@@ -211,9 +248,12 @@ fn finish(
 /// The text that is asked.
 fn question(typed: &str, also_stdin: bool) -> Result<String, HermesError> {
     let text = match (typed, also_stdin) {
-        ("-", _) => from_stdin()?,
+        ("-", _) => from_stdin(MAX_TEXT)?.ok_or(ChatError::TooLong { most: MAX_TEXT })?,
         (text, false) => text.to_owned(),
-        (text, true) => format!("{text}\n\n{}", from_stdin()?),
+        (text, true) => {
+            let room = MAX_TEXT.saturating_sub(text.len() as u64 + 2);
+            format!("{text}\n\n{}", context(room)?)
+        }
     };
     if text.len() as u64 > MAX_TEXT {
         return Err(ChatError::TooLong { most: MAX_TEXT }.into());
@@ -221,14 +261,40 @@ fn question(typed: &str, also_stdin: bool) -> Result<String, HermesError> {
     Ok(text)
 }
 
-/// The whole of standard input.
-fn from_stdin() -> Result<String, HermesError> {
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut bytes);
-    read.map_err(Io::at("read", "standard input"))?;
-    if bytes.len() as u64 > MAX_TEXT {
-        return Err(ChatError::TooLong { most: MAX_TEXT }.into());
+/// Standard input as what a question is about: as much as there is room for, and that it was cut is said.
+fn context(room: u64) -> Result<String, HermesError> {
+    let mut bytes = read_stdin(room)?;
+    if bytes.len() as u64 > room {
+        bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        // Not within a sign.
+        let whole = match std::str::from_utf8(&bytes) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => bytes.len(),
+        };
+        bytes.truncate(whole);
+        warn(&format!(
+            "standard input is longer than goes with one question: the first {} KB go",
+            room >> 10
+        ));
     }
+    as_text(bytes)
+}
+
+/// The whole of standard input; `None`: it is longer.
+fn from_stdin(most: u64) -> Result<Option<String>, HermesError> {
+    let bytes = read_stdin(most)?;
+    if bytes.len() as u64 > most { Ok(None) } else { as_text(bytes).map(Some) }
+}
+
+/// So many bytes of it, and one more where there are more.
+fn read_stdin(most: u64) -> Result<Vec<u8>, HermesError> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(most + 1).read_to_end(&mut bytes);
+    read.map_err(Io::at("read", "standard input"))?;
+    Ok(bytes)
+}
+
+fn as_text(bytes: Vec<u8>) -> Result<String, HermesError> {
     let text = String::from_utf8(bytes).map_err(|_| ChatError::NotUtf8)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
@@ -271,7 +337,9 @@ mod tests {
         assert_eq!(with(&["hermes", "-z", "hi"]), ["hermes", "chat", "-z", "hi"]);
         assert_eq!(with(&["hermes", "-zhi"]), ["hermes", "chat", "-zhi"]);
         assert_eq!(with(&["hermes", "--oneshot=hi"]), ["hermes", "chat", "--oneshot=hi"]);
+        assert_eq!(with(&["hermes", "--resume", "x"]), ["hermes", "chat", "--resume", "x"]);
+        assert_eq!(with(&["hermes", "-c"]), ["hermes", "chat", "-c"]);
         assert_eq!(with(&["hermes", "status", "-z"]), ["hermes", "status", "-z"]);
-        assert_eq!(with(&["hermes"]), ["hermes"]);
+        assert_eq!(with(&["hermes", "--help"]), ["hermes", "--help"]);
     }
 }

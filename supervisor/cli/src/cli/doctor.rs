@@ -18,7 +18,7 @@ pub(super) struct DoctorArgs {
     /// For programs.
     #[arg(long)]
     json: bool,
-    /// Ask the provider of each profile as well: its list of models, then for one token.
+    /// Ask the provider of each profile as well: its list of models, then for one token; and the services of its chat platforms.
     #[arg(long)]
     online: bool,
     /// Repair what can be repaired without losing anything.

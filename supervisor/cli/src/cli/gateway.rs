@@ -286,3 +286,11 @@ pub(super) fn announce(
     let _ = std::thread::Builder::new().name("announce".to_owned()).stack_size(256 * 1024).spawn(look);
     Announcement(cancelled)
 }
+
+/// Earlier versions have `--accept-hooks` between `hermes gateway` and the verb, which means nothing here, in units and scripts.
+pub(super) fn without_hooks(mut args: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    if args.len() > 3 && args[1] == "gateway" && args[2] == "--accept-hooks" {
+        args.remove(2);
+    }
+    args
+}

@@ -3,6 +3,7 @@
 //! Everything is decided first and written last, in one go: `.env`, then `config.yaml`, each by a rename. Leaving the wizard at any
 //! question, by whatever key or signal, leaves both files as they were.
 
+mod chats;
 mod interview;
 
 use std::fmt::Write as _;
@@ -29,6 +30,7 @@ use interview::{Answers, Known};
 #[command(after_help = "Examples:\n  hermes setup\n  hermes -p coder setup model\n  \
         hermes setup --set model.provider=openrouter --set model.default=anthropic/claude-sonnet-4 --set openrouter_api_key=-\n\n\
         A value of `-` is read from standard input, so that a key stands in no command line (one such value at most).")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct SetupArgs {
     /// Only this part.
     #[arg(value_enum)]
@@ -42,12 +44,22 @@ pub(super) struct SetupArgs {
     /// Begin with an empty config.yaml; the old one is kept beside it.
     #[arg(long)]
     reset: bool,
+    /// Only this chat platform: says what to do at its service, and asks for what it needs.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["section", "set", "reset"])]
+    platform: Option<String>,
+    /// Ask the platform's service whether what is set works, and nothing else.
+    #[arg(long, requires = "platform")]
+    check: bool,
+    /// For programs: what to do, what is set, and with --check what the service says.
+    #[arg(long, requires = "platform")]
+    json: bool,
 }
 
 impl SetupArgs {
     /// The same, about how the profile is reached, unless another part was named.
     pub(super) fn about_platforms(self) -> Self {
-        Self { section: Some(self.section.unwrap_or(Section::Gateway)), ..self }
+        let section = self.section.or(Some(Section::Gateway)).filter(|_| self.platform.is_none());
+        Self { section, ..self }
     }
 }
 
@@ -63,6 +75,9 @@ pub(super) enum Section {
 /// `hermes setup`.
 pub(super) fn run(args: &SetupArgs, call: &Call) -> Result<u8, HermesError> {
     let selection = call.select_strict()?;
+    if let Some(name) = &args.platform {
+        return chats::run(name, args, &selection, call);
+    }
     let open = if args.reset { Draft::open_blank } else { Draft::open };
     let draft = open(&selection.root, &selection.profile, &call.env)?;
     draft.may_change()?;
@@ -183,13 +198,18 @@ fn wizard(
         listeners: draft.has_listeners(),
         colors: call.env.color.on(true),
     };
-    let Answers { engine, platforms } = match interview::ask(&known, section) {
+    let asked = interview::ask(&known, section).and_then(|answers| {
+        let chats = if answers.platforms.is_some() { chats::choose(&known, &mut out)? } else { Vec::new() };
+        Ok((answers, chats))
+    });
+    let (Answers { engine, platforms }, chats) = match asked {
         Ok(answers) => answers,
         Err(error) => return left(error, &mut out),
     };
     let before = draft.problems();
     let mut changes: Vec<Change> = engine.iter().flat_map(essentials::engine_changes).collect();
     changes.extend(platforms.iter().flat_map(|p| essentials::platform_changes(p, known.listeners)));
+    changes.extend(chats.iter().flat_map(|chat| chat.changes.clone()));
     let mut lines = apply(&mut draft, &changes)?;
     refuse_what_cannot_run(&before, &draft)?;
     lines.extend(new_problems(&before, &draft));
@@ -208,6 +228,9 @@ fn wizard(
     }
     let env_file = draft.env_file().to_owned();
     commit(draft, Some(now()), &mut out)?;
+    for chat in &chats {
+        chats::offer_check(chat.guide, selection, call, &mut out)?;
+    }
     out.write(&farewell(platforms.as_ref(), &selection.profile, &env_file))?;
     Ok(exit::OK)
 }

@@ -115,7 +115,9 @@ fn command(text: &str) -> Option<String> {
         Some(rest) => rest.to_owned(),
         None => format!(
             "-p coder {}",
-            text.strip_prefix("coder ").filter(|_| !text.contains("  ") || !text.contains(": "))?
+            // Not the prompt of its terminal, nor a line of a table.
+            text.strip_prefix("coder ")
+                .filter(|rest| !rest.starts_with('❯') && (!text.contains("  ") || !text.contains(": ")))?
         ),
     };
     let rest = rest.replace("{flag}", "");

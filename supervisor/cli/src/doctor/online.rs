@@ -1,11 +1,15 @@
-//! `--online`: does the provider of each profile answer. A helper process of the profile's own asks, as its worker would: its key is
-//! in no other process.
+//! `--online`: does the provider of each profile answer, and do its platforms' services take it for who it says it is. Helper processes of
+//! the profile's own ask, as its worker would: its keys are in no other process.
 
 use hermes_wire::ProfileName;
+use hermes_wire::contract::platform_trials::{Trial as PlatformTrial, Trials, Verdict};
 use hermes_wire::contract::provider_trial::{Outcome, Trial};
 
 use super::{Finding, Grade, Patient, Section};
 
+/// What to do where a platform's service does not answer.
+pub(crate) const UNREACHED: &str =
+    "see that this machine reaches the service, or correct the address in .env";
 /// Helpers at the same time.
 const AT_ONCE: usize = 8;
 
@@ -15,15 +19,51 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         std::thread::scope(|scope| {
             let asked: Vec<_> = names
                 .iter()
-                .map(|name| (name, scope.spawn(move || patient.ask::<Trial>(name, "--ask-provider"))))
+                .map(|name| {
+                    let provider = scope.spawn(move || patient.ask::<Trial>(name, "--ask-provider"));
+                    (name, provider, scope.spawn(move || patient.ask_platforms(name)))
+                })
                 .collect();
-            for (name, asked) in asked {
-                let trial = asked.join().unwrap_or_else(|_| Err("the helper's thread ended".to_owned()));
-                findings.push(finding(name, trial));
+            let ended = || "the helper's thread ended".to_owned();
+            for (name, provider, platforms) in asked {
+                findings.push(finding(name, provider.join().unwrap_or_else(|_| Err(ended()))));
+                match platforms.join().unwrap_or_else(|_| Err(ended())) {
+                    Ok(Trials { platforms }) => {
+                        findings.extend(platforms.iter().flat_map(|trial| of_platform(name, trial)));
+                    }
+                    Err(why) => findings.push(
+                        Finding::new(
+                            Section::Profiles,
+                            Grade::Failure,
+                            "platform",
+                            format!("its platforms' services could not be asked: {why}"),
+                        )
+                        .of(name),
+                    ),
+                }
             }
         });
     }
     findings
+}
+
+/// What asking one platform's service came to: a line for it, and one for everything that is not as it should be.
+fn of_platform(name: &ProfileName, trial: &PlatformTrial) -> Vec<Finding> {
+    let PlatformTrial { platform, verdict, message, lacks } = trial;
+    let of = |grade, message: String| Finding::new(Section::Profiles, grade, "platform", message).of(name);
+    let lacks = lacks.iter().map(|lack| {
+        let grade = if lack.is_needed { Grade::Failure } else { Grade::Warning };
+        of(grade, format!("{platform}: {}", lack.what)).next(&lack.fix)
+    });
+    let first = match verdict {
+        Verdict::Fine => Some(of(Grade::Good, format!("{platform}: {message}"))),
+        Verdict::Lacking => None,
+        Verdict::NotAsked => Some(of(Grade::Warning, format!("{platform} was not asked: {message}"))),
+        Verdict::Unreachable => {
+            Some(of(Grade::Failure, format!("{platform} does not answer: {message}")).next(UNREACHED))
+        }
+    };
+    first.into_iter().chain(lacks).collect()
 }
 
 fn finding(name: &ProfileName, trial: Result<Trial, String>) -> Finding {

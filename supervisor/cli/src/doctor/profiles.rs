@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 use hermes_config::{ProfileConfig, judge};
+use hermes_gateway::status_files;
 use hermes_host::database::{LookError, STATE_SCHEMA, look_into};
 use hermes_host::disk;
 use hermes_wire::latest::{GatewaySettings, Problem, Severity};
@@ -55,6 +56,7 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
         findings.extend(files(name, &home));
         findings.extend(database(name, &home));
         findings.extend(leases::check(name, &home));
+        findings.extend(gone_chats(patient, name, &home));
         examined.push(Examined { name: name.clone(), config });
     }
     if let Some(config) = first.and_then(|(config, _)| config) {
@@ -68,6 +70,16 @@ pub(super) fn check(patient: &Patient<'_>, selection: &Selection) -> (Vec<Findin
         }
     }
     (findings, examined)
+}
+
+/// Chats that are gone, as its worker says, or said when it ran.
+fn gone_chats(patient: &Patient<'_>, name: &ProfileName, home: &ProfileHome) -> Option<Finding> {
+    let gone = match &patient.status {
+        Ok(status) => status.profiles.iter().find(|one| one.name == name.as_str())?.gone_chats.clone()?,
+        Err(_) => status_files::read(home)?.gone_chats?,
+    };
+    let found = finding(Grade::Warning, "gone_chats", gone.line()).of(name);
+    Some(found.at(home.path().join("gateway/dead_targets.json")).next(render::BACK))
 }
 
 /// Judges both files as the profile's worker would. `settings` of the default profile with multiplexing make it a secondary.

@@ -118,6 +118,14 @@ pub enum CommandError {
         /// Those that there are.
         known: Vec<String>,
     },
+    /// `setup --platform` of one whose setup nobody wrote down.
+    #[error("nobody says how a platform `{name}` is set up")]
+    NoGuide {
+        /// The name.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
     /// A platform that nobody knows.
     #[error("there is no platform `{name}`")]
     NoSuchPlatform {
@@ -162,7 +170,13 @@ pub enum CommandError {
     },
     /// The files of pairing cannot be used.
     #[error("nobody knows who was let in")]
-    Pairing(#[from] PairingError),
+    Pairing(#[source] PairingError),
+    /// A word that cannot be a platform.
+    #[error("`{name}` is no name of a platform")]
+    NoPlatformName {
+        /// The word.
+        name: String,
+    },
     /// `pairing approve` with a code that nobody has.
     #[error("Code '{code}' not found or expired for platform '{platform}'.")]
     NoSuchCode {
@@ -180,6 +194,14 @@ pub enum CommandError {
         platform: String,
         /// How long.
         minutes: u64,
+    },
+    /// `whatsapp` could not do it.
+    #[error("{what}")]
+    WhatsApp {
+        /// What is in the way.
+        what: String,
+        /// The next step.
+        next: Option<String>,
     },
     /// `pairing revoke` of somebody who was not let in.
     #[error("User {user_id} not found in approved list for {platform}.")]
@@ -203,6 +225,15 @@ fn numbered(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (PID {pid})")).unwrap_or_default()
 }
 
+impl From<PairingError> for CommandError {
+    fn from(error: PairingError) -> Self {
+        match error {
+            PairingError::Platform(name) => Self::NoPlatformName { name },
+            error => Self::Pairing(error),
+        }
+    }
+}
+
 impl CommandError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
@@ -220,6 +251,7 @@ impl CommandError {
             | Self::NoServer { .. }
             | Self::NoSuchToolset { .. }
             | Self::NoSuchPlatform { .. }
+            | Self::NoGuide { .. }
             | Self::StaysOff { .. }
             | Self::NotInstalled { .. }
             | Self::Pairing(
@@ -231,9 +263,11 @@ impl CommandError {
             )
             | Self::NoSuchCode { .. }
             | Self::LockedOut { .. }
+            | Self::WhatsApp { .. }
             | Self::NotApproved { .. }
             | Self::NoModel { .. } => exit::FAILURE,
             Self::Pairing(PairingError::Platform(_))
+            | Self::NoPlatformName { .. }
             | Self::NoProfileNamed
             | Self::NotItsSettings { .. }
             | Self::NoTerminal => exit::USAGE,
@@ -261,6 +295,7 @@ impl CommandError {
             Self::LockedOut { .. } => {
                 Some("`hermes pairing approve PLATFORM --request REQUEST` asks for no code".to_owned())
             }
+            Self::WhatsApp { next, .. } => next.clone(),
             Self::NotApproved { listed, .. } => listed.then(|| {
                 "an allowlist in config.yaml or .env names them, or everybody: that is changed there"
                     .to_owned()
@@ -287,6 +322,7 @@ impl CommandError {
                 Some("`hermes config check` says what is wrong with it".to_owned())
             }
             Self::NoSuchToolset { known, .. } => Some(format!("there are {}", known.join(", "))),
+            Self::NoGuide { known, .. } => Some(format!("there are {known}")),
             Self::NoSuchPlatform { .. } => {
                 Some("`hermes tools` shows those of the profile; `cli` is the terminal".to_owned())
             }
@@ -296,6 +332,9 @@ impl CommandError {
             Self::NotInstalled { hint, .. } => hint.map(str::to_owned),
             Self::Unusable { .. } => Some("`hermes config check` says everything that is wrong".to_owned()),
             Self::NoModel { hint, .. } => hint.clone(),
+            Self::NoPlatformName { .. } => {
+                Some("`hermes pairing list` shows who asked, and on which platform".to_owned())
+            }
             Self::Pairing(_) | Self::NoServer { .. } | Self::NoProfileNamed | Self::NobodyRuns { .. } => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use hermes_gateway::client::{Client, ClientError, Outcome};
 use hermes_host::{clock, disk, homes, wait};
 use hermes_wire::contract::gateway_status::{GatewayStatus, Profile, state};
@@ -190,18 +190,21 @@ impl<'a> Job<'a> {
         request: &ClientRequest,
         limit: Duration,
     ) -> Result<String, MigrateError> {
-        // One that becomes another process may refuse a connection for a moment.
-        let deadline = clock::now() + REACH;
-        let client = loop {
-            match Client::connect(home.path(), &self.env.sockets) {
-                Err(ClientError::NobodyThere { .. }) if clock::now() < deadline => wait::pause(LOOK),
-                found => break found?,
-            }
-        };
-        match client.ask(request, limit, |_| {})? {
+        match self.reach(home.path())?.ask(request, limit, |_| {})? {
             Outcome::Done(line) => Ok(line),
             Outcome::Refused { code, message, hint } => {
                 Err(ClientError::Refused { code, message, hint }.into())
+            }
+        }
+    }
+
+    /// A connection to the gateway of a home. One that becomes another process may refuse it for a moment.
+    pub(super) fn reach(&self, home: &Utf8Path) -> Result<Client, MigrateError> {
+        let deadline = clock::now() + REACH;
+        loop {
+            match Client::connect(home, &self.env.sockets) {
+                Err(ClientError::NobodyThere { .. }) if clock::now() < deadline => wait::pause(LOOK),
+                found => return Ok(found?),
             }
         }
     }

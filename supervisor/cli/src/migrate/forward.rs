@@ -6,7 +6,7 @@
 
 use std::sync::mpsc;
 
-use hermes_gateway::client::{Client, ClientError, Outcome};
+use hermes_gateway::client::{ClientError, Outcome};
 use hermes_wire::contract::gateway_status::state;
 use hermes_wire::latest::ClientRequest;
 use hermes_wire::{ProfileName, exit};
@@ -96,7 +96,7 @@ fn take_over(job: &mut Job<'_>, step: &Step) -> Result<(), MigrateError> {
     for installed in &step.seen.services {
         installed.service.enable(false)?;
     }
-    let client = Client::connect(job.root.path(), &job.env.sockets)?;
+    let client = job.reach(job.root.path())?;
     let request = ClientRequest::Succeed { profile: name.clone() };
     let (said, heard) = mpsc::channel();
     let asked = std::thread::Builder::new().name("succeed".to_owned()).spawn(move || {

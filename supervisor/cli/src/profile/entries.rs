@@ -6,6 +6,7 @@
 //! by its name alone at any depth.
 
 use camino::Utf8Path;
+use hermes_wire::home::SLACK_TOKENS;
 use hermes_worker::REGISTRY;
 
 use super::logins::is_login;
@@ -52,12 +53,13 @@ const PROCESS: [&str; 17] = [
     ".multiplex_opt_out_rewritten",
 ];
 
-const HISTORY: [&str; 7] = [
+const HISTORY: [&str; 8] = [
     "sessions",
     "backups",
     "state-snapshots",
     "checkpoints",
     ".hermes_history",
+    ".hermes_terminal_history",
     "kanban",
     "terminal-sessions",
 ];
@@ -95,15 +97,17 @@ const INFRASTRUCTURE: [&str; 12] = [
 ];
 
 /// `auth.json` also as the end of `.anthropic_oauth.json`.
-const CREDENTIAL: [&str; 4] = ["auth.json", ".op.env", "webhook_subscriptions.json", "google_token.json"];
+const CREDENTIAL: [&str; 5] =
+    ["auth.json", ".op.env", "webhook_subscriptions.json", "google_token.json", SLACK_TOKENS];
 const CREDENTIAL_DIRECTORIES: [&str; 6] =
     ["pairing", "platforms", "auth", "mcp-tokens", "google_chat_user_tokens", "browser-profile"];
 
 /// What a bot and nobody else needs: whom it knows, how it is reached. Comes along with the channels of a profile.
-const OF_BOTS: [&str; 5] = [
+const OF_BOTS: [&str; 6] = [
     "pairing",
     "platforms",
     "webhook_subscriptions.json",
+    SLACK_TOKENS,
     "google_chat_user_tokens",
     "channel_directory.json",
 ];
@@ -316,7 +320,7 @@ mod tests {
             ),
             (
                 Class::History,
-                "sessions sessions/sessions.json backups state-snapshots checkpoints kanban/logs/x .hermes_history config.yaml.bak.20260101_000000 config.yaml~ .config.yaml.swp #config.yaml#",
+                "sessions sessions/sessions.json backups state-snapshots checkpoints kanban/logs/x .hermes_history .hermes_terminal_history config.yaml.bak.20260101_000000 config.yaml~ .config.yaml.swp #config.yaml#",
             ),
             (
                 Class::Cache,

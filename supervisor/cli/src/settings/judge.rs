@@ -2,6 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use hermes_config::judge::{Case, Files, Found, judge};
+use hermes_config::tokens::{TokenFile, TokenFiles};
 use hermes_config::unsupported::Leftovers;
 use hermes_config::{Env, Loaded, MAX_FILE_LEN};
 use hermes_host::disk;
@@ -74,6 +75,7 @@ impl Part {
             env_mode: mode,
             home_fault: fault,
             logs_fault: hermes_host::fault::of_logs(home.logs().as_std_path()),
+            tokens: token_files(home),
             leftovers: leftovers(profile, home),
             others: others(profile, home),
             ..self.pinned()
@@ -87,11 +89,11 @@ impl Part {
         // Read below these texts; nothing else in the home is a matter of them.
         let (gateway, auth) = (read(&home.gateway_json()), read(&home.auth_json()));
         let leftovers = Leftovers { gateway, auth, ..Leftovers::default() };
-        let others = others(profile, home);
+        let (tokens, others) = (token_files(home), others(profile, home));
         self.judge(
             profile,
             home,
-            &Files { yaml: bytes(yaml), env: bytes(env), leftovers, others, ..self.pinned() },
+            &Files { yaml: bytes(yaml), env: bytes(env), tokens, leftovers, others, ..self.pinned() },
         )
     }
 
@@ -132,6 +134,17 @@ fn others(profile: &ProfileName, home: &ProfileHome) -> bool {
 
 fn read(path: &Utf8Path) -> Found<Vec<u8>> {
     Found::of(disk::read_bounded(path, MAX_FILE_LEN + 1), path)
+}
+
+/// The files of tokens of all platforms.
+fn token_files(home: &ProfileHome) -> TokenFiles<Vec<u8>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let look = |name: &'static str| {
+        let path = home.path().join(name);
+        let mode = fs_err::metadata(&path).ok().map(|found| found.mode());
+        (name, TokenFile { found: read(&path), mode })
+    };
+    REGISTRY.token_files().map(look).collect()
 }
 
 /// What a home of the Python program may hold beside its two files.

@@ -260,6 +260,7 @@ fn shown(
     };
     let last_error = file.as_ref().and_then(|f| f.last_error.clone()).filter(|_| pid.is_some());
     let inbox = file.as_ref().and_then(|f| f.inbox.clone()).unwrap_or_default();
+    let gone_chats = file.as_ref().and_then(|f| f.gone_chats.clone());
     let (platforms, tool_servers, updated_at, reason) = match file {
         Some(f) => (f.platforms, f.tool_servers, f.updated_at, f.exit_reason),
         None => Default::default(),
@@ -310,6 +311,7 @@ fn shown(
         fence: None,
         approvals: None,
         approvals_secs: None,
+        gone_chats,
     }
 }
 

@@ -211,6 +211,7 @@ fn problems(profiles: &[Profile]) -> String {
         text += &reason(profile);
         text += &approvals(profile);
         text += &inbox(profile);
+        text += &gone_chats(profile);
         for p in others(&profile.problems).filter(|p| p.severity != Severity::Warning) {
             text += &problem(Some(&profile.name), p);
         }
@@ -277,6 +278,15 @@ fn approvals(profile: &Profile) -> String {
     let (turns, verb) = (plural(n, "turn"), if n == 1 { "waits" } else { "wait" });
     let ago = profile.approvals_secs.map(|secs| format!(", for {}", duration(secs))).unwrap_or_default();
     format!("⚠ {}: {turns} {verb} for somebody's approval{ago}\n", profile.name)
+}
+
+/// What to do about chats that are gone.
+pub(crate) const BACK: &str = "they are sent nothing unasked; let the bot in again and write to it there, or send elsewhere (home channel, `deliver`)";
+
+/// Chats that are gone.
+fn gone_chats(profile: &Profile) -> String {
+    let Some(gone) = &profile.gone_chats else { return String::new() };
+    format!("⚠ {}: {}; {BACK}\n", profile.name, clean(&gone.line()))
 }
 
 /// Messages that wait for their provider, and those that were given up.
@@ -404,6 +414,8 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
         let mut value = format!("{name} {}", paint.platform(&platform.state));
         if profile.pid.is_none() {
             value = format!("{name} (was {})", clean(&platform.state));
+        } else if let Some(mode) = &platform.mode {
+            let _ = write!(value, " ({})", clean(mode));
         }
         if let Some(message) = &platform.error_message {
             let _ = write!(value, ": {}", clean(message));
@@ -451,6 +463,7 @@ fn one(profile: &Profile, gateway: &Gateway, paint: Paint) -> String {
     }
     row("log", format!("{}/logs/gateway.log", clean(&profile.home)));
     let mut below = reason(profile) + &last_error(profile) + &approvals(profile) + &inbox(profile);
+    below += &gone_chats(profile);
     below += &unsupported(None, &profile.problems);
     let mut sorted: Vec<&Problem> = others(&profile.problems).collect();
     sorted.sort_by_key(|p| std::cmp::Reverse(p.severity));

@@ -40,6 +40,9 @@ use crate::supervise::state::Why;
 
 /// After the start, until the process has settled.
 const SETTLED: Duration = Duration::from_secs(2);
+/// After that, until what the start and other work have used is given back once more, and from then on always.
+const AGAIN: Duration = Duration::from_secs(8);
+const EVER_AGAIN: Duration = Duration::from_mins(5);
 
 /// How the life of a gateway ended.
 pub(super) enum Ended {
@@ -183,9 +186,12 @@ pub(super) async fn run(
             gateway.tell_ready();
             let (stop, settle) = (gateway.stop.clone(), options.settle);
             gateway.common.tracker.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(SETTLED) => settle(),
+                let waits = [SETTLED, AGAIN].into_iter().chain(std::iter::repeat(EVER_AGAIN));
+                for wait in waits {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(wait) => settle(),
+                    }
                 }
             });
             if was_left {

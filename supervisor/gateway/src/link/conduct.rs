@@ -98,6 +98,7 @@ impl Conduct {
             FromWorker::Ready => self.ready = true,
             FromWorker::AcceptStopped if !self.ready => return Err(Violation::Early("AcceptStopped")),
             FromWorker::Idle if !self.ready => return Err(Violation::Early("Idle")),
+            FromWorker::Restart if !self.ready => return Err(Violation::Early("Restart")),
             FromWorker::Drained if !self.ready => return Err(Violation::Early("Drained")),
             FromWorker::Drained => self.drained = true,
             FromWorker::Heartbeat(_) if !self.reported => return Err(Violation::Early("Heartbeat")),
@@ -109,6 +110,7 @@ impl Conduct {
             }
             FromWorker::AcceptStopped
             | FromWorker::Idle
+            | FromWorker::Restart
             | FromWorker::Heartbeat(_)
             | FromWorker::Degraded { .. }
             | FromWorker::Yielded
@@ -154,6 +156,7 @@ mod tests {
             connected(),
             beat(),
             FromWorker::Idle,
+            FromWorker::Restart,
             AcceptStopped,
             beat(),
             AcceptStopped,
@@ -170,6 +173,7 @@ mod tests {
             (Yielded, Violation::Early("Yielded")),
             (connected(), Violation::Early("Connected")),
             (FromWorker::Idle, Violation::Early("Idle")),
+            (FromWorker::Restart, Violation::Early("Restart")),
             (Drained, Violation::Early("Drained")),
         ] {
             assert_eq!(run(&[first]), Err(rule));

@@ -139,8 +139,8 @@ mod tests {
         assert!(given.contains("; HttpOnly; SameSite=Strict"), "{given}");
         let own = given.split(';').next().unwrap().to_owned();
         assert!(door.admits(&with(COOKIE, &format!("x=y; {own}"))));
-        assert!(!door.admits(&with(COOKIE, &own.replace('=', "=0").replace("=00", "=0"))));
-        for wrong in ["hermes_admin=", "hermes_admin=zz", "hermes_admin", &format!("{own}0")] {
+        let longer = own.replace('=', "=0");
+        for wrong in ["hermes_admin=", "hermes_admin=zz", "hermes_admin", &format!("{own}0"), &longer] {
             assert!(!door.admits(&with(COOKIE, wrong)), "{wrong}");
         }
         // Whoever came first is forgotten when too many have come.

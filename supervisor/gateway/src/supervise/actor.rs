@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hermes_host::clock;
+use hermes_wire::contract::events::{By, who};
 use hermes_wire::contract::gateway_status::state as words;
 use hermes_wire::latest::{Admit, FromWorker, Problem, QUIET_MOST_MS, Report, ToWorker, Upkeep};
 use nix::sys::signal::Signal as UnixSignal;
@@ -359,8 +360,12 @@ impl Actor {
                 self.apply(Event::Connected { generation });
             }
             FromWorker::Idle if self.route.active() == 0 => self.apply(Event::Idle { generation }),
-            // Somebody still sends it something, or waits for the end of its answer; it says so again.
-            FromWorker::Idle => {}
+            FromWorker::Restart if in_force => {
+                self.asked.hear(&Event::Restart, Some(By::who(who::WORKER)));
+                self.apply(Event::Restart);
+            }
+            // Somebody still sends it something, and it says so again; or its successor serves already.
+            FromWorker::Idle | FromWorker::Restart => {}
             FromWorker::LastWords { reason } => self.apply(Event::LastWords { generation, reason }),
             FromWorker::Degraded { platforms, reason, last_error } => {
                 let condition = Condition { platforms, reason, last_error };

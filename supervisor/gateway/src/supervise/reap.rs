@@ -53,6 +53,18 @@ impl Children {
         receiver
     }
 
+    /// The same for a process that the program before this one had started: it may have ended, and have been collected, since it was passed on.
+    pub(crate) fn register_passed(&self, pid: Pid) -> oneshot::Receiver<Exit> {
+        let receiver = self.register(pid);
+        if !is_child(pid)
+            && let Some(sender) = self.lock().remove(&pid)
+        {
+            // Whoever asked is there.
+            let _ = sender.send(Exit::Unseen);
+        }
+        receiver
+    }
+
     /// Sends a signal to a worker's process group. Does nothing once it was collected: the number may be somebody else's.
     pub(crate) fn signal(&self, pid: Pid, signal: Signal) {
         if self.lock().contains_key(&pid)
@@ -121,6 +133,20 @@ impl Children {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Pid, oneshot::Sender<Exit>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a process is a child of this one, ended or not. Collects nothing.
+#[cfg(target_os = "linux")]
+fn is_child(pid: Pid) -> bool {
+    use nix::sys::wait::{Id, waitid};
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), peek) != Err(Errno::ECHILD)
+}
+
+/// Likewise, as far as it can be told: a number that is nobody's is none of ours.
+#[cfg(not(target_os = "linux"))]
+fn is_child(pid: Pid) -> bool {
+    signal::kill(pid, None) != Err(Errno::ESRCH)
 }
 
 /// A child that has ended and was not collected.
@@ -229,5 +255,26 @@ pub(crate) fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
         tracing::warn!(%error, "cannot become a subreaper; what dead workers leave behind goes to process 1");
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_passed_on_and_had_ended_by_then_is_gone() {
+        let children = Children::new();
+        let pid = |child: &std::process::Child| Pid::from_raw(child.id().cast_signed());
+        let command = |program| hermes_host::child::command(program);
+        let mut ended = command("true").spawn().unwrap();
+        ended.wait().unwrap();
+        assert_eq!(children.register_passed(pid(&ended)).try_recv(), Ok(Exit::Unseen));
+        let mut lives = command("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert!(children.register_passed(pid(&lives)).try_recv().is_err());
+        assert_eq!(children.len(), 1);
+        drop(lives.stdin.take());
+        lives.wait().unwrap();
     }
 }

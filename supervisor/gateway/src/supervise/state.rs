@@ -113,6 +113,8 @@ pub(crate) enum Exit {
     OutOfMemory,
     /// Killed by the kernel because it reached its own limit of memory.
     OverLimit,
+    /// The program before this one collected it, and did not pass on how it ended.
+    Unseen,
 }
 
 impl Exit {
@@ -133,6 +135,7 @@ impl std::fmt::Display for Exit {
             Self::OverLimit => {
                 write!(f, "signal 9 (SIGKILL), out of memory: it reached `gateway.limits.memory`")
             }
+            Self::Unseen => write!(f, "an end that nobody saw, while another program was taken up"),
             Self::Signal(signal) => match nix::sys::signal::Signal::try_from(*signal) {
                 Ok(name) => write!(f, "signal {signal} ({name})"),
                 Err(_) => write!(f, "signal {signal}"),

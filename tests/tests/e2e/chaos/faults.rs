@@ -16,30 +16,30 @@ const FOR: Duration = Duration::from_millis(1500);
 pub(super) struct Faults<'a> {
     home: &'a Home,
     disk: Option<&'a Disk>,
+    lines: &'a [talk::Line],
     /// Where the gateway writes what it has to say: full, and read by nobody.
     printed: (std::io::PipeReader, std::io::PipeWriter),
     kills: u32,
-    provider: String,
+    /// Where the provider is, when it is there.
+    provider: &'a Place,
     /// The program, in a place where another release can take its place.
     installed: Installed,
 }
 
 impl<'a> Faults<'a> {
-    pub(super) fn new(home: &'a Home, disk: Option<&'a Disk>) -> Self {
+    pub(super) fn new(
+        home: &'a Home,
+        disk: Option<&'a Disk>,
+        lines: &'a [talk::Line],
+        provider: &'a Place,
+    ) -> Self {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let (reader, mut writer) = std::io::pipe().unwrap();
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         while writer.write(&[b'x'; 4096]).is_ok() {}
         while writer.write(b"x").is_ok() {}
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
-        Self {
-            home,
-            disk,
-            printed: (reader, writer),
-            kills: 0,
-            provider: String::new(),
-            installed: Installed::new(),
-        }
+        Self { home, disk, lines, printed: (reader, writer), kills: 0, provider, installed: Installed::new() }
     }
 
     /// A gateway that has much to say, to nobody.
@@ -59,7 +59,7 @@ impl<'a> Faults<'a> {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal);
             }
         };
-        match random.below(18) {
+        match random.below(20) {
             0..=4 => {
                 send(Signal::SIGKILL);
                 self.kills += 1;
@@ -79,6 +79,9 @@ impl<'a> Faults<'a> {
             15 => self.upgrade(&gateway, || {}),
             // A worker dies while its supervisor is neither the one program nor the other.
             16 => self.upgrade(&gateway, || send(Signal::SIGKILL)),
+            17 | 18 => {
+                (self.lines[usize::try_from(random.next()).unwrap_or_default() % self.lines.len()].cut)();
+            }
             _ => drop(run(self.home, &["gateway", "restart", "-p", target])),
         }
         // Enough deaths in a row are a crash loop, which is right and would end the load: clear it.
@@ -159,10 +162,8 @@ impl<'a> Faults<'a> {
     /// It goes away, or comes back at the same address.
     fn provider(&mut self, shared: &Shared) {
         let mut provider = shared.provider.lock().unwrap();
-        if let Some(there) = provider.take() {
-            there.address().clone_into(&mut self.provider);
-        } else {
-            let back = Provider::start_at(&self.provider);
+        if provider.take().is_none() {
+            let back = Provider::start_at(self.provider);
             back.never_answer(POISON);
             *provider = Some(back);
         }

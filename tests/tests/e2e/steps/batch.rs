@@ -55,7 +55,8 @@ fn house(chat: &Chat, provider: &Provider) -> Home {
     let home = Home::with_config(&format!(
         "{config}{}terminal: {{fence: 'off'}}\n\
          mcp_servers: {{odd: {{command: python3, args: ['{server}', plain], protocol: 2025-11-25}}}}\n\
-         mcp_discovery_timeout: 30\n",
+         mcp_discovery_timeout: 30\n\
+         display: {{busy_input_mode: queue, busy_ack_enabled: false}}\n",
         provider.model_config()
     ));
     let env = format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=k\n{}", home::DEFAULT_KEY, Chat::env());

@@ -17,6 +17,8 @@ enum Act {
     Lives(Duration, Down),
     /// Is up, and makes progress every so often, so many times; then is silent for ever.
     Progresses(Duration, u32),
+    /// Is up, ails after so long, and is well again after as long; then stays.
+    Ails(Duration, Down),
     /// Never comes up.
     Hangs,
     /// Returns without being told.
@@ -85,6 +87,14 @@ impl Adapter for Actor {
                         link.progress();
                     }
                     return std::future::pending().await;
+                }
+                Act::Ails(time, down) => {
+                    link.up_by("webhook");
+                    sleep(time).await;
+                    link.ails(down);
+                    sleep(time).await;
+                    link.up_by("webhook");
+                    link.told().await;
                 }
                 Act::Hangs => std::future::pending().await,
                 Act::Returns => {}
@@ -343,4 +353,45 @@ async fn the_end_waits_for_what_is_under_way_until_there_is_no_patience_left() {
     tokio::join!(connections.stop(&now), impatient);
     assert_eq!((began.elapsed(), *lock(&noted.open)), (Duration::from_mins(10), 0));
     assert_eq!(connections.phases().borrow()["chat"], Phase::Closed);
+}
+
+/// A connection that its service does not get through by is not cut, and is not called connected either.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ails_stays_and_is_said_to() {
+    let status = record();
+    let act = Act::Ails(Duration::from_secs(5), Down::retrying("blocked", "a wall"));
+    let (platform, noted) = actor("chat", false, false, [act]);
+    let connections = Connections::start(vec![platform], status.clone(), &Identities::default()).await;
+    reaches(&connections, "chat", Phase::Connected).await;
+    assert_eq!(status.snapshot().platforms["chat"].mode.as_deref(), Some("webhook"));
+    reaches(&connections, "chat", Phase::Retrying).await;
+    assert_eq!((code(&status, "chat").as_str(), *lock(&noted.open)), ("blocked", 1));
+    assert!(connections.degraded().borrow().contains("chat"));
+    reaches(&connections, "chat", Phase::Connected).await;
+    assert!(connections.degraded().borrow().is_empty() && lock(&noted.began).len() == 1);
+    connections.stop(&CancellationToken::new()).await;
+}
+
+/// Somebody has a connection closed for now, and made again.
+#[tokio::test(start_paused = true)]
+async fn a_paused_platform_is_closed_until_it_is_resumed() {
+    let (chat, noted) = actor("chat", false, false, [Act::Stays(Duration::ZERO), Act::Stays(Duration::ZERO)]);
+    let (status, paused) = (record(), Paused::default());
+    let none = Identities::default();
+    let connections = Connections::start_unless(vec![chat], status.clone(), &none, paused.clone()).await;
+    reaches(&connections, "chat", Phase::Connected).await;
+    paused.send_modify(|all| {
+        all.insert("chat".to_owned());
+    });
+    reaches(&connections, "chat", Phase::Held).await;
+    let state = || status.snapshot().platforms["chat"].state.clone();
+    assert_eq!((state(), *lock(&noted.open)), ("paused".to_owned(), 0));
+    assert!(connections.degraded().borrow().is_empty());
+    paused.send_modify(|all| {
+        all.remove("chat");
+    });
+    reaches(&connections, "chat", Phase::Connected).await;
+    assert_eq!((state(), lock(&noted.began).len()), ("connected".to_owned(), 2));
+    connections.stop(&CancellationToken::new()).await;
+    assert_eq!(*lock(&noted.most_open), 1);
 }

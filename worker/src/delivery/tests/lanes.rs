@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::super::outbound::{Abilities, Format, OutboundFuture, Sent};
+use super::super::outbound::{Abilities, OutboundFuture, Sent};
+use super::super::signs::Waits;
 use super::*;
 
 /// What a try came to, as the service saw it.
@@ -51,11 +52,10 @@ impl Outbound for Arc<Service> {
     fn abilities(&self) -> Abilities {
         Abilities {
             longest: 10,
-            format: Format::Plain,
             at_once: 3,
             keyed: true,
-            edits: false,
             typing: Some(Duration::from_millis(10)),
+            ..Abilities::LEAST
         }
     }
 
@@ -334,8 +334,8 @@ async fn a_chat_shows_that_an_answer_is_being_made_for_as_long_as_it_is() {
     let deliveries = lanes.deliveries();
     let mut typed = lanes.service.typed.subscribe();
     let work = async { *typed.wait_for(|typed| *typed >= 3).await.unwrap() };
-    assert!(deliveries.typing_while(&to("a"), work).await >= 3);
+    assert!(deliveries.typing_while(&to("a"), &Waits::default(), work).await >= 3);
     let elsewhere = DeliveryTarget { kind: "log".to_owned(), ..DeliveryTarget::default() };
-    assert_eq!(deliveries.typing_while(&elsewhere, async { 7 }).await, 7);
+    assert_eq!(deliveries.typing_while(&elsewhere, &Waits::default(), async { 7 }).await, 7);
     lanes.store.close().await;
 }

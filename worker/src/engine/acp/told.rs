@@ -27,7 +27,6 @@ const MAX_TITLE: usize = 500;
 const MAX_NAME: usize = 64;
 
 /// What follows from an update.
-#[expect(clippy::large_enum_variant, reason = "few at a time, and none is kept")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
     /// Shown to whoever listens.
@@ -226,7 +225,8 @@ impl Telling {
         for call in self.calls.iter_mut().filter(|call| !call.begun) {
             if has_begun(call) {
                 call.begun = true;
-                acts.push(Act::Show(event(call, false)));
+                let input = call.input.as_ref().map(ToString::to_string).unwrap_or_default();
+                acts.push(Act::Show(event(call, input, false)));
             }
         }
         loop {
@@ -248,11 +248,12 @@ impl Telling {
                 let (is_last, longest) = (self.open.is_empty(), self.longest);
                 let call = &mut self.calls[at];
                 call.is_answered = true;
-                let message = Message::result(&call.id, &name(call), result(call, longest));
+                let text = result(call, longest);
+                let message = Message::result(&call.id, &name(call), text.clone());
                 // It is needed no more.
                 (call.content, call.output, call.input) = (Vec::new(), None, None);
                 acts.push(Act::Keep(Step::Result { message, is_last }));
-                acts.push(Act::Show(event(call, true)));
+                acts.push(Act::Show(event(call, text, true)));
             }
         }
     }
@@ -295,13 +296,13 @@ fn has_begun(call: &Call) -> bool {
     call.asked || call.status != ToolCallStatus::Pending || call.input.as_ref().is_some_and(says_something)
 }
 
-fn event(call: &Call, done: bool) -> Event {
+fn event(call: &Call, text: String, done: bool) -> Event {
     let preview = match (&call.input, done) {
         (Some(input), false) => preview::of(&input.to_string()),
         _ => String::new(),
     };
     let failed = done && call.status == ToolCallStatus::Failed;
-    Event::Tool { name: name(call), id: call.id.clone(), done, preview, failed }
+    Event::Tool { name: name(call), id: call.id.clone(), done, preview, text, failed, diff: None }
 }
 
 /// The tool's name, or what kind of tool it is; in letters that every provider takes.

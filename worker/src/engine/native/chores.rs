@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::way::Way;
-use super::{Attempt, Native, RetryPolicy};
+use super::{Attempt, Native, RetryPolicy, Work};
 use crate::engine::steps::{Ask, Model as _};
 use crate::engine::{Chore, EngineError, Message, Options, Outcome, Role};
 use crate::provider::{self, Fault};
@@ -63,7 +63,8 @@ impl Chores {
 /// Does a job.
 pub(super) async fn run(engine: &Native, chore: Chore) -> Result<Outcome, EngineError> {
     let Chore { task, session_id, system, text } = chore;
-    let attempt = Attempt { engine, at: AtomicUsize::new(0), route: None, chosen: None, task: Some(task) };
+    let attempt =
+        Attempt { engine, at: AtomicUsize::new(0), route: None, chosen: None, work: Work::Job(task) };
     let (messages, options) = ([Message::new(Role::User, Value::String(text))], Options::new());
     let ask =
         Ask { session_id: &session_id, system: &system, messages: &messages, options: &options, tools: &[] };

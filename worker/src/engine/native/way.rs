@@ -1,6 +1,7 @@
 //! One provider: its connections, what was learned of it, and the attempts of one call.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(super) struct Manner {
     pub(super) policy: RetryPolicy,
     /// Those that are the provider's are its last error.
     pub(super) reports: bool,
+    /// The model is shown pictures, where it can see.
+    pub(super) shows: bool,
 }
 
 /// One provider.
@@ -43,13 +46,22 @@ pub(super) struct Way {
     window: Window,
     /// Where there are several.
     keys: Option<Keys>,
+    /// The model was found to take no pictures.
+    blind: AtomicBool,
 }
 
 impl Way {
     /// To `endpoint`; nothing is connected.
     pub(super) fn new(endpoint: Endpoint) -> Self {
         let keys = endpoint.pool.as_ref().map(Keys::new);
-        Self { endpoint, client: OnceLock::new(), shape: Mutex::default(), window: Window::default(), keys }
+        Self {
+            endpoint,
+            client: OnceLock::new(),
+            shape: Mutex::default(),
+            window: Window::default(),
+            keys,
+            blind: AtomicBool::new(false),
+        }
     }
 
     /// Whether asking `endpoint` would be asking this one again.
@@ -141,6 +153,7 @@ impl Way {
     }
 
     /// One call, and the attempts that follow its failures.
+    #[expect(clippy::too_many_lines, reason = "one loop, whose branches say what follows a failure")]
     pub(super) async fn call(
         &self,
         engine: &Native,
@@ -161,6 +174,12 @@ impl Way {
         let mut attempt = 1;
         let mut repairs = 0;
         let (mut rotations, mut next_key) = (0, false);
+        let sees = manner.shows && !self.blind.load(Relaxed);
+        let mut pictured = match engine.pictures.as_ref().filter(|_| sees) {
+            Some(pictures) => super::pictures::shown(pictures, ask.messages).await,
+            None => None,
+        };
+        let mut is_blind = false;
         loop {
             calls += 1;
             if std::mem::take(&mut next_key) {
@@ -169,7 +188,8 @@ impl Way {
             }
             let endpoint = &*endpoint;
             let mut answer = Answer::new(endpoint.wire, ask.offers_tools());
-            let body = wire::body(endpoint, &ask, &shape)?;
+            let asked = pictured.as_deref().map_or(ask, |messages| Ask { messages, ..ask });
+            let body = wire::body(endpoint, &asked, &shape)?;
             let bytes = Bytes::from(body.to_string());
             engine.tap.sent(ask.session_id, endpoint, &headers, &bytes);
             let request = client.post(endpoint.turn_url()).headers(headers.clone());
@@ -181,6 +201,7 @@ impl Way {
                     if let Some(shape) = lesson {
                         self.learn(shape);
                     }
+                    self.blind.fetch_or(is_blind, Relaxed);
                     return Ok(reply(endpoint, answer, usage, calls));
                 }
                 Err(failure) => failure,
@@ -212,6 +233,17 @@ impl Way {
                 if !passing {
                     lesson = Some(shape.clone());
                 }
+                continue;
+            }
+            if pictured.is_some() && super::pictures::may_be_refused(&failure) {
+                tracing::info!(
+                    session = ask.session_id,
+                    model = endpoint.model,
+                    reason = failure.message,
+                    "the provider refuses a request with pictures; it is told where they are instead"
+                );
+                // One that is only too long says nothing of what the model takes.
+                (pictured, is_blind) = (None, !super::pictures::is_too_long(&failure));
                 continue;
             }
             if self.rotates(engine, ask.session_id, key, &failure, &mut rotations) {

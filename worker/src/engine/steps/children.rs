@@ -1,6 +1,6 @@
 //! Children of a turn, run beside the tool that asked for them.
 //!
-//! A child is a turn of its own with the same model: a conversation that begins with its task, the tools of its parent but those that ask,
+//! A child is a turn of its own, with the same model or that of `delegation`: a conversation that begins with its task, the tools of its parent but those that ask,
 //! delegate, keep or send something, and a limit of calls. Nothing of it is stored but what it cost, which is its parent's; a process that
 //! dies in the middle leaves a call whose result is unknown, and the model is told that. Nobody can be asked on a child's behalf.
 
@@ -79,7 +79,7 @@ impl<M> Clone for Parent<'_, M> {
 impl<M> Copy for Parent<'_, M> {}
 
 /// Runs a tool, and beside it whatever it asks children to do.
-pub(super) async fn beside<M: Model + Sync>(
+pub(super) async fn beside<M: Model>(
     parent: Parent<'_, M>,
     work: impl Future<Output = String> + Send,
     errands: &mut mpsc::Receiver<Errand>,
@@ -104,7 +104,7 @@ pub(super) async fn beside<M: Model + Sync>(
 }
 
 /// A child, until it has reported or nobody waits for it.
-fn child<M: Model + Sync>(parent: Parent<'_, M>, errand: Errand) -> Child<'_> {
+fn child<M: Model>(parent: Parent<'_, M>, errand: Errand) -> Child<'_> {
     Box::pin(async move {
         let Errand { task, limit, with_servers, mut report } = errand;
         let prompt = Prompt {
@@ -126,7 +126,8 @@ fn child<M: Model + Sync>(parent: Parent<'_, M>, errand: Errand) -> Child<'_> {
         let journal = Account { parent: parent.journal, spent: parent.spent, booked: Mutex::default() };
         let (pieces, said) = mpsc::channel(EVENTS);
         let events = EventSink::unheard(pieces);
-        let work = super::run(parent.model, own, &prompt, &journal, &events);
+        let own_model = parent.model.of_children();
+        let work = super::run(own_model.as_ref().unwrap_or(parent.model), own, &prompt, &journal, &events);
         let result = tokio::select! {
             biased;
             result = work => result,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use camino::Utf8Path;
+use futures_util::{StreamExt as _, stream};
 use hermes_wire::road::{Accepted, Identity, Media};
 use http::Request;
 use http_body_util::BodyExt as _;
@@ -39,7 +41,8 @@ fn coder_for(most: Option<u64>, access: AccessSettings) -> Coder {
     config.access.insert("telegram", access);
     let deliveries = Deliveries::new(store.clone(), Outbounds::default());
     let skills = crate::skills::Library::new(&home, &config);
-    let entrance = Entrance::new(&config, &home, inbox, &deliveries, skills);
+    let entrance =
+        Entrance::new(&config, &home, inbox, &deliveries, skills, crate::commands::Acts::default());
     Coder { dir, store, router: routes(Target { home, entrance, most, busy: Busy::Wait }) }
 }
 
@@ -100,6 +103,7 @@ fn event(id: &str, attachments: &[(&str, &str, &[u8])]) -> Event {
         reply: BTreeMap::from([("chat_id".into(), "-100".into()), ("seal".into(), "s".into())]),
         longest: Some(4096),
         attachments: attachments.iter().map(attachment).collect(),
+        ..Event::default()
     }
 }
 
@@ -124,8 +128,10 @@ fn request(bytes: &[u8], from: &str) -> Request<Body> {
 #[tokio::test]
 async fn an_event_is_in_the_inbox_with_its_files_before_it_is_accepted() {
     let coder = coder(None);
+    let mut picture = b"\x89PNG\r\n\x1a\n".to_vec();
+    picture.resize(1000, 1);
     let attached: [(&str, &str, &[u8]); 3] = [
-        ("a.png", "image/png", &[1; 1000]),
+        ("a.png", "image/png", &picture),
         ("../../../.env", "text/plain", b"SECRET=1"),
         ("empty", "audio/ogg", b""),
     ];
@@ -206,7 +212,7 @@ async fn files_of_an_accepted_twin_stay() {
     let twin = async {
         // Its head was read: the other one was not known then.
         tokio::time::timeout(std::time::Duration::from_secs(10), async {
-            while fs_err::read_dir(coder.dir.path().join("cache/images")).map_or(0, Iterator::count) == 0 {
+            while fs_err::read_dir(coder.dir.path().join("cache/documents")).map_or(0, Iterator::count) == 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         })

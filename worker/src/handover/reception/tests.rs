@@ -56,7 +56,14 @@ impl Place {
         let config = ProfileConfig { access, ..ProfileConfig::new(ProfileName::default_profile()) };
         let deliveries = Deliveries::new(self.store.clone(), Outbounds::default());
         let skills = crate::skills::Library::new(&self.home, &config);
-        Entrance::new(&config, &self.home, self.inbox.clone(), &deliveries, skills)
+        Entrance::new(
+            &config,
+            &self.home,
+            self.inbox.clone(),
+            &deliveries,
+            skills,
+            crate::commands::Acts::default(),
+        )
     }
 
     async fn texts(&self, state: &'static str) -> Vec<String> {
@@ -112,7 +119,8 @@ fn rig() -> Rig {
     let (asked, refuse) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
     carry(ours, router, Arc::clone(&asked), Arc::clone(&refuse));
     let entrance = default.entrance(config.access.clone());
-    let reception = Reception::new(&config, &default.home, &default.store, entrance, road);
+    let reception =
+        Reception::new(&config, &default.home, &default.store, entrance, road, Outbounds::default());
     Rig { default, coder, reception, asked, refuse }
 }
 
@@ -171,6 +179,7 @@ fn message(chat: &str, user: &str, id: &str) -> Arrived {
             kind: "telegram".into(),
             extra: [("chat_id".to_owned(), chat.to_owned())].into(),
         },
+        context: None,
         end_session: None,
         busy: Busy::Wait,
     })
@@ -377,7 +386,14 @@ async fn without_a_gateway_nobody_answers_in_anothers_place() {
         ..ProfileConfig::new("default".parse().unwrap())
     };
     let entrance = default.entrance(everybody());
-    let alone = Reception::new(&config, &default.home, &default.store, entrance, Road::default());
+    let alone = Reception::new(
+        &config,
+        &default.home,
+        &default.store,
+        entrance,
+        Road::default(),
+        Outbounds::default(),
+    );
     assert_eq!(alone.accept(message("1", "7", "a"), None).await.unwrap(), Taken::Buried);
     assert_eq!(alone.accept(message("2", "7", "b"), None).await.unwrap(), Taken::New);
     assert_eq!(default.texts("waiting").await, ["message b"]);
@@ -400,7 +416,14 @@ fn alone(access: AllAccess) -> (Place, Reception) {
     let default = profile("default");
     let config = ProfileConfig::new(ProfileName::default_profile());
     let entrance = default.entrance(access);
-    let reception = Reception::new(&config, &default.home, &default.store, entrance, Road::default());
+    let reception = Reception::new(
+        &config,
+        &default.home,
+        &default.store,
+        entrance,
+        Road::default(),
+        Outbounds::default(),
+    );
     (default, reception)
 }
 

@@ -28,17 +28,15 @@ use super::answer::{End, Head, usage};
 use super::content::{self, Conversation};
 use super::error::{ApiError, mark};
 use super::params::{self, Params};
-use super::replay::{Answer, Begin, Fingerprint};
+use super::replay::{Answer, Fingerprint};
+use super::request::{idempotency_key, is_on};
 use super::session::{self, SESSION_KEY};
-use super::{ApiServer, NAME, request, runs, sse};
+use super::{ApiServer, NAME, request, sse};
 use crate::engine::{Options, Outcome, Wishes};
 use crate::inbound::Source;
 use crate::json;
-use crate::platform::wire::{self, random64, read_body};
+use crate::platform::wire::{self, random64};
 use crate::turn::{RunningTurn, SessionRef, Turn, TurnError};
-
-/// Longest `Idempotency-Key`, in bytes.
-const MAX_KEY: usize = 256;
 
 pub(super) async fn completions(State(api): State<ApiServer>, request: Request) -> Response {
     match answer(&api, request).await {
@@ -60,37 +58,7 @@ async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError>
         head.ran_in(&running.session_id);
         return sse::respond(running, head, api.0.config.max_concurrent_runs).await;
     }
-    let Some((key, fingerprint)) = idempotency else {
-        return Ok(complete(api, run).await?.respond());
-    };
-    loop {
-        match api.0.replay.begin(&key, fingerprint, clock::now()) {
-            Begin::Lead(lead) => {
-                let answer = match complete(api, run).await {
-                    Ok(answer) => answer,
-                    Err(error) => to_answer(error.into_response()).await,
-                };
-                lead.finish(&answer, clock::now());
-                return Ok(answer.respond());
-            }
-            Begin::Follow(mut leader) => {
-                if let Ok(answer) = leader.wait_for(Option::is_some).await
-                    && let Some(answer) = answer.clone()
-                {
-                    return Ok(answer.respond());
-                }
-            }
-            Begin::Replay(answer) => return Ok(answer.respond()),
-            Begin::Mismatch => {
-                return Err(ApiError::new(
-                    StatusCode::CONFLICT,
-                    "invalid_request_error",
-                    "Idempotency-Key was used with another request",
-                )
-                .code("idempotency_mismatch"));
-            }
-        }
-    }
+    request::once(api, idempotency, complete(api, run)).await
 }
 
 /// A request, understood.
@@ -135,7 +103,7 @@ impl Chat {
         };
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
         // Whoever waits for the whole answer hears no question.
-        let run = stream.then(runs::random_id);
+        let run = stream.then(request::run_id);
         if let Some(run) = &run {
             api.0.streams.note(run);
         }
@@ -156,30 +124,14 @@ impl Chat {
     }
 }
 
-/// `true`, or one of the texts that mean it.
-fn is_on(value: Option<&Value>) -> bool {
-    match value {
-        Some(Value::Bool(on)) => *on,
-        Some(Value::String(text)) => {
-            ["1", "true", "yes", "on"].iter().any(|on| text.trim().eq_ignore_ascii_case(on))
-        }
-        Some(Value::Number(number)) => number.as_i64() == Some(1),
-        _ => false,
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str().map(str::trim) {
-        Ok("") => Ok(None),
-        Ok(key) if key.len() <= MAX_KEY => Ok(Some(key.to_owned())),
-        _ => Err(ApiError::invalid("Invalid Idempotency-Key").code("invalid_idempotency_key")),
-    }
-}
-
 impl ApiServer {
     /// The turn that a request asks for.
-    fn turn(&self, conversation: Conversation, named: Option<String>, user: Option<String>) -> Turn {
+    pub(super) fn turn(
+        &self,
+        conversation: Conversation,
+        named: Option<String>,
+        user: Option<String>,
+    ) -> Turn {
         let key = self.0.config.key.as_ref().map(Secret::expose).unwrap_or_default();
         let is_named = named.is_some();
         let id = match named {
@@ -206,12 +158,13 @@ impl ApiServer {
             options,
             route: None,
             run: None,
+            is_attended: false,
             wishes,
             identity: None,
         }
     }
 
-    async fn start(&self, turn: Turn) -> Result<RunningTurn, ApiError> {
+    pub(super) async fn start(&self, turn: Turn) -> Result<RunningTurn, ApiError> {
         let cap = self.0.config.max_concurrent_runs;
         self.0.turns.start(turn).await.map_err(|error| ApiError::from_turn(&error, cap))
     }
@@ -261,27 +214,9 @@ fn completion(head: &Head, outcome: &Outcome, finish: &str, hermes: Option<Value
     Answer { status: StatusCode::OK, headers, body: Bytes::from(wire::spaced(&body)) }
 }
 
-/// A response whose body is in memory already.
-async fn to_answer(response: Response) -> Answer {
-    let (parts, body) = response.into_parts();
-    let body = read_body(&HeaderMap::new(), body, request::MAX_BODY).await.unwrap_or_default();
-    Answer { status: parts.status, headers: parts.headers, body }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stream_is_read_as_clients_spell_it() {
-        for on in [json!(true), json!("true"), json!("ON"), json!("1"), json!(" yes "), json!(1)] {
-            assert!(is_on(Some(&on)), "{on}");
-        }
-        for off in [json!(false), json!("false"), json!(""), json!(null), json!(0), json!({})] {
-            assert!(!is_on(Some(&off)), "{off}");
-        }
-        assert!(!is_on(None));
-    }
 
     #[test]
     fn an_answer_without_text_is_a_failure_and_a_cut_one_says_so() {

@@ -100,7 +100,7 @@ pub(super) fn parse(messages: Option<Value>, named: bool) -> Result<Conversation
 }
 
 /// Where what is new begins.
-fn first_new(kept: &[Message]) -> usize {
+pub(super) fn first_new(kept: &[Message]) -> usize {
     let answered = kept.iter().rposition(|message| message.role == Role::Assistant);
     let after = answered.map_or(0, |at| at + 1);
     if kept[after..].iter().any(|message| message.role == Role::Tool) {

@@ -110,6 +110,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message).code(code).header("retry-after", "1")
     }
 
+    /// The database does not answer.
+    pub(super) fn unreadable(error: StoreError) -> Self {
+        Self::from_turn(&error.into(), 0)
+    }
+
+    /// What is kept of responses cannot be used.
+    pub(super) fn store_away(message: &str) -> Self {
+        Self::unavailable(message, "store_unavailable")
+    }
+
     /// A turn that did not start, or gave no answer. `cap` is the limit on runs.
     pub(super) fn from_turn(error: &TurnError, cap: u32) -> Self {
         match error {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ApiServer;
 use super::error::ApiError;
-use super::params;
+use super::{params, responses};
 use crate::platform::wire;
 
 impl ApiServer {
@@ -71,8 +71,10 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
             },
             "features": features(!api.0.config.cors_origins.is_empty(), api.0.turns.takes_options()),
             "parameters": params::listed(api.0.turns.takes_options()),
+            "response_parameters": params::listed_of(responses::TABLE, api.0.turns.takes_options()),
             "endpoints": {
                 "health": {"method": "GET", "path": "/health"},
+                "openapi": {"method": "GET", "path": "/openapi.json"},
                 "health_detailed": {"method": "GET", "path": "/health/detailed"},
                 "models": {"method": "GET", "path": "/v1/models"},
                 "model": {"method": "GET", "path": "/v1/models/{id}"},
@@ -82,6 +84,21 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "run_stop": {"method": "POST", "path": "/v1/runs/{run_id}/stop"},
                 "run_approval": {"method": "POST", "path": "/v1/runs/{run_id}/approval"},
                 "capabilities": {"method": "GET", "path": "/v1/capabilities"},
+                "responses": {"method": "POST", "path": "/v1/responses"},
+                "response": {"method": "GET", "path": "/v1/responses/{response_id}"},
+                "response_delete": {"method": "DELETE", "path": "/v1/responses/{response_id}"},
+                "response_input_items": {"method": "GET", "path": "/v1/responses/{response_id}/input_items"},
+                "skills": {"method": "GET", "path": "/v1/skills"},
+                "toolsets": {"method": "GET", "path": "/v1/toolsets"},
+                "sessions": {"method": "GET", "path": "/api/sessions"},
+                "session_create": {"method": "POST", "path": "/api/sessions"},
+                "session": {"method": "GET", "path": "/api/sessions/{session_id}"},
+                "session_update": {"method": "PATCH", "path": "/api/sessions/{session_id}"},
+                "session_delete": {"method": "DELETE", "path": "/api/sessions/{session_id}"},
+                "session_messages": {"method": "GET", "path": "/api/sessions/{session_id}/messages"},
+                "session_fork": {"method": "POST", "path": "/api/sessions/{session_id}/fork"},
+                "session_chat": {"method": "POST", "path": "/api/sessions/{session_id}/chat"},
+                "session_chat_stream": {"method": "POST", "path": "/api/sessions/{session_id}/chat/stream"},
                 "chat_completions": {"method": "POST", "path": "/v1/chat/completions"},
             },
         })
@@ -94,8 +111,8 @@ fn features(cors: bool, has_model: bool) -> Value {
         "chat_completions": true,
         "chat_completions_streaming": true,
         "client_tools": has_model,
-        "responses_api": false,
-        "responses_streaming": false,
+        "responses_api": true,
+        "responses_streaming": true,
         "run_submission": true,
         "run_status": true,
         "run_events_sse": true,
@@ -103,11 +120,11 @@ fn features(cors: bool, has_model: bool) -> Value {
         "run_approval_response": has_model,
         "tool_progress_events": false,
         "approval_events": has_model,
-        "session_resources": false,
-        "session_chat": false,
-        "session_chat_streaming": false,
-        "session_fork": false,
-        "skills_api": false,
+        "session_resources": true,
+        "session_chat": true,
+        "session_chat_streaming": true,
+        "session_fork": true,
+        "skills_api": true,
         "admin_config_rw": false,
         "jobs_admin": false,
         "memory_write_api": false,

@@ -10,7 +10,7 @@
 //! What is handed on stands in the provider's request as the client sent it, and overrides `model.extra_body`; what the provider thinks
 //! of a value is the provider's to say. An engine without a model (`echo`) is given none.
 //!
-//! The page `docs/api.md` holds this table; a test compares.
+//! The page `docs/api.md` holds this table; a test compares. Responses have a table of their own, read in the same way.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ use crate::engine::Options;
 
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     /// Read here, whatever the engine.
     Read,
     /// Handed to the model.
@@ -29,29 +29,29 @@ enum Fate {
 }
 
 /// One field.
-struct Row {
-    name: &'static str,
-    fate: Fate,
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) fate: Fate,
     /// Values besides null and empty ones that ask for nothing, as JSON.
     idle: &'static [&'static str],
     /// What it does here, or why it is refused.
-    note: &'static str,
+    pub(super) note: &'static str,
 }
 
-const fn read(name: &'static str, note: &'static str) -> Row {
+pub(super) const fn read(name: &'static str, note: &'static str) -> Row {
     Row { name, fate: Fate::Read, idle: &[], note }
 }
 
-const fn passed(name: &'static str, idle: &'static [&'static str], note: &'static str) -> Row {
+pub(super) const fn passed(name: &'static str, idle: &'static [&'static str], note: &'static str) -> Row {
     Row { name, fate: Fate::Passed, idle, note }
 }
 
-const fn refused(name: &'static str, idle: &'static [&'static str], note: &'static str) -> Row {
+pub(super) const fn refused(name: &'static str, idle: &'static [&'static str], note: &'static str) -> Row {
     Row { name, fate: Fate::Refused, idle, note }
 }
 
 /// Every known field, in the order of the page.
-const TABLE: &[Row] = &[
+pub(super) const TABLE: &[Row] = &[
     read("messages", "the conversation"),
     read(
         "model",
@@ -119,42 +119,62 @@ pub(super) struct Params {
     pub(super) include_usage: Option<bool>,
 }
 
+/// What a value of a field asks for, once nothing speaks against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Nothing.
+    Nothing,
+    /// Something of this program.
+    Us,
+    /// Something of the model.
+    Model,
+}
+
+/// Judges a field by its row in a table. `has_model`: the engine hands options to one.
+pub(super) fn judge(table: &[Row], name: &str, value: &Value, has_model: bool) -> Result<Asks, ApiError> {
+    if is_empty(value) {
+        return Ok(Asks::Nothing);
+    }
+    let Some(row) = table.iter().find(|row| row.name == name) else {
+        return Err(unsupported(name, "it is not known here"));
+    };
+    match row.fate {
+        Fate::Read => Ok(Asks::Us),
+        Fate::Passed if has_model => Ok(Asks::Model),
+        _ if row.is_idle(value) => Ok(Asks::Nothing),
+        Fate::Passed => {
+            Err(unsupported(name, "the engine `echo` of this profile has no model that could honour it"))
+        }
+        Fate::Refused => Err(unsupported(name, row.note)),
+    }
+}
+
 /// Sorts out the fields of a request. `has_model`: the engine hands options to one.
 pub(super) fn parse(fields: &Map<String, Value>, has_model: bool) -> Result<Params, ApiError> {
     let mut params = Params::default();
     for (name, value) in fields {
-        let Some(row) = TABLE.iter().find(|row| row.name == name) else {
-            if is_empty(value) {
-                continue;
-            }
-            return Err(unsupported(name, "it is not known here"));
-        };
-        if is_empty(value) {
-            continue;
-        }
-        match row.fate {
-            Fate::Read if name == "stream_options" => params.include_usage = include_usage(value)?,
-            Fate::Read => {}
-            Fate::Passed if has_model => {
-                if matches!(row.name, "max_tokens" | "max_completion_tokens")
-                    && value.as_u64().is_none_or(|n| n == 0)
-                {
-                    let message = format!("'{name}' must be a whole number from 1");
-                    return Err(ApiError::invalid(message).param(name.as_str()).code("invalid_value"));
+        match judge(TABLE, name, value, has_model)? {
+            Asks::Us if name == "stream_options" => params.include_usage = include_usage(value)?,
+            Asks::Us | Asks::Nothing => {}
+            Asks::Model => {
+                if matches!(name.as_str(), "max_tokens" | "max_completion_tokens") {
+                    limit(name, value)?;
                 }
                 params.options.insert(name.clone(), value.clone());
             }
-            _ if row.is_idle(value) => {}
-            Fate::Passed => {
-                return Err(unsupported(
-                    name,
-                    "the engine `echo` of this profile has no model that could honour it",
-                ));
-            }
-            Fate::Refused => return Err(unsupported(name, row.note)),
         }
     }
     Ok(params)
+}
+
+/// Checks a number of tokens.
+pub(super) fn limit(name: &str, value: &Value) -> Result<(), ApiError> {
+    if value.as_u64().is_some_and(|n| n > 0) {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!("'{name}' must be a whole number from 1"))
+        .param(name)
+        .code("invalid_value"))
 }
 
 impl Row {
@@ -210,8 +230,13 @@ fn include_usage(options: &Value) -> Result<Option<bool>, ApiError> {
 
 /// The names a client may use, for `/v1/capabilities`.
 pub(super) fn listed(has_model: bool) -> Value {
+    listed_of(TABLE, has_model)
+}
+
+/// Those of a table.
+pub(super) fn listed_of(table: &[Row], has_model: bool) -> Value {
     let names = |fate: Fate| -> Value {
-        TABLE
+        table
             .iter()
             .filter(|row| row.fate == fate)
             .map(|row| Value::from(row.name))
@@ -227,10 +252,27 @@ pub(super) fn listed(has_model: bool) -> Value {
     Value::Object(listed)
 }
 
+/// A table as `docs/api.md` holds it.
 #[cfg(test)]
-mod tests {
+pub(super) fn markdown(table: &[Row]) -> String {
     use std::fmt::Write as _;
 
+    let mut page = "| Parameter | With a model | Engine `echo` | |\n|---|---|---|---|\n".to_owned();
+    for row in table {
+        let idle = row.idle.iter().map(|idle| format!("`{idle}`")).collect::<Vec<_>>().join(", ");
+        let only = if idle.is_empty() { "refused".to_owned() } else { format!("refused, but for {idle}") };
+        let (model, echo) = match row.fate {
+            Fate::Read => ("honoured".to_owned(), "honoured".to_owned()),
+            Fate::Passed => ("passed to the provider".to_owned(), only),
+            Fate::Refused => (only.clone(), only),
+        };
+        writeln!(page, "| `{}` | {model} | {echo} | {} |", row.name, row.note).unwrap();
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
     use serde_json::json;
 
     use super::*;
@@ -239,28 +281,12 @@ mod tests {
         parse(fields.as_object().unwrap(), has_model)
     }
 
-    /// The rows of `docs/api.md`.
-    fn markdown() -> String {
-        let mut page = "| Parameter | With a model | Engine `echo` | |\n|---|---|---|---|\n".to_owned();
-        for row in TABLE {
-            let idle = row.idle.iter().map(|idle| format!("`{idle}`")).collect::<Vec<_>>().join(", ");
-            let only =
-                if idle.is_empty() { "refused".to_owned() } else { format!("refused, but for {idle}") };
-            let (model, echo) = match row.fate {
-                Fate::Read => ("honoured".to_owned(), "honoured".to_owned()),
-                Fate::Passed => ("passed to the provider".to_owned(), only),
-                Fate::Refused => (only.clone(), only),
-            };
-            writeln!(page, "| `{}` | {model} | {echo} | {} |", row.name, row.note).unwrap();
-        }
-        page
-    }
-
     /// Wires 7: the page says what the code does.
     #[test]
     fn the_page_holds_the_table() {
         let page = include_str!("../../../../docs/api.md");
-        assert!(page.contains(&markdown()), "docs/api.md must hold:\n\n{}", markdown());
+        let table = markdown(TABLE);
+        assert!(page.contains(&table), "docs/api.md must hold:\n\n{table}");
     }
 
     /// Wires 7: handed on as it came, or refused by name.

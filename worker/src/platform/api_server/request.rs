@@ -1,18 +1,24 @@
-//! What requests for a turn have in common: their body, the model they name, and what makes two of them the same.
+//! What requests for a turn have in common: their body, the model they name, what came before them, and what makes two of them the same.
+
+use std::future::Future;
 
 use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::HeaderMap;
+use hermes_host::clock;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::ApiServer;
 use super::error::ApiError;
-use super::replay::Fingerprint;
-use crate::platform::wire::{BodyError, read_body};
+use super::replay::{Answer, Begin, Fingerprint};
+use crate::platform::wire::{BodyError, random64, read_body};
 
 /// Largest request body.
 pub(super) const MAX_BODY: u64 = 10_000_000;
+/// Longest `Idempotency-Key`, in bytes.
+const MAX_KEY: usize = 256;
 /// Longest model name that is echoed, in characters.
 const MAX_MODEL: usize = 256;
 
@@ -57,9 +63,135 @@ pub(super) fn fingerprint(
     hash.finalize().into()
 }
 
+/// An id of a run.
+pub(super) fn run_id() -> String {
+    format!("run_{:016x}{:016x}", random64(), random64())
+}
+
+/// Answers a request, where it has a key once: the same one again gets the same bytes, and one that comes meanwhile waits for them.
+pub(super) async fn once(
+    api: &ApiServer,
+    idempotency: Option<(String, Fingerprint)>,
+    run: impl Future<Output = Result<Answer, ApiError>>,
+) -> Result<Response, ApiError> {
+    let Some((key, fingerprint)) = idempotency else { return Ok(run.await?.respond()) };
+    loop {
+        match api.0.replay.begin(&key, fingerprint, clock::now()) {
+            Begin::Lead(lead) => {
+                let answer = match run.await {
+                    Ok(answer) => answer,
+                    Err(error) => to_answer(error.into_response()).await,
+                };
+                lead.finish(&answer, clock::now());
+                return Ok(answer.respond());
+            }
+            Begin::Follow(mut leader) => {
+                if let Ok(answer) = leader.wait_for(Option::is_some).await
+                    && let Some(answer) = answer.clone()
+                {
+                    return Ok(answer.respond());
+                }
+            }
+            Begin::Replay(answer) => return Ok(answer.respond()),
+            Begin::Mismatch => {
+                return Err(ApiError::new(
+                    StatusCode::CONFLICT,
+                    "invalid_request_error",
+                    "Idempotency-Key was used with another request",
+                )
+                .code("idempotency_mismatch"));
+            }
+        }
+    }
+}
+
+/// A response whose body is in memory already.
+pub(super) async fn to_answer(response: Response) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = read_body(&HeaderMap::new(), body, MAX_BODY).await.unwrap_or_default();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// The key under which an equal request gets the same answer.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str().map(str::trim) {
+        Ok("") => Ok(None),
+        Ok(key) if key.len() <= MAX_KEY => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::invalid("Invalid Idempotency-Key").code("invalid_idempotency_key")),
+    }
+}
+
+/// `true`, or one of the texts that mean it.
+pub(super) fn is_on(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Bool(on)) => *on,
+        Some(Value::String(text)) => {
+            ["1", "true", "yes", "on"].iter().any(|on| text.trim().eq_ignore_ascii_case(on))
+        }
+        Some(Value::Number(number)) => number.as_i64() == Some(1),
+        _ => false,
+    }
+}
+
+/// A field that is a text where it is there at all.
+pub(super) fn text(fields: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, ApiError> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
+        Some(_) => {
+            Err(ApiError::invalid(format!("'{name}' must be a string")).param(name).code("invalid_value"))
+        }
+    }
+}
+
+/// Earlier messages that the client brings; `None` where there are none.
+pub(super) fn history(value: Option<Value>) -> Result<Option<Vec<Value>>, ApiError> {
+    let messages = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(messages)) => messages,
+        Some(_) => {
+            return Err(ApiError::invalid("'conversation_history' must be an array of message objects")
+                .param("conversation_history"));
+        }
+    };
+    let lacks = |message: &Value| message.get("role").is_none() || message.get("content").is_none();
+    if let Some(at) = messages.iter().position(lacks) {
+        let at = format!("conversation_history[{at}]");
+        return Err(ApiError::invalid(format!("{at} must have 'role' and 'content' fields")).param(at));
+    }
+    Ok(Some(messages).filter(|messages| !messages.is_empty()))
+}
+
+/// An error about one of `messages`, as one about where that came from.
+pub(super) fn placed(mut error: ApiError, brought: usize) -> ApiError {
+    error.message = error.message.replace("messages", "input");
+    let param = error.param.take().unwrap_or_default();
+    let rest = param.strip_prefix("messages[").and_then(|rest| rest.split_once(']'));
+    let at = rest.and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)));
+    error.param(match at {
+        Some((index, rest)) if index < brought => format!("conversation_history[{index}]{rest}"),
+        Some((index, rest)) => format!("input[{}]{rest}", index - brought),
+        None => "input".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn stream_is_read_as_clients_spell_it() {
+        for on in [json!(true), json!("true"), json!("ON"), json!("1"), json!(" yes "), json!(1)] {
+            assert!(is_on(Some(&on)), "{on}");
+        }
+        for off in [json!(false), json!("false"), json!(""), json!(null), json!(0), json!({})] {
+            assert!(!is_on(Some(&off)), "{off}");
+        }
+        assert!(!is_on(None));
+    }
 
     #[test]
     fn fingerprints_cover_body_model_and_session_headers() {

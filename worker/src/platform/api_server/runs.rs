@@ -27,9 +27,8 @@ use serde_json::{Map, Value, json};
 use super::ApiServer;
 use super::error::ApiError;
 use crate::json;
-use crate::platform::wire::{self, BodyError, random64, read_body};
+use crate::platform::wire::{self, BodyError, read_body};
 use crate::runs::{self, Run, State as Phase};
-use crate::store::StoreError;
 use crate::tools::asking::Choice;
 use crate::turn::{NotAsked, Submitted};
 
@@ -37,11 +36,6 @@ use crate::turn::{NotAsked, Submitted};
 const MAX_ANSWER: u64 = 16 * 1024;
 /// Chat completions that stream, as many as are remembered.
 const STREAMS: usize = 256;
-
-/// An id of a run.
-pub(super) fn random_id() -> String {
-    format!("run_{:016x}{:016x}", random64(), random64())
-}
 
 fn is_id(id: &str) -> bool {
     id.strip_prefix("run_")
@@ -74,10 +68,6 @@ fn respond(result: Result<Response, ApiError>) -> Response {
 
 fn unknown() -> ApiError {
     ApiError::not_found("Run not found").code("run_not_found")
-}
-
-fn unreadable(error: StoreError) -> ApiError {
-    ApiError::from_turn(&error.into(), 0)
 }
 
 pub(super) async fn submit(State(api): State<ApiServer>, request: Request) -> Response {
@@ -113,7 +103,7 @@ impl ApiServer {
         self.authorize(request.headers())?;
         let (parts, body) = request.into_parts();
         let body = super::request::body(&parts.headers, body).await?;
-        let asked::Understood { asked, echo } = asked::parse(self, &parts.headers, &body)?;
+        let asked::Understood { asked, echo } = asked::parse(self, &parts.headers, &body).await?;
         let id = asked.id.clone();
         let cap = self.0.config.max_concurrent_runs;
         let submitted = self.0.turns.submit(asked).await.map_err(|error| ApiError::from_turn(&error, cap))?;
@@ -140,7 +130,7 @@ impl ApiServer {
     async fn status_of_run(&self, id: Id, headers: &HeaderMap) -> Result<Response, ApiError> {
         self.authorize(headers)?;
         let id = named(id)?;
-        let run = self.0.turns.run(&id).await.map_err(unreadable)?.ok_or_else(unknown)?;
+        let run = self.0.turns.run(&id).await.map_err(ApiError::unreadable)?.ok_or_else(unknown)?;
         Ok(wire::json(StatusCode::OK, &described(&id, run)))
     }
 
@@ -148,14 +138,15 @@ impl ApiServer {
         self.authorize(headers)?;
         let id = named(id)?;
         let after = log::after(headers)?;
-        let page = self.0.turns.happened(&id, after).await.map_err(unreadable)?.ok_or_else(unknown)?;
+        let page =
+            self.0.turns.happened(&id, after).await.map_err(ApiError::unreadable)?.ok_or_else(unknown)?;
         Ok(log::respond(self.clone(), id, after, page))
     }
 
     async fn stop_run(&self, id: Id, headers: &HeaderMap) -> Result<Response, ApiError> {
         self.authorize(headers)?;
         let id = named(id)?;
-        if self.0.turns.stop(&id).await.map_err(unreadable)? {
+        if self.0.turns.stop(&id).await.map_err(ApiError::unreadable)? {
             return Ok(wire::json(StatusCode::OK, &json!({"run_id": id, "status": "stopping"})));
         }
         Err(unknown())
@@ -177,10 +168,10 @@ impl ApiServer {
             }
             Err(NotAsked::Late) => true,
             Err(NotAsked::Nothing) => false,
-            Err(NotAsked::Store(error)) => return Err(unreadable(error)),
+            Err(NotAsked::Store(error)) => return Err(ApiError::unreadable(error)),
         };
         let conflict = |message: &str| ApiError::new(StatusCode::CONFLICT, "invalid_request_error", message);
-        match self.0.turns.run(&id).await.map_err(unreadable)? {
+        match self.0.turns.run(&id).await.map_err(ApiError::unreadable)? {
             Some(run) if run.state.is_over() => {
                 Err(conflict("The run is over: nothing waits for an approval").code("approval_not_active"))
             }

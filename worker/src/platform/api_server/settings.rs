@@ -47,7 +47,7 @@ pub(crate) static DECLARATION: Declaration = Declaration {
         default_host: Some(LOOPBACK),
         port: field("API_SERVER_PORT", "port"),
         default_port: DEFAULT_PORT,
-        paths: &["/v1/", "/api/", "/health/detailed"],
+        paths: &["/v1/", "/api/", "/health/detailed", "/openapi.json"],
         is_api: true,
         opened_by: KEY,
     }),
@@ -91,6 +91,12 @@ static KEYS: Group = Group {
         .env("API_SERVER_MODEL_NAME"),
         key("platforms.api_server.max_concurrent_runs", Count(u32::MAX as i64), "turns at once; 0: no limit")
             .int(10),
+        key(
+            "platforms.api_server.max_stored_responses",
+            Int(1, 1_000_000),
+            "responses that are kept; the one that was not asked for longest goes first",
+        )
+        .int(100),
         key("platforms.api_server.model_routes.*.model", Text, "the id that an alias stands for"),
         key("platforms.api_server.model_routes.*.provider", Text, "who serves it"),
         key("platforms.api_server.model_routes.*.api_key", Text, "its key").secret(),
@@ -111,6 +117,8 @@ pub(crate) struct Settings {
     pub(crate) model_routes: Vec<ModelRoute>,
     /// Runs at the same time; 0 = no limit. Default 10.
     pub(crate) max_concurrent_runs: u32,
+    /// Responses that are kept. Default 100.
+    pub(crate) max_stored_responses: u32,
     /// Set when the platform must not start.
     pub(crate) fault: Option<Fault>,
 }
@@ -158,12 +166,14 @@ fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
     });
     let model_routes = model_routes(section);
     let runs = section.count("max_concurrent_runs", u64::from(u32::MAX));
+    let responses = section.count("max_stored_responses", 1_000_000).filter(|most| *most > 0);
     Arc::new(Settings {
         key: key.filter(|_| strong),
         cors_origins,
         model_name,
         model_routes,
         max_concurrent_runs: runs.map_or(10, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+        max_stored_responses: responses.map_or(100, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         fault,
     })
 }
@@ -241,6 +251,7 @@ mod tests {
             model_name: "m".to_owned(),
             model_routes: vec![ModelRoute { api_key: Some(Secret::new("of-fast")), ..ModelRoute::default() }],
             max_concurrent_runs: 1,
+            max_stored_responses: 1,
             fault: None,
         };
         let all: Vec<_> = platform::Settings::secrets(&settings).into_iter().map(Secret::expose).collect();

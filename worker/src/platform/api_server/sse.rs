@@ -14,8 +14,9 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 
 use super::answer::{End, Head, usage};
 use super::error::{ApiError, report};
@@ -75,13 +76,29 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
         let frame = state.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), state))
     });
-    let mut response = Response::new(Body::from_stream(body));
+    Ok(reply(headers, Body::from_stream(body)))
+}
+
+/// An answer of events.
+pub(super) fn reply(headers: HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.headers_mut() = headers;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
+}
+
+/// An answer whose events somebody else writes, with room for so many pieces between. It ends with the sender; a client that goes away
+/// closes it.
+pub(super) fn channel(headers: HeaderMap, pieces: usize) -> (mpsc::Sender<Bytes>, Response) {
+    let (frames, read) = mpsc::channel(pieces);
+    let body = stream::unfold(read, |mut read: mpsc::Receiver<Bytes>| async {
+        let frame = read.recv().await?;
+        Some((Ok::<_, Infallible>(frame), read))
+    });
+    (frames, reply(headers, Body::from_stream(body)))
 }
 
 struct Stream {

@@ -1,6 +1,8 @@
 //! The API from the router to the store, with the echo engine behind it.
 
+mod responses;
 mod runs;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ fn house(delay: Duration, change: impl FnOnce(&mut Settings)) -> House {
         model_name: "coder".to_owned(),
         model_routes: Vec::new(),
         max_concurrent_runs: 2,
+        max_stored_responses: 100,
         fault: None,
     };
     change(&mut api);
@@ -62,7 +65,7 @@ async fn only_the_profiles_own_key_opens_and_errors_have_one_shape() {
     for (method, path, status, allow) in [
         ("GET", "/v1/nothing", 404, None),
         ("GET", "/v1/models/", 404, None),
-        ("POST", "/api/jobs", 404, None),
+        ("POST", "/api/nothing", 404, None),
         ("GET", "/v1/chat/completions", 405, Some("POST")),
         ("POST", "/v1/models", 405, Some("GET, HEAD")),
     ] {
@@ -98,7 +101,7 @@ async fn profile_and_process_are_named_truthfully() {
     let capabilities = get("/v1/capabilities").await;
     assert_eq!(
         (&capabilities["model"], &capabilities["features"]["responses_api"]),
-        (&json!("coder"), &json!(false))
+        (&json!("coder"), &json!(true))
     );
     let health = get("/health/detailed").await;
     assert_eq!(health["pid"], std::process::id());
@@ -183,7 +186,7 @@ async fn what_is_not_there_is_refused_by_name() {
         );
     }
     for (method, path) in
-        [("POST", "/v1/responses"), ("POST", "/v1/embeddings"), ("GET", "/v1/"), ("DELETE", "/api/jobs/x")]
+        [("POST", "/v1/threads"), ("POST", "/v1/embeddings"), ("GET", "/v1/"), ("DELETE", "/api/nothing/x")]
     {
         let answer =
             client.send(request(method, path, &[AUTH, ("x-forwarded-prefix", "/p/coder")], "")).await;

@@ -10,17 +10,26 @@ use futures_util::StreamExt as _;
 use hermes_config::network::Network;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 
 use super::settings::Settings;
 use super::wire::{self, Refused};
+use crate::delivery::outbound::File;
 use crate::engine::native::sse::{Decoder, Frame};
 use crate::handover::{ByteStream, Unfetched};
 use crate::outgoing;
+use crate::outgoing::answer::{self, Unanswered, Unread};
 
 /// Most that is read of one answer, in bytes.
 const BODY: usize = 1024 * 1024;
 /// Time for one call. Sending waits for the service.
 const TIME: Duration = Duration::from_secs(60);
+/// Time for a file on its way out.
+const UPLOAD: Duration = Duration::from_mins(9);
+/// Where a file stands in its request, until it does.
+const MARK_OF_FILE: &str = "\u{fffc}\u{fffc}";
+/// Bytes of a file that are encoded at once; a multiple of three.
+const PIECE: u64 = 48 * 1024;
 /// Time for a look whether the daemon lives.
 const LOOK: Duration = Duration::from_secs(10);
 /// Most that stands before a file's bytes in an answer.
@@ -87,6 +96,11 @@ impl Service {
         ask("check", self.client.get(self.url("check")?).timeout(LOOK)).await.map(drop)
     }
 
+    /// Which accounts the daemon has, as it answers.
+    pub(super) async fn accounts(&self) -> Result<Vec<u8>, Failure> {
+        self.call("listAccounts", json!({})).await
+    }
+
     /// Everything that is received, from now on.
     pub(super) async fn events(&self) -> Result<Events, Failure> {
         let mut url = self.url("events")?;
@@ -107,6 +121,49 @@ impl Service {
             params["textStyle"] = styles.into();
         }
         Ok(wire::sent(&self.call("send", params).await?)?)
+    }
+
+    /// Sends a file, piece by piece; when it was sent.
+    pub(super) async fn send_file(&self, chat: &str, text: &str, file: File<'_>) -> Result<u64, Failure> {
+        let unusable = |reason: String| Failure::Refused(Refused::Never(reason));
+        let open = tokio::fs::File::open(file.path.as_std_path()).await;
+        let open = open.map_err(|error| unusable(format!("the file cannot be read: {error}")))?;
+        let length = open.metadata().await.map_err(|error| unusable(error.to_string()))?.len();
+        let mut params = self.to(chat);
+        params["message"] = text.into();
+        // Nothing of a name is a sign of the address.
+        let name: String =
+            file.name.chars().map(|c| if ";,\"\\\u{fffc}".contains(c) { '_' } else { c }).collect();
+        params["attachments"] =
+            json!([format!("data:{};filename={name};base64,{MARK_OF_FILE}", file.media_type)]);
+        let body = json!({"jsonrpc": "2.0", "id": "1", "method": "send", "params": params}).to_string();
+        let (head, tail) = body.split_once(MARK_OF_FILE).unwrap_or((&body, ""));
+        let whole = head.len() as u64 + length.div_ceil(3) * 4 + tail.len() as u64;
+        let request = self.client.post(self.url("rpc")?).timeout(UPLOAD);
+        let request = request
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::CONTENT_LENGTH, whole)
+            .body(reqwest::Body::wrap_stream(encoded(head.to_owned(), open, length, tail.to_owned())));
+        Ok(wire::sent(&body_of(ask("send", request).await?).await?)?)
+    }
+
+    /// Shows a sign at a message, named by who wrote it and when, or takes it away.
+    pub(super) async fn react(
+        &self,
+        chat: &str,
+        (author, timestamp): (&str, u64),
+        emoji: &str,
+        remove: bool,
+    ) -> Result<(), Failure> {
+        let mut params = self.to(chat);
+        params["emoji"] = emoji.into();
+        params["targetAuthor"] = author.into();
+        params["targetTimestamp"] = timestamp.into();
+        if remove {
+            params["remove"] = true.into();
+        }
+        wire::result(&self.call("sendReaction", params).await?)?;
+        Ok(())
     }
 
     /// Shows in a chat that somebody types.
@@ -133,16 +190,7 @@ impl Service {
     }
 
     async fn call(&self, method: &'static str, params: Value) -> Result<Vec<u8>, Failure> {
-        let mut pieces = ask(method, self.rpc(method, &params)?.timeout(TIME)).await?.bytes_stream();
-        let mut body = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| Failure::Lost(error.without_url().to_string()))?;
-            if body.len() + piece.len() > BODY {
-                return Err(Refused::Garbled.into());
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
+        body_of(ask(method, self.rpc(method, &params)?.timeout(TIME)).await?).await
     }
 
     fn rpc(&self, method: &str, params: &Value) -> Result<RequestBuilder, Failure> {
@@ -159,11 +207,38 @@ impl Service {
     }
 }
 
+async fn body_of(response: Response) -> Result<Vec<u8>, Failure> {
+    answer::body(response, BODY).await.map_err(|error| match error {
+        Unread::Lost(text) => Failure::Lost(text),
+        Unread::TooMuch => Refused::Garbled.into(),
+    })
+}
+
+/// A file in Base64 between two texts, without ever holding all of it. One that is not as long as it was is an error.
+fn encoded(
+    head: String,
+    file: tokio::fs::File,
+    length: u64,
+    tail: String,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let piece = |text: String| futures_util::stream::once(async move { Ok(Bytes::from(text)) });
+    let bytes = futures_util::stream::try_unfold((file, length), async |(mut file, left)| {
+        if left == 0 {
+            return Ok(None);
+        }
+        let now = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; now];
+        file.read_exact(&mut bytes).await?;
+        let left = left - now as u64;
+        Ok(Some((Bytes::from(STANDARD.encode(&bytes)), (file, left))))
+    });
+    piece(head).chain(bytes).chain(piece(tail))
+}
+
 async fn ask(what: &'static str, request: RequestBuilder) -> Result<Response, Failure> {
-    let response = request.send().await.map_err(|error| {
-        let unsent = error.is_connect() || error.is_builder();
-        let text = outgoing::innermost(&error.without_url());
-        if unsent { Failure::Unsent(text) } else { Failure::Lost(text) }
+    let response = request.send().await.map_err(|error| match Unanswered::from(error) {
+        Unanswered::Unsent(text) => Failure::Unsent(text),
+        Unanswered::Lost(text) => Failure::Lost(text),
     })?;
     let status = response.status().as_u16();
     if (200..300).contains(&status) {
@@ -277,9 +352,8 @@ impl Text {
 fn unfetched(failure: &Failure) -> Unfetched {
     let text = failure.to_string();
     match failure {
-        Failure::Unusable { .. } | Failure::Refused(Refused::Never(_) | Refused::Garbled) => {
-            Unfetched::Gone(text)
-        }
+        Failure::Unusable { .. }
+        | Failure::Refused(Refused::Never(_) | Refused::Gone(_) | Refused::Garbled) => Unfetched::Gone(text),
         Failure::Status { .. } | Failure::Unsent(_) | Failure::Lost(_) | Failure::Refused(_) => {
             Unfetched::Away(text)
         }

@@ -1,12 +1,14 @@
 //! What `platforms.signal` may hold.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hermes_config::access::Listed;
 use hermes_config::is_private;
-use hermes_config::platform::{self, Fault, Section, Spot, switch};
+use hermes_config::platform::{self, Fault, Section, switch};
 use hermes_config::row::{Group, Kind, key};
 use reqwest::Url;
+
+use crate::platform::settings::Faults;
 
 /// Its rows. Who may talk to it is set as for every platform.
 pub(super) static KEYS: Group = Group {
@@ -30,32 +32,15 @@ pub(super) static KEYS: Group = Group {
         )
         .env("SIGNAL_REQUIRE_MENTION")
         .no(),
+        key(
+            "platforms.signal.reactions",
+            Kind::Bool,
+            "show how an answer is coming along by a sign at its question: 👀, then ✅ or ❌",
+        )
+        .env("SIGNAL_REACTIONS")
+        .yes(),
     ],
 };
-
-/// The groups that the bot is in for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Groups {
-    /// All of them.
-    All,
-    /// These; none where nothing is set.
-    These(BTreeSet<String>),
-}
-
-impl Groups {
-    fn of(list: Vec<String>) -> Self {
-        let mut ids: BTreeSet<String> = list.into_iter().collect();
-        if ids.remove("*") { Self::All } else { Self::These(ids) }
-    }
-
-    /// Whether what is said in this group is for the bot.
-    pub(super) fn hold(&self, id: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(ids) => ids.contains(id),
-        }
-    }
-}
 
 /// The settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +49,10 @@ pub(super) struct Settings {
     pub(super) base: Option<Url>,
     /// The bot's own number.
     pub(super) account: String,
-    pub(super) groups: Groups,
+    /// The groups that the bot is in for.
+    pub(super) groups: Listed,
     pub(super) require_mention: bool,
+    pub(super) reactions: bool,
     /// Why it cannot run.
     pub(super) fault: Option<Fault>,
 }
@@ -81,48 +68,39 @@ pub(super) fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
     let address = section.text("http_url", "SIGNAL_HTTP_URL");
     let account = section.text("account", "SIGNAL_ACCOUNT");
     let base = address.as_deref().and_then(|text| Url::parse(text).ok());
-    let at = |section: &mut dyn Section, key: &'static str, variable: &'static str| {
-        if section.has_variable(variable) { Spot::Variable(variable) } else { Spot::Key(key) }
-    };
-    let mut fault = None;
-    let mut refuse = |section: &mut dyn Section, key, variable, message: &str, fix: &str| {
-        let at = at(section, key, variable);
-        section.fault(MISSING, at, message.to_owned(), fix);
-        fault.get_or_insert(Fault { code: MISSING.to_owned(), message: message.to_owned() });
-    };
+    let mut faults = Faults::of(section);
     match &base {
         Some(url) if is_private(url) => {}
         Some(url) if url.scheme() == "http" => {
-            refuse(
-                section,
-                "http_url",
-                "SIGNAL_HTTP_URL",
+            faults.say_of(
+                MISSING,
+                ("http_url", "SIGNAL_HTTP_URL"),
                 "signal's daemon is on another machine, and plain HTTP shows every message to who is between",
                 "Let it listen on 127.0.0.1, or put TLS before it and write https://.",
             );
         }
-        Some(_) | None => refuse(
-            section,
-            "http_url",
-            "SIGNAL_HTTP_URL",
+        Some(_) | None => faults.say_of(
+            MISSING,
+            ("http_url", "SIGNAL_HTTP_URL"),
             "signal has no address that begins with http:// or https://",
             "Set SIGNAL_HTTP_URL to where `signal-cli daemon --http` listens, as http://127.0.0.1:8080.",
         ),
     }
     let account = account.unwrap_or_default();
     if !is_number(&account) {
-        refuse(
-            section,
-            "account",
-            "SIGNAL_ACCOUNT",
+        faults.say_of(
+            MISSING,
+            ("account", "SIGNAL_ACCOUNT"),
             "signal has no account: a number with its country, as +491234567",
             "Set SIGNAL_ACCOUNT to the number that signal-cli has registered.",
         );
     }
+    let fault = faults.first;
     let base = base.filter(|_| fault.is_none());
-    let groups = Groups::of(section.list("group_allow_from", "SIGNAL_GROUP_ALLOWED_USERS"));
+    let groups = section.list("group_allow_from", "SIGNAL_GROUP_ALLOWED_USERS").into_iter().collect();
     let require_mention = switch(section, "require_mention", "SIGNAL_REQUIRE_MENTION", false);
-    Arc::new(Settings { base, account, groups, require_mention, fault })
+    let reactions = switch(section, "reactions", "SIGNAL_REACTIONS", true);
+    Arc::new(Settings { base, account, groups, require_mention, reactions, fault })
 }
 
 /// For programs: what is needed is not there.

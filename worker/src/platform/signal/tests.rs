@@ -1,32 +1,17 @@
 //! What events mean, what failures are to connection and messages, and the settings.
 
-use hermes_config::{Input, load};
-use hermes_wire::latest::Role;
-use hermes_wire::{ProfileName, RootHome};
 use serde_json::{Value, json};
 
 use super::wire::{Refused, event, sent};
 use super::*;
 use crate::delivery::outbound::Unsent;
-use crate::platform::REGISTRY;
+use crate::platform::Class;
+use crate::platform::harness;
 
 const ME: &str = "+4930901820";
 
 fn settings(env: &str, yaml: &str) -> (Option<Settings>, Vec<String>) {
-    let profile = ProfileName::default_profile();
-    let home = RootHome::new("/r").profile(&profile);
-    let loaded = load(Input {
-        registry: &REGISTRY,
-        profile: &profile,
-        role: Role::Primary,
-        multiplex: None,
-        listeners: &[],
-        home: &home,
-        yaml: Some(format!("agent: {{engine: echo}}\n{yaml}").as_bytes()),
-        env: Some(env.as_bytes()),
-    });
-    let problems = loaded.problems.iter().map(|problem| problem.code.clone()).collect();
-    (loaded.config.and_then(|config| config.settings.of::<Settings>(NAME).cloned()), problems)
+    harness::settings(NAME, yaml, env)
 }
 
 #[test]
@@ -36,14 +21,17 @@ fn two_variables_turn_it_on_and_what_is_wrong_with_them_is_said() {
         settings(&format!("SIGNAL_HTTP_URL=http://127.0.0.1:8080/\nSIGNAL_ACCOUNT={ME}\n"), "");
     let found = found.unwrap();
     assert_eq!(
-        (problems, found.fault, found.groups.hold("g"), found.require_mention),
+        (problems, found.fault, found.groups.holds("g"), found.require_mention),
         (Vec::new(), None, false, false)
     );
     let more = format!(
         "SIGNAL_HTTP_URL=https://signal.example\nSIGNAL_ACCOUNT={ME}\nSIGNAL_GROUP_ALLOWED_USERS=a,b\nSIGNAL_REQUIRE_MENTION=yes\n"
     );
     let found = settings(&more, "").0.unwrap();
-    assert_eq!((found.groups.hold("a"), found.groups.hold("c"), found.require_mention), (true, false, true));
+    assert_eq!(
+        (found.groups.holds("a"), found.groups.holds("c"), found.require_mention),
+        (true, false, true)
+    );
     for (url, account) in [
         ("http://10.0.0.7:8080", ME),
         ("http://127.0.0.1.example.org", ME),
@@ -146,12 +134,19 @@ fn what_the_daemon_says_of_a_message_is_what_becomes_of_it() {
     assert_eq!(parse(results("RATE_LIMIT_FAILURE")), Err(Refused::Slower(Some(Duration::from_secs(9)))));
     assert_eq!(parse(limited), Err(Refused::Slower(Some(Duration::from_secs(31)))));
     assert_eq!(parse(json!({"error": {"code": -5}})), Err(Refused::Slower(Some(Duration::from_secs(4)))));
-    for never in
-        [results("UNREGISTERED_FAILURE"), results("IDENTITY_FAILURE"), results("?"), error(-1), error(-4)]
-    {
+    for never in [results("IDENTITY_FAILURE"), results("?"), error(-1), error(-4)] {
         let refused = parse(never).unwrap_err();
         assert!(matches!(&refused, Refused::Never(_)) && !refused.to_string().contains('\n'), "{refused}");
         assert!(matches!(outbound::unsent(&refused.into()), Unsent::Never { .. }));
+    }
+    let said = |text: &str| json!({"error": {"code": -1, "message": text}});
+    for gone in [
+        results("UNREGISTERED_FAILURE"),
+        said("Unregistered user \"+49\""),
+        said("User is not a group member"),
+    ] {
+        let unsent = outbound::unsent(&parse(gone).unwrap_err().into());
+        assert!(matches!(unsent, Unsent::Never { gone: true, .. }), "{unsent}");
     }
     for later in [results("NETWORK_FAILURE"), error(-3), error(-32_602)] {
         let unsent = outbound::unsent(&parse(later).unwrap_err().into());
@@ -179,10 +174,4 @@ fn every_failure_has_its_class_and_code() {
         let down = down(failure);
         assert_eq!((down.class, down.code.as_str()), (class, code), "{text}");
     }
-}
-
-#[test]
-fn waits_double_up_to_a_minute() {
-    let waits: Vec<u64> = (0..8).chain([u32::MAX]).map(|failed| wait_after(failed).as_secs()).collect();
-    assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60, 60, 60]);
 }

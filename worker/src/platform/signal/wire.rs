@@ -262,6 +262,17 @@ fn with_names(text: &str, mentions: &[Mention]) -> String {
     out
 }
 
+/// The accounts of a daemon, as it lists them; none: it lists none, having been started for one.
+pub(super) fn accounts(bytes: &[u8]) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Account {
+        number: String,
+    }
+    let answer: Answer = serde_json::from_slice(bytes).ok()?;
+    let all: Vec<Account> = serde_json::from_value(answer.result?).ok()?;
+    Some(all.into_iter().map(|account| account.number).collect())
+}
+
 /// How a call went.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
@@ -271,6 +282,9 @@ pub(super) enum Refused {
     /// Nobody got it, and nobody will.
     #[error("{0}")]
     Never(String),
+    /// Nobody got it, and nobody is there any more.
+    #[error("{0}")]
+    Gone(String),
     /// Nobody got it, and somebody may the next time.
     #[error("{0}")]
     Later(String),
@@ -296,6 +310,9 @@ struct Fault {
     data: Value,
 }
 
+/// What the daemon says of somebody, or of a group, that is not there for the account.
+const GONE: [&str; 3] = ["unregistered user", "not a group member", "group not found"];
+
 /// The result of a call.
 pub(super) fn result(bytes: &[u8]) -> Result<Value, Refused> {
     let Ok(Answer { result, error }) = serde_json::from_slice(bytes) else { return Err(Refused::Garbled) };
@@ -304,7 +321,11 @@ pub(super) fn result(bytes: &[u8]) -> Result<Value, Refused> {
     let said = format!("signal-cli says: {message} ({code})");
     let results =
         data.pointer("/response/results").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let unregistered = |result: &Value| result["type"] == "UNREGISTERED_FAILURE";
+    let is_gone = (!results.is_empty() && results.iter().all(unregistered))
+        || GONE.iter().any(|what| message.to_lowercase().contains(what));
     Err(match code {
+        -1 if is_gone => Refused::Gone(said),
         // Rate limit; untrusted key; what is asked is wrong; no such method, no such parameters.
         -5 => Refused::Slower(Some(wait(results))),
         -4 | -1 | -32_601 | -32_600 => Refused::Never(said),
@@ -327,7 +348,7 @@ pub(super) fn sent(bytes: &[u8]) -> Result<u64, Refused> {
     }
     Err(match kinds[0] {
         "NETWORK_FAILURE" => Refused::Later("Signal's service is not reached".to_owned()),
-        "UNREGISTERED_FAILURE" => Refused::Never("the recipient has no Signal account".to_owned()),
+        "UNREGISTERED_FAILURE" => Refused::Gone("the recipient has no Signal account".to_owned()),
         "IDENTITY_FAILURE" => Refused::Never(
             "the recipient's safety number has changed; `signal-cli trust` accepts the new one".to_owned(),
         ),

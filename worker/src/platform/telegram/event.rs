@@ -8,7 +8,7 @@ use super::gather::Held;
 use super::outbound::{REPLY_TO, THREAD_ID};
 use super::service::Service;
 use super::settings::NAME;
-use super::wire::{File, Message, User};
+use super::wire::{File, Message, Origin, User};
 use crate::access::Facts;
 use crate::delivery::outbound::CHAT_ID;
 use crate::handover::{Arrived, Attached, Unfetched};
@@ -16,6 +16,8 @@ use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
 
 /// Largest file that the public service gives to bots, in bytes.
 pub(super) const LARGEST: u64 = 20 * 1024 * 1024;
+/// Most characters of what is shown in words.
+const SHOWN: usize = 4096;
 /// Characters of a message that is replied to.
 const QUOTED: usize = 500;
 /// Who writes for a chat where somebody writes in its name, for a channel, and for Telegram itself.
@@ -87,12 +89,18 @@ pub(super) fn key(message: &Message) -> DedupKey {
 /// Messages that belong together, as one event. None: there is nothing in them that anybody could answer.
 pub(super) async fn arrived(held: &Held, gate: &Gate<'_>, service: &Service, me: i64) -> Option<Arrived> {
     let (_, first) = held.messages.first()?;
-    let texts: Vec<String> = held
-        .messages
-        .iter()
-        .map(|(_, message)| text(message, gate))
-        .filter(|text| !text.is_empty())
-        .collect();
+    let mut texts = Vec::new();
+    let mut before: Option<&Origin> = None;
+    for (_, message) in &held.messages {
+        let origin = message.forward_origin.as_ref();
+        let text = text(message, gate);
+        if !text.is_empty() {
+            // Somebody else's words are no command of who passes them on.
+            let whose = origin.filter(|_| origin != before).map(forwarded).unwrap_or_default();
+            texts.push(whose + &text);
+        }
+        before = origin;
+    }
     let mut text = texts.join("\n");
     let mut attachments = Vec::new();
     for file in held.messages.iter().filter_map(|(_, message)| file(message)) {
@@ -101,7 +109,7 @@ pub(super) async fn arrived(held: &Held, gate: &Gate<'_>, service: &Service, me:
     if text.is_empty() && attachments.is_empty() {
         return None;
     }
-    if !text.starts_with('/') {
+    if !text.starts_with('/') && first.forward_origin.is_none() {
         text = reply(first, me) + &text;
     }
     let speaker = Speaker::of(first);
@@ -110,6 +118,7 @@ pub(super) async fn arrived(held: &Held, gate: &Gate<'_>, service: &Service, me:
         text,
         dedup: Some(key(first)),
         delivery: target(first),
+        context: None,
         end_session: None,
         // The way in puts the profile's setting in its place.
         busy: Busy::Wait,
@@ -117,6 +126,19 @@ pub(super) async fn arrived(held: &Held, gate: &Gate<'_>, service: &Service, me:
     let also = held.messages[1..].iter().map(|(_, message)| key(message).id).collect();
     let facts = Facts { is_bot: speaker.is_bot, addressed: gate.is_addressed(first), ..Facts::default() };
     Some(Arrived { attachments, facts, also, ..Arrived::from(event) })
+}
+
+/// What a message that is for others says and shows, in words.
+pub(super) fn overheard(message: &Message, gate: &Gate<'_>) -> String {
+    let mut said = text(message, gate);
+    if let Some(file) = file(message) {
+        let behind = if said.is_empty() { "" } else { "\n" };
+        let _ = write!(said, "{behind}[{}]", file.name);
+    }
+    match &message.forward_origin {
+        Some(origin) if !said.is_empty() => forwarded(origin) + &said,
+        _ => said,
+    }
 }
 
 /// What a message says, and what it shows that is no file, in words.
@@ -138,11 +160,31 @@ fn text(message: &Message, gate: &Gate<'_>) -> String {
         let name = format!("{} {last}", contact.first_name);
         let _ = write!(shown, "[contact {}: {}]", name.trim(), contact.phone_number);
     }
-    let shown: String = shown.chars().filter(|c| !c.is_control()).collect();
+    if let Some(poll) = &message.poll {
+        let options: Vec<&str> = poll.options.iter().map(|option| option.text.as_str()).collect();
+        let _ = write!(shown, "[poll \"{}\": {}]", poll.question, options.join("; "));
+    }
+    if let Some(dice) = &message.dice {
+        let _ = write!(shown, "[{} that shows {}]", dice.emoji, dice.value);
+    }
+    if let Some(game) = &message.game {
+        let _ = write!(shown, "[game {}]", game.title);
+    }
+    if message.story.is_some() {
+        shown.push_str("[a story, which bots cannot see]");
+    }
+    let shown: String = shown.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
     if !text.is_empty() && !shown.is_empty() {
         text.push('\n');
     }
     text + &shown
+}
+
+/// Who wrote a message that is passed on.
+fn forwarded(origin: &Origin) -> String {
+    let name: String = origin.name().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    let from = if name.is_empty() { String::new() } else { format!(" from {name}") };
+    format!("[Forwarded{from}]\n\n")
 }
 
 /// What a message replies to, for who does not see it.

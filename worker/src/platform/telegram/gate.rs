@@ -150,23 +150,23 @@ impl<'s> Gate<'s> {
     pub(super) fn words(&self, message: &Message) -> String {
         let (text, entities) = message.said();
         let mut words = String::new();
-        let mut rest = text;
+        let mut taken = 0;
         let is_named = |entity: &&Entity| entity.kind == "bot_command" || self.is_mention(message, entity);
         for entity in entities.iter().filter(is_named) {
-            let Some(part) = message.part(entity) else { continue };
-            let Some(at) = rest.find(part) else { continue };
-            let end = at + part.len();
+            let Some(span) = message.span(entity).filter(|span| span.start >= taken) else { continue };
+            let part = &text[span.clone()];
             if entity.kind == "bot_command" {
                 let (command, bot) = part.split_once('@').unwrap_or((part, ""));
-                words.push_str(&rest[..at]);
+                words.push_str(&text[taken..span.start]);
                 words.push_str(if self.is_me(bot) { command } else { part });
-                rest = &rest[end..];
+                taken = span.end;
             } else if entity.kind == "mention" {
-                words.push_str(&rest[..at]);
-                rest = rest[end..].trim_start_matches([',', ':', '-']).trim_start();
+                words.push_str(&text[taken..span.start]);
+                let rest = text[span.end..].trim_start_matches([',', ':', '-']).trim_start();
+                taken = text.len() - rest.len();
             }
         }
-        words.push_str(rest);
+        words.push_str(&text[taken..]);
         let words = words.trim();
         if words.is_empty() { text.to_owned() } else { words.to_owned() }
     }
@@ -181,11 +181,9 @@ fn command_of(message: &Message) -> Option<&str> {
 
 /// The topic that a message is in. Where there are none, a reply is in a thread of Telegram's own, which is no conversation by itself.
 pub(super) fn thread(message: &Message) -> Option<i64> {
-    if message.chat.is_forum {
-        return Some(message.message_thread_id.unwrap_or(GENERAL));
-    }
     let is_topic = message.is_topic_message || message.reply_to_message.is_none();
-    message.message_thread_id.filter(|_| is_topic)
+    let topic = message.message_thread_id.filter(|_| is_topic);
+    if message.chat.is_forum { topic.or(Some(GENERAL)) } else { topic }
 }
 
 /// The topic of everything that is in none.
@@ -199,7 +197,7 @@ mod tests {
     use super::*;
 
     fn me() -> Me {
-        Me { id: 42, username: "hermes_bot".to_owned() }
+        Me { id: 42, username: "hermes_bot".to_owned(), ..Me::default() }
     }
 
     /// A message of a group, with the entities that Telegram finds.
@@ -309,9 +307,21 @@ mod tests {
             ("@ann and @hermes_bot", "@ann and"),
             ("@hermes_bot", "@hermes_bot"),
             ("😀 @hermes_bot 😀", "😀 😀"),
+            ("👩‍👩‍👧 /status@hermes_bot 𝕏", "👩‍👩‍👧 /status 𝕏"),
         ] {
             assert_eq!(gate.words(&message(text, &json!({}))), said, "{text}");
         }
+        // What looks the same and is marked as something else stays; a place that is none says nothing.
+        let text = "`@hermes_bot` is @hermes_bot";
+        let mention = |offset: i64| json!({"type": "mention", "offset": offset, "length": 11});
+        let of = |entities: Value| gate.words(&message(text, &json!({"entities": entities})));
+        assert_eq!(of(json!([mention(17)])), "`@hermes_bot` is");
+        assert_eq!(of(json!([mention(200), {"type": "mention", "offset": 27, "length": u32::MAX}])), text);
+        // A caption is what a picture says.
+        let entities = json!([{"type": "bot_command", "offset": 0, "length": 18}]);
+        let picture = json!({"text": null, "entities": [], "caption": "/status@hermes_bot now", "caption_entities": entities});
+        assert_eq!(gate.words(&message("", &picture)), "/status now");
+        assert_eq!(gate.judge(&message("", &picture)), Ok(()));
     }
 
     #[test]
@@ -323,6 +333,11 @@ mod tests {
         assert_eq!(of(json!({"chat": forum})), Some(GENERAL));
         assert_eq!(of(json!({"chat": forum, "message_thread_id": 9, "is_topic_message": true})), Some(9));
         assert_eq!(of(json!({"message_thread_id": 9, "reply_to_message": reply})), None);
+        let in_general = json!({"chat": forum, "message_thread_id": 9, "reply_to_message": reply});
+        assert_eq!(of(in_general), Some(GENERAL));
+        let private = json!({"id": 7, "type": "private"});
+        let topic = json!({"chat": private, "message_thread_id": 9, "is_topic_message": true, "reply_to_message": reply});
+        assert_eq!(of(topic), Some(9), "private chats have topics too");
         assert_eq!(of(json!({"message_thread_id": 9})), Some(9));
     }
 }

@@ -89,6 +89,11 @@ impl Gather {
         self.held.is_empty()
     }
 
+    /// How many messages are held.
+    pub(super) fn count(&self) -> usize {
+        self.held.iter().map(|held| held.messages.len()).sum()
+    }
+
     /// Whether an update is held.
     pub(super) fn has(&self, id: i64) -> bool {
         self.held.iter().any(|held| held.has(id))

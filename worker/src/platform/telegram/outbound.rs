@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use super::press;
 use super::service::{Failure, Service};
-use super::settings::{NAME, Quotes, Settings};
+use super::settings::{NAME, Settings};
+use super::ways::Ways;
 use super::wire::Refusal;
 use crate::delivery::outbound::{
-    Abilities, CHAT_ID, Format, Message, Outbound, OutboundFuture, Sent, Unsent, chat_of, made,
+    Abilities, CHAT_ID, File, Format, Message, Outbound, OutboundFuture, Sent, Sign, Unsent, chat_of, made,
 };
 use crate::formatting::{Unit, markdown_v2, plain};
 use crate::inbound::DeliveryTarget;
+use crate::platform::settings::Quotes;
 
 /// Key of a target's parameters: the topic, as in 0.19.0's `deliver_extra`.
 pub(super) const THREAD_ID: &str = "thread_id";
@@ -25,6 +27,8 @@ pub(super) const REPLY_TO: &str = "reply_to_message_id";
 const MOST: usize = 4096;
 /// The same, with room for the shorter of the two marks.
 pub(super) const LONGEST: usize = 4090;
+/// Longest file that a bot may send, as the Bot API has it.
+const FILE: u64 = 50 << 20;
 /// For how long the service shows that somebody is typing.
 const TYPING: Duration = Duration::from_secs(4);
 /// Most chats whose new ids are known.
@@ -34,6 +38,7 @@ const MOVED: usize = 1000;
 pub(super) struct Chats {
     settings: Settings,
     network: Network,
+    ways: Option<Ways>,
     /// Made when it is first needed.
     service: OnceLock<Service>,
     /// Groups that have another id now.
@@ -41,22 +46,38 @@ pub(super) struct Chats {
 }
 
 impl Chats {
-    pub(super) fn new(settings: Settings, network: Network) -> Self {
-        Self { settings, network, service: OnceLock::new(), moved: Mutex::default() }
+    pub(super) fn new(settings: Settings, network: Network, ways: Option<Ways>) -> Self {
+        Self { settings, network, ways, service: OnceLock::new(), moved: Mutex::default() }
     }
 
-    fn service(&self) -> Result<&Service, Unsent> {
-        let make = || Service::new(&self.settings, &self.network).map_err(|failure| unsent(&failure));
+    pub(super) fn service(&self) -> Result<&Service, Unsent> {
+        let make = || {
+            Service::new(&self.settings, &self.network, self.ways.clone()).map_err(|failure| unsent(&failure))
+        };
         made(&self.service, make)
     }
 
-    fn place(&self, target: &DeliveryTarget, is_quoting: bool) -> Result<Value, Unsent> {
+    pub(super) fn place(&self, target: &DeliveryTarget, is_quoting: bool) -> Result<Value, Unsent> {
         let chat = chat_of(target)?;
         let mut body = place(target, is_quoting);
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(new) = moved.get(chat) {
             body["chat_id"] = (*new).into();
         }
+        Ok(body)
+    }
+
+    /// Whether a file quotes what it answers: a text before it has done so already, unless everything does.
+    pub(super) fn is_quoting_files(&self) -> bool {
+        self.settings.quotes == Quotes::All
+    }
+
+    /// The number of a message of the target's chat, with where that is.
+    fn message(&self, target: &DeliveryTarget, id: &str) -> Result<Value, Unsent> {
+        let id: i64 = id.parse().map_err(|_| Unsent::never("no id of a message of Telegram"))?;
+        let mut body = self.place(target, false)?;
+        drop_key(&mut body, "message_thread_id");
+        body["message_id"] = id.into();
         Ok(body)
     }
 
@@ -100,7 +121,7 @@ impl Chats {
         Err(Unsent::never("Telegram refuses the message in every form"))
     }
 
-    fn remember(&self, target: &DeliveryTarget, new: i64) {
+    pub(super) fn remember(&self, target: &DeliveryTarget, new: i64) {
         let Some(chat) = target.extra.get(CHAT_ID) else { return };
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         if moved.len() < MOVED {
@@ -109,13 +130,13 @@ impl Chats {
     }
 }
 
-fn drop_key(body: &mut Value, key: &str) {
+pub(super) fn drop_key(body: &mut Value, key: &str) {
     if let Some(fields) = body.as_object_mut() {
         fields.remove(key);
     }
 }
 
-fn is_about_reply(refusal: &Refusal) -> bool {
+pub(super) fn is_about_reply(refusal: &Refusal) -> bool {
     ["replied", "reply message"].iter().any(|what| refusal.says(what))
 }
 
@@ -153,9 +174,11 @@ impl Outbound for Chats {
             longest: LONGEST,
             format: Format::MarkdownV2,
             at_once: 16,
-            keyed: false,
             edits: true,
             typing: self.settings.typing.then_some(TYPING),
+            files: Some(FILE),
+            reacts: self.settings.reactions,
+            ..Abilities::LEAST
         }
     }
 
@@ -167,11 +190,7 @@ impl Outbound for Chats {
         Box::pin(async move {
             // The key of a later part has a number behind it.
             let is_first = !message.key.contains('-');
-            let is_quoting = match self.settings.quotes {
-                Quotes::None => false,
-                Quotes::First => is_first,
-                Quotes::All => true,
-            };
+            let is_quoting = self.settings.quotes.quote(message.key);
             let mut body = self.place(target, is_quoting)?;
             let fits = |text: &str| Unit::Utf16.measure(&markdown_v2(text)) <= MOST;
             let text = message.marked(fits);
@@ -194,15 +213,59 @@ impl Outbound for Chats {
         text: &'a str,
     ) -> OutboundFuture<'a, Result<(), Unsent>> {
         Box::pin(async move {
-            let id: i64 = id.parse().map_err(|_| Unsent::never("no id of a message of Telegram"))?;
-            let mut body = self.place(target, false)?;
-            drop_key(&mut body, "message_thread_id");
-            body["message_id"] = id.into();
+            let mut body = self.message(target, id)?;
             write(&mut body, text);
+            if !self.settings.previews {
+                body["link_preview_options"] = json!({"is_disabled": true});
+            }
             match self.deliver(target, body, &plain(text), "editMessageText").await {
                 // It says so already.
                 Err(unsent) if unsent.to_string().contains("message is not modified") => Ok(()),
                 edited => edited.map(drop),
+            }
+        })
+    }
+
+    fn take_back<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        id: &'a str,
+    ) -> OutboundFuture<'a, Result<(), Unsent>> {
+        Box::pin(async move {
+            let body = self.message(target, id)?;
+            match self.service()?.call::<Value>("deleteMessage", &body).await {
+                Err(Failure::Refused { refusal, .. }) if refusal.says("message to delete not found") => {
+                    Ok(())
+                }
+                taken => taken.map(drop).map_err(|failure| unsent(&failure)),
+            }
+        })
+    }
+
+    fn send_file<'a>(
+        &'a self,
+        target: &'a DeliveryTarget,
+        file: File<'a>,
+    ) -> OutboundFuture<'a, Result<Sent, Unsent>> {
+        Box::pin(self.upload(target, file))
+    }
+
+    fn react<'a>(&'a self, target: &'a DeliveryTarget, sign: Sign) -> OutboundFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(id) = target.extra.get(REPLY_TO) else { return };
+            if let (Ok(service), Ok(mut body)) = (self.service(), self.message(target, id)) {
+                // Bots may use these, and neither ✅ nor ❌.
+                let emoji = match sign {
+                    Sign::Seen => Some("👀"),
+                    Sign::Done => Some("👍"),
+                    Sign::Failed => Some("👎"),
+                    Sign::Nothing => None,
+                };
+                let signs = emoji.map(|emoji| json!({"type": "emoji", "emoji": emoji}));
+                body["reaction"] = signs.into_iter().collect();
+                if let Err(failure) = service.call::<Value>("setMessageReaction", &body).await {
+                    tracing::debug!("[{NAME}] a sign is not shown: {failure}");
+                }
             }
         })
     }
@@ -218,8 +281,12 @@ impl Outbound for Chats {
     }
 }
 
+/// What the service says of a chat that is not there.
+const GONE: [&str; 4] =
+    ["chat not found", "user is deactivated", "group chat was deleted", "group chat was deactivated"];
+
 /// What a failed request is to the message.
-fn unsent(failure: &Failure) -> Unsent {
+pub(super) fn unsent(failure: &Failure) -> Unsent {
     let reason = failure.to_string();
     match failure {
         // The files say something wrong, or the token was taken back: the next worker may have better ones.
@@ -232,6 +299,8 @@ fn unsent(failure: &Failure) -> Unsent {
             // What is between may have lost the answer only.
             500.. if !refusal.is_own || refusal.status == 504 => Unsent::unsure(reason),
             401 | 404 | 409 | 500.. => Unsent::later(reason),
+            403 if refusal.is_own => Unsent::gone(reason),
+            400 if GONE.iter().any(|what| refusal.says(what)) => Unsent::gone(reason),
             _ => Unsent::never(reason),
         },
         Failure::Lost(_) | Failure::Garbled(_) => Unsent::unsure(reason),

@@ -1,59 +1,69 @@
-//! The connection: polls, hands in what came, and confirms it once it was stored.
+//! The connection: polls, hands in what came, and confirms it once it was stored. What the service brings itself goes the same way: `hook`.
 //!
 //! An update is confirmed by asking for what is behind it. So the number that is asked for never passes an update that is not stored: in
 //! the inbox, or, where it waits for its other parts, in the [`Mark`]. What can be stored in neither now is offered again meanwhile, and
 //! known by its number. The mark also says how far the bot has got: what was confirmed is not looked at again, whoever polls next.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hermes_config::network::Network;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::door::Door;
 use super::event;
 use super::gate::{Gate, Passed};
 use super::gather::{Gather, Held};
+use super::mark::Mark;
 use super::outbound::{LONGEST, place};
 use super::press;
 use super::service::{Failure, Service};
 use super::settings::{NAME, Settings};
 use super::waits::{Failures, is_webhook};
+use super::ways::Ways;
 use super::wire::{Me, Message, Press, Update, What};
-use crate::commands::menu;
-use crate::handover::{NotTaken, Reception, Taken};
-use crate::inbox::{Inbox, REMEMBERED};
-use crate::platform::{Adapter, Down, Link, PlatformFuture};
+use crate::access::Facts;
+use crate::handover::{Reception, TOO_MANY, Taken};
+use crate::inbox::Inbox;
+use crate::platform::{Adapter, Down, Link, PlatformFuture, buttons};
 use crate::questions::Heard;
-use crate::session::epoch;
 use crate::store::StoreError;
 
-/// What is said to somebody whose message is one too many.
-const FULL: &str = "Too many messages wait here already; this one was not taken.";
 /// Pause before an update is stored that cannot be stored now.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Most commands of the menu: the service takes a hundred, and their texts have some kilobytes together.
+const MENU: usize = 60;
 /// Silence beyond a poll that ends a connection.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Time for what is held when the connection is to be closed, each.
 const LAST: Duration = Duration::from_secs(2);
 /// A connection that stands for so long polls alone.
 const ALONE: Duration = Duration::from_mins(2);
-/// How long the numbers of updates go on: a bot that heard nothing for a week gets others.
-const SAME: Duration = Duration::from_hours(6 * 24);
 
 /// The adapter.
 pub(super) struct Polling {
     pub(super) settings: Settings,
     pub(super) network: Network,
+    /// Other addresses of the service.
+    pub(super) ways: Option<Ways>,
     pub(super) reception: Reception,
     pub(super) inbox: Inbox,
     pub(super) failures: Failures,
+    /// Where the service calls, if it is to.
+    pub(super) door: Option<Arc<Door>>,
 }
 
 impl Adapter for Polling {
     fn run(&self, link: Link) -> PlatformFuture<'_, Result<(), Down>> {
-        Box::pin(self.connect(link))
+        Box::pin(async move {
+            let ended = self.connect(link).await;
+            if let Some(door) = &self.door {
+                door.shut(ended.as_ref().err());
+            }
+            ended
+        })
     }
 
     fn window(&self) -> Option<Duration> {
@@ -63,8 +73,8 @@ impl Adapter for Polling {
 
 impl Polling {
     async fn connect(&self, link: Link) -> Result<(), Down> {
-        let service =
-            Service::new(&self.settings, &self.network).map_err(|failure| self.failures.down(&failure))?;
+        let service = Service::new(&self.settings, &self.network, self.ways.clone())
+            .map_err(|failure| self.failures.down(&failure))?;
         let me = tokio::select! {
             biased;
             _ = link.told() => return Ok(()),
@@ -86,7 +96,10 @@ impl Polling {
             is_first: true,
         };
         connection.resume().await?;
-        Box::pin(connection.poll()).await
+        match self.settings.hook.as_ref().zip(self.door.as_deref()) {
+            Some((hook, door)) => Box::pin(connection.be_called(hook, door)).await,
+            None => Box::pin(connection.poll()).await,
+        }
     }
 }
 
@@ -125,56 +138,6 @@ impl Line {
     }
 }
 
-/// Where it is written down how far a bot has got, and what it holds.
-struct Mark {
-    key: String,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Marked {
-    /// Behind the last update that is stored.
-    offset: i64,
-    at: f64,
-    /// What waited for its other parts then.
-    #[serde(default)]
-    held: Vec<(i64, Message)>,
-}
-
-impl Mark {
-    /// What was written down last; nothing: nobody knows, and the service does.
-    async fn read(&self, inbox: &Inbox) -> Result<Marked, StoreError> {
-        let found = inbox.remembered(&self.key).await?;
-        let mut marked: Marked = found.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let age = epoch() - marked.at;
-        if !(0.0..SAME.as_secs_f64()).contains(&age) {
-            marked.offset = 0;
-        }
-        // Beyond that the inbox does not know what it had.
-        if !(0.0..REMEMBERED.as_secs_f64()).contains(&age) && !marked.held.is_empty() {
-            tracing::warn!(
-                "[{NAME}] {} messages that waited for their other parts are too old",
-                marked.held.len()
-            );
-            marked.held.clear();
-        }
-        Ok(marked)
-    }
-
-    /// False: it is as it was.
-    async fn write(&self, inbox: &Inbox, offset: i64, held: Vec<(i64, Message)>) -> bool {
-        let text = serde_json::to_string(&Marked { offset, at: epoch(), held });
-        let Ok(text) = text else { return false };
-        match inbox.remember(&self.key, text).await {
-            Ok(()) => true,
-            Err(error) => {
-                // What is not confirmed is offered again, and known in the inbox.
-                tracing::debug!("[{NAME}] how far the bot has got is not written down: {}", error.reason());
-                false
-            }
-        }
-    }
-}
-
 /// What became of messages that were handed in.
 enum Handed {
     /// They need not be offered again.
@@ -186,17 +149,17 @@ enum Handed {
 }
 
 /// One connection.
-struct Connection<'p> {
-    polling: &'p Polling,
-    service: Service,
-    link: &'p Link,
+pub(super) struct Connection<'p> {
+    pub(super) polling: &'p Polling,
+    pub(super) service: Service,
+    pub(super) link: &'p Link,
     me: &'p Me,
     gate: Gate<'p>,
-    gather: Gather,
+    pub(super) gather: Gather,
     line: Line,
     mark: Mark,
     /// What is held is written down: it may be confirmed.
-    is_marked: bool,
+    pub(super) is_marked: bool,
     /// What comes may have come before.
     is_first: bool,
 }
@@ -229,8 +192,7 @@ impl Connection<'_> {
                     }
                 },
             };
-            self.link.up();
-            self.link.progress();
+            self.link.up_by("polling");
             self.polling.failures.stands();
             if since.elapsed() >= ALONE {
                 self.polling.failures.alone();
@@ -241,10 +203,11 @@ impl Connection<'_> {
             if self.is_first {
                 self.is_first = false;
                 self.offer_menu().await;
+                self.make_topics().await;
             }
             let now = (self.line.top, self.gather.held());
             if now != before {
-                self.is_marked = self.mark.write(&self.polling.inbox, now.0, now.1.clone()).await;
+                self.write_down(now.0, now.1.clone()).await;
                 before = now;
             }
         }
@@ -252,15 +215,21 @@ impl Connection<'_> {
     }
 
     /// Tells the service which commands there are, where it does not know. Nothing depends on it.
-    async fn offer_menu(&self) {
-        let commands: Vec<Value> = menu()
-            .filter(|(name, _)| {
-                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-            })
+    pub(super) async fn offer_menu(&self) {
+        let menu = self.polling.reception.menu(NAME, MENU).await;
+        let is_name = |name: &str| {
+            name.len() <= 32
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        let commands: Vec<Value> = menu
+            .into_iter()
+            // No line is part of a name here; one below is read as one.
+            .map(|(name, about)| (name.replace('-', "_"), about))
+            .filter(|(name, _)| is_name(name))
             .map(|(name, about)| json!({"command": name, "description": about}))
             .collect();
         let commands = Value::from(commands);
-        let key = self.mark.key.replacen("offset", "menu", 1);
+        let key = self.note("menu");
         let (wanted, inbox) = (commands.to_string(), &self.polling.inbox);
         if inbox.remembered(&key).await.is_ok_and(|known| known.as_ref() == Some(&wanted)) {
             return;
@@ -281,6 +250,11 @@ impl Connection<'_> {
             Ok(()) => drop(inbox.remember(&key, wanted).await),
             Err(error) => tracing::warn!(%error, "[{NAME}] the menu of commands is as it was"),
         }
+    }
+
+    /// The name of a note of this bot.
+    pub(super) fn note(&self, what: &str) -> String {
+        self.mark.key.replacen("offset", what, 1)
     }
 
     /// Takes up what the last one had written down.
@@ -316,7 +290,7 @@ impl Connection<'_> {
     }
 
     /// Takes what a poll brought, and hands in what is complete. False: the connection is to be closed.
-    async fn take(&mut self, asked: i64, updates: Vec<Update>) -> Result<bool, Down> {
+    pub(super) async fn take(&mut self, asked: i64, updates: Vec<Update>) -> Result<bool, Down> {
         let mut complete = Vec::new();
         for Update { id, what } in self.line.fresh(asked, updates) {
             self.line.see(id);
@@ -373,7 +347,9 @@ impl Connection<'_> {
             tracing::info!("[{NAME}] chat {} is {new} now", message.chat.id);
         }
         if let Err(passed) = self.gate.judge(&message) {
-            if passed != Passed::Own {
+            if passed == Passed::Unmentioned && self.polling.settings.observes {
+                self.overhear(&message).await?;
+            } else if passed != Passed::Own {
                 tracing::debug!(
                     "[{NAME}] update {id} in chat {} is not for the bot: {passed:?}",
                     message.chat.id
@@ -393,16 +369,43 @@ impl Connection<'_> {
         Ok(false)
     }
 
+    /// Keeps what is said to others in a group, for whoever speaks to the bot there next. Who may not talk to the bot is not heard.
+    async fn overhear(&self, message: &Message) -> Result<(), Down> {
+        let speaker = event::Speaker::of(message);
+        let source = event::source(message, &speaker);
+        let reception = &self.polling.reception;
+        let facts = Facts { is_bot: speaker.is_bot, ..Facts::default() };
+        let text = event::overheard(message, &self.gate);
+        if text.is_empty() || !reception.is_own(&source) {
+            return Ok(());
+        }
+        match reception.knows(&source, &facts).await {
+            Ok(true) => {
+                let id = message.message_id.to_string();
+                let kept = self.polling.inbox.overhear(source, id, text).await;
+                kept.map_err(|error| not_stored(&error))
+            }
+            Ok(false) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "[{NAME}] what is said in chat {} is not heard", message.chat.id);
+                Ok(())
+            }
+        }
+    }
+
     /// Takes a press of a button, and says what came of it: to whoever pressed, and below the question.
     async fn press(&self, press: &Press) {
-        let named = press.data.as_deref().and_then(press::read).zip(press.message.as_deref());
+        let named = press.data.as_deref().and_then(buttons::read).zip(press.message.as_deref());
         let (said, is_over) = match &named {
             None => ("That question is over.".to_owned(), false),
-            Some(((question, choice), message)) => {
+            Some(((question, pressed), message)) => {
                 let speaker = event::Speaker::person(&press.from);
                 let source = event::source(message, &speaker);
-                match self.polling.reception.press(&source, question, choice).await {
-                    Ok(heard) => (press::said(heard, choice).to_owned(), heard != Heard::No),
+                let by = (&source, &Facts::default());
+                let back = event::target(message);
+                let taken = buttons::hear(&self.polling.reception, by, question, pressed, back).await;
+                match taken {
+                    Ok(heard) => (heard.said(&pressed.text()).to_owned(), heard != Heard::No),
                     Err(error) => {
                         tracing::warn!(%error, "[{NAME}] an answer by a button is not taken");
                         ("That did not work; please answer in words.".to_owned(), false)
@@ -440,23 +443,22 @@ impl Connection<'_> {
         });
         let Some(taken) = self.link.during(window, accepting).await else { return Ok(Handed::Told) };
         let (after, reason) = match taken {
-            None | Some(Ok(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway)) => {
+            None => {
+                tracing::debug!("[{NAME}] update {id} holds nothing that could be answered");
+                return Ok(Handed::Done);
+            }
+            Some(Ok(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway)) => {
                 return Ok(Handed::Done);
             }
             Some(Ok(Taken::Full)) => {
                 let mut body = place(&event::target(first), true);
-                body["text"] = FULL.into();
+                body["text"] = TOO_MANY.into();
                 if let Err(error) = self.service.send(&body).await {
                     tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
                 }
                 return Ok(Handed::Done);
             }
-            Some(Err(NotTaken::Later { after, reason })) => (after, reason),
-            // A lock that is held, a disk that is full: that passes, and the connection is not to blame.
-            Some(Err(NotTaken::Store(error))) if error.is_of_machine() => (AGAIN, error.reason()),
-            Some(Err(NotTaken::Store(error))) => {
-                return Err(Down::retrying("telegram_store", error.reason()));
-            }
+            Some(Err(not)) => not.wait().map_err(|error| Down::retrying("telegram_store", error.reason()))?,
         };
         tracing::info!("[{NAME}] update {id} waits: {reason}");
         Ok(Handed::Later(Instant::now() + after))
@@ -464,6 +466,22 @@ impl Connection<'_> {
 
     /// Stores what is held, and confirms what is stored: it would be offered to whoever comes next, and known there.
     async fn close(mut self, asked: i64) -> Result<(), Down> {
+        self.keep(self.line.top).await;
+        let offset = self.offset();
+        if offset <= asked {
+            return Ok(());
+        }
+        let confirmed = self.service.updates(offset, Duration::ZERO).await;
+        confirmed.map(drop).map_err(|failure| self.polling.failures.down(&failure))
+    }
+
+    /// Writes down how far the bot has got, and what is held.
+    pub(super) async fn write_down(&mut self, offset: i64, held: Vec<(i64, Message)>) {
+        self.is_marked = self.mark.write(&self.polling.inbox, offset, held).await;
+    }
+
+    /// Stores what is held: in the inbox, or where the next connection finds it, with `offset`.
+    pub(super) async fn keep(&mut self, offset: i64) {
         let mut all = self.gather.all().into_iter();
         while let Some(held) = all.next() {
             let accepting = Box::pin(async {
@@ -477,13 +495,7 @@ impl Connection<'_> {
                 break;
             }
         }
-        self.is_marked = self.mark.write(&self.polling.inbox, self.line.top, self.gather.held()).await;
-        let offset = self.offset();
-        if offset <= asked {
-            return Ok(());
-        }
-        let confirmed = self.service.updates(offset, Duration::ZERO).await;
-        confirmed.map(drop).map_err(|failure| self.polling.failures.down(&failure))
+        self.write_down(offset, self.gather.held()).await;
     }
 }
 

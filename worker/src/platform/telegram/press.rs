@@ -1,30 +1,28 @@
-//! Buttons below a question: what they say, and what a press means. Pure.
-//!
-//! A button names its question, as no other one is named: a press that comes too late answers nothing else. Words answer as well.
+//! Buttons below a question, as Telegram shows them. Pure.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::inbound::{ASKS, CHOICES};
-use crate::questions::Heard;
-use crate::tools::asking::Choice;
+use crate::platform::buttons::{Button, Pressed, offered, written};
 
-/// How what a button says to the bot begins.
-const ASK: &str = "ask";
-/// Longest of that, in bytes, as the Bot API has it.
+/// Longest of what a button says to the bot, in bytes, as the Bot API has it.
 const LONGEST: usize = 64;
+/// Longest text of a button, in characters: more is not seen anyway.
+const LABEL: usize = 60;
+/// Most approvals of one row; numbered answers have a row each.
+const ROW: usize = 2;
 
 /// The buttons of a message that asks; none: it does not.
 pub(super) fn keyboard(extra: &BTreeMap<String, String>) -> Option<Value> {
-    let (name, choices) = (extra.get(ASKS)?, extra.get(CHOICES)?);
-    let button = |choice: &str| {
-        let data = format!("{ASK} {name} {choice}");
-        let label = label(&Choice::named(choice)?);
-        (data.len() <= LONGEST).then(|| json!({"text": label, "callback_data": data}))
+    let (name, buttons) = offered(extra, LABEL)?;
+    let is_numbered = buttons.iter().any(|button| matches!(button.pressed, Pressed::Picked(_)));
+    let button = |button: &Button| {
+        let data = written(name, &button.pressed);
+        (data.len() <= LONGEST).then(|| json!({"text": button.label, "callback_data": data}))
     };
-    let buttons: Vec<Value> = choices.split(',').filter_map(button).collect();
-    let rows: Vec<&[Value]> = buttons.chunks(2).collect();
+    let buttons: Vec<Value> = buttons.iter().filter_map(button).collect();
+    let rows: Vec<&[Value]> = buttons.chunks(if is_numbered { 1 } else { ROW }).collect();
     (!rows.is_empty()).then(|| json!({"inline_keyboard": rows}))
 }
 
@@ -33,55 +31,31 @@ pub(super) fn over(text: &str) -> Value {
     json!({"inline_keyboard": [[{"text": text, "callback_data": "over"}]]})
 }
 
-/// The question that a press is about, and what it says.
-pub(super) fn read(data: &str) -> Option<(&str, Choice)> {
-    let mut words = data.split(' ');
-    let (ASK, name, choice, None) = (words.next()?, words.next()?, words.next()?, words.next()) else {
-        return None;
-    };
-    Some((name, Choice::named(choice)?))
-}
-
-pub(super) fn label(choice: &Choice) -> &'static str {
-    match choice {
-        Choice::Once => "✅ Once",
-        Choice::Session => "✅ In this conversation",
-        Choice::Always => "✅ Always",
-        Choice::Deny(_) => "❌ No",
-    }
-}
-
-/// What whoever pressed hears.
-pub(super) fn said(heard: Heard, choice: &Choice) -> &'static str {
-    match heard {
-        Heard::Answered => label(choice),
-        Heard::Late => "That question is over.",
-        Heard::No => "That question is not for you.",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbound::{ASKS, CHOICES, LABELS};
 
     #[test]
-    fn a_button_says_what_it_is_about() {
-        let extra = |choices: &str| {
-            BTreeMap::from([
-                (ASKS.to_owned(), "12.1700000000.125".to_owned()),
+    fn approvals_stand_beside_each_other_and_answers_below() {
+        let keyboard = |name: &str, choices: &str, labels: Option<&str>| {
+            let mut extra = BTreeMap::from([
+                (ASKS.to_owned(), name.to_owned()),
                 (CHOICES.to_owned(), choices.to_owned()),
-            ])
+            ]);
+            extra.extend(labels.map(|labels| (LABELS.to_owned(), labels.to_owned())));
+            super::keyboard(&extra)
         };
-        let keyboard = |choices: &str| super::keyboard(&extra(choices));
-        let rows = keyboard("once,session,always,deny").unwrap();
-        let rows = rows["inline_keyboard"].as_array().unwrap();
-        assert_eq!(rows.iter().map(|row| row.as_array().unwrap().len()).collect::<Vec<_>>(), [2, 2]);
-        let data = rows[1][1]["callback_data"].as_str().unwrap();
-        assert_eq!(read(data), Some(("12.1700000000.125", Choice::Deny(None))));
-        assert_eq!(keyboard("perhaps"), None);
-        assert_eq!(super::keyboard(&BTreeMap::new()), None);
-        for odd in ["", "over", "ask", "ask 1.2", "ask 1.2 perhaps", "ask 1.2 once more", "do 1.2 once"] {
-            assert_eq!(read(odd), None, "{odd}");
-        }
+        let lengths = |keyboard: Value| -> Vec<usize> {
+            let rows = keyboard["inline_keyboard"].as_array().unwrap();
+            rows.iter().map(|row| row.as_array().unwrap().len()).collect()
+        };
+        let approval = keyboard("12.1700000000.125", "once,session,always,deny", None).unwrap();
+        assert_eq!(approval["inline_keyboard"][1][1]["callback_data"], "ask 12.1700000000.125 deny");
+        assert_eq!(lengths(approval), [2, 2]);
+        let open = keyboard("12.1700000000.125", "1,2", Some(r#"["staging", "prod"]"#)).unwrap();
+        assert_eq!(open["inline_keyboard"][0][0]["text"], "1. staging");
+        assert_eq!(lengths(open), [1, 1]);
+        assert_eq!(keyboard(&"1".repeat(60), "once", None), None, "Telegram takes no more");
     }
 }

@@ -1,29 +1,40 @@
 //! Requests to the Bot API, and what can become of them. The token is a part of every address, and of no text that is made here.
 
+use std::io::{self, Read as _};
+use std::path::{Component, Path};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use futures_util::stream;
 use hermes_config::Secret;
 use hermes_config::network::Network;
-use reqwest::{Client, Response, Url};
+use hermes_host::blocking;
+use reqwest::multipart::Form;
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::settings::Settings;
+use super::ways::Ways;
 use super::wire::{self, Found, Me, Refusal, Sent, Update, WireError};
 use crate::handover::{ByteStream, Unfetched};
-use crate::outgoing::{innermost, to};
+use crate::outgoing::answer::{self, Unanswered, Unread, pieces, retry_after};
+use crate::outgoing::{build, builder};
 
 /// Most that is read of one answer, in bytes.
 const BODY: usize = 16 * 1024 * 1024;
+/// Most that is read of a file on disk at once, in bytes.
+const PIECE: usize = 64 * 1024;
 /// Time for a request beyond what the service may take for it.
 const TIME: Duration = Duration::from_secs(20);
 /// The same for a poll: a half-open connection is known by it.
 const POLLED: Duration = Duration::from_secs(10);
+/// Time for a file on its way out.
+const UPLOAD: Duration = Duration::from_mins(9);
 /// Most updates in one answer.
 const MOST: u32 = 100;
 /// What is asked for.
-const WANTED: [&str; 3] = ["message", "channel_post", "callback_query"];
+pub(super) const WANTED: [&str; 3] = ["message", "channel_post", "callback_query"];
 
 /// What became of a request that got no proper answer. No text holds the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,21 +75,29 @@ fn said(refusal: &Refusal) -> String {
 #[derive(Clone)]
 pub(super) struct Service {
     client: Client,
+    /// Other addresses of it.
+    ways: Option<Ways>,
     base: Url,
     files: Url,
     token: Secret,
+    /// The server puts files on this machine's disk.
+    is_local: bool,
 }
 
 impl Service {
-    pub(super) fn new(settings: &Settings, network: &Network) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, network: &Network, ways: Option<Ways>) -> Result<Self, Failure> {
         let unusable = |code: &str, reason: String| Failure::Unusable { code: code.to_owned(), reason };
         if let Some(fault) = &settings.fault {
             return Err(unusable(&fault.code, fault.message.clone()));
         }
-        let client = to(&settings.base, network, None)
-            .map_err(|error| unusable("telegram_client", error.to_string()))?;
-        let Settings { base, files, token, .. } = settings.clone();
-        Ok(Self { client, base, files, token })
+        let Settings { base, files, token, is_local, .. } = settings.clone();
+        let client = builder(&base, network, None).map(|client| match &ways {
+            Some(ways) => client.dns_resolver(ways.clone()),
+            None => client,
+        });
+        let client =
+            client.and_then(build).map_err(|error| unusable("telegram_client", error.to_string()))?;
+        Ok(Self { client, ways, base, files, token, is_local })
     }
 
     /// Whether it is Telegram's own server, with its limits.
@@ -126,16 +145,52 @@ impl Service {
     pub(super) async fn file(&self, file_id: &str) -> Result<ByteStream, Unfetched> {
         let found = self.find(file_id).await.map_err(|failure| unfetched(&failure))?;
         let gone = || Unfetched::Gone("Telegram does not say where the file is".to_owned());
-        let url = self.place(&found.file_path.ok_or_else(gone)?).ok_or_else(gone)?;
-        let sent = self.client.get(url).send().await.map_err(|error| unfetched(&self.lost(&error)))?;
+        let path = found.file_path.ok_or_else(gone)?;
+        if self.is_local && path.starts_with('/') {
+            return self.local(path).await;
+        }
+        let url = self.place(&path).ok_or_else(gone)?;
+        let sent = self.client.get(url).send().await.map_err(|error| unfetched(&self.lost(error)))?;
         match sent.status().as_u16() {
-            200 => {
-                let bytes = sent.bytes_stream();
-                Ok(Box::pin(bytes.map(|piece| piece.map_err(|error| innermost(&error.without_url())))))
-            }
+            200 => Ok(pieces(sent)),
             status @ (400 | 404 | 410) => Err(Unfetched::Gone(format!("Telegram says {status}"))),
             status => Err(Unfetched::Away(format!("Telegram says {status}"))),
         }
+    }
+
+    /// A file that the server has put on this machine's disk, in the bot's own directory, which is named by its token.
+    async fn local(&self, path: String) -> Result<ByteStream, Unfetched> {
+        let parts: Vec<Component<'_>> = Path::new(&path).components().collect();
+        let is_own = parts.contains(&Component::Normal(self.token.expose().as_ref()));
+        if !is_own || parts.contains(&Component::ParentDir) {
+            let why = "the Bot API server names a file that is not in the bot's own directory";
+            return Err(Unfetched::Gone(why.to_owned()));
+        }
+        let open = move || {
+            // What is no file could keep whoever opens it waiting.
+            let is_file = fs_err::metadata(&path)?.is_file();
+            if is_file { fs_err::File::open(&path) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        };
+        // An error's own text would have the path, and so the token.
+        let text =
+            |error: &io::Error| format!("the file of the Bot API server cannot be read: {}", error.kind());
+        let opened = blocking::run(open).await.map_err(|_| Unfetched::Away("the worker ends".to_owned()))?;
+        let file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Unfetched::Gone(text(&error)),
+            _ => Unfetched::Away(text(&error)),
+        })?;
+        Ok(Box::pin(stream::try_unfold(file, move |mut file| async move {
+            let read = move || {
+                let mut piece = vec![0; PIECE];
+                file.read(&mut piece).map(|read| {
+                    piece.truncate(read);
+                    (Bytes::from(piece), file)
+                })
+            };
+            let read = blocking::run(read).await.map_err(|_| "the worker ends".to_owned())?;
+            let (piece, file) = read.map_err(|error| text(&error))?;
+            Ok((!piece.is_empty()).then_some((piece, file)))
+        })))
     }
 
     /// The address of a file of the service. One that leads elsewhere would take the token along.
@@ -166,41 +221,51 @@ impl Service {
         body: &Value,
         time: Duration,
     ) -> Result<T, Failure> {
-        let request = self.client.post(self.method(method)?).timeout(time).json(body);
-        let response = request.send().await.map_err(|error| self.lost(&error))?;
-        let status = response.status().as_u16();
-        let asked = response.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let asked: Option<u64> = asked.and_then(|value| value.trim().parse().ok());
+        self.answered(method, self.client.post(self.method(method)?).timeout(time).json(body)).await
+    }
+
+    /// A call with a file.
+    pub(super) async fn upload(&self, method: &'static str, form: Form) -> Result<Value, Failure> {
+        self.answered(method, self.client.post(self.method(method)?).timeout(UPLOAD).multipart(form)).await
+    }
+
+    async fn answered<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        request: RequestBuilder,
+    ) -> Result<T, Failure> {
+        let response = request.send().await.map_err(|error| self.lost(error))?;
+        let (status, asked) = (response.status().as_u16(), retry_after(response.headers()));
         let bytes = self.body(method, response).await?;
         wire::answer(method, status, &bytes)?.map_err(|mut refusal| {
-            refusal.retry_after = refusal.retry_after.or(asked.map(|asked| asked.min(3600)));
+            refusal.retry_after = refusal.retry_after.or(asked.map(|asked| asked.as_secs()));
             refusal.description = self.clean(&refusal.description);
             Failure::Refused { what: method, refusal }
         })
     }
 
     async fn body(&self, what: &'static str, response: Response) -> Result<Vec<u8>, Failure> {
-        let mut pieces = response.bytes_stream();
-        let mut body = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| Failure::Lost(self.clean(&innermost(&error.without_url()))))?;
-            if body.len() + piece.len() > BODY {
-                return Err(WireError::TooMuch(what).into());
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
+        answer::body(response, BODY).await.map_err(|error| match error {
+            Unread::Lost(text) => Failure::Lost(self.clean(&text)),
+            Unread::TooMuch => WireError::TooMuch(what).into(),
+        })
     }
 
-    /// What a request without an answer is. The library's own text may repeat the address.
-    fn lost(&self, error: &reqwest::Error) -> Failure {
-        let text =
-            if error.is_timeout() { "no answer in time".to_owned() } else { self.clean(&innermost(error)) };
-        if error.is_connect() || error.is_builder() { Failure::Unsent(text) } else { Failure::Lost(text) }
+    /// What a request without an answer is.
+    fn lost(&self, error: reqwest::Error) -> Failure {
+        match Unanswered::from(error) {
+            Unanswered::Unsent(text) => {
+                if let Some(ways) = &self.ways {
+                    ways.failed();
+                }
+                Failure::Unsent(self.clean(&text))
+            }
+            Unanswered::Lost(text) => Failure::Lost(self.clean(&text)),
+        }
     }
 
     /// A text without the token.
-    fn clean(&self, text: &str) -> String {
+    pub(super) fn clean(&self, text: &str) -> String {
         if self.token.is_empty() { text.to_owned() } else { text.replace(self.token.expose(), "***") }
     }
 }
@@ -226,10 +291,12 @@ mod tests {
     fn service(base: &str) -> Service {
         let url = |end: &str| Url::parse(&format!("{base}{end}")).unwrap();
         Service {
-            client: to(&url("/bot"), &Network::default(), None).unwrap(),
+            client: crate::outgoing::to(&url("/bot"), &Network::default(), None).unwrap(),
+            ways: None,
             base: url("/bot"),
             files: url("/file/bot"),
             token: Secret::new("1:SECRET"),
+            is_local: true,
         }
     }
 
@@ -247,6 +314,26 @@ mod tests {
             assert_eq!(service.place(path).as_ref().map(Url::as_str), expected, "{path}");
         }
         assert_eq!(service.clean("at /bot1:SECRET/getMe"), "at /bot***/getMe");
+    }
+
+    #[tokio::test]
+    async fn a_local_server_s_files_are_read_from_disk_and_no_others() {
+        use futures_util::TryStreamExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("1:SECRET");
+        fs_err::create_dir(&own).unwrap();
+        let long = "x".repeat(2 * PIECE + 7);
+        fs_err::write(own.join("file_1"), &long).unwrap();
+        fs_err::write(dir.path().join("other"), "x").unwrap();
+        let service = service("http://127.0.0.1:9");
+        let at = |path: std::path::PathBuf| service.local(path.to_str().unwrap().to_owned());
+        let pieces: Vec<Bytes> = at(own.join("file_1")).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), long.as_bytes());
+        for path in [dir.path().join("other"), own.join("../other"), own.join("nothing"), own.clone()] {
+            let Err(error) = at(path.clone()).await else { panic!("{path:?}") };
+            assert!(!error.to_string().contains("SECRET"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use hermes_config::network::Network;
-use hermes_config::{Input, load};
-use hermes_wire::latest::{Problem, Role};
-use hermes_wire::{ProfileName, RootHome};
+use hermes_wire::latest::Problem;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -13,27 +11,15 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::delivery::outbound::{CHAT_ID, Message, Unsent};
 use crate::inbound::DeliveryTarget;
-use crate::platform::REGISTRY;
+use crate::platform::harness;
+use crate::platform::settings::Quotes;
 
 const TOKEN: &str = "123456:AAtoken-of-a-test";
 
 /// What these files say of the platform, and what is wrong with them.
 fn read(section: &str, env: &str) -> (Option<Settings>, Vec<Problem>) {
-    let profile = ProfileName::default_profile();
-    let home = RootHome::new("/r").profile(&profile);
-    let yaml = format!("agent: {{engine: echo}}\n{section}");
-    let loaded = load(Input {
-        registry: &REGISTRY,
-        profile: &profile,
-        role: Role::Primary,
-        multiplex: None,
-        listeners: &[],
-        home: &home,
-        yaml: Some(yaml.as_bytes()),
-        env: Some(env.as_bytes()),
-    });
-    let settings = loaded.config.and_then(|config| config.settings.of::<Settings>(NAME).cloned());
-    (settings, loaded.problems)
+    let (config, problems) = harness::read(section, env);
+    (config.and_then(|config| config.settings.of::<Settings>(NAME).cloned()), problems)
 }
 
 /// The settings of a bot with more in its section.
@@ -69,7 +55,7 @@ fn a_token_is_enough_and_variables_beat_the_file() {
     assert_eq!(codes(&problems), [""; 0]);
     assert_eq!(bot.token.expose(), TOKEN);
     assert!(bot.require_mention && bot.allowed_chats.iter().eq(["-1", "-2"]));
-    assert_eq!((bot.quotes, bot.mention_patterns), (settings::Quotes::None, vec!["^a,b".to_owned()]));
+    assert_eq!((bot.quotes, bot.mention_patterns), (Quotes::None, vec!["^a,b".to_owned()]));
     assert_eq!(bot.base.as_str(), "http://127.0.0.1:8081/bot");
     assert!(read("", "").0.is_none() && read("telegram: {enabled: false}\n", &env).0.is_none());
 }
@@ -97,7 +83,7 @@ fn what_cannot_run_says_why_and_what_does_nothing_is_named() {
         assert!(problems[0].fix.is_some() && !problems[0].message.contains("a/b"), "{problems:?}");
         let bot = bot.unwrap();
         assert_eq!(bot.fault.as_ref().unwrap().code, code);
-        assert!(service::Service::new(&bot, &Network::default()).is_err());
+        assert!(service::Service::new(&bot, &Network::default(), None).is_err());
     }
     let section = "platforms: {telegram: {rich_messages: true, mention_patterns: ['(', 'ok'], text_batch_delay_seconds: 9}}\n";
     let env = "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_REACTIONS=true\nTELEGRAM_GUEST_MODE=perhaps\nTELEGRAM_REPLY_TO_MODE=some\n";
@@ -105,13 +91,90 @@ fn what_cannot_run_says_why_and_what_does_nothing_is_named() {
     let bot = bot.unwrap();
     let mut all = codes(&problems);
     all.sort_unstable();
-    assert_eq!(
-        all,
-        ["mention_pattern", "unsupported", "unsupported", "wrong_type", "wrong_type", "wrong_type"]
-    );
+    assert_eq!(all, ["mention_pattern", "unsupported", "wrong_type", "wrong_type", "wrong_type"]);
     assert_eq!((bot.fault, bot.mention_patterns, bot.guest_mode), (None, vec!["ok".to_owned()], false));
-    let (bot, problems) = read("", "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_REACTIONS=false\n");
-    assert!(bot.is_some() && problems.is_empty(), "what is off is not missed: {problems:?}");
+    assert!(bot.reactions);
+    let (bot, problems) =
+        read("", "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_OBSERVE_UNMENTIONED_GROUP_MESSAGES=false\n");
+    assert!(
+        bot.is_some_and(|bot| !bot.reactions) && problems.is_empty(),
+        "what is off is not missed: {problems:?}"
+    );
+}
+
+#[test]
+fn a_webhook_needs_a_secret_and_somebody_who_listens() {
+    let listens = "platforms: {webhook: {enabled: true, host: 127.0.0.1, secret: a-secret-of-a-test}}\n";
+    let of = |section: &str, env: &str| read(section, &format!("TELEGRAM_BOT_TOKEN=1:a\n{env}"));
+    for (env, code) in [
+        ("TELEGRAM_WEBHOOK_URL=https://h.example\n", "telegram_webhook_secret"),
+        (
+            "TELEGRAM_WEBHOOK_URL=https://h.example\nTELEGRAM_WEBHOOK_SECRET=\"a b\"\n",
+            "telegram_webhook_secret",
+        ),
+        ("TELEGRAM_WEBHOOK_URL=http://h.example\nTELEGRAM_WEBHOOK_SECRET=s\n", "telegram_webhook_url"),
+        ("TELEGRAM_WEBHOOK_URL=nowhere\nTELEGRAM_WEBHOOK_SECRET=s\n", "telegram_webhook_url"),
+    ] {
+        let (bot, problems) = of(listens, env);
+        let bot = bot.unwrap();
+        assert_eq!((codes(&problems), bot.hook), (vec![code], None), "{env}");
+        assert_eq!(bot.fault.unwrap().code, code);
+        assert!(problems[0].fix.is_some() && !problems[0].message.contains("a b"), "{problems:?}");
+    }
+    let secret = "TELEGRAM_WEBHOOK_SECRET=s-3_\n";
+    for (url, expected) in [
+        ("https://h.example", "https://h.example/telegram"),
+        ("https://h.example/", "https://h.example/telegram"),
+        ("https://h.example/bots/of/mine?x=1", "https://h.example/bots/of/mine?x=1"),
+        ("http://127.0.0.1:8644/telegram", "http://127.0.0.1:8644/telegram"),
+    ] {
+        let (bot, problems) = of(listens, &format!("TELEGRAM_WEBHOOK_URL={url}\n{secret}"));
+        assert_eq!(codes(&problems), [""; 0]);
+        assert_eq!(bot.unwrap().hook.unwrap().url.as_str(), expected);
+    }
+    let (bot, problems) = of("", &format!("TELEGRAM_WEBHOOK_URL=https://h.example\n{secret}"));
+    let bot = bot.unwrap();
+    assert_eq!((codes(&problems), bot.hook, bot.fault), (vec!["telegram_webhook_listener"], None, None));
+    let (bot, problems) =
+        of(listens, &format!("TELEGRAM_WEBHOOK_URL=https://h.example\n{secret}TELEGRAM_WEBHOOK_PORT=8443\n"));
+    assert!(bot.unwrap().hook.is_some() && codes(&problems) == ["telegram_webhook_port"], "{problems:?}");
+    let (_, problems) = of("platforms: {telegram: {rich_messages: true}}\n", "");
+    assert_eq!(codes(&problems), ["unsupported"], "what is left out is said");
+}
+
+#[test]
+fn topics_and_other_addresses_are_read_and_what_is_none_of_them_is_said() {
+    let of = |section: &str, env: &str| {
+        let section = format!("platforms: {{telegram: {{{section}}}}}\n");
+        read(&section, &format!("TELEGRAM_BOT_TOKEN=1:a\n{env}"))
+    };
+    let yaml = "dm_topics: [{chat_id: '777', topics: [{name: Work, icon_color: 7322096}, {name: ' Home ', thread_id: 3}]}]";
+    let (bot, problems) = of(yaml, "");
+    let bot = bot.unwrap();
+    assert_eq!((codes(&problems), bot.topics.len()), (vec![], 2));
+    assert_eq!((bot.topics[0].chat, bot.topics[0].color, bot.topics[0].thread), (777, Some(7_322_096), None));
+    assert_eq!((bot.topics[1].name.as_str(), bot.topics[1].thread), ("Home", Some(3)));
+    for (odd, left) in [
+        ("dm_topics: [{chat_id: x, topics: [{name: Work}]}]", 0),
+        ("dm_topics: [{chat_id: 7, topics: [{name: ''}, {name: Work}]}]", 1),
+        ("dm_topics: [{chat_id: 7}]", 0),
+        ("dm_topics: Work", 0),
+    ] {
+        let (bot, problems) = of(odd, "");
+        assert_eq!((codes(&problems), bot.unwrap().topics.len()), (vec!["wrong_type"], left), "{odd}");
+    }
+    let (bot, problems) = of("dm_topics: [{chat_id: 7, topics: [{name: Work, skill: a}]}]", "");
+    assert_eq!((codes(&problems), bot.unwrap().topics.len()), (vec!["unsupported"], 1));
+
+    let ips = |yaml: &str, env: &str| {
+        let (bot, problems) = of(yaml, env);
+        (bot.unwrap().fallback.map(|all| all.len()), problems.len())
+    };
+    assert_eq!(ips("", ""), (Some(0), 0));
+    assert_eq!(ips("", "TELEGRAM_FALLBACK_IPS=149.154.167.220, 149.154.167.99\n"), (Some(2), 0));
+    assert_eq!(ips("fallback_ips: [149.154.167.220, telegram.org]", ""), (Some(1), 1));
+    assert_eq!(ips("fallback_ips: [149.154.167.220], base_url: 'http://127.0.0.1:9'", ""), (None, 0));
+    assert_eq!(ips("", "HERMES_TELEGRAM_DISABLE_FALLBACK_IPS=true\n"), (None, 0));
 }
 
 /// Answers requests with `answers`, one each, and returns them: path and body.
@@ -166,7 +229,7 @@ async fn send(
 ) -> (Result<Option<String>, Unsent>, Vec<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("base_url: 'http://{}', {extra}", listener.local_addr().unwrap());
-    let way = Chats::new(settings(&base), Network::default());
+    let way = Chats::new(settings(&base), Network::default(), None);
     let (asked, sent) = tokio::join!(served(listener, answers), way.send(target, message));
     (sent.map(|sent| sent.id), asked)
 }
@@ -225,7 +288,7 @@ async fn every_failure_says_whether_another_try_may_help() {
         let status = if description.starts_with('F') { 403 } else { 400 };
         let (result, _) = send("", &to, message("hi"), &[refused(status, description)]).await;
         assert!(
-            matches!(&result, Err(Unsent::Never { reason }) if reason.contains(description)),
+            matches!(&result, Err(Unsent::Never { reason, .. }) if reason.contains(description)),
             "{result:?}"
         );
     }
@@ -263,7 +326,7 @@ async fn what_may_be_there_already_has_a_mark() {
 async fn a_message_that_says_so_already_is_edited() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
-    let way = Chats::new(bot, Network::default());
+    let way = Chats::new(bot, Network::default(), None);
     let to = target(&[(outbound::REPLY_TO, "5")]);
     let answers =
         [refused(400, "Bad Request: message is not modified: specified new message content is the same")];
@@ -273,4 +336,19 @@ async fn a_message_that_says_so_already_is_edited() {
     assert_eq!((asked[0].1["message_id"].clone(), asked[0].1["text"].clone()), (json!(77), json!("new")));
     assert!(way.edit(&to, "no number", "x").await.is_err());
     assert_eq!(way.abilities().typing, Some(Duration::from_secs(4)));
+}
+
+/// Who edits too often hears for how long not to.
+#[tokio::test]
+async fn an_edit_too_many_says_for_how_long_to_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
+    let way = Chats::new(bot, Network::default(), None);
+    let flood = json!({"ok": false, "error_code": 429, "description": "Too Many Requests: retry after 9",
+        "parameters": {"retry_after": 9}});
+    let to = target(&[]);
+    let answers = [(429, flood)];
+    let (_, edited) = tokio::join!(served(listener, &answers), way.edit(&to, "77", "new"));
+    let Err(Unsent::Later { after, unsure, .. }) = edited else { panic!("{edited:?}") };
+    assert_eq!((after.map(|after| after.as_secs()), unsure), (Some(9), false));
 }

@@ -64,16 +64,25 @@ impl Failures {
     }
 
     fn conflict(&self, text: &str) -> Down {
-        const CODE: &str = "telegram_polling_conflict";
+        self.rival("telegram_polling_conflict", &format!("another program polls this bot: {text}"))
+    }
+
+    /// The bot's updates go to another address than the one that was set.
+    pub(super) fn elsewhere(&self) -> Down {
+        let text =
+            "another program took the bot's updates to itself: they go to another webhook, or to who polls";
+        self.rival("telegram_webhook_conflict", text)
+    }
+
+    fn rival(&self, code: &str, text: &str) -> Down {
         let n = self.conflicts.fetch_add(1, Ordering::Relaxed) + 1;
-        let text = format!("another program polls this bot: {text}");
         if n > CONFLICTS {
             return Down::fatal(
-                CODE,
+                code,
                 format!("{text}; it did so for {CONFLICTS} tries. Stop it, then restart this profile"),
             );
         }
-        Down::retrying(CODE, text).after(Some(CONFLICT * (n + 1)))
+        Down::retrying(code, text).after(Some(CONFLICT * (n + 1)))
     }
 }
 

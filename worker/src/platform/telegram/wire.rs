@@ -1,12 +1,16 @@
 //! What the Bot API says. Bytes from outside, parsed once; nothing in them is believed to be short or sane, and one update that is odd
 //! spoils no other.
 
+use std::ops::Range;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Longest text of one message, in bytes: 4096 UTF-16 units and much more.
 const TEXT: usize = 64 * 1024;
+/// Most answers of a poll.
+const OPTIONS: usize = 100;
 /// Longest name of a person, a chat or a file, in bytes.
 const NAME: usize = 1024;
 /// Most of what an error says that is shown, in characters.
@@ -99,11 +103,38 @@ fn shown(text: &str) -> String {
 }
 
 /// The bot itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub(super) struct Me {
     pub(super) id: i64,
     #[serde(default)]
     pub(super) username: String,
+    #[serde(default)]
+    pub(super) can_join_groups: Option<bool>,
+    #[serde(default)]
+    pub(super) can_read_all_group_messages: Option<bool>,
+}
+
+/// Where the service brings updates by itself, and how that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub(super) struct WebhookInfo {
+    /// Empty: it does not.
+    #[serde(default)]
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) pending_update_count: u64,
+    /// When it last did not get through.
+    #[serde(default)]
+    pub(super) last_error_date: Option<i64>,
+    /// Why.
+    #[serde(default)]
+    pub(super) last_error_message: Option<String>,
+}
+
+impl WebhookInfo {
+    /// Why it last did not get through, for people.
+    pub(super) fn error(&self) -> String {
+        shown(self.last_error_message.as_deref().unwrap_or("it does not say why"))
+    }
 }
 
 /// One update.
@@ -190,6 +221,17 @@ pub(super) struct Message {
     pub(super) venue: Option<Venue>,
     #[serde(default)]
     pub(super) contact: Option<Contact>,
+    #[serde(default)]
+    pub(super) poll: Option<Poll>,
+    #[serde(default)]
+    pub(super) dice: Option<Dice>,
+    #[serde(default)]
+    pub(super) game: Option<Game>,
+    #[serde(default)]
+    pub(super) story: Option<Story>,
+    /// Somebody else wrote it, somewhere else.
+    #[serde(default)]
+    pub(super) forward_origin: Option<Origin>,
     #[serde(default)]
     pub(super) migrate_to_chat_id: Option<i64>,
 }
@@ -307,6 +349,64 @@ pub(super) struct Contact {
     pub(super) last_name: Option<String>,
 }
 
+/// A question with answers to choose from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Poll {
+    #[serde(default)]
+    pub(super) question: String,
+    #[serde(default)]
+    pub(super) options: Vec<Answerable>,
+}
+
+/// One of the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answerable {
+    #[serde(default)]
+    pub(super) text: String,
+}
+
+/// A throw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Dice {
+    #[serde(default)]
+    pub(super) emoji: String,
+    #[serde(default)]
+    pub(super) value: i64,
+}
+
+/// A game.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Game {
+    #[serde(default)]
+    pub(super) title: String,
+}
+
+/// A story; bots see no more of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Story {}
+
+/// Who wrote what is passed on: one of these, or hidden.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Origin {
+    #[serde(default)]
+    pub(super) sender_user: Option<User>,
+    #[serde(default)]
+    pub(super) sender_user_name: Option<String>,
+    #[serde(default)]
+    pub(super) sender_chat: Option<Chat>,
+    #[serde(default)]
+    pub(super) chat: Option<Chat>,
+}
+
+impl Origin {
+    /// Its name.
+    pub(super) fn name(&self) -> Option<String> {
+        let user = self.sender_user.as_ref().map(User::name).or_else(|| self.sender_user_name.clone());
+        let chat = self.sender_chat.as_ref().or(self.chat.as_ref()).and_then(|chat| chat.title.clone());
+        user.or(chat).filter(|name| !name.is_empty() && name.len() <= NAME)
+    }
+}
+
 /// Where a file is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Found {
@@ -328,6 +428,12 @@ pub(super) fn updates(all: Vec<Value>) -> Vec<Update> {
     all.sort_by_key(|update| update.id);
     all.dedup_by_key(|update| update.id);
     all
+}
+
+/// An update that the service brings by itself.
+pub(super) fn brought(bytes: &[u8]) -> Result<Update, WireError> {
+    let value: Option<Value> = serde_json::from_slice(bytes).ok();
+    value.and_then(update).ok_or(WireError::Shape("an update"))
 }
 
 /// One of them; none: it has no id, so that there is nothing to confirm either.
@@ -360,10 +466,15 @@ impl Message {
 
     /// The part of its text that an entity is about.
     pub(super) fn part(&self, entity: &Entity) -> Option<&str> {
+        self.said().0.get(self.span(entity)?)
+    }
+
+    /// Where in its text that is, in bytes.
+    pub(super) fn span(&self, entity: &Entity) -> Option<Range<usize>> {
         let (text, _) = self.said();
         let start = byte_at(text, entity.offset)?;
         let end = byte_at(text, entity.offset.checked_add(entity.length)?)?;
-        text.get(start..end)
+        Some(start..end)
     }
 
     fn is_sound(&self) -> bool {
@@ -383,6 +494,10 @@ impl Message {
             && name(&self.media_group_id)
             && self.from.as_ref().is_none_or(|from| from.name().len() <= NAME)
             && files.into_iter().all(file)
+            && self
+                .poll
+                .as_ref()
+                .is_none_or(|poll| poll.question.len() <= NAME && poll.options.len() <= OPTIONS)
             && self.photo.iter().all(|photo| photo.file_id.len() <= NAME)
     }
 }

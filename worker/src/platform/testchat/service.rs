@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use hermes_config::network::Network;
 use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response, Url};
@@ -13,11 +12,10 @@ use super::settings::Settings;
 use super::wire::{self, Updates, WireError};
 use crate::engine::native::client;
 use crate::handover::{ByteStream, Unfetched};
+use crate::outgoing::answer::{self, Unanswered, Unread, pieces, retry_after};
 
 /// Most that is read of one answer, in bytes.
 const BODY: usize = 4 * 1024 * 1024;
-/// Longest wait that the service may ask for.
-const ASKED: Duration = Duration::from_hours(1);
 /// Silence that ends a request which is not a poll.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -96,6 +94,19 @@ impl Service {
         Ok(wire::sent(&self.answer("send", json(request, &body)).await?)?)
     }
 
+    /// Sends a file; its id.
+    pub(super) async fn send_file(
+        &self,
+        about: &[(&str, &str)],
+        bytes: Vec<u8>,
+        key: &str,
+    ) -> Result<String, Failure> {
+        let mut url = self.url("file")?;
+        url.query_pairs_mut().extend_pairs(about);
+        let request = self.client.post(url).header("Idempotency-Key", key).timeout(SILENCE).body(bytes);
+        Ok(wire::sent(&self.answer("file", request).await?)?)
+    }
+
     /// Any other call, whose answer says nothing.
     pub(super) async fn call(&self, what: &'static str, body: &Value) -> Result<(), Failure> {
         self.answer(what, json(self.client.post(self.url(what)?), body)).await.map(drop)
@@ -105,8 +116,7 @@ impl Service {
     pub(super) async fn file(&self, path: &str) -> Result<ByteStream, Unfetched> {
         let url = self.url(path.trim_start_matches('/')).map_err(|failure| unfetched(&failure))?;
         let response = self.ask("file", self.client.get(url)).await.map_err(|failure| unfetched(&failure))?;
-        let bytes = response.bytes_stream();
-        Ok(Box::pin(bytes.map(|piece| piece.map_err(|error| error.without_url().to_string()))))
+        Ok(pieces(response))
     }
 
     /// An address of the service. One that leads elsewhere would take the token along.
@@ -121,33 +131,25 @@ impl Service {
 
     async fn answer(&self, what: &'static str, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
         let response = self.ask(what, request).await?;
-        let mut pieces = response.bytes_stream();
-        let mut body = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| Failure::Lost(error.without_url().to_string()))?;
-            if body.len() + piece.len() > BODY {
-                return Err(WireError::TooMuch("more than 4 MiB").into());
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
+        answer::body(response, BODY).await.map_err(|error| match error {
+            Unread::Lost(text) => Failure::Lost(text),
+            Unread::TooMuch => WireError::TooMuch("more than 4 MiB").into(),
+        })
     }
 
     async fn ask(&self, what: &'static str, request: RequestBuilder) -> Result<Response, Failure> {
-        let response = request.bearer_auth(self.token.expose()).send().await.map_err(|error| {
-            let unsent = error.is_connect() || error.is_builder();
-            let text = error.without_url().to_string();
-            if unsent { Failure::Unsent(text) } else { Failure::Lost(text) }
+        let sent = request.bearer_auth(self.token.expose()).send().await;
+        let response = sent.map_err(|error| match Unanswered::from(error) {
+            Unanswered::Unsent(text) => Failure::Unsent(text),
+            Unanswered::Lost(text) => Failure::Lost(text),
         })?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
-        let asked = response.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
         Err(Failure::Status {
             what,
             status: response.status().as_u16(),
-            retry_after: retry_after.map(|asked| asked.min(ASKED)),
+            retry_after: retry_after(response.headers()),
         })
     }
 }

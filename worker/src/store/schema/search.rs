@@ -27,6 +27,39 @@ const BROAD: &str = " AFTER UPDATE ON messages BEGIN";
 /// How it begins now: only what is indexed counts.
 const NARROW: &str = " AFTER UPDATE OF content, tool_name, tool_calls, role ON messages BEGIN";
 
+/// The indexes that every file has whose search is whole.
+pub(crate) const INDEXES: [&str; 2] = ["messages_fts", "messages_fts_trigram"];
+
+/// What fills an index of ours that is empty.
+pub(super) fn filling(index: &str) -> String {
+    format!(
+        "INSERT INTO {index}(rowid, content) SELECT id,
+         COALESCE(content, '') || ' ' || COALESCE(tool_name, '') || ' ' || COALESCE(tool_calls, '') FROM messages"
+    )
+}
+
+/// Makes the indexes anew from the messages, in a file that no newer program has a part in; `false`: it is such a file. For somebody who
+/// wants just that: whatever is there of an index goes. Within a transaction that has the write lock.
+pub(crate) fn rebuild(db: &Connection) -> rusqlite::Result<bool> {
+    let have = super::names(db)?;
+    let is_foreign = have.contains(INDEXES[0]) && columns(db, INDEXES[0])?.contains("tool_name");
+    if is_foreign || is_newer(db, &have)? {
+        return Ok(false);
+    }
+    for object in objects().filter(|object| is_part(object.name)) {
+        let kind = if object.kind == "TRIGGER" { "TRIGGER" } else { "TABLE" };
+        db.execute_batch(&format!("DROP {kind} IF EXISTS {}", object.name))?;
+    }
+    for object in objects().filter(|object| is_part(object.name)) {
+        db.execute_batch(object.sql)?;
+        if object.kind == "VIRTUAL" {
+            db.execute_batch(&filling(object.name))?;
+        }
+    }
+    db.execute("DELETE FROM state_meta WHERE key = 'fts_stale'", [])?;
+    Ok(true)
+}
+
 /// Whether an object belongs to a search index.
 pub(super) fn is_part(name: &str) -> bool {
     name.starts_with("messages_fts")

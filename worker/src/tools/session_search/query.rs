@@ -4,7 +4,7 @@
 //! mean nothing elsewhere; a word that ends with `*` is a prefix.
 
 /// The expression; `None` where there is nothing to look for.
-pub(super) fn expression(text: &str) -> Option<String> {
+pub(crate) fn expression(text: &str) -> Option<String> {
     let mut out = String::new();
     let mut operator: Option<&str> = None;
     for part in parts(text) {

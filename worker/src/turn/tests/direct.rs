@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn direct(session: SessionRef, input: &str) -> Turn {
     Turn {
         run: None,
+        is_attended: false,
         route: None,
         wishes: engine::Wishes::default(),
         identity: None,

@@ -229,7 +229,14 @@ async fn a_silent_engine_is_stopped() {
     let process = home.start(Owner::current(), engine.clone());
     let run = async |patience| {
         let seat = crate::turn::place::Place::new(&process.turns.0, Kind::Inbox);
-        let office = run::Office { seat, asker: None, desk: None, listener: None, waits: &|| false };
+        let office = run::Office {
+            seat,
+            asker: None,
+            desk: None,
+            listener: None,
+            may_repeat: false,
+            waits: &|| false,
+        };
         run::run_unwatched(
             engine.as_ref(),
             &prompt,

@@ -1,4 +1,4 @@
-//! Asking whoever sits at the terminal whether a command may run.
+//! Asking whoever sits at the terminal whether a command may run, or what the model wants to know.
 //!
 //! Only where standard input and standard error are a terminal: there somebody reads the question and answers it. What was typed before the
 //! question was shown is no answer. An end of the input is a no, and so is silence: the worker waits no longer than it says.
@@ -6,10 +6,10 @@
 use std::io::{self, IsTerminal as _};
 #[cfg(unix)]
 use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_host::clock;
-use hermes_wire::terminal::Asked;
+use hermes_wire::terminal::{Asked, Inquiry};
 use hermes_wire::text;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{FlushArg, tcflush};
@@ -17,32 +17,85 @@ use nix::sys::termios::{FlushArg, tcflush};
 use super::say;
 use crate::chat::Consulted;
 
+/// Ctrl-C.
+const INTERRUPT: u8 = 3;
 /// Time between two looks at whether they want to leave.
 const LOOK: Duration = Duration::from_millis(40);
 /// Longest line that is read as an answer.
-const LONGEST: usize = 256;
+const LONGEST: usize = 4096;
 
 /// Whether anybody can be asked.
 pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// A line that was typed, or why there is none.
+enum Line {
+    Typed(String),
+    Silence,
+    Left,
+    End,
+}
+
 /// Asks. `left` waits so long, and says whether they want to leave.
 pub(super) fn ask(asked: &Asked, left: impl Fn(Duration) -> bool) -> Consulted {
-    // Keys that were typed before belong to something else. A terminal that cannot forget them has none.
-    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
+    forget_keys();
     say(&question(asked));
     let until = clock::now() + Duration::from_secs(asked.timeout);
+    loop {
+        match line(until, &left) {
+            Line::Silence => {
+                say("\nno answer in time: it does not run\n");
+                return Consulted::Silence;
+            }
+            Line::Left => return Consulted::Left,
+            Line::End => {
+                say("\nit does not run\n");
+                return Consulted::Choice("deny".to_owned());
+            }
+            Line::Typed(typed) => match choice(&typed, &asked.choices) {
+                Some(choice) => return Consulted::Choice(choice),
+                None => say(&prompt(&asked.choices)),
+            },
+        }
+    }
+}
+
+/// Asks what the model wants to know; nothing typed is no answer.
+pub(super) fn inquire(inquiry: &Inquiry, left: impl Fn(Duration) -> bool) -> Consulted {
+    forget_keys();
+    say(&format!("\n{}\n\n", text::printable(&inquiry.question)));
+    let until = clock::now() + Duration::from_secs(inquiry.timeout);
+    loop {
+        say("> ");
+        match line(until, &left) {
+            Line::Typed(typed) if typed.trim().is_empty() => {}
+            Line::Typed(typed) => return Consulted::Text(typed.trim().to_owned()),
+            Line::Silence => {
+                say("\nno answer in time: it goes on without one\n");
+                return Consulted::Silence;
+            }
+            Line::Left | Line::End => return Consulted::Left,
+        }
+    }
+}
+
+/// Keys that were typed before belong to something else. A terminal that cannot forget them has none.
+fn forget_keys() {
+    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
+}
+
+/// The next line.
+fn line(until: Instant, left: impl Fn(Duration) -> bool) -> Line {
     let mut typed = Vec::new();
     loop {
         let now = clock::now();
         if now >= until {
-            say("\nno answer in time: it does not run\n");
-            return Consulted::Silence;
+            return Line::Silence;
         }
         if left(Duration::ZERO) {
             say("\n");
-            return Consulted::Left;
+            return Line::Left;
         }
         if !is_typed(LOOK.min(until - now)) {
             continue;
@@ -54,19 +107,18 @@ pub(super) fn ask(asked: &Asked, left: impl Fn(Duration) -> bool) -> Consulted {
             Err(_) => 0,
         };
         if read == 0 {
-            say("\nit does not run\n");
-            return Consulted::Choice("deny".to_owned());
+            return Line::End;
         }
         typed.extend_from_slice(&bytes[..read]);
-        let Some(end) = typed.iter().position(|byte| *byte == b'\n') else {
-            typed.truncate(LONGEST);
-            continue;
-        };
-        match choice(&String::from_utf8_lossy(&typed[..end]), &asked.choices) {
-            Some(choice) => return Consulted::Choice(choice),
-            None => say(&prompt(&asked.choices)),
+        // A key where it is no signal.
+        if typed.contains(&INTERRUPT) {
+            say("\n");
+            return Line::Left;
         }
-        typed.clear();
+        match typed.iter().position(|byte| *byte == b'\n') {
+            Some(end) => return Line::Typed(String::from_utf8_lossy(&typed[..end]).into_owned()),
+            None => typed.truncate(LONGEST),
+        }
     }
 }
 

@@ -109,7 +109,7 @@ fn summary(draft: &Draft, selection: &Selection) -> String {
         "Display",
         vec![
             row("Streaming", "display.streaming", "false"),
-            row("Busy input", "display.busy_input_mode", "queue"),
+            row("Busy input", "display.busy_input_mode", "interrupt"),
             row("Language", "display.language", ""),
         ],
     );

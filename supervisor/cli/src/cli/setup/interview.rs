@@ -36,11 +36,16 @@ pub(super) struct Answers {
     pub(super) platforms: Option<Platforms>,
 }
 
-/// Asks everything, or one section.
-pub(super) fn ask(known: &Known<'_>, section: Option<Section>) -> Result<Answers, InquireError> {
+/// Has questions look as they are to.
+pub(super) fn dress(known: &Known<'_>) {
     if !known.colors {
         inquire::set_global_render_config(RenderConfig::empty());
     }
+}
+
+/// Asks everything, or one section.
+pub(super) fn ask(known: &Known<'_>, section: Option<Section>) -> Result<Answers, InquireError> {
+    dress(known);
     let mut answers = Answers::default();
     if section.is_none_or(|section| section == Section::Model) {
         answers.engine = Some(engine(known)?);
@@ -127,7 +132,7 @@ fn engine(known: &Known<'_>) -> Result<Engine, InquireError> {
 }
 
 /// A key, typed without being shown. `None`: the one there is stays, or none is needed.
-fn key(variable: &str, known: &Known<'_>, needed: bool) -> Result<Option<Secret>, InquireError> {
+pub(super) fn key(variable: &str, known: &Known<'_>, needed: bool) -> Result<Option<Secret>, InquireError> {
     let there = known.config.env.get(variable).is_some();
     if there && Confirm::new(&format!("{variable} is set. Keep it?")).with_default(true).prompt()? {
         return Ok(None);
@@ -220,7 +225,7 @@ fn rule(good: fn(&str) -> bool, otherwise: &'static str) -> impl StringValidator
     }
 }
 
-fn something() -> impl StringValidator + Clone + 'static {
+pub(super) fn something() -> impl StringValidator + Clone + 'static {
     rule(|text| !text.is_empty(), "something is needed here")
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn profile(name: &str, state: &str) -> Profile {
         fence: None,
         approvals: None,
         approvals_secs: None,
+        gone_chats: None,
     }
 }
 
@@ -67,6 +68,7 @@ fn platform(state: &str, message: Option<&str>) -> PlatformStatus {
         error_code: None,
         error_message: message.map(str::to_owned),
         updated_at: None,
+        mode: None,
     }
 }
 

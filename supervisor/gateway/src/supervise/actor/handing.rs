@@ -146,7 +146,7 @@ impl Actor {
         let PassedProcess { generation, pid, control, road, report, reported, condition, .. } = passed;
         let Handed { stream, version, unread } = control;
         let control = Handed { stream: UnixStream::from_std(stream)?, version, unread };
-        let exited = self.common.children.register(pid);
+        let exited = self.common.children.register_passed(pid);
         let (outgoing, messages) = Outgoing::of_admitted();
         let gone = CancellationToken::new();
         let exclusive = report.exclusive.clone();

@@ -4,19 +4,19 @@
 //! conversation goes on; `conversation_history` takes its place. Without either a list is the conversation, and its last message what is new.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::content::{self, Conversation};
 use super::super::error::ApiError;
 use super::super::params::{self, unsupported};
-use super::super::request::{fingerprint, model};
+use super::super::request::{fingerprint, history, model, placed, run_id, text};
+use super::super::responses::{self, Previous};
 use super::super::session::{self, SESSION_KEY};
 use super::super::{ApiServer, NAME};
-use super::random_id;
 use crate::engine::Role;
 use crate::inbound::Source;
 use crate::json;
-use crate::platform::wire::{first_chars, hex};
+use crate::platform::wire::hex;
 use crate::turn::{Asked, Request};
 
 /// Longest `Idempotency-Key`, in bytes.
@@ -39,7 +39,7 @@ pub(super) struct Understood {
     pub(super) echo: Vec<(HeaderName, HeaderValue)>,
 }
 
-pub(super) fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Understood, ApiError> {
+pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Understood, ApiError> {
     let named = session::session_id(headers)?;
     let session_key = session::session_key(headers)?;
     let mut fields = match json::parse(body) {
@@ -61,12 +61,18 @@ pub(super) fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result
         }
         None => named,
     };
-    if let Some(id) = text(&mut fields, "previous_response_id")? {
-        let message = format!("Previous response not found: {}", first_chars(&id, 200));
-        return Err(ApiError::not_found(&message).param("previous_response_id"));
-    }
+    let previous = match text(&mut fields, "previous_response_id")? {
+        Some(id) => Some(responses::before_run(api, &id).await?),
+        None => None,
+    };
     let instructions = text(&mut fields, "instructions")?;
     let history = history(fields.remove("conversation_history"))?;
+    let (instructions, session_id, history) = match previous {
+        None => (instructions, session_id, history),
+        Some(Previous { messages, session_id: before, instructions: inherited }) => {
+            (instructions.or(inherited), session_id.or(before), history.or(Some(messages)))
+        }
+    };
     let is_fresh = history.is_some();
     let before = history.unwrap_or_default();
     let conversation = conversation(before, fields.remove("input"), session_id.is_some() && !is_fresh)?;
@@ -84,7 +90,7 @@ pub(super) fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result
         (Some(instructions), Some(system)) => Some(format!("{instructions}\n{system}")),
         (instructions, system) => instructions.or(system),
     };
-    let id = random_id();
+    let id = run_id();
     let request = Request {
         is_fresh: is_fresh || (session_id.is_none() && !history.is_empty()),
         session_id: session_id.unwrap_or_else(|| id.clone()),
@@ -97,35 +103,6 @@ pub(super) fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result
     let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
     let echo = session_key.as_deref().and_then(session::echo).map(|value| (SESSION_KEY, value));
     Ok(Understood { asked: Asked { id, source, request, model, key }, echo: echo.into_iter().collect() })
-}
-
-/// A field that is a text where it is there at all.
-fn text(fields: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, ApiError> {
-    match fields.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
-        Some(_) => {
-            Err(ApiError::invalid(format!("'{name}' must be a string")).param(name).code("invalid_value"))
-        }
-    }
-}
-
-/// Earlier messages that the client brings; `None` where there are none.
-fn history(value: Option<Value>) -> Result<Option<Vec<Value>>, ApiError> {
-    let messages = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(messages)) => messages,
-        Some(_) => {
-            return Err(ApiError::invalid("'conversation_history' must be an array of message objects")
-                .param("conversation_history"));
-        }
-    };
-    let lacks = |message: &Value| message.get("role").is_none() || message.get("content").is_none();
-    if let Some(at) = messages.iter().position(lacks) {
-        let at = format!("conversation_history[{at}]");
-        return Err(ApiError::invalid(format!("{at} must have 'role' and 'content' fields")).param(at));
-    }
-    Ok(Some(messages).filter(|messages| !messages.is_empty()))
 }
 
 /// The conversation with what is new at its end.
@@ -154,19 +131,6 @@ fn conversation(mut before: Vec<Value>, input: Option<Value>, named: bool) -> Re
         return Err(invalid("The last message of 'input' must be the user's"));
     }
     Ok(conversation)
-}
-
-/// An error about one of `messages`, as one about where that came from.
-fn placed(mut error: ApiError, brought: usize) -> ApiError {
-    error.message = error.message.replace("messages", "input");
-    let param = error.param.take().unwrap_or_default();
-    let rest = param.strip_prefix("messages[").and_then(|rest| rest.split_once(']'));
-    let at = rest.and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)));
-    error.param(match at {
-        Some((index, rest)) if index < brought => format!("conversation_history[{index}]{rest}"),
-        Some((index, rest)) => format!("input[{}]{rest}", index - brought),
-        None => "input".to_owned(),
-    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

@@ -13,11 +13,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use hermes_host::cause::chain;
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::super::ApiServer;
 use super::super::error::ApiError;
+use super::super::{ApiServer, sse};
 use crate::runs::Page;
 
 /// Longest silence.
@@ -58,12 +58,7 @@ pub(super) fn respond(api: ApiServer, id: String, after: i64, page: Page) -> Res
         let frame = reader.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), reader))
     });
-    let mut response = Response::new(Body::from_stream(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    sse::reply(HeaderMap::new(), Body::from_stream(body))
 }
 
 impl Reader {
