@@ -8,7 +8,7 @@
 //! ([`ending`]). What is not ours to know (pinned and hidden sessions, tool lists, times of activity) is never written, and NULL in
 //! our rows; time of use follows from the messages. Which session a conversation goes on in, is [`known`].
 //!
-//! **Long ones** are made shorter in one place, [`compact`].
+//! **Long ones** are made shorter in one place, [`compact`]; what somebody wants gone goes in one, [`delete`], and is named in one, [`titles`].
 //!
 //! **No children.** A session that follows a reset begins without a parent, as in 0.19.0. So `_reset_from`, the mark that tells such a
 //! child from a continuation of its parent, has nothing to tell apart.
@@ -16,6 +16,7 @@
 pub(crate) mod agents;
 pub(crate) mod chosen;
 pub(crate) mod compact;
+pub(crate) mod delete;
 mod ending;
 mod frozen;
 pub(crate) mod history;
@@ -27,6 +28,7 @@ mod overlay;
 pub(crate) mod resource;
 pub(crate) mod routing;
 mod shape;
+pub(crate) mod titles;
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
@@ -49,6 +51,9 @@ pub(crate) use known::{Known, Row};
 pub use overlay::Overlay;
 use routing::{Found, Scopes};
 pub(crate) use shape::Shapes;
+
+/// A time that is one, as a condition on a column of seconds since the epoch: what a damaged page left is none.
+pub(crate) const SANE: &str = "BETWEEN 1 AND 1e11";
 
 /// What a system prompt may depend on, besides the profile. It is built once per session and stored with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,6 @@
 
 mod change;
 mod counts;
-mod delete;
 mod export;
 mod items;
 mod look;
@@ -26,7 +25,7 @@ pub use look::{Found, Line, Look, Session, Tokens, Unread, Unused, Wanted};
 pub use search::{By, Hit, Searched};
 pub use usage::{Day, Usage, Used};
 
-pub(crate) use change::{apply, remove_files};
+pub(crate) use change::apply;
 
 use crate::session::lease::Watch;
 use crate::store::Owner;

@@ -3,15 +3,15 @@
 
 use std::fmt::Write as _;
 
+use hermes_wire::stored::MAX_TITLE;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Inner;
 use super::answers::ago;
 use crate::inbound::Source;
+use crate::session::titles::{self, Unfit};
 use crate::session::{Now, chosen, epoch};
 
-/// Longest title, in characters.
-const TITLE: usize = 100;
 /// Most conversations that are listed.
 const LISTED: u32 = 10;
 /// Said where a chat has no conversation yet.
@@ -35,9 +35,7 @@ pub(super) fn title(db: &Connection, inner: &Inner, key: &str, rest: &str) -> ru
 
 /// The same of a conversation.
 pub(super) fn title_of(db: &Connection, id: &str, rest: &str) -> rusqlite::Result<String> {
-    let wanted: String = rest.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TITLE).collect();
-    let wanted: String = wanted.chars().filter(|c| !c.is_control()).collect();
-    if wanted.is_empty() {
+    let Some(wanted) = titles::cleaned(rest) else {
         let title: Option<String> = db
             .prepare_cached("SELECT title FROM sessions WHERE id = ?1")?
             .query_row([id], |row| row.get(0))
@@ -47,15 +45,14 @@ pub(super) fn title_of(db: &Connection, id: &str, rest: &str) -> rusqlite::Resul
             || "This conversation has no title yet. /title and some words give it one.".to_owned(),
             |title| format!("Title: {title}"),
         ));
-    }
-    let taken: bool = db
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sessions WHERE title = ?1 AND id <> ?2)")?
-        .query_row([wanted.as_str(), id], |row| row.get(0))?;
-    if taken {
-        return Ok(format!("Another conversation is called \"{wanted}\" already."));
-    }
-    db.prepare_cached("UPDATE sessions SET title = ?2 WHERE id = ?1")?.execute([id, &wanted])?;
-    Ok(format!("Title: {wanted}"))
+    };
+    let wanted: String = wanted.chars().take(MAX_TITLE).collect();
+    let wanted = wanted.trim_end();
+    Ok(match titles::choose(db, id, Some(wanted))? {
+        Ok(()) => format!("Title: {wanted}"),
+        Err(Unfit::Taken(_)) => format!("Another conversation is called \"{wanted}\" already."),
+        Err(Unfit::Unknown | Unfit::Long(_)) => NONE.to_owned(),
+    })
 }
 
 /// Whose conversations.

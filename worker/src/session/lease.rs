@@ -41,7 +41,7 @@ pub(crate) const TTL: f64 = 300.0;
 const LONGEST_LINE: usize = 10_000;
 
 /// What is said of a turn of this program.
-const OURS: &str = "another turn of this gateway runs in this conversation";
+pub(crate) const OURS: &str = "another turn of this gateway runs in this conversation";
 
 /// A row of this process.
 #[derive(Debug, Clone, PartialEq)]

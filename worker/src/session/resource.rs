@@ -1,17 +1,18 @@
-//! Sessions as a resource of the API: described, listed, made, named, ended, forked and deleted, with the rows of 0.19.0.
+//! Sessions as a resource of the API: described, listed, made, named, ended and forked, with the rows of 0.19.0.
 //!
 //! A fork is a child that carries its parent's messages, whose end is `branched`; it is marked (`_branched_from`), so that nobody takes it
 //! for what the parent goes on in. Lists leave out what is part of another conversation: sub-agents', and rows that compression has ended,
 //! whose conversation is listed by its end.
 
+use hermes_wire::stored::MAX_TITLE;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Map, Value, json};
 
+use super::delete::Stays;
+use super::titles::{self, Unfit};
 use super::{Opening, SessionContext, frozen, history};
 
-/// Longest title, in characters, as in 0.19.0.
-const TITLE: usize = 100;
 /// Characters of a preview.
 const PREVIEW: usize = 60;
 
@@ -34,10 +35,19 @@ pub enum Refusal {
     Unknown,
     /// There is one of that id.
     Exists,
-    /// Its turn runs, or messages of it wait.
-    Busy,
+    /// Its turn runs, or something waits for it: what is said of that.
+    Busy(String),
     /// The title is too long, or another session's.
     Title(String),
+}
+
+impl From<Stays> for Refusal {
+    fn from(stays: Stays) -> Self {
+        match stays {
+            Stays::Unknown => Self::Unknown,
+            Stays::Busy(why) => Self::Busy(why),
+        }
+    }
 }
 
 /// Which sessions are listed.
@@ -142,32 +152,13 @@ pub(crate) fn messages(db: &Connection, id: &str) -> rusqlite::Result<Vec<Value>
     .collect()
 }
 
-/// A title as it is kept; `None` for none.
-fn title(text: &str) -> Result<Option<String>, Refusal> {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let words: String = words.chars().filter(|c| !c.is_control()).collect();
-    let length = words.chars().count();
-    if length > TITLE {
-        return Err(Refusal::Title(format!("Title too long ({length} chars, max {TITLE})")));
-    }
-    Ok(Some(words).filter(|words| !words.is_empty()))
-}
-
 /// Gives a session a title, or takes it away.
 pub(crate) fn retitle(db: &Connection, id: &str, text: &str) -> rusqlite::Result<Result<(), Refusal>> {
-    let wanted = match title(text) {
-        Ok(wanted) => wanted,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let other: Option<String> = db
-        .prepare_cached("SELECT id FROM sessions WHERE title = ?1 AND id <> ?2")?
-        .query_row(params![wanted, id], |row| row.get(0))
-        .optional()?;
-    if let Some(other) = other {
-        return Ok(Err(Refusal::Title(format!("Title already in use by session {other}"))));
-    }
-    db.prepare_cached("UPDATE sessions SET title = ?2 WHERE id = ?1")?.execute(params![id, wanted])?;
-    Ok(Ok(()))
+    Ok(titles::choose(db, id, titles::cleaned(text).as_deref())?.map_err(|unfit| match unfit {
+        Unfit::Unknown => Refusal::Unknown,
+        Unfit::Long(length) => Refusal::Title(format!("Title too long ({length} chars, max {MAX_TITLE})")),
+        Unfit::Taken(other) => Refusal::Title(format!("Title already in use by session {other}")),
+    }))
 }
 
 /// Makes a session without messages.
@@ -269,7 +260,7 @@ fn next_title(db: &Connection, id: &str) -> rusqlite::Result<String> {
         _ => title,
     };
     // Room for the number.
-    let base: String = base.chars().take(TITLE - 10).collect();
+    let base: String = base.chars().take(MAX_TITLE - 10).collect();
     let taken: Vec<String> = db
         .prepare(
             "SELECT title FROM sessions WHERE title = ?1 OR substr(title, 1, length(?1) + 2) = ?1 || ' #'",
@@ -281,25 +272,4 @@ fn next_title(db: &Connection, id: &str) -> rusqlite::Result<String> {
     }
     let highest = taken.iter().filter_map(|title| number(title)).max().unwrap_or(1);
     Ok(format!("{base} #{}", highest.saturating_add(1)))
-}
-
-/// Deletes a session with its messages. Its children stay, without a parent.
-pub(crate) fn delete(db: &Connection, id: &str) -> rusqlite::Result<bool> {
-    for forget in [
-        "UPDATE sessions SET parent_session_id = NULL WHERE parent_session_id = ?1",
-        "DELETE FROM messages WHERE session_id = ?1",
-        "DELETE FROM hermes_agent_session WHERE session_id = ?1",
-    ] {
-        db.prepare_cached(forget)?.execute([id])?;
-    }
-    Ok(db.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id])? > 0)
-}
-
-/// Whether a turn of the session runs, or something waits to be answered in it.
-pub(crate) fn is_busy(db: &Connection, id: &str) -> rusqlite::Result<bool> {
-    db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM hermes_lease AS l JOIN sessions AS s ON l.session_key IN (s.id, s.session_key) WHERE s.id = ?1)
-             OR EXISTS (SELECT 1 FROM hermes_inbox WHERE session_id = ?1 AND finished_at IS NULL)",
-    )?
-    .query_row([id], |row| row.get(0))
 }

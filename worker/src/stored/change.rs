@@ -2,33 +2,52 @@
 
 use hermes_wire::ProfileHome;
 use hermes_wire::stored::{Change, Changed, Done, Kept, MAX_TITLE};
-use hermes_wire::text;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 
-use super::{Stored, delete};
+use super::Stored;
 use crate::inbox::again;
+use crate::session::delete::{self, Deleted, Stays};
 use crate::session::epoch;
+use crate::session::titles::{self, Unfit};
 use crate::store::{Store, StoreError};
 
 /// Carries a change out where no worker serves the profile. Blocks.
 pub fn change(home: &ProfileHome, change: &Change) -> Result<Changed, StoreError> {
     let stored = Stored::new();
-    let changed = Store::once(home, |db| apply(db, &stored, change))?;
-    remove_files(home, change, &changed);
+    let (changed, gone) = Store::once(home, |db| apply(db, &stored, change))?;
+    delete::remove_files(home, &gone);
     Ok(changed)
 }
 
-/// Carries a change out, within a transaction that has the write lock.
-pub(crate) fn apply(db: &Connection, stored: &Stored, change: &Change) -> rusqlite::Result<Changed> {
+/// What is said of a session that is not there.
+const UNKNOWN: &str = "there is no such session";
+
+/// Carries a change out, within a transaction that has the write lock. With it come the sessions that are gone, whose files are to be
+/// removed behind the transaction.
+pub(crate) fn apply(
+    db: &Connection,
+    stored: &Stored,
+    change: &Change,
+) -> rusqlite::Result<(Changed, Vec<String>)> {
     let now = epoch();
-    let mut changed = Changed::default();
+    let (mut changed, mut gone) = (Changed::default(), Vec::new());
     match change {
         Change::Rename { session, title } => {
             put(&mut changed, session, rename(db, session, title)?.map(|()| done(session)));
         }
         Change::Delete { sessions, unused_since } => {
             for session in sessions {
-                put(&mut changed, session, delete::delete(db, stored, session, *unused_since, now)?);
+                let by = (&stored.leases, stored.owner);
+                let came = match delete::delete(db, by, session, *unused_since, now)? {
+                    Ok(deleted) => {
+                        let done = gone_with(session, &deleted);
+                        gone.extend(deleted.sessions);
+                        Ok(done)
+                    }
+                    Err(Stays::Unknown) => Err(UNKNOWN.to_owned()),
+                    Err(Stays::Busy(why)) => Err(why),
+                };
+                put(&mut changed, session, came);
             }
         }
         Change::Retry { items } => {
@@ -44,35 +63,20 @@ pub(crate) fn apply(db: &Connection, stored: &Stored, change: &Change) -> rusqli
             }
         }
     }
-    Ok(changed)
-}
-
-/// Removes what 0.19.0 may have kept of deleted sessions beside the database. What is not there need not be removed.
-pub(crate) fn remove_files(home: &ProfileHome, change: &Change, changed: &Changed) {
-    if !matches!(change, Change::Delete { .. }) {
-        return;
-    }
-    let dir = home.path().join("sessions");
-    for done in &changed.done {
-        // An id may be any text, and no path.
-        if done.id.contains(['/', '\\', '\0']) || done.id.contains("..") {
-            continue;
-        }
-        for name in
-            [format!("{}.json", done.id), format!("{}.jsonl", done.id), format!("session_{}.json", done.id)]
-        {
-            let path = dir.join(name);
-            if let Err(error) = fs_err::remove_file(&path)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(%error, "a file of a deleted session stays");
-            }
-        }
-    }
+    Ok((changed, gone))
 }
 
 fn done(id: &str) -> Done {
     Done { id: id.to_owned(), sessions: 0, messages: 0 }
+}
+
+fn gone_with(session: &str, deleted: &Deleted) -> Done {
+    let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+    Done {
+        id: session.to_owned(),
+        sessions: count(deleted.sessions.len()),
+        messages: count(deleted.messages),
+    }
 }
 
 fn put(changed: &mut Changed, id: &str, came: Result<Done, String>) {
@@ -82,45 +86,13 @@ fn put(changed: &mut Changed, id: &str, came: Result<Done, String>) {
     }
 }
 
-/// A title as it is stored: one line of what can be seen. `None`: nothing of it is left.
-fn cleaned(title: &str) -> Option<String> {
-    let seen: String = title
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .filter(|c| !text::is_unseen(*c))
-        .collect();
-    let title = seen.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!title.is_empty()).then_some(title)
-}
-
 fn rename(db: &Connection, session: &str, title: &str) -> rusqlite::Result<Result<(), String>> {
-    let Some(title) = cleaned(title) else {
+    let Some(title) = titles::cleaned(title) else {
         return Ok(Err("the title has nothing in it that could be seen".to_owned()));
     };
-    if title.chars().count() > MAX_TITLE {
-        return Ok(Err(format!("the title is longer than {MAX_TITLE} characters")));
-    }
-    let other: Option<String> = db
-        .prepare_cached("SELECT id FROM sessions WHERE title = ?1 AND id <> ?2")?
-        .query_row([&title, session], |row| row.get(0))
-        .optional()?;
-    if let Some(other) = other {
-        return Ok(Err(format!("session {other} has this title already")));
-    }
-    let renamed = db
-        .prepare_cached("UPDATE sessions SET title = ?2 WHERE id = ?1")?
-        .execute(params![session, title])?;
-    if renamed == 0 {
-        return Ok(Err(delete::GONE.to_owned()));
-    }
-    // Newer programs replace a title that nobody chose.
-    let has_source: bool = db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM pragma_table_info('sessions') WHERE name = 'title_source')",
-        )?
-        .query_row([], |row| row.get(0))?;
-    if has_source {
-        db.execute("UPDATE sessions SET title_source = 'user' WHERE id = ?1", [session])?;
-    }
-    Ok(Ok(()))
+    Ok(titles::choose(db, session, Some(&title))?.map_err(|unfit| match unfit {
+        Unfit::Unknown => UNKNOWN.to_owned(),
+        Unfit::Long(_) => format!("the title is longer than {MAX_TITLE} characters"),
+        Unfit::Taken(other) => format!("session {other} has this title already"),
+    }))
 }

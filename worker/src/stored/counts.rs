@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use rusqlite::OptionalExtension as _;
 
-use super::look::{HIDDEN, Look, SANE, Unread};
+use super::look::{HIDDEN, Look, Unread};
+use crate::session::SANE;
 
 /// Sessions of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]

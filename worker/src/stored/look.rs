@@ -10,14 +10,12 @@ use hermes_wire::absence::OrAbsent as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
-use crate::session::history;
+use crate::session::{SANE, history};
 
 /// Patience with a writer whose journal lets nobody read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Conversations that nobody had.
 pub(super) const HIDDEN: &str = "('tool', 'subagent')";
-/// A time that is one: what a damaged page left is none.
-pub(super) const SANE: &str = "BETWEEN 1 AND 1e11";
 /// Most ids that are named where a beginning fits several.
 const SEVERAL: u32 = 10;
 

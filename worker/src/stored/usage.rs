@@ -10,8 +10,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rusqlite::params;
 
-use super::look::{Look, SANE, Tokens, Unread};
+use super::look::{Look, Tokens, Unread};
 use crate::clock;
+use crate::session::SANE;
 
 /// What a model cost in sessions of a day.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use hermes_host::blocking;
 use hermes_wire::stored::{Change, Changed, MOST, Order, SCHEMA};
 use hermes_wire::terminal::Said;
 
 use super::{Desk, bytes, failed, whole};
+use crate::session::delete;
 use crate::stored;
 
 /// Answers with one line: what was changed and what was not.
@@ -47,7 +47,7 @@ fn understood(bytes: &[u8]) -> Result<Change, Box<Said>> {
 
 async fn carry_out(desk: &Desk, change: Change) -> Said {
     let (stored, wanted) = (Arc::clone(&desk.stored), change.clone());
-    let changed = match desk.store.write(move |db| stored::apply(db, &stored, &wanted)).await {
+    let (changed, gone) = match desk.store.write(move |db| stored::apply(db, &stored, &wanted)).await {
         Ok(changed) => changed,
         Err(error) => return failed("store", error.reason(), None),
     };
@@ -55,10 +55,7 @@ async fn carry_out(desk: &Desk, change: Change) -> Said {
     if matches!(change, Change::Retry { .. } | Change::Drop { .. }) {
         desk.store.look_again();
     }
-    let (home, told) = (desk.store.home().clone(), changed.clone());
-    if let Err(lost) = blocking::run(move || stored::remove_files(&home, &change, &told)).await {
-        tracing::warn!(error = %lost, "files of deleted sessions may stay");
-    }
+    delete::clear(desk.store.home(), gone).await;
     Said::Changed(changed)
 }
 

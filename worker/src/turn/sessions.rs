@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Turns, lease};
+use super::Turns;
 use crate::engine::Message;
 use crate::session::resource::{self, NewResource, Page, Refusal};
-use crate::session::{self, Now, Opening, epoch, history};
+use crate::session::{self, Now, Opening, delete, epoch, history};
 use crate::store::StoreError;
 use crate::turn::TurnError;
 
@@ -110,8 +110,8 @@ impl Turns {
         let (from, ctx) = (from.to_owned(), Arc::clone(&self.0.session));
         let forked = self.0.store.write_for_client(move |db| {
             undone(db, |db| {
-                if let Some(refusal) = refused(db, &ctx, &from)? {
-                    return Ok(Err(refusal));
+                if let Err(stays) = delete::idle(db, (&ctx.leases, ctx.owner), &from, epoch())? {
+                    return Ok(Err(stays.into()));
                 }
                 resource::fork(db, &ctx, &from, (&id.0, &id.1), title.as_deref(), epoch())
             })
@@ -119,35 +119,21 @@ impl Turns {
         Ok(forked.await?.and_then(|forked| forked.ok_or(Refusal::Unknown)))
     }
 
-    /// Deletes a session with its messages.
+    /// Deletes the conversation of a session.
     pub async fn delete_session(&self, id: &str) -> Result<Result<(), Refusal>, StoreError> {
         let (id, ctx) = (id.to_owned(), Arc::clone(&self.0.session));
-        let deleted = self.0.store.write_for_client(move |db| {
-            if let Some(refusal) = refused(db, &ctx, &id)? {
-                return Ok(Err(refusal));
+        let deleted = self
+            .0
+            .store
+            .write_for_client(move |db| delete::delete(db, (&ctx.leases, ctx.owner), &id, None, epoch()));
+        Ok(match deleted.await? {
+            Ok(deleted) => {
+                delete::clear(self.0.store.home(), deleted.sessions).await;
+                Ok(())
             }
-            Ok(if resource::delete(db, &id)? { Ok(()) } else { Err(Refusal::Unknown) })
-        });
-        deleted.await
+            Err(stays) => Err(stays.into()),
+        })
     }
-}
-
-/// Why a session cannot be forked or deleted now.
-fn refused(
-    db: &rusqlite::Connection,
-    ctx: &session::SessionContext,
-    id: &str,
-) -> rusqlite::Result<Option<Refusal>> {
-    if resource::find(db, id)?.is_none() {
-        return Ok(Some(Refusal::Unknown));
-    }
-    if !resource::is_busy(db, id)? {
-        return Ok(None);
-    }
-    // The process that held it may be dead.
-    let key = session::key_of(db, id)?.unwrap_or_else(|| id.to_owned());
-    let is_free = lease::look(db, ctx, &key, None, epoch())?.is_ok() && !resource::is_busy(db, id)?;
-    Ok((!is_free).then_some(Refusal::Busy))
 }
 
 /// Does `work`, and takes it back where it is refused in the middle.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{Inner, accounts};
 use crate::engine::{Chore, Cost, Prompt, Role};
 use crate::inbound::{DeliveryTarget, without_context};
-use crate::session::{self, SessionContext, epoch, overheard};
+use crate::session::{self, SessionContext, epoch, overheard, titles};
 
 /// A title is given after the first answer, or, where that one failed, after the next.
 const QUESTIONS: usize = 2;
@@ -183,9 +183,7 @@ fn cleaned(answer: &str) -> Option<String> {
         Some((label, rest)) if label.eq_ignore_ascii_case("title:") => rest,
         _ => line,
     };
-    let visible = |c: &char| !c.is_control() && !is_format(*c);
-    let text: String = line.chars().filter(visible).collect();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = titles::cleaned(line)?;
     let text =
         text.trim_matches(|c| matches!(c, '"' | '\'' | '`' | '*' | '“' | '”' | '„' | '«' | '»')).trim();
     let text = text.trim_end_matches('.');
@@ -196,11 +194,6 @@ fn cleaned(answer: &str) -> Option<String> {
         Some(_) => text.chars().take(LONGEST - 1).chain(['…']).collect(),
         None => text.to_owned(),
     })
-}
-
-/// Characters without a width, and those that turn the direction of writing.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}')
 }
 
 #[cfg(test)]

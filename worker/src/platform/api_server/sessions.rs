@@ -102,8 +102,8 @@ fn refused(refusal: Refusal, id: &str) -> ApiError {
         Refusal::Exists => {
             conflict(format!("Session already exists: {}", first_chars(id, 256))).code("session_exists")
         }
-        Refusal::Busy => {
-            conflict("A turn of this session runs, or waits; try again when it is over".to_owned())
+        Refusal::Busy(why) => {
+            conflict(format!("The session is not free: {why}; try again when that is over"))
                 .code("session_busy")
         }
         Refusal::Title(why) => ApiError::invalid(why).param("title").code("invalid_title"),

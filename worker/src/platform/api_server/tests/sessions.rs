@@ -153,6 +153,24 @@ async fn a_session_is_made_named_talked_to_forked_and_deleted() {
     assert_eq!((&fork["parent_session_id"], &fork["message_count"]), (&Value::Null, &json!(6)));
 }
 
+/// What it went on in because it became too long goes with it, and so do files of 0.19.0.
+#[tokio::test]
+async fn a_conversation_is_deleted_as_a_whole() {
+    let (house, client) = open().await;
+    ask(&client, "POST", "", &json!({"id": "head"})).await;
+    let tail = "UPDATE sessions SET end_reason = 'compression' WHERE id = 'head';
+        INSERT INTO sessions(id, source, started_at, parent_session_id) VALUES ('tail', 'api_server', 1, 'head')";
+    house.store.write(move |db| db.execute_batch(tail)).await.unwrap();
+    let log = house.path("sessions/tail.jsonl");
+    fs_err::create_dir_all(log.parent().unwrap()).unwrap();
+    fs_err::write(&log, "{}").unwrap();
+    let deleted = ask(&client, "DELETE", "/head", &Value::Null).await.json();
+    assert_eq!(deleted["deleted"], true);
+    let tail = ask(&client, "GET", "/tail", &Value::Null).await;
+    assert_eq!(refusal(&tail), (404, "session_not_found".to_owned()));
+    assert!(!log.exists());
+}
+
 #[tokio::test]
 async fn what_is_not_there_or_not_asked_for_rightly_is_refused_by_its_name() {
     let (house, client) = open().await;
