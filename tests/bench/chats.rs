@@ -10,7 +10,7 @@ use hermes_tests::{Gateway, Home, wait};
 use crate::density::{IDLE, Usage, over_time};
 use crate::load::home_of;
 use crate::model::Model;
-use crate::table::{Table, median};
+use crate::table::{Table, median, ms, p99};
 
 /// Somebody who writes.
 const ANN: i64 = 777;
@@ -55,10 +55,6 @@ fn token(n: usize) -> String {
 
 fn polled(bot: &Telegram) {
     wait::until_true("the bot to poll", || bot.is_polled());
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// Writes, and returns when that was and when the answer came.
@@ -187,18 +183,17 @@ fn neighbours(table: &mut Table) {
     }
     let _gateway = Gateway::start(&home);
     bots.iter().for_each(polled);
-    let p99 = || {
-        let mut took: Vec<f64> = (0..200)
+    let latency = || {
+        let took: Vec<f64> = (0..200)
             .map(|_| {
                 let (said, came) = talk(&bots[1], BOB, "ping");
                 ms(came - said)
             })
             .collect();
-        took.sort_by(f64::total_cmp);
-        (took[took.len() / 2], took[took.len() * 99 / 100])
+        (median(took.clone()), p99(took))
     };
     talk(&bots[1], BOB, "ping");
-    let quiet = p99();
+    let quiet = latency();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let busy = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -211,7 +206,7 @@ fn neighbours(table: &mut Table) {
                 wait::pass(Duration::from_millis(50));
             }
         });
-        let busy = p99();
+        let busy = latency();
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
         busy
     });

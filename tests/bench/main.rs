@@ -20,6 +20,7 @@ mod proxy;
 mod recovery;
 mod sleep;
 mod table;
+mod terminal;
 mod turns;
 mod upgrade;
 mod webhooks;
@@ -28,13 +29,14 @@ use table::Table;
 
 type Section = (&'static str, fn(&mut Table));
 
-const SECTIONS: [Section; 19] = [
+const SECTIONS: [Section; 20] = [
     ("proxy", proxy::keep_alive),
     ("bodies", proxy::bodies),
     ("webhooks", webhooks::burst),
     ("turns", turns::run),
     ("large", turns::large),
     ("chats", chats::run),
+    ("terminal", terminal::run),
     ("attacks", attacks::run),
     ("memory", density::memory),
     ("idle", density::idle),

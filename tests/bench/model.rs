@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use hermes_tests::wait;
 use serde_json::{Value, json};
 
+/// What stands in every piece that has text.
+pub(crate) const MARK: &str = "word ";
+
 /// One call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call {
@@ -102,7 +105,7 @@ fn answer(writer: &mut BufWriter<&TcpStream>, wish: &[String]) -> std::io::Resul
         ["tokens", count, pause] => {
             let pause = Duration::from_millis(pause.parse().unwrap_or(0));
             for _ in 0..count.parse().unwrap_or(1) {
-                piece(writer, json!({"content": "word "}), None)?;
+                piece(writer, json!({"content": MARK}), None)?;
                 if !pause.is_zero() {
                     wait::pass(pause);
                 }

@@ -40,6 +40,17 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// What one value in a hundred exceeds.
+pub(crate) fn p99(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() * 99 / 100).copied().unwrap_or(f64::NAN)
+}
+
+/// A time as milliseconds.
+pub(crate) fn ms(time: std::time::Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
 /// Bytes as megabytes.
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
 pub(crate) fn mb(bytes: u64) -> f64 {

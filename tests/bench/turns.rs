@@ -10,8 +10,8 @@ use hermes_tests::{Gateway, Home, wait};
 use rusqlite::params;
 use serde_json::json;
 
-use crate::model::{Call, Model};
-use crate::table::{Table, mb, median};
+use crate::model::{Call, MARK, Model};
+use crate::table::{Table, mb, median, ms, p99};
 
 const KEY: &str = "turns-api-key-0123456789";
 /// Messages of each session before it is measured.
@@ -64,7 +64,7 @@ impl Asked {
         let (mut came, mut seen) = (Vec::new(), 0);
         loop {
             let buffered = connection.buffered();
-            let pieces = buffered.windows(MARK.len()).filter(|window| *window == MARK).count();
+            let pieces = buffered.windows(MARK.len()).filter(|window| *window == MARK.as_bytes()).count();
             let now = wait::now();
             came.extend(std::iter::repeat_n(now, pieces - seen));
             seen = pieces;
@@ -74,9 +74,6 @@ impl Asked {
         }
     }
 }
-
-/// What stands in every piece that has text: the models' words, behind the name of their field, however it is spaced.
-const MARK: &[u8] = b"word ";
 
 /// Overhead of turns, first bytes, steps of tools, and many streams at once.
 pub(crate) fn run(table: &mut Table) {
@@ -191,7 +188,7 @@ fn last(model: &Model) -> Option<Call> {
 /// Milliseconds between two pieces beyond the model's pause: the median, and what one in a hundred exceeds.
 fn streams(asked: &Asked, pause: u32) -> (f64, f64) {
     let text = format!("tokens {PIECES} {pause}");
-    let mut gaps: Vec<f64> = std::thread::scope(|scope| {
+    let gaps: Vec<f64> = std::thread::scope(|scope| {
         let all: Vec<_> = (0..STREAMS).map(|_| scope.spawn(|| asked.stream(None, &text).1)).collect();
         all.into_iter()
             .flat_map(|one| {
@@ -201,12 +198,7 @@ fn streams(asked: &Asked, pause: u32) -> (f64, f64) {
             })
             .collect()
     });
-    gaps.sort_by(f64::total_cmp);
-    (gaps[gaps.len() / 2], gaps[gaps.len() * 99 / 100])
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+    (median(gaps.clone()), p99(gaps))
 }
 
 /// Start, a turn and a search beside a million messages.
