@@ -8,6 +8,7 @@ use hermes_tests::command::{Ran, run, run_with_input};
 use hermes_tests::gateway::hermes;
 use hermes_tests::home::SECRET;
 use hermes_tests::provider::{Provider, Reply};
+use hermes_tests::terminal::Terminal;
 use hermes_tests::{Gateway, Home, home, http, process, wait};
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
@@ -118,15 +119,38 @@ fn an_answer_is_all_that_is_on_standard_output() {
         assert!(!ran.err.contains('\x1b') && !ran.err.contains('\r'), "{}", ran.err);
         let bare = run(home, &["-p", "coder", "-z", "hello"]);
         assert_eq!((bare.code, bare.out.as_str(), bare.err.as_str()), (Some(0), "pong\n", ""));
-        let piped =
-            run_with_input(home, &["-p", "coder", "chat", "-Q", "--stdin", "-q", "read this"], "the text\n");
-        assert_eq!(piped.code, Some(0), "{piped:?}");
-        assert_eq!(provider.calls().last().unwrap().body["messages"][1]["content"], "read this\n\nthe text");
-        let piped = run_with_input(home, &["-p", "coder", "chat", "-Q", "-"], "all of it\n");
-        assert_eq!(piped.code, Some(0), "{piped:?}");
-        assert_eq!(provider.calls().last().unwrap().body["messages"][1]["content"], "all of it");
+        for (args, input, asked) in [
+            (&["-q", "read this"][..], "the text\n", "read this\n\nthe text"),
+            (&["--stdin", "-q", "read this"], "the text\n", "read this\n\nthe text"),
+            (&["-q", "alone"], "", "alone"),
+            (&["-"], "all of it\n", "all of it"),
+            (&[], "all of it\n", "all of it"),
+        ] {
+            let piped = run_with_input(home, &[&["-p", "coder", "chat", "-Q"], args].concat(), input);
+            assert_eq!(piped.code, Some(0), "{piped:?}");
+            assert_eq!(provider.calls().last().unwrap().body["messages"][1]["content"], asked);
+        }
+        let none = run_with_input(home, &["-p", "coder", "chat"], "");
+        assert!(none.code == Some(2) && none.err.contains("-q"), "{none:?}");
         assert_eq!(home.of("coder").join("runtime_status.json").exists(), gateway.is_some());
     });
+}
+
+/// A file that a loop reads is the loop's, one that is named is the command's, and a pipe that was left open holds nobody up for long.
+#[test]
+fn standard_input_of_somebody_else_is_left_alone() {
+    let provider = Provider::start();
+    let home = with_coder(&provider, "");
+    fs_err::write(home.root().join("lines"), "one\ntwo\n").unwrap();
+    let script = "cd \"$HERMES_HOME\" && while read line; do hermes -p coder -z \"$line\"; done <lines && hermes -p coder -z all <lines && \
+        mkfifo open && exec 9<>open && hermes -p coder -z open <&9; echo \"=> $?\"";
+    let terminal = Terminal::run(&home, script);
+    terminal.wait_for("=> 0", 1);
+    assert!(terminal.screen().contains("nothing has come by the pipe"), "{}", terminal.screen());
+    drop(terminal);
+    let asked: Vec<_> =
+        provider.calls().iter().map(|call| call.body["messages"][1]["content"].clone()).collect();
+    assert_eq!(asked, ["one", "two", "all\n\none\ntwo", "open"]);
 }
 
 #[test]

@@ -4,17 +4,17 @@
 
 mod consent;
 mod interactive;
+mod piped;
 mod screen;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueHint};
 use hermes_host::clock;
-use hermes_host::refusal::Io;
 use hermes_wire::terminal::{Asked, Chosen, Inquiry, MAX_QUESTION, Question, SCHEMA, Said, Session};
 use hermes_wire::{ProfileName, exit};
 
@@ -36,7 +36,7 @@ const MAX_TEXT: u64 = MAX_QUESTION / 2;
     The worker of a gateway that serves the profile answers; otherwise this command starts one of its own, which ends with it.\n\
     Exit codes: 0, 1 no answer, 3 the limit of --max-turns was reached (the answer is a summary), 130 Ctrl-C.\n\n\
     Examples:\n  hermes chat -q 'what is in this workspace?'\n  hermes -p coder chat -Q -q 'one word: ready?'\n  \
-    git diff | hermes chat --stdin -q 'review this'\n  hermes chat --continue -q 'and shorter?'\n  \
+    git diff | hermes chat -q 'review this'\n  hermes chat --continue -q 'and shorter?'\n  \
     hermes -z 'the answer and nothing else'")]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct ChatArgs {
@@ -52,7 +52,7 @@ pub(super) struct ChatArgs {
     /// The answer and nothing else (also: `hermes -z TEXT`).
     #[arg(short = 'z', long, value_name = "TEXT", conflicts_with_all = ["query", "text"], allow_hyphen_values = true, hide = true)]
     oneshot: Option<String>,
-    /// What is piped in is put behind the question, as much as goes with one.
+    /// Wait for the end of standard input, whatever it is, and put it behind the question.
     #[arg(long)]
     stdin: bool,
     /// Go on in this session, by its id or title.
@@ -127,9 +127,8 @@ pub(super) fn run(args: ChatArgs, call: &Call) -> Result<u8, HermesError> {
     let text = args.oneshot.as_ref().or(args.query.as_ref()).or(args.text.as_ref());
     let is_talk = text.is_none() && !args.quiet && !args.stdin && args.dump.is_none() && is_terminal();
     let text = match text {
-        Some(text) => question(text, args.stdin)?,
         None if is_talk => String::new(),
-        None => return Err(ChatError::NoQuestion.into()),
+        typed => piped::question(typed.map(String::as_str), args.stdin)?.ok_or(ChatError::NoQuestion)?,
     };
     let selection = call.select_strict()?;
     let session = match (args.resume, args.continue_last) {
@@ -243,60 +242,6 @@ fn finish(
             Err(error)
         }
     }
-}
-
-/// The text that is asked.
-fn question(typed: &str, also_stdin: bool) -> Result<String, HermesError> {
-    let text = match (typed, also_stdin) {
-        ("-", _) => from_stdin(MAX_TEXT)?.ok_or(ChatError::TooLong { most: MAX_TEXT })?,
-        (text, false) => text.to_owned(),
-        (text, true) => {
-            let room = MAX_TEXT.saturating_sub(text.len() as u64 + 2);
-            format!("{text}\n\n{}", context(room)?)
-        }
-    };
-    if text.len() as u64 > MAX_TEXT {
-        return Err(ChatError::TooLong { most: MAX_TEXT }.into());
-    }
-    Ok(text)
-}
-
-/// Standard input as what a question is about: as much as there is room for, and that it was cut is said.
-fn context(room: u64) -> Result<String, HermesError> {
-    let mut bytes = read_stdin(room)?;
-    if bytes.len() as u64 > room {
-        bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        // Not within a sign.
-        let whole = match std::str::from_utf8(&bytes) {
-            Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            _ => bytes.len(),
-        };
-        bytes.truncate(whole);
-        warn(&format!(
-            "standard input is longer than goes with one question: the first {} KB go",
-            room >> 10
-        ));
-    }
-    as_text(bytes)
-}
-
-/// The whole of standard input; `None`: it is longer.
-fn from_stdin(most: u64) -> Result<Option<String>, HermesError> {
-    let bytes = read_stdin(most)?;
-    if bytes.len() as u64 > most { Ok(None) } else { as_text(bytes).map(Some) }
-}
-
-/// So many bytes of it, and one more where there are more.
-fn read_stdin(most: u64) -> Result<Vec<u8>, HermesError> {
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(most + 1).read_to_end(&mut bytes);
-    read.map_err(Io::at("read", "standard input"))?;
-    Ok(bytes)
-}
-
-fn as_text(bytes: Vec<u8>) -> Result<String, HermesError> {
-    let text = String::from_utf8(bytes).map_err(|_| ChatError::NotUtf8)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// `YYYYMMDD_HHMMSS_<6 hex>`, as 0.19.0 names sessions of the terminal.
