@@ -53,7 +53,14 @@ fn n3_11_every_change_of_state_is_written_down_with_who_wanted_it() {
     }
     assert_eq!(find(&home, "exit", "", "").exit.as_deref(), Some("exit 0"));
     assert!(run(&home, &["gateway", "start", "-p", "coder"]).status.success());
-    assert_eq!(by(&find(&home, "state", "starting", "start requested")), ("command", Some("start")));
+    // So does this one: what the gateway sees first is what it is about.
+    let started = wait::until("the start", || {
+        events(&home, &["-p", "coder"]).into_iter().find(|event| event.from.as_deref() == Some("parked"))
+    });
+    let who =
+        if started.cause == "not parked any more" { ("files", None) } else { ("command", Some("start")) };
+    assert_eq!(by(&started), who, "{started:?}");
+    assert!(["not parked any more", "start requested"].contains(&started.cause.as_str()), "{started:?}");
 
     // Nobody: it was killed.
     gateway.kill_worker("coder");

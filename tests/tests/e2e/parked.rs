@@ -28,6 +28,11 @@ fn a_marker_is_heeded_when_it_comes_and_when_it_goes() {
     assert!(list.lines().any(|line| line.contains("coder") && line.contains("parked")), "{list}");
     fs_err::remove_file(home.of("coder").join(MARKER)).unwrap();
     gateway.wait_ready("coder");
+    wait::until_true("that the files wanted it", || {
+        let events = run(&home, &["events", "coder", "--json"]).ok();
+        let begun = events.lines().find(|line| line.contains("not parked any more"));
+        begun.is_some_and(|line| line.contains(r#""who":"files""#))
+    });
     // A directory is there as much as a file is.
     fs_err::create_dir(home.of("coder").join(MARKER)).unwrap();
     gateway.wait_state("coder", "parked");

@@ -241,7 +241,7 @@ impl Fleet {
                         tracing::warn!(profile = %name, "{}", why.reason);
                         handle.send(Event::Conflict(why)).await;
                     }
-                    None => handle.send(Event::Begin).await,
+                    None => handle.send(Event::Unpark).await,
                 }
             }
             _ => return,

@@ -27,6 +27,8 @@ pub(crate) use passing::Resumed;
 pub(crate) enum Event {
     /// The gateway starts, or the profile came: run, or rest where its files say so.
     Begin,
+    /// Likewise: its home does not say any more that it is parked.
+    Unpark,
     /// Likewise, and what its files say is known: it sleeps.
     Doze,
     /// There is something for it to do.

@@ -36,6 +36,7 @@ impl Asked {
             Event::FilesChanged => (who::FILES, "files changed"),
             Event::Stop => (who::GATEWAY, "stop requested"),
             Event::Park => (who::FILES, "parked"),
+            Event::Unpark => (who::FILES, "not parked any more"),
             Event::Leave => (who::GATEWAY, "leaving"),
             Event::Detach => (who::COMMAND, "detached"),
             Event::Conflict(_) => (who::GATEWAY, "conflict"),
@@ -68,6 +69,7 @@ impl Actor {
             | Event::FilesChanged
             | Event::Stop
             | Event::Park
+            | Event::Unpark
             | Event::Leave
             | Event::Detach
             | Event::Conflict(_) => self.asked.by.clone(),

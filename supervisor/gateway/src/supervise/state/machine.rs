@@ -58,6 +58,7 @@ impl Machine {
             Event::SpawnFailed { generation, reason } => self.spawn_failed(generation, &reason),
             Event::Exited { generation, exit } => self.exited(generation, exit),
             Event::Begin
+            | Event::Unpark
             | Event::Doze
             | Event::Wake
             | Event::MaySleep { .. }

@@ -12,12 +12,8 @@ use hermes_wire::contract::gateway_status::state as words;
 impl Machine {
     pub(super) fn slept(&mut self, event: &Event) {
         match *event {
-            Event::Begin => {
-                self.s.desired = super::Desired::Running;
-                if !matches!(self.s.rest, Rest::Asleep | Rest::Unasked) {
-                    self.revive("begins");
-                }
-            }
+            Event::Begin => self.begin("begins"),
+            Event::Unpark => self.begin("not parked any more"),
             Event::Doze => {
                 let s = &mut self.s;
                 s.desired = super::Desired::Running;
@@ -35,6 +31,14 @@ impl Machine {
             Event::Spared { generation, asleep } => self.spare(generation, asleep),
             Event::Idle { generation } => self.idle(generation),
             _ => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// It is to run, or to rest where its files say so.
+    fn begin(&mut self, cause: &str) {
+        self.s.desired = super::Desired::Running;
+        if !matches!(self.s.rest, Rest::Asleep | Rest::Unasked) {
+            self.revive(cause);
         }
     }
 

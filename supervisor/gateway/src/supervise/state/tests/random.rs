@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn any_event() -> impl Strategy<Value = (u8, u8, u16)> {
-    (0u8..42, 0u8..4, 0u16..4000)
+    (0u8..43, 0u8..4, 0u16..4000)
 }
 
 fn event_of(kind: u8, generation: Generation) -> Event {
@@ -42,6 +42,7 @@ fn event_of(kind: u8, generation: Generation) -> Event {
         36 => Event::Exited { generation, exit: Exit::Code(0) },
         37 => Event::Begin,
         38 => Event::Doze,
+        41 => Event::Unpark,
         39 | 40 => Event::Wake,
         _ => Event::Tick,
     }
