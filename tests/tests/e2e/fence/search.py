@@ -59,8 +59,10 @@ def files():
     # Whoever else can be entered.
     others = (f"/proc/{pid}/root" for pid in filter(str.isdigit, os.listdir("/proc")))
     roots += [root for root in others if root not in roots and os.path.isdir(root + "/.")]
+    # Not in a directory that others list: what is their own is no find because a link of this one leads there.
+    os.makedirs(at(f"links-{KIND}"), exist_ok=True)
     for number, path in enumerate(targets["files"]):
-        link, hard = at(f"link-{KIND}-{number}"), at(f"hard-{KIND}-{number}")
+        link, hard = at(f"links-{KIND}/soft-{number}"), at(f"links-{KIND}/hard-{number}")
         beside = os.path.relpath(path, os.getcwd())
         os.symlink(path, link)
         try:
