@@ -16,7 +16,7 @@ const ASK: &str = "ask";
 /// The same below a question with numbered answers.
 const PICK: &str = "pick";
 
-/// What a press says.
+/// What a press, or a sign at a question, says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pressed {
     /// An approval, or none.

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use super::event;
 use super::outbound::{content, edited};
-use super::press::{self, Meant};
+use super::press;
 use super::service::Ask;
 use super::settings::{NAME, Scope};
 use super::syncing::{Chore, Connection};
 use super::target::target;
 use super::wire::What;
 use crate::access::Facts;
-use crate::platform::Down;
+use crate::platform::{Down, buttons};
 use crate::questions;
 
 impl Connection<'_> {
@@ -46,15 +46,11 @@ impl Connection<'_> {
         let whose = |user: &str| event::source(room, is_private, thread.clone(), user);
         let reception = &self.syncing.reception;
         let heard = match reception.knows(&whose(sender), &Facts::default()).await {
-            Ok(true) => match &meant {
-                Meant::Chosen(choice) => {
-                    reception.press(&whose(asker), &Facts::default(), &ask.name, choice).await
-                }
-                Meant::Picked(number) => {
-                    let answer = target(room, ask.thread.clone(), &question.id, asker);
-                    reception.pick(&whose(asker), &Facts::default(), &ask.name, *number, answer).await
-                }
-            },
+            Ok(true) => {
+                let by = (&whose(asker), &Facts::default());
+                let answer = target(room, ask.thread.clone(), &question.id, asker);
+                buttons::hear(reception, by, &ask.name, &meant, answer).await
+            }
             Ok(false) => {
                 tracing::warn!("Unauthorized user: {sender} on {NAME}, who answers a question in {room}");
                 return Ok(None);

@@ -10,31 +10,13 @@ use serde_json::{Value, json};
 use super::target::{SENDER, THREAD_ID};
 use super::wire::Ask;
 use crate::inbound::{ASKS, CHOICES};
+use crate::platform::buttons::Pressed;
 use crate::tools::asking::Choice;
 
 /// Signs below an approval, with what may be meant, the first that is offered.
 const SIGNS: [(&str, &[&str]); 3] = [("✅", &["once"]), ("♾️", &["always", "session"]), ("❌", &["deny"])];
 /// Signs below numbered answers, from 1.
 const NUMBERS: [&str; 9] = ["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
-
-/// What a sign says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Meant {
-    /// An approval, or none.
-    Chosen(Choice),
-    /// The answer of this number, from 1.
-    Picked(usize),
-}
-
-impl Meant {
-    /// What stands below the question then.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Chosen(choice) => choice.label().to_owned(),
-            Self::Picked(number) => format!("✅ {number}"),
-        }
-    }
-}
 
 /// What a message that asks carries; none: it does not.
 pub(super) fn ask(extra: &BTreeMap<String, String>) -> Option<Value> {
@@ -48,16 +30,16 @@ pub(super) fn signs(choices: &str) -> impl Iterator<Item = &'static str> {
     named.map(|(sign, _)| sign).chain(numbered(choices).map(|(_, sign)| sign))
 }
 
-/// What a sign means there.
-pub(super) fn read(ask: &Ask, sign: &str) -> Option<Meant> {
+/// What a sign means there: what a button would say.
+pub(super) fn read(ask: &Ask, sign: &str) -> Option<Pressed> {
     // Programs differ in whether a sign is to be a picture.
     let bare = |sign: &str| sign.replace('\u{fe0f}', "");
     let sign = bare(sign);
     if let Some((number, _)) = numbered(&ask.choices).find(|(_, known)| bare(known) == sign) {
-        return Some(Meant::Picked(number));
+        return Some(Pressed::Picked(number));
     }
     let (_, names) = SIGNS.into_iter().find(|(known, _)| bare(known) == sign)?;
-    Choice::named(meant(&ask.choices, names)?).map(Meant::Chosen)
+    Choice::named(meant(&ask.choices, names)?).map(Pressed::Chosen)
 }
 
 fn meant(choices: &str, names: &'static [&'static str]) -> Option<&'static str> {
@@ -82,7 +64,7 @@ mod tests {
             user: None,
             thread: None,
         };
-        let chosen = Meant::Chosen;
+        let chosen = Pressed::Chosen;
         let all = ask("once,session,always,deny");
         assert_eq!(signs(&all.choices).collect::<Vec<_>>(), ["✅", "♾️", "❌"]);
         assert_eq!(read(&all, "✅"), Some(chosen(Choice::Once)));
@@ -96,7 +78,7 @@ mod tests {
         assert_eq!(signs(&two.choices).collect::<Vec<_>>(), ["1️⃣", "2️⃣"]);
         assert_eq!(
             (read(&two, "2\u{20e3}"), read(&two, "1️⃣")),
-            (Some(Meant::Picked(2)), Some(Meant::Picked(1)))
+            (Some(Pressed::Picked(2)), Some(Pressed::Picked(1)))
         );
         assert_eq!((read(&two, "3️⃣"), read(&two, "✅"), read(&all, "1️⃣")), (None, None, None));
         for odd in ["", "1", "👍", "✅✅", "\u{fe0f}"] {
