@@ -4,6 +4,7 @@
 use std::io::Write as _;
 
 use camino::Utf8PathBuf;
+use futures_util::FutureExt as _;
 use hermes_config::ProfileConfig;
 use hermes_wire::ProfileHome;
 use hermes_wire::contract::runtime_status::FenceStatus;
@@ -45,12 +46,7 @@ pub(super) fn keep_shown(
             status.set_fence(standing.borrow_and_update().clone());
         }
     };
-    async move {
-        tokio::select! {
-            () = shown => {}
-            () = end.cancelled() => {}
-        }
-    }
+    end.run_until_cancelled_owned(shown).map(drop)
 }
 
 /// The whole life of the helper; prints one line of JSON.

@@ -1,5 +1,6 @@
 //! Chats that are gone, in the status: how many there are, and the latest by name, from the start on.
 
+use futures_util::FutureExt as _;
 use hermes_wire::contract::runtime_status::GoneChats;
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +28,5 @@ pub(super) fn keep_shown(
             }
         }
     };
-    async move {
-        tokio::select! {
-            () = shown => {}
-            () = end.cancelled() => {}
-        }
-    }
+    end.run_until_cancelled_owned(shown).map(drop)
 }

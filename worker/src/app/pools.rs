@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use hermes_host::clock::system;
 use hermes_wire::contract::runtime_status::{KeyPool, LeftAlone};
 use tokio_util::sync::CancellationToken;
@@ -36,12 +37,7 @@ pub(super) fn keep_shown(
             }
         }
     };
-    async move {
-        tokio::select! {
-            () = shown => {}
-            () = end.cancelled() => {}
-        }
-    }
+    end.run_until_cancelled_owned(shown).map(drop)
 }
 
 /// Lets so many seconds pass; `None`: for ever.

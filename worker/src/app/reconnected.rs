@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +29,7 @@ pub(super) fn keep_told(
             }
         }
     };
-    async move {
-        tokio::select! {
-            () = told => {}
-            () = end.cancelled() => {}
-        }
-    }
+    end.run_until_cancelled_owned(told).map(drop)
 }
 
 fn connected(phases: &Phases) -> BTreeSet<&'static str> {
