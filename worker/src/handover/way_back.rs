@@ -5,6 +5,7 @@
 //! do it has said with the event ([`Can`]): answers are shown while they are made, files go along, as on a bot of one's own.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -88,13 +89,13 @@ impl WayBack {
             repeated,
             ..Delivery::new(reply, Act::Send)
         };
-        self.ask(&platform, &delivery).await
+        self.say(&platform, &delivery).await
     }
 
     async fn change(&self, target: &DeliveryTarget, act: Act, text: &str) -> Result<(), Unsent> {
         let To { platform, reply } = To::of(target)?;
         let delivery = Delivery { text: text.to_owned(), ..Delivery::new(reply, act) };
-        self.ask(&platform, &delivery).await.map(drop)
+        self.say(&platform, &delivery).await.map(drop)
     }
 
     /// Something that nobody hears of, and that is asked for once.
@@ -121,31 +122,37 @@ impl WayBack {
             Delivery { key: sent.key.to_owned(), repeated: sent.repeated, ..Delivery::new(reply, act) };
         let head = Bytes::from(delivery.head().map_err(|error| Unsent::never(error.to_string()))?);
         let path = Errand::DeliverFile.path(&self.owner, &platform);
-        let until = Instant::now() + MOMENT;
-        loop {
-            // From its beginning, at each try.
+        // From its beginning, at each try.
+        let whole = || async {
             let (open, now) = file::opened(sent.path.to_owned()).await.map_err(gone)?;
             if now != length {
                 return Err(Unsent::later("the file is being changed"));
             }
-            let front = stream::once(std::future::ready(Ok(head.clone())));
+            let front = stream::once(ready(Ok(head.clone())));
             let body = Body::from_stream(front.chain(file::pieces(open, length)));
-            let whole = length_of(&head).saturating_add(length);
-            match self.road.ask(&path, whole, body, FILE).await {
-                Err(failure) if failure.is_momentary() && Instant::now() < until => sleep(AGAIN).await,
-                asked => return heard(asked),
-            }
-        }
+            Ok((length_of(&head).saturating_add(length), body))
+        };
+        self.ask(&path, whole, FILE).await
     }
 
-    /// Asks until the owner's worker is there: it restarts faster than the ledger tries again.
-    async fn ask(&self, platform: &str, delivery: &Delivery) -> Result<Sent, Unsent> {
+    async fn say(&self, platform: &str, delivery: &Delivery) -> Result<Sent, Unsent> {
         let json = Bytes::from(serde_json::to_vec(delivery).expect("texts always serialise"));
         let path = Errand::Deliver.path(&self.owner, platform);
+        self.ask(&path, || ready(Ok((length_of(&json), Body::from(json.clone())))), TIME).await
+    }
+
+    /// Asks until the owner's worker is there: it restarts faster than the ledger tries again. `body` makes, for each try, what is asked,
+    /// and says how long it is.
+    async fn ask<B: Future<Output = Result<(u64, Body), Unsent>>>(
+        &self,
+        path: &str,
+        body: impl Fn() -> B,
+        time: Duration,
+    ) -> Result<Sent, Unsent> {
         let until = Instant::now() + MOMENT;
         loop {
-            let asked = self.road.ask(&path, length_of(&json), Body::from(json.clone()), TIME).await;
-            match asked {
+            let (length, body) = body().await?;
+            match self.road.ask(path, length, body, time).await {
                 Err(failure) if failure.is_momentary() && Instant::now() < until => sleep(AGAIN).await,
                 asked => return heard(asked),
             }
