@@ -129,20 +129,7 @@ pub(crate) fn ask<A: Audience>(
     // A worker of the release before asks nobody at a terminal.
     let mut asks = audience.is_there();
     loop {
-        let mut way = link.way(is_older)?;
-        let stream = match way.connect() {
-            Ok(stream) => stream,
-            // It has gone since it was looked for.
-            Err(ClientError::NobodyThere { .. }) if cuts < CUTS => {
-                cuts += 1;
-                way.end();
-                wait::pause(PAUSE);
-                continue;
-            }
-            Err(source) => {
-                return Err(ChatError::Gateway { profile: selection.profile.clone(), source }.into());
-            }
-        };
+        let (mut way, stream) = connected(link, is_older, &mut cuts)?;
         match ask_once(&mut way, stream, &mut question, asks, audience)? {
             Came::End(end) => {
                 link.keep(way);
@@ -185,6 +172,45 @@ pub(crate) fn ask<A: Audience>(
     }
 }
 
+/// The way to whoever answers now, and a connection there. What has gone since it was looked for is looked for again, which is one cut more.
+fn connected<'a>(link: &mut Link<'a>, own: bool, cuts: &mut u32) -> Result<(Way<'a>, UnixStream), ChatError> {
+    loop {
+        let mut way = link.way(own)?;
+        match way.connect() {
+            Ok(stream) => return Ok((way, stream)),
+            Err(ClientError::NobodyThere { .. }) if *cuts < CUTS => {
+                *cuts += 1;
+                way.end();
+                wait::pause(PAUSE);
+            }
+            Err(source) => {
+                return Err(ChatError::Gateway { profile: link.selection().profile.clone(), source });
+            }
+        }
+    }
+}
+
+/// What comes next and says something. Nothing: somebody wanted to leave. An error: nothing will come.
+pub(crate) fn next(
+    line: &mut Line,
+    way: &mut Way<'_>,
+    left: &mut dyn FnMut() -> bool,
+) -> Result<Heard, ChatError> {
+    let mut heard_at = clock::now();
+    while !left() {
+        match line.next(LOOK) {
+            Heard::Nothing if heard_at.elapsed() < SILENCE => {}
+            Heard::Nothing => {
+                way.check()?;
+                heard_at = clock::now();
+            }
+            Heard::Line(Said::Alive | Said::Unknown) => heard_at = clock::now(),
+            heard => return Ok(heard),
+        }
+    }
+    Ok(Heard::Nothing)
+}
+
 /// Asks whoever answers at `stream`. The session of the question is known from then on.
 fn ask_once<A: Audience>(
     way: &mut Way<'_>,
@@ -196,23 +222,13 @@ fn ask_once<A: Audience>(
     let body = serde_json::to_vec(question).expect("texts and numbers always serialise");
     let mut line =
         if asks { Line::talk(stream, TALK, &body) } else { Line::ask(stream, "POST", TURN, &body) };
-    let mut heard_at = clock::now();
     loop {
-        if audience.left() {
-            return Ok(Came::End(End::Left));
-        }
-        let said = match line.next(LOOK) {
-            Heard::Nothing if heard_at.elapsed() < SILENCE => continue,
-            Heard::Nothing => {
-                way.check()?;
-                heard_at = clock::now();
-                continue;
-            }
+        let said = match next(&mut line, way, &mut || audience.left())? {
+            Heard::Nothing => return Ok(Came::End(End::Left)),
             Heard::Line(said) => said,
             Heard::NotFound => return Ok(Came::Unknown),
             Heard::End => return Ok(Came::Cut),
         };
-        heard_at = clock::now();
         let consulted = match said {
             Said::Answered { text, finish_reason, out_of_turns, counts } => {
                 return Ok(Came::End(End::Answered { text, finish_reason, out_of_turns, counts }));
@@ -235,13 +251,11 @@ fn ask_once<A: Audience>(
             }
             Said::Asked(asked) => audience.consult(&asked),
             Said::Inquired(inquiry) => audience.inquire(&inquiry),
-            Said::Alive | Said::Unknown => continue,
             other => {
                 audience.tell(News::Said(other))?;
                 continue;
             }
         };
-        heard_at = clock::now();
         let reply = match consulted {
             Consulted::Choice(choice) => Reply { choice, text: None },
             Consulted::Text(text) => Reply { choice: String::new(), text: Some(text) },
@@ -264,36 +278,14 @@ pub(crate) fn request(
     let profile = &link.selection().profile;
     let mut tries = 0;
     loop {
-        let mut way = link.way(false)?;
-        let stream = match way.connect() {
-            Ok(stream) => stream,
-            Err(ClientError::NobodyThere { .. }) if tries < CUTS => {
-                tries += 1;
-                way.end();
-                wait::pause(PAUSE);
-                continue;
-            }
-            Err(source) => return Err(ChatError::Gateway { profile: profile.clone(), source }),
-        };
+        let (mut way, stream) = connected(link, false, &mut tries)?;
         let mut told = Line::ask(stream, "POST", path, body);
-        let mut heard_at = clock::now();
-        let heard = loop {
-            if left() {
+        match next(&mut told, &mut way, left)? {
+            Heard::Nothing => {
                 told.close();
                 link.keep(way);
                 return Ok(None);
             }
-            match told.next(LOOK) {
-                Heard::Nothing if heard_at.elapsed() < SILENCE => {}
-                Heard::Nothing => {
-                    way.check()?;
-                    heard_at = clock::now();
-                }
-                Heard::Line(Said::Alive | Said::Unknown) => {}
-                heard => break heard,
-            }
-        };
-        match heard {
             Heard::Line(Said::Failed { again: true, .. }) => {
                 link.keep(way);
                 wait::pause(PAUSE * 3);
@@ -308,11 +300,11 @@ pub(crate) fn request(
             }
             Heard::NotFound => return Err(ChatError::Older { profile: profile.clone() }),
             // Asking who is there changes nothing.
-            _ if path == WELCOME && tries < CUTS && way.is_served() => {
+            Heard::End if path == WELCOME && tries < CUTS && way.is_served() => {
                 tries += 1;
                 wait::pause(PAUSE);
             }
-            _ => {
+            Heard::End => {
                 return Err(match way.gone() {
                     Some(gone) => gone.into_error(link.selection()),
                     None => way::lost(link.selection(), 1),

@@ -9,26 +9,19 @@
 
 mod error;
 
-use std::time::Duration;
-
 use hermes_gateway::client::ClientError;
 use hermes_gateway::predecessor::Predecessor;
-use hermes_host::clock;
-use hermes_wire::stored::{CHANGE, Change, Changed, Order, SCHEMA};
-use hermes_wire::terminal::{KEEPALIVE_SECS, Said};
+use hermes_wire::stored::{CHANGE, Change, Changed, MOST, Order, SCHEMA};
+use hermes_wire::terminal::Said;
 use hermes_worker::stored::{self, Look};
 
-use crate::chat::ChatError;
 use crate::chat::line::{Heard, Line};
 use crate::chat::way::Way;
+use crate::chat::{self, ChatError};
 use crate::home::{Selection, Surroundings};
 
 pub use error::StoredError;
 
-/// Time between two looks whether an answer came.
-const LOOK: Duration = Duration::from_millis(100);
-/// Silence after which the gateway is asked how the worker is.
-const SILENCE: Duration = Duration::from_secs(2 * KEEPALIVE_SECS);
 /// Workers that may be gone when they are asked.
 const TRIES: u32 = 3;
 
@@ -75,6 +68,22 @@ pub(crate) fn change(
     Ok(stored::change(&selection.home(), change)?)
 }
 
+/// Has the same change made of any number of things, some at a time, so that nobody waits for long.
+pub(crate) fn change_each<T: Clone>(
+    selection: &Selection,
+    env: &Surroundings,
+    all: &[T],
+    of: impl Fn(Vec<T>) -> Change,
+) -> Result<Changed, StoredError> {
+    let mut whole = Changed::default();
+    for some in all.chunks(MOST) {
+        let changed = change(selection, env, &of(some.to_vec()))?;
+        whole.done.extend(changed.done);
+        whole.kept.extend(changed.kept);
+    }
+    Ok(whole)
+}
+
 /// Asks a gateway's worker; `None`: nobody is there any more, and nothing was asked.
 fn ask(mut way: Way<'_>, selection: &Selection, change: &Change) -> Result<Option<Changed>, StoredError> {
     let profile = selection.profile.clone();
@@ -86,21 +95,15 @@ fn ask(mut way: Way<'_>, selection: &Selection, change: &Change) -> Result<Optio
     let order = Order { schema: SCHEMA, change: change.clone() };
     let body = serde_json::to_vec(&order).expect("texts and numbers always serialise");
     let mut line = Line::ask(stream, "POST", CHANGE, &body);
-    let mut heard_at = clock::now();
     loop {
-        match line.next(LOOK) {
-            Heard::Nothing if heard_at.elapsed() < SILENCE => {}
-            Heard::Nothing => {
-                way.check()?;
-                heard_at = clock::now();
-            }
+        match chat::next(&mut line, &mut way, &mut || false)? {
             Heard::Line(Said::Changed(changed)) => return Ok(Some(changed)),
             Heard::Line(Said::Failed { code, message, hint, .. }) => {
                 return Err(ChatError::Failed { code, message, hint }.into());
             }
-            Heard::Line(_) => heard_at = clock::now(),
+            Heard::Line(_) => {}
             Heard::NotFound => return Err(ChatError::Older { profile }.into()),
-            Heard::End => return Err(StoredError::Lost { profile }),
+            Heard::End | Heard::Nothing => return Err(StoredError::Lost { profile }),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use hermes_host::{clock, zone};
 use hermes_wire::exit;
-use hermes_wire::stored::{Change, Changed, MOST};
+use hermes_wire::stored::{Change, Changed};
 use hermes_worker::stored::{Item, Look, State};
 use serde_json::{Value, json};
 
@@ -264,22 +264,6 @@ fn show(
     Ok(exit::OK)
 }
 
-/// Changes in pieces, so that nobody waits for long.
-fn in_pieces(
-    selection: &Selection,
-    call: &Call,
-    ids: &[i64],
-    change: impl Fn(Vec<i64>) -> Change,
-) -> Result<Changed, HermesError> {
-    let mut all = Changed::default();
-    for items in ids.chunks(MOST) {
-        let changed = stored::change(selection, &call.env, &change(items.to_vec()))?;
-        all.done.extend(changed.done);
-        all.kept.extend(changed.kept);
-    }
-    Ok(all)
-}
-
 /// Says what stays as it is, and why.
 fn told(changed: &Changed) -> u8 {
     for kept in &changed.kept {
@@ -294,7 +278,7 @@ fn retry(selection: &Selection, call: &Call, ids: &[i64], out: &mut Output) -> R
         return Ok(exit::OK);
     }
     let is_served = stored::is_served(selection, &call.env)?;
-    let changed = in_pieces(selection, call, ids, |items| Change::Retry { items })?;
+    let changed = stored::change_each(selection, &call.env, ids, |items| Change::Retry { items })?;
     for done in &changed.done {
         out.line(&format!("✓ Message {} is tried again", done.id))?;
     }
@@ -331,7 +315,7 @@ fn give_up(
     if !confirmed(&question, yes, out)? {
         return Ok(exit::FAILURE);
     }
-    let changed = in_pieces(selection, call, ids, |items| Change::Drop { items })?;
+    let changed = stored::change_each(selection, &call.env, ids, |items| Change::Drop { items })?;
     for done in &changed.done {
         out.line(&format!("✓ Message {} is dropped", done.id))?;
     }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueHint};
 use hermes_host::clock;
 use hermes_wire::exit;
-use hermes_wire::stored::{Change, Changed, MOST};
+use hermes_wire::stored::{Change, Changed};
 use serde_json::json;
 
 use super::super::Call;
@@ -14,7 +14,6 @@ use super::words::{ago, many};
 use super::{find, look};
 use crate::columns::cut;
 use crate::error::{HermesError, StoredError};
-use crate::home::Selection;
 use crate::stored;
 
 /// Most sessions that are named before they go.
@@ -86,7 +85,8 @@ pub(super) fn delete(named: &[String], yes: bool, call: &Call) -> Result<u8, Her
     if !confirmed(&question, yes, &mut out)? {
         return Ok(exit::FAILURE);
     }
-    let changed = delete_all(&selection, call, &ids, None)?;
+    let delete = |sessions| Change::Delete { sessions, unused_since: None };
+    let changed = stored::change_each(&selection, &call.env, &ids, delete)?;
     for done in &changed.done {
         let more = if done.sessions > 1 { format!(", in {} parts", done.sessions) } else { String::new() };
         let messages = many(i64::try_from(done.messages).unwrap_or(i64::MAX), "message");
@@ -101,23 +101,6 @@ fn told(changed: &Changed) -> u8 {
         output::warn(&format!("session '{}' was kept: {}", kept.id, kept.why));
     }
     if changed.kept.is_empty() { exit::OK } else { exit::FAILURE }
-}
-
-/// Deletes in pieces, so that nobody waits for long.
-fn delete_all(
-    selection: &Selection,
-    call: &Call,
-    ids: &[String],
-    unused_since: Option<f64>,
-) -> Result<Changed, HermesError> {
-    let mut all = Changed::default();
-    for sessions in ids.chunks(MOST) {
-        let change = Change::Delete { sessions: sessions.to_vec(), unused_since };
-        let changed = stored::change(selection, &call.env, &change)?;
-        all.done.extend(changed.done);
-        all.kept.extend(changed.kept);
-    }
-    Ok(all)
 }
 
 pub(super) fn prune(args: &PruneArgs, call: &Call) -> Result<u8, HermesError> {
@@ -163,7 +146,8 @@ pub(super) fn prune(args: &PruneArgs, call: &Call) -> Result<u8, HermesError> {
     if !confirmed(&question, args.yes, &mut out)? {
         return Ok(exit::FAILURE);
     }
-    let changed = delete_all(&selection, call, &unused.sessions, Some(before))?;
+    let delete = |sessions| Change::Delete { sessions, unused_since: Some(before) };
+    let changed = stored::change_each(&selection, &call.env, &unused.sessions, delete)?;
     if args.json {
         let value = json!({
             "schema": 1,
