@@ -1,10 +1,25 @@
-//! What tests of all chat platforms look at: the built-in agent's answer, a connection in the status, the log, and rows of `state.db`.
+//! What tests of all chat platforms look at: the built-in agent's answer, also a slow one, a connection in the status, the log, and rows of
+//! `state.db`.
 
 use rusqlite::types::FromSql;
 use serde_json::Value;
 
 use crate::gateway::{Gateway, both, run};
 use crate::home::Home;
+use crate::wait;
+
+/// For the end of a configuration: answers are shown while they are made, and often.
+pub const STREAMING: &str = "streaming: {enabled: true, edit_interval: 0.1}\n";
+
+/// A configuration whose built-in agent takes so many milliseconds for every word.
+pub fn slow(config: &str, delay: u32) -> String {
+    config.replacen("engine: echo", &format!("engine: echo, echo_delay_ms: {delay}"), 1)
+}
+
+/// So many words, no two of them the same.
+pub fn words(count: usize) -> String {
+    (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
+}
 
 /// What the built-in agent answers.
 pub fn echo(text: &str) -> String {
@@ -30,7 +45,15 @@ pub fn ledger(home: &Home) -> Vec<(String, bool)> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
-/// The same with the tries between.
+/// Waits until the default profile's ledger has so many rows, and all of them are done.
+pub fn wait_done(home: &Home, rows: usize) {
+    wait::until_true("the ledger to be done", || {
+        let all = ledger(home);
+        all.len() == rows && all.iter().all(|row| row.0 == "done")
+    });
+}
+
+/// The ledger with the tries between.
 pub fn tries(home: &Home) -> Vec<(String, u32, bool)> {
     let db = rusqlite::Connection::open(home.of("default").join("state.db")).unwrap();
     let mut rows = db.prepare("SELECT state, attempts, ambiguous FROM hermes_delivery ORDER BY id").unwrap();

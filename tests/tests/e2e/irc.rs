@@ -178,8 +178,7 @@ fn a_death_loses_no_question_that_was_heard() {
     let ann = Person::join(&server.address, "ann");
     let home = house(&server.env(), &format!("{OPEN}IRC_NICKNAME=hermes\n"));
     let config = home.read("default", "config.yaml").unwrap();
-    let slow = config.replacen("engine: echo", "engine: echo, echo_delay_ms: 40", 1);
-    home.write("default", "config.yaml", &slow);
+    home.write("default", "config.yaml", &chats::slow(&config, 40));
     let gateway = Gateway::start(&home);
     ann.wait_there("hermes");
     ann.say(CHANNEL, "hermes: a question that takes its time, word by word by word by word");

@@ -6,7 +6,7 @@ mod published;
 
 use std::time::Duration;
 
-use hermes_tests::chats::{self, echo, log};
+use hermes_tests::chats::{self, STREAMING, echo, log};
 use hermes_tests::gateway::run;
 use hermes_tests::mattermost::{ANN, BACK, DM, Mattermost, NAME, TOKEN, TOWN};
 use hermes_tests::{Gateway, Home, home, process, wait};
@@ -169,13 +169,8 @@ fn files_come_in_and_go_out_and_nobody_wakes_a_channel() {
 fn an_answer_is_shown_while_it_is_made_and_is_one_post() {
     let server = Mattermost::start();
     let home = house(&server, "");
-    let config =
-        home.read("default", "config.yaml").unwrap() + "streaming: {enabled: true, edit_interval: 0.1}\n";
-    home.write(
-        "default",
-        "config.yaml",
-        &config.replacen("engine: echo", "engine: echo, echo_delay_ms: 150", 1),
-    );
+    let config = home.read("default", "config.yaml").unwrap() + STREAMING;
+    home.write("default", "config.yaml", &chats::slow(&config, 150));
     let _gateway = Gateway::start(&home);
     server.wait_heard();
     let text =

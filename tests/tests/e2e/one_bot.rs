@@ -1,9 +1,10 @@
 //! One bot, two profiles: `profile_routes` with a real platform, real workers, and each of them killed.
 
 use hermes_tests::chat::{Chat, TOKEN};
+use hermes_tests::chats::{self, STREAMING};
 use hermes_tests::gateway::run;
 use hermes_tests::telegram::Telegram;
-use hermes_tests::{Gateway, Home, chats, home, process, wait};
+use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
 
 /// `default` with the bot and a rule for the chat `work`, and `coder` that it leads to.
@@ -153,10 +154,7 @@ fn group(telegram: &Telegram, delay: u32) -> Home {
     home.write("default", ".env", &env);
     home.profile("coder");
     home.lets_everybody_in("coder");
-    let coder = format!(
-        "agent: {{engine: echo, echo_delay_ms: {delay}}}\nstreaming: {{enabled: true, edit_interval: 0.1}}\n"
-    );
-    home.write("coder", "config.yaml", &coder);
+    home.write("coder", "config.yaml", &(chats::slow("agent: {engine: echo}\n", delay) + STREAMING));
     home
 }
 
@@ -214,7 +212,7 @@ fn d21_an_answer_is_shown_over_the_road_while_it_is_made() {
     let home = group(&telegram, 40);
     let gateway = start(&home);
     for (n, victim) in [None, Some("coder"), Some("default")].into_iter().enumerate() {
-        let text = (0..40).map(|word| format!("word{word}")).collect::<Vec<_>>().join(" ");
+        let text = chats::words(40);
         let before = telegram.calls("editMessageText").len();
         telegram.say_with(GROUP, ANN, &text, &serde_json::json!({}));
         wait::until_true("it to be shown", || telegram.calls("editMessageText").len() >= before + 2);

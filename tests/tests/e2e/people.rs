@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use hermes_tests::chat::Chat;
-use hermes_tests::chats::echo;
+use hermes_tests::chats::{self, echo};
 use hermes_tests::gateway::run;
 use hermes_tests::{Gateway, Home, home, wait};
 
@@ -111,11 +111,7 @@ fn commands_are_carried_out_while_a_turn_runs() {
     let chat = Chat::start();
     let home = house(&chat, ", allow_all_users: true", "");
     let config = home.read("default", "config.yaml").unwrap();
-    home.write(
-        "default",
-        "config.yaml",
-        &config.replacen("engine: echo", "engine: echo, echo_delay_ms: 600000", 1),
-    );
+    home.write("default", "config.yaml", &chats::slow(&config, 600_000));
     let _gateway = Gateway::start(&home);
     chat.say("ann", "ann", "a long question");
     let said = |text: &str| chat.seen_in("ann").iter().any(|message| message.contains(text));

@@ -2,7 +2,7 @@
 //! the chat of the tests, whose messages can be changed and taken back.
 
 use hermes_tests::chat::{Chat, FILES, Refusal};
-use hermes_tests::chats::{echo, tries as ledger};
+use hermes_tests::chats::{self, echo, tries as ledger, wait_done, words};
 use hermes_tests::gateway::run;
 use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
@@ -14,11 +14,7 @@ const RESTARTED: &str = "♻ Gateway restarted successfully. Your session contin
 /// A home whose default profile has the bot, with an agent that takes its time for every word; `more` goes into the bot's section, `root`
 /// behind everything.
 fn house(chat: &Chat, delay: u32, more: &str, root: &str) -> Home {
-    let config = Home::config("true", "").replacen(
-        "engine: echo",
-        &format!("engine: echo, echo_delay_ms: {delay}"),
-        1,
-    );
+    let config = chats::slow(&Home::config("true", ""), delay);
     let config = config.replacen("platforms:\n", &format!("platforms:\n  {}\n", chat.section(more)), 1);
     let home = Home::with_config(&format!("{config}{root}"));
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{}", home::DEFAULT_KEY, Chat::env()));
@@ -26,17 +22,6 @@ fn house(chat: &Chat, delay: u32, more: &str, root: &str) -> Home {
 }
 
 const STREAMING: &str = "streaming: {enabled: true, edit_interval: 0.05}\n";
-
-fn words(count: usize) -> String {
-    (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
-}
-
-fn wait_done(home: &Home, rows: usize) {
-    wait::until_true("the ledger to be done", || {
-        let all = ledger(home);
-        all.len() == rows && all.iter().all(|row| row.0 == "done")
-    });
-}
 
 fn wait_shown(chat: &Chat) {
     wait::until_true("an answer to be shown while it is made", || chat.edits().len() >= 2);

@@ -217,11 +217,7 @@ fn signs_and_files_go_out_and_an_answer_is_one_message() {
     let signal = Signal::start();
     let home = house(&signal, &format!("SIGNAL_ALLOWED_USERS={ANN}\n"));
     let config = home.read("default", "config.yaml").unwrap() + "streaming: {enabled: true}\n";
-    home.write(
-        "default",
-        "config.yaml",
-        &config.replacen("engine: echo", "engine: echo, echo_delay_ms: 5", 1),
-    );
+    home.write("default", "config.yaml", &chats::slow(&config, 5));
     let cache = home.of("default").join("cache");
     fs_err::create_dir_all(&cache).unwrap();
     let bytes: Vec<u8> = (0..=255).cycle().take(200_000).collect();

@@ -1,6 +1,6 @@
 //! What goes out to Discord beside finished texts: answers while they are made, files, signs, and questions with buttons.
 
-use hermes_tests::chats::ledger;
+use hermes_tests::chats::{self, STREAMING, ledger, wait_done, words};
 use hermes_tests::discord::{ANN, BOB, Discord, FORUM, GENERAL, ROLE, Refusal};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, process, wait};
@@ -12,27 +12,12 @@ use super::{echo, to_bot, wait_connected};
 
 /// A home with an agent that takes its time for every word.
 fn slow(discord: &Discord, delay: u32, section: &str) -> Home {
-    let config = Home::config("true", "").replacen(
-        "engine: echo",
-        &format!("engine: echo, echo_delay_ms: {delay}"),
-        1,
-    );
+    let config = chats::slow(&Home::config("true", ""), delay);
     let section = format!("platforms:\n  discord: {{text_batch_delay_seconds: 0, {section}}}\n");
     let config = config.replacen("platforms:\n", &section, 1);
-    let home = Home::with_config(&format!("{config}streaming: {{enabled: true, edit_interval: 0.1}}\n"));
+    let home = Home::with_config(&(config + STREAMING));
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{}", home::DEFAULT_KEY, discord.env()));
     home
-}
-
-fn words(count: usize) -> String {
-    (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
-}
-
-fn wait_done(home: &Home, rows: usize) {
-    wait::until_true("the ledger to be done", || {
-        let all = ledger(home);
-        all.len() == rows && all.iter().all(|row| row.0 == "done")
-    });
 }
 
 #[test]

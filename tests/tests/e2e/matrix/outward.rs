@@ -1,6 +1,7 @@
 //! What goes out to Matrix beside finished texts: answers while they are made, files, signs, and questions that are answered by a sign.
 
 use base64::Engine as _;
+use hermes_tests::chats::{self, STREAMING, words};
 use hermes_tests::gateway::run;
 use hermes_tests::matrix::{Between, Fault, Homeserver, Person};
 use hermes_tests::provider::{Provider, Reply};
@@ -12,18 +13,9 @@ use super::{bot_and_ann, echo, house, wait_connected};
 
 /// A home with an agent that takes its time for every word.
 fn slow(delay: u32, env: &str) -> Home {
-    let config = Home::config("true", "").replacen(
-        "engine: echo",
-        &format!("engine: echo, echo_delay_ms: {delay}"),
-        1,
-    );
-    let home = Home::with_config(&format!("{config}streaming: {{enabled: true, edit_interval: 0.1}}\n"));
+    let home = Home::with_config(&(chats::slow(&Home::config("true", ""), delay) + STREAMING));
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{env}", home::DEFAULT_KEY));
     home
-}
-
-fn words(count: usize) -> String {
-    (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The texts that were put in the place of an event, in order.

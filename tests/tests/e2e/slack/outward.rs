@@ -1,6 +1,6 @@
 //! What goes out to Slack beside finished texts: answers while they are made, files, signs, and questions with buttons.
 
-use hermes_tests::chats::ledger;
+use hermes_tests::chats::{self, STREAMING, ledger, wait_done, words};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::slack::{BOT, CHANNEL, Refusal, Slack, TEAM};
 use hermes_tests::{Gateway, Home, process, wait};
@@ -14,24 +14,8 @@ use super::{ANN, DM, echo, house};
 fn slow(slack: &Slack, delay: u32, section: &str) -> Home {
     let home = house(slack, section);
     let config = home.read("default", "config.yaml").unwrap();
-    let config = config.replacen("engine: echo", &format!("engine: echo, echo_delay_ms: {delay}"), 1);
-    home.write(
-        "default",
-        "config.yaml",
-        &format!("{config}streaming: {{enabled: true, edit_interval: 0.1}}\n"),
-    );
+    home.write("default", "config.yaml", &(chats::slow(&config, delay) + STREAMING));
     home
-}
-
-fn words(count: usize) -> String {
-    (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
-}
-
-fn wait_done(home: &Home, rows: usize) {
-    wait::until_true("the ledger to be done", || {
-        let all = ledger(home);
-        all.len() == rows && all.iter().all(|row| row.0 == "done")
-    });
 }
 
 #[test]

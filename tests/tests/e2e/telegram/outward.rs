@@ -1,36 +1,22 @@
 //! What goes out to Telegram beside finished texts: answers while they are made, files, signs; and chats that are gone.
 
 use base64::Engine as _;
+use hermes_tests::chats::{self, STREAMING, wait_done, words};
 use hermes_tests::gateway::{both, run};
 use hermes_tests::telegram::{Refusal, Telegram};
 use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{ANN, GROUP, echo, ledger, wait_connected};
+use super::{ANN, GROUP, echo, wait_connected};
 
 /// A home with an agent that takes its time for every word.
 fn slow(telegram: &Telegram, delay: u32, env: &str) -> Home {
-    let config = Home::config("true", "").replacen(
-        "engine: echo",
-        &format!("engine: echo, echo_delay_ms: {delay}"),
-        1,
-    );
+    let config = chats::slow(&Home::config("true", ""), delay);
     let config = config.replacen("platforms:\n", "platforms:\n  telegram: {poll_seconds: 2}\n", 1);
-    let home = Home::with_config(&format!("{config}streaming: {{enabled: true, edit_interval: 0.1}}\n"));
+    let home = Home::with_config(&(config + STREAMING));
     home.write("default", ".env", &format!("API_SERVER_KEY={}\n{}{env}", home::DEFAULT_KEY, telegram.env()));
     home
-}
-
-fn words(count: usize) -> String {
-    (0..count).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ")
-}
-
-fn wait_done(home: &Home, rows: usize) {
-    wait::until_true("the ledger to be done", || {
-        let all = ledger(home);
-        all.len() == rows && all.iter().all(|row| row.0 == "done")
-    });
 }
 
 #[test]
