@@ -41,7 +41,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::commands::Commands;
-use crate::engine::{Choice, Message, Options, Role, Tap, Wishes};
+use crate::engine::{Choice, Message, Role, Tap, Wishes};
 use crate::inbound::Source;
 use crate::logging;
 use crate::session::{Overlay, history};
@@ -188,18 +188,15 @@ impl Desk {
                 Some("leave out `-m`, or set `agent.engine` to native"),
             ));
         }
+        let source = Source { platform: PLATFORM.to_owned(), ..Source::default() };
         let turn = Turn {
-            source: Source { platform: PLATFORM.to_owned(), ..Source::default() },
-            session: SessionRef::Continue(session.clone()),
             system,
-            history: Vec::new(),
             input: vec![Message::new(Role::User, serde_json::Value::String(text))],
-            options: Options::new(),
-            route: None,
             run: replies.is_some().then(|| question.turn.clone()),
             is_attended: question.is_attended,
             wishes: Wishes { model: choice, max_rounds: question.max_turns, unasked: question.yolo },
             identity: Some(question.turn),
+            ..Turn::new(source, SessionRef::Continue(session.clone()))
         };
         let watched = question.requests.then(|| self.tap.watch());
         Ok(Talk::new(Arc::clone(self), turn, (session, before), watched, replies))

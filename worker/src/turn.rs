@@ -160,6 +160,25 @@ pub struct Turn {
     pub identity: Option<String>,
 }
 
+impl Turn {
+    /// One of this session that says nothing yet, and wants nothing otherwise than the profile has it.
+    pub fn new(source: Source, session: SessionRef) -> Self {
+        Self {
+            source,
+            session,
+            system: None,
+            history: Vec::new(),
+            input: Vec::new(),
+            options: engine::Options::new(),
+            route: None,
+            run: None,
+            is_attended: false,
+            wishes: engine::Wishes::default(),
+            identity: None,
+        }
+    }
+}
+
 /// How an answer gets to whoever asked.
 #[expect(clippy::large_enum_variant, reason = "nearly all are items, and a box for each would cost more")]
 #[derive(Debug, Clone)]

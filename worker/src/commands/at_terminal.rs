@@ -158,19 +158,8 @@ impl Commands {
             return Ok(only(conversations::NONE));
         }
         let asks = change == Change::TakeBack;
-        let turn = Turn {
-            source: Source { platform: PLATFORM.to_owned(), ..Source::default() },
-            session: SessionRef::Continue(session),
-            system: None,
-            history: Vec::new(),
-            input: Vec::new(),
-            options: crate::engine::Options::new(),
-            route: None,
-            run: None,
-            is_attended: false,
-            wishes: crate::engine::Wishes::default(),
-            identity: None,
-        };
+        let source = Source { platform: PLATFORM.to_owned(), ..Source::default() };
+        let turn = Turn::new(source, SessionRef::Continue(session));
         let said = turns.change(turn, change).await?;
         Ok(match (asks, said.is_empty()) {
             (true, true) => only("There is nothing here that could be asked again."),

@@ -14,7 +14,7 @@ use super::runs::{self, Due};
 use super::{Item, SessionRef, Turn};
 use crate::delivery::ledger;
 use crate::delivery::signs::Waits;
-use crate::engine::{Choice, Message, Options, Prompt, Role, Wishes};
+use crate::engine::{Choice, Message, Prompt, Role};
 use crate::inbound::{Inbound, Source, with_context};
 use crate::inbox::postpone::{self, Postponed};
 use crate::inbox::{self, recover, steered};
@@ -182,20 +182,9 @@ fn nothing_asked(db: &Connection, row: &Waiting, event: &Inbound, now: f64) -> r
 /// The turn of a message.
 fn said(key: String, source: Source, text: String, is_command: bool) -> Turn {
     let said = Message::new(Role::User, Value::String(text));
-    Turn {
-        source,
-        session: SessionRef::Keyed(key),
-        system: None,
-        history: Vec::new(),
-        // A command is no part of the conversation.
-        input: if is_command { Vec::new() } else { vec![said] },
-        options: Options::new(),
-        route: None,
-        run: None,
-        is_attended: false,
-        wishes: Wishes::default(),
-        identity: None,
-    }
+    // A command is no part of the conversation.
+    let input = if is_command { Vec::new() } else { vec![said] };
+    Turn { input, ..Turn::new(source, SessionRef::Keyed(key)) }
 }
 
 /// What is otherwise in the turn of a chat: by what somebody chose for its conversation, else by what the profile's files say of it.

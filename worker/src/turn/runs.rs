@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, SessionRef, Turn, TurnError, Turns};
-use crate::engine::{Message, Options, Wishes};
+use crate::engine::{Message, Options};
 use crate::inbound::Source;
 use crate::inbox;
 use crate::runs::{self, End, New, Page, Run, Tokens};
@@ -56,20 +56,7 @@ impl Request {
     pub(super) fn turn(self, source: Source) -> Turn {
         let Self { session_id, is_fresh, system, history, input, options, route } = self;
         let session = if is_fresh { SessionRef::Fresh(session_id) } else { SessionRef::Continue(session_id) };
-        let wishes = Wishes::default();
-        Turn {
-            source,
-            session,
-            system,
-            history,
-            input,
-            options,
-            route,
-            run: None,
-            is_attended: false,
-            wishes,
-            identity: None,
-        }
+        Turn { system, history, input, options, route, ..Turn::new(source, session) }
     }
 }
 

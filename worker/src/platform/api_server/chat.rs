@@ -32,7 +32,7 @@ use super::replay::{Answer, Fingerprint};
 use super::request::{idempotency_key, is_on};
 use super::session::{self, SESSION_KEY};
 use super::{ApiServer, NAME, request, sse};
-use crate::engine::{Options, Outcome, Wishes};
+use crate::engine::Outcome;
 use crate::inbound::Source;
 use crate::json;
 use crate::platform::wire::{self, random64};
@@ -148,20 +148,7 @@ impl ApiServer {
         let (session, history) =
             if is_named { (SessionRef::Continue(id), Vec::new()) } else { (SessionRef::Fresh(id), history) };
         let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
-        let (options, wishes) = (Options::new(), Wishes::default());
-        Turn {
-            source,
-            session,
-            system,
-            history,
-            input,
-            options,
-            route: None,
-            run: None,
-            is_attended: false,
-            wishes,
-            identity: None,
-        }
+        Turn { system, history, input, ..Turn::new(source, session) }
     }
 
     pub(super) async fn start(&self, turn: Turn) -> Result<RunningTurn, ApiError> {

@@ -3,23 +3,10 @@ use serde_json::json;
 use super::*;
 
 pub(super) fn direct(session: SessionRef, input: &str) -> Turn {
-    Turn {
-        run: None,
-        is_attended: false,
-        route: None,
-        wishes: engine::Wishes::default(),
-        identity: None,
-        source: Source {
-            platform: "api_server".to_owned(),
-            user_id: Some("u".to_owned()),
-            ..Source::default()
-        },
-        session,
-        system: None,
-        history: Vec::new(),
-        input: vec![engine::Message::new(Role::User, text(input))],
-        options: engine::Options::new(),
-    }
+    let source =
+        Source { platform: "api_server".to_owned(), user_id: Some("u".to_owned()), ..Source::default() };
+    let input = vec![engine::Message::new(Role::User, text(input))];
+    Turn { input, ..Turn::new(source, session) }
 }
 
 pub(super) async fn answer(mut running: RunningTurn) -> Result<Outcome, TurnError> {
