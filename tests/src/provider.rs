@@ -26,6 +26,8 @@ pub enum Reply {
     Calls(Vec<(String, String, String)>),
     /// Begins to stream calls of tools, and says nothing more until the caller leaves.
     Begun(Vec<(String, String, String)>),
+    /// Streams these pieces, and says nothing more until the caller leaves.
+    Stalled(Vec<String>),
     /// Streams a piece after the other until the caller leaves.
     Endless,
 }
@@ -197,17 +199,15 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     body.len()
                 )?;
             }
-            Reply::Hang => {
-                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-                let _ = stream.read(&mut [0]);
-                return Ok(());
-            }
+            Reply::Hang => return wait_left(&mut stream),
             Reply::Begun(calls) => {
                 stream_pieces(&mut stream, &[])?;
                 deltas(&mut stream, calls_in_pieces(&calls).into_iter().take(2))?;
-                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-                let _ = stream.read(&mut [0]);
-                return Ok(());
+                return wait_left(&mut stream);
+            }
+            Reply::Stalled(pieces) => {
+                stream_pieces(&mut stream, &pieces)?;
+                return wait_left(&mut stream);
             }
             Reply::Endless => {
                 stream_pieces(&mut stream, &[])?;
@@ -241,6 +241,13 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
         }
     }
+}
+
+/// Waits until the caller leaves.
+fn wait_left(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let _ = stream.read(&mut [0]);
+    Ok(())
 }
 
 fn stream_pieces(stream: &mut TcpStream, pieces: &[String]) -> std::io::Result<()> {

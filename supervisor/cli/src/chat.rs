@@ -62,7 +62,7 @@ pub(crate) enum End {
 pub(crate) enum News {
     /// What the worker said, but for its end.
     Said(Said),
-    /// It is waited for, for this reason.
+    /// It is waited for, for this reason. What was told of the answer is told again.
     Waiting(String),
     /// The worker was lost; whoever is there now goes on. What was told of the answer is told again.
     Again,

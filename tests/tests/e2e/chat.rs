@@ -344,6 +344,22 @@ fn ctrl_c_ends_the_turn_in_the_worker_too() {
     });
 }
 
+/// What was printed of an answer until its worker was replaced stands apart from the whole one.
+#[test]
+fn a_swap_in_the_middle_of_an_answer_prints_it_anew() {
+    let provider = Provider::start();
+    let home = with_coder(&provider, "");
+    let _gateway = Gateway::start(&home);
+    provider.script([Reply::Stalled(vec!["the ans".to_owned()]), Reply::text("the answer")]);
+    let mut child = spawn(&home, &["-q", "work"]);
+    let mut begun = [0; 7];
+    child.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
+    run(&home, &["gateway", "restart", "coder"]).ok();
+    let ran = ended(child);
+    assert_eq!((ran.code, &begun, ran.out.as_str()), (Some(0), b"the ans", "\n\nthe answer\n"), "{ran:?}");
+    assert_eq!(said(&rows(&home)), [("user", "work"), ("assistant", "the answer")]);
+}
+
 /// The worker is replaced while it answers, and ends before the model does; then the gateway goes away altogether.
 #[test]
 fn a_swap_and_the_end_of_the_gateway_cost_no_answer() {

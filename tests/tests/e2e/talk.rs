@@ -1,6 +1,7 @@
 //! The conversation at a terminal: `hermes` and `hermes chat` on a pseudo-terminal, as somebody types at it, by a worker of the gateway and
 //! by one of its own. What is to be seen is compared with screens that are kept.
 
+use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::terminal::Screen;
 use hermes_tests::{Gateway, Home, wait};
@@ -14,9 +15,12 @@ const LEFT: &str = "left with";
 fn furnished(provider: &Provider, more: &str) -> Home {
     let home = Home::new();
     let config = format!("agent: {{restart_drain_timeout: 1}}\n{more}{}", provider.model_config());
-    let keys = format!("API_SERVER_KEY={}\nCUSTOM_API_KEY={KEY}\n", Home::key("coder"));
-    home.profile_with("coder", &config, &keys);
+    home.profile_with("coder", &config, &keys());
     home
+}
+
+fn keys() -> String {
+    format!("API_SERVER_KEY={}\nCUSTOM_API_KEY={KEY}\n", Home::key("coder"))
 }
 
 /// What is promised holds with a gateway and without one.
@@ -78,9 +82,14 @@ fn shown(screen: &mut Screen) -> String {
 }
 
 fn questions(home: &Home) -> Vec<String> {
+    said_by(home, "user")
+}
+
+/// What is stored of this role, in order.
+fn said_by(home: &Home, role: &str) -> Vec<String> {
     let db = Connection::open(home.of("coder").join("state.db")).unwrap();
-    let mut select = db.prepare("SELECT content FROM messages WHERE role = 'user' ORDER BY id").unwrap();
-    select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    let mut select = db.prepare("SELECT content FROM messages WHERE role = ?1 ORDER BY id").unwrap();
+    select.query_map([role], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
 fn last_text(body: &Value) -> String {
@@ -244,6 +253,34 @@ fn the_worker_is_lost_and_the_answer_comes() {
         assert!(screen.screen().contains("pong"), "{}", screen.screen());
         assert_eq!(questions(home), ["slowly", "still there?"]);
     });
+}
+
+/// A worker that takes the other's place in the middle of an answer: what is on the screen of it is not said again, and the rest follows.
+#[test]
+fn a_swap_in_the_middle_leaves_one_answer() {
+    let provider = Provider::start();
+    let home = furnished(&provider, "");
+    let gateway = Gateway::start(&home);
+    let pieces = |text: &str| text.split_inclusive(' ').map(str::to_owned).collect::<Vec<_>>();
+    let answer = "alpha beta gamma delta";
+    provider.script([Reply::Stalled(pieces("alpha beta ")), Reply::Text(pieces(answer))]);
+    let mut screen = sit(&home, "hermes -p coder");
+    screen.keys("count\r");
+    screen.wait_for("alpha beta");
+    let old = gateway.worker("coder");
+    let swapped = run(&home, &["gateway", "restart", "-p", "coder"]);
+    assert!(swapped.status.success(), "{}", both(&swapped));
+    screen.wait_for("gamma delta");
+    screen.wait_until("the next line", ends_with_prompt);
+    let seen = screen.screen();
+    for word in answer.split(' ') {
+        assert_eq!(seen.matches(word).count(), 1, "{word}: {seen}");
+    }
+    assert_eq!((said_by(&home, "assistant"), provider.calls().len()), (vec![answer.to_owned()], 2));
+    assert_ne!(gateway.worker("coder"), old);
+    say(&mut screen, "still there?");
+    assert!(screen.screen().contains("pong"), "{}", screen.screen());
+    assert_eq!(questions(&home), ["count", "still there?"]);
 }
 
 /// The worker that a terminal of this home started for itself.

@@ -93,6 +93,7 @@ impl Screen {
                 self.warn(&format!("{requests} requests came too fast to be kept"));
             }
             News::Waiting(why) if self.look != Look::Bare => {
+                self.apart = self.written.is_some();
                 self.note(&format!("  ┊ waiting: {why}"));
                 self.mark("waiting…");
             }

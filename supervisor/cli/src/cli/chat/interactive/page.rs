@@ -36,9 +36,9 @@ pub(super) struct Page {
     markdown: Markdown,
     /// The line that is being said, as far as it is shown.
     partial: String,
-    /// Said since the last tool, or since a worker was lost.
+    /// Said since the last tool, or since a worker was lost or went.
     since: String,
-    /// Said before a worker was lost, until it is known whether the next one says the same.
+    /// Said before a worker was lost or went, until it is known whether the next one says the same.
     before: Option<String>,
     /// What comes next of the answer stands apart from what is above.
     apart: bool,
@@ -107,16 +107,12 @@ impl Page {
             }
             News::Said(Said::Unheard) => self.note("the answer came too late"),
             News::Waiting(why) => {
-                let out = self.note(&format!("waiting: {why}"));
+                let out = self.again(&format!("waiting: {why}"));
                 self.mark("waiting");
                 out
             }
             News::Again => {
-                let said = std::mem::take(&mut self.since);
-                let out = self.note("the worker was replaced; the turn goes on");
-                // Twice lost, and nothing new between.
-                let before = self.before.take().unwrap_or_default();
-                self.before = Some(if said.is_empty() { before } else { said });
+                let out = self.again("the worker was replaced; the turn goes on");
                 self.mark("thinking");
                 out
             }
@@ -145,6 +141,15 @@ impl Page {
     pub(super) fn ended(&mut self) -> String {
         self.mark = None;
         self.unmark() + &self.end_line()
+    }
+
+    /// What was said of the answer will be said again, for this reason.
+    fn again(&mut self, why: &str) -> String {
+        let said = std::mem::take(&mut self.since);
+        // Twice lost, and nothing new between.
+        let before = self.before.take().unwrap_or_default();
+        self.before = Some(if said.is_empty() { before } else { said });
+        self.note(why)
     }
 
     /// A line that is no part of the answer.
@@ -426,6 +431,13 @@ mod tests {
         assert_eq!(seen(&told(&stored, "one\ntwo")), format!("one\ntwo\n{line}"));
         let other = [delta("one"), News::Again, delta("other\n")];
         assert_eq!(seen(&told(&other, "other")), format!("one\n{line}\n\nother"));
+        // One that ends says so.
+        let ends = || News::Waiting("it ends".to_owned());
+        let line = "  ┊ waiting: it en…";
+        let same = [delta("one\ntw"), ends(), ends(), delta("one\n"), delta("two")];
+        assert_eq!(seen(&told(&same, "one\ntwo")), format!("one\ntw\n{line}\n{line}\n\no"));
+        let busy = [ends(), delta("one")];
+        assert_eq!(seen(&told(&busy, "one")), format!("{line}\n\none"));
         assert_eq!(seen(&told(&[], "all at once")), "all at once");
     }
 
