@@ -283,6 +283,34 @@ fn a_swap_in_the_middle_leaves_one_answer() {
     assert_eq!(questions(&home), ["count", "still there?"]);
 }
 
+/// A profile that was just created has a command of its own name, which is the conversation with it: with nothing else in the environment, and
+/// with whatever stands behind it.
+#[test]
+fn an_alias_is_the_conversation_with_its_profile() {
+    for served in [false, true] {
+        let provider = Provider::start();
+        let home = Home::new();
+        let mut screen =
+            Screen::run(&home, "hermes profile create coder; echo made $?; exec sleep 600", 80, 60);
+        screen.wait_for("made 0");
+        let config = format!("agent: {{restart_drain_timeout: 1}}\n{}", provider.model_config());
+        home.profile_with("coder", &config, &keys());
+        let _gateway = served.then(|| Gateway::start(&home));
+        provider.answer_with(|body| Reply::text(&format!("answer to {:?}", last_text(body))));
+        let mut screen = sit(&home, "unset HERMES_HOME; coder");
+        assert!(screen.screen().contains("Profile: coder"), "{}", screen.screen());
+        say(&mut screen, "first");
+        assert!(screen.screen().contains("answer to \"first\""), "{}", screen.screen());
+        screen.keys("/exit\r");
+        screen.wait_for(&format!("{LEFT} 0"));
+        let mut screen = sit(&home, "unset HERMES_HOME; coder chat --continue");
+        assert!(screen.screen().contains("↻ Resumed session"), "{}", screen.screen());
+        say(&mut screen, "second");
+        assert!(screen.screen().contains("answer to \"second\""), "{}", screen.screen());
+        assert_eq!(questions(&home), ["first", "second"]);
+    }
+}
+
 /// The worker that a terminal of this home started for itself.
 fn own_worker(home: &Home) -> u32 {
     let wanted = format!("HERMES_HOME={}", home.root());
