@@ -249,21 +249,16 @@ impl Asker for TurnAsker {
 /// Writes down what somebody chose for what is asked of `scope`.
 pub(super) async fn choose(inner: &Inner, scope: &str, choice: &Choice) -> Result<(), NotAsked> {
     let (scope, text) = (scope.to_owned(), choice.message());
-    let heard = inner.store.write_for_client(move |db| questions::hear(db, &scope, &text, epoch())).await?;
-    match heard {
-        Heard::Answered => {
-            inner.store.note_answer();
-            Ok(())
-        }
-        Heard::Late => Err(NotAsked::Late),
-        Heard::No => Err(NotAsked::Nothing),
-    }
+    taken(inner, inner.store.write_for_client(move |db| questions::hear(db, &scope, &text, epoch())).await?)
 }
 
 /// Writes down what somebody said to what a tool of `run` asks.
 pub(super) async fn say(inner: &Inner, run: &str, text: String) -> Result<(), NotAsked> {
     let scope = questions::of_choices(run);
-    let heard = inner.store.write_for_client(move |db| questions::told(db, &scope, &text, epoch())).await?;
+    taken(inner, inner.store.write_for_client(move |db| questions::told(db, &scope, &text, epoch())).await?)
+}
+
+fn taken(inner: &Inner, heard: Heard) -> Result<(), NotAsked> {
     match heard {
         Heard::Answered => {
             inner.store.note_answer();

@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use futures_util::Stream;
-use futures_util::stream::try_unfold;
 use hermes_config::network::Network;
 use http::header;
 use reqwest::{Body, Client, RequestBuilder, Response, Url};
-use tokio::io::AsyncReadExt as _;
 
 use super::settings::Settings;
 use super::wire::{self, Attachment, Heard, Refusal};
@@ -19,6 +15,7 @@ use crate::delivery::outbound::File;
 use crate::handover::{ByteStream, Unfetched};
 use crate::outgoing;
 use crate::outgoing::answer::{self, Unanswered, pieces, retry_after};
+use crate::outgoing::file::{self, opened};
 use crate::platform::lines::Lines;
 
 /// Most that is read of one answer, in bytes.
@@ -29,8 +26,6 @@ const TIME: Duration = Duration::from_secs(30);
 const UPLOAD: Duration = Duration::from_mins(9);
 /// Time for the server to begin a stream, or to say why it refuses.
 const BEGIN: Duration = Duration::from_secs(20);
-/// Bytes of a file that are read at once.
-const PIECE: u64 = 64 * 1024;
 /// What answers are marked with, as 0.19.0 marks them: a message that has it is no question.
 pub(super) const TAG: &str = "hermes-agent";
 
@@ -145,8 +140,7 @@ impl Service {
             code: "ntfy_file".to_owned(),
             reason: format!("the file cannot be read: {error}"),
         };
-        let open = tokio::fs::File::open(file.path.as_std_path()).await.map_err(unread)?;
-        let length = open.metadata().await.map_err(unread)?.len();
+        let (open, length) = opened(file.path.to_owned()).await.map_err(unread)?;
         let mut url = self.url(topic)?;
         url.query_pairs_mut().append_pair("filename", file.name);
         if !text.is_empty() {
@@ -156,7 +150,7 @@ impl Service {
         let request = request
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::CONTENT_LENGTH, length)
-            .body(Body::wrap_stream(read(open, length)));
+            .body(Body::wrap_stream(file::pieces(open, length)));
         named(ask("publish a file", self.signed(request)).await?).await
     }
 
@@ -209,19 +203,6 @@ impl Service {
 async fn named(response: Response) -> Result<Option<String>, Failure> {
     let body = answer::body(response, BODY).await.unwrap_or_default();
     Ok(wire::published(&body))
-}
-
-/// A file's bytes: as many as it had, or an error.
-fn read(file: tokio::fs::File, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-    try_unfold((file, length), async |(mut file, left)| {
-        if left == 0 {
-            return Ok(None);
-        }
-        let now = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; now];
-        file.read_exact(&mut bytes).await?;
-        Ok(Some((Bytes::from(bytes), (file, left - now as u64))))
-    })
 }
 
 async fn ask(what: &'static str, request: RequestBuilder) -> Result<Response, Failure> {

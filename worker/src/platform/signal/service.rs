@@ -10,7 +10,6 @@ use futures_util::StreamExt as _;
 use hermes_config::network::Network;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 
 use super::settings::Settings;
 use super::wire::{self, Refused};
@@ -19,6 +18,7 @@ use crate::engine::native::sse::{Decoder, Frame};
 use crate::handover::{ByteStream, Unfetched};
 use crate::outgoing;
 use crate::outgoing::answer::{self, Unanswered, Unread};
+use crate::outgoing::file::{opened, pieces};
 
 /// Most that is read of one answer, in bytes.
 const BODY: usize = 1024 * 1024;
@@ -28,8 +28,6 @@ const TIME: Duration = Duration::from_secs(60);
 const UPLOAD: Duration = Duration::from_mins(9);
 /// Where a file stands in its request, until it does.
 const MARK_OF_FILE: &str = "\u{fffc}\u{fffc}";
-/// Bytes of a file that are encoded at once; a multiple of three.
-const PIECE: u64 = 48 * 1024;
 /// Time for a look whether the daemon lives.
 const LOOK: Duration = Duration::from_secs(10);
 /// Most that stands before a file's bytes in an answer.
@@ -126,9 +124,8 @@ impl Service {
     /// Sends a file, piece by piece; when it was sent.
     pub(super) async fn send_file(&self, chat: &str, text: &str, file: File<'_>) -> Result<u64, Failure> {
         let unusable = |reason: String| Failure::Refused(Refused::Never(reason));
-        let open = tokio::fs::File::open(file.path.as_std_path()).await;
-        let open = open.map_err(|error| unusable(format!("the file cannot be read: {error}")))?;
-        let length = open.metadata().await.map_err(|error| unusable(error.to_string()))?.len();
+        let unread = |error: std::io::Error| unusable(format!("the file cannot be read: {error}"));
+        let (open, length) = opened(file.path.to_owned()).await.map_err(unread)?;
         let mut params = self.to(chat);
         params["message"] = text.into();
         // Nothing of a name is a sign of the address.
@@ -217,21 +214,12 @@ async fn body_of(response: Response) -> Result<Vec<u8>, Failure> {
 /// A file in Base64 between two texts, without ever holding all of it. One that is not as long as it was is an error.
 fn encoded(
     head: String,
-    file: tokio::fs::File,
+    file: std::fs::File,
     length: u64,
     tail: String,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+) -> impl futures_util::Stream<Item = Result<Bytes, String>> + Send + 'static {
     let piece = |text: String| futures_util::stream::once(async move { Ok(Bytes::from(text)) });
-    let bytes = futures_util::stream::try_unfold((file, length), async |(mut file, left)| {
-        if left == 0 {
-            return Ok(None);
-        }
-        let now = usize::try_from(left.min(PIECE)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; now];
-        file.read_exact(&mut bytes).await?;
-        let left = left - now as u64;
-        Ok(Some((Bytes::from(STANDARD.encode(&bytes)), (file, left))))
-    });
+    let bytes = pieces(file, length).map(|piece| piece.map(|bytes| Bytes::from(STANDARD.encode(bytes))));
     piece(head).chain(bytes).chain(piece(tail))
 }
 
