@@ -45,15 +45,29 @@ pub(super) fn read(yaml: &str, env: &str) -> (Option<ProfileConfig>, Vec<Problem
     (loaded.config, loaded.problems)
 }
 
+/// The settings of a platform there, and what is wrong.
+pub(super) fn found<T: Any + Clone>(
+    platform: &'static str,
+    yaml: &str,
+    env: &str,
+) -> (Option<T>, Vec<Problem>) {
+    let (config, problems) = read(yaml, env);
+    (config.and_then(|config| config.settings.of::<T>(platform).cloned()), problems)
+}
+
+/// The codes of what is wrong.
+pub(super) fn codes(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
 /// The settings of a platform there, and the codes of what is wrong.
 pub(super) fn settings<T: Any + Clone>(
     platform: &'static str,
     yaml: &str,
     env: &str,
 ) -> (Option<T>, Vec<String>) {
-    let (config, problems) = read(yaml, env);
-    let codes = problems.into_iter().map(|problem| problem.code).collect();
-    (config.and_then(|config| config.settings.of::<T>(platform).cloned()), codes)
+    let (found, problems) = found(platform, yaml, env);
+    (found, problems.into_iter().map(|problem| problem.code).collect())
 }
 
 /// A profile with everything behind its platforms.

@@ -11,15 +11,14 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::delivery::outbound::{CHAT_ID, File, Message, Sign, Unsent};
 use crate::inbound::{ASKS, CHOICES, DeliveryTarget};
-use crate::platform::harness;
+use crate::platform::harness::{self, codes};
 use crate::platform::settings::Quotes;
 
 const TOKEN: &str = "MTIzNDU2.test.token-of-a-test";
 
 /// What these files say of the platform, and what is wrong with them.
 fn read(section: &str, env: &str) -> (Option<Settings>, Vec<Problem>) {
-    let (config, problems) = harness::read(section, env);
-    (config.and_then(|config| config.settings.of::<Settings>(NAME).cloned()), problems)
+    harness::found(NAME, section, env)
 }
 
 /// The settings of a bot with more in its section.
@@ -27,10 +26,6 @@ pub(super) fn settings(extra: &str) -> Settings {
     let section = format!("platforms: {{discord: {{enabled: true, token: '{TOKEN}', {extra}}}}}\n");
     let (settings, problems) = read(&section, "");
     settings.unwrap_or_else(|| panic!("{problems:?}"))
-}
-
-fn codes(problems: &[Problem]) -> Vec<&str> {
-    problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
 #[test]

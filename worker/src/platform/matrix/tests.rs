@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use super::settings::Homeserver;
 use super::wire::{self, Membership, Refusal, What};
 use super::*;
-use crate::platform::harness;
+use crate::platform::harness::{self, codes};
 
 const ME: &str = "@bot:hs.org";
 
 /// What these files say of the platform, and what is wrong with them.
 fn read(section: &str, env: &str) -> (Option<Settings>, Vec<Problem>) {
-    let (config, problems) = harness::read(section, env);
-    (config.and_then(|config| config.settings.of::<Settings>(NAME).cloned()), problems)
+    harness::found(NAME, section, env)
 }
 
 /// The settings of an account with more in its section.
@@ -23,10 +22,6 @@ pub(super) fn settings(extra: &str) -> Settings {
     );
     let (settings, problems) = read(&section, "");
     settings.unwrap_or_else(|| panic!("{problems:?}"))
-}
-
-fn codes(problems: &[Problem]) -> Vec<&str> {
-    problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
 #[test]

@@ -1,14 +1,11 @@
 //! What the failures of the service are to connection and messages, its settings, and the requests that are made of it.
 
-use hermes_config::{Input, load};
-use hermes_wire::latest::Role;
-use hermes_wire::{ProfileName, RootHome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::delivery::outbound::{Message, Sent, Unsent};
-use crate::platform::{Class, REGISTRY};
+use crate::platform::{Class, REGISTRY, harness};
 
 fn status(status: u16, seconds: Option<u64>) -> Failure {
     Failure::Status { what: "updates", status, retry_after: seconds.map(Duration::from_secs) }
@@ -35,28 +32,13 @@ fn every_failure_has_its_class_and_code() {
 }
 
 fn settings(yaml: &str) -> (Option<Settings>, Vec<String>) {
-    let profile = ProfileName::default_profile();
-    let home = RootHome::new("/r").profile(&profile);
-    let loaded = load(Input {
-        registry: &REGISTRY,
-        profile: &profile,
-        role: Role::Primary,
-        multiplex: None,
-        listeners: &[],
-        home: &home,
-        yaml: Some(yaml.as_bytes()),
-        env: Some(b"TESTCHAT_TOKEN=from-env"),
-    });
-    let problems = loaded.problems.iter().map(|problem| problem.code.clone()).collect();
-    (loaded.config.and_then(|config| config.settings.of::<Settings>(NAME).cloned()), problems)
+    harness::settings(NAME, yaml, "TESTCHAT_TOKEN=from-env")
 }
 
 #[test]
 fn only_its_own_section_turns_it_on_and_what_is_missing_is_said() {
-    assert_eq!(settings("agent: {engine: echo}\n"), (None, Vec::new()));
-    let on = |extra: &str| {
-        settings(&format!("agent: {{engine: echo}}\nplatforms: {{testchat: {{enabled: true, {extra}}}}}\n"))
-    };
+    assert_eq!(settings(""), (None, Vec::new()));
+    let on = |extra: &str| settings(&format!("platforms: {{testchat: {{enabled: true, {extra}}}}}\n"));
     let (found, problems) =
         on("base_url: 'http://127.0.0.1:1/bot', token: in-yaml, poll_seconds: 3, longest: 9");
     let found = found.unwrap();
@@ -112,9 +94,7 @@ async fn what_goes_out_has_its_key_and_comes_back_with_its_id() {
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/bot/", listener.local_addr().unwrap());
-        let settings = settings(&format!(
-            "agent: {{engine: echo}}\nplatforms: {{testchat: {{enabled: true, base_url: '{base}'}}}}\n"
-        ));
+        let settings = settings(&format!("platforms: {{testchat: {{enabled: true, base_url: '{base}'}}}}\n"));
         let way = Chat::new(settings.0.unwrap(), Network::default());
         let (request, sent) = tokio::join!(one(listener, &answer), way.send(&target, message));
         assert!(
@@ -136,9 +116,7 @@ async fn a_message_is_edited_and_typing_shown_in_its_chat() {
     for (path, body) in [("edit", r#"{"chat":"c","id":"m1","text":"new"}"#), ("typing", r#"{"chat":"c"}"#)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let settings = settings(&format!(
-            "agent: {{engine: echo}}\nplatforms: {{testchat: {{enabled: true, base_url: '{base}'}}}}\n"
-        ));
+        let settings = settings(&format!("platforms: {{testchat: {{enabled: true, base_url: '{base}'}}}}\n"));
         let way = Chat::new(settings.0.unwrap(), Network::default());
         let call = async {
             if path == "edit" {
@@ -155,9 +133,7 @@ async fn a_message_is_edited_and_typing_shown_in_its_chat() {
 /// The token goes to the service and to nobody else.
 #[tokio::test]
 async fn a_file_elsewhere_is_not_fetched() {
-    let settings = settings(
-        "agent: {engine: echo}\nplatforms: {testchat: {enabled: true, base_url: 'http://127.0.0.1:9/bot'}}\n",
-    );
+    let settings = settings("platforms: {testchat: {enabled: true, base_url: 'http://127.0.0.1:9/bot'}}\n");
     let service = Service::new(&settings.0.unwrap(), &Network::default()).unwrap();
     for path in ["@127.0.0.1:1/x", "\\@elsewhere/x"] {
         let refused = service.file(path).await.err().unwrap().to_string();
