@@ -7,6 +7,8 @@
 
 pub(crate) mod answer;
 pub(crate) mod file;
+#[cfg(test)]
+pub(crate) mod secured;
 pub(crate) mod stream;
 mod trust;
 pub(crate) mod websocket;

@@ -99,31 +99,15 @@ pub(crate) async fn encrypt(
 mod tests {
     //! Against real TLS.
 
-    use std::sync::Arc;
-
-    use rustls::pki_types::pem::PemObject as _;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
 
     use super::*;
-
-    const LOCALHOST: &[u8] = include_bytes!("../engine/native/test-localhost.pem");
+    use crate::outgoing::secured::{LOCALHOST, acceptor};
 
     /// Connects to a server that answers each connection with one word; what came, or why nothing did.
     async fn word(with_tls: bool, trusted: Option<&str>) -> Result<String, String> {
-        let config =
-            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(
-                    CertificateDer::pem_slice_iter(LOCALHOST).map(Result::unwrap).collect(),
-                    PrivateKeyDer::from_pem_slice(LOCALHOST).unwrap(),
-                )
-                .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(LOCALHOST);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serve = async {

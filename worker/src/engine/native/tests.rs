@@ -13,6 +13,7 @@ use super::exchange::MAX_MESSAGE;
 use super::fake::{Fake, Step, answer, broken_off, chunk, ending, error, status, stream_head};
 use super::*;
 use crate::engine::{Event, Message, Options, Outcome, Role, Unrecorded, Usage};
+use crate::outgoing::secured;
 
 mod faults;
 mod network;
@@ -447,7 +448,7 @@ async fn what_a_provider_refuses_is_left_out_from_then_on() {
 
 #[tokio::test]
 async fn an_untrusted_certificate_fails_at_once_and_loads_the_roots_only_then() {
-    let acceptor = self_signed();
+    let acceptor = secured::acceptor(secured::LOCALHOST);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
     let engine = native(&base_url);
@@ -465,23 +466,6 @@ async fn an_untrusted_certificate_fails_at_once_and_loads_the_roots_only_then() 
     let EngineError::Provider { calls, message, .. } = &error else { panic!("{error}") };
     assert!(message.starts_with("no secure connection to `https://localhost:"), "{message}");
     assert_eq!(*calls, 1, "{message}");
-}
-
-fn self_signed() -> tokio_rustls::TlsAcceptor {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let pem = include_bytes!("test-localhost.pem");
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect(),
-                PrivateKeyDer::from_pem_slice(pem).unwrap(),
-            )
-            .unwrap();
-    tokio_rustls::TlsAcceptor::from(Arc::new(config))
 }
 
 #[tokio::test]

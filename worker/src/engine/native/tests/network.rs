@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::outgoing::secured::{LOCALHOST, acceptor};
 
 /// Something in front of the fake provider; ended when dropped.
 struct Front {
@@ -28,19 +29,7 @@ fn behind(fake: &Fake) -> SocketAddr {
 
 /// Speaks TLS with this certificate in front of `to`.
 async fn tls(pem: &'static [u8], to: SocketAddr) -> Front {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect(),
-                PrivateKeyDer::from_pem_slice(pem).unwrap(),
-            )
-            .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(pem);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
@@ -128,7 +117,6 @@ const NO_AUTHORITY: &[u8] = include_bytes!("certificates/no-authority.pem");
 const OTHER_NAME: &[u8] = include_bytes!("certificates/other-name.pem");
 const ISSUED: &[u8] = include_bytes!("certificates/issued.pem");
 const EXPIRED: &[u8] = include_bytes!("certificates/expired.pem");
-const LOCALHOST: &[u8] = include_bytes!("../test-localhost.pem");
 
 /// Wires 4: a certificate that `.env` names is trusted, whatever `openssl req -x509` made of it, and so is what it issued; its
 /// dates and names count, and nobody else is trusted then.
