@@ -12,11 +12,12 @@ mod state;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::serving::{listen, lock};
 use crate::wait;
 pub use request::Upload;
 use session::Out;
@@ -149,10 +150,6 @@ pub struct Discord {
     address: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Discord {
     fn default() -> Self {
         Self::start()
@@ -176,11 +173,9 @@ impl Discord {
         };
         state.populate();
         let shared = Arc::new(Shared { state: Mutex::new(state), stop: AtomicBool::new(false), gateway });
-        listen(rest, &shared, |stream, shared| {
-            // Who is cut off leaves an error.
-            let _ = rest::serve(stream, shared);
-        });
-        listen(sockets, &shared, gateway::serve);
+        let is_over: fn(&Shared) -> bool = |shared| shared.stop.load(Ordering::SeqCst);
+        listen(rest, &shared, is_over, |stream, shared| rest::serve(stream, shared));
+        listen(sockets, &shared, is_over, |stream, shared| gateway::serve(stream, shared));
         Self { shared, address }
     }
 
@@ -561,23 +556,4 @@ impl Drop for Discord {
         let _ = TcpStream::connect(&self.address);
         let _ = TcpStream::connect(&self.shared.gateway);
     }
-}
-
-fn listen(
-    listener: TcpListener,
-    shared: &Arc<Shared>,
-    serve: impl Fn(TcpStream, &Shared) + Copy + Send + 'static,
-) {
-    let accepting = Arc::clone(shared);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            if accepting.stop.load(Ordering::SeqCst) {
-                return;
-            }
-            let shared = Arc::clone(&accepting);
-            if let Ok(stream) = stream {
-                std::thread::spawn(move || serve(stream, &shared));
-            }
-        }
-    });
 }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::asked::{self, Asked};
+use crate::serving::{listen, lock};
 use crate::upgraded::{self, Next, say};
 use crate::wait;
 
@@ -74,10 +75,6 @@ pub struct HomeAssistant {
     address: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for HomeAssistant {
     fn default() -> Self {
         Self::start()
@@ -90,19 +87,7 @@ impl HomeAssistant {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::<Shared>::default();
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve(stream, &shared);
-                });
-            }
-        });
+        listen(listener, &shared, |shared| shared.stop.load(Ordering::SeqCst), serve);
         let house = Self { shared, address };
         house.set("light.hall", "off");
         house.set("lock.door", "locked");

@@ -17,7 +17,7 @@
 //! agent, chat, messages, ntfy, predecessor, provider, signal, telegram
 //! discord, home_assistant, http, mattermost, slack, whatsapp
 //! upgraded                                           WebSockets from the side of a service
-//! archive, asked, home, mounts, place, process, sign, state, tap, unreadable, wait
+//! archive, asked, home, mounts, place, process, serving, sign, state, tap, unreadable, wait
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
@@ -55,6 +55,7 @@ pub mod process;
 pub mod provider;
 #[cfg(target_os = "linux")]
 pub mod road;
+mod serving;
 pub mod sign;
 pub mod signal;
 pub mod slack;

@@ -4,11 +4,12 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use crate::serving::lock;
 use crate::tools::Clients;
 use crate::wait;
 
@@ -49,10 +50,6 @@ pub struct Sent {
     pub tls: bool,
     /// The mail.
     pub raw: String,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mail {

@@ -7,11 +7,12 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::serving::{listen, lock};
 use crate::wait;
 use state::{Channel, State};
 
@@ -94,10 +95,6 @@ pub struct Mattermost {
     address: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Mattermost {
     fn default() -> Self {
         Self::start()
@@ -138,19 +135,7 @@ impl Mattermost {
             sockets: BTreeMap::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), stop: AtomicBool::new(false) });
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve::serve(stream, &shared);
-                });
-            }
-        });
+        listen(listener, &shared, |shared| shared.stop.load(Ordering::SeqCst), serve::serve);
         Self { shared, address }
     }
 

@@ -6,11 +6,12 @@ mod state;
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::serving::{listen, lock};
 use crate::wait;
 use state::State;
 
@@ -43,10 +44,6 @@ pub(crate) struct Shared {
     stop: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A running server.
 pub struct Ntfy {
     shared: Arc<Shared>,
@@ -66,19 +63,12 @@ impl Ntfy {
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
         lock(&shared.state).address.clone_from(&address);
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve::serve(stream, &shared);
-                });
-            }
-        });
+        listen(
+            listener,
+            &shared,
+            |shared| shared.stop.load(Ordering::SeqCst),
+            |stream, shared| serve::serve(stream, shared),
+        );
         let beating = Arc::clone(&shared);
         std::thread::spawn(move || {
             while !beating.stop.load(Ordering::SeqCst) {

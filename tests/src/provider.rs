@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::place::Place;
+use crate::serving::{listen, lock};
 
 /// What the provider does with one call.
 #[derive(Debug, Clone)]
@@ -93,21 +94,11 @@ impl Provider {
     fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
-        let served = Arc::clone(&shared);
-        let accepting = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if served.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&served);
-                if let Ok(stream) = stream {
-                    std::thread::spawn(move || {
-                        shared.open.fetch_add(1, Ordering::SeqCst);
-                        let _ = serve(stream, &shared);
-                        shared.open.fetch_sub(1, Ordering::SeqCst);
-                    });
-                }
-            }
+        let is_over: fn(&Shared) -> bool = |shared| shared.stop.load(Ordering::SeqCst);
+        let accepting = listen(listener, &shared, is_over, |stream, shared| {
+            shared.open.fetch_add(1, Ordering::SeqCst);
+            let _ = serve(stream, shared);
+            shared.open.fetch_sub(1, Ordering::SeqCst);
         });
         Self { shared, address, accepting: Some(accepting) }
     }
@@ -173,10 +164,6 @@ impl Drop for Provider {
         // Who starts one in its place afterwards is alone there.
         let _ = self.accepting.take().map(JoinHandle::join);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {

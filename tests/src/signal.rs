@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use crate::serving::{listen, lock};
 use crate::wait;
 
 /// The bot's account.
@@ -69,10 +70,6 @@ pub struct Signal {
     address: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Signal {
     fn default() -> Self {
         Self::start()
@@ -85,19 +82,12 @@ impl Signal {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared { clock: AtomicU64::new(1_700_000_000_000), ..Shared::default() });
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve(stream, &shared);
-                });
-            }
-        });
+        listen(
+            listener,
+            &shared,
+            |shared| shared.stop.load(Ordering::SeqCst),
+            |stream, shared| serve(stream, shared),
+        );
         Self { shared, address }
     }
 

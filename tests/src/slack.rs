@@ -9,11 +9,12 @@ mod state;
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use crate::serving::{listen, lock};
 use crate::wait;
 use state::{App, Channel, State};
 
@@ -111,10 +112,6 @@ pub struct Slack {
     address: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Slack {
     fn default() -> Self {
         Self::start()
@@ -152,19 +149,7 @@ impl Slack {
             is_called: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), stop: AtomicBool::new(false) });
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve::serve(stream, &shared);
-                });
-            }
-        });
+        listen(listener, &shared, |shared| shared.stop.load(Ordering::SeqCst), serve::serve);
         let slack = Self { shared, address };
         slack.app(TOKEN, APP_TOKEN, TEAM);
         slack.channel(CHANNEL, "channel", TEAM);

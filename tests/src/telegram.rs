@@ -11,11 +11,12 @@ mod state;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use crate::serving::{listen, lock};
 use crate::wait;
 use connection::{Connection, is_gone};
 use state::State;
@@ -125,10 +126,6 @@ pub struct Telegram {
     address: String,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Telegram {
     fn default() -> Self {
         Self::start()
@@ -143,21 +140,12 @@ impl Telegram {
         let state =
             State { next_update: 500_000_001, next_id: 1, token: TOKEN.to_owned(), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                if let Ok(stream) = stream {
-                    std::thread::spawn(move || {
-                        // Who is cut off leaves an error.
-                        let _ = Connection { stream, shared: &shared }.serve();
-                    });
-                }
-            }
-        });
+        listen(
+            listener,
+            &shared,
+            |shared| shared.stop.load(Ordering::SeqCst),
+            |stream, shared| Connection { stream, shared }.serve(),
+        );
         Self { shared, address }
     }
 

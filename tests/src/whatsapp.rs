@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::serving::{listen, lock};
 use crate::{Home, wait};
 pub use bridge::{Bridge, Way};
 
@@ -86,10 +87,6 @@ pub struct Servers {
     port: u16,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Default for Servers {
     fn default() -> Self {
         Self::start()
@@ -102,19 +99,7 @@ impl Servers {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared: Arc<Shared> = Arc::default();
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if lock(&accepting.state).stop {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve(&stream, &shared);
-                });
-            }
-        });
+        listen(listener, &shared, |shared| lock(&shared.state).stop, |stream, shared| serve(&stream, shared));
         Self { shared, port }
     }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 
 use super::real::env;
+use crate::serving::{listen, lock};
 
 /// How it is set up.
 #[derive(Debug, Clone)]
@@ -67,10 +68,6 @@ struct Shared {
     stop: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A running server.
 pub struct Ircd {
     /// Where it listens.
@@ -91,16 +88,12 @@ impl Ircd {
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
         (lock(&shared.state).rules, lock(&shared.state).copies) = (rules, 1);
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || serve(stream, &shared));
-            }
-        });
+        listen(
+            listener,
+            &shared,
+            |shared| shared.stop.load(Ordering::SeqCst),
+            |stream, shared| serve(stream, shared),
+        );
         Self { address, shared }
     }
 

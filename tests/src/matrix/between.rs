@@ -3,10 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::http::Connection;
+use crate::serving::{listen, lock};
 use crate::wait;
 
 /// How a request fails.
@@ -61,29 +62,18 @@ pub struct Between {
     shared: Arc<Shared>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Between {
     /// Starts one in front of `server`.
     pub fn start(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (shared, server) = (Arc::new(Shared::default()), server.to_owned());
-        let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if accepting.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (shared, server) = (Arc::clone(&accepting), server.clone());
-                std::thread::spawn(move || {
-                    // Who is cut off leaves an error.
-                    let _ = serve(client, &server, &shared);
-                });
-            }
-        });
+        listen(
+            listener,
+            &shared,
+            |shared| shared.stop.load(Ordering::SeqCst),
+            move |client, shared| serve(client, &server, shared),
+        );
         Self { address, shared }
     }
 

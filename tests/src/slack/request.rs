@@ -1,7 +1,5 @@
 //! Requests as clients of the Web API make them: JSON or forms, the token in a header or among the fields.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::TcpStream;
 
 use serde_json::{Map, Value};
@@ -56,20 +54,4 @@ fn form(text: &str) -> Map<String, Value> {
         json.unwrap_or(Value::String(text))
     };
     pairs.map(|(name, text)| (decoded(name), value(decoded(&text.replace('+', " "))))).collect()
-}
-
-/// Answers a request.
-pub(super) fn say(
-    stream: &mut TcpStream,
-    status: u16,
-    headers: &[(&str, String)],
-    body: &[u8],
-) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", body.len());
-    for (name, value) in headers {
-        let _ = write!(head, "{name}: {value}\r\n");
-    }
-    head.push_str("\r\n");
-    // In one piece: the second of two waits until the client has confirmed the first.
-    stream.write_all(&[head.as_bytes(), body].concat())
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::request::{self, Request};
 use super::{Call, Refusal, Shared, lock, socket};
+use crate::upgraded::say;
 use crate::wait;
 
 /// Serves one client's connection.
@@ -31,38 +32,38 @@ fn answer(stream: &mut TcpStream, request: &Request, shared: &Arc<Shared>) -> st
     if let Some(id) = request.path.strip_prefix("/upload/") {
         let mut state = lock(&shared.state);
         let Some(upload) = state.uploads.get_mut(id) else {
-            return request::say(stream, 404, &[], b"").map(|()| true);
+            return say(stream, 404, &[], b"").map(|()| true);
         };
         upload.bytes = request.body().to_vec();
-        return request::say(stream, 200, &[], b"OK").map(|()| true);
+        return say(stream, 200, &[], b"OK").map(|()| true);
     }
     if let Some(rest) = request.path.strip_prefix("/files-pri/") {
         let state = lock(&shared.state);
         let is_known =
             state.apps.iter().any(|app| app.bot_token == request.token && app.scopes.contains("files:read"));
         if !is_known {
-            return request::say(stream, 200, &html, b"<!DOCTYPE html><title>Sign in</title>").map(|()| true);
+            return say(stream, 200, &html, b"<!DOCTYPE html><title>Sign in</title>").map(|()| true);
         }
         let file = state.files.get(rest.split('/').next().unwrap_or_default()).cloned();
         return match file {
             Some((file, bytes)) => {
                 let kind = file["mimetype"].as_str().unwrap_or_default().to_owned();
-                request::say(stream, 200, &[("Content-Type", kind)], &bytes).map(|()| true)
+                say(stream, 200, &[("Content-Type", kind)], &bytes).map(|()| true)
             }
-            None => request::say(stream, 404, &[], b"").map(|()| true),
+            None => say(stream, 404, &[], b"").map(|()| true),
         };
     }
     if request.path.starts_with("/commands/") || request.path.starts_with("/actions/") {
         let mut state = lock(&shared.state);
         let name = request.path.rsplit('/').next().unwrap_or_default();
         if state.expired.contains(name) {
-            return request::say(stream, 404, &html, b"expired_url").map(|()| true);
+            return say(stream, 404, &html, b"expired_url").map(|()| true);
         }
         state.respond(&request.path, &Value::Object(request.fields.clone()));
-        return request::say(stream, 200, &html, b"ok").map(|()| true);
+        return say(stream, 200, &html, b"ok").map(|()| true);
     }
     let Some(method) = request.path.strip_prefix("/api/") else {
-        return request::say(stream, 404, &html, b"nothing here").map(|()| true);
+        return say(stream, 404, &html, b"nothing here").map(|()| true);
     };
     let call = Call { method: method.to_owned(), fields: request.fields.clone(), at: wait::now() };
     let (done, scopes) = {
@@ -87,7 +88,7 @@ fn answer(stream: &mut TcpStream, request: &Request, shared: &Arc<Shared>) -> st
     match done {
         Ok(mut answer) => {
             answer["ok"] = true.into();
-            request::say(stream, 200, &headers, answer.to_string().as_bytes()).map(|()| true)
+            say(stream, 200, &headers, answer.to_string().as_bytes()).map(|()| true)
         }
         Err(Refusal { status, error, needed, retry_after }) => {
             headers.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
@@ -97,7 +98,7 @@ fn answer(stream: &mut TcpStream, request: &Request, shared: &Arc<Shared>) -> st
             }
             let body =
                 if error.is_empty() { "<html>nothing here</html>".to_owned() } else { body.to_string() };
-            request::say(stream, status, &headers, body.as_bytes()).map(|()| true)
+            say(stream, status, &headers, body.as_bytes()).map(|()| true)
         }
     }
 }

@@ -11,9 +11,10 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
 
-use super::request::{self, Request};
+use super::request::Request;
 use super::state::{Socket, State};
 use super::{Shared, lock};
+use crate::upgraded::say;
 use crate::wait;
 
 /// Pause between two looks at what is to be sent.
@@ -52,7 +53,7 @@ pub(super) fn serve(mut stream: TcpStream, request: &Request, shared: &Arc<Share
     let ticket = request.query.get("ticket").and_then(Value::as_str).unwrap_or_default();
     let app = lock(&shared.state).tickets.remove(ticket);
     let (Some(app), Some(key)) = (app, request.header("sec-websocket-key")) else {
-        return request::say(&mut stream, 401, &[], b"");
+        return say(&mut stream, 401, &[], b"");
     };
     let accept = derive_accept_key(key.as_bytes());
     let head = format!(
