@@ -1,11 +1,14 @@
-//! What tests of all chat platforms look at: the built-in agent's answer, also a slow one, a connection in the status, the log, and rows of
-//! `state.db`.
+//! What tests of all chat platforms look at: the built-in agent's answer, also a slow one, a model that asks, a connection in the status, the
+//! log, and rows of `state.db`.
+
+use std::sync::{Arc, Mutex};
 
 use rusqlite::types::FromSql;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, both, run};
 use crate::home::Home;
+use crate::provider::{Provider, Reply};
 use crate::wait;
 
 /// For the end of a configuration: answers are shown while they are made, and often.
@@ -24,6 +27,35 @@ pub fn words(count: usize) -> String {
 /// What the built-in agent answers.
 pub fn echo(text: &str) -> String {
     format!("echo (not a model): {text}")
+}
+
+/// From now on the model wants a command that needs an approval, and says `all done` to what comes of it; which is what is given back.
+pub fn wants_a_command(provider: &Provider) -> Arc<Mutex<Vec<String>>> {
+    let results: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = Arc::clone(&results);
+    provider.answer_with(move |body| {
+        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
+        if last["role"] == "tool" {
+            told.lock().unwrap().push(last["content"].to_string());
+            return Reply::text("all done");
+        }
+        let given = json!({"command": "git reset --hard; echo ran >> log"});
+        Reply::Calls(vec![("call_1".to_owned(), "terminal".to_owned(), given.to_string())])
+    });
+    results
+}
+
+/// From now on the model asks a question with two choices, and repeats what it is told.
+pub fn asks_where_to(provider: &Provider) {
+    provider.answer_with(|body| {
+        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
+        if last["role"] == "tool" {
+            let result: Value = serde_json::from_str(last["content"].as_str().unwrap()).unwrap();
+            return Reply::text(&format!("so: {}", result["user_response"].as_str().unwrap()));
+        }
+        let given = json!({"question": "Where to?", "choices": ["staging, as ever", "production"]});
+        Reply::Calls(vec![("call_1".to_owned(), "clarify".to_owned(), given.to_string())])
+    });
 }
 
 /// State and code of a profile's connection, as status says them.

@@ -5,7 +5,7 @@ use hermes_tests::discord::{ANN, BOB, Discord, FORUM, GENERAL, ROLE, Refusal};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::talk::{for_some, with_model};
 use super::{echo, to_bot, wait_connected};
@@ -192,15 +192,7 @@ fn a_question_has_a_button_for_each_choice() {
     let home = with_model(&discord, &provider, "auto_thread: false", "");
     // Known by a role alone, which only Discord knows of.
     for_some(&home, &discord, &format!("CUSTOM_API_KEY=key\nDISCORD_ALLOWED_ROLES={ROLE}\n"));
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            let result: Value = serde_json::from_str(last["content"].as_str().unwrap()).unwrap();
-            return Reply::text(&format!("so: {}", result["user_response"].as_str().unwrap()));
-        }
-        let given = json!({"question": "Where to?", "choices": ["staging, as ever", "production"]});
-        Reply::Calls(vec![("call_1".to_owned(), "clarify".to_owned(), given.to_string())])
-    });
+    chats::asks_where_to(&provider);
     let gateway = Gateway::start(&home);
     wait_connected(&gateway);
     discord.say(GENERAL, ANN, &to_bot("deploy"));

@@ -1,7 +1,6 @@
 //! What people and the bot do with each other beside asking and answering: strangers, roles, buttons, commands, files, texts of any length.
 
-use std::sync::{Arc, Mutex};
-
+use hermes_tests::chats;
 use hermes_tests::discord::{ANN, BOB, BOT, Discord, GENERAL, GUILD, RANDOM, ROLE, Refusal};
 use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::{Provider, Reply};
@@ -82,17 +81,7 @@ fn a_button_answers_its_question() {
     let (discord, provider) = (Discord::start(), Provider::start());
     let home =
         with_model(&discord, &provider, "auto_thread: false", "approvals: {mode: manual, timeout: 60}\n");
-    let results: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&results);
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            told.lock().unwrap().push(last["content"].to_string());
-            return Reply::text("all done");
-        }
-        let arguments = json!({"command": "git reset --hard; echo ran >> log"}).to_string();
-        Reply::Calls(vec![("call_1".to_owned(), "terminal".to_owned(), arguments)])
-    });
+    let results = chats::wants_a_command(&provider);
     let gateway = Gateway::start(&home);
     wait_connected(&gateway);
     discord.say(GENERAL, ANN, &to_bot("go"));

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use hermes_tests::chats::{self, STREAMING, words};
 use hermes_tests::gateway::run;
 use hermes_tests::matrix::{Between, Fault, Homeserver, Person};
-use hermes_tests::provider::{Provider, Reply};
+use hermes_tests::provider::Provider;
 use hermes_tests::{Gateway, Home, home, process, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -232,15 +232,7 @@ fn a_question_has_a_sign_for_each_choice() {
     let keys =
         format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=key\n{}", home::DEFAULT_KEY, bot.env(server.address()));
     home.write("default", ".env", &format!("{keys}MATRIX_ALLOWED_USERS={},{}\n", ann.id, bob.id));
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            let result: Value = serde_json::from_str(last["content"].as_str().unwrap()).unwrap();
-            return Reply::text(&format!("so: {}", result["user_response"].as_str().unwrap()));
-        }
-        let given = json!({"question": "Where to?", "choices": ["staging, as ever", "production"]});
-        Reply::Calls(vec![("call_1".to_owned(), "clarify".to_owned(), given.to_string())])
-    });
+    chats::asks_where_to(&provider);
     let gateway = Gateway::start(&home);
     ann.wait_member(&room, &bot);
     ann.say_with(&room, "deploy", &json!({"m.mentions": {"user_ids": [bot.id]}}));

@@ -1,10 +1,9 @@
 //! What people and the bot do with each other in rooms.
 
-use std::sync::{Arc, Mutex};
-
+use hermes_tests::chats;
 use hermes_tests::gateway::{both, run};
 use hermes_tests::matrix::{Homeserver, Person};
-use hermes_tests::provider::{Provider, Reply};
+use hermes_tests::provider::Provider;
 use hermes_tests::{Gateway, Home, home, wait};
 use serde_json::{Value, json};
 
@@ -248,17 +247,7 @@ fn a_sign_answers_its_question() {
     let keys =
         format!("API_SERVER_KEY={}\nCUSTOM_API_KEY=key\n{}", home::DEFAULT_KEY, bot.env(server.address()));
     home.write("default", ".env", &format!("{keys}MATRIX_ALLOWED_USERS={},{}\n", ann.id, bob.id));
-    let results: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&results);
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            told.lock().unwrap().push(last["content"].to_string());
-            return Reply::text("all done");
-        }
-        let arguments = json!({"command": "git reset --hard; echo ran >> log"}).to_string();
-        Reply::Calls(vec![("call_1".into(), "terminal".into(), arguments)])
-    });
+    let results = chats::wants_a_command(&provider);
     let _gateway = Gateway::start(&home);
     ann.wait_member(&room, &bot);
     ann.say_with(&room, "go", &json!({"m.mentions": {"user_ids": [bot.id]}}));

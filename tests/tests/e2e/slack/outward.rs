@@ -169,15 +169,7 @@ fn a_question_has_a_button_for_each_choice() {
         .unwrap()
         .replace("SLACK_ALLOW_ALL_USERS=true", "SLACK_ALLOWED_USERS=U0ANN");
     home.write("default", ".env", &keys);
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            let result: Value = serde_json::from_str(last["content"].as_str().unwrap()).unwrap();
-            return Reply::text(&format!("so: {}", result["user_response"].as_str().unwrap()));
-        }
-        let given = json!({"question": "Where to?", "choices": ["staging, as ever", "production"]});
-        Reply::Calls(vec![("call_1".to_owned(), "clarify".to_owned(), given.to_string())])
-    });
+    chats::asks_where_to(&provider);
     let _gateway = Gateway::start(&home);
     slack.wait_heard();
     let root = slack.say(CHANNEL, ANN, &format!("<@{BOT}> deploy"));

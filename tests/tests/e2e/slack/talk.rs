@@ -1,10 +1,9 @@
 //! What people and the bot do with each other beside asking and answering: strangers, commands, buttons, files, threads of others, several
 //! workspaces, long texts.
 
-use std::sync::{Arc, Mutex};
-
+use hermes_tests::chats;
 use hermes_tests::gateway::{both, run};
-use hermes_tests::provider::{Provider, Reply};
+use hermes_tests::provider::Provider;
 use hermes_tests::slack::{BOT, CHANNEL, Refusal, Slack, TOKEN};
 use hermes_tests::{Gateway, Home, home, wait};
 use serde_json::json;
@@ -58,17 +57,7 @@ fn a_button_answers_its_question() {
         .unwrap()
         .replace("SLACK_ALLOW_ALL_USERS=true", "SLACK_ALLOWED_USERS=U0ANN");
     home.write("default", ".env", &keys);
-    let results: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&results);
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            told.lock().unwrap().push(last["content"].to_string());
-            return Reply::text("all done");
-        }
-        let arguments = json!({"command": "git reset --hard; echo ran >> log"}).to_string();
-        Reply::Calls(vec![("call_1".to_owned(), "terminal".to_owned(), arguments)])
-    });
+    let results = chats::wants_a_command(&provider);
     let _gateway = Gateway::start(&home);
     slack.wait_heard();
     let root = slack.say(CHANNEL, ANN, &format!("<@{BOT}> go"));

@@ -1,7 +1,6 @@
 //! What people and the bot do with each other beside asking and answering: strangers, buttons, menus, texts of any length and look.
 
-use std::sync::{Arc, Mutex};
-
+use hermes_tests::chats;
 use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::telegram::{Refusal, Telegram};
@@ -49,17 +48,7 @@ fn a_stranger_is_let_in_by_code() {
 fn a_button_answers_its_question() {
     let (telegram, provider) = (Telegram::start(), Provider::start());
     let home = with_model(&telegram, &provider, "approvals: {mode: manual, timeout: 60}\n");
-    let results: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&results);
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            told.lock().unwrap().push(last["content"].to_string());
-            return Reply::text("all done");
-        }
-        let arguments = json!({"command": "git reset --hard; echo ran >> log"}).to_string();
-        Reply::Calls(vec![("call_1".to_owned(), "terminal".to_owned(), arguments)])
-    });
+    let results = chats::wants_a_command(&provider);
     let _gateway = Gateway::start(&home);
     telegram.say_with(GROUP, ANN, "go", &json!({}));
     wait::until_true("the question", || telegram.seen().len() == 1);
@@ -98,15 +87,7 @@ fn a_button_answers_its_question() {
 fn a_question_has_a_button_for_each_choice() {
     let (telegram, provider) = (Telegram::start(), Provider::start());
     let home = with_model(&telegram, &provider, "");
-    provider.answer_with(move |body| {
-        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
-        if last["role"] == "tool" {
-            let result: serde_json::Value = serde_json::from_str(last["content"].as_str().unwrap()).unwrap();
-            return Reply::text(&format!("so: {}", result["user_response"].as_str().unwrap()));
-        }
-        let given = json!({"question": "Where to?", "choices": ["staging, as ever", "production"]});
-        Reply::Calls(vec![("call_1".to_owned(), "clarify".to_owned(), given.to_string())])
-    });
+    chats::asks_where_to(&provider);
     let _gateway = Gateway::start(&home);
     telegram.say_with(GROUP, ANN, "deploy", &json!({}));
     wait::until_true("the question", || telegram.seen().len() == 1);
