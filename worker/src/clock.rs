@@ -1,4 +1,4 @@
-//! Times as texts, in UTC.
+//! Times as texts, in UTC; and waiting for one.
 
 const FORM: &str = "%Y-%m-%dT%H:%M:%S%.6f+00:00";
 
@@ -20,6 +20,14 @@ fn timestamp(seconds: f64) -> Option<jiff::Timestamp> {
 /// Now, as 0.19.0 writes it: `2026-11-21T00:30:57.381254+00:00`.
 pub(crate) fn now() -> String {
     hermes_host::clock::utc().strftime(FORM).to_string()
+}
+
+/// Waits until then; `None`: for ever. Safe to cancel.
+pub(crate) async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+
+use crate::clock;
 
 /// Looks within the time that has to pass.
 const LOOKS: u32 = 4;
@@ -42,10 +44,7 @@ impl Idle {
 
     /// Waits until it is time to look. Safe to cancel.
     pub(super) async fn next(&self) {
-        match self.after {
-            Some(_) => sleep_until(self.due).await,
-            None => std::future::pending().await,
-        }
+        clock::until(self.after.map(|_| self.due)).await;
     }
 
     /// Takes note of what there is. Whether it was quiet for long enough, so that only what waits on the disk is to be looked at.

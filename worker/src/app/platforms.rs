@@ -15,11 +15,12 @@ use futures_util::FutureExt as _;
 use hermes_config::platform::Declaration;
 use hermes_wire::contract::runtime_status::PlatformStatus;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::clock;
 use crate::logging;
 use crate::platform::link::{Heard, Lack, Order};
 use crate::platform::{Class, Down, Link, Platform, Told};
@@ -355,12 +356,6 @@ impl Keeper {
         let paused = orders.wait_for(|paused| paused.contains(*name));
         tokio::pin!(paused);
         loop {
-            let overdue = async {
-                match limit {
-                    Some(limit) => sleep_until(limit).await,
-                    None => std::future::pending().await,
-                }
-            };
             let lived = || up.map(|up| up.elapsed());
             tokio::select! {
                 biased;
@@ -389,7 +384,7 @@ impl Keeper {
                     info!(platform = name, "platform is paused");
                     return Ended::Told;
                 }
-                () = overdue => return if leaving {
+                () = clock::until(limit) => return if leaving {
                     warn!(platform = name, "platform did not close its connection in {} ms: it is cut", within.as_millis());
                     Ended::Told
                 } else {

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::ledger;
 use super::outbound::{Message, Outbound, Outbounds, Sent, Unsent};
 use super::{Deliveries, SEND, limited};
+use crate::clock;
 use crate::engine::Event;
 use crate::formatting::media::visible;
 use crate::formatting::split::{self, Limit};
@@ -181,7 +182,7 @@ impl Stream {
                     self.came(came);
                 }
                 Ok(()) = asked.changed() => self.leaves |= *asked.borrow_and_update() > 0,
-                () = at(due) => request = self.next(),
+                () = clock::until(due) => request = self.next(),
                 piece = pieces.recv() => match piece {
                     Some(event) => self.hear(event),
                     None => break,
@@ -397,13 +398,6 @@ impl Stream {
 async fn under_way(request: &mut Option<Request>) -> Came {
     match request {
         Some(request) => request.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

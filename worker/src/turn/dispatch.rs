@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::claim::{Claimed, Claims, Look, claim};
 use super::finish::{Ending, Finished, Kept, finish, finish_or_give_up};
 use super::{Inner, Reply, busy, held, item, title};
+use crate::clock;
 use crate::delivery::after_turn;
 use crate::inbox::prune::prune;
 use crate::inbox::recover::{Recovered, recover};
@@ -217,8 +218,8 @@ impl Dispatcher {
                 Some(one) = self.finished.recv() => ended = Arc::new(vec![one]),
                 () = self.inner.store.arrived().notified(), if !held => self.look = true,
                 () = tokio::time::sleep(Burst::WINDOW), if held => self.look = true,
-                () = until(self.interrupts_at) => (self.interrupts, self.interrupts_at) = (true, None),
-                () = until(self.look_at) => (self.look, self.look_at) = (true, None),
+                () = clock::until(self.interrupts_at) => (self.interrupts, self.interrupts_at) = (true, None),
+                () = clock::until(self.look_at) => (self.look, self.look_at) = (true, None),
                 () = self.inner.stop.cancelled(), if idle => {}
                 () = tokio::time::sleep(pace) => self.tick().await,
             }
@@ -519,13 +520,6 @@ impl Dispatcher {
         self.mirror.dirty = false;
         // Never more than a hundredth of the time.
         self.mirror.next = started + MIRROR.max(started.elapsed() * 100);
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,7 @@ use super::service::Failure;
 use super::settings::NAME;
 use super::slash;
 use super::wire::{self, Event, Id, Interaction, Ready, Said};
+use crate::clock;
 use crate::outgoing::websocket::{Bounds, Heard, Lost, Socket};
 use crate::platform::backoff::Backoff;
 use crate::platform::wire::random64;
@@ -150,12 +151,6 @@ impl<'c, 'd> Connection<'c, 'd> {
             let is_full = !self.waiting.is_empty();
             // While nothing is read, nothing can be heard.
             let limit = if is_full { None } else { [self.unheard, self.limit].into_iter().flatten().min() };
-            let over = async {
-                match limit {
-                    Some(limit) => sleep_until(limit).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 told = link.told() => {
@@ -176,7 +171,7 @@ impl<'c, 'd> Connection<'c, 'd> {
                         return lost(&error);
                     }
                 }
-                () = over => {
+                () = clock::until(limit) => {
                     let why = if self.unheard == limit { "a heartbeat was not heard" } else { "no session came to stand" };
                     return End::Again(Duration::ZERO, why.to_owned());
                 }

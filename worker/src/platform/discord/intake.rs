@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use twilight_http_ratelimiting::Method;
 
 use super::THREADS;
@@ -19,6 +19,7 @@ use super::service::Body;
 use super::settings::NAME;
 use super::wire::{Id, Message};
 use crate::access::Facts;
+use crate::clock;
 use crate::handover::Arrived;
 use crate::inbound::Inbound;
 use crate::platform::Down;
@@ -65,19 +66,13 @@ pub(super) async fn take_all(desk: &Desk<'_>, mut items: mpsc::Receiver<Item>) -
     noted.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = gather.next();
-        let is_due = async {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         let complete = tokio::select! {
             biased;
             () = desk.began.notified() => {
                 desk.write_mark().await;
                 Vec::new()
             }
-            () = is_due => gather.due(Instant::now()),
+            () = clock::until(due) => gather.due(Instant::now()),
             item = items.recv() => match item {
                 Some(Item { number, what: What::Message(message) }) => message_of(desk, &mut gather, number, *message).await?,
                 Some(Item { number, what: What::Command(command) }) => {

@@ -20,6 +20,7 @@ use super::settings::{NAME, Settings};
 use super::watch::{Told, Watch};
 use super::wire::{self, Frame, State};
 use crate::access::Facts;
+use crate::clock;
 use crate::delivery::outbound::{CHAT_ID, made};
 use crate::handover::{Arrived, Reception, Taken};
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
@@ -285,17 +286,11 @@ impl House<'_> {
             }
             self.is_telling = false;
             let due = self.watch.next();
-            let is_due = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 _ = link.told() => return Ok(()),
                 () = service.revoked() => return Err(down(&Failure::Revoked)),
-                () = is_due => all = self.watch.due(Instant::now()),
+                () = clock::until(due) => all = self.watch.due(Instant::now()),
                 () = sleep_until(note_at) => {
                     note_at = Instant::now() + NOTED;
                     self.note().await;

@@ -14,6 +14,7 @@ use super::registration::{Ended, Registration, Step, Welcome};
 use super::session::{Act, Incoming, Session};
 use super::settings::Settings;
 use super::text;
+use crate::clock;
 use crate::delivery::outbound::Unsent;
 use crate::handover::TOO_MANY;
 use crate::platform::Link;
@@ -110,25 +111,13 @@ impl<'c> Connection<'c> {
             if end.is_some() && self.saying.is_none() {
                 return Ok(());
             }
-            let over = async {
-                match end {
-                    Some(end) => sleep_until(end).await,
-                    None => std::future::pending().await,
-                }
-            };
             let due = self.session.due();
-            let again = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             let has_line =
                 !self.words.is_empty() || self.saying.as_ref().is_some_and(|saying| !saying.lines.is_empty());
             tokio::select! {
                 biased;
                 _ = link.told(), if end.is_none() => end = Some(Instant::now() + FINISH),
-                () = over => return Ok(()),
+                () = clock::until(end) => return Ok(()),
                 heard = self.pipe.next() => {
                     let heard = heard.map_err(lost)?;
                     (last, is_asked) = (Instant::now(), false);
@@ -141,7 +130,7 @@ impl<'c> Connection<'c> {
                     Some(call) => self.begin(call),
                     None => return Err(lost("nobody speaks through it any more".to_owned())),
                 },
-                () = again => {
+                () = clock::until(due) => {
                     let acts = self.session.on_time(Instant::now());
                     self.act(acts, link).await?;
                 }

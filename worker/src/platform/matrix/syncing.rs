@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::account::Account;
 use super::backlog;
@@ -22,6 +22,7 @@ use super::service::{Ask, Failure, Who};
 use super::settings::NAME;
 use super::waits::{self, Failures};
 use super::wire::{self, Batch, Event, News, Refusal, What, WireError};
+use crate::clock;
 use crate::handover::Reception;
 use crate::inbox::Inbox;
 use crate::platform::link::TakeIdentity;
@@ -262,16 +263,10 @@ impl Connection<'_> {
         let mut asking = Box::pin(asking);
         loop {
             let due = line.gather.next();
-            let is_due = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 came = &mut asking => return Ok(came),
-                () = is_due => {
+                () = clock::until(due) => {
                     let mut more = Vec::new();
                     let handing = Box::pin(self.hand_in_due(line, &mut more));
                     match self.link.during(POLL + SILENCE, handing).await {

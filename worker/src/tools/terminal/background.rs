@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::output::Kept;
 use super::shell::{self, Strays};
 use crate::children::{Group, Variables, strays};
+use crate::clock;
 use crate::fence::Fence;
 
 /// Most programs of a profile that run in the background at once.
@@ -259,7 +260,7 @@ impl Process {
                     signal(&group, Signal::SIGTERM);
                     (told, killed) = (Some(Instant::now() + GRACE), true);
                 }
-                () = until(told) => {
+                () = clock::until(told) => {
                     signal(&group, Signal::SIGKILL);
                     told = Some(Instant::now() + Duration::from_hours(1));
                 }
@@ -310,13 +311,6 @@ async fn feed(mut stdin: Option<ChildStdin>, mut inputs: mpsc::Receiver<Input>) 
 fn signal(group: &Group, signal: Signal) {
     if let Some(leader) = group.child.id().and_then(|id| i32::try_from(id).ok()) {
         let _ = killpg(Pid::from_raw(leader), signal);
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
