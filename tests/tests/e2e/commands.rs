@@ -53,6 +53,12 @@ fn asked(provider: &Provider) -> Vec<(String, String)> {
     .collect()
 }
 
+/// The conversation that the last of them was told.
+fn told(provider: &Provider) -> Vec<String> {
+    let asked = provider.calls().into_iter().rfind(|call| call.body["tools"].is_array()).unwrap().body;
+    asked["messages"].as_array().unwrap()[1..].iter().map(|message| text(&message["content"])).collect()
+}
+
 #[test]
 fn another_model_answers_one_conversation() {
     let (chat, provider) = (Chat::start(), Provider::start());
@@ -96,10 +102,7 @@ fn a_question_is_asked_again_or_taken_back() {
     assert_eq!(next(&chat, "ann", "/retry"), "answer to two");
     assert!(next(&chat, "ann", "/undo").contains("\"two\""));
     assert_eq!(next(&chat, "ann", "three"), "answer to three");
-    let asked = provider.calls().into_iter().rfind(|call| call.body["tools"].is_array()).unwrap().body;
-    let told: Vec<String> =
-        asked["messages"].as_array().unwrap()[1..].iter().map(|message| text(&message["content"])).collect();
-    assert_eq!(told, ["one", "answer to one", "three"]);
+    assert_eq!(told(&provider), ["one", "answer to one", "three"]);
 }
 
 #[test]
@@ -121,10 +124,7 @@ fn the_conversations_of_a_chat_are_named_listed_and_taken_up_again() {
     assert!(next(&chat, "bob", "/resume The first one").contains("has no conversation"));
     assert!(next(&chat, "ann", "/resume the first ONE").starts_with("↻ The conversation \"The first one\""));
     assert_eq!(next(&chat, "ann", "three"), "answer to three");
-    let asked = provider.calls().into_iter().rfind(|call| call.body["tools"].is_array()).unwrap().body;
-    let told: Vec<String> =
-        asked["messages"].as_array().unwrap()[1..].iter().map(|message| text(&message["content"])).collect();
-    assert_eq!(told, ["one", "answer to one", "three"]);
+    assert_eq!(told(&provider), ["one", "answer to one", "three"]);
 }
 
 /// Another worker takes the place of the one that was asked, once; who asked is noted, and hears it before.
