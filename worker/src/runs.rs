@@ -7,6 +7,9 @@
 //! What happens in it is a log of numbered events that is only ever appended to, so any number of readers may begin anywhere, also in
 //! another process and after the end. Beyond [`LOG`] bytes the pieces of an answer are left out, which is said in the log; the answer
 //! itself is not. What is over is kept for [`KEPT`], or until newer runs need the room ([`ROOM`]).
+//!
+//! A text that is to be put into a run waits in its row until the turn takes it, in whichever process that is. One that came too late is
+//! kept there, and told with the end.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Map, Value};
@@ -21,6 +24,8 @@ const LOG: i64 = 4 << 20;
 const ROOM: i64 = 128 << 20;
 /// Bytes of a page of a log, about.
 const PAGE: usize = 64 << 10;
+/// Most texts that wait to be put into one run.
+pub(crate) const STEERS: usize = 32;
 
 /// A run to be.
 pub(crate) struct New<'a> {
@@ -107,6 +112,8 @@ pub struct Run {
     pub tokens: Tokens,
     /// Why there is no answer.
     pub error: Option<String>,
+    /// What is to be put into it, and is not, or came too late for that.
+    pub steers: Vec<String>,
     /// The process in which it runs.
     pub(crate) owner: Option<(i64, i64)>,
 }
@@ -172,7 +179,8 @@ pub(crate) fn find(db: &Connection, id: &str, now: f64) -> rusqlite::Result<Opti
     db.prepare_cached(
         "SELECT r.status, r.created_at, r.updated_at, r.session_id, r.model, r.last_event, r.output, r.finish_reason,
                 r.input_tokens, r.output_tokens, r.error, r.stop_at IS NOT NULL, i.state, i.error, i.owner_pid, i.owner_start,
-                EXISTS (SELECT 1 FROM hermes_question AS q WHERE q.scope = r.id AND q.answer IS NULL AND q.until >= ?2)
+                EXISTS (SELECT 1 FROM hermes_question AS q WHERE q.scope = r.id AND q.answer IS NULL AND q.until >= ?2),
+                r.steers
          FROM hermes_run AS r
          LEFT JOIN hermes_inbox AS i ON i.platform = r.platform AND i.scope = 'run' AND i.dedup_id = r.id
          WHERE r.id = ?1",
@@ -214,6 +222,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
         finish_reason: row.get(7)?,
         tokens: Tokens { input: tokens(8)?, output: tokens(9)? },
         error,
+        steers: texts(row.get(17)?),
         owner,
     })
 }
@@ -308,20 +317,64 @@ pub(crate) fn spend(db: &Connection, id: &str, tokens: Tokens) -> rusqlite::Resu
     .map(drop)
 }
 
+/// The column `steers`, read.
+fn texts(column: Option<String>) -> Vec<String> {
+    // Nobody else writes it.
+    column.and_then(|column| serde_json::from_str(&column).ok()).unwrap_or_default()
+}
+
+fn waiting(db: &Connection, id: &str) -> rusqlite::Result<Vec<String>> {
+    let found = db
+        .prepare_cached("SELECT steers FROM hermes_run WHERE id = ?1 AND status IS NULL")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(texts(found.flatten()))
+}
+
+/// Has a text wait until it can be put into a run that is not over. `false`: [`STEERS`] wait already.
+pub(crate) fn steer(db: &Connection, id: &str, text: String, now: f64) -> rusqlite::Result<bool> {
+    let mut waiting = waiting(db, id)?;
+    if waiting.len() >= STEERS {
+        return Ok(false);
+    }
+    waiting.push(text);
+    db.prepare_cached("UPDATE hermes_run SET steers = ?2, updated_at = ?3 WHERE id = ?1 AND status IS NULL")?
+        .execute(params![id, Value::from(waiting).to_string(), now])?;
+    Ok(true)
+}
+
+/// Takes what waits to be put into a run, and says so in its log.
+pub(crate) fn take_steers(db: &Connection, id: &str, now: f64) -> rusqlite::Result<Vec<String>> {
+    let taken = waiting(db, id)?;
+    if taken.is_empty() {
+        return Ok(taken);
+    }
+    db.prepare_cached("UPDATE hermes_run SET steers = NULL WHERE id = ?1")?.execute([id])?;
+    let mut steered = event("run.steered");
+    steered.insert("accepted".to_owned(), true.into());
+    append(db, id, &vec![steered; taken.len()], now)?;
+    Ok(taken)
+}
+
+/// What came too late, as clients are told of it.
+pub(crate) fn pending(steers: &[String]) -> Option<String> {
+    (!steers.is_empty()).then(|| steers.join("\n"))
+}
+
 /// Writes a run's end, once. `tokens` of it are those that were not noted before.
 pub(crate) fn end(db: &Connection, id: &str, end: &End<'_>, now: f64) -> rusqlite::Result<()> {
     let (End::Completed { tokens, .. } | End::Failed { tokens, .. } | End::Cancelled { tokens }) = end;
     spend(db, id, *tokens)?;
-    let all = db
+    let found = db
         .prepare_cached(
-            "SELECT input_tokens, output_tokens FROM hermes_run WHERE id = ?1 AND status IS NULL",
+            "SELECT input_tokens, output_tokens, steers FROM hermes_run WHERE id = ?1 AND status IS NULL",
         )?
         .query_row([id], |row| {
             let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-            Ok(Tokens { input: count(0)?, output: count(1)? })
+            Ok((Tokens { input: count(0)?, output: count(1)? }, row.get(2)?))
         })
         .optional()?;
-    let Some(all) = all else { return Ok(()) };
+    let Some((all, steers)) = found else { return Ok(()) };
     let mut last = event("run.completed");
     let (state, output, finish, error) = match end {
         End::Completed { output, finish_reason, .. } => {
@@ -343,6 +396,9 @@ pub(crate) fn end(db: &Connection, id: &str, end: &End<'_>, now: f64) -> rusqlit
         }
     };
     last.insert("usage".to_owned(), usage(all));
+    if let Some(late) = pending(&texts(steers)) {
+        last.insert("pending_steer".to_owned(), late.into());
+    }
     append(db, id, &[last], now)?;
     db.prepare_cached(
         "UPDATE hermes_run SET status = ?2, output = ?3, finish_reason = ?4, error = ?5, request = NULL, ended_at = ?6,

@@ -78,7 +78,7 @@ use held::HeldTurns;
 use place::{Count, Kind};
 pub(crate) use review::Review;
 use running::Running;
-pub use runs::{Asked, Request, Submitted};
+pub use runs::{Asked, Request, Steered, Submitted};
 pub use sessions::SessionChange;
 use title::Titles;
 

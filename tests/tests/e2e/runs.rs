@@ -124,8 +124,9 @@ fn c54_ids_of_one_profile_are_unknown_to_every_other() {
             ("GET", format!("/{id}/events")),
             ("POST", format!("/{id}/stop")),
             ("POST", format!("/{id}/approval")),
+            ("POST", format!("/{id}/steer")),
         ] {
-            let answer = other.call(method, &path, &json!({"choice": "once"}));
+            let answer = other.call(method, &path, &json!({"choice": "once", "input": "x"}));
             let error = &answer.json()["error"];
             assert_eq!((answer.status, &error["code"]), (404, &json!("run_not_found")), "{prefix} {path}");
             assert!(!answer.text().contains("git reset"), "{}", answer.text());
@@ -218,6 +219,50 @@ fn d7_a_run_outlives_a_swap_and_is_read_and_answered_through_it() {
     let events = api.events(&id);
     assert_eq!(names(&events).last(), Some(&"run.completed"));
     assert!(!names(&events).contains(&"run.resumed"), "{events:?}");
+}
+
+/// A run is told something while it waits for an approval, by a worker that does not run it: the model reads it behind the tool's result,
+/// between the marks that its prompt names. What is over, what is no text and what is too much is refused.
+#[test]
+fn d19_a_run_is_steered_from_another_worker() {
+    let provider = Provider::start();
+    let home = furnished(&provider, "approvals: {mode: manual, timeout: 60}\n");
+    let told = commands(&provider, "git init -q . 2>/dev/null; git reset --hard; echo ran");
+    let gateway = Gateway::start(&home);
+    let api = Api::new(&gateway);
+    let steer = |id: &str, body: &Value| api.call("POST", &format!("/{id}/steer"), body);
+    let id = api.submit(&json!({"input": "go"}));
+    api.wait(&id, "waiting_for_approval");
+    let old = gateway.worker("default");
+    let config = home.read("default", "config.yaml").unwrap();
+    home.write("default", "config.yaml", &format!("{config}# another worker\n"));
+    wait::until_true("another worker to serve", || gateway.worker("default") != old);
+    for (body, status, code) in [
+        (json!({}), 400, "invalid_steer_input"),
+        (json!({"input": " "}), 400, "invalid_steer_input"),
+        (json!({"input": "x".repeat(70_000)}), 413, "body_too_large"),
+        (json!({"input": "x", "urgent": true}), 400, "unsupported_parameter"),
+    ] {
+        let answer = steer(&id, &body);
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(code)));
+    }
+    let steered = steer(&id, &json!({"input": "leave the drafts alone"}));
+    let expected = json!({"object": "hermes.run.steer", "run_id": id, "accepted": true, "status": "queued"});
+    assert_eq!((steered.status, steered.json()), (200, expected));
+    assert_eq!(api.status(&id)["pending_steer"], "leave the drafts alone");
+    assert_eq!(api.approve(&id, "once").status, 200);
+    let run = api.wait(&id, "completed");
+    assert!(run.get("pending_steer").is_none(), "{run}");
+    assert!(names(&api.events(&id)).contains(&"run.steered"));
+    let told = told.lock().unwrap();
+    let (_, out_of_band) = told[0].split_once("\n\n[OUT-OF-BAND USER MESSAGE ").unwrap();
+    let word = out_of_band.split(' ').next().unwrap();
+    let end = format!("\nleave the drafts alone\n[/OUT-OF-BAND USER MESSAGE {word}]");
+    assert!(told[0].ends_with(&end), "{told:?}");
+    let system = provider.calls()[0].body["messages"][0]["content"].as_str().unwrap().to_owned();
+    assert!(system.contains(&format!("[/OUT-OF-BAND USER MESSAGE {word}]")), "{system}");
+    let late = steer(&id, &json!({"input": "and more"}));
+    assert_eq!((late.status, &late.json()["error"]["code"]), (409, &json!("run_not_accepting_steer")));
 }
 
 /// A worker that dies costs no run: it goes on from its last step, and says so; what came before is still there. A key that was used

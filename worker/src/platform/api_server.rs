@@ -178,6 +178,7 @@ impl ApiServer {
             .route("/v1/runs/{id}/events", on_get(get(runs::events)))
             .route("/v1/runs/{id}/stop", on_post(post(runs::stop)))
             .route("/v1/runs/{id}/approval", on_post(post(runs::approval)))
+            .route("/v1/runs/{id}/steer", on_post(post(runs::steer)))
             .route("/v1/", any(unknown))
             .route("/v1/{*rest}", any(unknown))
             .route("/api/", any(unknown))

@@ -180,6 +180,36 @@ fn keys_hold_for_a_day_and_what_is_over_is_forgotten_after_it() {
     assert!(find(&db, "run_2", late).unwrap().is_some());
 }
 
+/// What is to be put into a run waits with it, so many texts; what is taken is in the log, and what came too late in the end.
+#[test]
+fn texts_for_a_run_wait_are_taken_once_and_are_not_lost_with_its_end() {
+    let db = db();
+    begun(&db, "run_1", 1.0);
+    begun(&db, "run_2", 1.0);
+    assert_eq!(take_steers(&db, "run_1", 1.0).unwrap(), Vec::<String>::new());
+    assert!(log(&db, "run_1", 0).events.is_empty());
+    for text in ["one", "two"] {
+        assert!(steer(&db, "run_1", text.to_owned(), 2.0).unwrap());
+    }
+    assert!(take_steers(&db, "run_2", 2.0).unwrap().is_empty(), "another run's");
+    assert_eq!(find(&db, "run_1", 2.0).unwrap().unwrap().steers, ["one", "two"]);
+    assert_eq!(take_steers(&db, "run_1", 2.0).unwrap(), ["one", "two"]);
+    assert!(take_steers(&db, "run_1", 2.0).unwrap().is_empty());
+    assert_eq!(names(&log(&db, "run_1", 0)), ["run.steered", "run.steered"]);
+    for n in 0..STEERS {
+        assert!(steer(&db, "run_1", n.to_string(), 2.0).unwrap());
+    }
+    assert!(!steer(&db, "run_1", "too many".to_owned(), 2.0).unwrap());
+    db.execute("UPDATE hermes_run SET steers = '[\"late\",\"later\"]' WHERE id = 'run_1'", []).unwrap();
+    end(&db, "run_1", &End::Cancelled { tokens: NOTHING }, 3.0).unwrap();
+    let last = log(&db, "run_1", 2).events.pop().unwrap().1;
+    assert_eq!(serde_json::from_str::<Value>(&last).unwrap()["pending_steer"], "late\nlater");
+    let over = find(&db, "run_1", 3.0).unwrap().unwrap();
+    assert_eq!((over.state, pending(&over.steers).as_deref()), (State::Cancelled, Some("late\nlater")));
+    assert!(take_steers(&db, "run_1", 4.0).unwrap().is_empty(), "it is over");
+    assert_eq!(pending(&[]), None);
+}
+
 /// Newer runs push out the oldest that are over, and none that is not.
 #[test]
 fn all_of_them_together_are_bounded() {

@@ -90,7 +90,8 @@ CREATE TABLE IF NOT EXISTS hermes_run (
     ended_at REAL,
     last_event TEXT,
     events INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0
+    bytes INTEGER NOT NULL DEFAULT 0,
+    steers TEXT
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS hermes_run_key ON hermes_run(idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS hermes_run_live ON hermes_run(id) WHERE status IS NULL;

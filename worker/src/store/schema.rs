@@ -29,9 +29,9 @@ const NEWEST: i64 = hermes_host::database::STATE_SCHEMA;
 /// Our tables.
 const OURS: &str = include_str!("ours.sql");
 /// Their version.
-const OURS_VERSION: i64 = 15;
+const OURS_VERSION: i64 = 16;
 /// Columns of our tables that their first versions did not have.
-const ADDED: [(&str, &str, &str); 21] = [
+const ADDED: [(&str, &str, &str); 22] = [
     ("hermes_inbox", "suspect", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed", "INTEGER NOT NULL DEFAULT 0"),
     ("hermes_inbox", "postponed_at", "REAL"),
@@ -53,6 +53,7 @@ const ADDED: [(&str, &str, &str); 21] = [
     ("hermes_inbox", "preview_at", "REAL"),
     ("hermes_lease", "conversation_id", "TEXT"),
     ("hermes_lease", "holder", "TEXT"),
+    ("hermes_run", "steers", "TEXT"),
 ];
 /// By which newer programs keep two of them from running a turn in one session; see `turn/lease.rs`. 0.19.0 has no such table and leaves
 /// it alone. Where one is there it stays as it is, whatever its columns.

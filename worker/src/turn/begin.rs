@@ -35,12 +35,14 @@ pub(super) struct Over {
     pub(super) came: Came,
 }
 
-/// Begins a turn. `resumed`: the session in which an earlier process began it. What is refused leaves nothing; what is new is staged.
+/// Begins a turn. `resumed`: the session in which an earlier process began it. `is_open`: somebody may write into it while it runs, which its
+/// prompt says. What is refused leaves nothing; what is new is staged.
 pub(super) fn begin(
     db: &Connection,
     opening: Opening<'_>,
     turn: &Turn,
     resumed: Option<&str>,
+    is_open: bool,
 ) -> rusqlite::Result<Begun> {
     let again = asked_again(db, opening, turn)?;
     let resumed = match &again {
@@ -55,10 +57,10 @@ pub(super) fn begin(
     };
     // Nothing else is refused.
     if !turn.input.iter().any(|message| message.role == Role::Tool) {
-        return try_begin(db, opening, turn, resumed);
+        return try_begin(db, opening, turn, resumed, is_open);
     }
     db.execute_batch("SAVEPOINT begin_turn")?;
-    let begun = try_begin(db, opening, turn, resumed)?;
+    let begun = try_begin(db, opening, turn, resumed, is_open)?;
     let end = match begun {
         Begun::UnknownCalls => "ROLLBACK TO begin_turn; RELEASE begin_turn",
         Begun::NotNow(_) | Begun::Started { .. } | Begun::Over(_) => "RELEASE begin_turn",
@@ -83,6 +85,7 @@ fn try_begin(
     opening: Opening<'_>,
     turn: &Turn,
     resumed: Option<&str>,
+    is_open: bool,
 ) -> rusqlite::Result<Begun> {
     let ctx = opening.ctx;
     let (way, known) = look_up(db, opening, turn, resumed)?;
@@ -132,9 +135,7 @@ fn try_begin(
     if let Some(identity) = &turn.identity {
         history::identify(db, identity)?;
     }
-    // Nobody can write into another turn.
-    let is_open_to_all = ctx.is_steered && matches!(turn.session, SessionRef::Keyed(_));
-    let marks = if is_open_to_all { Some(Marks::of(db, &id)?.guidance()) } else { None };
+    let marks = if is_open { Some(Marks::of(db, &id)?.guidance()) } else { None };
     let stored = system.len();
     let system = with_own(with_own(system, marks.as_deref()), turn.system.as_deref());
     let options = turn.options.clone();

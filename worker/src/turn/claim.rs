@@ -287,7 +287,8 @@ fn claim_as(
     if run.is_none() {
         opening.model = model.as_ref();
     }
-    let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref())? {
+    let is_open = opening.ctx.is_steered;
+    let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref(), is_open)? {
         Begun::Started { prompt, lease } => (*prompt, lease),
         Begun::NotNow(NotNow::Ours) | Begun::UnknownCalls | Begun::Over(_) => return Ok(None),
         Begun::NotNow(NotNow::Others(refused)) => {

@@ -36,9 +36,9 @@ pub(super) async fn turn(
     let seat: Arc<dyn Seat> = Place::new(inner, Kind::Inbox);
     // Clients of the API name their conversations themselves.
     let untitled = if is_run { None } else { title::question(inner, &prompt) };
-    let is_open_to_all = inner.session.is_steered && !is_run;
+    let is_open = inner.session.is_steered;
     let journal =
-        TurnJournal::new(inner, &prompt, &lease, (is_open_to_all, item.is_stored)).of_run(item.run.clone());
+        TurnJournal::new(inner, &prompt, &lease, (is_open, item.is_stored)).of_run(item.run.clone());
     let ending = if let Some(command) = &item.command {
         tokio::select! {
             biased;

@@ -37,22 +37,43 @@ pub(super) struct TurnJournal {
     /// Its conversation is the stored one, so that it can be made shorter.
     is_stored: bool,
     /// Messages may wait that are to be put into the turn.
-    is_open_to_all: bool,
+    is_open: bool,
     /// The run that the turn is.
     run: Option<String>,
     booked: Mutex<Booked>,
 }
 
+/// Where what is to be put into a turn waits.
+#[derive(Debug, Clone, Copy)]
+enum Open<'a> {
+    /// Nobody may write into it.
+    Nowhere,
+    /// Among the messages of its chat.
+    Chat(&'a str),
+    /// With its run: what its chat has waits for its own turn.
+    Run(&'a str),
+}
+
+impl Open<'_> {
+    fn take(self, db: &Connection, now: f64) -> rusqlite::Result<Vec<String>> {
+        match self {
+            Self::Nowhere => Ok(Vec::new()),
+            Self::Chat(key) => busy::take_steers(db, key, now),
+            Self::Run(id) => runs::take_steers(db, id, now),
+        }
+    }
+}
+
 impl TurnJournal {
-    /// `is_open_to_all`: others may write into the turn. `is_stored`: its conversation is what is stored of the session.
+    /// `is_open`: somebody may write into the turn. `is_stored`: its conversation is what is stored of the session.
     pub(super) fn new(
         inner: &Arc<Inner>,
         prompt: &Prompt,
         lease: &Lease,
-        (is_open_to_all, is_stored): (bool, bool),
+        (is_open, is_stored): (bool, bool),
     ) -> Self {
         let of = Conversation::new(inner, prompt, lease);
-        Self { of, is_open_to_all, is_stored, run: None, booked: Mutex::default() }
+        Self { of, is_open, is_stored, run: None, booked: Mutex::default() }
     }
 
     /// The same for a turn that is a run: what its steps cost is noted there too.
@@ -69,8 +90,7 @@ impl TurnJournal {
     async fn commit(&self, step: Step) -> Result<Message, Unkept> {
         let step = Arc::new(step);
         let message = loop {
-            let (session, lease, open) =
-                (self.of.session_id.clone(), self.of.lease.clone(), self.is_open_to_all);
+            let (session, lease, is_open) = (self.of.session_id.clone(), self.of.lease.clone(), self.is_open);
             let is_result = matches!(&*step, Step::Result { .. });
             let answer = self.of.inner.questions.answer(&self.of.lease.key).filter(|_| is_result);
             let (ctx, job) = (Arc::clone(&self.of.inner.session), Arc::clone(&step));
@@ -80,20 +100,28 @@ impl TurnJournal {
                 if !lease::holds(db, &lease, now)? {
                     return Ok(None);
                 }
-                let key = open.then_some(lease.key.as_str());
+                let open = match &run {
+                    _ if !is_open => Open::Nowhere,
+                    Some(run) => Open::Run(run),
+                    None => Open::Chat(&lease.key),
+                };
                 if let Some(answer) = answer {
                     steered::put(db, answer, now)?;
                 }
                 if let (Some(run), Step::Calls { cost, .. }) = (&run, &*job) {
                     runs::spend(db, run, accounts::tokens_of(cost.usage))?;
                 }
-                write(db, &ctx, &session, key, &job, now).map(Some)
+                write(db, &ctx, &session, open, &job, now).map(Some)
             });
             match written.await {
                 Ok(Some(message)) => {
                     if answer.is_some() && self.of.inner.questions.close(&self.of.lease.key) {
                         // What came behind the answer and would interrupt does so now.
                         self.of.inner.store.look_for_interrupts();
+                    }
+                    if is_result && self.run.is_some() {
+                        // Something may have been put into it, which its log says.
+                        self.of.inner.note_happening();
                     }
                     break message;
                 }
@@ -169,12 +197,12 @@ impl Journal for TurnJournal {
     }
 }
 
-/// `key`: of a turn that others may write into.
+/// `open`: to whom the turn is.
 fn write(
     db: &Connection,
     ctx: &SessionContext,
     session: &str,
-    key: Option<&str>,
+    open: Open<'_>,
     step: &Step,
     now: f64,
 ) -> rusqlite::Result<Message> {
@@ -190,8 +218,7 @@ fn write(
         }
         Step::Result { message, is_last } => {
             let mut message = message.clone();
-            let key = key.filter(|_| *is_last);
-            let texts = key.map(|key| busy::take_steers(db, key, now)).transpose()?.unwrap_or_default();
+            let texts = if *is_last { open.take(db, now)? } else { Vec::new() };
             Marks::of(db, begun_in)?.put_into(&mut message, &texts);
             history::stage_step(db, session, &message, now)?;
             history::count(db, session, 1)?;

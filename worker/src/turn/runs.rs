@@ -13,7 +13,7 @@ use super::{Inner, SessionRef, Turn, TurnError, Turns};
 use crate::engine::{Message, Options};
 use crate::inbound::Source;
 use crate::inbox;
-use crate::runs::{self, End, New, Page, Run, Tokens};
+use crate::runs::{self, End, New, Page, Run, State, Tokens};
 use crate::session::{self, epoch};
 use crate::store::StoreError;
 
@@ -69,6 +69,19 @@ pub enum Submitted {
     Known(String),
     /// Its key was used with another request.
     Conflict,
+}
+
+/// What became of a text that is to be put into a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// It is on disk, and stands behind the next results of the run's tools.
+    Waits,
+    /// There is no such run.
+    Unknown,
+    /// The run takes nothing more: it is over, or about to be.
+    Closed(State),
+    /// So many wait already.
+    Full(usize),
 }
 
 impl Turns {
@@ -127,6 +140,26 @@ impl Turns {
     /// Runs that are not over, of all processes.
     pub async fn unfinished_runs(&self) -> Result<usize, StoreError> {
         self.0.store.aside(runs::unfinished).await
+    }
+
+    /// Whether what runs can be told something in the middle of it.
+    pub fn is_steered(&self) -> bool {
+        self.0.session.is_steered
+    }
+
+    /// Has a text put into a run, in whichever process it is; only where [`is_steered`](Self::is_steered).
+    pub async fn steer(&self, id: &str, text: String) -> Result<Steered, StoreError> {
+        let id = id.to_owned();
+        let job = move |db: &Connection| {
+            let now = epoch();
+            let Some(run) = runs::find(db, &id, now)? else { return Ok(Steered::Unknown) };
+            if run.state.is_over() || run.state == State::Stopping {
+                return Ok(Steered::Closed(run.state));
+            }
+            let waits = runs::steer(db, &id, text, now)?;
+            Ok(if waits { Steered::Waits } else { Steered::Full(runs::STEERS) })
+        };
+        self.0.store.write_for_client(job).await
     }
 
     /// Has a run stopped, in whichever process it is. `false`: there is none, or it is over.

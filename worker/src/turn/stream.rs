@@ -209,7 +209,8 @@ async fn begin(inner: &Inner, turn: Turn, cancel: &CancellationToken) -> Result<
         let job = move |db: &rusqlite::Connection| {
             let now = Now::in_zone(&ctx.zone);
             let opening = Opening { ctx: &ctx, prompts: &prompts, now: &now, model: model.as_ref() };
-            let begun = begin::begin(db, opening, &turn, None)?;
+            // Nobody but its client has to do with it.
+            let begun = begin::begin(db, opening, &turn, None, false)?;
             history::publish(db)?;
             Ok(begun)
         };

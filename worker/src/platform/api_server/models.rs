@@ -69,7 +69,7 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "split_runtime": false,
                 "description": "The agent of one profile answers; its sessions are kept on the server.",
             },
-            "features": features(!api.0.config.cors_origins.is_empty(), api.0.turns.takes_options()),
+            "features": api.features(),
             "parameters": params::listed(api.0.turns.takes_options()),
             "response_parameters": params::listed_of(responses::TABLE, api.0.turns.takes_options()),
             "endpoints": {
@@ -83,6 +83,7 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "run_events": {"method": "GET", "path": "/v1/runs/{run_id}/events"},
                 "run_stop": {"method": "POST", "path": "/v1/runs/{run_id}/stop"},
                 "run_approval": {"method": "POST", "path": "/v1/runs/{run_id}/approval"},
+                "run_steer": {"method": "POST", "path": "/v1/runs/{run_id}/steer"},
                 "capabilities": {"method": "GET", "path": "/v1/capabilities"},
                 "responses": {"method": "POST", "path": "/v1/responses"},
                 "response": {"method": "GET", "path": "/v1/responses/{response_id}"},
@@ -105,33 +106,39 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
     }))
 }
 
-/// Every feature clients may look for; `true` is what works.
-fn features(cors: bool, has_model: bool) -> Value {
-    json!({
-        "chat_completions": true,
-        "chat_completions_streaming": true,
-        "client_tools": has_model,
-        "responses_api": true,
-        "responses_streaming": true,
-        "run_submission": true,
-        "run_status": true,
-        "run_events_sse": true,
-        "run_stop": true,
-        "run_approval_response": has_model,
-        "tool_progress_events": false,
-        "approval_events": has_model,
-        "session_resources": true,
-        "session_chat": true,
-        "session_chat_streaming": true,
-        "session_fork": true,
-        "skills_api": true,
-        "admin_config_rw": false,
-        "jobs_admin": false,
-        "memory_write_api": false,
-        "audio_api": false,
-        "realtime_voice": false,
-        "session_continuity_header": "X-Hermes-Session-Id",
-        "session_key_header": "X-Hermes-Session-Key",
-        "cors": cors,
-    })
+impl ApiServer {
+    /// Every feature clients may look for; `true` is what works.
+    fn features(&self) -> Value {
+        let has_model = self.0.turns.takes_options();
+        let cors = !self.0.config.cors_origins.is_empty();
+        json!({
+            "chat_completions": true,
+            "chat_completions_streaming": true,
+            "client_tools": has_model,
+            "responses_api": true,
+            "responses_streaming": true,
+            "run_submission": true,
+            "run_status": true,
+            "run_events_sse": true,
+            "run_stop": true,
+            "run_steer": self.0.turns.is_steered(),
+            "runs_idempotency": {"supported": true, "durable": true, "retention_seconds": 86_400},
+            "run_approval_response": has_model,
+            "tool_progress_events": false,
+            "approval_events": has_model,
+            "session_resources": true,
+            "session_chat": true,
+            "session_chat_streaming": true,
+            "session_fork": true,
+            "skills_api": true,
+            "admin_config_rw": false,
+            "jobs_admin": false,
+            "memory_write_api": false,
+            "audio_api": false,
+            "realtime_voice": false,
+            "session_continuity_header": "X-Hermes-Session-Id",
+            "session_key_header": "X-Hermes-Session-Key",
+            "cors": cors,
+        })
+    }
 }

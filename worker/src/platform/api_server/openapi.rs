@@ -97,6 +97,7 @@ const OPERATIONS: &[Operation] = &[
     },
     post("/v1/runs/{id}/stop", "run_stop", "Nothing", "RunStarted", "Has a run stopped"),
     post("/v1/runs/{id}/approval", "run_approval", "Approval", "Anything", "Answers what a run asks"),
+    post("/v1/runs/{id}/steer", "run_steer", "Steer", "Steered", "Tells a run something while it goes on"),
     Operation {
         query: &["limit", "offset", "source", "include_children"],
         ..get("/api/sessions", "sessions", "List", "Stored conversations, latest use first")
@@ -286,10 +287,15 @@ fn schemas() -> Value {
         ),
         "RunStarted": object(&json!({"run_id": text, "status": text}), &["run_id", "status"]),
         "Run": object(
-            &json!({"object": {"const": "hermes.run"}, "run_id": text, "status": text, "session_id": text}),
+            &json!({"object": {"const": "hermes.run"}, "run_id": text, "status": text, "session_id": text, "pending_steer": text}),
             &["object", "run_id", "status"],
         ),
         "Approval": object(&json!({"choice": text}), &["choice"]),
+        "Steer": object(&json!({"input": {"type": ["string", "array"]}}), &["input"]),
+        "Steered": object(
+            &json!({"object": {"const": "hermes.run.steer"}, "run_id": text, "accepted": {"const": true}, "status": text}),
+            &["object", "run_id", "accepted"],
+        ),
         "SessionRequest": object(
             &json!({"id": maybe_text, "session_id": maybe_text, "title": maybe_text, "model": maybe_text, "system_prompt": maybe_text}),
             &[],

@@ -7,6 +7,7 @@
 //! | `GET /v1/runs/{id}/events` | what has happened in it, and happens ([`log`]) |
 //! | `POST /v1/runs/{id}/stop` | has it stopped |
 //! | `POST /v1/runs/{id}/approval` | answers what it asks |
+//! | `POST /v1/runs/{id}/steer` | tells it something while it goes on ([`mod@steer`]) |
 //!
 //! An id is random, and looked up in the database of this profile only: whatever another profile has under it is not known here. Every
 //! endpoint answers in whichever process of the profile it arrives. A chat completion that streams is a run as far as it asks: it is answered
@@ -14,6 +15,7 @@
 
 mod asked;
 mod log;
+mod steer;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -84,6 +86,10 @@ pub(super) async fn events(State(api): State<ApiServer>, id: Id, headers: Header
 
 pub(super) async fn stop(State(api): State<ApiServer>, id: Id, headers: HeaderMap) -> Response {
     respond(api.stop_run(id, &headers).await)
+}
+
+pub(super) async fn steer(State(api): State<ApiServer>, id: Id, request: Request) -> Response {
+    respond(api.steer(id, request).await)
 }
 
 pub(super) async fn approval(State(api): State<ApiServer>, id: Id, request: Request) -> Response {
@@ -222,6 +228,9 @@ fn described(id: &str, run: Run) -> Value {
     }
     if let Some(error) = run.error.filter(|_| run.state == Phase::Failed) {
         say("error", error.into());
+    }
+    if let Some(pending) = runs::pending(&run.steers) {
+        say("pending_steer", pending.into());
     }
     Value::Object(told)
 }

@@ -132,7 +132,7 @@ async fn a_session_that_is_being_compressed_waits_and_one_that_goes_on_nowhere_i
         .write(move |db| {
             let (prompts, now) = ((inner.prompts)(), Now::in_zone(&inner.session.zone));
             let opening = Opening { ctx: &inner.session, prompts: &prompts, now: &now, model: None };
-            begin::begin(db, opening, &direct(SessionRef::Continue("lost".to_owned()), "more"), None)
+            begin::begin(db, opening, &direct(SessionRef::Continue("lost".to_owned()), "more"), None, false)
         })
         .await
         .unwrap();

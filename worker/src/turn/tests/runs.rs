@@ -1,6 +1,7 @@
 //! Runs that meet the end of their process, or a session that has gone on elsewhere.
 
 use super::*;
+use crate::inbound::Busy;
 use crate::runs::State;
 
 fn asked(id: &str, session: &str, text: &str, history: Vec<Message>) -> Asked {
@@ -107,5 +108,75 @@ async fn runs_follow_a_session_that_goes_on_in_another() {
     assert_eq!(home.count("messages WHERE session_id = 'now'"), 8);
     assert_eq!(home.count("hermes_lease"), 0);
     assert_eq!(home.count("hermes_inbox WHERE state <> 'done'"), 0);
+    process.stop().await;
+}
+
+/// A text for a run stands behind the last result of a step, whichever process heard it; what its chat has waits for its own turn.
+#[tokio::test]
+async fn a_run_is_told_something_while_it_goes_on() {
+    let home = Home::new();
+    // One permit to begin.
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    assert_eq!(process.turns.steer("run_1", "x".to_owned()).await.unwrap(), Steered::Unknown);
+    submit(&process, asked("run_1", "run_1", "steps", Vec::new())).await;
+    home.wait("EXISTS (SELECT 1 FROM messages WHERE tool_calls IS NOT NULL)").await;
+    let parent = std::os::unix::process::parent_id();
+    let other = home.start(Owner { pid: parent, start_time: 0 }, Scripted::with_tools(0));
+    assert!(other.turns.is_steered());
+    assert_eq!(other.turns.steer("run_1", "and this".to_owned()).await.unwrap(), Steered::Waits);
+    assert_eq!(run(&process, "run_1").await.steers, ["and this"]);
+    engine.gate.add_permits(2);
+    home.wait("EXISTS (SELECT 1 FROM hermes_run WHERE status = 'completed')").await;
+    let log = log(&process, "run_1").await;
+    assert_eq!(log.iter().filter(|name| *name == "run.steered").count(), 1, "{log:?}");
+    assert_eq!(log.last().map(String::as_str), Some("run.completed"));
+    let told: String = home
+        .db()
+        .query_row("SELECT content FROM messages WHERE role = 'tool' ORDER BY id DESC LIMIT 1", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert!(told.starts_with("call_b ran\n\n[OUT-OF-BAND USER MESSAGE "), "{told}");
+    let word = told.rsplit_once(' ').unwrap().1.trim_end_matches(']');
+    assert!(told.ends_with(&format!("\nand this\n[/OUT-OF-BAND USER MESSAGE {word}]")), "{told}");
+    let system = &engine.prompts()[0].system;
+    assert!(system.contains(&format!("[/OUT-OF-BAND USER MESSAGE {word}]")), "{system}");
+    let closed = process.turns.steer("run_1", "late".to_owned()).await.unwrap();
+    assert_eq!(closed, Steered::Closed(State::Completed));
+    other.store.close().await;
+    process.stop().await;
+}
+
+/// A run goes on in the session of a chat: what is written there waits for its own turn. A text that no step came for is told with the end.
+#[tokio::test]
+async fn a_run_takes_what_is_its_own_and_says_what_came_too_late() {
+    let home = Home::new();
+    let engine = Scripted::with_tools(1);
+    let process = home.start(Owner::current(), engine.clone());
+    process.turns.serve_inbox();
+    let steered = |id: &str, text: &str| Inbound { busy: Busy::Steer, ..event("c", id, text) };
+    accept(&process, steered("1", "hello")).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'done')").await;
+    let session: String = home.db().query_row("SELECT id FROM sessions", [], |row| row.get(0)).unwrap();
+    engine.gate.add_permits(1);
+    submit(&process, asked("run_1", &session, "steps", Vec::new())).await;
+    home.wait("EXISTS (SELECT 1 FROM messages WHERE tool_calls IS NOT NULL)").await;
+    accept(&process, steered("2", "from the chat")).await;
+    engine.gate.add_permits(1);
+    home.wait("EXISTS (SELECT 1 FROM messages WHERE content = 'call_a ran')").await;
+    engine.gate.add_permits(1);
+    home.wait("EXISTS (SELECT 1 FROM hermes_run WHERE status = 'completed')").await;
+    assert_eq!(home.count("messages WHERE role = 'tool' AND content LIKE '%from the chat%'"), 0);
+    engine.gate.add_permits(1);
+    home.wait("EXISTS (SELECT 1 FROM messages WHERE content = 'echo: from the chat')").await;
+    // No step is left.
+    submit(&process, asked("run_2", "run_2", "no tools", Vec::new())).await;
+    home.wait("EXISTS (SELECT 1 FROM hermes_inbox WHERE state = 'claimed')").await;
+    assert_eq!(process.turns.steer("run_2", "too late".to_owned()).await.unwrap(), Steered::Waits);
+    engine.gate.add_permits(1);
+    home.wait("(SELECT count(*) FROM hermes_run WHERE status = 'completed') = 2").await;
+    assert_eq!(run(&process, "run_2").await.steers, ["too late"]);
     process.stop().await;
 }

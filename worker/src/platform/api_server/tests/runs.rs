@@ -253,6 +253,7 @@ async fn what_cannot_be_run_is_refused_by_its_name() {
         ("GET", format!("/v1/runs/{id}/events")),
         ("POST", format!("/v1/runs/{id}/stop")),
         ("POST", format!("/v1/runs/{id}/approval")),
+        ("POST", format!("/v1/runs/{id}/steer")),
         ("GET", "/v1/runs/agent:main:x".to_owned()),
         ("GET", "/v1/runs/%ff".to_owned()),
     ] {
@@ -268,4 +269,26 @@ async fn what_cannot_be_run_is_refused_by_its_name() {
             "{path}"
         );
     }
+}
+
+/// The engine here hears nothing while it works: that is said, and advertised. What is over takes nothing either.
+#[tokio::test]
+async fn a_run_that_hears_nothing_is_not_steered() {
+    let (_house, client) = open(Duration::from_millis(5)).await;
+    let features = get(&client, "/v1/capabilities").await.json()["features"].clone();
+    assert_eq!(features["run_steer"], false);
+    let id = submit(&client, &json!({"input": vec!["word"; 2000].join(" ")})).await;
+    let steer = async |body: &str| {
+        let path = format!("/v1/runs/{id}/steer");
+        let answer = client.send(request("POST", &path, &[AUTH], body.to_owned())).await;
+        let error = answer.json()["error"].clone();
+        (answer.status.as_u16(), error["code"].clone(), error["message"].as_str().unwrap().to_owned())
+    };
+    let (status, code, message) = steer(r#"{"input": "shorter"}"#).await;
+    assert_eq!((status, code), (409, json!("run_not_accepting_steer")));
+    assert!(message.contains("engine"), "{message}");
+    stop(&client, &id).await;
+    let (status, code, message) = steer(r#"{"input": "shorter"}"#).await;
+    assert_eq!((status, code), (409, json!("run_not_accepting_steer")));
+    assert!(message.contains("cancelled"), "{message}");
 }
