@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, DELETE, OPTIONS");
 /// What may be sent where a preflight does not ask.
 const ALLOWED: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, Idempotency-Key, X-Hermes-Session-Id, X-Hermes-Session-Key, X-Request-Id",
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Hermes-Session-Id, X-Hermes-Session-Key, X-Request-Id",
 );
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "X-Hermes-Session-Id, X-Hermes-Session-Key, X-Hermes-Completed, X-Hermes-Partial, X-Hermes-Error, X-Request-Id, \
-     Retry-After, X-Should-Retry",
+    "X-Hermes-Session-Id, X-Hermes-Session-Key, X-Hermes-Completed, X-Hermes-Partial, X-Hermes-Error, Idempotency-Replayed, \
+     X-Request-Id, Retry-After, X-Should-Retry",
 );
 /// Longest list of headers that a preflight is answered with, in bytes.
 const MAX_ASKED: usize = 4096;
@@ -75,7 +75,7 @@ impl Cors {
         headers
     }
 
-    /// Completes an answer.
+    /// Completes an answer, a refusal too.
     pub(super) fn mark(&self, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
         if let Some(grant) = grant {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, grant);
@@ -126,6 +126,80 @@ mod tests {
         let odd = (header::ACCESS_CONTROL_REQUEST_HEADERS, "x\"y: z");
         let Verdict::Preflight(headers) = judge(&cors, "OPTIONS", &[good, odd]) else { panic!() };
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_HEADERS], ALLOWED);
+    }
+
+    /// Every case of the contract, with every listed header that it has.
+    #[test]
+    fn each_case_has_its_headers() {
+        const GOOD: &str = "https://good";
+        let list = Cors::new(&[GOOD.to_owned(), "http://localhost:3000".to_owned()]);
+        let (any, none) = (Cors::new(&["*".to_owned()]), Cors::new(&[]));
+        let cases: [(&str, &Cors, &str, Option<&str>, Option<&str>, &str); 15] = [
+            ("no page", &list, "GET", None, Some(""), "Origin"),
+            ("no page, no list", &none, "GET", None, Some(""), ""),
+            ("no page, any", &any, "DELETE", None, Some(""), ""),
+            ("a listed page", &list, "GET", Some(GOOD), Some(GOOD), "Origin"),
+            (
+                "another one",
+                &list,
+                "PATCH",
+                Some("http://localhost:3000"),
+                Some("http://localhost:3000"),
+                "Origin",
+            ),
+            ("another port", &list, "GET", Some("http://localhost:3001"), None, "Origin"),
+            ("a part of it", &list, "GET", Some("https://good.evil"), None, "Origin"),
+            ("another case", &list, "GET", Some("https://Good"), None, "Origin"),
+            ("no origin of its own", &list, "GET", Some("null"), None, "Origin"),
+            ("a page, no list", &none, "POST", Some(GOOD), None, ""),
+            ("a page, any", &any, "POST", Some("https://whoever"), Some("*"), ""),
+            ("preflight", &list, "OPTIONS", Some(GOOD), Some(GOOD), "Origin"),
+            ("preflight, any", &any, "OPTIONS", Some(GOOD), Some("*"), ""),
+            ("preflight of another", &list, "OPTIONS", Some("https://bad"), None, "Origin"),
+            ("preflight of nobody", &list, "OPTIONS", None, None, "Origin"),
+        ];
+        for (what, cors, method, origin, granted, vary) in cases {
+            let mut asked = HeaderMap::new();
+            if let Some(origin) = origin {
+                asked.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            let (verdict, mut answer) = (cors.judge(&method.parse().unwrap(), &asked), HeaderMap::new());
+            match verdict {
+                Verdict::Free => cors.mark(&mut answer, None),
+                Verdict::Granted(grant) => cors.mark(&mut answer, Some(grant)),
+                Verdict::Preflight(headers) => answer = headers,
+                Verdict::Refused => {
+                    assert_eq!(granted, None, "{what}");
+                    cors.mark(&mut answer, None);
+                }
+            }
+            let said = |name: header::HeaderName| {
+                answer.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default().to_owned()
+            };
+            assert_eq!(said(header::ACCESS_CONTROL_ALLOW_ORIGIN), granted.unwrap_or_default(), "{what}");
+            assert_eq!(said(header::VARY), vary, "{what}");
+            let exposed = said(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+            let is_granted = granted.is_some_and(|granted| !granted.is_empty());
+            for name in
+                ["X-Hermes-Session-Id", "X-Hermes-Session-Key", "X-Hermes-Error", "Idempotency-Replayed"]
+            {
+                assert_eq!(exposed.contains(name), is_granted, "{what}: {name}");
+            }
+            let (methods, headers) =
+                (said(header::ACCESS_CONTROL_ALLOW_METHODS), said(header::ACCESS_CONTROL_ALLOW_HEADERS));
+            let is_preflight = is_granted && method == "OPTIONS";
+            assert_eq!(methods.contains("PATCH") && methods.contains("DELETE"), is_preflight, "{what}");
+            for name in [
+                "Authorization",
+                "Idempotency-Key",
+                "Last-Event-ID",
+                "X-Hermes-Session-Id",
+                "X-Hermes-Session-Key",
+            ] {
+                assert_eq!(headers.contains(name), is_preflight, "{what}: {name}");
+            }
+            assert_eq!(said(header::ACCESS_CONTROL_MAX_AGE) == "600", is_preflight, "{what}");
+        }
     }
 
     #[test]

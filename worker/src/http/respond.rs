@@ -114,7 +114,11 @@ impl Responder {
         let grant = match cors.judge(request.method(), request.headers()) {
             Verdict::Free => None,
             Verdict::Granted(grant) => Some(grant),
-            Verdict::Refused => return self.fixed(StatusCode::FORBIDDEN, TEXT, ""),
+            Verdict::Refused => {
+                let mut response = self.fixed(StatusCode::FORBIDDEN, TEXT, "");
+                cors.mark(response.headers_mut(), None);
+                return response;
+            }
             Verdict::Preflight(headers) => {
                 let mut response = self.fixed(StatusCode::OK, TEXT, "");
                 response.headers_mut().extend(headers);

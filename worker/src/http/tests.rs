@@ -30,7 +30,8 @@ fn start() -> Fixture {
                 "done"
             }),
         )
-        .route("/echo", axum::routing::post(async |body: String| body));
+        .route("/echo", axum::routing::post(async |body: String| body))
+        .route("/events", get(async || ([("content-type", "text/event-stream")], "data: 1\n\n")));
     let listener = UnixListener::bind(dir.path().join("s")).unwrap();
     let responder = Responder::new(
         "coder".parse().unwrap(),
@@ -108,6 +109,7 @@ async fn every_answer_is_named_and_readable_by_listed_pages() {
     let fixture = start();
     for (line, end) in [
         ("GET /health", "}"),
+        ("GET /events", "data: 1\n\n"),
         ("GET /nowhere", "404: Not Found"),
         ("DELETE /slow", "405: Method Not Allowed"),
         ("GET /boom", "500: Internal Server Error"),
@@ -127,7 +129,9 @@ async fn every_answer_is_named_and_readable_by_listed_pages() {
     for (line, headers, status) in [
         ("GET /health", "origin: https://bad\r\n", "403"),
         ("OPTIONS /nowhere", "origin: https://good\r\naccess-control-request-headers: x-mine\r\n", "200"),
+        ("OPTIONS /events", "origin: https://good\r\naccess-control-request-headers: x-mine\r\n", "200"),
         ("OPTIONS /nowhere", "", "403"),
+        ("OPTIONS /events", "origin: https://bad\r\n", "403"),
         // Not for pages.
         ("GET /webhooks/x", "origin: https://bad\r\n", "404"),
         ("GET /health", "origin: https://bad\r\nx-hermes-listener: webhook\r\n", "200"),
@@ -138,6 +142,7 @@ async fn every_answer_is_named_and_readable_by_listed_pages() {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers}: {text}");
+        assert_eq!(text.contains("vary: Origin\r\n"), status == "403" || line.starts_with('O'), "{text}");
         assert_eq!(
             text.contains("access-control-allow-headers: x-mine\r\n"),
             status == "200" && line.starts_with('O')
