@@ -199,7 +199,10 @@ fn described(operation: &Operation) -> Value {
     }
     for name in operation.query {
         let schema = match *name {
-            "limit" => json!({"type": "integer", "minimum": 1, "maximum": 100}),
+            "limit" => {
+                let most = if operation.path == "/api/sessions" { 200 } else { 100 };
+                json!({"type": "integer", "minimum": 1, "maximum": most})
+            }
             "offset" => json!({"type": "integer", "minimum": 0, "maximum": 1_000_000}),
             "order" => json!({"enum": ["asc", "desc"]}),
             _ => json!({"type": "string"}),
