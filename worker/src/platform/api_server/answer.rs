@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::error::{ApiError, report};
 use super::session::{self, SESSION_ID};
-use crate::engine::{Outcome, Usage};
-use crate::turn::TurnError;
+use crate::engine::{Event, Outcome, Usage};
+use crate::turn::{RunningTurn, TurnError};
 
 /// What is known of an answer before it is written.
 pub(super) struct Head {
@@ -44,6 +45,14 @@ pub(super) enum End {
 }
 
 impl End {
+    /// Waits for it, once nothing more happens.
+    pub(super) async fn awaited(
+        outcome: &mut oneshot::Receiver<Result<Outcome, TurnError>>,
+        cap: u32,
+    ) -> Self {
+        Self::new(outcome.await.unwrap_or(Err(TurnError::Panicked)), cap)
+    }
+
     pub(super) fn new(result: Result<Outcome, TurnError>, cap: u32) -> Self {
         match result {
             Err(error) => Self::Failed(ApiError::from_turn(&error, cap)),
@@ -62,6 +71,16 @@ impl End {
             }
         }
     }
+}
+
+/// Runs a turn to its end; `hear` is told what happens in it. `cap` is the limit on runs, for error texts.
+pub(super) async fn run_out(running: RunningTurn, cap: u32, mut hear: impl FnMut(Event)) -> End {
+    let RunningTurn { mut events, mut outcome, cancel: _interrupts_when_dropped, .. } = running;
+    // Whoever listens: the engine waits for room.
+    while let Some(event) = events.recv().await {
+        hear(event);
+    }
+    End::awaited(&mut outcome, cap).await
 }
 
 /// Usage as OpenAI counts it.

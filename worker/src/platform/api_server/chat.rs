@@ -17,32 +17,27 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use hermes_config::Secret;
 use hermes_host::clock;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::answer::{End, Head, usage};
+use super::answer::{End, Head, run_out, usage};
 use super::content::{self, Conversation};
 use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Fingerprint};
 use super::request::{idempotency_key, is_on};
-use super::session::{self, SESSION_KEY};
-use super::{ApiServer, NAME, request, sse};
+use super::{ApiServer, NAME, request, session, sse};
 use crate::engine::Outcome;
 use crate::inbound::Source;
-use crate::json;
 use crate::platform::wire::{self, random64};
-use crate::turn::{RunningTurn, SessionRef, Turn, TurnError};
+use crate::turn::{RunningTurn, SessionRef, Turn};
 
 pub(super) async fn completions(State(api): State<ApiServer>, request: Request) -> Response {
-    match answer(&api, request).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
-    }
+    request::respond(answer(&api, request).await)
 }
 
 async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError> {
@@ -79,21 +74,9 @@ impl Chat {
     fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let session_id = session::session_id(headers)?;
         let session_key = session::session_key(headers)?;
-        let mut fields = match json::parse(body) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(_) => return Err(ApiError::invalid("Request body must be a JSON object")),
-            Err(_) => return Err(ApiError::invalid("Invalid JSON in request body")),
-        };
+        let mut fields = request::object(body, request::BROKEN)?;
         let stream = is_on(fields.get("stream"));
         let (model, route) = request::model(api, fields.remove("model"))?;
-        let user = match fields.get("user") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(user)) => Some(user.clone()).filter(|user| !user.is_empty()),
-            Some(_) => {
-                return Err(ApiError::invalid("'user' must be a string").param("user").code("invalid_value"));
-            }
-        };
-        let Params { options, include_usage } = params::parse(&fields, api.0.turns.takes_options())?;
         let idempotency = if stream {
             None
         } else {
@@ -101,23 +84,17 @@ impl Chat {
                 (key, request::fingerprint(&fields, &model, session_id.as_deref(), session_key.as_deref()))
             })
         };
+        let user = request::text(&mut fields, "user")?;
+        let Params { options, include_usage } = params::parse(&fields, api.0.turns.takes_options())?;
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
-        // Whoever waits for the whole answer hears no question.
-        let run = stream.then(request::run_id);
-        if let Some(run) = &run {
-            api.0.streams.note(run);
-        }
+        let run = request::attended(api, stream);
         let turn = Turn { options, route, run, ..api.turn(conversation, session_id, user) };
-        let mut headers = HeaderMap::new();
-        if let Some(key) = session_key.as_deref().and_then(session::echo) {
-            headers.insert(SESSION_KEY, key);
-        }
         let head = Head {
             id: format!("chatcmpl-{}", &format!("{:016x}{:016x}", random64(), random64())[..29]),
             created: clock::utc().as_second(),
             model,
             include_usage,
-            headers,
+            headers: session::echoed(session_key.as_deref()),
             run: Arc::clone(&api.0.runs),
         };
         Ok(Self { stream, idempotency, run: Run { turn, head } })
@@ -160,13 +137,9 @@ impl ApiServer {
 /// Runs a turn to its end.
 async fn complete(api: &ApiServer, run: Run) -> Result<Answer, ApiError> {
     let Run { turn, mut head } = run;
-    let RunningTurn { mut events, outcome, session_id, cancel: _interrupts_when_dropped } =
-        api.start(turn).await?;
-    head.ran_in(&session_id);
-    // Nobody reads the pieces, but the engine waits for room.
-    while events.recv().await.is_some() {}
-    let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
-    match End::new(result, api.0.config.max_concurrent_runs) {
+    let running = api.start(turn).await?;
+    head.ran_in(&running.session_id);
+    match run_out(running, api.0.config.max_concurrent_runs, drop).await {
         End::Failed(error) => Err(error),
         End::Text { outcome, finish, hermes } => Ok(completion(&head, &outcome, &finish, hermes)),
     }

@@ -7,30 +7,24 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::request::tell;
 use super::{ApiServer, NAME};
 use crate::platform::{REGISTRY, wire};
 use crate::skills::Library;
 use crate::tools::catalogue;
 
 pub(super) async fn skills(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
-    respond(api.skills(&headers).await)
+    tell(api.skills(&headers).await)
 }
 
 pub(super) async fn toolsets(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
-    respond(api.toolsets(&headers).await)
+    tell(api.toolsets(&headers).await)
 }
 
 /// There is no clock for jobs; said as 0.19.0 says it.
 pub(super) async fn jobs(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
     match api.authorize(&headers) {
         Ok(()) => wire::json(StatusCode::NOT_IMPLEMENTED, &json!({"error": "Cron module not available"})),
-        Err(error) => error.into_response(),
-    }
-}
-
-fn respond(result: Result<Value, ApiError>) -> Response {
-    match result {
-        Ok(value) => wire::json(StatusCode::OK, &value),
         Err(error) => error.into_response(),
     }
 }

@@ -1,13 +1,13 @@
 //! What clients ask first: which models there are, and what this server can do.
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::ApiServer;
 use super::error::ApiError;
+use super::request::{Id, tell};
 use super::{params, responses};
 use crate::platform::wire;
 
@@ -28,23 +28,12 @@ impl ApiServer {
     }
 }
 
-fn send(result: Result<Value, ApiError>) -> Response {
-    match result {
-        Ok(value) => wire::json(StatusCode::OK, &value),
-        Err(error) => error.into_response(),
-    }
-}
-
 pub(super) async fn list(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
-    send(api.authorize(&headers).map(|()| json!({"object": "list", "data": api.models()})))
+    tell(api.authorize(&headers).map(|()| json!({"object": "list", "data": api.models()})))
 }
 
-pub(super) async fn one(
-    State(api): State<ApiServer>,
-    id: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Response {
-    send(api.authorize(&headers).and_then(|()| {
+pub(super) async fn one(State(api): State<ApiServer>, id: Id, headers: HeaderMap) -> Response {
+    tell(api.authorize(&headers).and_then(|()| {
         let Path(id) = id.map_err(|_| ApiError::not_found("No such model: its name is no text"))?;
         if let Some(model) = api.models().into_iter().find(|model| model["id"] == *id) {
             return Ok(model);
@@ -57,7 +46,7 @@ pub(super) async fn one(
 }
 
 pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMap) -> Response {
-    send(api.authorize(&headers).map(|()| {
+    tell(api.authorize(&headers).map(|()| {
         json!({
             "object": "hermes.api_server.capabilities",
             "platform": "hermes-agent",

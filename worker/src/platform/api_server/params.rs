@@ -167,6 +167,20 @@ pub(super) fn parse(fields: &Map<String, Value>, has_model: bool) -> Result<Para
     Ok(params)
 }
 
+/// Takes fields out of a request that it cannot have, each with why. One that asks for something is refused.
+pub(super) fn refuse(
+    fields: &mut Map<String, Value>,
+    not_here: &[(&'static str, &'static str)],
+) -> Result<(), ApiError> {
+    for (name, why) in not_here {
+        let asks = fields.remove(*name).is_some_and(|value| !is_empty(&value) && value != Value::Bool(false));
+        if asks {
+            return Err(unsupported(name, why));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a number of tokens.
 pub(super) fn limit(name: &str, value: &Value) -> Result<(), ApiError> {
     if value.as_u64().is_some_and(|n| n > 0) {

@@ -1,8 +1,11 @@
-//! What requests for a turn have in common: their body, the model they name, what came before them, and what makes two of them the same.
+//! What requests have in common: what their path names, their body, the model they name, what came before them, and what makes two of them the
+//! same.
 
 use std::future::Future;
 
 use axum::body::Body;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use hermes_host::clock;
@@ -13,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use super::ApiServer;
 use super::error::ApiError;
 use super::replay::{Answer, Begin, Fingerprint};
-use crate::platform::wire::{BodyError, random64, read_body};
+use crate::json;
+use crate::platform::wire::{self, BodyError, random64, read_body};
 
 /// Largest request body.
 pub(super) const MAX_BODY: u64 = 10_000_000;
@@ -21,6 +25,24 @@ pub(super) const MAX_BODY: u64 = 10_000_000;
 const MAX_KEY: usize = 256;
 /// Longest model name that is echoed, in characters.
 const MAX_MODEL: usize = 256;
+
+/// What is said of a body that is no JSON; of runs, as 0.19.0 has it, [less](BROKEN_RUN).
+pub(super) const BROKEN: &str = "Invalid JSON in request body";
+/// The same of a run's.
+pub(super) const BROKEN_RUN: &str = "Invalid JSON";
+
+/// The id in a path.
+pub(super) type Id = Result<Path<String>, PathRejection>;
+
+/// An answer, or what is wrong.
+pub(super) fn respond(result: Result<Response, ApiError>) -> Response {
+    result.unwrap_or_else(ApiError::into_response)
+}
+
+/// The same of an answer that is nothing but its body.
+pub(super) fn tell(result: Result<Value, ApiError>) -> Response {
+    respond(result.map(|value| wire::json(StatusCode::OK, &value)))
+}
 
 /// The body of a request.
 pub(super) async fn body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
@@ -30,6 +52,15 @@ pub(super) async fn body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiEr
         BodyError::Coding => ApiError::unknown_coding(),
         BodyError::Undecodable => ApiError::invalid("Request body is not what its Content-Encoding says"),
     })
+}
+
+/// The fields of a body. `broken` is said of one that is no JSON.
+pub(super) fn object(body: &[u8], broken: &'static str) -> Result<Map<String, Value>, ApiError> {
+    match json::parse(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(ApiError::invalid("Request body must be a JSON object")),
+        Err(_) => Err(ApiError::invalid(broken)),
+    }
 }
 
 /// The model that a client names, and the alias of `model_routes` that it is, if it is one.
@@ -66,6 +97,15 @@ pub(super) fn fingerprint(
 /// An id of a run.
 pub(super) fn run_id() -> String {
     format!("run_{:016x}{:016x}", random64(), random64())
+}
+
+/// The id by which a client that reads along answers what its turn asks. Whoever waits for the whole answer hears no question.
+pub(super) fn attended(api: &ApiServer, stream: bool) -> Option<String> {
+    let run = stream.then(run_id);
+    if let Some(run) = &run {
+        api.0.streams.note(run);
+    }
+    run
 }
 
 /// Answers a request, where it has a key once: the same one again gets the same bytes, and one that comes meanwhile waits for them.

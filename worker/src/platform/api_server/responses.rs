@@ -23,20 +23,21 @@ mod script;
 pub(super) mod store;
 mod stream;
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::End;
+use super::answer::{End, run_out};
 use super::error::ApiError;
 use super::replay::Answer;
+use super::request::{Id, respond};
 use super::session::{SESSION_ID, echo};
+use super::sse::Writer as _;
 use super::{ApiServer, request};
 use crate::platform::wire::{self, first_chars};
-use crate::turn::{RunningTurn, Turn, TurnError};
+use crate::turn::{RunningTurn, Turn};
 use asked::Asked;
 pub(super) use asked::{Previous, before_run};
 use object::{Draft, Status};
@@ -45,12 +46,6 @@ use script::Script;
 
 /// Most items of a page, and items of one that is not asked for.
 const PAGES: (usize, usize) = (100, 20);
-
-type Id = Result<Path<String>, PathRejection>;
-
-fn respond(result: Result<Response, ApiError>) -> Response {
-    result.unwrap_or_else(ApiError::into_response)
-}
 
 pub(super) async fn create(State(api): State<ApiServer>, request: Request) -> Response {
     respond(answer(&api, request).await)
@@ -104,13 +99,8 @@ async fn begin(api: &ApiServer, turn: Turn, mut draft: Draft) -> Result<(Running
 /// Runs a turn to its end.
 async fn complete(api: &ApiServer, turn: Turn, draft: Draft) -> Result<Answer, ApiError> {
     let (running, mut draft) = begin(api, turn, draft).await?;
-    let RunningTurn { mut events, outcome, cancel: _interrupts_when_dropped, .. } = running;
     let mut script = Script::new(&draft, false);
-    while let Some(event) = events.recv().await {
-        script.hear(event);
-    }
-    let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
-    let end = End::new(result, api.0.config.max_concurrent_runs);
+    let end = run_out(running, api.0.config.max_concurrent_runs, |event| script.hear(event)).await;
     let (status, output, usage) = script.end(&end);
     if let End::Failed(error) = end {
         return Ok(request::to_answer(failed(api, &draft, error, &output).await).await);

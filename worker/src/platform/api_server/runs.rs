@@ -20,14 +20,14 @@ mod steer;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::ApiServer;
 use super::error::ApiError;
+use super::request::{BROKEN_RUN, Id, respond};
 use crate::json;
 use crate::platform::wire::{self, BodyError, read_body};
 use crate::runs::{self, Run, State as Phase};
@@ -60,12 +60,6 @@ impl Streams {
     fn knows(&self, id: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == id)
     }
-}
-
-type Id = Result<Path<String>, PathRejection>;
-
-fn respond(result: Result<Response, ApiError>) -> Response {
-    result.unwrap_or_else(ApiError::into_response)
 }
 
 fn unknown() -> ApiError {
@@ -194,9 +188,9 @@ impl ApiServer {
 async fn choice(headers: &HeaderMap, body: axum::body::Body) -> Result<Choice, ApiError> {
     let body = read_body(headers, body, MAX_ANSWER).await.map_err(|error| match error {
         BodyError::TooLarge => ApiError::too_large(MAX_ANSWER),
-        _ => ApiError::invalid("Invalid JSON"),
+        _ => ApiError::invalid(BROKEN_RUN),
     })?;
-    let body = json::parse(&body).map_err(|_| ApiError::invalid("Invalid JSON"))?;
+    let body = json::parse(&body).map_err(|_| ApiError::invalid(BROKEN_RUN))?;
     // A run asks one thing at a time, so `all` and `resolve_all` change nothing.
     body.get("choice").and_then(Value::as_str).and_then(Choice::named).ok_or_else(|| {
         ApiError::invalid("'choice' must be one of once, session, always, deny")

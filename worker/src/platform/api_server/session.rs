@@ -60,6 +60,12 @@ pub(super) fn echo(id: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(id.as_bytes()).ok()
 }
 
+/// The headers of an answer that say the memory scope again.
+pub(super) fn echoed(key: Option<&str>) -> HeaderMap {
+    let said = key.and_then(echo).map(|value| (SESSION_KEY, value));
+    said.into_iter().collect()
+}
+
 /// An id nobody else has.
 pub(super) fn random_id() -> String {
     format!("api-{:016x}", random64())

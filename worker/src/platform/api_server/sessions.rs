@@ -13,17 +13,17 @@
 mod chat;
 
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use hermes_host::clock;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
+use super::request::{Id, respond};
 use super::{ApiServer, NAME, request, session};
-use crate::json;
 use crate::platform::wire::{self, first_chars, random64};
 use crate::session::resource::{NewResource, Page, Refusal};
 use crate::turn::SessionChange;
@@ -35,12 +35,6 @@ const PAGES: (u32, u32) = (200, 50);
 const OFFSET: u32 = 1_000_000;
 /// Longest reason of an end, in characters.
 const REASON: usize = 64;
-
-type Id = Result<Path<String>, PathRejection>;
-
-fn respond(result: Result<Response, ApiError>) -> Response {
-    result.unwrap_or_else(ApiError::into_response)
-}
 
 pub(super) async fn list(
     State(api): State<ApiServer>,
@@ -120,11 +114,7 @@ async fn fields(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, A
     if body.is_empty() {
         return Ok(Map::new());
     }
-    match json::parse(&body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(ApiError::invalid("Request body must be a JSON object")),
-        Err(_) => Err(ApiError::invalid("Invalid JSON in request body")),
-    }
+    request::object(&body, request::BROKEN)
 }
 
 /// A text of a body, refused by a code of its own where it is none.

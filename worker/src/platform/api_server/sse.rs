@@ -21,14 +21,18 @@ use tokio::sync::mpsc;
 use super::answer::{End, Head, usage};
 use super::error::{ApiError, report};
 use crate::engine::Event;
-use crate::turn::{self, RunningTurn, TurnError};
+use crate::turn::{self, RunningTurn};
 
 /// Longest silence.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
+/// What breaks it.
+pub(super) const ALIVE: &str = ": keepalive\n\n";
 /// Longest time that the head waits.
-const HEAD: Duration = Duration::from_secs(2);
+pub(super) const HEAD: Duration = Duration::from_secs(2);
 /// Bytes after which pieces are sent although more are ready.
 const BATCH: usize = 16 * 1024;
+/// Pieces between who writes a stream and its client: a slow client slows the engine down.
+const FRAMES: usize = 4;
 /// The last event.
 const DONE: &str = "data: [DONE]\n\n";
 
@@ -47,8 +51,7 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
                 Some(asked @ Event::Asked { .. }) => break early = Some(asked),
                 Some(_) => {}
                 None => {
-                    let result = (&mut running.outcome).await.unwrap_or(Err(TurnError::Panicked));
-                    break end = Some(End::new(result, cap));
+                    break end = Some(End::awaited(&mut running.outcome, cap).await);
                 }
             }
         }
@@ -90,15 +93,59 @@ pub(super) fn reply(headers: HeaderMap, body: Body) -> Response {
     response
 }
 
-/// An answer whose events somebody else writes, with room for so many pieces between. It ends with the sender; a client that goes away
+/// An answer whose events somebody else writes, with room for a few pieces between. It ends with the sender; a client that goes away
 /// closes it.
-pub(super) fn channel(headers: HeaderMap, pieces: usize) -> (mpsc::Sender<Bytes>, Response) {
-    let (frames, read) = mpsc::channel(pieces);
+pub(super) fn channel(headers: HeaderMap) -> (mpsc::Sender<Bytes>, Response) {
+    let (frames, read) = mpsc::channel(FRAMES);
     let body = stream::unfold(read, |mut read: mpsc::Receiver<Bytes>| async {
         let frame = read.recv().await?;
         Some((Ok::<_, Infallible>(frame), read))
     });
     (frames, reply(headers, Body::from_stream(body)))
+}
+
+/// Makes pieces for a client of what the engine says.
+pub(super) trait Writer {
+    /// Takes in what the engine says.
+    fn hear(&mut self, event: Event);
+    /// Bytes that nobody has taken.
+    fn waiting(&self) -> usize;
+    /// Those bytes.
+    fn take(&mut self) -> String;
+}
+
+/// Tells what the engine says, until it ends, or until nobody reads: `None`. What the end adds is the writer's to say.
+pub(super) async fn tell(
+    running: &mut RunningTurn,
+    writer: &mut impl Writer,
+    frames: &mpsc::Sender<Bytes>,
+    cap: u32,
+) -> Option<End> {
+    loop {
+        if writer.waiting() > 0 {
+            frames.send(writer.take().into()).await.ok()?;
+        }
+        let next = tokio::select! {
+            () = frames.closed() => return None,
+            next = tokio::time::timeout(KEEPALIVE, running.events.recv()) => next,
+        };
+        match next {
+            Err(_silent) => frames.send(Bytes::from_static(ALIVE.as_bytes())).await.ok()?,
+            Ok(None) => break,
+            Ok(Some(event)) => {
+                writer.hear(event);
+                while writer.waiting() < BATCH
+                    && let Ok(event) = running.events.try_recv()
+                {
+                    writer.hear(event);
+                }
+            }
+        }
+    }
+    tokio::select! {
+        () = frames.closed() => None,
+        end = End::awaited(&mut running.outcome, cap) => Some(end),
+    }
 }
 
 struct Stream {
@@ -143,7 +190,7 @@ impl Stream {
         loop {
             let events = &mut self.running.as_mut()?.events;
             let Ok(event) = tokio::time::timeout(KEEPALIVE, events.recv()).await else {
-                return Some(": keepalive\n\n".to_owned());
+                return Some(ALIVE.to_owned());
             };
             let Some(event) = event else { break };
             let mut next = Some(event);
@@ -163,10 +210,9 @@ impl Stream {
                 return Some(frame);
             }
         }
-        let outcome = &mut self.running.as_mut()?.outcome;
-        let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
+        let end = End::awaited(&mut self.running.as_mut()?.outcome, self.cap).await;
         self.running = None;
-        self.finish(&mut frame, End::new(result, self.cap));
+        self.finish(&mut frame, end);
         Some(frame)
     }
 

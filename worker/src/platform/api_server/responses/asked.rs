@@ -15,13 +15,12 @@ use super::super::content::{self, Conversation, first_new};
 use super::super::error::ApiError;
 use super::super::replay::Fingerprint;
 use super::super::request::{self, idempotency_key, is_on};
-use super::super::session::{self, SESSION_KEY};
+use super::super::session;
 use super::items::{self, Messages};
 use super::object::Draft;
 use super::params::{self, Params};
 use super::store::Kept;
 use crate::engine::{Message, Role, call_kind};
-use crate::json;
 use crate::platform::wire::first_chars;
 use crate::session::history::replay;
 use crate::turn::{SessionRef, Turn};
@@ -54,11 +53,7 @@ struct Before {
 pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Asked, ApiError> {
     let named = session::session_id(headers)?;
     let session_key = session::session_key(headers)?;
-    let mut fields = match json::parse(body) {
-        Ok(Value::Object(fields)) => fields,
-        Ok(_) => return Err(ApiError::invalid("Request body must be a JSON object")),
-        Err(_) => return Err(ApiError::invalid("Invalid JSON in request body")),
-    };
+    let mut fields = request::object(body, request::BROKEN)?;
     let stream = is_on(fields.get("stream"));
     let key = if stream { None } else { idempotency_key(headers)? };
     let (model, route) = request::model(api, fields.remove("model"))?;
@@ -103,11 +98,7 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
         (Some(instructions), Some(system)) => Some(format!("{instructions}\n{system}")),
         (instructions, system) => instructions.or(system),
     };
-    // Whoever waits for the whole answer hears no question.
-    let run = stream.then(request::run_id);
-    if let Some(run) = &run {
-        api.0.streams.note(run);
-    }
+    let run = request::attended(api, stream);
     let (kept_before, kept_new) = split(&history, &input);
     let conversation_of = Conversation { system: told, history, input };
     let turn = api.turn(conversation_of, None, user.clone());
@@ -122,10 +113,6 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
     let (SessionRef::Fresh(session_id) | SessionRef::Continue(session_id) | SessionRef::Keyed(session_id)) =
         &session;
     let session_id = session_id.clone();
-    let mut headers = HeaderMap::new();
-    if let Some(key) = session_key.as_deref().and_then(session::echo) {
-        headers.insert(SESSION_KEY, key);
-    }
     let id = items::random_id();
     let draft = Draft {
         input: items::kept(&id, &listed),
@@ -142,7 +129,7 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
         before: kept_before,
         new: kept_new,
         session_id,
-        headers,
+        headers: session::echoed(session_key.as_deref()),
         run: Arc::clone(&api.0.runs),
     };
     let turn = Turn { session, history, options, route, run, ..turn };

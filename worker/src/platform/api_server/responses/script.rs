@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::super::answer::End;
+use super::super::sse::Writer;
 use super::items::id_of;
 use super::object::{Draft, Status};
 use crate::engine::{Event, Usage, call_kind};
@@ -56,49 +57,11 @@ impl Script {
         }
     }
 
-    /// The events since the last time.
-    pub(super) fn take(&mut self) -> String {
-        self.out.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Bytes of events that nobody has taken.
-    pub(super) fn waiting(&self) -> usize {
-        self.out.as_ref().map_or(0, String::len)
-    }
-
     /// Opens the stream.
     pub(super) fn begin(&mut self, draft: &Draft) {
         for kind in ["response.created", "response.in_progress"] {
             let object = draft.object(&Status::InProgress, &[], None);
             self.event(kind, json!({ "response": object }));
-        }
-    }
-
-    /// Takes in what the engine says.
-    pub(super) fn hear(&mut self, event: Event) {
-        match event {
-            Event::Delta(text) if !text.is_empty() => {
-                self.has_text = true;
-                self.say(Open::Message, &text);
-            }
-            Event::Thought(text) if self.thoughts && !text.is_empty() => self.say(Open::Thought, &text),
-            Event::Tool { name, id, done: false, text, .. } => {
-                self.call(
-                    &json!({"id": id, "type": "function", "function": {"name": name, "arguments": text}}),
-                );
-                // What comes next is another message.
-                self.has_text = false;
-            }
-            Event::Tool { id, done: true, text, .. } => self.output(&id, &text),
-            Event::Asked { run, details } => {
-                self.event("hermes.approval.request", turn::described(&run, details));
-            }
-            Event::Heard { run, choice } => {
-                let heard =
-                    json!({"event": "approval.responded", "run_id": run, "choice": choice, "resolved": 1});
-                self.event("hermes.approval.responded", heard);
-            }
-            Event::Delta(_) | Event::Thought(_) | Event::Alive | Event::Retrying { .. } => {}
         }
     }
 
@@ -272,6 +235,43 @@ impl Script {
             item["output"] = text.into();
         }
         self.done();
+    }
+}
+
+impl Writer for Script {
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Delta(text) if !text.is_empty() => {
+                self.has_text = true;
+                self.say(Open::Message, &text);
+            }
+            Event::Thought(text) if self.thoughts && !text.is_empty() => self.say(Open::Thought, &text),
+            Event::Tool { name, id, done: false, text, .. } => {
+                self.call(
+                    &json!({"id": id, "type": "function", "function": {"name": name, "arguments": text}}),
+                );
+                // What comes next is another message.
+                self.has_text = false;
+            }
+            Event::Tool { id, done: true, text, .. } => self.output(&id, &text),
+            Event::Asked { run, details } => {
+                self.event("hermes.approval.request", turn::described(&run, details));
+            }
+            Event::Heard { run, choice } => {
+                let heard =
+                    json!({"event": "approval.responded", "run_id": run, "choice": choice, "resolved": 1});
+                self.event("hermes.approval.responded", heard);
+            }
+            Event::Delta(_) | Event::Thought(_) | Event::Alive | Event::Retrying { .. } => {}
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.out.as_ref().map_or(0, String::len)
+    }
+
+    fn take(&mut self) -> String {
+        self.out.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 

@@ -4,27 +4,17 @@
 //! turn; what there is of the response is kept as `incomplete`. The head waits for the first piece, as that of a chat completion does,
 //! so that a turn that fails at once has a status.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::super::ApiServer;
 use super::super::answer::End;
-use super::super::{ApiServer, sse};
+use super::super::sse::{self, HEAD, Writer as _};
 use super::object::{Draft, GONE};
 use super::script::Script;
 use super::{failed, keep};
-use crate::turn::{RunningTurn, TurnError};
-
-/// Longest silence.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Longest time that the head waits.
-const HEAD: Duration = Duration::from_secs(2);
-/// Bytes after which pieces are sent although more are ready.
-const BATCH: usize = 16 * 1024;
-/// Pieces between the task and its client.
-const FRAMES: usize = 4;
+use crate::turn::RunningTurn;
 
 /// Streams a running turn.
 pub(super) async fn respond(api: ApiServer, mut running: RunningTurn, draft: Draft) -> Response {
@@ -39,8 +29,7 @@ pub(super) async fn respond(api: ApiServer, mut running: RunningTurn, draft: Dra
                 break;
             }
             let Some(event) = running.events.recv().await else {
-                let result = (&mut running.outcome).await.unwrap_or(Err(TurnError::Panicked));
-                end = Some(End::new(result, cap));
+                end = Some(End::awaited(&mut running.outcome, cap).await);
                 break;
             };
             script.hear(event);
@@ -52,7 +41,7 @@ pub(super) async fn respond(api: ApiServer, mut running: RunningTurn, draft: Dra
         let items = script.break_off();
         return failed(&api, &draft, error, &items).await;
     }
-    let (frames, response) = sse::channel(draft.headers.clone(), FRAMES);
+    let (frames, response) = sse::channel(draft.headers.clone());
     let tasks = api.0.tasks.clone();
     tasks.spawn(write(api, running, draft, script, end, frames));
     response
@@ -67,9 +56,10 @@ async fn write(
     end: Option<End>,
     frames: mpsc::Sender<Bytes>,
 ) {
+    let cap = api.0.config.max_concurrent_runs;
     let end = match end {
         Some(end) => Some(end),
-        None => tell(&api, &mut running, &mut script, &frames).await,
+        None => sse::tell(&mut running, &mut script, &frames, cap).await,
     };
     let Some(end) = end else {
         // Ends the turn.
@@ -85,39 +75,4 @@ async fn write(
     script.finish(&status, &object);
     // Whoever has gone does not need it.
     let _gone = frames.send(script.take().into()).await;
-}
-
-/// Tells what the engine says, until it ends, or until nobody reads: `None`.
-async fn tell(
-    api: &ApiServer,
-    running: &mut RunningTurn,
-    script: &mut Script,
-    frames: &mpsc::Sender<Bytes>,
-) -> Option<End> {
-    loop {
-        if script.waiting() > 0 {
-            frames.send(script.take().into()).await.ok()?;
-        }
-        let next = tokio::select! {
-            () = frames.closed() => return None,
-            next = tokio::time::timeout(KEEPALIVE, running.events.recv()) => next,
-        };
-        match next {
-            Err(_silent) => frames.send(Bytes::from_static(b": keepalive\n\n")).await.ok()?,
-            Ok(None) => break,
-            Ok(Some(event)) => {
-                script.hear(event);
-                while script.waiting() < BATCH
-                    && let Ok(event) = running.events.try_recv()
-                {
-                    script.hear(event);
-                }
-            }
-        }
-    }
-    let outcome = tokio::select! {
-        () = frames.closed() => return None,
-        outcome = &mut running.outcome => outcome,
-    };
-    Some(End::new(outcome.unwrap_or(Err(TurnError::Panicked)), api.0.config.max_concurrent_runs))
 }

@@ -3,19 +3,17 @@
 //! `input` is a text, or a list of texts and messages as the Responses API has them. `session_id` names a session, whose stored
 //! conversation goes on; `conversation_history` takes its place. Without either a list is the conversation, and its last message what is new.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::super::content::{self, Conversation};
 use super::super::error::ApiError;
-use super::super::params::{self, unsupported};
-use super::super::request::{fingerprint, history, model, placed, run_id, text};
+use super::super::params;
+use super::super::request::{BROKEN_RUN, fingerprint, history, model, object, placed, run_id, text};
 use super::super::responses::{self, Previous};
-use super::super::session::{self, SESSION_KEY};
-use super::super::{ApiServer, NAME};
+use super::super::{ApiServer, NAME, session};
 use crate::engine::Role;
 use crate::inbound::Source;
-use crate::json;
 use crate::platform::wire::hex;
 use crate::turn::{Asked, Request};
 
@@ -36,17 +34,13 @@ const NOT_HERE: [(&str, &str); 7] = [
 pub(super) struct Understood {
     pub(super) asked: Asked,
     /// Headers that are said again.
-    pub(super) echo: Vec<(HeaderName, HeaderValue)>,
+    pub(super) echo: HeaderMap,
 }
 
 pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Understood, ApiError> {
     let named = session::session_id(headers)?;
     let session_key = session::session_key(headers)?;
-    let mut fields = match json::parse(body) {
-        Ok(Value::Object(fields)) => fields,
-        Ok(_) => return Err(ApiError::invalid("Request body must be a JSON object")),
-        Err(_) => return Err(ApiError::invalid("Invalid JSON")),
-    };
+    let mut fields = object(body, BROKEN_RUN)?;
     let known_by = |model: &str| hex(&fingerprint(&fields, model, named.as_deref(), session_key.as_deref()));
     let key = idempotency_key(headers)?.map(|key| (key, known_by("")));
     let (model, route) = model(api, fields.remove("model"))?;
@@ -77,13 +71,7 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
     let before = history.unwrap_or_default();
     let conversation = conversation(before, fields.remove("input"), session_id.is_some() && !is_fresh)?;
     let user = text(&mut fields, "user")?;
-    for (name, why) in NOT_HERE {
-        let asks =
-            fields.remove(name).is_some_and(|value| !params::is_empty(&value) && value != Value::Bool(false));
-        if asks {
-            return Err(unsupported(name, why));
-        }
-    }
+    params::refuse(&mut fields, &NOT_HERE)?;
     let options = params::parse(&fields, api.0.turns.takes_options())?.options;
     let Conversation { system, history, input } = conversation;
     let system = match (instructions, system) {
@@ -101,8 +89,8 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
         route,
     };
     let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
-    let echo = session_key.as_deref().and_then(session::echo).map(|value| (SESSION_KEY, value));
-    Ok(Understood { asked: Asked { id, source, request, model, key }, echo: echo.into_iter().collect() })
+    let echo = session::echoed(session_key.as_deref());
+    Ok(Understood { asked: Asked { id, source, request, model, key }, echo })
 }
 
 /// The conversation with what is new at its end.

@@ -16,12 +16,11 @@ use hermes_host::cause::chain;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::super::ApiServer;
 use super::super::error::ApiError;
-use super::super::{ApiServer, sse};
+use super::super::sse::{self, ALIVE, KEEPALIVE};
 use crate::runs::Page;
 
-/// Longest silence.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How often what another process writes is looked for.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same of a run in this process, which rings.
@@ -98,7 +97,7 @@ impl Reader {
                 () = tokio::time::sleep(if page.is_here { LOOK_HERE } else { LOOK }) => {}
             }
             if Instant::now() >= silent_until {
-                return Some(": keepalive\n\n".to_owned());
+                return Some(ALIVE.to_owned());
             }
         }
     }

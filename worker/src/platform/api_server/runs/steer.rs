@@ -11,9 +11,9 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
+use super::super::request::{BROKEN_RUN, Id, object};
 use super::super::{ApiServer, content, params};
-use super::{Id, named, unknown};
-use crate::json;
+use super::{named, unknown};
 use crate::platform::wire::{self, BodyError, read_body};
 use crate::runs::State as Phase;
 use crate::turn::Steered;
@@ -77,13 +77,9 @@ fn closed(state: Phase) -> ApiError {
 async fn text(headers: &HeaderMap, body: Body) -> Result<String, ApiError> {
     let body = read_body(headers, body, MAX_STEER).await.map_err(|error| match error {
         BodyError::TooLarge => ApiError::too_large(MAX_STEER),
-        _ => ApiError::invalid("Invalid JSON"),
+        _ => ApiError::invalid(BROKEN_RUN),
     })?;
-    match json::parse(&body) {
-        Ok(Value::Object(fields)) => said(fields),
-        Ok(_) => Err(ApiError::invalid("Request body must be a JSON object")),
-        Err(_) => Err(ApiError::invalid("Invalid JSON")),
-    }
+    said(object(&body, BROKEN_RUN)?)
 }
 
 fn said(mut fields: Map<String, Value>) -> Result<String, ApiError> {

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -14,22 +13,17 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::super::answer::End;
+use super::super::answer::{End, run_out};
 use super::super::replay::{Answer, Fingerprint};
-use super::super::session::{SESSION_ID, SESSION_KEY, echo, session_key};
-use super::super::{ApiServer, content, params, request, sse};
+use super::super::session::{SESSION_ID, echo, echoed, session_key};
+use super::super::sse::{self, Writer};
+use super::super::{ApiServer, content, params, request};
 use super::{ApiError, Id, fields, named, respond, unknown};
 use crate::engine::{Event, Usage};
 use crate::platform::wire::{self, random64};
 use crate::session::epoch;
-use crate::turn::{self, RunningTurn, Turn, TurnError};
+use crate::turn::{self, RunningTurn, Turn};
 
-/// Longest silence.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bytes after which pieces are sent although more are ready.
-const BATCH: usize = 16 * 1024;
-/// Pieces between the task and its client.
-const FRAMES: usize = 4;
 /// Fields of chat completions that a turn of a session cannot have: its answer is a message, and the agent's own tools are used.
 const NOT_HERE: [(&str, &str); 6] = [
     ("messages", "use `message`: the session has what came before"),
@@ -79,13 +73,7 @@ async fn parse(api: &ApiServer, id: Id, request: Request, stream: bool) -> Resul
     };
     let system = system(&mut fields)?;
     let user = request::text(&mut fields, "user")?;
-    for (name, why) in NOT_HERE {
-        let asks =
-            fields.remove(name).is_some_and(|value| !params::is_empty(&value) && value != Value::Bool(false));
-        if asks {
-            return Err(params::unsupported(name, why));
-        }
-    }
+    params::refuse(&mut fields, &NOT_HERE)?;
     let options = params::parse(&fields, api.0.turns.takes_options())?.options;
     let asked = json!([{"role": "user", "content": message}]);
     let mut conversation = content::parse(Some(asked), true).map_err(|mut error| {
@@ -96,15 +84,8 @@ async fn parse(api: &ApiServer, id: Id, request: Request, stream: bool) -> Resul
         error.param("message")
     })?;
     conversation.system = system;
-    // Whoever waits for the whole answer hears no question.
-    let run = stream.then(request::run_id);
-    if let Some(run) = &run {
-        api.0.streams.note(run);
-    }
-    let mut headers = HeaderMap::new();
-    if let Some(key) = key.as_deref().and_then(echo) {
-        headers.insert(SESSION_KEY, key);
-    }
+    let run = request::attended(api, stream);
+    let headers = echoed(key.as_deref());
     let turn = Turn { options, route, run, ..api.turn(conversation, Some(id), user) };
     Ok(Asked { turn, message, headers, idempotency, run: Arc::clone(&api.0.runs) })
 }
@@ -133,11 +114,9 @@ fn usage(usage: &Usage) -> Value {
 async fn whole(api: &ApiServer, id: Id, request: Request) -> Result<Response, ApiError> {
     let Asked { turn, mut headers, idempotency, run: _counted, .. } = parse(api, id, request, false).await?;
     let run = async {
-        let RunningTurn { mut events, outcome, session_id, cancel: _interrupts_when_dropped } =
-            api.start(turn).await?;
-        while events.recv().await.is_some() {}
-        let result = outcome.await.unwrap_or(Err(TurnError::Panicked));
-        let outcome = match End::new(result, api.0.config.max_concurrent_runs) {
+        let running = api.start(turn).await?;
+        let session_id = running.session_id.clone();
+        let outcome = match run_out(running, api.0.config.max_concurrent_runs, drop).await {
             End::Failed(error) => return Err(error),
             End::Text { outcome, .. } => outcome,
         };
@@ -165,7 +144,7 @@ async fn streamed(api: &ApiServer, id: Id, request: Request) -> Result<Response,
     }
     let mut log = Log::new(running.session_id.clone(), run, &message);
     log.begin();
-    let (frames, response) = sse::channel(headers, FRAMES);
+    let (frames, response) = sse::channel(headers);
     let cap = api.0.config.max_concurrent_runs;
     api.0.tasks.spawn(async move {
         // Whoever has gone needs nothing more; dropping the turn ends it.
@@ -177,32 +156,8 @@ async fn streamed(api: &ApiServer, id: Id, request: Request) -> Result<Response,
 
 /// Writes until the end; `None`: nobody reads any more.
 async fn write(mut running: RunningTurn, mut log: Log, frames: &mpsc::Sender<Bytes>, cap: u32) -> Option<()> {
-    loop {
-        if !log.out.is_empty() {
-            frames.send(std::mem::take(&mut log.out).into()).await.ok()?;
-        }
-        let next = tokio::select! {
-            () = frames.closed() => return None,
-            next = tokio::time::timeout(KEEPALIVE, running.events.recv()) => next,
-        };
-        match next {
-            Err(_silent) => frames.send(Bytes::from_static(b": keepalive\n\n")).await.ok()?,
-            Ok(None) => break,
-            Ok(Some(event)) => {
-                log.hear(event);
-                while log.out.len() < BATCH
-                    && let Ok(event) = running.events.try_recv()
-                {
-                    log.hear(event);
-                }
-            }
-        }
-    }
-    let outcome = tokio::select! {
-        () = frames.closed() => return None,
-        outcome = &mut running.outcome => outcome,
-    };
-    log.end(End::new(outcome.unwrap_or(Err(TurnError::Panicked)), cap));
+    let end = sse::tell(&mut running, &mut log, frames, cap).await?;
+    log.end(end);
     frames.send(log.out.into()).await.ok()
 }
 
@@ -241,6 +196,32 @@ impl Log {
         self.tell("message.started", json!({"message": {"id": self.message, "role": "assistant"}}));
     }
 
+    fn end(&mut self, end: End) {
+        let message = self.message.clone();
+        match end {
+            End::Failed(error) => self.tell("error", json!({"message": error.message, "code": error.code})),
+            End::Text { outcome, hermes, .. } => {
+                if !self.said && !outcome.text.is_empty() {
+                    self.tell("assistant.delta", json!({"message_id": message, "delta": outcome.text}));
+                }
+                let partial = hermes.is_some();
+                self.transcript.push(json!({"role": "assistant", "content": outcome.text}));
+                self.tell(
+                    "assistant.completed",
+                    json!({"message_id": message, "content": outcome.text, "completed": !partial, "partial": partial, "interrupted": false}),
+                );
+                let messages = std::mem::take(&mut self.transcript);
+                self.tell(
+                    "run.completed",
+                    json!({"message_id": message, "completed": !partial, "messages": messages, "usage": usage(&outcome.usage)}),
+                );
+            }
+        }
+        self.tell("done", json!({}));
+    }
+}
+
+impl Writer for Log {
     fn hear(&mut self, event: Event) {
         let message = self.message.clone();
         match event {
@@ -281,27 +262,11 @@ impl Log {
         }
     }
 
-    fn end(&mut self, end: End) {
-        let message = self.message.clone();
-        match end {
-            End::Failed(error) => self.tell("error", json!({"message": error.message, "code": error.code})),
-            End::Text { outcome, hermes, .. } => {
-                if !self.said && !outcome.text.is_empty() {
-                    self.tell("assistant.delta", json!({"message_id": message, "delta": outcome.text}));
-                }
-                let partial = hermes.is_some();
-                self.transcript.push(json!({"role": "assistant", "content": outcome.text}));
-                self.tell(
-                    "assistant.completed",
-                    json!({"message_id": message, "content": outcome.text, "completed": !partial, "partial": partial, "interrupted": false}),
-                );
-                let messages = std::mem::take(&mut self.transcript);
-                self.tell(
-                    "run.completed",
-                    json!({"message_id": message, "completed": !partial, "messages": messages, "usage": usage(&outcome.usage)}),
-                );
-            }
-        }
-        self.tell("done", json!({}));
+    fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.out)
     }
 }
