@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use hermes_config::{EngineKind, ProfileConfig, Task};
 use hermes_wire::ProfileHome;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,7 @@ pub struct Wishes {
 }
 
 /// A model that was chosen for a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// Its id on the wire, or an alias of `model_routes`.
     pub model: String,

@@ -61,6 +61,7 @@ mod mcp;
 mod memory;
 #[cfg(target_os = "linux")]
 mod migrate;
+mod model_options;
 mod newer;
 mod newer_homes;
 mod ntfy;

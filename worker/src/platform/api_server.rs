@@ -1,5 +1,5 @@
 //! The OpenAI-compatible API of one profile: chat completions, responses, runs, models, capabilities, detailed health; and its sessions,
-//! skills and toolsets.
+//! skills, toolsets and the models that it may be asked for.
 //!
 //! # Guarantees
 //!
@@ -20,6 +20,7 @@ mod health;
 mod listed;
 mod models;
 mod openapi;
+mod options;
 mod params;
 mod replay;
 mod request;
@@ -93,6 +94,10 @@ struct Inner {
     streams: runs::Streams,
     /// Those that are kept.
     responses: responses::store::Responses,
+    /// What the profile's provider offers.
+    offers: options::Offers,
+    /// What of the gateway's environment requests to it need: proxies and certificates.
+    inherited: Vec<(String, String)>,
     /// Write responses while their clients read.
     tasks: TaskTracker,
 }
@@ -111,6 +116,8 @@ impl ApiServer {
             runs: Arc::new(()),
             streams: runs::Streams::default(),
             responses: responses::store::Responses::new(context.home.path(), config.max_stored_responses),
+            offers: options::Offers::default(),
+            inherited: context.child_env.clone(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -142,6 +149,7 @@ impl ApiServer {
             .route("/health/detailed", on_get(get(health::detailed)))
             .route("/v1/models", on_get(get(models::list)))
             .route("/v1/models/{id}", on_get(get(models::one)))
+            .route("/api/model/options", on_get(get(options::options)))
             .route("/v1/capabilities", on_get(get(models::capabilities)))
             .route("/v1/chat/completions", on_post(post(chat::completions)))
             .route("/v1/responses", on_post(post(responses::create)))

@@ -284,9 +284,7 @@ fn claim_as(
         turn
     };
     let model = turn.wishes.model.as_ref().map(|choice| opening.ctx.model_of(choice));
-    if run.is_none() {
-        opening.model = model.as_ref();
-    }
+    opening.model = model.as_ref();
     let is_open = opening.ctx.is_steered;
     let (prompt, lease) = match begin(db, opening, &turn, row.session_id.as_deref(), is_open)? {
         Begun::Started { prompt, lease } => (*prompt, lease),

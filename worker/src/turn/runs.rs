@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, SessionRef, Turn, TurnError, Turns};
-use crate::engine::{Message, Options};
+use crate::engine::{Choice, Message, ModelId, Options, Wishes};
 use crate::inbound::Source;
 use crate::inbox;
 use crate::runs::{self, End, New, Page, Run, State, Tokens};
@@ -49,14 +49,18 @@ pub struct Request {
     pub options: Options,
     /// An alias of `model_routes`.
     pub route: Option<String>,
+    /// A model that is neither that nor the profile's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
 }
 
 impl Request {
     /// The turn that it asks for.
     pub(super) fn turn(self, source: Source) -> Turn {
-        let Self { session_id, is_fresh, system, history, input, options, route } = self;
+        let Self { session_id, is_fresh, system, history, input, options, route, choice } = self;
         let session = if is_fresh { SessionRef::Fresh(session_id) } else { SessionRef::Continue(session_id) };
-        Turn { system, history, input, options, route, ..Turn::new(source, session) }
+        let wishes = Wishes { model: choice, ..Wishes::default() };
+        Turn { system, history, input, options, route, wishes, ..Turn::new(source, session) }
     }
 }
 
@@ -140,6 +144,11 @@ impl Turns {
     /// Runs that are not over, of all processes.
     pub async fn unfinished_runs(&self) -> Result<usize, StoreError> {
         self.0.store.aside(runs::unfinished).await
+    }
+
+    /// Who answers, where nobody asks for another.
+    pub fn model(&self) -> &ModelId {
+        &self.0.session.model
     }
 
     /// Whether what runs can be told something in the middle of it.

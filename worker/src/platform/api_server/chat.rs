@@ -29,9 +29,9 @@ use super::content::{self, Conversation};
 use super::error::{ApiError, mark};
 use super::params::{self, Params};
 use super::replay::{Answer, Fingerprint};
-use super::request::{idempotency_key, is_on};
+use super::request::{Named, idempotency_key, is_on};
 use super::{ApiServer, NAME, request, session, sse};
-use crate::engine::Outcome;
+use crate::engine::{Outcome, Wishes};
 use crate::inbound::Source;
 use crate::platform::wire::{self, random64};
 use crate::turn::{RunningTurn, SessionRef, Turn};
@@ -44,7 +44,7 @@ async fn answer(api: &ApiServer, request: Request) -> Result<Response, ApiError>
     api.authorize(request.headers())?;
     let (parts, body) = request.into_parts();
     let body = request::body(&parts.headers, body).await?;
-    let Chat { stream, idempotency, run } = Chat::parse(api, &parts.headers, &body)?;
+    let Chat { stream, idempotency, run } = Chat::parse(api, &parts.headers, &body).await?;
     // Text is parsed; a large body need not live as long as the turn.
     drop(body);
     if stream {
@@ -71,12 +71,13 @@ struct Run {
 }
 
 impl Chat {
-    fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+    async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let session_id = session::session_id(headers)?;
         let session_key = session::session_key(headers)?;
         let mut fields = request::object(body, request::BROKEN)?;
         let stream = is_on(fields.get("stream"));
-        let (model, route) = request::model(api, fields.remove("model"))?;
+        let Named { said: model, route, choice } =
+            request::model(api, fields.remove("model"), &fields).await?;
         let idempotency = if stream {
             None
         } else {
@@ -88,7 +89,8 @@ impl Chat {
         let Params { options, include_usage } = params::parse(&fields, api.0.turns.takes_options())?;
         let conversation = content::parse(fields.remove("messages"), session_id.is_some())?;
         let run = request::attended(api, stream);
-        let turn = Turn { options, route, run, ..api.turn(conversation, session_id, user) };
+        let wishes = Wishes { model: choice, ..Wishes::default() };
+        let turn = Turn { options, route, run, wishes, ..api.turn(conversation, session_id, user) };
         let head = Head {
             id: format!("chatcmpl-{}", &format!("{:016x}{:016x}", random64(), random64())[..29]),
             created: clock::utc().as_second(),

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::request::tell;
+use super::request::{lost, tell};
 use super::{ApiServer, NAME};
 use crate::platform::{REGISTRY, wire};
 use crate::skills::Library;
@@ -27,10 +27,6 @@ pub(super) async fn jobs(State(api): State<ApiServer>, headers: HeaderMap) -> Re
         Ok(()) => wire::json(StatusCode::NOT_IMPLEMENTED, &json!({"error": "Cron module not available"})),
         Err(error) => error.into_response(),
     }
-}
-
-fn lost(lost: &blocking::Lost) -> ApiError {
-    ApiError::store_away(&format!("The profile's files cannot be read now: {lost}."))
 }
 
 impl ApiServer {

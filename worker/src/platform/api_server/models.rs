@@ -67,6 +67,7 @@ pub(super) async fn capabilities(State(api): State<ApiServer>, headers: HeaderMa
                 "health_detailed": {"method": "GET", "path": "/health/detailed"},
                 "models": {"method": "GET", "path": "/v1/models"},
                 "model": {"method": "GET", "path": "/v1/models/{id}"},
+                "model_options": {"method": "GET", "path": "/api/model/options"},
                 "runs": {"method": "POST", "path": "/v1/runs"},
                 "run_status": {"method": "GET", "path": "/v1/runs/{run_id}"},
                 "run_events": {"method": "GET", "path": "/v1/runs/{run_id}/events"},

@@ -66,6 +66,10 @@ const OPERATIONS: &[Operation] = &[
     get("/health/detailed", "health_detailed", "Anything", "The worker's own state"),
     get("/v1/models", "models", "List", "The profile's agent, and its aliases"),
     get("/v1/models/{id}", "model", "Model", "One of them"),
+    Operation {
+        query: &["refresh"],
+        ..get("/api/model/options", "model_options", "ModelOptions", "Which models may be asked for")
+    },
     get("/v1/capabilities", "capabilities", "Anything", "What works, for programs"),
     get("/v1/skills", "skills", "List", "The agent's skills"),
     get("/v1/toolsets", "toolsets", "List", "The agent's groups of tools"),
@@ -237,7 +241,9 @@ fn table(rows: &[params::Row], required: &[&str]) -> Value {
                 "required": ["role"],
             }}),
             "input" => json!({"type": ["string", "array"]}),
-            "model" | "user" | "instructions" | "previous_response_id" => json!({"type": ["string", "null"]}),
+            "model" | "provider" | "user" | "instructions" | "previous_response_id" => {
+                json!({"type": ["string", "null"]})
+            }
             "store" => json!({"type": ["boolean", "null"]}),
             _ => json!({}),
         };
@@ -266,6 +272,10 @@ fn schemas() -> Value {
         "Health": object(&json!({"status": text, "platform": text, "version": text}), &["status"]),
         "List": object(&json!({"object": {"const": "list"}, "data": list, "has_more": {"type": "boolean"}}), &["object", "data"]),
         "Model": object(&json!({"id": text, "object": {"const": "model"}, "created": number, "owned_by": text}), &["id", "object"]),
+        "ModelOptions": object(
+            &json!({"model": maybe_text, "provider": maybe_text, "providers": list, "aliases": list}),
+            &["model", "provider", "providers", "aliases"],
+        ),
         "ChatRequest": table(params::TABLE, &["messages"]),
         "ChatCompletion": object(
             &json!({"id": text, "object": {"const": "chat.completion"}, "created": number, "model": text, "choices": list, "usage": {"type": "object"}}),
@@ -284,7 +294,8 @@ fn schemas() -> Value {
         "RunRequest": object(
             &json!({
                 "input": {"type": ["string", "array"]}, "instructions": maybe_text, "session_id": maybe_text,
-                "conversation_history": {"type": ["array", "null"]}, "previous_response_id": maybe_text, "model": maybe_text, "user": maybe_text,
+                "conversation_history": {"type": ["array", "null"]}, "previous_response_id": maybe_text, "model": maybe_text, "provider": maybe_text,
+                "model_options": {"type": ["object", "null"]}, "user": maybe_text,
             }),
             &["input"],
         ),

@@ -22,6 +22,8 @@ use crate::engine::Options;
 pub(super) enum Fate {
     /// Read here, whatever the engine.
     Read,
+    /// Read here, where there is a model.
+    Chosen,
     /// Handed to the model.
     Passed,
     /// Refused unless it asks for nothing.
@@ -42,6 +44,10 @@ pub(super) const fn read(name: &'static str, note: &'static str) -> Row {
     Row { name, fate: Fate::Read, idle: &[], note }
 }
 
+pub(super) const fn chosen(name: &'static str, note: &'static str) -> Row {
+    Row { name, fate: Fate::Chosen, idle: &[], note }
+}
+
 pub(super) const fn passed(name: &'static str, idle: &'static [&'static str], note: &'static str) -> Row {
     Row { name, fate: Fate::Passed, idle, note }
 }
@@ -50,13 +56,21 @@ pub(super) const fn refused(name: &'static str, idle: &'static [&'static str], n
     Row { name, fate: Fate::Refused, idle, note }
 }
 
+/// What `provider` does.
+pub(super) const PROVIDER: &str =
+    "who serves `model`, which is one of its ids then; 400 where the profile cannot ask it";
+/// What `model_options` does.
+pub(super) const MODEL_OPTIONS: &str = "`reasoning_effort`, `reasoning` (`effort`, `enabled`) and `service_tier`, as `reasoning_effort` and `service_tier`; what the request says beside it wins";
+
 /// Every known field, in the order of the page.
 pub(super) const TABLE: &[Row] = &[
     read("messages", "the conversation"),
     read(
         "model",
-        "echoed; an alias of `model_routes` is answered by its model, every other name by the profile's own",
+        "echoed; an alias of `model_routes` is answered by its model, every other name by the profile's own, but for `direct_model_requests` and `provider`",
     ),
+    chosen("provider", PROVIDER),
+    passed("model_options", &[], MODEL_OPTIONS),
     read("stream", "the answer as server-sent events"),
     read(
         "stream_options",
@@ -140,9 +154,10 @@ pub(super) fn judge(table: &[Row], name: &str, value: &Value, has_model: bool) -
     };
     match row.fate {
         Fate::Read => Ok(Asks::Us),
+        Fate::Chosen if has_model => Ok(Asks::Us),
         Fate::Passed if has_model => Ok(Asks::Model),
         _ if row.is_idle(value) => Ok(Asks::Nothing),
-        Fate::Passed => {
+        Fate::Passed | Fate::Chosen => {
             Err(unsupported(name, "the engine `echo` of this profile has no model that could honour it"))
         }
         Fate::Refused => Err(unsupported(name, row.note)),
@@ -152,10 +167,12 @@ pub(super) fn judge(table: &[Row], name: &str, value: &Value, has_model: bool) -
 /// Sorts out the fields of a request. `has_model`: the engine hands options to one.
 pub(super) fn parse(fields: &Map<String, Value>, has_model: bool) -> Result<Params, ApiError> {
     let mut params = Params::default();
+    let mut beside = Options::new();
     for (name, value) in fields {
         match judge(TABLE, name, value, has_model)? {
             Asks::Us if name == "stream_options" => params.include_usage = include_usage(value)?,
             Asks::Us | Asks::Nothing => {}
+            Asks::Model if name == "model_options" => beside = model_options(value)?,
             Asks::Model => {
                 if matches!(name.as_str(), "max_tokens" | "max_completion_tokens") {
                     limit(name, value)?;
@@ -164,7 +181,43 @@ pub(super) fn parse(fields: &Map<String, Value>, has_model: bool) -> Result<Para
             }
         }
     }
+    for (name, value) in beside {
+        params.options.entry(name).or_insert(value);
+    }
     Ok(params)
+}
+
+/// What `model_options` of newer clients asks for, by the names of a chat completion.
+pub(super) fn model_options(value: &Value) -> Result<Options, ApiError> {
+    let fields = value.as_object().ok_or_else(|| {
+        ApiError::invalid("'model_options' must be an object").param("model_options").code("invalid_value")
+    })?;
+    let unknown = |name: &str| unsupported(&format!("model_options.{name}"), "it is not known here");
+    let mut options = Options::new();
+    for (name, value) in fields.iter().filter(|(_, value)| !is_empty(value)) {
+        match (name.as_str(), value) {
+            ("reasoning_effort" | "service_tier", value) => {
+                options.insert(name.clone(), value.clone());
+            }
+            ("reasoning", Value::Object(reasoning)) => {
+                for (name, value) in reasoning.iter().filter(|(_, value)| !is_empty(value)) {
+                    match (name.as_str(), value) {
+                        ("effort", effort) => {
+                            options.entry("reasoning_effort").or_insert_with(|| effort.clone());
+                        }
+                        ("enabled", Value::Bool(true)) => {}
+                        ("enabled", Value::Bool(false)) => {
+                            options.insert("reasoning_effort".to_owned(), "none".into());
+                        }
+                        (other, _) => return Err(unknown(&format!("reasoning.{other}"))),
+                    }
+                }
+            }
+            ("fast", Value::Bool(false)) => {}
+            (other, _) => return Err(unknown(other)),
+        }
+    }
+    Ok(options)
 }
 
 /// Takes fields out of a request that it cannot have, each with why. One that asks for something is refused.
@@ -259,6 +312,8 @@ pub(super) fn listed_of(table: &[Row], has_model: bool) -> Value {
     };
     let mut listed = Map::new();
     listed.insert("read".to_owned(), names(Fate::Read));
+    listed
+        .insert("chosen".to_owned(), if has_model { names(Fate::Chosen) } else { Value::Array(Vec::new()) });
     listed.insert(
         "passed_to_model".to_owned(),
         if has_model { names(Fate::Passed) } else { Value::Array(Vec::new()) },
@@ -277,6 +332,7 @@ pub(super) fn markdown(table: &[Row]) -> String {
         let only = if idle.is_empty() { "refused".to_owned() } else { format!("refused, but for {idle}") };
         let (model, echo) = match row.fate {
             Fate::Read => ("honoured".to_owned(), "honoured".to_owned()),
+            Fate::Chosen => ("honoured".to_owned(), only),
             Fate::Passed => ("passed to the provider".to_owned(), only),
             Fate::Refused => (only.clone(), only),
         };
@@ -332,7 +388,7 @@ mod tests {
             ("functions", json!([{"name": "f"}])),
             ("function_call", json!({"name": "f"})),
             ("api_base", json!("http://elsewhere")),
-            ("provider", json!("openrouter")),
+            ("models", json!(["a", "b"])),
         ] {
             for has_model in [true, false] {
                 let error = asked(&json!({ name: value }), has_model).unwrap_err();
@@ -354,6 +410,46 @@ mod tests {
         // Whoever says 1 means 1, also where the configuration says otherwise; whoever says nothing says nothing.
         assert_eq!(kept["temperature"], 1.0);
         assert!(!kept.contains_key("tools") && !kept.contains_key("n") && !kept.contains_key("stop"));
+    }
+
+    /// Newer clients say here what others say in fields of their own; those win.
+    #[test]
+    fn model_options_are_what_they_are_called_elsewhere() {
+        let options = |fields: Value| asked(&fields, true).map(|params| Value::Object(params.options));
+        for (given, expected) in [
+            (
+                json!({"reasoning_effort": "low", "service_tier": "flex"}),
+                json!({"reasoning_effort": "low", "service_tier": "flex"}),
+            ),
+            (
+                json!({"reasoning": {"enabled": true, "effort": "high"}, "fast": false}),
+                json!({"reasoning_effort": "high"}),
+            ),
+            (json!({"reasoning": {"effort": "high", "enabled": false}}), json!({"reasoning_effort": "none"})),
+            (json!({"reasoning": {}, "service_tier": null}), json!({})),
+        ] {
+            assert_eq!(options(json!({"model_options": given})), Ok(expected), "{given}");
+        }
+        let both = json!({"model_options": {"reasoning_effort": "low"}, "reasoning_effort": "high"});
+        assert_eq!(options(both), Ok(json!({"reasoning_effort": "high"})));
+        for (given, param) in [
+            (json!({"fast": true}), "model_options.fast"),
+            (json!({"reasoning": {"budget": 5}}), "model_options.reasoning.budget"),
+            (json!({"colour": "red"}), "model_options.colour"),
+            (json!("low"), "model_options"),
+        ] {
+            let error = options(json!({"model_options": given})).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(param), "{given}");
+        }
+        for field in ["provider", "model_options"] {
+            let error = asked(&json!({field: {"reasoning_effort": "low"}}), false).unwrap_err();
+            assert_eq!((error.code, error.param.as_deref()), (Some("unsupported_parameter"), Some(field)));
+        }
+        assert_eq!(
+            options(json!({"provider": "openrouter"})),
+            Ok(json!({})),
+            "whoever names the model reads it"
+        );
     }
 
     #[test]

@@ -2,22 +2,25 @@
 //! same.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use hermes_host::clock;
+use hermes_config::platform::ModelRoute;
+use hermes_host::{blocking, clock};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::ApiServer;
 use super::error::ApiError;
 use super::replay::{Answer, Begin, Fingerprint};
-use crate::json;
-use crate::platform::wire::{self, BodyError, random64, read_body};
+use super::{ApiServer, params};
+use crate::engine::Choice;
+use crate::platform::wire::{self, BodyError, first_chars, random64, read_body};
+use crate::{json, provider};
 
 /// Largest request body.
 pub(super) const MAX_BODY: u64 = 10_000_000;
@@ -63,16 +66,85 @@ pub(super) fn object(body: &[u8], broken: &'static str) -> Result<Map<String, Va
     }
 }
 
-/// The model that a client names, and the alias of `model_routes` that it is, if it is one.
-pub(super) fn model(api: &ApiServer, named: Option<Value>) -> Result<(String, Option<String>), ApiError> {
-    let model = match named {
-        None | Some(Value::Null) => api.0.config.model_name.clone(),
+/// The model that a client names.
+pub(super) struct Named {
+    /// As it is said again.
+    pub(super) said: String,
+    /// The alias of `model_routes` that it is, if it is one.
+    pub(super) route: Option<String>,
+    /// A model that is neither that nor the profile's own.
+    pub(super) choice: Option<Choice>,
+}
+
+/// The model that a client names: this agent, which is what any name is unless it is an alias, `direct_model_requests` is on, or a `provider`
+/// stands beside it, which `fields` has still. One that the profile cannot ask is refused.
+pub(super) async fn model(
+    api: &ApiServer,
+    named: Option<Value>,
+    fields: &Map<String, Value>,
+) -> Result<Named, ApiError> {
+    let config = &api.0.config;
+    let said = match named {
+        None | Some(Value::Null) => config.model_name.clone(),
         Some(Value::String(model)) if model.chars().count() <= MAX_MODEL => model,
         Some(_) => return Err(ApiError::invalid("'model' must be a string").param("model")),
     };
-    let route = api.0.config.model_routes.iter().find(|route| route.alias == model);
-    let route = route.map(|route| route.alias.clone());
-    Ok((model, route))
+    let is_own = said == config.model_name;
+    let route = config.model_routes.iter().find(|route| route.alias == said).map(|route| route.alias.clone());
+    // Without a model to choose a provider is refused with the other fields.
+    let provider =
+        fields.get("provider").filter(|value| !params::is_empty(value) && api.0.turns.takes_options());
+    let choice = match provider {
+        Some(Value::String(name)) if is_own => {
+            if !name.trim().eq_ignore_ascii_case(&api.0.turns.model().provider) {
+                let message = format!("'provider' needs a 'model' of its own: '{said}' is this agent");
+                return Err(ApiError::invalid(message).param("provider").code("invalid_value"));
+            }
+            None
+        }
+        Some(Value::String(name)) => {
+            let choice = Choice { model: said.clone(), provider: Some(name.trim().to_owned()) };
+            return Ok(Named { said, route: None, choice: Some(reached(api, choice).await?) });
+        }
+        Some(_) => {
+            return Err(ApiError::invalid("'provider' must be a string")
+                .param("provider")
+                .code("invalid_value"));
+        }
+        None if is_own
+            || route.is_some()
+            || !config.direct_model_requests
+            || !api.0.turns.takes_options() =>
+        {
+            None
+        }
+        None => Some(reached(api, Choice { model: said.clone(), provider: None }).await?),
+    };
+    Ok(Named { said, route, choice })
+}
+
+/// A model that the profile can ask, by its own files.
+async fn reached(api: &ApiServer, choice: Choice) -> Result<Choice, ApiError> {
+    let (profile, home) = (Arc::clone(&api.0.profile), api.0.home.clone());
+    let route = ModelRoute {
+        model: choice.model.clone(),
+        provider: choice.provider.clone(),
+        ..ModelRoute::default()
+    };
+    let found = blocking::run(move || provider::routed(&profile, &route, &home).map(drop)).await;
+    match found.map_err(|error| lost(&error))? {
+        Ok(()) => Ok(choice),
+        Err(error) => {
+            let field = if choice.provider.is_some() { "provider" } else { "model" };
+            let message = format!("'{}' cannot be asked: {}", first_chars(&choice.model, 64), error.what());
+            Err(ApiError::invalid(message).param(field).code("model_unavailable"))
+        }
+    }
+}
+
+/// The profile's files were not read.
+pub(super) fn lost(lost: &blocking::Lost) -> ApiError {
+    ApiError::store_away(&format!("The profile's files cannot be read now: {lost}."))
 }
 
 /// Everything that makes two requests the same: the whole body, and the session headers.

@@ -7,7 +7,7 @@ use hermes_config::platform::{
     self, BASE, Binds, Declaration, Fault, Listener, ModelRoute, Section, Spot, field,
 };
 use hermes_config::row::Kind::{Bool, Count, Int, List, Section as Mapping, Text};
-use hermes_config::row::{Group, Kind, kept, key};
+use hermes_config::row::{Group, Kind, key};
 use hermes_config::{Secret, redact};
 
 /// Shortest usable key, in characters.
@@ -53,7 +53,6 @@ pub(crate) static DECLARATION: Declaration = Declaration {
     }),
     adapter: true,
     keys: Some(&KEYS),
-    kept: &[kept("platforms.api_server.direct_model_requests", Bool)],
     idle: &[],
     read: Some(read),
     ..BASE
@@ -97,6 +96,12 @@ static KEYS: Group = Group {
             "responses that are kept; the one that was not asked for longest goes first",
         )
         .int(100),
+        key(
+            "platforms.api_server.direct_model_requests",
+            Bool,
+            "a `model` that is neither the profile's nor an alias is an id at the profile's provider, and answers; else the profile's own does",
+        )
+        .no(),
         key("platforms.api_server.model_routes.*.model", Text, "the id that an alias stands for"),
         key("platforms.api_server.model_routes.*.provider", Text, "who serves it"),
         key("platforms.api_server.model_routes.*.api_key", Text, "its key").secret(),
@@ -115,6 +120,8 @@ pub(crate) struct Settings {
     pub(crate) model_name: String,
     /// Alias → model.
     pub(crate) model_routes: Vec<ModelRoute>,
+    /// A bare model that is neither the profile's own nor an alias answers. Default false, as with newer programs.
+    pub(crate) direct_model_requests: bool,
     /// Runs at the same time; 0 = no limit. Default 10.
     pub(crate) max_concurrent_runs: u32,
     /// Responses that are kept. Default 100.
@@ -165,6 +172,7 @@ fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
         if profile.is_default() { DEFAULT_MODEL_NAME.to_owned() } else { profile.to_string() }
     });
     let model_routes = model_routes(section);
+    let direct_model_requests = section.flag("direct_model_requests").unwrap_or(false);
     let runs = section.count("max_concurrent_runs", u64::from(u32::MAX));
     let responses = section.count("max_stored_responses", 1_000_000).filter(|most| *most > 0);
     Arc::new(Settings {
@@ -172,6 +180,7 @@ fn read(section: &mut dyn Section) -> Arc<dyn platform::Settings> {
         cors_origins,
         model_name,
         model_routes,
+        direct_model_requests,
         max_concurrent_runs: runs.map_or(10, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         max_stored_responses: responses.map_or(100, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         fault,
@@ -250,6 +259,7 @@ mod tests {
             cors_origins: Vec::new(),
             model_name: "m".to_owned(),
             model_routes: vec![ModelRoute { api_key: Some(Secret::new("of-fast")), ..ModelRoute::default() }],
+            direct_model_requests: false,
             max_concurrent_runs: 1,
             max_stored_responses: 1,
             fault: None,

@@ -25,6 +25,7 @@ fn house(delay: Duration, change: impl FnOnce(&mut Settings)) -> House {
         cors_origins: Vec::new(),
         model_name: "coder".to_owned(),
         model_routes: Vec::new(),
+        direct_model_requests: false,
         max_concurrent_runs: 2,
         max_stored_responses: 100,
         fault: None,

@@ -13,6 +13,7 @@ fn asked(id: &str, session: &str, text: &str, history: Vec<Message>) -> Asked {
         input: vec![Message::new(Role::User, json!(text))],
         options: engine::Options::new(),
         route: None,
+        choice: None,
     };
     let source = Source { platform: "api_server".to_owned(), ..Source::default() };
     Asked { id: id.to_owned(), source, request, model: "m".to_owned(), key: None }

@@ -14,13 +14,13 @@ use super::super::ApiServer;
 use super::super::content::{self, Conversation, first_new};
 use super::super::error::ApiError;
 use super::super::replay::Fingerprint;
-use super::super::request::{self, idempotency_key, is_on};
+use super::super::request::{self, Named, idempotency_key, is_on};
 use super::super::session;
 use super::items::{self, Messages};
 use super::object::Draft;
 use super::params::{self, Params};
 use super::store::Kept;
-use crate::engine::{Message, Role, call_kind};
+use crate::engine::{Message, Role, Wishes, call_kind};
 use crate::platform::wire::first_chars;
 use crate::session::history::replay;
 use crate::turn::{SessionRef, Turn};
@@ -56,7 +56,7 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
     let mut fields = request::object(body, request::BROKEN)?;
     let stream = is_on(fields.get("stream"));
     let key = if stream { None } else { idempotency_key(headers)? };
-    let (model, route) = request::model(api, fields.remove("model"))?;
+    let Named { said: model, route, choice } = request::model(api, fields.remove("model"), &fields).await?;
     let idempotency =
         key.map(|key| (key, request::fingerprint(&fields, &model, named.as_deref(), session_key.as_deref())));
     let Params { options, thoughts, truncates, said } = params::parse(&fields, api.0.turns.takes_options())?;
@@ -132,7 +132,8 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
         headers: session::echoed(session_key.as_deref()),
         run: Arc::clone(&api.0.runs),
     };
-    let turn = Turn { session, history, options, route, run, ..turn };
+    let wishes = Wishes { model: choice, ..Wishes::default() };
+    let turn = Turn { session, history, options, route, run, wishes, ..turn };
     Ok(Asked { stream, idempotency, turn, draft })
 }
 

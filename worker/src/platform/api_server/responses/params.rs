@@ -6,7 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::ApiError;
-use super::super::params::{Asks, Row, judge, limit, passed, read, refused, unsupported};
+use super::super::params::{
+    Asks, MODEL_OPTIONS, PROVIDER, Row, chosen, judge, limit, model_options, passed, read, refused,
+    unsupported,
+};
 use crate::engine::Options;
 
 /// Most entries of `metadata`.
@@ -16,6 +19,8 @@ const MAX_METADATA: usize = 16;
 pub(in super::super) const TABLE: &[Row] = &[
     read("input", "what is new: a text, or a list of texts and [items](#items)"),
     read("model", "as in chat completions"),
+    chosen("provider", PROVIDER),
+    passed("model_options", &[], MODEL_OPTIONS),
     read(
         "instructions",
         "follow the agent's own prompt; inherited from the response before, where there is one",
@@ -124,6 +129,12 @@ fn invalid(message: &str, param: impl Into<Box<str>>) -> ApiError {
 
 /// Gives a field the name and shape that it has in a chat completion.
 fn pass(params: &mut Params, name: &str, value: &Value) -> Result<(), ApiError> {
+    if name == "model_options" {
+        for (name, value) in model_options(value)? {
+            params.options.entry(name).or_insert(value);
+        }
+        return Ok(());
+    }
     let mut set = |name: &str, value: Value| params.options.insert(name.to_owned(), value);
     match name {
         "max_output_tokens" => {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::content::{self, Conversation};
 use super::super::error::ApiError;
 use super::super::params;
-use super::super::request::{BROKEN_RUN, fingerprint, history, model, object, placed, run_id, text};
+use super::super::request::{BROKEN_RUN, Named, fingerprint, history, model, object, placed, run_id, text};
 use super::super::responses::{self, Previous};
 use super::super::{ApiServer, NAME, session};
 use crate::engine::Role;
@@ -43,7 +43,7 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
     let mut fields = object(body, BROKEN_RUN)?;
     let known_by = |model: &str| hex(&fingerprint(&fields, model, named.as_deref(), session_key.as_deref()));
     let key = idempotency_key(headers)?.map(|key| (key, known_by("")));
-    let (model, route) = model(api, fields.remove("model"))?;
+    let Named { said: model, route, choice } = model(api, fields.remove("model"), &fields).await?;
     let session_id = match text(&mut fields, "session_id")? {
         Some(id) => {
             let id = session::checked_id(&id).map_err(|error| error.param("session_id"))?;
@@ -87,6 +87,7 @@ pub(super) async fn parse(api: &ApiServer, headers: &HeaderMap, body: &[u8]) -> 
         input,
         options,
         route,
+        choice,
     };
     let source = Source { platform: NAME.to_owned(), user_id: user, ..Source::default() };
     let echo = session::echoed(session_key.as_deref());

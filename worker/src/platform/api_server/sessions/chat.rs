@@ -15,11 +15,12 @@ use tokio::sync::mpsc;
 
 use super::super::answer::{End, run_out};
 use super::super::replay::{Answer, Fingerprint};
+use super::super::request::Named;
 use super::super::session::{SESSION_ID, echo, echoed, session_key};
 use super::super::sse::{self, Writer};
 use super::super::{ApiServer, content, params, request};
 use super::{ApiError, Id, fields, named, respond, unknown};
-use crate::engine::{Event, Usage};
+use crate::engine::{Event, Usage, Wishes};
 use crate::platform::wire::{self, random64};
 use crate::session::epoch;
 use crate::turn::{self, RunningTurn, Turn};
@@ -59,7 +60,7 @@ async fn parse(api: &ApiServer, id: Id, request: Request, stream: bool) -> Resul
     let (parts, body) = request.into_parts();
     let key = session_key(&parts.headers)?;
     let mut fields = fields(&parts.headers, body).await?;
-    let (model, route) = request::model(api, fields.remove("model"))?;
+    let Named { said: model, route, choice } = request::model(api, fields.remove("model"), &fields).await?;
     let idempotency = if stream { None } else { request::idempotency_key(&parts.headers)? };
     let idempotency =
         idempotency.map(|given| (given, request::fingerprint(&fields, &model, Some(&id), key.as_deref())));
@@ -86,7 +87,8 @@ async fn parse(api: &ApiServer, id: Id, request: Request, stream: bool) -> Resul
     conversation.system = system;
     let run = request::attended(api, stream);
     let headers = echoed(key.as_deref());
-    let turn = Turn { options, route, run, ..api.turn(conversation, Some(id), user) };
+    let wishes = Wishes { model: choice, ..Wishes::default() };
+    let turn = Turn { options, route, run, wishes, ..api.turn(conversation, Some(id), user) };
     Ok(Asked { turn, message, headers, idempotency, run: Arc::clone(&api.0.runs) })
 }
 
