@@ -78,6 +78,8 @@ fn other_models_answer_who_asks_for_them_and_where_the_first_fails() {
     let listed = gateway.api("GET", "/v1/models", &headers, b"").json();
     let ids: Vec<_> = listed["data"].as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
     assert_eq!(ids, ["hermes-agent", "fast"]);
+    let fast = &listed["data"][1];
+    assert_eq!((&fast["root"], &fast["parent"]), (&"quick".into(), &"hermes-agent".into()));
     for (provider, key, foreign) in [(&own, "own-key", "other-key"), (&other, "other-key", "own-key")] {
         let heads: Vec<_> = provider.calls().into_iter().map(|call| call.head).collect();
         assert!(heads.iter().all(|head| head.contains(key) && !head.contains(foreign)), "{heads:?}");

@@ -15,16 +15,16 @@ impl ApiServer {
     /// The model of a profile: its agent. Its aliases are the same agent with another model behind it.
     fn models(&self) -> Vec<Value> {
         let own = &self.0.config.model_name;
-        let aliases =
-            self.0.config.model_routes.iter().map(|route| &route.alias).filter(|alias| *alias != own);
-        let model = |id: &String| {
+        let aliases = self.0.config.model_routes.iter().filter(|route| route.alias != *own);
+        let model = |(id, root): (&String, &String)| {
             let parent = (id != own).then_some(own);
             json!({
                 "id": id, "object": "model", "created": self.0.started, "owned_by": "hermes",
-                "permission": [], "root": own, "parent": parent,
+                "permission": [], "root": root, "parent": parent,
             })
         };
-        std::iter::once(own).chain(aliases).map(model).collect()
+        let aliases = aliases.map(|route| (&route.alias, &route.model));
+        std::iter::once((own, own)).chain(aliases).map(model).collect()
     }
 }
 
