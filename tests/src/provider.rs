@@ -17,6 +17,8 @@ use crate::serving::{listen, lock};
 pub enum Reply {
     /// Streams these pieces, then usage and `[DONE]`.
     Text(Vec<String>),
+    /// Streams a thought, and then a text in the same way.
+    Thinks(String, String),
     /// Answers with a status, extra header lines and a body.
     Status(u16, Vec<(String, String)>, String),
     /// Streams these pieces, then closes without an end.
@@ -203,7 +205,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     crate::wait::pass(Duration::from_millis(20));
                 }
             }
-            Reply::Text(_) | Reply::Calls(_) => {
+            Reply::Text(_) | Reply::Thinks(..) | Reply::Calls(_) => {
                 let reason = match &reply {
                     Reply::Calls(calls) => {
                         stream_pieces(&mut stream, &[])?;
@@ -214,7 +216,14 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                         stream_pieces(&mut stream, pieces)?;
                         "stop"
                     }
-                    _ => unreachable!("only these two come here"),
+                    Reply::Thinks(thought, text) => {
+                        stream_pieces(&mut stream, &[])?;
+                        let pieces = [("reasoning_content", thought), ("content", text)]
+                            .map(|(field, said)| serde_json::json!({ field: said }));
+                        deltas(&mut stream, pieces)?;
+                        "stop"
+                    }
+                    _ => unreachable!("only these come here"),
                 };
                 let done = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "model": "m",
                     "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});

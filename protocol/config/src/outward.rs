@@ -1,6 +1,6 @@
 //! Reading how answers go out to chats: `streaming.*`, and which files may leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::reader::{At, Reader};
@@ -15,8 +15,11 @@ pub(super) fn streaming(reader: &mut Reader<'_>, root: &At) -> Streaming {
     let transports = [("auto", true), ("draft", true), ("edit", true), ("off", false)];
     let is_off = reader.choice(&anywhere("transport"), &transports) == Some(false);
     let enabled = reader.flag(&anywhere("enabled")).unwrap_or(defaults.enabled) && !is_off;
-    let mut platforms = BTreeMap::new();
+    let (mut platforms, mut thoughts) = (BTreeMap::new(), BTreeSet::new());
     for (name, at) in root.key("display").key("platforms").entries() {
+        if reader.flag(&at.key("show_reasoning")) == Some(true) {
+            thoughts.insert(name.clone());
+        }
         if let Some(on) = reader.flag(&at.key("streaming")) {
             platforms.insert(name, on);
         }
@@ -26,6 +29,7 @@ pub(super) fn streaming(reader: &mut Reader<'_>, root: &At) -> Streaming {
     Streaming {
         enabled,
         platforms,
+        thoughts,
         interval: reader.seconds(&anywhere("edit_interval"), DAY).unwrap_or(defaults.interval),
         threshold: threshold.and_then(|n| usize::try_from(n).ok()).unwrap_or(defaults.threshold),
         cursor: reader.raw_text(&anywhere("cursor")).unwrap_or(defaults.cursor),

@@ -1,4 +1,4 @@
-//! Models that a client may choose from, and those that it chooses, through a real gateway and two providers.
+//! Models that a client may choose from, those that it chooses, and what they think, through a real gateway and two providers.
 
 use hermes_tests::provider::{Provider, Reply};
 use hermes_tests::{Gateway, Home, home, wait};
@@ -117,5 +117,34 @@ fn a_bare_name_is_a_model_where_the_profile_says_so() {
     let gateway = Gateway::start(&home);
     for (model, answer) in [("m2", "own m2"), ("fast", "own quick"), ("hermes-agent", "own m")] {
         assert_eq!(chat(&gateway, &json!({"model": model})), (200, json!(answer)));
+    }
+}
+
+/// What the model thinks is in a stream where the profile wants that, and nowhere else.
+#[test]
+fn thoughts_are_streamed_where_the_profile_says_so() {
+    for (more, expected) in [("display: {platforms: {api_server: {show_reasoning: true}}}\n", "hm"), ("", "")]
+    {
+        let (own, lab) = (Provider::start(), Provider::start());
+        let home = furnished(&own, &lab, "");
+        let config = home.read("default", "config.yaml").unwrap();
+        home.write("default", "config.yaml", &format!("{config}{more}"));
+        own.script([Reply::Thinks("hm".to_owned(), "yes".to_owned())]);
+        let gateway = Gateway::start(&home);
+        let key = format!("Bearer {}", home::DEFAULT_KEY);
+        let body = json!({"messages": [{"role": "user", "content": "hello"}], "stream": true}).to_string();
+        let answer = gateway.api("POST", "/v1/chat/completions", &[("Authorization", &key)], body.as_bytes());
+        let text = answer.text();
+        let chunks =
+            text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+        let chunks: Vec<Value> = chunks.map(|data| serde_json::from_str(data).unwrap()).collect();
+        let said = |field: &str| -> String {
+            chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][field].as_str()).collect()
+        };
+        assert_eq!(
+            (said("reasoning_content").as_str(), said("content").as_str()),
+            (expected, "yes"),
+            "{text}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! How answers go out to chats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Whether a chat is shown an answer while it is made, and how.
@@ -10,6 +10,8 @@ pub struct Streaming {
     pub enabled: bool,
     /// `display.platforms.<platform>.streaming`: instead of that, for one platform.
     pub platforms: BTreeMap<String, bool>,
+    /// `display.platforms.<platform>.show_reasoning`: where what the model thinks is shown too.
+    pub thoughts: BTreeSet<String>,
     /// `streaming.edit_interval`: shortest time between two changes of a message. Default 0.8 s.
     pub interval: Duration,
     /// `streaming.buffer_threshold`: so many characters are there before the first of them are shown. Default 24.
@@ -25,6 +27,7 @@ impl Default for Streaming {
         Self {
             enabled: false,
             platforms: BTreeMap::new(),
+            thoughts: BTreeSet::new(),
             interval: Duration::from_millis(800),
             threshold: 24,
             cursor: " ▉".to_owned(),

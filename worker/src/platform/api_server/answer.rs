@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) model: String,
     /// `stream_options.include_usage`.
     pub(super) include_usage: Option<bool>,
+    /// What the model thinks is told too.
+    pub(super) shows_thoughts: bool,
     /// Session headers.
     pub(super) headers: HeaderMap,
     #[expect(dead_code, reason = "counts the run while it lives")]

@@ -96,6 +96,7 @@ impl Chat {
             created: clock::utc().as_second(),
             model,
             include_usage,
+            shows_thoughts: api.0.profile.streaming.thoughts.contains(NAME),
             headers: session::echoed(session_key.as_deref()),
             run: Arc::clone(&api.0.runs),
         };

@@ -49,6 +49,9 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
                 Some(Event::Tool { .. }) => apart = true,
                 // It has to be read now.
                 Some(asked @ Event::Asked { .. }) => break early = Some(asked),
+                Some(Event::Thought(text)) if head.shows_thoughts && !text.is_empty() => {
+                    break early = Some(Event::Thought(text));
+                }
                 Some(_) => {}
                 None => {
                     break end = Some(End::awaited(&mut running.outcome, cap).await);
@@ -73,7 +76,7 @@ pub(super) async fn respond(mut running: RunningTurn, head: Head, cap: u32) -> R
         apart,
         sent_text: false,
         opened: false,
-        _head: head,
+        head,
     };
     let body = stream::unfold(state, |mut state| async move {
         let frame = state.next().await?;
@@ -162,7 +165,7 @@ struct Stream {
     sent_text: bool,
     opened: bool,
     /// Counts the run.
-    _head: Head,
+    head: Head,
 }
 
 impl Stream {
@@ -179,7 +182,10 @@ impl Stream {
             return Some(frame);
         }
         if let Some(event) = self.early.take() {
-            event_of(&mut frame, event);
+            match event {
+                Event::Thought(text) => self.chunks.thought(&mut frame, &text),
+                event => event_of(&mut frame, event),
+            }
             return Some(frame);
         }
         if let Some(end) = self.end.take() {
@@ -199,6 +205,9 @@ impl Stream {
                     Event::Delta(text) if !text.is_empty() => self.say(&mut frame, text),
                     Event::Tool { .. } => self.apart = true,
                     event @ (Event::Asked { .. } | Event::Heard { .. }) => event_of(&mut frame, event),
+                    Event::Thought(text) if self.head.shows_thoughts && !text.is_empty() => {
+                        self.chunks.thought(&mut frame, &text);
+                    }
                     Event::Delta(_) | Event::Thought(_) | Event::Alive | Event::Retrying { .. } => {}
                 }
                 if frame.len() >= BATCH {
@@ -325,10 +334,19 @@ impl Chunks {
     }
 
     fn content(&self, out: &mut String, text: &str) {
+        self.piece(out, "content", text);
+    }
+
+    /// What the model thinks, as DeepSeek and others have it, whose clients show it.
+    fn thought(&self, out: &mut String, text: &str) {
+        self.piece(out, "reasoning_content", text);
+    }
+
+    fn piece(&self, out: &mut String, field: &str, text: &str) {
         out.push_str(&self.prefix);
         let text = serde_json::to_string(text).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ = write!(out, "{{\"content\":{text}}}{}", self.end());
+        let _ = write!(out, "{{\"{field}\":{text}}}{}", self.end());
     }
 
     /// The fields of `more` join those of the chunk.
