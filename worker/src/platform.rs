@@ -13,6 +13,7 @@ mod email;
 mod gather;
 #[cfg(test)]
 mod harness;
+mod holds;
 mod homeassistant;
 mod irc;
 mod lines;

@@ -186,6 +186,28 @@ fn a_refused_token_is_fatal_and_asked_about_once() {
     wait::until_true("the refusal", is_fatal);
 }
 
+/// Who only speaks hears of it too, and tells who listens: nothing more is asked with the token, by nobody.
+#[test]
+fn a_token_that_is_taken_back_is_heard_of_by_an_answer() {
+    let telegram = Telegram::start();
+    let home = house(&telegram, "");
+    let config = home.read("default", "config.yaml").unwrap();
+    home.write("default", "config.yaml", &config.replace("poll_seconds: 2", "poll_seconds: 50"));
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    telegram.refuse("sendMessage", [Refusal::new(401, "Unauthorized")]);
+    telegram.say(ANN, "hello");
+    wait::until_true("the refusal", || {
+        connection(&gateway) == ("fatal".into(), "telegram_invalid_auth".into())
+    });
+    let calls = telegram.all_calls().len();
+    wait::pass(Duration::from_secs(7));
+    assert_eq!(telegram.all_calls().len(), calls, "not even the answer's next try");
+    assert!(!telegram.is_polled());
+    assert!(run(&home, &["gateway", "restart", "-p", "default"]).status.success());
+    telegram.wait_seen(ANN, &echo("hello"));
+}
+
 /// Another program with the same bot: it is waited for, and the bot comes back by itself when it is gone.
 #[test]
 fn another_poller_is_waited_for() {

@@ -12,9 +12,11 @@
 //!   service is thrown away.
 //! - Told to yield, it stores what it holds, confirms what is stored, and nothing of it is open afterwards.
 //! - The token is a part of every address: no error, log line or status has one.
+//! - A token that is refused is not used any more, whoever heard of it; and what Telegram wants none of for a while is not asked meanwhile.
 //! - A message whose request broke off is sent again with a mark: Telegram knows no keys, and may show it twice.
 
 mod check;
+mod common;
 mod door;
 mod event;
 mod files;
@@ -41,6 +43,7 @@ use hermes_config::network::Network;
 use super::shared::Shared;
 use super::{Context, Folder, Outside, Platform};
 use crate::delivery::outbound::Outbound;
+use common::Common;
 use door::Door;
 use outbound::Chats;
 use polling::Polling;
@@ -57,7 +60,7 @@ fn connect(context: &Context) -> Option<Platform> {
     let network = network(settings, Network::of(&context.config.env).over(&context.child_env));
     let adapter = Polling {
         settings: settings.clone(),
-        ways: ways(settings, &network, &context.shared),
+        common: common(settings, &network, &context.shared),
         network,
         reception: context.reception.clone(),
         inbox: context.inbox.clone(),
@@ -71,13 +74,13 @@ fn connect(context: &Context) -> Option<Platform> {
 fn way_out(outside: &Outside<'_>) -> Option<Arc<dyn Outbound>> {
     let settings: &Settings = outside.config.settings.of(NAME)?;
     let network = network(settings, Network::of(&outside.config.env).over(outside.inherited));
-    let ways = ways(settings, &network, outside.shared);
-    Some(Arc::new(Chats::new(settings.clone(), network, ways)))
+    let common = common(settings, &network, outside.shared);
+    Some(Arc::new(Chats::new(settings.clone(), network, common)))
 }
 
-/// Other addresses of the service. Connection and way out learn from each other which of them are reached.
-fn ways(settings: &Settings, network: &Network, shared: &Shared) -> Option<Ways> {
-    shared.of(NAME, || Ways::of(settings, network)).as_ref().clone()
+/// What connection and way out learn from each other.
+fn common(settings: &Settings, network: &Network, shared: &Shared) -> Arc<Common> {
+    shared.of(NAME, || Common::new(Ways::of(settings, network)))
 }
 
 /// The ways of the profile, but for its own proxy.

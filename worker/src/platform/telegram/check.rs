@@ -1,9 +1,12 @@
 //! Whether the bot works as it is configured, asked once: `getMe` and `getWebhookInfo`, which disturb nobody who polls.
 
+use std::sync::Arc;
+
 use hermes_config::network::Network;
 use hermes_wire::contract::platform_trials::{Lack, Trial};
 use serde_json::json;
 
+use super::common::Common;
 use super::service::{Failure, Service};
 use super::settings::{NAME, Settings};
 use super::ways::Ways;
@@ -18,7 +21,8 @@ pub(super) fn check(outside: &Outside<'_>) -> Option<PlatformFuture<'static, Tri
 }
 
 async fn ask(settings: &Settings, network: &Network) -> Result<Trial, Failure> {
-    let service = Service::new(settings, network, Ways::of(settings, network))?;
+    let common = Common::new(Ways::of(settings, network));
+    let service = Service::new(settings, network, Arc::new(common))?;
     let me = service.me().await?;
     let info: WebhookInfo = service.call("getWebhookInfo", &json!({})).await?;
     Ok(judge(settings, &me, &info))

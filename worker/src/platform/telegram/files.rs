@@ -53,7 +53,7 @@ impl Chats {
         let mut way = way(file.media_type, length, file.shown);
         for _ in 0..5 {
             let form = form(&body).part(way.field, part(file).await?);
-            let failure = match service.upload(way.method, form).await {
+            let failure = match service.upload(way.method, &body["chat_id"], form).await {
                 Ok(answer) => return Ok(Sent { id: answer["message_id"].as_i64().map(|id| id.to_string()) }),
                 Err(failure) => failure,
             };

@@ -145,6 +145,7 @@ impl Connection<'_> {
             tokio::select! {
                 biased;
                 _ = self.link.told() => break None,
+                failure = service.refused() => break Some(self.polling.failures.down(&failure)),
                 info = look => {
                     looking = None;
                     let date = match self.looked(hook, info, before, called) {

@@ -1,16 +1,16 @@
 //! The way out to the chats of the bot.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hermes_config::network::Network;
 use serde_json::{Value, json};
 
+use super::common::Common;
 use super::press;
 use super::service::{Failure, Service};
 use super::settings::{NAME, Settings};
-use super::ways::Ways;
 use super::wire::Refusal;
 use crate::delivery::outbound::{
     Abilities, CHAT_ID, File, Format, Message, Outbound, OutboundFuture, Sent, Sign, Unsent, chat_of, made,
@@ -38,7 +38,7 @@ const MOVED: usize = 1000;
 pub(super) struct Chats {
     settings: Settings,
     network: Network,
-    ways: Option<Ways>,
+    common: Arc<Common>,
     /// Made when it is first needed.
     service: OnceLock<Service>,
     /// Groups that have another id now.
@@ -46,13 +46,14 @@ pub(super) struct Chats {
 }
 
 impl Chats {
-    pub(super) fn new(settings: Settings, network: Network, ways: Option<Ways>) -> Self {
-        Self { settings, network, ways, service: OnceLock::new(), moved: Mutex::default() }
+    pub(super) fn new(settings: Settings, network: Network, common: Arc<Common>) -> Self {
+        Self { settings, network, common, service: OnceLock::new(), moved: Mutex::default() }
     }
 
     pub(super) fn service(&self) -> Result<&Service, Unsent> {
         let make = || {
-            Service::new(&self.settings, &self.network, self.ways.clone()).map_err(|failure| unsent(&failure))
+            let common = Arc::clone(&self.common);
+            Service::new(&self.settings, &self.network, common).map_err(|failure| unsent(&failure))
         };
         made(&self.service, make)
     }

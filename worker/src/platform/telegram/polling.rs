@@ -12,6 +12,7 @@ use hermes_config::network::Network;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::common::Common;
 use super::door::Door;
 use super::event;
 use super::gate::{Gate, Passed};
@@ -22,7 +23,6 @@ use super::press;
 use super::service::{Failure, Service};
 use super::settings::{NAME, Settings};
 use super::waits::{Failures, is_webhook};
-use super::ways::Ways;
 use super::wire::{Me, Message, Press, Update, What};
 use crate::access::Facts;
 use crate::handover::{Reception, TOO_MANY, Taken};
@@ -46,8 +46,7 @@ const ALONE: Duration = Duration::from_mins(2);
 pub(super) struct Polling {
     pub(super) settings: Settings,
     pub(super) network: Network,
-    /// Other addresses of the service.
-    pub(super) ways: Option<Ways>,
+    pub(super) common: Arc<Common>,
     pub(super) reception: Reception,
     pub(super) inbox: Inbox,
     pub(super) failures: Failures,
@@ -73,7 +72,7 @@ impl Adapter for Polling {
 
 impl Polling {
     async fn connect(&self, link: Link) -> Result<(), Down> {
-        let service = Service::new(&self.settings, &self.network, self.ways.clone())
+        let service = Service::new(&self.settings, &self.network, Arc::clone(&self.common))
             .map_err(|failure| self.failures.down(&failure))?;
         let me = tokio::select! {
             biased;
@@ -184,6 +183,8 @@ impl Connection<'_> {
             let updates = tokio::select! {
                 biased;
                 _ = self.link.told() => break,
+                // A way out may hear it long before a poll ends.
+                failure = self.service.refused() => return Err(self.polling.failures.down(&failure)),
                 updates = self.service.updates(asked, patience) => match updates {
                     Ok(updates) => updates,
                     Err(failure) => {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::path::{Component, Path};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::common::Common;
 use super::settings::Settings;
-use super::ways::Ways;
 use super::wire::{self, Found, Me, Refusal, Sent, Update, WireError};
 use crate::handover::{ByteStream, Unfetched};
 use crate::outgoing::answer::{self, Unanswered, Unread, pieces, retry_after};
@@ -75,8 +76,7 @@ fn said(refusal: &Refusal) -> String {
 #[derive(Clone)]
 pub(super) struct Service {
     client: Client,
-    /// Other addresses of it.
-    ways: Option<Ways>,
+    common: Arc<Common>,
     base: Url,
     files: Url,
     token: Secret,
@@ -85,19 +85,19 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(settings: &Settings, network: &Network, ways: Option<Ways>) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, network: &Network, common: Arc<Common>) -> Result<Self, Failure> {
         let unusable = |code: &str, reason: String| Failure::Unusable { code: code.to_owned(), reason };
         if let Some(fault) = &settings.fault {
             return Err(unusable(&fault.code, fault.message.clone()));
         }
         let Settings { base, files, token, is_local, .. } = settings.clone();
-        let client = builder(&base, network, None).map(|client| match &ways {
+        let client = builder(&base, network, None).map(|client| match &common.ways {
             Some(ways) => client.dns_resolver(ways.clone()),
             None => client,
         });
         let client =
             client.and_then(build).map_err(|error| unusable("telegram_client", error.to_string()))?;
-        Ok(Self { client, ways, base, files, token, is_local })
+        Ok(Self { client, common, base, files, token, is_local })
     }
 
     /// Whether it is Telegram's own server, with its limits.
@@ -221,15 +221,41 @@ impl Service {
         body: &Value,
         time: Duration,
     ) -> Result<T, Failure> {
-        self.answered(method, self.client.post(self.method(method)?).timeout(time).json(body)).await
+        let request = self.client.post(self.method(method)?).timeout(time).json(body);
+        self.answered(method, &body["chat_id"], request).await
     }
 
-    /// A call with a file.
-    pub(super) async fn upload(&self, method: &'static str, form: Form) -> Result<Value, Failure> {
-        self.answered(method, self.client.post(self.method(method)?).timeout(UPLOAD).multipart(form)).await
+    /// A call with a file, for a chat.
+    pub(super) async fn upload(
+        &self,
+        method: &'static str,
+        chat: &Value,
+        form: Form,
+    ) -> Result<Value, Failure> {
+        let request = self.client.post(self.method(method)?).timeout(UPLOAD).multipart(form);
+        self.answered(method, chat, request).await
+    }
+
+    /// Returns once the service has said that the token is none, to whomever. Cancel safe.
+    pub(super) async fn refused(&self) -> Failure {
+        self.common.refused().await
     }
 
     async fn answered<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        chat: &Value,
+        request: RequestBuilder,
+    ) -> Result<T, Failure> {
+        self.common.may(method, chat)?;
+        let answered = self.asked(method, request).await;
+        if let Err(failure) = &answered {
+            self.common.hear(failure, chat);
+        }
+        answered
+    }
+
+    async fn asked<T: DeserializeOwned>(
         &self,
         method: &'static str,
         request: RequestBuilder,
@@ -255,7 +281,7 @@ impl Service {
     fn lost(&self, error: reqwest::Error) -> Failure {
         match Unanswered::from(error) {
             Unanswered::Unsent(text) => {
-                if let Some(ways) = &self.ways {
+                if let Some(ways) = &self.common.ways {
                     ways.failed();
                 }
                 Failure::Unsent(self.clean(&text))
@@ -292,7 +318,7 @@ mod tests {
         let url = |end: &str| Url::parse(&format!("{base}{end}")).unwrap();
         Service {
             client: crate::outgoing::to(&url("/bot"), &Network::default(), None).unwrap(),
-            ways: None,
+            common: Arc::default(),
             base: url("/bot"),
             files: url("/file/bot"),
             token: Secret::new("1:SECRET"),

@@ -78,7 +78,7 @@ fn what_cannot_run_says_why_and_what_does_nothing_is_named() {
         assert!(problems[0].fix.is_some() && !problems[0].message.contains("a/b"), "{problems:?}");
         let bot = bot.unwrap();
         assert_eq!(bot.fault.as_ref().unwrap().code, code);
-        assert!(service::Service::new(&bot, &Network::default(), None).is_err());
+        assert!(service::Service::new(&bot, &Network::default(), Arc::default()).is_err());
     }
     let section = "platforms: {telegram: {rich_messages: true, mention_patterns: ['(', 'ok'], text_batch_delay_seconds: 9}}\n";
     let env = "TELEGRAM_BOT_TOKEN=1:a\nTELEGRAM_REACTIONS=true\nTELEGRAM_GUEST_MODE=perhaps\nTELEGRAM_REPLY_TO_MODE=some\n";
@@ -224,7 +224,7 @@ async fn send(
 ) -> (Result<Option<String>, Unsent>, Vec<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("base_url: 'http://{}', {extra}", listener.local_addr().unwrap());
-    let way = Chats::new(settings(&base), Network::default(), None);
+    let way = Chats::new(settings(&base), Network::default(), Arc::default());
     let (asked, sent) = tokio::join!(served(listener, answers), way.send(target, message));
     (sent.map(|sent| sent.id), asked)
 }
@@ -321,7 +321,7 @@ async fn what_may_be_there_already_has_a_mark() {
 async fn a_message_that_says_so_already_is_edited() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
-    let way = Chats::new(bot, Network::default(), None);
+    let way = Chats::new(bot, Network::default(), Arc::default());
     let to = target(&[(outbound::REPLY_TO, "5")]);
     let answers =
         [refused(400, "Bad Request: message is not modified: specified new message content is the same")];
@@ -338,7 +338,7 @@ async fn a_message_that_says_so_already_is_edited() {
 async fn an_edit_too_many_says_for_how_long_to_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
-    let way = Chats::new(bot, Network::default(), None);
+    let way = Chats::new(bot, Network::default(), Arc::default());
     let flood = json!({"ok": false, "error_code": 429, "description": "Too Many Requests: retry after 9",
         "parameters": {"retry_after": 9}});
     let to = target(&[]);
@@ -346,4 +346,52 @@ async fn an_edit_too_many_says_for_how_long_to_wait() {
     let (_, edited) = tokio::join!(served(listener, &answers), way.edit(&to, "77", "new"));
     let Err(Unsent::Later { after, unsure, .. }) = edited else { panic!("{edited:?}") };
     assert_eq!((after.map(|after| after.as_secs()), unsure), (Some(9), false));
+}
+
+/// A flood is about one method in one chat: what it is about is not asked meanwhile, and everything else is.
+#[tokio::test]
+async fn what_telegram_wants_none_of_is_not_asked_meanwhile() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
+    let way = Chats::new(bot, Network::default(), Arc::default());
+    let (to, other) = (target(&[]), target(&[(CHAT_ID, "-200")]));
+    let flood = json!({"ok": false, "error_code": 429, "description": "Too Many Requests: retry after 9",
+        "parameters": {"retry_after": 9}});
+    let typing = async {
+        way.typing(&to).await;
+        way.typing(&to).await;
+        way.typing(&other).await;
+        way.send(&to, message("hi")).await
+    };
+    let answers = [(429, flood), (200, json!({"ok": true, "result": true})), sent()];
+    let (asked, sent) = tokio::join!(served(listener, &answers), typing);
+    let asked: Vec<(&str, i64)> = asked
+        .iter()
+        .map(|(path, body)| (path.rsplit('/').next().unwrap(), body["chat_id"].as_i64().unwrap()))
+        .collect();
+    assert_eq!(asked, [("sendChatAction", -100), ("sendChatAction", -200), ("sendMessage", -100)]);
+    assert!(sent.is_ok(), "{sent:?}");
+}
+
+/// A token that is taken back is asked about once, whoever speaks.
+#[tokio::test]
+async fn nothing_is_asked_with_a_token_that_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bot = settings(&format!("base_url: 'http://{}/bot'", listener.local_addr().unwrap()));
+    let common: Arc<Common> = Arc::default();
+    let way = Chats::new(bot, Network::default(), Arc::clone(&common));
+    let to = target(&[]);
+    let answers = [refused(401, "Unauthorized")];
+    let sending = async {
+        let first = way.send(&to, message("hi")).await;
+        way.typing(&to).await;
+        (first, way.send(&to, message("again")).await)
+    };
+    let (asked, (first, again)) = tokio::join!(served(listener, &answers), sending);
+    assert_eq!(asked.len(), 1);
+    for unsent in [first, again] {
+        assert!(matches!(unsent, Err(Unsent::Later { unsure: false, .. })), "{unsent:?}");
+    }
+    let down = waits::Failures::default().down(&common.refused().await);
+    assert_eq!(down.code, "telegram_invalid_auth");
 }
