@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  getUpdates ─▶ wire ─▶ gate ─▶ gather ─▶ event ─▶ reception ═▶ inbox      polling: the loop, and what is confirmed
+//!                                     └─ errands: files, other profiles ─┘
 //!  POST /telegram ─▶ door ─▶ wire ─▶ hook ─▶ gate ─▶ …                      hook: the loop, where the service brings updates itself
 //!  sendMessage ◀─ service ◀─ outbound ◀═ ledger                             waits: when a lost connection is tried again
 //! ```
@@ -18,12 +19,14 @@
 mod check;
 mod common;
 mod door;
+mod errands;
 mod event;
 mod files;
 mod gate;
 mod gather;
 mod hook;
 mod mark;
+mod menu;
 mod outbound;
 mod polling;
 mod press;

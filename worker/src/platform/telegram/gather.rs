@@ -1,8 +1,10 @@
 //! Messages that belong together: the parts of a text that its sender's program has cut, and the pictures of an album. Pure, with the time
 //! passed in.
 //!
-//! What is held here is written down before it is confirmed to the service, or not confirmed: see `polling`.
+//! What is held here is written down before it is confirmed to the service, or not confirmed: see `polling`. What is handed in beside the polls
+//! is [away](Gather::send_away), and held all the same: what its sender says next waits behind it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,6 +51,11 @@ impl Held {
         self.messages.iter().any(|(other, _)| *other == id)
     }
 
+    /// Whether it is a command. One is never a part of anything else.
+    fn is_command(&self) -> bool {
+        self.messages.len() == 1 && self.first().said().0.trim_start().starts_with('/')
+    }
+
     fn is_full(&self) -> bool {
         let text: usize = self.messages.iter().map(|(_, message)| message.said().0.len()).sum();
         self.messages.len() >= MOST || text >= TEXT
@@ -76,39 +83,62 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     held: Vec<Held>,
+    /// What is being handed in.
+    away: Vec<Held>,
     /// Longest ordinary wait, where the files say one.
     usual: Option<Duration>,
 }
 
 impl Gather {
     pub(super) fn new(usual: Option<Duration>) -> Self {
-        Self { held: Vec::new(), usual }
+        Self { usual, ..Self::default() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+    fn everything(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().chain(&self.away)
     }
 
     /// How many messages are held.
     pub(super) fn count(&self) -> usize {
-        self.held.iter().map(|held| held.messages.len()).sum()
+        self.everything().map(|held| held.messages.len()).sum()
     }
 
     /// Whether an update is held.
     pub(super) fn has(&self, id: i64) -> bool {
-        self.held.iter().any(|held| held.has(id))
+        self.everything().any(|held| held.has(id))
     }
 
     /// Everything that is held, in order.
     pub(super) fn held(&self) -> Vec<(i64, Message)> {
-        let mut all: Vec<_> = self.held.iter().flat_map(|held| held.messages.iter().cloned()).collect();
+        let mut all: Vec<_> = self.everything().flat_map(|held| held.messages.iter().cloned()).collect();
         all.sort_by_key(|(id, _)| *id);
         all
     }
 
     /// The first update that is held.
     pub(super) fn first(&self) -> Option<i64> {
-        self.held.iter().map(|held| held.messages[0].0).min()
+        self.everything().map(|held| held.messages[0].0).min()
+    }
+
+    /// Whether something of its conversation that came before is not handed in yet. A command does not wait for what is away: that
+    /// is no turn yet which it could be about.
+    pub(super) fn is_behind(&self, held: &Held) -> bool {
+        let is_before = |other: &&Held| {
+            other.messages[0].0 < held.messages[0].0
+                && conversation(other.first()) == conversation(held.first())
+        };
+        let is_away = !held.is_command() && self.away.iter().any(|other| is_before(&other));
+        is_away || self.held.iter().any(|other| is_before(&other))
+    }
+
+    /// It is being handed in.
+    pub(super) fn send_away(&mut self, held: Held) {
+        self.away.push(held);
+    }
+
+    /// It is not any more, however that went.
+    pub(super) fn come_back(&mut self, held: &Held) {
+        self.away.retain(|other| other.messages[0].0 != held.messages[0].0);
     }
 
     /// Takes back what could not be handed in, until there is another try.
@@ -140,25 +170,42 @@ impl Gather {
         complete
     }
 
-    /// What is complete by now, in order.
+    /// What is complete by now, in order; nothing behind what is away, or behind what is not.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Held> {
-        let (mut due, rest): (Vec<Held>, Vec<Held>) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| held.due <= now || held.is_full());
+        let mut waiting = self.conversations_away();
+        let mut all = std::mem::take(&mut self.held);
+        all.sort_by_key(|held| held.messages[0].0);
+        let (due, rest) = all.into_iter().partition(|held| {
+            let is_due =
+                (held.due <= now || held.is_full()) && !waiting.contains(&conversation(held.first()));
+            if !is_due {
+                waiting.insert(conversation(held.first()));
+            }
+            is_due
+        });
         self.held = rest;
-        due.sort_by_key(|held| held.messages[0].0);
         due
     }
 
-    /// Everything, complete or not, in order.
+    /// Everything, complete or not, in order: what is away is left there.
     pub(super) fn all(&mut self) -> Vec<Held> {
         let mut all = std::mem::take(&mut self.held);
+        all.append(&mut self.away);
         all.sort_by_key(|held| held.messages[0].0);
         all
     }
 
-    /// When something is complete.
+    /// When something is complete that need not wait for anything else.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.held.iter().map(|held| held.due).min()
+        let mut waiting = self.conversations_away();
+        let mut all: Vec<&Held> = self.held.iter().collect();
+        all.sort_by_key(|held| held.messages[0].0);
+        // Of one conversation the first.
+        all.into_iter().filter(|held| waiting.insert(conversation(held.first()))).map(|held| held.due).min()
+    }
+
+    fn conversations_away(&self) -> BTreeSet<Conversation> {
+        self.away.iter().map(|held| conversation(held.first())).collect()
     }
 
     fn wait(&self, message: &Message) -> Duration {
@@ -175,7 +222,9 @@ impl Gather {
 }
 
 /// Who says it where.
-fn conversation(message: &Message) -> (i64, Option<i64>, Option<i64>) {
+type Conversation = (i64, Option<i64>, Option<i64>);
+
+fn conversation(message: &Message) -> Conversation {
     let from = message.from.as_ref().map(|from| from.id);
     (message.chat.id, gate::thread(message), from.or(message.sender_chat.as_ref().map(|chat| chat.id)))
 }
@@ -219,7 +268,40 @@ mod tests {
         gather.take(3, message(7, "the rest"), true, later);
         assert_eq!(gather.next(), Some(later + Duration::from_millis(180)));
         assert_eq!(ids(&gather.due(later + Duration::from_millis(180))), [[1, 3]]);
-        assert!(gather.is_empty() && gather.next().is_none());
+        assert!(gather.count() == 0 && gather.next().is_none());
+    }
+
+    #[test]
+    fn what_is_away_is_held_and_holds_up_its_own_conversation_alone() {
+        let now = Instant::now();
+        let mut gather = Gather::new(None);
+        let take = |gather: &mut Gather, id, message| gather.take(id, message, true, now).pop().unwrap();
+        let file = take(&mut gather, 1, picture(7, None));
+        gather.send_away(file.clone());
+        assert_eq!(
+            (gather.count(), gather.has(1), gather.first(), gather.held().len()),
+            (1, true, Some(1), 1)
+        );
+        assert_eq!(gather.next(), None, "nothing is waited for by the clock");
+        let second = take(&mut gather, 2, picture(7, None));
+        let (other, stop) =
+            (take(&mut gather, 3, picture(8, None)), take(&mut gather, 4, message(7, "/stop")));
+        assert!(gather.is_behind(&second) && !gather.is_behind(&other));
+        assert!(!gather.is_behind(&stop), "a command does not wait for files");
+        gather.put_back(std::iter::once(second), now);
+        assert!(gather.is_behind(&stop), "but for its turn");
+        assert_eq!((gather.due(now).len(), gather.next()), (0, None));
+        gather.come_back(&file);
+        assert_eq!((gather.next(), ids(&gather.due(now))), (Some(now), vec![vec![2]]));
+        // What is tried again later holds up what is behind it.
+        let later = now + Duration::from_secs(1);
+        gather.put_back(std::iter::once(file), later);
+        gather.put_back(std::iter::once(stop), now);
+        assert_eq!((gather.due(now).len(), gather.next()), (0, Some(later)));
+        assert_eq!(ids(&gather.due(later)), [[1], [4]]);
+        gather.send_away(other);
+        assert_eq!(ids(&gather.all()), [[3]]);
+        assert_eq!(gather.count(), 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::door::{Door, Post};
+use super::errands::Errands;
 use super::polling::Connection;
 use super::service::{Failure, Service, WANTED};
 use super::settings::{Hook, PATHS};
@@ -121,8 +122,8 @@ impl Connection<'_> {
         door.open(sender);
         self.link.up_by("webhook");
         self.polling.failures.stands();
-        self.offer_menu().await;
-        self.make_topics().await;
+        let mut errands = Errands::default();
+        self.prepare(&mut errands);
         let every = self.polling.settings.poll;
         let mut looks = interval_at(since + every, every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,6 +147,11 @@ impl Connection<'_> {
                 biased;
                 _ = self.link.told() => break None,
                 failure = service.refused() => break Some(self.polling.failures.down(&failure)),
+                (held, accepted) = errands.settled() => {
+                    if let Err(down) = self.settle(held, accepted, &mut errands).await {
+                        break Some(down);
+                    }
+                }
                 info = look => {
                     looking = None;
                     let date = match self.looked(hook, info, before, called) {
@@ -169,7 +175,7 @@ impl Connection<'_> {
                     updates = brought.new_of(std::iter::once(post).chain(more), self.gather.count());
                 }
             }
-            match self.take(0, updates).await {
+            match self.take(0, updates, &mut errands).await {
                 Ok(true) => {}
                 Ok(false) => break None,
                 Err(down) => break Some(down),
@@ -186,6 +192,7 @@ impl Connection<'_> {
         };
         door.shut(lost.as_ref());
         if lost.is_none() {
+            errands.finish().await;
             self.keep(0).await;
             brought.answer(|id| self.gather.has(id), self.is_marked);
         }

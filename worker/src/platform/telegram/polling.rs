@@ -5,36 +5,36 @@
 //! known by its number. The mark also says how far the bot has got: what was confirmed is not looked at again, whoever polls next.
 
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hermes_config::network::Network;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::common::Common;
 use super::door::Door;
+use super::errands::{Accepted, Errands};
 use super::event;
 use super::gate::{Gate, Passed};
 use super::gather::{Gather, Held};
 use super::mark::Mark;
 use super::outbound::{LONGEST, place};
-use super::press;
 use super::service::{Failure, Service};
 use super::settings::{NAME, Settings};
 use super::waits::{Failures, is_webhook};
-use super::wire::{Me, Message, Press, Update, What};
+use super::wire::{Me, Message, Update, What};
+use super::{menu, press, topics};
 use crate::access::Facts;
 use crate::handover::{Reception, TOO_MANY, Taken};
 use crate::inbox::Inbox;
-use crate::platform::{Adapter, Down, Link, PlatformFuture, buttons};
-use crate::questions::Heard;
+use crate::platform::{Adapter, Down, Link, PlatformFuture};
 use crate::store::StoreError;
 
 /// Pause before an update is stored that cannot be stored now.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Most commands of the menu: the service takes a hundred, and their texts have some kilobytes together.
-const MENU: usize = 60;
 /// Silence beyond a poll that ends a connection.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Time for what is held when the connection is to be closed, each.
@@ -84,7 +84,7 @@ impl Polling {
         let mark = Mark { key: format!("hermes_telegram_offset {} {server}", me.id) };
         let mut connection = Connection {
             polling: self,
-            gate: Gate::new(&self.settings, &me),
+            gate: Arc::new(Gate::new(&self.settings, &me)),
             me: &me,
             gather: Gather::new(self.settings.batch),
             line: Line::default(),
@@ -93,6 +93,7 @@ impl Polling {
             link: &link,
             mark,
             is_first: true,
+            is_unhooked: false,
         };
         connection.resume().await?;
         match self.settings.hook.as_ref().zip(self.door.as_deref()) {
@@ -137,23 +138,13 @@ impl Line {
     }
 }
 
-/// What became of messages that were handed in.
-enum Handed {
-    /// They need not be offered again.
-    Done,
-    /// They do, not before this.
-    Later(Instant),
-    /// The connection is to be closed.
-    Told,
-}
-
 /// One connection.
 pub(super) struct Connection<'p> {
     pub(super) polling: &'p Polling,
     pub(super) service: Service,
     pub(super) link: &'p Link,
     me: &'p Me,
-    gate: Gate<'p>,
+    gate: Arc<Gate<'p>>,
     pub(super) gather: Gather,
     line: Line,
     mark: Mark,
@@ -161,100 +152,107 @@ pub(super) struct Connection<'p> {
     pub(super) is_marked: bool,
     /// What comes may have come before.
     is_first: bool,
+    /// A webhook was removed, and no poll was answered since.
+    is_unhooked: bool,
 }
 
-impl Connection<'_> {
+impl<'p> Connection<'p> {
     async fn poll(mut self) -> Result<(), Down> {
         let since = Instant::now();
+        let mut errands = Errands::default();
         let mut asked = self.offset();
         let mut before = (self.line.top, self.gather.held());
+        // The poll that is under way, and whether it waits for news.
+        let mut polling: Option<(BoxFuture<'_, Result<Vec<Update>, Failure>>, bool)> = None;
         loop {
-            if let Some(due) = self.gather.next() {
-                tokio::select! {
-                    biased;
-                    _ = self.link.told() => break,
-                    () = sleep_until(due) => {}
-                }
+            let due = self.gather.next();
+            if polling.is_none() && due.is_none_or(|due| due <= Instant::now()) {
+                // The first answer comes at once: it says whether the connection stands.
+                let is_waiting = !self.is_first && due.is_none();
+                let patience = if is_waiting { self.polling.settings.poll } else { Duration::ZERO };
+                asked = self.offset();
+                let service = self.service.clone();
+                let poll = async move { service.updates(asked, patience).await };
+                polling = Some((Box::pin(poll), is_waiting));
             }
-            // The first answer comes at once: it says whether the connection stands.
-            let is_waiting = !self.is_first && self.gather.is_empty();
-            let patience = if is_waiting { self.polling.settings.poll } else { Duration::ZERO };
-            asked = self.offset();
+            // What is complete once a poll has brought no more of it waits for that poll; a long one says nothing of it.
+            let (is_polling, is_long) = (polling.is_some(), polling.as_ref().is_some_and(|(_, long)| *long));
+            let answered = async {
+                match &mut polling {
+                    Some((poll, _)) => poll.await,
+                    None => pending().await,
+                }
+            };
+            let is_due = async { sleep_until(due.unwrap_or(since)).await };
             let updates = tokio::select! {
                 biased;
                 _ = self.link.told() => break,
                 // A way out may hear it long before a poll ends.
                 failure = self.service.refused() => return Err(self.polling.failures.down(&failure)),
-                updates = self.service.updates(asked, patience) => match updates {
-                    Ok(updates) => updates,
-                    Err(failure) => {
-                        self.lost(failure).await?;
+                (held, accepted) = errands.settled() => {
+                    self.settle(held, accepted, &mut errands).await?;
+                    if is_polling && !is_long {
                         continue;
                     }
-                },
+                    Vec::new()
+                }
+                answered = answered => {
+                    polling = None;
+                    match answered {
+                        Ok(updates) => {
+                            self.stands(since, &mut errands);
+                            updates
+                        }
+                        Err(failure) => {
+                            self.lost(failure).await?;
+                            continue;
+                        }
+                    }
+                }
+                () = is_due, if due.is_some() && (is_long || !is_polling) => {
+                    if !is_polling {
+                        continue;
+                    }
+                    Vec::new()
+                }
             };
-            self.link.up_by("polling");
-            self.polling.failures.stands();
-            if since.elapsed() >= ALONE {
-                self.polling.failures.alone();
-            }
-            if !self.take(asked, updates).await? {
+            if !self.take(asked, updates, &mut errands).await? {
                 break;
             }
-            if self.is_first {
-                self.is_first = false;
-                self.offer_menu().await;
-                self.make_topics().await;
-            }
+            self.is_first = false;
             let now = (self.line.top, self.gather.held());
             if now != before {
                 self.write_down(now.0, now.1.clone()).await;
                 before = now;
             }
         }
+        // Before anything else is asked.
+        drop(polling);
+        errands.finish().await;
         self.close(asked).await
     }
 
-    /// Tells the service which commands there are, where it does not know. Nothing depends on it.
-    pub(super) async fn offer_menu(&self) {
-        let menu = self.polling.reception.menu(NAME, MENU).await;
-        let is_name = |name: &str| {
-            name.len() <= 32
-                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        };
-        let commands: Vec<Value> = menu
-            .into_iter()
-            // No line is part of a name here; one below is read as one.
-            .map(|(name, about)| (name.replace('-', "_"), about))
-            .filter(|(name, _)| is_name(name))
-            .map(|(name, about)| json!({"command": name, "description": about}))
-            .collect();
-        let commands = Value::from(commands);
-        let key = self.note("menu");
-        let (wanted, inbox) = (commands.to_string(), &self.polling.inbox);
-        if inbox.remembered(&key).await.is_ok_and(|known| known.as_ref() == Some(&wanted)) {
-            return;
+    /// A poll was answered.
+    fn stands(&mut self, since: Instant, errands: &mut Errands<'p>) {
+        self.link.up_by("polling");
+        self.polling.failures.stands();
+        self.is_unhooked = false;
+        if since.elapsed() >= ALONE {
+            self.polling.failures.alone();
         }
-        let offer = async {
-            for scope in ["default", "all_private_chats", "all_group_chats"] {
-                let body = json!({"commands": commands, "scope": {"type": scope}});
-                self.service.call::<Value>("setMyCommands", &body).await?;
-            }
-            Ok::<(), Failure>(())
-        };
-        let offered = tokio::select! {
-            biased;
-            _ = self.link.told() => return,
-            offered = offer => offered,
-        };
-        match offered {
-            Ok(()) => drop(inbox.remember(&key, wanted).await),
-            Err(error) => tracing::warn!(%error, "[{NAME}] the menu of commands is as it was"),
+        if self.is_first {
+            self.prepare(errands);
         }
     }
 
+    /// What is to be there beside messages: the menu, and topics.
+    pub(super) fn prepare(&self, errands: &mut Errands<'p>) {
+        errands.chore(menu::offer(self.polling, self.service.clone(), self.note("menu")));
+        errands.chore(topics::make(self.polling, self.service.clone(), self.note("topics")));
+    }
+
     /// The name of a note of this bot.
-    pub(super) fn note(&self, what: &str) -> String {
+    fn note(&self, what: &str) -> String {
         self.mark.key.replacen("offset", what, 1)
     }
 
@@ -274,24 +272,30 @@ impl Connection<'_> {
         if self.is_marked { self.line.top } else { self.line.offset(self.gather.first()) }
     }
 
-    /// A poll that failed ends the connection, unless it is only in the way that updates go elsewhere.
-    async fn lost(&self, failure: Failure) -> Result<(), Down> {
-        let down = |failure: &Failure| self.polling.failures.down(failure);
+    /// A poll that failed ends the connection, unless it is only in the way that updates go elsewhere. Whoever has them go there again is
+    /// another program, and is waited for.
+    async fn lost(&mut self, failure: Failure) -> Result<(), Down> {
         match &failure {
-            Failure::Refused { refusal, .. } if is_webhook(refusal) => {
+            Failure::Refused { refusal, .. } if is_webhook(refusal) && !self.is_unhooked => {
                 tracing::warn!(
                     "[{NAME}] the bot's updates went to a webhook, which is removed: it is polled from now on"
                 );
                 let body = json!({"drop_pending_updates": false});
                 let removed: Result<bool, Failure> = self.service.call("deleteWebhook", &body).await;
-                removed.map(drop).map_err(|failure| down(&failure))
+                self.is_unhooked = true;
+                removed.map(drop).map_err(|failure| self.polling.failures.down(&failure))
             }
-            failure => Err(down(failure)),
+            failure => Err(self.polling.failures.down(failure)),
         }
     }
 
     /// Takes what a poll brought, and hands in what is complete. False: the connection is to be closed.
-    pub(super) async fn take(&mut self, asked: i64, updates: Vec<Update>) -> Result<bool, Down> {
+    pub(super) async fn take(
+        &mut self,
+        asked: i64,
+        updates: Vec<Update>,
+        errands: &mut Errands<'p>,
+    ) -> Result<bool, Down> {
         let mut complete = Vec::new();
         for Update { id, what } in self.line.fresh(asked, updates) {
             self.line.see(id);
@@ -305,7 +309,8 @@ impl Connection<'_> {
                     true
                 }
                 What::Press(press) => {
-                    self.press(&press).await;
+                    let (said, is_over) = press::take(&self.polling.reception, &press).await;
+                    errands.tell(press::tell(self.service.clone(), press, said, is_over)).await;
                     true
                 }
                 What::Other => true,
@@ -317,23 +322,74 @@ impl Connection<'_> {
         complete.extend(self.gather.due(Instant::now()));
         let mut complete = complete.into_iter();
         while let Some(held) = complete.next() {
-            match self.hand_in(&held).await? {
-                Handed::Done => {
-                    let rest = complete.as_slice();
-                    let open = self.open(rest);
+            if self.gather.is_behind(&held) {
+                self.gather.put_back(std::iter::once(held), Instant::now());
+                continue;
+            }
+            if self.is_slow(&held) {
+                if errands.has_room() {
+                    self.gather.send_away(held.clone());
+                    errands.carry(self.carry(held));
+                } else {
+                    self.gather.put_back(std::iter::once(held), Instant::now() + AGAIN);
+                }
+                continue;
+            }
+            let accepting = Box::pin(self.carry(held.clone()));
+            let window = self.polling.settings.poll + SILENCE;
+            let Some((_, accepted)) = self.link.during(window, accepting).await else {
+                self.gather.put_back(std::iter::once(held).chain(complete), Instant::now());
+                return Ok(false);
+            };
+            match self.judge(&held, accepted, errands).await? {
+                None => {
+                    let open = self.open(complete.as_slice());
                     self.line.store(held.messages.iter().map(|(id, _)| *id), open);
                 }
-                Handed::Later(until) => {
-                    self.gather.put_back(std::iter::once(held).chain(complete), until);
-                    return Ok(true);
-                }
-                Handed::Told => {
-                    self.gather.put_back(std::iter::once(held).chain(complete), Instant::now());
-                    return Ok(false);
-                }
+                Some(until) => self.gather.put_back(std::iter::once(held), until),
             }
         }
         Ok(true)
+    }
+
+    /// Whether handing it in may take long: files are fetched, and other profiles waited for.
+    fn is_slow(&self, held: &Held) -> bool {
+        held.messages.iter().any(|(_, message)| {
+            let speaker = event::Speaker::of(message);
+            let is_own = self.polling.reception.is_own(&event::source(message, &speaker));
+            !is_own || event::file(message).is_some()
+        })
+    }
+
+    /// Hands in messages; gives them back with what became of them.
+    fn carry(&self, held: Held) -> impl Future<Output = (Held, Accepted)> + Send + use<'p> {
+        let (polling, gate, me) = (self.polling, Arc::clone(&self.gate), self.me.id);
+        let service = self.service.clone();
+        async move {
+            let accepted = match event::arrived(&held, &gate, &service, me).await {
+                Some(arrived) => Some(polling.reception.accept(arrived, u64::try_from(LONGEST).ok()).await),
+                None => None,
+            };
+            (held, accepted)
+        }
+    }
+
+    /// What was carried is stored, or is tried again.
+    pub(super) async fn settle(
+        &mut self,
+        held: Held,
+        accepted: Accepted,
+        errands: &mut Errands<'p>,
+    ) -> Result<(), Down> {
+        self.gather.come_back(&held);
+        match self.judge(&held, accepted, errands).await? {
+            None => {
+                let open = self.open(&[]);
+                self.line.store(held.messages.iter().map(|(id, _)| *id), open);
+            }
+            Some(until) => self.gather.put_back(std::iter::once(held), until),
+        }
+        Ok(())
     }
 
     /// The first update that is not stored.
@@ -394,75 +450,36 @@ impl Connection<'_> {
         }
     }
 
-    /// Takes a press of a button, and says what came of it: to whoever pressed, and below the question.
-    async fn press(&self, press: &Press) {
-        let named = press.data.as_deref().and_then(buttons::read).zip(press.message.as_deref());
-        let (said, is_over) = match &named {
-            None => ("That question is over.".to_owned(), false),
-            Some(((question, pressed), message)) => {
-                let speaker = event::Speaker::person(&press.from);
-                let source = event::source(message, &speaker);
-                let by = (&source, &Facts::default());
-                let back = event::target(message);
-                let taken = buttons::hear(&self.polling.reception, by, question, pressed, back).await;
-                match taken {
-                    Ok(heard) => (heard.said(&pressed.text()).to_owned(), heard != Heard::No),
-                    Err(error) => {
-                        tracing::warn!(%error, "[{NAME}] an answer by a button is not taken");
-                        ("That did not work; please answer in words.".to_owned(), false)
-                    }
-                }
-            }
-        };
-        let body = json!({"callback_query_id": press.id, "text": said});
-        if let Err(error) = self.service.call::<Value>("answerCallbackQuery", &body).await {
-            tracing::debug!(%error, "[{NAME}] who pressed a button hears nothing");
-        }
-        if let (true, Some((_, message))) = (is_over, named) {
-            let shown = format!("{said} · {}", press.from.name());
-            let body = json!({
-                "chat_id": message.chat.id,
-                "message_id": message.message_id,
-                "reply_markup": press::over(&shown),
-            });
-            if let Err(error) = self.service.call::<Value>("editMessageReplyMarkup", &body).await {
-                tracing::debug!(%error, "[{NAME}] the buttons of a question stay");
-            }
-        }
-    }
-
-    async fn hand_in(&self, held: &Held) -> Result<Handed, Down> {
-        let Some((id, first)) = held.messages.first() else { return Ok(Handed::Done) };
-        let window = self.polling.settings.poll + SILENCE;
-        let accepting = Box::pin(async {
-            match event::arrived(held, &self.gate, &self.service, self.me.id).await {
-                Some(arrived) => {
-                    Some(self.polling.reception.accept(arrived, u64::try_from(LONGEST).ok()).await)
-                }
-                None => None,
-            }
-        });
-        let Some(taken) = self.link.during(window, accepting).await else { return Ok(Handed::Told) };
-        let (after, reason) = match taken {
+    /// What became of messages that were handed in: when they are to be offered again, if they are.
+    async fn judge(
+        &self,
+        held: &Held,
+        accepted: Accepted,
+        errands: &mut Errands<'p>,
+    ) -> Result<Option<Instant>, Down> {
+        let Some((id, first)) = held.messages.first() else { return Ok(None) };
+        let (after, reason) = match accepted {
             None => {
                 tracing::debug!("[{NAME}] update {id} holds nothing that could be answered");
-                return Ok(Handed::Done);
+                return Ok(None);
             }
-            Some(Ok(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway)) => {
-                return Ok(Handed::Done);
-            }
+            Some(Ok(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway)) => return Ok(None),
             Some(Ok(Taken::Full)) => {
                 let mut body = place(&event::target(first), true);
                 body["text"] = TOO_MANY.into();
-                if let Err(error) = self.service.send(&body).await {
-                    tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
-                }
-                return Ok(Handed::Done);
+                let (id, service) = (*id, self.service.clone());
+                let telling = async move {
+                    if let Err(error) = service.send(&body).await {
+                        tracing::warn!(%error, "[{NAME}] nobody could be told that update {id} was not taken");
+                    }
+                };
+                errands.tell(telling).await;
+                return Ok(None);
             }
             Some(Err(not)) => not.wait().map_err(|error| Down::retrying("telegram_store", error.reason()))?,
         };
         tracing::info!("[{NAME}] update {id} waits: {reason}");
-        Ok(Handed::Later(Instant::now() + after))
+        Ok(Some(Instant::now() + after))
     }
 
     /// Stores what is held, and confirms what is stored: it would be offered to whoever comes next, and known there.
@@ -485,12 +502,10 @@ impl Connection<'_> {
     pub(super) async fn keep(&mut self, offset: i64) {
         let mut all = self.gather.all().into_iter();
         while let Some(held) = all.next() {
-            let accepting = Box::pin(async {
-                let arrived = event::arrived(&held, &self.gate, &self.service, self.me.id).await?;
-                self.polling.reception.accept(arrived, u64::try_from(LONGEST).ok()).await.ok()
-            });
-            let taken = timeout(LAST, accepting).await;
-            if !matches!(taken, Ok(Some(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway))) {
+            let taken = timeout(LAST, Box::pin(self.carry(held.clone()))).await.map(|(_, accepted)| accepted);
+            let is_stored =
+                matches!(taken, Ok(Some(Ok(Taken::New | Taken::Known | Taken::Buried | Taken::TurnedAway))));
+            if !is_stored {
                 // The next one gets it, with what comes behind it.
                 self.gather.put_back(std::iter::once(held).chain(all), Instant::now());
                 break;

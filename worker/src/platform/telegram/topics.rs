@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::polling::Connection;
+use super::polling::Polling;
+use super::service::Service;
 use super::settings::{NAME, Topic};
 
 /// What is said of a topic that was made.
@@ -40,50 +41,39 @@ fn request(topic: &Topic) -> Value {
     body
 }
 
-impl Connection<'_> {
-    /// Makes the topics that are wanted and not there. Nothing depends on it.
-    pub(super) async fn make_topics(&self) {
-        let wanted = &self.polling.settings.topics;
-        if wanted.is_empty() {
+/// Makes the topics that are wanted and not there; those that are stand under `key`. Nothing depends on it.
+pub(super) async fn make(polling: &Polling, service: Service, key: String) {
+    let wanted = &polling.settings.topics;
+    if wanted.is_empty() {
+        return;
+    }
+    let inbox = &polling.inbox;
+    // Who does not know which were made makes none twice.
+    let mut known: Known = match inbox.remembered(&key).await {
+        Ok(found) => found.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!("[{NAME}] no topics are made, nobody knows which there are: {}", error.reason());
             return;
         }
-        let (inbox, key) = (&self.polling.inbox, self.note("topics"));
-        // Who does not know which were made makes none twice.
-        let mut known: Known = match inbox.remembered(&key).await {
-            Ok(found) => found.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(
-                    "[{NAME}] no topics are made, nobody knows which there are: {}",
-                    error.reason()
-                );
-                return;
+    };
+    for topic in missing(wanted, &known) {
+        match service.call::<Made>("createForumTopic", &request(topic)).await {
+            Ok(Made { message_thread_id: thread }) => {
+                tracing::info!("[{NAME}] topic \"{}\" of chat {} is {thread}", topic.name, topic.chat);
+                known.insert(place(topic), thread);
+                let text = serde_json::to_string(&known).unwrap_or_default();
+                if let Err(error) = inbox.remember(&key, text).await {
+                    tracing::warn!("[{NAME}] that it was made is not written down: {}", error.reason());
+                    return;
+                }
             }
-        };
-        for topic in missing(wanted, &known) {
-            let body = request(topic);
-            let made = tokio::select! {
-                biased;
-                _ = self.link.told() => return,
-                made = self.service.call::<Made>("createForumTopic", &body) => made,
-            };
-            match made {
-                Ok(Made { message_thread_id: thread }) => {
-                    tracing::info!("[{NAME}] topic \"{}\" of chat {} is {thread}", topic.name, topic.chat);
-                    known.insert(place(topic), thread);
-                    let text = serde_json::to_string(&known).unwrap_or_default();
-                    if let Err(error) = inbox.remember(&key, text).await {
-                        tracing::warn!("[{NAME}] that it was made is not written down: {}", error.reason());
-                        return;
-                    }
-                }
-                Err(failure) => {
-                    tracing::warn!(
-                        "[{NAME}] topic \"{}\" of chat {} (platforms.telegram.dm_topics) is not made: {failure}. Somebody has to have written \
-                         to the bot there, and @BotFather lets its private chats have topics in the bot's settings",
-                        topic.name,
-                        topic.chat
-                    );
-                }
+            Err(failure) => {
+                tracing::warn!(
+                    "[{NAME}] topic \"{}\" of chat {} (platforms.telegram.dm_topics) is not made: {failure}. Somebody has to have written \
+                     to the bot there, and @BotFather lets its private chats have topics in the bot's settings",
+                    topic.name,
+                    topic.chat
+                );
             }
         }
     }
