@@ -17,6 +17,19 @@ pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(&repaired(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)))
 }
 
+/// A value without the members of its objects that are `null`: to whoever reads shapes with defaults, absent is one thing and not two.
+pub(crate) fn without_nulls(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(|field| *field = without_nulls(field.take()));
+        }
+        Value::Array(all) => all.iter_mut().for_each(|one| *one = without_nulls(one.take())),
+        _ => {}
+    }
+    value
+}
+
 /// `bytes` with every half of a surrogate pair that stands alone written as U+FFFD, of the same length.
 ///
 /// JSON has backslashes inside strings only, where each begins an escape of two or six bytes: walking from one to the next needs no
@@ -56,6 +69,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_null_is_absent() {
+        let value = json!({"a": null, "b": [null, {"c": null, "d": 0}], "e": ""});
+        assert_eq!(without_nulls(value), json!({"b": [null, {"d": 0}], "e": ""}));
+        assert_eq!(without_nulls(Value::Null), Value::Null);
+    }
 
     /// Wires 7: half a character is U+FFFD, a whole one is itself, and an escaped backslash is no escape.
     #[test]

@@ -189,7 +189,7 @@ fn forwarded(origin: &Origin) -> String {
 
 /// What a message replies to, for who does not see it.
 fn reply(message: &Message, me: i64) -> String {
-    let Some(to) = &message.reply_to_message else { return String::new() };
+    let Some(to) = message.answered() else { return String::new() };
     let whole = || {
         let (text, _) = to.said();
         if text.is_empty() { file(to).map(|file| format!("[{}]", file.name)) } else { Some(text.to_owned()) }

@@ -110,7 +110,7 @@ impl<'s> Gate<'s> {
     }
 
     fn answers_me(&self, message: &Message) -> bool {
-        let to = message.reply_to_message.as_ref().and_then(|to| to.from.as_ref());
+        let to = message.answered().and_then(|to| to.from.as_ref());
         to.is_some_and(|to| to.id == self.me.id)
     }
 
@@ -261,6 +261,13 @@ mod tests {
                 "require_mention: true, free_response_topics: ['-200:9']",
                 "hi",
                 json!({"message_thread_id": 9}),
+                Err(Passed::Unmentioned),
+            ),
+            (
+                mention,
+                "in a topic that the bot has made",
+                json!({"message_thread_id": 3, "is_topic_message": true,
+                    "reply_to_message": {"message_id": 3, "chat": {"id": -100}, "from": {"id": 42}}}),
                 Err(Passed::Unmentioned),
             ),
             ("", "@other_bot do it", json!({}), Err(Passed::Others)),

@@ -71,7 +71,7 @@ impl Held {
             (None, None) => {
                 is_plain(self.first())
                     && is_plain(message)
-                    && message.reply_to_message.is_none()
+                    && message.answered().is_none()
                     && (message.date - self.last().date).abs() <= APART
             }
             _ => false,
@@ -321,6 +321,22 @@ mod tests {
         gather.take(9, message(7, "monday"), true, now);
         let later = Message { date: 90, ..message(7, "tuesday") };
         assert_eq!(ids(&gather.take(10, later, true, now)), [[9]]);
+    }
+
+    /// As Telegram has them: each replies to what began its topic.
+    #[test]
+    fn parts_of_a_text_in_a_topic_become_one() {
+        let now = Instant::now();
+        let mut gather = Gather::new(None);
+        let in_topic = |text: &str, to: i64| Message {
+            message_thread_id: Some(9),
+            is_topic_message: true,
+            reply_to_message: Some(Box::new(Message { message_id: to, ..Message::default() })),
+            ..message(7, text)
+        };
+        gather.take(1, in_topic(&"x".repeat(4096), 9), true, now);
+        assert_eq!(gather.take(2, in_topic("the rest", 9), true, now).len(), 0);
+        assert_eq!(ids(&gather.take(3, in_topic("an answer", 4), true, now)), [[1, 2]]);
     }
 
     #[test]

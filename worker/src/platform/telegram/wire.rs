@@ -4,8 +4,10 @@
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use crate::json;
 
 /// Longest text of one message, in bytes: 4096 UTF-16 units and much more.
 const TEXT: usize = 64 * 1024;
@@ -45,10 +47,22 @@ struct Answer {
 
 #[derive(Debug, Default, Deserialize)]
 struct Parameters {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     retry_after: Option<u64>,
     #[serde(default)]
     migrate_to_chat_id: Option<i64>,
+}
+
+/// Whole seconds; what stands between may write them otherwise than the service does.
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let text = match Value::deserialize(from)? {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text,
+        _ => return Ok(None),
+    };
+    let whole = text.trim().split('.').next().and_then(|whole| whole.parse::<u64>().ok());
+    // Of a part of one all is waited.
+    Ok(whole.map(|whole| whole.saturating_add(u64::from(text.contains('.')))))
 }
 
 /// An error that the service answered with.
@@ -78,10 +92,10 @@ pub(super) fn answer<T: DeserializeOwned>(
     status: u16,
     bytes: &[u8],
 ) -> Result<Result<T, Refusal>, WireError> {
-    let answer: Option<Answer> = serde_json::from_slice(bytes).ok();
+    let answer: Option<Answer> = json::parse(bytes).ok().and_then(|value| serde_json::from_value(value).ok());
     match answer {
         Some(Answer { ok: true, result, .. }) if status == 200 => {
-            serde_json::from_value(result).map(Ok).map_err(|_| WireError::Shape(what))
+            serde_json::from_value(json::without_nulls(result)).map(Ok).map_err(|_| WireError::Shape(what))
         }
         Some(Answer { ok: false, error_code, description, parameters, .. }) => {
             let Parameters { retry_after, migrate_to_chat_id } = parameters.unwrap_or_default();
@@ -432,7 +446,7 @@ pub(super) fn updates(all: Vec<Value>) -> Vec<Update> {
 
 /// An update that the service brings by itself.
 pub(super) fn brought(bytes: &[u8]) -> Result<Update, WireError> {
-    let value: Option<Value> = serde_json::from_slice(bytes).ok();
+    let value = json::parse(bytes).ok().map(json::without_nulls);
     value.and_then(update).ok_or(WireError::Shape("an update"))
 }
 
@@ -455,6 +469,12 @@ fn update(mut update: Value) -> Option<Update> {
 }
 
 impl Message {
+    /// The message that it replies to. In a topic the service has whatever replies to nothing reply to what began the topic.
+    pub(super) fn answered(&self) -> Option<&Self> {
+        let is_beginning = |to: &Self| self.is_topic_message && self.message_thread_id == Some(to.message_id);
+        self.reply_to_message.as_deref().filter(|to| !is_beginning(to))
+    }
+
     /// What it says, and what of that means something.
     pub(super) fn said(&self) -> (&str, &[Entity]) {
         match (&self.text, &self.caption) {
@@ -515,57 +535,4 @@ fn byte_at(text: &str, units: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn updates_are_in_order_each_once_and_an_odd_one_spoils_no_other() {
-        let message = |id: i64, text: &str| json!({"update_id": id, "message": {"message_id": 1, "chat": {"id": 7, "type": "private"}, "text": text}});
-        let all = updates(vec![
-            message(9, "b"),
-            json!({"update_id": 8, "message": {"chat": {}}}),
-            json!({"update_id": 7, "poll": {}}),
-            message(9, "b"),
-            json!({"message": {}}),
-            json!({"update_id": i64::MAX, "poll": {}}),
-            message(6, &"x".repeat(TEXT + 1)),
-            json!(3),
-        ]);
-        let kinds: Vec<(i64, bool, bool)> = all
-            .iter()
-            .map(|update| (update.id, update.what == What::Odd, update.what == What::Other))
-            .collect();
-        assert_eq!(kinds, [(6, true, false), (7, false, true), (8, true, false), (9, false, false)]);
-    }
-
-    #[test]
-    fn an_error_is_read_with_what_it_asks_for_and_what_is_between_is_none_of_its_own() {
-        let read = |status, body: &str| answer::<Value>("x", status, body.as_bytes());
-        let flood = r#"{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 7","parameters":{"retry_after":7}}"#;
-        let refusal = read(429, flood).unwrap().unwrap_err();
-        assert_eq!((refusal.status, refusal.retry_after, refusal.is_own), (429, Some(7), true));
-        let moved = r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded","parameters":{"migrate_to_chat_id":-1001}}"#;
-        assert_eq!(read(400, moved).unwrap().unwrap_err().migrated_to, Some(-1001));
-        let between = read(502, "<html>bad gateway</html>").unwrap().unwrap_err();
-        assert_eq!((between.status, between.is_own, between.description.as_str()), (502, false, ""));
-        assert_eq!(read(200, "<html>"), Err(WireError::Shape("x")));
-        assert_eq!(read(200, r#"{"ok":true,"result":3}"#).unwrap().unwrap(), json!(3));
-        assert!(answer::<Me>("x", 200, br#"{"ok":true,"result":3}"#).is_err());
-    }
-
-    #[test]
-    fn parts_of_texts_are_counted_in_utf16_units() {
-        let message = |text: &str| Message { text: Some(text.to_owned()), ..Message::default() };
-        let part = |text: &str, offset, length| {
-            let entity = Entity { kind: String::new(), offset, length, user: None };
-            message(text).part(&entity).map(str::to_owned)
-        };
-        assert_eq!(part("😀 @bot hi", 3, 4).as_deref(), Some("@bot"));
-        assert_eq!(part("ä@bot", 1, 4).as_deref(), Some("@bot"));
-        assert_eq!(part("😀", 1, 1), None, "half a character");
-        assert_eq!(part("abc", 2, 9), None);
-        assert_eq!(part("abc", usize::MAX, 2), None);
-    }
-}
+mod tests;
