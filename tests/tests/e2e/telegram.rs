@@ -292,6 +292,57 @@ fn an_answer_that_may_be_there_already_is_marked() {
     assert!(seen[1].starts_with("♻️ Recovered reply") && seen[1].ends_with(&echo("hello")), "{seen:?}");
 }
 
+/// A file that does not come, and a menu that is not heard of: both hold up nobody else.
+#[test]
+fn what_is_slow_holds_up_its_own_conversation_alone() {
+    let telegram = Telegram::start();
+    telegram.stick("setMyCommands", true);
+    telegram.stick("getFile", true);
+    let home = house(&telegram, "");
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    let since = wait::now();
+    let (bob, asked) = (GROUP.abs(), || telegram.calls("getFile").len());
+    telegram.attach(GROUP, "document", "report.pdf", b"%PDF", &json!({}));
+    wait::until_true("the file to be asked for", || asked() == 1);
+    telegram.say_with(GROUP, bob, "/whoami", &json!({}));
+    wait::until_true("the command's answer", || telegram.seen_in(GROUP).len() == 1);
+    telegram.say_with(GROUP, bob, "and this", &json!({}));
+    telegram.say(ANN, "hello");
+    telegram.wait_seen(ANN, &echo("hello"));
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert_eq!((telegram.seen_in(GROUP).len(), asked()), (1, 1));
+    telegram.stick("getFile", false);
+    telegram.wait_seen(GROUP, &echo("and this"));
+    let seen = telegram.seen_in(GROUP);
+    assert!(seen.len() == 3 && seen[1].contains("_report.pdf"), "{seen:?}");
+}
+
+#[test]
+fn the_menu_is_offered_again_after_a_flood() {
+    let telegram = Telegram::start();
+    telegram.refuse("setMyCommands", [Refusal::flood(2)]);
+    let home = house(&telegram, "");
+    let _gateway = Gateway::start(&home);
+    wait::until_true("the menu", || telegram.calls("setMyCommands").len() == 4);
+    let calls = telegram.calls("setMyCommands");
+    assert!(calls[1].at - calls[0].at >= Duration::from_secs(2));
+}
+
+/// A webhook that comes back as often as it is removed is another program's: it is waited for, and not fought.
+#[test]
+fn a_webhook_that_comes_back_is_a_rival_s() {
+    let telegram = Telegram::start();
+    let webhook = || Refusal::new(409, "Conflict: can't use getUpdates method while webhook is active");
+    telegram.refuse("getUpdates", [webhook(), webhook()]);
+    let home = house(&telegram, "");
+    let gateway = Gateway::start(&home);
+    wait::until_true("the conflict", || {
+        connection(&gateway) == ("retrying".into(), "telegram_polling_conflict".into())
+    });
+    assert_eq!((telegram.calls("getUpdates").len(), telegram.calls("deleteWebhook").len()), (2, 1));
+}
+
 /// Who blocks the bot is not written to again and again, and holds up nobody.
 #[test]
 fn a_chat_that_is_gone_is_given_up() {
