@@ -299,6 +299,8 @@ fn what_is_slow_holds_up_its_own_conversation_alone() {
     telegram.stick("setMyCommands", true);
     telegram.stick("getFile", true);
     let home = house(&telegram, "");
+    let config = home.read("default", "config.yaml").unwrap();
+    home.write("default", "config.yaml", &format!("{config}display: {{busy_input_mode: queue}}\n"));
     let gateway = Gateway::start(&home);
     wait_connected(&gateway);
     let since = wait::now();
@@ -314,8 +316,9 @@ fn what_is_slow_holds_up_its_own_conversation_alone() {
     assert_eq!((telegram.seen_in(GROUP).len(), asked()), (1, 1));
     telegram.stick("getFile", false);
     telegram.wait_seen(GROUP, &echo("and this"));
-    let seen = telegram.seen_in(GROUP);
-    assert!(seen.len() == 3 && seen[1].contains("_report.pdf"), "{seen:?}");
+    let seen: Vec<String> =
+        telegram.seen_in(GROUP).into_iter().filter(|seen| seen.starts_with("echo")).collect();
+    assert!(seen.len() == 2 && seen[0].contains("_report.pdf"), "{seen:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What people and the bot do with each other beside asking and answering: strangers, commands, buttons, files, threads of others, several
 //! workspaces, long texts.
 
+use std::time::Duration;
+
 use hermes_tests::chats;
 use hermes_tests::gateway::{both, run};
 use hermes_tests::provider::Provider;
@@ -171,6 +173,35 @@ fn files_come_along_and_slacks_page_for_strangers_is_none() {
     let answer =
         wait::until("an answer", || slack.seen_in(DM).into_iter().find(|seen| seen.contains("hidden")));
     assert!(answer.contains("could not be fetched") && log(&home).contains("files:read"), "{answer}");
+}
+
+/// A file that Slack does not tell of for now is waited for, as long as it says, and what its sender says next does not overtake it.
+#[test]
+fn a_file_that_has_to_wait_is_waited_for_in_its_place() {
+    let slack = Slack::start();
+    let home = house(&slack, "dm_top_level_threads_as_sessions: false");
+    home.write(
+        "default",
+        "config.yaml",
+        &format!("{}display: {{busy_input_mode: queue}}\n", home.read("default", "config.yaml").unwrap()),
+    );
+    let _gateway = Gateway::start(&home);
+    slack.wait_heard();
+    slack.say(DM, ANN, "first");
+    slack.wait_seen(DM, &echo("first"));
+    slack.refuse("files.info", [Refusal::limit(2)]);
+    let whole = slack.file("d.txt", "text/plain", b"asked for");
+    let bare = json!({"id": whole["id"], "file_access": "check_file_info"});
+    slack.say_with(DM, ANN, "shared", &json!({"subtype": "file_share", "files": [bare]}));
+    wait::until_true("the file to be asked for", || slack.calls("files.info").len() == 1);
+    slack.say(DM, ANN, "next");
+    slack.wait_seen(DM, &echo("next"));
+    let answers: Vec<String> =
+        slack.seen_in(DM).into_iter().filter(|seen| seen.starts_with("echo")).collect();
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    assert!(answers[1].contains("d.txt") && !answers[1].contains("could not be fetched"), "{answers:?}");
+    let asked = slack.calls("files.info");
+    assert!(asked.len() == 2 && asked[1].at - asked[0].at >= Duration::from_secs(2), "{}", asked.len());
 }
 
 /// Whoever calls the bot into a thread does not have to say what it is about. What others said there is no order.

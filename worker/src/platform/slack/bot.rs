@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -15,13 +16,12 @@ use super::text;
 use super::wire::{File, Me, Message, Press};
 use crate::access::Facts;
 use crate::delivery::outbound::CHAT_ID;
-use crate::handover::{Arrived, Attached, NotTaken, Reception, TOO_MANY, Taken, Unfetched};
+use crate::handover::{Arrived, Attached, NotTaken, Open, Reception, TOO_MANY, Taken, Unfetched};
 use crate::inbound::{DeliveryTarget, Source};
 use crate::inbox::Inbox;
 use crate::platform::buttons::hear;
 use crate::platform::wire::hex;
 use crate::questions::Heard;
-use crate::store::StoreError;
 
 /// Longest message, in characters.
 pub(super) const LONGEST: usize = 39_000;
@@ -33,6 +33,8 @@ const TOGETHER: usize = 6000;
 const PEOPLE: usize = 10;
 /// Most names that are known.
 const NAMES: usize = 500;
+/// When something is to be offered again of which Slack does not say whether it is for the bot.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The bot in one workspace.
 pub(super) struct Team {
@@ -89,8 +91,31 @@ impl Bot {
         self.gate.listens(channel)
     }
 
+    /// What is kept in order: a conversation. Where answers stand in no thread, what one person says in a channel is one.
+    pub(super) fn lane(&self, held: &Held) -> String {
+        match held {
+            Held::Message { message, .. } => {
+                let source = event::source(message, &self.settings, None);
+                let behind = source.thread_id.or(source.user_id).unwrap_or_default();
+                format!("{} {behind}", message.channel)
+            }
+            Held::Slash(slash, _) => slash.channel_id.clone(),
+        }
+    }
+
+    /// Whether a message is a command, behind the bot's name or without it.
+    pub(super) fn is_command(&self, held: &Held) -> bool {
+        match held {
+            Held::Message { message, .. } => {
+                let me = self.team(&message.team).map_or("", |team| team.me.user_id.as_str());
+                text::said(message, me).starts_with(['/', '!'])
+            }
+            Held::Slash(..) => true,
+        }
+    }
+
     /// What a message is to the bot; none: not for it.
-    pub(super) async fn judge(&self, message: Box<Message>) -> Result<Option<Held>, StoreError> {
+    pub(super) async fn judge(&self, message: Box<Message>) -> Result<Option<Held>, NotTaken> {
         let Some(team) = self.team(&message.team) else {
             tracing::debug!("[{NAME}] a message is for a workspace whose token is not here");
             return Ok(None);
@@ -116,15 +141,21 @@ impl Bot {
         Ok(Some(Held::Message { message, addressed, first: !takes_part }))
     }
 
-    /// Whether the bot takes part in a thread: there is a conversation. Where another profile answers there, Slack knows whether it did.
-    async fn takes_part(&self, team: &Team, message: &Message, thread: &str) -> Result<bool, StoreError> {
+    /// Whether the bot takes part in a thread: there is a conversation. Where another profile answers there, Slack knows whether it did; while
+    /// it does not say so, nobody does.
+    async fn takes_part(&self, team: &Team, message: &Message, thread: &str) -> Result<bool, NotTaken> {
         let source = Source { user_id: None, ..event::source(message, &self.settings, None) };
         if self.reception.is_own(&event::source(message, &self.settings, None)) {
-            return self.inbox.has_conversation(self.inbox.key(&source)).await;
+            return Ok(self.inbox.has_conversation(self.inbox.key(&source)).await?);
         }
-        let said = team.service.replies(&message.channel, thread).await;
         let is_own = |said: &Value| said["user"] == team.me.user_id.as_str();
-        Ok(said.is_ok_and(|said| said.iter().any(is_own)))
+        match team.service.replies(&message.channel, thread).await {
+            Ok(said) => Ok(said.iter().any(is_own)),
+            Err(Failure::Refused { refusal, .. }) if !refusal.is_limit() && !refusal.error.is_empty() => {
+                Ok(false)
+            }
+            Err(failure) => Err(NotTaken::Later { after: AGAIN, reason: failure.to_string() }),
+        }
     }
 
     /// Whether it can be handed in without asking Slack for anything.
@@ -150,7 +181,10 @@ impl Bot {
                 };
                 let mut attachments = Vec::new();
                 for file in &message.files {
-                    attachments.push(attached(&team.service.found(file).await, &team.service));
+                    attachments.push(match team.service.found(file).await {
+                        Ok(found) => attached(&found, &team.service),
+                        Err(unfetched) => unfound(file, unfetched),
+                    });
                 }
                 let facts = event::facts(message, *addressed);
                 Arrived { attachments, facts, guild_id: some(&team.me.team_id), ..Arrived::from(event) }
@@ -316,17 +350,29 @@ fn some(text: &str) -> Option<String> {
     Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// A file as the worker takes it. What is written of one is counted: it has to be known how long it is.
-fn attached(file: &File, service: &Service) -> Attached {
+/// A file of which Slack does not say what it is.
+fn unfound(file: &File, unfetched: Unfetched) -> Attached {
+    described(file, Box::new(move || Box::pin(async move { Err(unfetched) })))
+}
+
+fn described(file: &File, open: Open) -> Attached {
     let or = |text: &Option<String>, other: &str| {
         text.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| other.to_owned())
     };
-    let (service, wanted) = (service.clone(), file.clone());
     Attached {
         name: or(&file.name, "file"),
         media_type: or(&file.mimetype, "application/octet-stream"),
         length: file.size.unwrap_or(0),
-        open: Box::new(move || {
+        open,
+    }
+}
+
+/// A file as the worker takes it. What is written of one is counted: it has to be known how long it is.
+fn attached(file: &File, service: &Service) -> Attached {
+    let (service, wanted) = (service.clone(), file.clone());
+    described(
+        file,
+        Box::new(move || {
             Box::pin(async move {
                 match wanted.mode.as_deref() {
                     Some("tombstone" | "hidden_by_limit") => {
@@ -339,5 +385,5 @@ fn attached(file: &File, service: &Service) -> Attached {
                 }
             })
         }),
-    }
+    )
 }

@@ -80,9 +80,11 @@ impl Desk {
         }))
     }
 
-    /// Whether something of this conversation waits: what comes is behind it.
-    pub(super) fn is_busy(&self, lane: &str) -> bool {
-        self.lanes().waiting.contains_key(lane)
+    /// Whether something of this conversation waits: what comes is behind it. A command is behind no file: that is no turn yet which it
+    /// could be about.
+    pub(super) fn is_busy(&self, lane: &str, is_command: bool) -> bool {
+        let waits_for = |item: &Item| !is_command || !item.held.has_files();
+        self.lanes().waiting.get(lane).is_some_and(|waiting| waiting.iter().any(waits_for))
     }
 
     /// Keeps something, and works on it. After `Ok` it is not lost.
@@ -138,7 +140,7 @@ impl Desk {
     }
 
     fn take_up(&self, key: String, held: Held, bot: &Arc<Bot>) {
-        let lane = held.lane();
+        let lane = bot.lane(&held);
         let is_first = {
             let mut lanes = self.lanes();
             if lanes.keys.len() >= MOST || self.0.stop.is_cancelled() || !lanes.keys.insert(key.clone()) {

@@ -53,14 +53,9 @@ impl Held {
         }
     }
 
-    /// What is kept in order.
-    pub(super) fn lane(&self) -> String {
-        match self {
-            Self::Message { message, .. } => {
-                format!("{} {}", message.channel, message.thread().unwrap_or(&message.ts))
-            }
-            Self::Slash(slash, _) => slash.channel_id.clone(),
-        }
+    /// Whether files came with it, which may take a while.
+    pub(super) fn has_files(&self) -> bool {
+        matches!(self, Self::Message { message, .. } if !message.files.is_empty())
     }
 
     /// The workspace.

@@ -33,7 +33,7 @@ pub(super) async fn take(desk: &Desk, bot: &Arc<Bot>, came: Came) -> Result<(), 
     match came {
         Came::Message(message) => {
             let judged = timeout(AT_ONCE, bot.judge(message)).await;
-            match judged.map_err(|_| late())?.map_err(|error| NotKept(error.reason()))? {
+            match judged.map_err(|_| late())?.map_err(|not| NotKept(reason(&not)))? {
                 Some(held) => keep(desk, bot, held).await,
                 None => Ok(()),
             }
@@ -55,7 +55,7 @@ pub(super) async fn take(desk: &Desk, bot: &Arc<Bot>, came: Came) -> Result<(), 
 }
 
 async fn keep(desk: &Desk, bot: &Arc<Bot>, held: Held) -> Result<(), NotKept> {
-    if bot.is_light(&held) && !desk.is_busy(&held.lane()) {
+    if bot.is_light(&held) && !desk.is_busy(&bot.lane(&held), bot.is_command(&held)) {
         match timeout(AT_ONCE, bot.hand_in(&held)).await {
             Ok(Ok(())) => return Ok(()),
             // What does not take it now does not keep it either.
@@ -96,6 +96,13 @@ async fn pressed(desk: &Desk, bot: &Arc<Bot>, press: Press) -> Result<(), NotKep
     let bot = Arc::clone(bot);
     desk.beside(async move { bot.say_of_press(&press, &said, is_over).await });
     Ok(())
+}
+
+fn reason(not: &NotTaken) -> String {
+    match not {
+        NotTaken::Later { reason, .. } => reason.clone(),
+        NotTaken::Store(error) => error.reason(),
+    }
 }
 
 fn late() -> NotKept {

@@ -1,12 +1,16 @@
 //! Tokens that Slack has taken back: whichever of connection and way out hears it first tells the other, and nothing more is asked with
-//! such a token.
+//! such a token. And what Slack has had too much of with one: that is not asked before the time is over that it named.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hermes_config::Secret;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
+
+use crate::platform::holds::Holds;
+use crate::platform::wire::hex;
 
 /// How what is noted of a token begins that lacks this scope.
 pub(super) const SCOPE: &str = "missing_scope ";
@@ -17,6 +21,7 @@ pub(super) struct Refused {
     /// By the hash of the token: what Slack said.
     all: Mutex<BTreeMap<[u8; 32], String>>,
     heard: Notify,
+    holds: Holds,
 }
 
 fn hash(token: &Secret) -> [u8; 32] {
@@ -33,6 +38,16 @@ impl Refused {
     /// What Slack said of a token that it refuses.
     pub(super) fn of(&self, token: &Secret) -> Option<String> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).get(&hash(token)).cloned()
+    }
+
+    /// Slack wants no such request with a token for so long.
+    pub(super) fn hold(&self, token: &Secret, what: &str, wait: Duration) {
+        self.holds.hold(&format!("{} {what}", hex(&hash(token)[..8])), wait);
+    }
+
+    /// For how long there is to be none yet.
+    pub(super) fn held(&self, token: &Secret, what: &str) -> Option<Duration> {
+        self.holds.left(&format!("{} {what}", hex(&hash(token)[..8])))
     }
 
     /// Waits until one of these is refused. Cancel safe.

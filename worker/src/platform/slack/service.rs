@@ -98,6 +98,17 @@ enum Asked<'a> {
     Form(&'a [(&'a str, &'a str)]),
 }
 
+impl Asked<'_> {
+    /// What Slack counts such requests by, as far as anybody outside knows: what is written, by its channel too.
+    fn counted(self, method: &str) -> String {
+        let channel = match self {
+            Self::Json(body) => body["channel"].as_str().or(body["channel_id"].as_str()),
+            Self::Form(_) => None,
+        };
+        channel.map_or_else(|| method.to_owned(), |channel| format!("{method} {channel}"))
+    }
+}
+
 #[derive(Deserialize)]
 struct Nothing {}
 
@@ -247,14 +258,14 @@ impl Service {
     }
 
     /// A file with what a message does not say of it: that of another organisation is asked for.
-    pub(super) async fn found(&self, file: &File) -> File {
+    pub(super) async fn found(&self, file: &File) -> Result<File, Unfetched> {
         let is_said = file.size.is_some() && file.url_private.is_some();
-        if is_said && file.file_access.as_deref() != Some("check_file_info") {
-            return file.clone();
+        let is_gone = matches!(file.mode.as_deref(), Some("tombstone" | "hidden_by_limit"));
+        if is_gone || is_said && file.file_access.as_deref() != Some("check_file_info") {
+            return Ok(file.clone());
         }
-        // Whatever is in the way is in the way of the file as well, and is said there.
         let found = self.ask("files.info", Asked::Form(&[("file", &file.id)]), TIME).await;
-        found.map_or_else(|_| file.clone(), |Known { file }| file)
+        found.map(|Known { file }| file).map_err(|failure| unfetched(&failure))
     }
 
     /// A file, as it comes.
@@ -354,12 +365,21 @@ impl Service {
         time: Duration,
     ) -> Result<T, Failure> {
         self.usable(method)?;
+        let counted = asked.counted(method);
+        if let Some(left) = self.refused.held(&self.token, &counted) {
+            return Err(Failure::Refused { what: method, refusal: limited(left) });
+        }
         let request = self.request(method, asked)?.timeout(time);
         let answered = match request.send().await {
             Ok(response) => read(method, response).await,
             Err(error) => Err(lost(error)),
         };
         self.note(method, &answered);
+        if let Err(Failure::Refused { refusal, .. }) = &answered
+            && let Some(seconds) = refusal.retry_after.filter(|_| refusal.is_limit())
+        {
+            self.refused.hold(&self.token, &counted, Duration::from_secs(seconds));
+        }
         answered
     }
 
@@ -430,6 +450,12 @@ fn client(settings: &Settings, network: &Network) -> Result<Client, Failure> {
     to(&settings.base, network, None).map_err(|error| unusable("slack_client", error.to_string()))
 }
 
+/// As Slack says that there were too many requests, with what is left of the wait.
+fn limited(left: Duration) -> Refusal {
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    Refusal { status: 429, error: "ratelimited".to_owned(), retry_after: Some(seconds), ..Refusal::default() }
+}
+
 fn asked(response: &Response) -> Option<u64> {
     retry_after(response.headers()).map(|wait| wait.as_secs())
 }
@@ -489,6 +515,45 @@ mod tests {
             let url = Url::parse(address).unwrap();
             assert_eq!((slack.is_slacks(&url), fake.is_slacks(&url)), (at_slack, at_fake), "{address}");
         }
+    }
+
+    /// What is too much is not asked again meanwhile; it is the method's and, of what is written, the channel's.
+    #[tokio::test]
+    async fn what_slack_wants_none_of_is_not_asked_meanwhile() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = Url::parse(&format!("http://{}/api/", listener.local_addr().unwrap())).unwrap();
+        let client = to(&base, &Network::default(), None).unwrap();
+        let service = Service { client, base, token: Secret::new("xoxb-SECRET"), refused: Arc::default() };
+        let serve = async {
+            let mut asked = Vec::new();
+            for answer in [
+                "HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 200 X\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{\"ok\":true}",
+                "HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            ] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                asked.push(head.split(' ').nth(1).unwrap().to_owned());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            asked
+        };
+        let calls = async {
+            let react = async |channel: &str| {
+                let body = json!({"channel": channel, "timestamp": "1.2", "name": "eyes"});
+                service.show("reactions.add", &body).await.is_ok()
+            };
+            let reacted = [react("C1").await, react("C1").await, react("C2").await];
+            let file = File { id: "F1".to_owned(), ..File::default() };
+            let found = [service.found(&file).await, service.found(&file).await];
+            (reacted, found.map(|found| matches!(found, Err(Unfetched::Away(_)))))
+        };
+        let (asked, (reacted, are_away)) = tokio::join!(serve, calls);
+        assert_eq!(asked, ["/api/reactions.add", "/api/reactions.add", "/api/files.info"]);
+        assert_eq!((reacted, are_away), ([false, false, true], [true, true]));
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::json;
+
 /// Longest text of one message, in bytes: 40 000 characters and more.
 const TEXT: usize = 256 * 1024;
 /// Longest id, in bytes.
@@ -79,10 +81,11 @@ pub(super) fn answer<T: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<Result<T, Refusal>, WireError> {
     let retry_after = retry_after.map(|asked| asked.min(ASKED));
-    let head: Option<Head> = serde_json::from_slice(bytes).ok();
+    let value = json::parse(bytes).map(json::without_nulls).unwrap_or_default();
+    let head: Option<Head> = Head::deserialize(&value).ok();
     match head {
         Some(Head { ok: true, .. }) if status == 200 => {
-            serde_json::from_slice(bytes).map(Ok).map_err(|_| WireError::Shape(what))
+            serde_json::from_value(value).map(Ok).map_err(|_| WireError::Shape(what))
         }
         Some(Head { ok: false, error, needed }) => {
             Ok(Err(Refusal { status, error: shown(&error), needed: shown(&needed), retry_after }))
@@ -306,7 +309,7 @@ pub(super) struct Press {
 
 /// Reads what came through the socket; `None`: it is no JSON.
 pub(super) fn frame(text: &str) -> Option<Frame> {
-    let mut frame: Value = serde_json::from_str(text).ok()?;
+    let mut frame = json::without_nulls(json::parse(text.as_bytes()).ok()?);
     let kind = frame["type"].as_str().unwrap_or_default().to_owned();
     if let Some(id) = frame["envelope_id"].as_str().map(str::to_owned) {
         // Acknowledged whatever it holds, so that it does not come again; an id that is none is not.
@@ -342,7 +345,7 @@ pub(super) enum Request {
 /// Reads the body of a request; `None`: it is none of Slack's.
 pub(super) fn request(body: &[u8]) -> Option<Request> {
     if body.trim_ascii_start().starts_with(b"{") {
-        let value: Value = serde_json::from_slice(body).ok()?;
+        let value = json::without_nulls(json::parse(body).ok()?);
         return match value["type"].as_str()? {
             "url_verification" => {
                 let challenge = value["challenge"].as_str().filter(|challenge| challenge.len() <= NAME)?;
@@ -357,7 +360,7 @@ pub(super) fn request(body: &[u8]) -> Option<Request> {
         fields.insert(name.into_owned(), text.into_owned().into());
     }
     if let Some(payload) = fields.get("payload").and_then(Value::as_str) {
-        return Some(Request::Came(press(&serde_json::from_str(payload).ok()?)));
+        return Some(Request::Came(press(&json::parse(payload.as_bytes()).ok()?)));
     }
     fields.contains_key("command").then(|| Request::Came(slash(Value::Object(fields))))
 }
@@ -429,7 +432,11 @@ mod tests {
     #[test]
     fn answers_are_what_slack_says_or_what_is_between() {
         let read = |status, after, text: &str| answer::<Me>("auth.test", status, after, text.as_bytes());
-        let me = read(200, None, r#"{"ok": true, "team_id": "T1", "user_id": "U1", "bot_id": "B1"}"#);
+        let me = read(
+            200,
+            None,
+            r#"{"ok": true, "error": null, "team_id": "T1", "team": null, "user_id": "U1", "bot_id": "B1"}"#,
+        );
         assert_eq!(me.unwrap().unwrap().bot_id.as_deref(), Some("B1"));
         let refused = |status, after, text: &str| read(status, after, text).unwrap().unwrap_err();
         assert!(refused(200, None, r#"{"ok": false, "error": "token_revoked"}"#).is_auth());
@@ -482,6 +489,10 @@ mod tests {
         assert_eq!(envelope("events_api", &gone), Came::Revoked("T1".to_owned()));
         let users = json!({"team_id": "T1", "event": {"type": "tokens_revoked", "tokens": {"oauth": ["U1"], "bot": []}}});
         assert_eq!(envelope("events_api", &users), Came::Other);
+        let nulls = r#"{"envelope_id": "e", "type": "events_api", "payload": {"team_id": "T1", "event": {"type": "message", "channel": "C1",
+            "user": "U1", "ts": "1.2", "text": "half \ud83e", "files": null, "blocks": null, "attachments": null, "thread_ts": null}}}"#;
+        let Some(Frame::Envelope(_, Came::Message(message))) = frame(nulls) else { panic!() };
+        assert_eq!((message.text.as_str(), message.files.len()), ("half \u{fffd}", 0));
         let long = json!({"type": "message", "channel": "C".repeat(999), "ts": "1.2"});
         assert_eq!(envelope("events_api", &json!({"event": long})), Came::Odd);
     }
