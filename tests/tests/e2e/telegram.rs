@@ -142,6 +142,21 @@ fn a_text_that_was_cut_is_one_message() {
     assert_eq!((telegram.seen().len(), telegram.most_given()), (1, 1));
 }
 
+/// One message under two numbers is one.
+#[test]
+fn a_message_that_is_said_twice_at_once_is_one() {
+    let telegram = Telegram::start();
+    let home = house(&telegram, "");
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    let same = json!({"message_id": 4711, "date": 1_700_000_000});
+    telegram.say_with(ANN, ANN, "hello", &same);
+    let last = telegram.say_with(ANN, ANN, "hello", &same);
+    telegram.wait_seen(ANN, &echo("hello"));
+    wait::until_true("both to be confirmed", || telegram.confirmed() == last + 1);
+    assert_eq!(telegram.seen().len(), 1);
+}
+
 /// What waits for its other parts is confirmed already, and outlives whoever waits.
 #[test]
 fn a_text_that_waits_for_its_other_parts_outlives_its_worker() {

@@ -28,6 +28,7 @@ mod gather;
 mod history;
 mod intake;
 mod interactions;
+mod lanes;
 mod mark;
 mod outbound;
 mod places;

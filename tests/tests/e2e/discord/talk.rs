@@ -219,6 +219,44 @@ fn files_come_along_with_what_is_forwarded_and_answered() {
     discord.wait_seen(GENERAL, &echo("[Replying to bob: \"is it?\"]\n\nwhat is he asking?"));
 }
 
+/// A file that does not come holds up what is said behind it in its channel, and nothing else.
+#[test]
+fn a_file_that_does_not_come_holds_up_no_other_channel() {
+    let discord = Discord::start();
+    let home = house(&discord, "auto_thread: false, history_backfill: false");
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    // It takes whoever calls, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/a.pdf", silent.local_addr().unwrap());
+    let file =
+        json!({"id": "1", "filename": "a.pdf", "size": 4, "url": url, "content_type": "application/pdf"});
+    let since = wait::now();
+    discord.say_with(GENERAL, ANN, &to_bot("see this"), &json!({"attachments": [file]}));
+    discord.say(GENERAL, ANN, &to_bot("/whoami"));
+    discord.tell(BOB, "hello");
+    discord.wait_seen(discord.private(BOB), &echo("hello"));
+    wait::until_true("the command's answer", || discord.seen_in(GENERAL).len() == 1);
+    assert!(since.elapsed() < std::time::Duration::from_secs(10), "{:?}", since.elapsed());
+}
+
+/// Offered again before it is stored it is one message, too.
+#[test]
+fn a_message_that_is_said_twice_at_once_is_one() {
+    let discord = Discord::start();
+    let home = house(&discord, "");
+    let config = home.read("default", "config.yaml").unwrap();
+    home.write("default", "config.yaml", &config.replace("text_batch_delay_seconds: 0, ", ""));
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    let id = discord.tell(ANN, "hello");
+    discord.repeat(id);
+    discord.tell(BOB, "other");
+    discord.wait_seen(discord.private(ANN), &echo("hello"));
+    discord.wait_seen(discord.private(BOB), &echo("other"));
+    assert_eq!(discord.seen().len(), 2, "{:?}", discord.seen());
+}
+
 /// What one person writes at once is one message.
 #[test]
 fn what_is_written_at_once_is_one_message() {

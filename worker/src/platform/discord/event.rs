@@ -202,7 +202,7 @@ fn reply(message: &Message, gate: &Gate<'_>) -> String {
 }
 
 /// The files that came with a message, with what it forwards, and with what it replies to.
-fn files(message: &Message) -> impl Iterator<Item = &Attachment> {
+pub(super) fn files(message: &Message) -> impl Iterator<Item = &Attachment> {
     let forwarded = message.message_snapshots.iter().flat_map(|snapshot| &snapshot.message.attachments);
     let answered = message.referenced_message.iter().flat_map(|to| &to.attachments);
     message.attachments.iter().chain(forwarded).chain(answered)

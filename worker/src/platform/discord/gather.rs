@@ -38,7 +38,7 @@ fn by(message: &Message) -> Option<Id> {
 }
 
 /// Whether a text is a command, behind the bot's name or without it.
-fn is_command(content: &str) -> bool {
+pub(super) fn is_command(content: &str) -> bool {
     let words = content.split_whitespace().find(|word| !word.starts_with("<@"));
     words.is_some_and(|word| word.starts_with('/'))
 }

@@ -1,5 +1,7 @@
-//! Takes what the gateway brought, in its order: what is for the bot is put together, handed in, and counted as stored.
+//! Takes what the gateway brought: what is for the bot is put together, handed in, and counted as stored. In each channel that goes in its
+//! order; channels do not wait for each other, and nothing that Discord has to be asked for, or that is fetched, holds up another one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,8 +13,9 @@ use super::THREADS;
 use super::desk::Desk;
 use super::event::{self, Spot, arrived};
 use super::gate::Passed;
-use super::gather::{Gather, Heard, Held};
+use super::gather::{Gather, Heard, Held, is_command};
 use super::history;
+use super::lanes::Lanes;
 use super::mark::Number;
 use super::outbound::title;
 use super::service::Body;
@@ -24,6 +27,8 @@ use crate::handover::Arrived;
 use crate::inbound::Inbound;
 use crate::platform::Down;
 
+/// Most that is looked at and handed in at once; the rest waits in the line.
+const AT_ONCE: usize = 64;
 /// How often it is written down how far the bot has got, where that changes.
 const NOTED: Duration = Duration::from_secs(5);
 /// Minutes without a word after which Discord puts a thread away.
@@ -62,48 +67,99 @@ impl From<Command> for Arrived {
 /// Takes everything that comes, until nothing more can.
 pub(super) async fn take_all(desk: &Desk<'_>, mut items: mpsc::Receiver<Item>) -> Result<(), Down> {
     let mut gather = Gather::new(desk.settings.batch);
+    let (mut looking, mut handing) = (Lanes::default(), Lanes::default());
+    // What is sent again while it is not stored yet is known by its id.
+    let mut in_hand: BTreeSet<Id> = BTreeSet::new();
     let mut noted = interval(NOTED);
     noted.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let mut is_open = true;
+    while is_open || looking.count() > 0 || handing.count() > 0 {
         let due = gather.next();
+        let has_room = looking.count() + handing.count() < AT_ONCE;
         let complete = tokio::select! {
             biased;
             () = desk.began.notified() => {
                 desk.write_mark().await;
                 Vec::new()
             }
-            () = clock::until(due) => gather.due(Instant::now()),
-            item = items.recv() => match item {
-                Some(Item { number, what: What::Message(message) }) => message_of(desk, &mut gather, number, *message).await?,
-                Some(Item { number, what: What::Command(command) }) => {
-                    desk.hand_in(|| Some(Arrived::from((*command).clone()))).await?;
-                    desk.done(number);
+            handed = handing.next() => {
+                for id in handed? {
+                    in_hand.remove(&id);
+                }
+                Vec::new()
+            }
+            looked = looking.next() => match looked {
+                Looked::For(heard, may_join) => gather.take(*heard, may_join, Instant::now()),
+                Looked::Passed(id) => {
+                    in_hand.remove(&id);
                     Vec::new()
                 }
-                None => break,
             },
+            () = clock::until(due) => gather.due(Instant::now()),
+            item = items.recv(), if is_open && has_room => {
+                match item {
+                    Some(Item { number, what: What::Message(message) }) if !in_hand.insert(message.id) => {
+                        desk.done(number);
+                    }
+                    Some(Item { number, what: What::Message(message) }) => {
+                        looking.put(message.channel_id, false, Box::pin(look(desk, number, *message)));
+                    }
+                    // It was acknowledged by itself, and is in line behind nothing.
+                    Some(Item { number, what: What::Command(command) }) => {
+                        handing.beside(Box::pin(command_in(desk, number, *command)));
+                    }
+                    None => is_open = false,
+                }
+                Vec::new()
+            }
             _ = noted.tick() => {
                 desk.write_mark().await;
                 Vec::new()
             }
         };
         for held in complete {
-            hand_in(desk, held).await?;
+            hand_over(desk, &mut handing, held);
         }
-    }
-    for held in gather.all() {
-        hand_in(desk, held).await?;
+        if !is_open && looking.count() == 0 {
+            // Nothing more belongs to it.
+            for held in gather.all() {
+                hand_over(desk, &mut handing, held);
+            }
+        }
     }
     Ok(())
 }
 
-/// Takes a message that may be for the bot; returns what is complete by that.
-async fn message_of(
-    desk: &Desk<'_>,
-    gather: &mut Gather,
-    number: Number,
-    message: Message,
-) -> Result<Vec<Held>, Down> {
+/// Has what belongs together handed in, behind what was said before in its channel. A command is not behind files: that is no turn yet which
+/// it could be about.
+fn hand_over<'d>(desk: &'d Desk<'_>, handing: &mut Lanes<'d, Result<Vec<Id>, Down>>, held: Held) {
+    let Some(Heard { message: first, .. }) = held.parts.first() else { return };
+    let (channel, is_command) = (first.channel_id, held.parts.len() == 1 && is_command(&first.content));
+    let is_slow = held.parts.iter().any(|heard| event::files(&heard.message).next().is_some());
+    let work = Box::pin(hand_in(desk, held));
+    if is_command && handing.is_slow(channel) {
+        handing.beside(work);
+    } else {
+        handing.put(channel, is_slow, work);
+    }
+}
+
+async fn command_in(desk: &Desk<'_>, number: Number, command: Command) -> Result<Vec<Id>, Down> {
+    desk.hand_in(|| Some(Arrived::from(command.clone()))).await?;
+    desk.done(number);
+    Ok(Vec::new())
+}
+
+/// What a look at a message found.
+enum Looked {
+    /// It is for the bot, and may become one with others, or not.
+    For(Box<Heard>, bool),
+    /// Nothing more is to be done about it.
+    Passed(Id),
+}
+
+/// Looks at a message that may be for the bot.
+async fn look(desk: &Desk<'_>, number: Number, message: Message) -> Looked {
     let spot = desk.spot(message.channel_id, message.guild_id, message.channel_type).await;
     if let Err(passed) = desk.gate.judge(&message, &spot.place()) {
         if passed == Passed::Own && THREADS.contains(&spot.known.kind) {
@@ -114,13 +170,12 @@ async fn message_of(
             message.channel_id
         );
         desk.done(number);
-        return Ok(Vec::new());
+        return Looked::Passed(message.id);
     }
-    let key = event::key(&message);
-    match desk.inbox.is_known(NAME, &key).await {
+    match desk.inbox.is_known(NAME, &event::key(&message)).await {
         Ok(true) => {
             desk.done(number);
-            return Ok(Vec::new());
+            return Looked::Passed(message.id);
         }
         Ok(false) => {}
         // Where that cannot be told, the inbox tells it when it takes the message.
@@ -130,12 +185,12 @@ async fn message_of(
         let user = message.author.clone().unwrap_or_default();
         desk.reception.is_own(&spot.source(&user, message.member.as_ref()))
     };
-    Ok(gather.take(Heard { number, message, spot }, is_own, Instant::now()))
+    Looked::For(Box::new(Heard { number, message, spot }), is_own)
 }
 
-/// Hands in what belongs together.
-async fn hand_in(desk: &Desk<'_>, held: Held) -> Result<(), Down> {
-    let Some(Heard { message: first, spot: said_at, .. }) = held.parts.first() else { return Ok(()) };
+/// Hands in what belongs together; the ids of what is stored by that.
+async fn hand_in(desk: &Desk<'_>, held: Held) -> Result<Vec<Id>, Down> {
+    let Some(Heard { message: first, spot: said_at, .. }) = held.parts.first() else { return Ok(Vec::new()) };
     let messages: Vec<&Message> = held.parts.iter().map(|heard| &heard.message).collect();
     let user = first.author.clone().unwrap_or_default();
     let is_authorized = desk.is_authorized(said_at, &user, first.member.as_ref()).await;
@@ -153,7 +208,7 @@ async fn hand_in(desk: &Desk<'_>, held: Held) -> Result<(), Down> {
     for heard in &held.parts {
         desk.done(heard.number);
     }
-    Ok(())
+    Ok(held.parts.iter().map(|heard| heard.message.id).collect())
 }
 
 /// Where the answer to a message goes that gets a thread of its own; none: where the message is. Nobody who may not talk to the bot begins

@@ -361,7 +361,11 @@ fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
 fn limits(status: StatusCode, headers: &HeaderMap) -> Option<RateLimitHeaders> {
     let bucket = headers.get(RateLimitHeaders::BUCKET)?.as_bytes().to_vec();
     let whole = |name| number(headers, name).filter(|n| (0.0..=65_535.0).contains(n));
-    let reset = number(headers, RateLimitHeaders::RESET_AFTER).filter(|n| (0.0..=86_400.0).contains(n))?;
+    let seconds = |name| number(headers, name).filter(|n| (0.0..=86_400.0).contains(n));
+    // What is counted with others' requests is free again later than its own bucket says.
+    let asked =
+        seconds("retry-after").filter(|_| status == StatusCode::TOO_MANY_REQUESTS).unwrap_or_default();
+    let reset = seconds(RateLimitHeaders::RESET_AFTER)?.max(asked);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
     let whole = |name| whole(name).map(|n| n as u16);
     let is_over = status == StatusCode::TOO_MANY_REQUESTS;

@@ -136,7 +136,8 @@ pub(super) enum Event {
 
 /// Reads a message of the gateway.
 pub(super) fn said(text: &str) -> Result<Said, WireError> {
-    let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| WireError::Shape("message"))?;
+    let text = crate::json::repaired(text.as_bytes());
+    let frame: Frame<'_> = serde_json::from_slice(&text).map_err(|_| WireError::Shape("message"))?;
     let data = frame.d.map_or("null", RawValue::get);
     Ok(match frame.op {
         0 => {
@@ -561,6 +562,9 @@ mod tests {
         for odd in [json!({}), json!({"id": "x", "channel_id": "9"}), json!({"id": "0", "channel_id": "9"})] {
             assert_eq!(dispatch("MESSAGE_CREATE", &odd), Ok(Said::Event(7, Event::Odd("message"))), "{odd}");
         }
+        let half = r#"{"op": 0, "s": 7, "t": "MESSAGE_CREATE", "d": {"id": "5", "channel_id": "9", "content": "\ud83e"}}"#;
+        let Ok(Said::Event(7, Event::Message(read))) = said(half) else { panic!() };
+        assert_eq!(read.content, "\u{fffd}");
         let long = json!({"id": "5", "channel_id": "9", "content": "x".repeat(TEXT + 1)});
         assert_eq!(dispatch("MESSAGE_CREATE", &long), Ok(Said::Event(7, Event::Odd("message"))));
         assert_eq!(dispatch("TYPING_START", &json!(3)), Ok(Said::Event(7, Event::Other)));

@@ -108,6 +108,13 @@ impl Gather {
         self.everything().any(|held| held.has(id))
     }
 
+    /// Whether a message is held, whatever the number of its update.
+    pub(super) fn knows(&self, message: &Message) -> bool {
+        let is_same =
+            |other: &Message| (other.chat.id, other.message_id) == (message.chat.id, message.message_id);
+        self.everything().any(|held| held.messages.iter().any(|(_, other)| is_same(other)))
+    }
+
     /// Everything that is held, in order.
     pub(super) fn held(&self) -> Vec<(i64, Message)> {
         let mut all: Vec<_> = self.everything().flat_map(|held| held.messages.iter().cloned()).collect();

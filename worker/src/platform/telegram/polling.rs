@@ -414,6 +414,13 @@ impl<'p> Connection<'p> {
             }
             return Ok(true);
         }
+        let is_twice = self.gather.knows(&message)
+            || complete
+                .iter()
+                .any(|held| held.messages.iter().any(|(_, other)| event::key(other) == event::key(&message)));
+        if is_twice {
+            return Ok(true);
+        }
         if self.is_first {
             let known = self.polling.inbox.is_known(NAME, &event::key(&message)).await;
             if known.map_err(|error| not_stored(&error))? {
