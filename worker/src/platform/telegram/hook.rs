@@ -27,7 +27,7 @@ const QUEUE: usize = 64;
 /// Most that are brought at once. Those of one chat come one after the other all the same.
 const AT_ONCE: u32 = 16;
 /// Most messages that are held while no more are taken.
-const HELD: usize = 512;
+pub(super) const HELD: usize = 512;
 /// Numbers of updates that are known to be stored.
 const KNOWN: usize = 4096;
 /// A connection that stands for so long is alone.

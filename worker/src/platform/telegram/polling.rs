@@ -20,6 +20,7 @@ use super::errands::{Accepted, Errands};
 use super::event;
 use super::gate::{Gate, Passed};
 use super::gather::{Gather, Held};
+use super::hook::HELD;
 use super::mark::Mark;
 use super::outbound::{LONGEST, place};
 use super::service::{Failure, Service};
@@ -166,7 +167,8 @@ impl<'p> Connection<'p> {
         let mut polling: Option<(BoxFuture<'_, Result<Vec<Update>, Failure>>, bool)> = None;
         loop {
             let due = self.gather.next();
-            if polling.is_none() && due.is_none_or(|due| due <= Instant::now()) {
+            let has_room = self.gather.count() < HELD;
+            if polling.is_none() && has_room && due.is_none_or(|due| due <= Instant::now()) {
                 // The first answer comes at once: it says whether the connection stands.
                 let is_waiting = !self.is_first && due.is_none();
                 let patience = if is_waiting { self.polling.settings.poll } else { Duration::ZERO };
@@ -190,6 +192,7 @@ impl<'p> Connection<'p> {
                 // A way out may hear it long before a poll ends.
                 failure = self.service.refused() => return Err(self.polling.failures.down(&failure)),
                 (held, accepted) = errands.settled() => {
+                    self.link.progress();
                     self.settle(held, accepted, &mut errands).await?;
                     if is_polling && !is_long {
                         continue;
@@ -210,7 +213,7 @@ impl<'p> Connection<'p> {
                     }
                 }
                 () = is_due, if due.is_some() && (is_long || !is_polling) => {
-                    if !is_polling {
+                    if !is_polling && has_room {
                         continue;
                     }
                     Vec::new()
