@@ -151,9 +151,7 @@ impl Bot {
         let is_own = |said: &Value| said["user"] == team.me.user_id.as_str();
         match team.service.replies(&message.channel, thread).await {
             Ok(said) => Ok(said.iter().any(is_own)),
-            Err(Failure::Refused { refusal, .. }) if !refusal.is_limit() && !refusal.error.is_empty() => {
-                Ok(false)
-            }
+            Err(failure) if is_no_thread(failure.error()) => Ok(false),
             Err(failure) => Err(NotTaken::Later { after: AGAIN, reason: failure.to_string() }),
         }
     }
@@ -339,6 +337,19 @@ impl Bot {
             tracing::debug!(%error, "[{NAME}] who pressed a button hears nothing");
         }
     }
+}
+
+/// The bot cannot have said anything in such a thread, or will never know.
+fn is_no_thread(error: &str) -> bool {
+    matches!(
+        error,
+        "thread_not_found"
+            | "channel_not_found"
+            | "not_in_channel"
+            | "missing_scope"
+            | "no_permission"
+            | "not_allowed_token_type"
+    )
 }
 
 /// An answer for one person's eyes.
