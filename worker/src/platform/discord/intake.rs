@@ -67,7 +67,8 @@ impl From<Command> for Arrived {
 /// Takes everything that comes, until nothing more can.
 pub(super) async fn take_all(desk: &Desk<'_>, mut items: mpsc::Receiver<Item>) -> Result<(), Down> {
     let mut gather = Gather::new(desk.settings.batch);
-    let (mut looking, mut handing) = (Lanes::default(), Lanes::default());
+    let mut looking: Lanes<'_, Looked> = Lanes::default();
+    let mut handing: Lanes<'_, Result<Vec<Id>, Down>> = Lanes::default();
     // What is sent again while it is not stored yet is known by its id.
     let mut in_hand: BTreeSet<Id> = BTreeSet::new();
     let mut noted = interval(NOTED);
@@ -98,11 +99,12 @@ pub(super) async fn take_all(desk: &Desk<'_>, mut items: mpsc::Receiver<Item>) -
             () = clock::until(due) => gather.due(Instant::now()),
             item = items.recv(), if is_open && has_room => {
                 match item {
-                    Some(Item { number, what: What::Message(message) }) if !in_hand.insert(message.id) => {
-                        desk.done(number);
-                    }
                     Some(Item { number, what: What::Message(message) }) => {
-                        looking.put(message.channel_id, false, Box::pin(look(desk, number, *message)));
+                        if in_hand.insert(message.id) {
+                            looking.put(message.channel_id, false, Box::pin(look(desk, number, *message)));
+                        } else {
+                            desk.done(number);
+                        }
                     }
                     // It was acknowledged by itself, and is in line behind nothing.
                     Some(Item { number, what: What::Command(command) }) => {
