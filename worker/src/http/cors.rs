@@ -128,13 +128,16 @@ mod tests {
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_HEADERS], ALLOWED);
     }
 
+    /// What it is, the rule, and a request's method and origin; who may read the answer (empty: it is no page; none: 403), and its first `Vary`.
+    type Case<'a> = (&'a str, &'a Cors, &'a str, Option<&'static str>, Option<&'a str>, &'a str);
+
     /// Every case of the contract, with every listed header that it has.
     #[test]
     fn each_case_has_its_headers() {
         const GOOD: &str = "https://good";
         let list = Cors::new(&[GOOD.to_owned(), "http://localhost:3000".to_owned()]);
         let (any, none) = (Cors::new(&["*".to_owned()]), Cors::new(&[]));
-        let cases: [(&str, &Cors, &str, Option<&str>, Option<&str>, &str); 15] = [
+        let cases: [Case<'_>; 15] = [
             ("no page", &list, "GET", None, Some(""), "Origin"),
             ("no page, no list", &none, "GET", None, Some(""), ""),
             ("no page, any", &any, "DELETE", None, Some(""), ""),

@@ -22,12 +22,7 @@ pub(super) const OUTWARD: Group = Group {
         .text("auto")
         .also(&["gateway.streaming.transport"]),
         key("display.platforms.*.streaming", Bool, "the same as `streaming.enabled` for the chats of one platform, before it"),
-        key(
-            "display.platforms.api_server.show_reasoning",
-            Bool,
-            "streams of chat completions have what the model thinks, in `reasoning_content`",
-        )
-        .no(),
+        key("display.platforms.*.show_reasoning", Bool, "of `api_server`: streams of chat completions have what the model thinks, in `reasoning_content`"),
         key("streaming.edit_interval", Seconds(86_400), "shortest time between two changes of a message, in seconds; longer where the service asks for it")
             .or(Value::Number(0.8))
             .also(&["gateway.streaming.edit_interval"]),
