@@ -21,6 +21,7 @@ mod common;
 mod door;
 mod errands;
 mod event;
+mod failure;
 mod files;
 mod gate;
 mod gather;
@@ -30,6 +31,7 @@ mod menu;
 mod outbound;
 mod polling;
 mod press;
+mod pressed;
 mod service;
 mod settings;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::service::Failure;
+use super::failure::Failure;
 use super::ways::Ways;
 use super::wire::Refusal;
 use crate::platform::holds::Holds;

@@ -22,6 +22,8 @@ const LONG: usize = 4000;
 const SHORT: [(usize, Duration); 2] = [(320, Duration::from_millis(180)), (1024, Duration::from_millis(240))];
 /// And behind others.
 const USUAL: Duration = Duration::from_millis(300);
+/// Most messages that are held while no more are taken.
+pub(super) const HELD: usize = 512;
 /// Most messages that become one, and the longest text that they make, in bytes.
 const MOST: usize = 64;
 const TEXT: usize = 256 * 1024;

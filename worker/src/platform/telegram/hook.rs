@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::door::{Door, Post};
 use super::errands::Errands;
+use super::gather::HELD;
 use super::polling::Connection;
 use super::service::{Failure, Service, WANTED};
 use super::settings::{Hook, PATHS};
@@ -26,8 +27,6 @@ use crate::platform::Down;
 const QUEUE: usize = 64;
 /// Most that are brought at once. Those of one chat come one after the other all the same.
 const AT_ONCE: u32 = 16;
-/// Most messages that are held while no more are taken.
-pub(super) const HELD: usize = 512;
 /// Numbers of updates that are known to be stored.
 const KNOWN: usize = 4096;
 /// A connection that stands for so long is alone.

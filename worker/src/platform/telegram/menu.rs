@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::polling::Polling;
 use super::service::{Failure, Service};
 use super::settings::NAME;
+use crate::handover::Reception;
+use crate::inbox::Inbox;
 
 /// Most commands of the menu: the service takes a hundred, and their texts have some kilobytes together.
 const MENU: usize = 60;
@@ -15,9 +16,9 @@ const MENU: usize = 60;
 const TRIES: u32 = 5;
 
 /// Tells the service which commands there are, where it does not know: what it knows stands under `key`.
-pub(super) async fn offer(polling: &Polling, service: Service, key: String) {
-    let commands = commands(polling.reception.menu(NAME, MENU).await);
-    let (wanted, inbox) = (commands.to_string(), &polling.inbox);
+pub(super) async fn offer(reception: &Reception, inbox: &Inbox, service: Service, key: String) {
+    let commands = commands(reception.menu(NAME, MENU).await);
+    let wanted = commands.to_string();
     if inbox.remembered(&key).await.is_ok_and(|known| known.as_ref() == Some(&wanted)) {
         return;
     }

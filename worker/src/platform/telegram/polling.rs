@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hermes_config::network::Network;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::common::Common;
@@ -19,15 +19,14 @@ use super::door::Door;
 use super::errands::{Accepted, Errands};
 use super::event;
 use super::gate::{Gate, Passed};
-use super::gather::{Gather, Held};
-use super::hook::HELD;
+use super::gather::{Gather, HELD, Held};
 use super::mark::Mark;
 use super::outbound::{LONGEST, place};
 use super::service::{Failure, Service};
 use super::settings::{NAME, Settings};
 use super::waits::{Failures, is_webhook};
 use super::wire::{Me, Message, Update, What};
-use super::{menu, press, topics};
+use super::{menu, pressed, topics};
 use crate::access::Facts;
 use crate::handover::{Reception, TOO_MANY, Taken};
 use crate::inbox::Inbox;
@@ -157,6 +156,9 @@ pub(super) struct Connection<'p> {
     is_unhooked: bool,
 }
 
+/// What a poll will bring.
+type Answer<'a> = BoxFuture<'a, Result<Vec<Update>, Failure>>;
+
 impl<'p> Connection<'p> {
     async fn poll(mut self) -> Result<(), Down> {
         let since = Instant::now();
@@ -164,7 +166,7 @@ impl<'p> Connection<'p> {
         let mut asked = self.offset();
         let mut before = (self.line.top, self.gather.held());
         // The poll that is under way, and whether it waits for news.
-        let mut polling: Option<(BoxFuture<'_, Result<Vec<Update>, Failure>>, bool)> = None;
+        let mut polling: Option<(Answer<'_>, bool)> = None;
         loop {
             let due = self.gather.next();
             let has_room = self.gather.count() < HELD;
@@ -250,8 +252,10 @@ impl<'p> Connection<'p> {
 
     /// What is to be there beside messages: the menu, and topics.
     pub(super) fn prepare(&self, errands: &mut Errands<'p>) {
-        errands.chore(menu::offer(self.polling, self.service.clone(), self.note("menu")));
-        errands.chore(topics::make(self.polling, self.service.clone(), self.note("topics")));
+        let Polling { settings, reception, inbox, .. } = self.polling;
+        let (menu, topics) = (self.note("menu"), self.note("topics"));
+        errands.chore(menu::offer(reception, inbox, self.service.clone(), menu));
+        errands.chore(topics::make(&settings.topics, inbox, self.service.clone(), topics));
     }
 
     /// The name of a note of this bot.
@@ -312,8 +316,8 @@ impl<'p> Connection<'p> {
                     true
                 }
                 What::Press(press) => {
-                    let (said, is_over) = press::take(&self.polling.reception, &press).await;
-                    errands.tell(press::tell(self.service.clone(), press, said, is_over)).await;
+                    let (said, is_over) = pressed::take(&self.polling.reception, &press).await;
+                    errands.tell(pressed::tell(self.service.clone(), press, said, is_over)).await;
                     true
                 }
                 What::Other => true,

@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::common::Common;
+pub(super) use super::failure::Failure;
 use super::settings::Settings;
-use super::wire::{self, Found, Me, Refusal, Sent, Update, WireError};
+use super::wire::{self, Found, Me, Sent, Update, WireError};
 use crate::handover::{ByteStream, Unfetched};
 use crate::outgoing::answer::{self, Unanswered, Unread, pieces, retry_after};
 use crate::outgoing::{build, builder};
@@ -36,41 +37,6 @@ const UPLOAD: Duration = Duration::from_mins(9);
 const MOST: u32 = 100;
 /// What is asked for.
 pub(super) const WANTED: [&str; 3] = ["message", "channel_post", "callback_query"];
-
-/// What became of a request that got no proper answer. No text holds the token.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    /// It cannot be made, ever.
-    #[error("{reason}")]
-    Unusable {
-        /// For programs.
-        code: String,
-        /// For people.
-        reason: String,
-    },
-    /// Answered with an error.
-    #[error("{what}: Telegram says {}", said(refusal))]
-    Refused {
-        /// What was asked.
-        what: &'static str,
-        /// How it was answered.
-        refusal: Refusal,
-    },
-    /// It did not get there.
-    #[error("Telegram is not reached: {0}")]
-    Unsent(String),
-    /// It may have got there.
-    #[error("the connection to Telegram broke: {0}")]
-    Lost(String),
-    /// The answer is none.
-    #[error(transparent)]
-    Garbled(#[from] WireError),
-}
-
-fn said(refusal: &Refusal) -> String {
-    let Refusal { status, description, .. } = refusal;
-    if description.is_empty() { status.to_string() } else { format!("{status} ({description})") }
-}
 
 /// The service, as one bot sees it. Cloning shares the connections.
 #[derive(Clone)]

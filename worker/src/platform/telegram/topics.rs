@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::polling::Polling;
 use super::service::Service;
 use super::settings::{NAME, Topic};
+use crate::inbox::Inbox;
 
 /// What is said of a topic that was made.
 #[derive(Deserialize)]
@@ -42,12 +42,10 @@ fn request(topic: &Topic) -> Value {
 }
 
 /// Makes the topics that are wanted and not there; those that are stand under `key`. Nothing depends on it.
-pub(super) async fn make(polling: &Polling, service: Service, key: String) {
-    let wanted = &polling.settings.topics;
+pub(super) async fn make(wanted: &[Topic], inbox: &Inbox, service: Service, key: String) {
     if wanted.is_empty() {
         return;
     }
-    let inbox = &polling.inbox;
     // Who does not know which were made makes none twice.
     let mut known: Known = match inbox.remembered(&key).await {
         Ok(found) => found.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
