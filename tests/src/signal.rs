@@ -1,5 +1,5 @@
 //! The HTTP daemon of signal-cli on loopback, as an adapter sees it: `GET /api/v1/check`, `GET /api/v1/events` (server-sent events) and
-//! `POST /api/v1/rpc` (JSON-RPC 2.0). What is received while nobody reads is lost, as it is there.
+//! `POST /api/v1/rpc` (JSON-RPC 2.0). What is received while nobody reads is lost, as it is there, but for one that [keeps](Signal::keep) it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -55,6 +55,8 @@ struct State {
     /// Answers to `send`, before they are as they should be.
     refusals: VecDeque<Value>,
     requests: u64,
+    /// What was received since then, where it is kept.
+    kept: Option<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -130,10 +132,21 @@ impl Signal {
         self.event(&json!({"source": ACCOUNT, "sourceNumber": ACCOUNT, "timestamp": timestamp, "syncMessage": {"sentMessage": sent}}));
     }
 
+    /// It is a newer daemon from now on: its events have ids, and who says which was his last one gets what came behind it.
+    pub fn keep(&self) {
+        lock(&self.shared.state).kept = Some(Vec::new());
+    }
+
     /// Any event.
     pub fn event(&self, envelope: &Value) {
-        let text = format!("event:receive\ndata:{}\n\n", json!({"envelope": envelope, "account": ACCOUNT}));
-        lock(&self.shared.state).readers.retain_mut(|reader| reader.write_all(text.as_bytes()).is_ok());
+        let mut state = lock(&self.shared.state);
+        let mut text =
+            format!("event:receive\ndata:{}\n\n", json!({"envelope": envelope, "account": ACCOUNT}));
+        if let Some(kept) = &mut state.kept {
+            text = format!("id:1-{}\n{text}", kept.len());
+            kept.push(text.clone());
+        }
+        state.readers.retain_mut(|reader| reader.write_all(text.as_bytes()).is_ok());
     }
 
     /// Ends every stream of events.
@@ -226,7 +239,17 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 stream.write_all(
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n:\n",
                 )?;
-                lock(&shared.state).readers.push(stream.try_clone()?);
+                let mut state = lock(&shared.state);
+                let last = head.lines().find_map(|line| {
+                    let (name, value) = line.split_once(':')?;
+                    let number = value.trim().strip_prefix("1-")?;
+                    number.parse::<usize>().ok().filter(|_| name.eq_ignore_ascii_case("last-event-id"))
+                });
+                for missed in state.kept.iter().flatten().skip(last.map_or(usize::MAX, |last| last + 1)) {
+                    stream.write_all(missed.as_bytes())?;
+                }
+                state.readers.push(stream.try_clone()?);
+                drop(state);
                 // The end is the reader's, or that of a cut.
                 return stream.read(&mut [0; 1]).map(|_| ());
             }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The digits of U+FFFD.
@@ -55,6 +56,13 @@ pub(crate) fn repaired(bytes: &[u8]) -> Cow<'_, [u8]> {
         at += 6;
     }
     repaired
+}
+
+/// What is there; the default where it is `null`, which many write for what there is none of.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// The UTF-16 unit of a `\uXXXX` that begins at `at`.

@@ -125,6 +125,33 @@ fn a_stream_that_ends_is_opened_again_and_a_swap_loses_and_doubles_nothing() {
     assert!(plain.len() <= people.len());
 }
 
+/// Newer daemons keep what nobody read.
+#[test]
+fn what_a_daemon_keeps_is_answered_by_whoever_comes_next_and_nothing_twice() {
+    let signal = Signal::start();
+    signal.keep();
+    let home = house(&signal, "SIGNAL_ALLOW_ALL_USERS=true\n");
+    signal.say("+491110", "before the first start of all");
+    let gateway = Gateway::start(&home);
+    signal.wait_read();
+    signal.say("+491111", "one");
+    signal.wait_said("+491111", &echo("one"));
+    drop(gateway);
+    // Whoever is gone is found by the next event only.
+    signal.cut();
+    signal.say("+491112", "two");
+    signal.say("+491113", "three");
+    let gateway = Gateway::start(&home);
+    signal.wait_said("+491112", &echo("two"));
+    signal.wait_said("+491113", &echo("three"));
+    signal.cut();
+    signal.say("+491114", "four");
+    signal.wait_said("+491114", &echo("four"));
+    wait::pass(NEVER);
+    assert_eq!(signal.said().len(), 4, "{:?}", signal.said());
+    gateway.wait_state("default", "ready");
+}
+
 #[test]
 fn waits_are_kept_refusals_are_final_and_long_answers_come_in_parts() {
     let signal = Signal::start();

@@ -3,14 +3,17 @@
 //! # Theory of operation
 //!
 //! The daemon holds the account; this connection reads its stream of events (`GET /api/v1/events`, server-sent events), and the [way
-//! out](outbound) calls it (`POST /api/v1/rpc`, JSON-RPC 2.0). The daemon keeps nothing for who comes later: what it receives while nobody
-//! reads is lost there, so two workers that take turns read side by side, and the inbox knows a message by its chat, sender and time.
+//! out](outbound) calls it (`POST /api/v1/rpc`, JSON-RPC 2.0). A daemon that gives its events ids keeps the latest of them: who comes back
+//! says which was his last one, and gets what came behind it. Others keep nothing: what they receive while nobody reads is lost there, so two
+//! workers that take turns read side by side, and the inbox knows a message by its chat, sender and time.
 //!
-//! A stream that is silent for [`QUIET`] is no sign of anything by itself, where nobody writes: the daemon is asked whether it lives.
+//! A stream that is silent for [`QUIET`] may be one where nobody writes, or one whose other end is gone without a word: the daemon is asked
+//! whether it lives, and another stream is opened before this one is left.
 //!
 //! # Guarantees
 //!
-//! - An event is stored before the next one is read; what cannot be stored now is offered again until it can.
+//! - An event is stored before the next one is read; what cannot be stored now is offered again until it can. How far that got is written down
+//!   behind it.
 //! - Groups are off where none is listed; in the others only what is for the bot comes in, as `require_mention` says.
 //! - What the account itself sends comes in as a message only from another device of its owner's, to himself or in a group, and never as
 //!   an echo of the bot's own answer.
@@ -36,8 +39,10 @@ use super::sent::Echoes;
 use super::{Adapter, Context, Down, Folder, Link, Outside, Platform, PlatformFuture, Shared};
 use crate::access::Facts;
 use crate::delivery::outbound::{CHAT_ID, Outbound};
-use crate::handover::{Arrived, Attached, Reception, TOO_MANY, Taken};
+use crate::handover::{Arrived, Attached, Reception, TOO_MANY, Taken, Unfetched};
 use crate::inbound::{Busy, DedupKey, DeliveryTarget, Inbound, Source};
+use crate::inbox::Inbox;
+use crate::store::StoreError;
 use outbound::Chat;
 use service::{Came, Failure, Service};
 use settings::Settings;
@@ -80,9 +85,9 @@ pub(super) const FOLDER: Folder =
 fn connect(context: &Context) -> Option<Platform> {
     let settings: &Settings = context.config.settings.of(NAME)?;
     let network = Network::of(&context.config.env).over(&context.child_env);
-    let (settings, reception) = (settings.clone(), context.reception.clone());
+    let (settings, reception, inbox) = (settings.clone(), context.reception.clone(), context.inbox.clone());
     let (sent, backoff) = (echoes(&context.shared), Backoff::new(FIRST_WAIT, LONGEST_WAIT));
-    let adapter = Listening { settings, network, reception, sent, backoff };
+    let adapter = Listening { settings, network, reception, inbox, sent, backoff };
     Some(Platform { declaration: &DECLARATION, routes: None, pages: None, adapter: Arc::new(adapter) })
 }
 
@@ -102,6 +107,7 @@ struct Listening {
     settings: Settings,
     network: Network,
     reception: Reception,
+    inbox: Inbox,
     sent: Arc<Echoes<u64>>,
     backoff: Backoff,
 }
@@ -123,7 +129,10 @@ impl Listening {
     async fn listen(&self, link: Link) -> Result<(), Down> {
         let service = Service::new(&self.settings, &self.network).map_err(down)?;
         service.check().await.map_err(down)?;
-        let mut events = service.events().await.map_err(down)?;
+        let key = self.key();
+        let written = self.inbox.remembered(&key).await.map_err(|error| not_stored(&error))?;
+        let mut place = written.filter(|place| !place.is_empty());
+        let mut events = service.events(place.as_deref()).await.map_err(down)?;
         link.up();
         self.backoff.stands();
         let mut heard = Instant::now();
@@ -137,15 +146,23 @@ impl Listening {
             let came = tokio::select! {
                 biased;
                 () = &mut end => return Ok(()),
-                came = events.next() => came.map_err(down)?,
+                came = events.next() => {
+                    if let Err(Failure::TooMuch(_)) = &came {
+                        // It would come again, and again nothing behind it.
+                        self.write_place(&key, String::new()).await;
+                    }
+                    came.map_err(down)?
+                }
                 () = sleep_until(heard + QUIET) => {
                     service.check().await.map_err(down)?;
+                    events = service.events(place.as_deref()).await.map_err(down)?;
                     Came::Life
                 }
             };
             heard = Instant::now();
             link.progress();
-            let Came::Event(text) = came else { continue };
+            let Came::Event(text, id) = came else { continue };
+            let mut is_message = false;
             match wire::event(&text, &self.settings.account) {
                 Heard::Nothing => {}
                 Heard::Odd(why) => tracing::warn!("[{NAME}] an event is skipped: {why}"),
@@ -155,8 +172,28 @@ impl Listening {
                     } else if !self.accept(&link, end.as_mut(), &service, *incoming).await? {
                         return Ok(());
                     }
+                    is_message = true;
                 }
             }
+            let Some(id) = id else { continue };
+            // Receipts and the like may come again.
+            if is_message {
+                self.write_place(&key, id.clone()).await;
+            }
+            place = Some(id);
+        }
+    }
+
+    /// Where it is written down how far events were read.
+    fn key(&self) -> String {
+        let daemon = self.settings.base.as_ref().map(|base| base.origin().ascii_serialization());
+        format!("hermes_signal_place {} {}", self.settings.account, daemon.unwrap_or_default())
+    }
+
+    /// Writes that down. What is not comes again, and is known in the inbox.
+    async fn write_place(&self, key: &str, place: String) {
+        if let Err(error) = self.inbox.remember(key, place).await {
+            tracing::debug!("[{NAME}] how far events were read is not written down: {}", error.reason());
         }
     }
 
@@ -203,7 +240,7 @@ impl Listening {
                     return Ok(true);
                 }
                 Ok(_) => return Ok(true),
-                Err(not) => not.wait().map_err(|error| Down::retrying("signal_store", error.reason()))?,
+                Err(not) => not.wait().map_err(|error| not_stored(&error))?,
             };
             tracing::info!("[{NAME}] a message waits: {reason}");
             link.progress();
@@ -267,13 +304,27 @@ fn arrived(incoming: &Incoming, addressed: bool, service: &Service) -> Arrived {
 }
 
 fn attached(file: &Attachment, chat: &str, service: &Service) -> Attached {
-    let (service, id, chat) = (service.clone(), file.id.clone(), chat.to_owned());
+    let Attachment { id, filename, content_type, size } = file.clone();
+    let name = filename.filter(|name| !name.is_empty()).or_else(|| id.clone());
+    let (service, chat) = (service.clone(), chat.to_owned());
+    let open = async move {
+        match (id, size) {
+            (Some(id), Some(_)) => service.file(&id, &chat).await,
+            (None, _) => Err(Unfetched::Gone("signal-cli does not have it".to_owned())),
+            (Some(_), None) => Err(Unfetched::Gone("nobody says how long it is".to_owned())),
+        }
+    };
     Attached {
-        name: file.filename.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| file.id.clone()),
-        media_type: file.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
-        length: file.size,
-        open: Box::new(move || Box::pin(async move { service.file(&id, &chat).await })),
+        name: name.unwrap_or_else(|| "file".to_owned()),
+        media_type: content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+        length: size.unwrap_or_default(),
+        open: Box::new(move || Box::pin(open)),
     }
+}
+
+/// What the connection is while nobody knows what is stored.
+fn not_stored(error: &StoreError) -> Down {
+    Down::retrying("signal_store", error.reason())
 }
 
 /// What a failed request is to the connection.
@@ -286,8 +337,10 @@ fn down(failure: Failure) -> Down {
         Failure::Status { what: "events", status: 400 | 404, .. } => {
             Down::retrying("signal_account_unknown", text)
         }
-        Failure::Status { .. } | Failure::Unsent(_) | Failure::Lost(_) | Failure::Refused(_) => {
-            Down::retrying("signal_network_error", text)
-        }
+        Failure::Status { .. }
+        | Failure::Unsent(_)
+        | Failure::Lost(_)
+        | Failure::TooMuch(_)
+        | Failure::Refused(_) => Down::retrying("signal_network_error", text),
     }
 }

@@ -290,9 +290,7 @@ impl Answer {
         if frame.data.contains('\n') {
             let mut all = Ok(());
             for line in frame.data.lines().filter(|line| !line.trim().is_empty()) {
-                all = all.and_then(|()| {
-                    self.take_frame(&Frame { name: frame.name.clone(), data: line.to_owned() })
-                });
+                all = all.and_then(|()| self.take_frame(&Frame { data: line.to_owned(), ..frame.clone() }));
             }
             return all;
         }

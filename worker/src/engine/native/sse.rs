@@ -32,6 +32,8 @@ pub(crate) struct Frame {
     pub(crate) name: String,
     /// Its data, lines joined with line feeds.
     pub(crate) data: String,
+    /// What its server calls it (`id:`), empty where it does not.
+    pub(crate) id: String,
 }
 
 /// Turns bytes into events.
@@ -44,6 +46,7 @@ pub(crate) struct Decoder {
     /// A line that is more than byte order marks was seen.
     started: bool,
     name: String,
+    id: String,
     data: Option<Data>,
     /// Bytes of the current event's lines.
     event: usize,
@@ -136,7 +139,8 @@ impl Decoder {
                 "error".clone_into(&mut self.name);
                 self.data(value, out);
             }
-            "id" | "retry" => {}
+            "id" => value.trim().clone_into(&mut self.id),
+            "retry" => {}
             name if name.starts_with('{') || line.trim() == DONE => self.data(line, out),
             _ => {
                 let room = MAX_STRAY.saturating_sub(self.stray.len());
@@ -165,12 +169,12 @@ impl Decoder {
     }
 
     fn dispatch(&mut self, out: &mut VecDeque<Frame>) {
-        let name = std::mem::take(&mut self.name);
+        let (name, id) = (std::mem::take(&mut self.name), std::mem::take(&mut self.id));
         self.event = 0;
         if let Some(data) = self.data.take() {
-            out.push_back(Frame { name, data: data.text });
+            out.push_back(Frame { name, id, data: data.text });
         } else if name == "error" {
-            out.push_back(Frame { name, data: String::new() });
+            out.push_back(Frame { name, id, data: String::new() });
         }
     }
 }
@@ -246,10 +250,19 @@ mod tests {
     /// Wires 1: an event's name is kept, and llama.cpp's field `error` is one.
     #[test]
     fn w1_errors_have_a_name() {
-        let error = |data: &str| vec![Frame { name: "error".to_owned(), data: data.to_owned() }];
+        let error =
+            |data: &str| vec![Frame { name: "error".to_owned(), data: data.to_owned(), ..Frame::default() }];
         assert_eq!(frames([&b"event: error\ndata: {}\n\n"[..]]).0, error("{}"));
         assert_eq!(frames([&b"event: error\n\n"[..]]).0, error(""));
         assert_eq!(frames([&b"error: {\"code\":500}\n\n"[..]]).0, error("{\"code\":500}"));
+    }
+
+    #[test]
+    fn an_event_has_the_id_that_came_with_it_and_no_other_one() {
+        let text = "id: 1-7\nevent: receive\ndata: {\"a\":1}\n\ndata: b\n\nid: 9\n\ndata: c\n\n";
+        let ids = |frames: Vec<Frame>| frames.into_iter().map(|frame| frame.id).collect::<Vec<_>>();
+        assert_eq!(ids(frames([text.as_bytes()]).0), ["1-7", "", ""]);
+        assert_eq!(ids(frames(text.as_bytes().chunks(1)).0), ["1-7", "", ""]);
     }
 
     #[test]

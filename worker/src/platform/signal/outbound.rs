@@ -144,9 +144,10 @@ pub(super) fn unsent(failure: &Failure) -> Unsent {
         Failure::Refused(Refused::Slower(after)) => Unsent::Later { after: *after, unsure: false, reason },
         Failure::Refused(Refused::Never(_)) => Unsent::never(reason),
         Failure::Refused(Refused::Gone(_)) => Unsent::gone(reason),
-        Failure::Status { status: 500.., .. } | Failure::Lost(_) | Failure::Refused(Refused::Garbled) => {
-            Unsent::unsure(reason)
-        }
+        Failure::Status { status: 500.., .. }
+        | Failure::Lost(_)
+        | Failure::TooMuch(_)
+        | Failure::Refused(Refused::Garbled) => Unsent::unsure(reason),
         Failure::Status { .. } => Unsent::later(reason),
     }
 }

@@ -32,8 +32,10 @@ const MARK_OF_FILE: &str = "\u{fffc}\u{fffc}";
 const LOOK: Duration = Duration::from_secs(10);
 /// Most that stands before a file's bytes in an answer.
 const HEAD: usize = 4096;
-/// What stands right before them.
-const MARK: &[u8] = b"\"data\":\"";
+/// What they are called there.
+const MARK: &[u8] = b"\"data\"";
+/// Longest name of an event, in bytes.
+const PLACE: usize = 256;
 
 /// What became of a request that got no proper answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +64,9 @@ pub(super) enum Failure {
     /// It may have got there.
     #[error("the daemon was lost: {0}")]
     Lost(String),
+    /// An event is longer than any message: what stands behind it cannot be read.
+    #[error("an event of the daemon's cannot be read: {0}")]
+    TooMuch(String),
     /// The daemon did not do it.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -99,11 +104,14 @@ impl Service {
         self.call("listAccounts", json!({})).await
     }
 
-    /// Everything that is received, from now on.
-    pub(super) async fn events(&self) -> Result<Events, Failure> {
+    /// Everything that is received, from now on. A daemon that keeps what it has received gives what came behind `place` first.
+    pub(super) async fn events(&self, place: Option<&str>) -> Result<Events, Failure> {
         let mut url = self.url("events")?;
         url.query_pairs_mut().append_pair("account", &self.account);
-        let request = self.client.get(url).header(http::header::ACCEPT, "text/event-stream");
+        let mut request = self.client.get(url).header(http::header::ACCEPT, "text/event-stream");
+        if let Some(place) = place.and_then(|place| http::HeaderValue::from_str(place).ok()) {
+            request = request.header("Last-Event-ID", place);
+        }
         let response = match tokio::time::timeout(LOOK, ask("events", request)).await {
             Ok(response) => response?,
             Err(_) => return Err(Failure::Lost("it does not answer".to_owned())),
@@ -251,8 +259,8 @@ pub(super) struct Events {
 /// What came by the stream.
 #[derive(Debug)]
 pub(super) enum Came {
-    /// An event's data.
-    Event(String),
+    /// An event's data, and what the daemon calls it, where it does.
+    Event(String, Option<String>),
     /// A sign of life, or a part of an event.
     Life,
 }
@@ -261,27 +269,29 @@ impl Events {
     /// What comes next. Cancel safe. The end of the stream is an error: the daemon never ends it.
     pub(super) async fn next(&mut self) -> Result<Came, Failure> {
         if let Some(frame) = self.frames.pop_front() {
-            return Ok(Came::Event(frame.data));
+            let place = Some(frame.id).filter(|id| (1..=PLACE).contains(&id.len()));
+            return Ok(Came::Event(frame.data, place));
         }
         let piece =
             self.response.chunk().await.map_err(|error| Failure::Lost(error.without_url().to_string()))?;
         let Some(piece) = piece else {
             return Err(Failure::Lost("it has ended the stream of events".to_owned()));
         };
-        self.decoder.push(&piece, &mut self.frames).map_err(|error| Failure::Lost(error.to_string()))?;
+        self.decoder.push(&piece, &mut self.frames).map_err(|error| Failure::TooMuch(error.to_string()))?;
         self.decoder.go_on();
         Ok(Came::Life)
     }
 }
 
-/// A file's bytes out of the answer to `getAttachment`, `{"result": {"data": "…base64…"}}`, without ever holding all of it.
+/// A file's bytes out of the answer to `getAttachment`, `{"result": {"data": "…base64…"}}`, without ever holding all of it. How much room there
+/// is between its signs, whoever writes it decides.
 async fn file_of(response: Response) -> Result<ByteStream, Unfetched> {
     let lost = |error: reqwest::Error| Unfetched::Away(error.without_url().to_string());
     let mut pieces = response.bytes_stream();
     let mut head = Vec::new();
     let begins = loop {
-        if let Some(at) = find(&head, MARK) {
-            break at + MARK.len();
+        if let Some(at) = begin(&head) {
+            break at;
         }
         let piece = pieces.next().await.transpose().map_err(lost)?;
         let Some(piece) = piece.filter(|_| head.len() <= HEAD) else {
@@ -304,8 +314,16 @@ async fn file_of(response: Response) -> Result<ByteStream, Unfetched> {
     Ok(Box::pin(decoded))
 }
 
-fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
-    text.windows(mark.len()).position(|window| window == mark)
+/// Where a file's bytes begin: behind the quotation mark of the text that is called so.
+fn begin(head: &[u8]) -> Option<usize> {
+    let marks = head.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK);
+    marks.map(|(at, _)| at + MARK.len()).find_map(|behind| {
+        let mut signs = head.iter().enumerate().skip(behind).filter(|(_, byte)| !byte.is_ascii_whitespace());
+        match (signs.next(), signs.next()) {
+            (Some((_, b':')), Some((at, b'"'))) => Some(at + 1),
+            _ => None,
+        }
+    })
 }
 
 /// Base64 that comes in pieces, up to a quotation mark.
@@ -342,9 +360,11 @@ fn unfetched(failure: &Failure) -> Unfetched {
     match failure {
         Failure::Unusable { .. }
         | Failure::Refused(Refused::Never(_) | Refused::Gone(_) | Refused::Garbled) => Unfetched::Gone(text),
-        Failure::Status { .. } | Failure::Unsent(_) | Failure::Lost(_) | Failure::Refused(_) => {
-            Unfetched::Away(text)
-        }
+        Failure::Status { .. }
+        | Failure::Unsent(_)
+        | Failure::Lost(_)
+        | Failure::TooMuch(_)
+        | Failure::Refused(_) => Unfetched::Away(text),
     }
 }
 
@@ -353,6 +373,38 @@ mod tests {
     //! Files, in whatever pieces they come.
 
     use super::*;
+
+    /// The file of an answer to `getAttachment` that comes in pieces of so many bytes.
+    async fn file(answer: &str, size: usize) -> Result<Vec<u8>, Unfetched> {
+        let pieces: Vec<std::io::Result<Bytes>> =
+            answer.as_bytes().chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+        let mut bytes = file_of(http::Response::new(body).into()).await?;
+        let mut whole = Vec::new();
+        while let Some(piece) = bytes.next().await {
+            whole.extend_from_slice(&piece.map_err(Unfetched::Away)?);
+        }
+        Ok(whole)
+    }
+
+    #[tokio::test]
+    async fn a_file_is_found_however_its_answer_is_written() {
+        let (bytes, text) = (b"\x89PNG".to_vec(), STANDARD.encode(b"\x89PNG"));
+        for answer in [
+            format!(r#"{{"jsonrpc":"2.0","result":{{"data":"{text}"}},"id":"1"}}"#),
+            format!(r#"{{"jsonrpc": "2.0", "id": "1", "result": {{"data": "{text}"}}}}"#),
+            format!("{{\n  \"error\" : null,\n  \"result\" : {{\n    \"data\" :\n\"{text}\"\n  }}\n}}"),
+        ] {
+            for size in [1, 7, answer.len()] {
+                assert_eq!(file(&answer, size).await, Ok(bytes.clone()), "{size}: {answer}");
+            }
+        }
+        let none = r#"{"id": "1", "error": {"code": -1, "message": "no \"data\": \"x\"", "data": null}}"#;
+        for size in [1, none.len()] {
+            let gone = file(none, size).await;
+            assert!(matches!(&gone, Err(Unfetched::Gone(why)) if why.contains("no \"data\"")), "{gone:?}");
+        }
+    }
 
     #[test]
     fn a_file_is_decoded_in_whatever_pieces_it_comes() {

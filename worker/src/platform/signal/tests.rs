@@ -81,6 +81,13 @@ fn messages_edits_and_what_was_written_elsewhere_are_messages_and_the_rest_is_no
     };
     assert!(message(&sync(ME, json!({}))).elsewhere);
     assert!(message(&sync("", json!({"groupInfo": {"groupId": "g"}}))).elsewhere);
+    // To whom no number is said, and an edit, which has its own text and time.
+    let hidden = json!({"destinationNumber": null, "destinationUuid": "u-1"});
+    assert!(message(&sync("u-1", hidden)).elsewhere);
+    let edited = json!({"syncMessage": {"sentMessage": {"destinationNumber": ME, "destinationUuid": null,
+        "editMessage": {"targetSentTimestamp": 9, "dataMessage": {"timestamp": 10, "message": "better"}}}}});
+    let edited = message(&edited);
+    assert_eq!((edited.text.as_str(), edited.timestamp, edited.elsewhere), ("better", 10, true));
     for nothing in [
         json!({}),
         json!({"receiptMessage": {"when": 1}}),
@@ -90,6 +97,9 @@ fn messages_edits_and_what_was_written_elsewhere_are_messages_and_the_rest_is_no
         json!({"dataMessage": {"timestamp": 7, "message": ""}}),
         sync("+492222", json!({})),
         json!({"syncMessage": {"readMessages": []}}),
+        json!({"syncMessage": {"sentMessage": {"destinationNumber": "+492222", "destinationUuid": "u-2",
+            "editMessage": {"targetSentTimestamp": 9, "dataMessage": {"timestamp": 10, "message": "better"}}}}}),
+        json!({"syncMessage": {"sentMessage": {"destination": null, "destinationNumber": null}}}),
     ] {
         assert_eq!(event(&envelope(&nothing), ME), Heard::Nothing, "{nothing}");
     }
@@ -98,13 +108,43 @@ fn messages_edits_and_what_was_written_elsewhere_are_messages_and_the_rest_is_no
         json!({"dataMessage": {"timestamp": -7, "message": "hi"}}),
         json!({"dataMessage": {"timestamp": 7, "message": "x".repeat(300_000)}}),
         json!({"dataMessage": {"timestamp": 7, "message": "hi", "groupInfo": {"groupId": ""}}}),
-        json!({"dataMessage": {"timestamp": 7, "message": "hi", "attachments": [{"id": ""}]}}),
+        json!({"syncMessage": {"sentMessage": {"destinationNumber": ME, "timestamp": "x", "message": "hi"}}}),
     ] {
         assert!(matches!(event(&envelope(&odd), ME), Heard::Odd(_)), "{odd}");
     }
     for odd in ["", "[]", "{}", "\u{fffc}"] {
         assert!(matches!(event(odd, ME), Heard::Odd(_)), "{odd}");
     }
+}
+
+#[test]
+fn what_the_daemon_could_not_read_is_named() {
+    let failed = json!({"message": "no session", "type": "ProtocolNoSessionException"});
+    let of = |envelope: &Value| {
+        event(&json!({"account": ME, "exception": failed, "envelope": envelope}).to_string(), ME)
+    };
+    for unread in [json!({"sourceUuid": "u-1", "timestamp": 7}), Value::Null] {
+        assert!(matches!(of(&unread), Heard::Odd(why) if why.contains("could not read")), "{unread}");
+    }
+    let read = json!({"sourceNumber": "+491111", "dataMessage": {"timestamp": 7, "message": "hi"}});
+    assert!(matches!(of(&read), Heard::Message(_)));
+}
+
+/// Versions of the daemon differ in what they leave out and what they write as `null`.
+#[test]
+fn a_file_that_is_odd_makes_no_message_so() {
+    let all = json!([
+        {"id": null, "contentType": "image/png", "filename": null, "size": null, "width": null},
+        {"id": "a.png", "contentType": null, "filename": "x".repeat(500), "size": 3},
+        {"id": "", "size": 3},
+    ]);
+    let data = json!({"timestamp": 7, "message": null, "mentions": null, "attachments": all});
+    let found = message(&json!({"dataMessage": data}));
+    let files: Vec<_> = found.attachments.iter().map(|file| (file.id.as_deref(), file.size)).collect();
+    assert_eq!(files, [(None, None), (Some("a.png"), Some(3)), (None, Some(3))]);
+    assert_eq!(found.attachments[1].filename.as_ref().map(String::len), Some(200));
+    let none = json!({"timestamp": 7, "message": "hi", "mentions": null, "attachments": null});
+    assert_eq!(message(&json!({"dataMessage": none})).text, "hi");
 }
 
 /// Places are counted in UTF-16 units.
@@ -148,7 +188,8 @@ fn what_the_daemon_says_of_a_message_is_what_becomes_of_it() {
         let unsent = outbound::unsent(&parse(gone).unwrap_err().into());
         assert!(matches!(unsent, Unsent::Never { gone: true, .. }), "{unsent}");
     }
-    for later in [results("NETWORK_FAILURE"), error(-3), error(-32_602)] {
+    let out = said("User +491 is not registered.");
+    for later in [results("NETWORK_FAILURE"), error(-3), error(-32_602), out] {
         let unsent = outbound::unsent(&parse(later).unwrap_err().into());
         assert!(matches!(unsent, Unsent::Later { unsure: false, .. }), "{unsent}");
     }

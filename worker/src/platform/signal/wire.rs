@@ -6,10 +6,15 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+
+use crate::json;
 
 /// Longest id of a person, a group or a file, in bytes.
 const ID: usize = 256;
+/// Longest name of a file, in characters; more is cut.
+const NAME: usize = 200;
 /// Longest text of one message, in bytes. Signal's own limit is 64 KiB, as a file.
 const TEXT: usize = 256 * 1024;
 /// Most files and mentions of one message.
@@ -24,7 +29,11 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// One event of the stream.
 #[derive(Debug, Deserialize)]
 struct Event {
-    envelope: Envelope,
+    #[serde(default)]
+    envelope: Option<Envelope>,
+    /// Why the daemon could not read what came.
+    #[serde(default)]
+    exception: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,17 +63,21 @@ struct Edit {
 #[serde(rename_all = "camelCase")]
 struct Sync {
     #[serde(default)]
-    sent_message: Option<SentElsewhere>,
+    sent_message: Option<Value>,
 }
 
-/// What the account's owner has sent from another device.
+/// What the account's owner has sent from another device. Beside this stand the fields of [`Data`], but for an edit, which has its own.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SentElsewhere {
     #[serde(default)]
+    destination: Option<String>,
+    #[serde(default)]
     destination_number: Option<String>,
-    #[serde(flatten)]
-    data: Data,
+    #[serde(default)]
+    destination_uuid: Option<String>,
+    #[serde(default)]
+    edit_message: Option<Edit>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,11 +88,11 @@ struct Data {
     message: Option<String>,
     #[serde(default)]
     group_info: Option<Group>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     mentions: Vec<Mention>,
     #[serde(default)]
     quote: Option<Quote>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     attachments: Vec<Attachment>,
 }
 
@@ -120,13 +133,29 @@ struct Quote {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Attachment {
-    pub(super) id: String,
+    /// What the daemon has it under; none: it has not.
+    #[serde(default)]
+    pub(super) id: Option<String>,
     #[serde(default)]
     pub(super) filename: Option<String>,
     #[serde(default)]
     pub(super) content_type: Option<String>,
+    /// Its length, where its sender said that.
     #[serde(default)]
-    pub(super) size: u64,
+    pub(super) size: Option<u64>,
+}
+
+impl Attachment {
+    /// The same with what can be used of it: a file that is odd makes no message so.
+    fn sane(self) -> Self {
+        let short = |text: &String| (1..=ID).contains(&text.len());
+        Self {
+            id: self.id.filter(short),
+            filename: self.filename.map(|name| name.chars().take(NAME).collect()),
+            content_type: self.content_type.filter(short),
+            size: self.size,
+        }
+    }
 }
 
 /// A message.
@@ -159,15 +188,8 @@ impl Incoming {
     }
 
     fn has_sane_ids(&self) -> bool {
-        let files = self
-            .attachments
-            .iter()
-            .flat_map(|file| [Some(&file.id), file.filename.as_ref(), file.content_type.as_ref()]);
-        let own = [self.number.as_ref(), self.uuid.as_ref(), self.group.as_ref()];
-        let mut all = own.into_iter().chain(files).flatten();
-        all.all(|id| id.len() <= ID)
-            && self.group.as_deref() != Some("")
-            && self.attachments.iter().all(|file| !file.id.is_empty())
+        let all = [self.number.as_ref(), self.uuid.as_ref(), self.group.as_ref()];
+        all.into_iter().flatten().all(|id| id.len() <= ID) && self.group.as_deref() != Some("")
     }
 }
 
@@ -182,23 +204,45 @@ pub(super) enum Heard {
     Odd(&'static str),
 }
 
+/// What was sent, and whether it was from another device; the error is what the event is instead.
+fn data(envelope: &mut Envelope, account: &str) -> Result<(Data, bool), Heard> {
+    let edit = envelope.edit_message.take().map(|edit| edit.data_message);
+    if let Some(data) = envelope.data_message.take().or(edit) {
+        return Ok((data, false));
+    }
+    let Some(sent) = envelope.sync_message.take().and_then(|sync| sync.sent_message) else {
+        return Err(Heard::Nothing);
+    };
+    let odd = |_: serde_json::Error| Heard::Odd("what was sent from another device is not understood");
+    let to = SentElsewhere::deserialize(&sent).map_err(odd)?;
+    let is_own = to.destination_number.as_deref() == Some(account)
+        || to.destination.as_deref() == Some(account)
+        || (to.destination_uuid.is_some() && to.destination_uuid == envelope.source_uuid);
+    let data = match to.edit_message {
+        Some(edit) => edit.data_message,
+        // Of a story there is nothing else.
+        None if sent["timestamp"].is_null() => return Err(Heard::Nothing),
+        None => Data::deserialize(sent).map_err(odd)?,
+    };
+    // To oneself, or in a group: the rest is the owner's own business.
+    if is_own || data.group_info.is_some() { Ok((data, true)) } else { Err(Heard::Nothing) }
+}
+
 /// Reads one event. `account` is the bot's own number.
 pub(super) fn event(text: &str, account: &str) -> Heard {
-    let Ok(Event { envelope }) = serde_json::from_str(text) else { return Heard::Odd("it is no envelope") };
-    let Envelope { source_number, source_uuid, source_name, data_message, edit_message, sync_message } =
-        envelope;
-    let sent = sync_message.and_then(|sync| sync.sent_message);
-    let elsewhere = sent.is_some();
-    let data = match (data_message.or(edit_message.map(|edit| edit.data_message)), sent) {
-        (Some(data), _) => data,
-        // To oneself, or in a group: the rest is the owner's own business.
-        (None, Some(sent))
-            if sent.data.group_info.is_some() || sent.destination_number.as_deref() == Some(account) =>
-        {
-            sent.data
-        }
-        (None, _) => return Heard::Nothing,
+    const UNREAD: Heard = Heard::Odd("signal-cli could not read what somebody sent; its own log says why");
+    let Ok(Event { envelope, exception }) = serde_json::from_slice(&json::repaired(text.as_bytes())) else {
+        return Heard::Odd("it is no envelope");
     };
+    let Some(mut envelope) = envelope else {
+        return if exception.is_some() { UNREAD } else { Heard::Odd("it is no envelope") };
+    };
+    let (data, elsewhere) = match data(&mut envelope, account) {
+        Ok(found) => found,
+        Err(Heard::Nothing) if exception.is_some() => return UNREAD,
+        Err(heard) => return heard,
+    };
+    let Envelope { source_number, source_uuid, source_name, .. } = envelope;
     let Data { timestamp, message, group_info, mentions, quote, attachments } = data;
     let (group, group_name) = group_info.map(|group| (group.group_id, group.group_name)).unzip();
     if mentions.len() > MOST || attachments.len() > MOST {
@@ -224,7 +268,7 @@ pub(super) fn event(text: &str, account: &str) -> Heard {
         timestamp,
         text,
         quoted,
-        attachments,
+        attachments: attachments.into_iter().map(Attachment::sane).collect(),
         addressed,
         elsewhere,
     };
@@ -310,6 +354,8 @@ struct Fault {
     data: Value,
 }
 
+/// What the daemon says of an account of its own that is linked no more.
+const OUT: [&str; 2] = ["is not registered", "authorization failed"];
 /// What the daemon says of somebody, or of a group, that is not there for the account.
 const GONE: [&str; 3] = ["unregistered user", "not a group member", "group not found"];
 
@@ -324,8 +370,11 @@ pub(super) fn result(bytes: &[u8]) -> Result<Value, Refused> {
     let unregistered = |result: &Value| result["type"] == "UNREGISTERED_FAILURE";
     let is_gone = (!results.is_empty() && results.iter().all(unregistered))
         || GONE.iter().any(|what| message.to_lowercase().contains(what));
+    let is_out = OUT.iter().any(|what| message.to_lowercase().contains(what));
     Err(match code {
         -1 if is_gone => Refused::Gone(said),
+        // It says nothing of the message, and the account may be linked again.
+        _ if is_out => Refused::Later(said),
         // Rate limit; untrusted key; what is asked is wrong; no such method, no such parameters.
         -5 => Refused::Slower(Some(wait(results))),
         -4 | -1 | -32_601 | -32_600 => Refused::Never(said),
