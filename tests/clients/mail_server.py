@@ -137,6 +137,14 @@ async def forward(reader, writer, port):
     def inward(data):
         if b" LOGIN " in data or b" AUTHENTICATE " in data:
             world.logins += 1
+        said = fault("fetch") if b" UID FETCH " in data else None
+        if said == "bye":
+            writer.write(b"* BYE going down\r\n")
+            writer.close()
+            return b""
+        if said:
+            writer.write(data.split(b" ", 1)[0] + b" " + said.encode() + b"\r\n")
+            return b""
         return data
 
     try:

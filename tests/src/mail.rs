@@ -153,8 +153,8 @@ impl Mail {
         self.command(&json!({"do": "cut"}));
     }
 
-    /// What is asked next (`auth`, `mail`, `rcpt`, `data`) is answered with this; `lose`: a mail is taken, and nobody hears so; `cut`: not even
-    /// taken.
+    /// What is asked next (`auth`, `mail`, `rcpt`, `data`, `fetch`) is answered with this; `lose`: a mail is taken, and nobody hears so; `cut`: not
+    /// even taken; `bye`, of a fetch: the connection ends in good order.
     pub fn fail(&self, at: &str, say: &str) {
         self.command(&json!({"do": "fail", "at": at, "say": say}));
     }

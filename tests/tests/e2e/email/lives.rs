@@ -60,6 +60,26 @@ fn a_connection_that_breaks_loses_and_doubles_nothing() {
     assert_eq!(mail.sent().len(), 3, "{:?}", mail.sent());
 }
 
+/// A mail that the server does not give is not one that is gone; one that it never gives holds up no other.
+#[test]
+fn a_mail_that_is_not_given_is_asked_for_again() {
+    let Some(mail) = Mail::start() else { return };
+    let home = house(&mail, ALLOWED);
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    for (text, say) in [("refused", "NO [SERVERBUG] not now"), ("left", "bye")] {
+        mail.fail("fetch", say);
+        deliver(&mail, ANN, text);
+        wait_answered(&mail, text);
+    }
+    (0..3).for_each(|_| mail.fail("fetch", "NO [SERVERBUG] it is damaged"));
+    deliver(&mail, ANN, "damaged");
+    deliver(&mail, ANN, "behind it");
+    wait_answered(&mail, "behind it");
+    assert_eq!(mail.sent().len(), 3, "{:?}", mail.sent());
+    assert!(log(&home).contains("cannot be read, and is left alone"), "{}", log(&home));
+}
+
 #[test]
 fn swaps_while_people_write_lose_and_double_nothing() {
     let Some(mail) = Mail::start() else { return };

@@ -1,7 +1,8 @@
 //! The inbox, by IMAP: one login, which is kept; what is new in it; and waiting until something is.
 //!
 //! A library frames and parses. What it may take into memory is bounded here: every command has so many bytes for its answer, and a server
-//! that sends more is lost. So is one that does not answer in time.
+//! that sends more is lost. So is one that does not answer in time. The library takes a search or a fetch that is refused, or during which the
+//! connection ends, for one that has found nothing; here nothing is found where the server has [said](answers) that it is done, and not before.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use async_imap::error::Error;
 use async_imap::extensions::idle::IdleResponse;
+use async_imap::imap_proto::{MailboxDatum, Response, Status};
 use async_imap::types::Fetch;
 use async_imap::{Authenticator, Client, Session};
 use futures_util::StreamExt as _;
@@ -166,8 +168,17 @@ impl Postbox {
     }
 
     async fn search(&mut self, query: &str) -> Result<BTreeSet<u32>, Failure> {
-        let found = self.run("SEARCH", async |session| session.uid_search(query).await).await?;
-        Ok(found.into_iter().collect())
+        let searching = async |session: &mut Session<Metered>| {
+            let mut found = BTreeSet::new();
+            let each = |said: &Response<'_>| {
+                if let Response::MailboxData(MailboxDatum::Search(all)) = said {
+                    found.extend(all.iter().copied());
+                }
+            };
+            answers(session, &format!("UID SEARCH {query}"), each).await?;
+            Ok(found)
+        };
+        self.run("SEARCH", searching).await
     }
 
     /// A mail; none: it is not there any more.
@@ -181,8 +192,8 @@ impl Postbox {
         let most = if is_cut { BEGINNING } else { LARGEST };
         let query = format!("(UID BODY.PEEK[]<0.{most}>)");
         self.budget.set(usize::try_from(most).unwrap_or(usize::MAX).saturating_add(ANSWER));
-        let mail = self.first(&set, &query, uid).await?;
-        let Some(bytes) = mail.as_ref().and_then(|mail| mail.body()) else { return Ok(None) };
+        let Some(mail) = self.first(&set, &query, uid).await? else { return Ok(None) };
+        let bytes = mail.body().ok_or_else(not_given)?;
         Ok(Some(Fetched { bytes: bytes.to_vec(), is_cut, at }))
     }
 
@@ -210,9 +221,13 @@ impl Postbox {
             }
             Ok(found)
         };
-        let found = in_time(MAIL, fetching).await?.map_err(|error| failed("FETCH", error));
+        let found = in_time(MAIL, fetching).await?.map_err(|error| failed("FETCH", error))?;
         self.settle();
-        found
+        // What is there and was not given was refused.
+        if found.is_none() && self.search(&format!("UID {uid}")).await?.contains(&uid) {
+            return Err(not_given());
+        }
+        Ok(found)
     }
 
     /// Shows people that a mail was read.
@@ -266,6 +281,34 @@ impl Postbox {
     fn settle(&mut self) {
         while self.session.unsolicited_responses.try_recv().is_ok() {}
     }
+}
+
+/// A mail that is there is not given, and the library does not say what the server says of that.
+fn not_given() -> Failure {
+    Failure::Refused { what: "FETCH", said: "that the mail is there, and does not give it".to_owned() }
+}
+
+/// Runs a command and shows what the server says to it, until it says that it is done.
+async fn answers(
+    session: &mut Session<Metered>,
+    command: &str,
+    mut each: impl FnMut(&Response<'_>),
+) -> Result<(), Error> {
+    let id = session.run_command(command).await?;
+    while let Some(said) = session.read_response().await? {
+        match said.parsed() {
+            Response::Done { tag, status, outcome } if *tag == id => {
+                let text = || outcome.information.as_deref().unwrap_or_default().to_owned();
+                return match status {
+                    Status::Ok => Ok(()),
+                    Status::No => Err(Error::No(text())),
+                    _ => Err(Error::Bad(text())),
+                };
+            }
+            said => each(said),
+        }
+    }
+    Err(Error::ConnectionLost)
 }
 
 async fn in_time<T>(time: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {

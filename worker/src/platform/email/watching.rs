@@ -161,8 +161,14 @@ impl Watching {
                 return Ok(came);
             }
         }
-        let Some(fetched) = postbox.fetch(uid).await.map_err(|failure| self.down(failure))? else {
-            return Ok(None);
+        let fetched = match postbox.fetch(uid).await {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => return Ok(None),
+            Err(failure @ Failure::Refused { .. }) if self.state.gives_up(uid) => {
+                tracing::error!("[{NAME}] mail {uid} cannot be read, and is left alone: {failure}");
+                return Ok(None);
+            }
+            Err(failure) => return Err(self.down(failure)),
         };
         let Fetched { bytes, is_cut, at } = fetched;
         let read = blocking::run(move || {
