@@ -80,6 +80,32 @@ fn errors_and_nonsense_are_tried_again() {
     wait_connected(&gateway);
 }
 
+/// A room whose own servers are gone holds up no other one.
+#[test]
+fn a_room_that_cannot_be_joined_is_given_up() {
+    let Some(server) = Homeserver::shared() else { return };
+    let (bot, ann, allowed) = bot_and_ann(server);
+    let between = Between::start(server.address());
+    let home = house(&bot.env(between.address()), &allowed);
+    let gateway = Gateway::start(&home);
+    wait_connected(&gateway);
+    let room = ann.private(&bot);
+    ann.wait_member(&room, &bot);
+    between.fail("/v3/join/", usize::MAX, Fault::error(502, "M_UNKNOWN", ""));
+    let gone = ann.private(&bot);
+    ann.say(&room, "hello");
+    ann.wait_said(&room, &bot, &echo("hello"));
+    assert!(log(&home).contains(&format!("{gone} cannot be joined")), "{}", log(&home));
+    // Nor does one that a stranger invites into.
+    between.fail("/leave", usize::MAX, Fault::error(502, "M_UNKNOWN", ""));
+    let gone = server.person("eve").private(&bot);
+    ann.say(&room, "again");
+    ann.wait_said(&room, &bot, &echo("again"));
+    wait::until_true("that to be said", || log(&home).contains(&format!("{gone} cannot be left")));
+    between.mend();
+    wait_connected(&gateway);
+}
+
 /// `connected` is a promise: who is silent for longer than a sync takes is down.
 #[test]
 fn a_silent_homeserver_is_left() {

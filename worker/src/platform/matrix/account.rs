@@ -115,6 +115,8 @@ pub(super) struct Account {
     threads: Mutex<Known<()>>,
     signs: Mutex<Known<String>>,
     typed: Mutex<Known<()>>,
+    /// How often the servers of a room did not answer.
+    out_of_reach: Mutex<Known<u32>>,
 }
 
 impl Account {
@@ -133,6 +135,7 @@ impl Account {
             threads: Mutex::default(),
             signs: Mutex::default(),
             typed: Mutex::default(),
+            out_of_reach: Mutex::default(),
         }
     }
 
@@ -437,6 +440,19 @@ impl Account {
             signs.put(event, sign);
         }
         before
+    }
+
+    /// The servers of a room did not answer; how often now.
+    pub(super) fn is_out_of_reach(&self, room: &str) -> u32 {
+        let mut all = lock(&self.out_of_reach);
+        let tries = all.take(room).unwrap_or(0) + 1;
+        all.put(room, tries);
+        tries
+    }
+
+    /// They did, or are not asked again.
+    pub(super) fn is_settled(&self, room: &str) {
+        lock(&self.out_of_reach).take(room);
     }
 
     /// A room shows that somebody types, or does not any more; whether it did.

@@ -101,7 +101,12 @@ async fn page(
     let path = ["client", "v3", "rooms", room, "messages"];
     let answer = match account.ask(&Ask::get("messages", &path).with(&query)).await {
         Ok(answer) => answer,
-        Err(failure) if failure.is_absence() => return Ok(None),
+        Err(failure) if failure.is_absence() => {
+            tracing::warn!(
+                "[{NAME}] what was said in {room} meanwhile is not to be had, and left out: {failure}"
+            );
+            return Ok(None);
+        }
         Err(failure) => return Err(failure),
     };
     let chunk = answer["chunk"].as_array().ok_or(WireError::Garbled("messages"))?;

@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use hermes_config::is_private;
 use hermes_config::network::Network;
-use reqwest::{Response, Url, header};
+use reqwest::Url;
 use serde_json::Value;
 
-use super::service::{Failure, Service, WELL_KNOWN, answered, body};
+use super::service::{Failure, Service, WELL_KNOWN, answered, body, elsewhere, may_follow};
 use super::settings::{Homeserver, NAME, Settings};
 use super::wire::{WELL_KNOWN as PATH, well_known};
 use crate::outgoing::to;
@@ -64,20 +63,6 @@ async fn discover(server: &str, network: &Network) -> Result<Url, Failure> {
         }
     }
     Err(said("it sends elsewhere without end"))
-}
-
-/// Where an answer sends, if it does.
-fn elsewhere(from: &Url, response: &Response) -> Option<Url> {
-    if !(300..400).contains(&response.status().as_u16()) {
-        return None;
-    }
-    let place = response.headers().get(header::LOCATION)?.to_str().ok()?;
-    from.join(place).ok()
-}
-
-/// Whether what `from` says may lead to `to`.
-fn may_follow(from: &Url, to: &Url) -> bool {
-    to.scheme() == "https" || (from.scheme() == "http" && is_private(to))
 }
 
 /// The homeserver that an answer names.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::event;
-use super::service::Ask;
+use super::service::{Ask, Failure};
 use super::settings::NAME;
 use super::syncing::{Connection, not_stored};
 use super::wire::Invite;
@@ -18,6 +18,8 @@ const ENCRYPTED: &str = "This room is encrypted, and I cannot read encrypted mes
                          without it.";
 /// Most rooms that are named as not read.
 const UNREAD: usize = 20;
+/// How often a room is tried whose servers do not answer.
+const TRIES: u32 = 5;
 
 impl Connection<'_> {
     /// A room with encryption: that is said once.
@@ -78,15 +80,42 @@ impl Connection<'_> {
     /// A room goes on elsewhere: so does the bot.
     pub(super) async fn follow(&self, room: &str, new: &str, by: &str) -> Result<(), Down> {
         tracing::info!("[{NAME}] {room} goes on as {new}");
+        self.join(new, by).await.map(drop)
+    }
+
+    /// Goes into a room that somebody named. False: that cannot be, which is said.
+    async fn join(&self, room: &str, by: &str) -> Result<bool, Down> {
         let server = by.split_once(':').map(|(_, server)| server).unwrap_or_default();
-        let (path, query) = (["client", "v3", "join", new], [("server_name", server), ("via", server)]);
-        let joined = self.account.ask(&Ask::post("join", &path, &json!({})).with(&query)).await;
-        if let Err(failure) = &joined
-            && failure.is_absence()
-        {
-            tracing::warn!("[{NAME}] {new} cannot be joined, the bot has to be invited: {failure}");
+        let (path, query) = (["client", "v3", "join", room], [("server_name", server), ("via", server)]);
+        match self.account.ask(&Ask::post("join", &path, &json!({})).with(&query)).await {
+            Ok(_) => {
+                self.account.is_settled(room);
+                self.account.changed(room);
+                Ok(true)
+            }
+            Err(failure) if self.gives_up(room, &failure) => {
+                tracing::warn!(
+                    "[{NAME}] {room} cannot be joined, the bot has to be invited (again): {failure}"
+                );
+                Ok(false)
+            }
+            Err(failure) => Err(self.syncing.down(&failure).await),
         }
-        self.unless_absent(joined).await.map(drop)
+    }
+
+    /// Whether a room that the bot can neither go into nor turn down is left as it is: what comes behind it waits, and a room whose own servers
+    /// are gone would hold that up for ever.
+    fn gives_up(&self, room: &str, failure: &Failure) -> bool {
+        let is_out_of_reach = match failure {
+            Failure::Refused { refusal, .. } => refusal.status >= 500,
+            failure => matches!(failure, Failure::Lost(_)),
+        };
+        let gives_up =
+            failure.is_absence() || (is_out_of_reach && self.account.is_out_of_reach(room) >= TRIES);
+        if gives_up {
+            self.account.is_settled(room);
+        }
+        gives_up
     }
 
     /// Follows an invitation of somebody who may talk to the bot, and turns others down.
@@ -125,25 +154,21 @@ impl Connection<'_> {
             tracing::warn!("[{NAME}] an invitation of {from} into {shown} is turned down: {why}");
             return self.leave(&room).await;
         }
-        let server = from.split_once(':').map(|(_, server)| server).unwrap_or_default();
-        let (path, query) = (["client", "v3", "join", &room], [("server_name", server), ("via", server)]);
-        match self.account.ask(&Ask::post("join", &path, &json!({})).with(&query)).await {
-            Ok(_) => {
-                tracing::info!("[{NAME}] joined {shown}, invited by {from}");
-                self.account.changed(&room);
-                Ok(())
-            }
-            Err(failure) if failure.is_absence() => {
-                tracing::warn!("[{NAME}] {shown} cannot be joined: {failure}");
-                Ok(())
-            }
-            Err(failure) => Err(self.syncing.down(&failure).await),
+        if self.join(&room, &from).await? {
+            tracing::info!("[{NAME}] joined {shown}, invited by {from}");
         }
+        Ok(())
     }
 
     pub(super) async fn leave(&self, room: &str) -> Result<(), Down> {
         let path = ["client", "v3", "rooms", room, "leave"];
-        let left = self.account.ask(&Ask::post("leave", &path, &json!({}))).await;
-        self.unless_absent(left).await.map(drop)
+        match self.account.ask(&Ask::post("leave", &path, &json!({}))).await {
+            Ok(_) => self.account.is_settled(room),
+            Err(failure) if self.gives_up(room, &failure) => {
+                tracing::warn!("[{NAME}] {room} cannot be left: {failure}");
+            }
+            Err(failure) => return Err(self.syncing.down(&failure).await),
+        }
+        Ok(())
     }
 }

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use hermes_config::Secret;
+use hermes_config::is_private;
 use hermes_config::network::Network;
 use reqwest::header::LOCATION;
 use reqwest::{Body, Client, Method, RequestBuilder, Response, Url};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::wire::{self, Refusal, WireError};
 use crate::handover::{ByteStream, Unfetched};
+use crate::json;
 use crate::outgoing::answer::{self, Unanswered, Unread, pieces, retry_after};
 use crate::outgoing::to;
 
@@ -30,6 +33,12 @@ const EVERYTHING: Duration = Duration::from_secs(50);
 const WORDS: usize = 100;
 /// What the word of a server about its homeserver is called.
 pub(super) const WELL_KNOWN: &str = "well-known";
+/// What a file is called.
+const FILE: &str = "file";
+/// Time for a file to begin to come: it may be on another server, which may be away.
+const BEGIN: Duration = Duration::from_secs(30);
+/// Most servers that send elsewhere for one file.
+const REDIRECTS: usize = 5;
 /// Time for a file to go up.
 const UPLOAD: Duration = Duration::from_secs(50);
 
@@ -140,6 +149,8 @@ pub(super) struct Who {
 pub(super) struct Service {
     client: Client,
     base: Url,
+    /// The ways to other servers.
+    network: Network,
 }
 
 impl Service {
@@ -149,7 +160,7 @@ impl Service {
             code: "matrix_client".to_owned(),
             reason: error.to_string(),
         })?;
-        Ok(Self { client, base })
+        Ok(Self { client, base, network: network.clone() })
     }
 
     /// Where it is.
@@ -239,41 +250,52 @@ impl Service {
         let request = self.request(token, ask)?.timeout(ask.time());
         let most = if ask.what == "members" { MEMBERS } else { BODY };
         let bytes = body(ask.what, answered(ask.what, request).await?, most).await?;
-        Ok(serde_json::from_slice(&bytes).map_err(|_| WireError::Garbled(ask.what))?)
+        Ok(json::parse(&bytes).map_err(|_| WireError::Garbled(ask.what))?)
     }
 
-    /// Begins to fetch a file: its length as the server says it, and its bytes.
+    /// Begins to fetch a file: its length as the server says it, and its bytes. What was said behind it waits meanwhile, so nobody has long
+    /// for that.
     pub(super) async fn file(
         &self,
         token: &Secret,
-        (server, name): (&str, &str),
+        place: (&str, &str),
     ) -> Result<(Option<u64>, ByteStream), Unfetched> {
-        // Older servers have it where nobody is asked who he is.
-        let paths = [
-            ["client", "v1", "media", "download", server, name],
-            ["media", "v3", "download", server, name, ""],
-        ];
-        let mut last = Unfetched::Gone("the homeserver has no such file".to_owned());
-        for path in paths {
-            let path: Vec<&str> = path.into_iter().filter(|part| !part.is_empty()).collect();
-            let request = self.request(Some(token), &Ask::get("file", &path)).map_err(|f| unfetched(&f))?;
-            match answered("file", request).await {
-                Ok(response) => {
-                    let length = response.content_length();
-                    let bytes = pieces(response);
-                    return Ok((length, Box::pin(bytes)));
-                }
-                Err(failure) => {
-                    let is_unknown_here =
-                        failure.refusal().is_some_and(|refusal| refusal.code == "M_UNRECOGNIZED");
-                    last = unfetched(&failure);
-                    if !is_unknown_here {
-                        break;
-                    }
-                }
-            }
+        match timeout(BEGIN, self.found(token, place)).await {
+            Ok(Ok(response)) => Ok((response.content_length(), pieces(response))),
+            Ok(Err(failure)) => Err(unfetched(&failure)),
+            Err(_) => Err(Unfetched::Away(format!("nothing of the file came for {} s", BEGIN.as_secs()))),
         }
-        Err(last)
+    }
+
+    /// Where a file is: older servers have it where nobody is asked who he is.
+    async fn found(&self, token: &Secret, (server, name): (&str, &str)) -> Result<Response, Failure> {
+        let newer = ["client", "v1", "media", "download", server, name];
+        match self.fetched(token, &newer).await {
+            Err(failure) if failure.refusal().is_some_and(|refusal| refusal.code == "M_UNRECOGNIZED") => {
+                self.fetched(token, &["media", "v3", "download", server, name]).await
+            }
+            found => found,
+        }
+    }
+
+    /// A file, wherever the homeserver sends for it. Nobody else is shown the token.
+    async fn fetched(&self, token: &Secret, path: &[&str]) -> Result<Response, Failure> {
+        let mut response = answered(FILE, self.request(Some(token), &Ask::get(FILE, path))?).await?;
+        let unusable = |code: &str, reason: String| Failure::Unusable { code: code.to_owned(), reason };
+        for _ in 0..REDIRECTS {
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let next = elsewhere(response.url(), &response).filter(|next| may_follow(&self.base, next));
+            let Some(next) = next else {
+                let reason = "the homeserver sends for the file to an address that cannot be asked";
+                return Err(unusable("matrix_media", reason.to_owned()));
+            };
+            let client = to(&next, &self.network, None);
+            let client = client.map_err(|error| unusable("matrix_client", error.to_string()))?;
+            response = answered(FILE, client.get(next)).await?;
+        }
+        Err(unusable("matrix_media", "the homeserver sends for the file elsewhere without end".to_owned()))
     }
 
     /// Sends a file up; where it is then.
@@ -345,11 +367,26 @@ fn port(url: &Url) -> String {
     url.port().map(|port| format!(":{port}")).unwrap_or_default()
 }
 
+/// Where an answer sends, if it does.
+pub(super) fn elsewhere(from: &Url, response: &Response) -> Option<Url> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let place = response.headers().get(LOCATION)?.to_str().ok()?;
+    from.join(place).ok()
+}
+
+/// Whether what `from` says may lead to `to`.
+pub(super) fn may_follow(from: &Url, to: &Url) -> bool {
+    to.scheme() == "https" || (from.scheme() == "http" && is_private(to))
+}
+
 pub(super) async fn answered(what: &'static str, request: RequestBuilder) -> Result<Response, Failure> {
     let response = request.send().await.map_err(lost)?;
     let status = response.status().as_u16();
-    // Nobody is sent elsewhere but who asks where a homeserver is.
-    if (200..300).contains(&status) || (what == WELL_KNOWN && response.headers().contains_key(LOCATION)) {
+    // Nobody is sent elsewhere but who asks where a homeserver is, or for a file.
+    let may_be_elsewhere = matches!(what, WELL_KNOWN | FILE) && response.headers().contains_key(LOCATION);
+    if (200..300).contains(&status) || (may_be_elsewhere && (300..400).contains(&status)) {
         return Ok(response);
     }
     let asked = retry_after(response.headers());
@@ -390,11 +427,86 @@ fn unfetched(failure: &Failure) -> Unfetched {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinSet;
+
     use super::*;
 
     fn service(base: &str) -> Service {
-        let base = Url::parse(base).unwrap();
-        Service { client: to(&base, &Network::default(), None).unwrap(), base }
+        Service::at(Url::parse(base).unwrap(), &Network::default()).unwrap()
+    }
+
+    /// Answers one request with each of these, in order; where, and what was asked.
+    async fn answers(all: Vec<String>) -> (String, JoinSet<Vec<String>>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut asked = Vec::new();
+            for answer in all {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                asked.push(String::from_utf8(head).unwrap().to_lowercase());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            asked
+        });
+        (address, serving)
+    }
+
+    fn sends(to: &str) -> String {
+        format!("HTTP/1.1 307 x\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    }
+
+    /// Clients must expect to be sent elsewhere for a file (MSC3916), to where the token is nothing to anybody.
+    #[tokio::test]
+    async fn a_file_is_fetched_where_the_homeserver_sends_and_without_the_token() {
+        let whole = "HTTP/1.1 200 x\r\ncontent-length: 5\r\nconnection: close\r\n\r\nbytes".to_owned();
+        let (store, mut seen) = answers(vec![whole]).await;
+        let (base, mut asked) = answers(vec![sends(&format!("{store}/a/b?signed=1"))]).await;
+        let (length, mut bytes) =
+            service(&base).file(&Secret::new("SECRET"), ("hs.org", "Ab")).await.ok().unwrap();
+        assert_eq!((length, bytes.next().await.unwrap().unwrap().as_ref()), (Some(5), &b"bytes"[..]));
+        let (asked, seen) =
+            (asked.join_next().await.unwrap().unwrap(), seen.join_next().await.unwrap().unwrap());
+        assert!(asked[0].contains("/client/v1/media/download/hs.org/ab ") && asked[0].contains("secret"));
+        assert!(seen[0].starts_with("get /a/b?signed=1 ") && !seen[0].contains("secret"), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_sent_in_a_circle_or_to_where_others_read_along() {
+        for to in ["http://store.example.org/a", "file:///etc/passwd", "/again"] {
+            let (base, _serving) = answers(vec![sends(to); REDIRECTS + 2]).await;
+            let gone = service(&base).file(&Secret::new("SECRET"), ("hs.org", "Ab")).await.err();
+            assert!(
+                matches!(&gone, Some(Unfetched::Gone(why)) if why.contains("the homeserver sends")),
+                "{gone:?}"
+            );
+        }
+    }
+
+    /// Who waits for a server that is away holds up everything behind it.
+    #[tokio::test]
+    async fn a_file_that_does_not_begin_to_come_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let service = service(&format!("http://{}", listener.local_addr().unwrap()));
+        let token = Secret::new("SECRET");
+        let asking = timeout(BEGIN * 2, service.file(&token, ("hs.org", "Ab")));
+        let listening = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            tokio::time::pause();
+            std::future::pending::<()>().await;
+        };
+        let away = tokio::select! {
+            asked = asking => asked.map(Result::err),
+            () = listening => unreachable!("it says nothing"),
+        };
+        assert!(matches!(away, Ok(Some(Unfetched::Away(_)))), "{away:?}");
     }
 
     #[test]

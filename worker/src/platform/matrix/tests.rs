@@ -159,6 +159,33 @@ fn a_sync_is_read_and_what_is_odd_in_it_hides_nothing() {
     assert!(wire::sync(br#"{"next_batch": "s"}"#, ME).unwrap().is_empty());
 }
 
+/// One server writes `null` for what another one leaves out, and people write half letters.
+#[test]
+fn what_there_is_none_of_hides_nothing() {
+    let message = event("m.room.message", &json!({"msgtype": "m.text", "body": "hi HALF"}));
+    let batch = json!({
+        "next_batch": "s1", "account_data": null,
+        "rooms": {
+            "invite": null, "leave": null,
+            "join": {
+                "!a:hs.org": {"timeline": {"limited": null, "prev_batch": null, "events": [message]}, "state": null},
+                "!b:hs.org": {"timeline": null, "state": {"events": null}},
+            },
+        },
+    });
+    let batch = wire::sync(batch.to_string().replace("HALF", "\\ud83e").as_bytes(), ME).unwrap();
+    let What::Message(said) = &batch.joined["!a:hs.org"].events[0].what else { panic!() };
+    assert_eq!((said.text.as_str(), batch.joined.len()), ("hi \u{fffd}", 2));
+    assert!(wire::sync(br#"{"next_batch": "s", "rooms": null}"#, ME).unwrap().is_empty());
+}
+
+#[test]
+fn what_devices_say_to_each_other_is_for_nobody() {
+    let request = json!({"msgtype": "m.key.verification.request", "to": ME, "from_device": "D", "methods": ["m.sas.v1"],
+        "body": "@ann:hs.org is requesting to verify your key, but your client does not support in-chat key verification."});
+    assert_eq!(wire::event(&event("m.room.message", &request)).unwrap().what, What::Other);
+}
+
 #[test]
 fn messages_are_read_with_what_belongs_to_them() {
     let plain =

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::json;
+
 /// Longest id of an event, a room or a person, in bytes, as the specification has it.
 const ID: usize = 255;
 /// Longest text of one message, in bytes: an event has 64 KiB.
@@ -214,41 +216,41 @@ pub(super) struct Ask {
 #[derive(Deserialize)]
 struct RawSync {
     next_batch: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     rooms: RawRooms,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     account_data: RawEvents,
 }
 
 #[derive(Deserialize, Default)]
 struct RawRooms {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     join: BTreeMap<String, RawJoined>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     invite: BTreeMap<String, RawInvited>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     leave: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize, Default)]
 struct RawEvents {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     events: Vec<Value>,
 }
 
 #[derive(Deserialize, Default)]
 struct RawJoined {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     timeline: RawTimeline,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     state: RawEvents,
 }
 
 #[derive(Deserialize, Default)]
 struct RawTimeline {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     events: Vec<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     limited: bool,
     #[serde(default)]
     prev_batch: Option<String>,
@@ -256,13 +258,14 @@ struct RawTimeline {
 
 #[derive(Deserialize, Default)]
 struct RawInvited {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::given")]
     invite_state: RawEvents,
 }
 
 /// Reads an answer to `/sync`. `me` is the bot's own id.
 pub(super) fn sync(bytes: &[u8], me: &str) -> Result<Batch, WireError> {
-    let raw: RawSync = serde_json::from_slice(bytes).map_err(|_| WireError::Garbled("sync"))?;
+    let raw: RawSync =
+        serde_json::from_slice(&json::repaired(bytes)).map_err(|_| WireError::Garbled("sync"))?;
     if raw.next_batch.is_empty() || raw.next_batch.len() > 4096 {
         return Err(WireError::Garbled("sync"));
     }
@@ -339,6 +342,7 @@ pub(super) fn event(value: &Value) -> Option<Event> {
         "m.room.message" | "m.sticker" if content.as_object().is_none_or(serde_json::Map::is_empty) => {
             What::Other
         }
+        "m.room.message" if is_of_devices(content) => What::Other,
         "m.room.message" => What::Message(Box::new(said(content)?)),
         "m.sticker" => What::Message(Box::new(sticker(content))),
         "m.reaction" => sign(&content["m.relates_to"]),
@@ -362,6 +366,11 @@ pub(super) fn event(value: &Value) -> Option<Event> {
     };
     let sent = value["origin_server_ts"].as_u64().unwrap_or_default();
     Some(Event { id, sender, sent, what })
+}
+
+/// Whether two devices verify each other: what it says besides is for people whose programs cannot do that.
+fn is_of_devices(content: &Value) -> bool {
+    content["msgtype"].as_str().is_some_and(|kind| kind.starts_with("m.key.verification."))
 }
 
 fn sign(relation: &Value) -> What {
