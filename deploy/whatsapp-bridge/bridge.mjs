@@ -109,6 +109,27 @@ function remember(sent) {
   if (recent.size > RECENT) recent.delete(recent.keys().next().value)
 }
 
+/** That of a chat's ids by which it is known here: with the number, where anybody knows that. */
+async function main(id, other) {
+  const [chat] = message.both(id, other)
+  if (!chat.endsWith('@lid')) return chat
+  return message.plain(await socket?.signalRepository?.lidMapping?.getPNForLID(chat).catch(() => undefined)) || chat
+}
+
+/** A message that is remembered, by whichever of its chat's ids. Of another chat it is none, whatever it is called. */
+async function known(chat, id) {
+  for (const one of recent.values()) {
+    if (one.key.id === id && (await main(one.key.remoteJid, one.key.remoteJidAlt)) === (await main(chat))) return one
+  }
+  return undefined
+}
+
+/** What WhatsApp calls a message; what is not remembered any more is called as it is here. */
+async function keyOf(chat, id, { fromMe, participant }) {
+  const { remoteJid, ...own } = (await known(chat, id))?.key ?? { remoteJid: chat, fromMe, participant }
+  return { remoteJid, id, fromMe: Boolean(own.fromMe), ...(own.participant ? { participant: own.participant } : {}) }
+}
+
 /** A name for a message, known as our own before anybody can hear of it: the same for the same key, so that who gets it twice sees it once. */
 function named(key) {
   const id = key
@@ -149,7 +170,7 @@ async function connect() {
     syncFullHistory: false,
     markOnlineOnConnect: false,
     emitOwnEvents: false,
-    getMessage: async key => recent.get(name(message.plain(key.remoteJid), key.id))?.message,
+    getMessage: async key => (await known(key.remoteJid, key.id))?.message,
     ...(version ? { version } : {}),
   })
   socket.ev.on('creds.update', () => {
@@ -236,16 +257,25 @@ function arrived({ messages, type }) {
   // `append`: what was said while nobody listened, and what the owner wrote on his telephone.
   if (type !== 'notify' && type !== 'append') return
   for (const one of messages) {
-    if (one.key?.fromMe && own.has(one.key.id)) continue
-    const item = message.told(one, me)
-    if (item) remember(one)
-    if (!item || item.timestamp < since || !isForUs(item)) continue
-    if (queue.knows(name(item.chatId, item.messageId))) continue
-    const raw = Buffer.from(baileys.proto.WebMessageInfo.encode(one).finish()).toString('base64')
-    const seq = queue.begin(raw)
-    if (seq === undefined) warn(`too many messages wait, and one of ${item.chatId} was not taken`)
-    else inTurn(item.chatId, () => prepare(seq, item, one))
+    try {
+      take(one)
+    } catch (error) {
+      // One that is odd hides no other.
+      warn(`a message cannot be read, and is skipped: ${error?.message ?? error}`)
+    }
   }
+}
+
+function take(one) {
+  if (one.key?.fromMe && own.has(one.key.id)) return
+  const item = message.told(one, me)
+  if (item) remember(one)
+  if (!item || item.timestamp < since || !isForUs(item)) return
+  if (queue.knows(name(item.chatId, item.messageId))) return
+  const raw = Buffer.from(baileys.proto.WebMessageInfo.encode(one).finish()).toString('base64')
+  const seq = queue.begin(raw)
+  if (seq === undefined) warn(`too many messages wait, and one of ${item.chatId} was not taken`)
+  else inTurn(item.chatId, () => prepare(seq, item, one))
 }
 
 /** A message of the bot's own account is one to it only from its owner, to himself or where that is wanted. Others' are none in self-chat. */
@@ -301,7 +331,7 @@ async function act(work) {
 
 async function send(chat, content, { key, replyTo }) {
   return act(async () => {
-    const quoted = replyTo ? recent.get(name(message.plain(chat), replyTo)) : undefined
+    const quoted = replyTo ? await known(chat, replyTo) : undefined
     const sent = await socket.sendMessage(chat, content, { messageId: named(key), ...(quoted ? { quoted } : {}) })
     remember(sent)
     return { success: true, messageId: sent?.key?.id, messageIds: [sent?.key?.id] }
@@ -351,10 +381,9 @@ const routes = {
     const [chat, id, text] = texts(body, 'chatId', 'messageId', 'message')
     return send(chat, { text, edit: { remoteJid: chat, id, fromMe: true } }, {})
   },
-  'POST /react': ({ body }) => {
+  'POST /react': async ({ body }) => {
     const [chat, id] = texts(body, 'chatId', 'messageId')
-    const key = { remoteJid: chat, id, fromMe: Boolean(body.fromMe), ...(body.participant ? { participant: body.participant } : {}) }
-    return send(chat, { react: { text: body.emoji ?? '', key } }, {})
+    return send(chat, { react: { text: body.emoji ?? '', key: await keyOf(chat, id, body) } }, {})
   },
   'POST /send-media': ({ body }) => {
     const [chat] = texts(body, 'chatId', 'filePath')
@@ -391,8 +420,9 @@ function confirmed(seqs) {
   const items = queue.confirm(seqs)
   for (const item of items) item.mediaUrls.forEach(path => fs.rmSync(path, { force: true }))
   if (args['read-receipts'] && state === 'connected' && items.length) {
-    const keys = items.filter(item => !item.fromMe).map(item => ({ remoteJid: item.chatId, id: item.messageId, ...(item.isGroup ? { participant: item.senderId } : {}) }))
-    socket.readMessages(keys).catch(error => warn(`a message is not shown as read: ${error.message}`))
+    const others = items.filter(item => !item.fromMe)
+    const keys = others.map(item => keyOf(item.chatId, item.messageId, item.isGroup ? { participant: item.senderId } : {}))
+    Promise.all(keys).then(all => socket.readMessages(all)).catch(error => warn(`a message is not shown as read: ${error.message}`))
   }
   return items.length
 }

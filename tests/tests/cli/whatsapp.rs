@@ -45,6 +45,34 @@ fn what_is_missing_is_named_with_the_next_step() {
     assert_eq!(run(&home, &["whatsapp"]).code, Some(2));
 }
 
+/// Another bridge than ours needs no installation of ours.
+#[test]
+fn a_script_and_a_bridge_of_somebody_else_s_are_looked_at_instead_of_ours() {
+    if !has_node() {
+        return;
+    }
+    let config = Home::config("true", "");
+    let home = Home::with_config(&format!("{config}  whatsapp: {{bridge_script: own.js}}\n"));
+    home.write("default", ".env", "WHATSAPP_ENABLED=true\n");
+    link(&home, "default", ACCOUNT);
+    let missing = run(&home, &["whatsapp", "status"]);
+    assert!(
+        missing.code == Some(1) && missing.out.contains("own.js (bridge_script) is not there"),
+        "{}",
+        missing.out
+    );
+    home.write("default", "own.js", "");
+    let there = run(&home, &["whatsapp", "status"]);
+    assert!(there.code == Some(0) && there.out.contains("✓ Bridge: the script "), "{}", there.out);
+    home.write("default", ".env", "WHATSAPP_ENABLED=true\nWHATSAPP_BRIDGE_URL=http://127.0.0.1:9/x\n");
+    let theirs = run(&home, &["whatsapp", "status"]);
+    assert!(
+        theirs.code == Some(0) && theirs.out.contains("somebody else's, at http://127.0.0.1:9;"),
+        "{}",
+        theirs.out
+    );
+}
+
 #[test]
 fn an_account_is_linked_once_and_again_when_that_is_wanted() {
     if !has_node() {

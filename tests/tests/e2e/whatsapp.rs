@@ -52,6 +52,7 @@ fn who_is_listed_is_answered_and_a_stranger_is_offered_a_code() {
     let home = servers.house(&format!(
         "WHATSAPP_MODE=bot\nWHATSAPP_ALLOWED_USERS=+{ANN}\nWHATSAPP_SEND_READ_RECEIPTS=true\n"
     ));
+    home.write("default", "platforms/whatsapp/session/lid-mapping-55600_reverse.json", &format!("\"{ANN}\""));
     let gateway = Gateway::start(&home);
     servers.wait_connected(ACCOUNT);
     wait_connection(&gateway, "connected", "");
@@ -59,9 +60,17 @@ fn who_is_listed_is_answered_and_a_stranger_is_offered_a_code() {
     // The hidden id of the same person, and another device of his.
     let hidden = json!({"remoteJid": "555@lid", "remoteJidAlt": format!("{ANN}:7@s.whatsapp.net")});
     servers.wait_said(&chat(ANN), &echo("hello *you*"));
-    servers.receive(ACCOUNT, hidden, json!({"extendedTextMessage": {"text": "again", "contextInfo": {"quotedMessage": {"conversation": "before"}}}}));
+    let asked = servers.receive(ACCOUNT, hidden, json!({"extendedTextMessage": {"text": "again", "contextInfo": {"quotedMessage": {"conversation": "before"}}}}));
     let again = servers.wait_said(&chat(ANN), &echo("[Replying to: \"before\"]\n\nagain"));
-    assert_eq!(again.chat, chat(ANN));
+    assert_eq!((again.chat, again.quoted), (chat(ANN), Some(asked)), "what he wrote under his hidden id");
+    // What nobody can read hides nothing.
+    let odd = json!({"pollCreationMessage": {"name": "when?", "options": 7}});
+    servers.receive(ACCOUNT, json!({"remoteJid": chat(ANN)}), odd);
+    // His number is only known to the session.
+    let asked =
+        servers.receive(ACCOUNT, json!({"remoteJid": "55600:2@lid"}), json!({"conversation": "once more"}));
+    let more = servers.wait_said(&chat(ANN), &echo("once more"));
+    assert_eq!(more.quoted, Some(asked));
     servers.say("4922222", "let me in");
     wait::until_true("a code", || {
         servers.said().iter().any(|said| said.chat == chat("4922222") && said.text().contains("pairing code"))
@@ -83,6 +92,7 @@ fn who_is_listed_is_answered_and_a_stranger_is_offered_a_code() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert_eq!(keys, [format!("agent:main:whatsapp:dm:{ANN}")], "one person, one session");
+    assert_eq!(servers.pids(ACCOUNT).len(), 1, "one bridge");
     gateway.wait_state("default", "ready");
 }
 

@@ -65,6 +65,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 const REACHED: Duration = Duration::from_secs(15);
 /// Time that a bridge which does not answer any more has to end.
 const LAST: Duration = Duration::from_millis(500);
+/// Time for what a bridge that has ended handed out to be stored.
+const STORED: Duration = Duration::from_secs(2);
 /// Pause between two looks at a bridge.
 const LOOK: Duration = Duration::from_millis(250);
 /// Pause between two questions to a bridge that does not hold them back.
@@ -148,10 +150,16 @@ impl Bridged {
             bridge = Bridge::start(&self.plan) => bridge?,
         };
         let service = bridge.service.clone();
+        let listening = self.listen(&link, &service);
+        tokio::pin!(listening);
         let ended = tokio::select! {
             biased;
-            ended = self.listen(&link, &service) => Ok(ended),
-            down = bridge.ended() => Err(down),
+            ended = &mut listening => Ok(ended),
+            down = bridge.ended() => {
+                // What it has handed out is stored; whoever asks it for more hears that it is gone.
+                let _ = timeout(STORED, listening).await;
+                Err(down)
+            }
         };
         let ended = match ended {
             // A bridge that has ended is heard by its silence first, and by what it said of that a moment later.
@@ -189,6 +197,20 @@ impl Bridged {
             keeps: acknowledges,
             after: 0,
         };
+        let ended = self.rounds(&mut intake).await;
+        if ended.is_err() && !acknowledges {
+            // What was handed out is nowhere else, complete or not.
+            let rest = intake.gather.all();
+            intake.all(rest).await?;
+        }
+        ended
+    }
+
+    /// Asks for messages, again and again, and how the bridge is.
+    async fn rounds(&self, intake: &mut Line<'_>) -> Result<(), Down> {
+        let (link, service, acknowledges) = (intake.link, intake.service, intake.keeps);
+        let told = link.told();
+        tokio::pin!(told);
         let mut pulse = Pulse { seen: Instant::now(), looked: Instant::now(), dropped: 0 };
         loop {
             let round = Instant::now();

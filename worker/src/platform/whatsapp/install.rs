@@ -57,6 +57,28 @@ pub enum Installed {
     Other(String),
 }
 
+/// Which bridge a profile speaks through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Ours.
+    Own,
+    /// A script of the profile's own.
+    Script(Utf8PathBuf),
+    /// One that somebody else runs, at this address.
+    At(String),
+}
+
+/// The one that the files name.
+pub fn kind(config: &ProfileConfig, home: &Utf8Path) -> Kind {
+    let settings: Option<&Settings> = config.settings.of(NAME);
+    let named = settings.map(|settings| (&settings.url, &settings.script));
+    match named {
+        Some((Some(url), _)) => Kind::At(url.origin().ascii_serialization()),
+        Some((None, Some(script))) => Kind::Script(home.join(script)),
+        Some((None, None)) | None => Kind::Own,
+    }
+}
+
 /// Where the bridge is installed for the gateway whose root home this is.
 pub fn place(root: &Utf8Path) -> Utf8PathBuf {
     root.join("platforms/whatsapp/bridge")

@@ -120,6 +120,18 @@ fn messages_are_parsed_once_and_odd_ones_are_named() {
     for none in ["", "{}", "null", "\"x\"", "[1"] {
         assert_eq!(messages(none.as_bytes()), None, "{none}");
     }
+    // JavaScript writes half a letter so; what came beside it is read, and it is never asked for again.
+    let half = r#"[{"seq": 1, "messageId": "A", "chatId": "1@s.whatsapp.net", "body": "hi \ud83e", "senderName": "\udd80"},
+        {"seq": 2, "messageId": "B", "chatId": "1@s.whatsapp.net", "body": "ho"}]"#;
+    let texts: Vec<String> = messages(half.as_bytes())
+        .unwrap()
+        .into_iter()
+        .map(|heard| match heard {
+            Heard::Message(item) => item.text,
+            odd @ Heard::Odd(..) => panic!("{odd:?}"),
+        })
+        .collect();
+    assert_eq!(texts, ["hi \u{fffd}", "ho"]);
     let found = item(
         &json!({"seq": 3, "chatId": "1@g.us", "senderName": "A\u{7}nn", "body": "", "hasMedia": true, "mediaUrls": ["/x"], "timestamp": "17"}),
     );

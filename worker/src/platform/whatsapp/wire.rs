@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::json;
+
 /// Longest id, in bytes.
 const ID: usize = 256;
 /// Longest text of one message, in bytes.
@@ -121,9 +123,9 @@ pub(super) enum Heard {
     Odd(u64, &'static str),
 }
 
-/// Reads messages; `None`: these are none.
+/// Reads messages; `None`: these are none. Half a letter in one of them, as JavaScript writes it, hides no other.
 pub(super) fn messages(bytes: &[u8]) -> Option<Vec<Heard>> {
-    let all: Vec<Value> = serde_json::from_slice(bytes).ok()?;
+    let Ok(Value::Array(all)) = json::parse(bytes) else { return None };
     Some(all.into_iter().map(one).collect())
 }
 

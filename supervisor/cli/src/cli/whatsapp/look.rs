@@ -4,9 +4,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use hermes_host::disk;
 use hermes_wire::exit;
 use hermes_wire::text::visible;
-use hermes_worker::whatsapp_bridge::{self as bridge, Installed, Reach};
+use hermes_worker::whatsapp_bridge::{self as bridge, Installed, Kind, Reach};
 use serde_json::{Value, json};
 
 use super::{looked, node};
@@ -27,9 +28,9 @@ pub(super) fn run(selection: &Selection, call: &Call, json: bool) -> Result<u8, 
     let node = node().ok();
     let usable =
         node.as_deref().and_then(bridge::node_version).is_some_and(|version| version.0 >= bridge::NODE);
-    let installed = looked(selection.root.path())?;
     let config =
         Draft::open(&selection.root, &selection.profile, &call.env).ok().and_then(|draft| draft.config());
+    let kind = config.as_ref().map_or(Kind::Own, |config| bridge::kind(config, home.path()));
     let session = match &config {
         Some(config) => bridge::session(config, home.path()),
         None => bridge::session_of_nobody(home.path()),
@@ -38,6 +39,10 @@ pub(super) fn run(selection: &Selection, call: &Call, json: bool) -> Result<u8, 
     let is_on = config
         .as_ref()
         .is_some_and(|config| config.platforms.iter().any(|platform| platform.name == "whatsapp"));
+    if let Kind::At(address) = &kind {
+        return elsewhere(address, is_on, selection, json);
+    }
+    let program = Program::of(&kind, selection)?;
     let reach = bridge::reach(home.path());
     let health = match &reach {
         Ok(Some(reach)) => health(reach).map(Some),
@@ -57,16 +62,11 @@ pub(super) fn run(selection: &Selection, call: &Call, json: bool) -> Result<u8, 
         .and_then(|health| health["status"].as_str())
         .map(|status| visible(status).into_owned());
     let waiting = health.as_ref().and_then(|health| health["queueLength"].as_u64());
-    let can = usable && installed != Installed::Nothing && linked.is_some() && is_on;
+    let can = usable && program.is_there && linked.is_some() && is_on;
     let mut out = Output::stdout();
     if json {
-        let installed = match &installed {
-            Installed::Nothing => json!(false),
-            Installed::Current => json!(true),
-            Installed::Other(version) => json!(version),
-        };
         let value = json!({
-            "schema": 1, "profile": selection.profile, "node": node, "node_usable": usable, "installed": installed,
+            "schema": 1, "profile": selection.profile, "node": node, "node_usable": usable, "installed": program.installed,
             "enabled": is_on, "account": linked, "session": session, "session_error": damage,
             "bridge": {"running": health.is_some(), "whatsapp": status, "waiting": waiting, "error": unanswered},
         });
@@ -80,29 +80,10 @@ pub(super) fn run(selection: &Selection, call: &Call, json: bool) -> Result<u8, 
         (Some(node), false) => format!("✗ Node.js: {node} is too old; install {} or newer", bridge::NODE),
         (None, _) => format!("✗ Node.js: there is none; install {} or newer", bridge::NODE),
     };
-    let bridge_line = match &installed {
-        Installed::Current => "✓ Bridge: installed".to_owned(),
-        Installed::Other(version) => {
-            format!(
-                "! Bridge: installed with other packages ({}); `hermes whatsapp install` brings those of this build",
-                visible(version)
-            )
-        }
-        Installed::Nothing => "✗ Bridge: not installed; `hermes whatsapp install` does that".to_owned(),
-    };
     let account_line = match (&linked, &damage) {
         (Some(account), _) => format!("✓ Account: {}", visible(account)),
         (None, Some(damage)) => format!("✗ Account: {}", visible(damage)),
         (None, None) => format!("✗ Account: none is linked; `hermes {flag}whatsapp pair` does that"),
-    };
-    let on_line = if is_on {
-        format!("✓ Profile '{}': WhatsApp is on", selection.profile)
-    } else {
-        format!(
-            "✗ Profile '{}': WhatsApp is off; WHATSAPP_ENABLED=true in {} turns it on",
-            selection.profile,
-            home.env_file()
-        )
     };
     let connection_line = match (&status, &unanswered) {
         (Some(status), _) if status == "connected" => "✓ Connection: connected".to_owned(),
@@ -110,13 +91,73 @@ pub(super) fn run(selection: &Selection, call: &Call, json: bool) -> Result<u8, 
         (None, Some(error)) => format!("! Connection: the bridge does not answer ({})", visible(error)),
         (None, None) => "- Connection: the bridge does not run".to_owned(),
     };
-    for line in [node_line, bridge_line, account_line, on_line, connection_line] {
+    for line in [node_line, program.line, account_line, on_line(is_on, selection), connection_line] {
         out.line(&line)?;
     }
     if let Some(waiting) = waiting.filter(|waiting| *waiting > 0) {
         out.line(&format!("  {waiting} messages wait to be taken"))?;
     }
     Ok(if can { exit::OK } else { exit::FAILURE })
+}
+
+/// The program of a bridge that the gateway starts.
+struct Program {
+    is_there: bool,
+    /// For programs.
+    installed: Value,
+    /// For people.
+    line: String,
+}
+
+impl Program {
+    fn of(kind: &Kind, selection: &Selection) -> Result<Self, HermesError> {
+        if let Kind::Script(path) = kind {
+            let (is_there, line) = match disk::is_there(path) {
+                Ok(true) => (true, format!("✓ Bridge: the script {path}")),
+                Ok(false) => (false, format!("✗ Bridge: the script {path} (bridge_script) is not there")),
+                Err(error) => (false, format!("✗ Bridge: the script {path} cannot be looked at: {error}")),
+            };
+            return Ok(Self { is_there, installed: json!(is_there), line });
+        }
+        let installed = looked(selection.root.path())?;
+        let line = match &installed {
+            Installed::Current => "✓ Bridge: installed".to_owned(),
+            Installed::Other(version) => format!(
+                "! Bridge: installed with other packages ({}); `hermes whatsapp install` brings those of this build",
+                visible(version)
+            ),
+            Installed::Nothing => "✗ Bridge: not installed; `hermes whatsapp install` does that".to_owned(),
+        };
+        let (is_there, installed) = match installed {
+            Installed::Nothing => (false, json!(false)),
+            Installed::Current => (true, json!(true)),
+            Installed::Other(version) => (true, json!(version)),
+        };
+        Ok(Self { is_there, installed, line })
+    }
+}
+
+/// A bridge that somebody else runs: Node.js and the account are its own business.
+fn elsewhere(address: &str, is_on: bool, selection: &Selection, json: bool) -> Result<u8, HermesError> {
+    let mut out = Output::stdout();
+    if json {
+        let value =
+            json!({"schema": 1, "profile": selection.profile, "enabled": is_on, "bridge": {"url": address}});
+        out.line(&value.to_string())?;
+    } else {
+        out.line(&format!("- Bridge: somebody else's, at {address}; `hermes doctor --online` asks it"))?;
+        out.line(&on_line(is_on, selection))?;
+    }
+    Ok(if is_on { exit::OK } else { exit::FAILURE })
+}
+
+fn on_line(is_on: bool, selection: &Selection) -> String {
+    let (profile, file) = (&selection.profile, selection.home().env_file());
+    if is_on {
+        format!("✓ Profile '{profile}': WhatsApp is on")
+    } else {
+        format!("✗ Profile '{profile}': WhatsApp is off; WHATSAPP_ENABLED=true in {file} turns it on")
+    }
 }
 
 /// What the bridge says of itself.
