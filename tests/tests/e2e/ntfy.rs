@@ -72,7 +72,7 @@ fn bad_credentials_are_fatal_and_a_missing_topic_is() {
     ntfy.require("Bearer tk_right");
     let home = house(&ntfy, "NTFY_TOKEN=tk_wrong-secret\n");
     let gateway = Gateway::start(&home);
-    wait::until_true("the refusal", || connection(&gateway) == is("fatal", "ntfy_invalid_auth"));
+    wait::until_true("the refusal", || connection(&gateway) == is("fatal", "ntfy_unauthorized"));
     gateway.wait_state("default", "degraded");
     let everything = log(&home) + &gateway.output() + &serde_json::to_string(&gateway.status()).unwrap();
     assert!(!everything.contains("tk_wrong-secret"), "{everything}");
@@ -87,7 +87,7 @@ fn bad_credentials_are_fatal_and_a_missing_topic_is() {
     // Taken back in the middle.
     ntfy.require("Bearer another");
     ntfy.cut();
-    wait::until_true("the refusal", || connection(&gateway) == is("fatal", "ntfy_invalid_auth"));
+    wait::until_true("the refusal", || connection(&gateway) == is("fatal", "ntfy_unauthorized"));
     drop(gateway);
     let ntfy = Ntfy::start();
     ntfy.refuse("subscribe", [Refusal::own(404, 40401)]);

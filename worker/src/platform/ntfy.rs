@@ -293,7 +293,7 @@ fn down(failure: Failure) -> Down {
         Failure::Unusable { code, .. } => Down::fatal(code, text),
         Failure::Refused { status: 401 | 403, .. } => {
             let fix = "set NTFY_TOKEN to a token or `user:password` that may read the topic";
-            Down::fatal("ntfy_invalid_auth", format!("{text}; {fix}"))
+            Down::fatal("ntfy_unauthorized", format!("{text}; {fix}"))
         }
         Failure::Refused { status: 404, .. } => {
             Down::fatal("ntfy_topic_not_found", format!("{text}; correct NTFY_TOPIC or NTFY_SERVER_URL"))

@@ -92,8 +92,8 @@ fn failures_are_told_apart() {
         (down.class, down.code, down.retry_after)
     };
     let fatal = |code: &str| (Class::Fatal, code.to_owned(), None);
-    assert_eq!(of(refused(401, 40101, None)), fatal("ntfy_invalid_auth"));
-    assert_eq!(of(refused(403, 40301, None)), fatal("ntfy_invalid_auth"));
+    assert_eq!(of(refused(401, 40101, None)), fatal("ntfy_unauthorized"));
+    assert_eq!(of(refused(403, 40301, None)), fatal("ntfy_unauthorized"));
     assert_eq!(of(refused(404, 40401, None)), fatal("ntfy_topic_not_found"));
     assert_eq!(of(refused(400, 40009, None)), fatal("ntfy_topic_not_found"));
     let wait = Some(Duration::from_secs(7));
