@@ -67,6 +67,8 @@ pub(super) struct Answer {
     uncalled: bool,
     /// Text that nobody has been told yet.
     unheard: String,
+    /// How much of what it thought was told, in bytes.
+    thought: usize,
     /// Content so far, in bytes, and every piece of a call.
     size: usize,
     /// Content came, whatever it was.
@@ -102,7 +104,7 @@ impl Answer {
         Self { offered, reader: Reader::of(wire), ..Self::default() }
     }
 
-    /// Reads a body to its end. `audience` is told every piece of text as it comes.
+    /// Reads a body to its end. `audience` is told every piece of text, and of what the model thinks, as it comes.
     pub(super) async fn read<S, E>(&mut self, bytes: S, audience: &mut Audience) -> Result<(), Failure>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
@@ -405,6 +407,10 @@ impl Answer {
     }
 
     async fn tell(&mut self, audience: &mut Audience) {
+        if self.reasoning.len() > self.thought {
+            audience.overhear(self.reasoning[self.thought..].to_owned()).await;
+            self.thought = self.reasoning.len();
+        }
         if !self.unheard.is_empty() {
             audience.hear(std::mem::take(&mut self.unheard)).await;
         }

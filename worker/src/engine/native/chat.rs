@@ -140,6 +140,12 @@ impl Audience {
         let _ = self.events.send(Event::Retrying { attempt, reason: reason.to_owned() }).await;
     }
 
+    /// Says what the model only thinks: no part of the answer, so it may be said again by another attempt.
+    pub(super) async fn overhear(&self, text: String) {
+        // Nobody has to listen.
+        let _ = self.events.send(Event::Thought(text)).await;
+    }
+
     /// Says a piece of the answer.
     pub(super) async fn hear(&mut self, text: String) {
         self.heard |= self.events.send(Event::Delta(text)).await.is_ok() && self.events.is_heard();

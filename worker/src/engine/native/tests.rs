@@ -124,6 +124,9 @@ pub(super) async fn said_by(wire: Wire, events: &[Value]) -> Result<Said, String
     while let Some(event) = heard.recv().await {
         pieces.push(event);
     }
+    let thought =
+        pieces.iter().filter_map(|e| if let Event::Thought(text) = e { Some(text.as_str()) } else { None });
+    assert_eq!(thought.collect::<String>(), answer.reasoning, "piece by piece");
     let usage = answer.usage;
     Ok(Said {
         heard: deltas(&pieces),
