@@ -23,6 +23,8 @@ pub(super) const START: Duration = Duration::from_secs(180);
 pub(super) const END: Duration = Duration::from_secs(300);
 /// Time in which a gateway that runs is reached.
 const REACH: Duration = Duration::from_secs(10);
+/// How often a gateway is asked that cuts its answers short.
+const TRIES: usize = 3;
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -185,7 +187,27 @@ impl<'a> Job<'a> {
 
     /// Asks the gateway of `home`, and waits for the result.
     pub(super) fn ask(
-        &mut self,
+        &self,
+        home: &ProfileHome,
+        request: &ClientRequest,
+        limit: Duration,
+    ) -> Result<String, MigrateError> {
+        again(|| self.ask_once(home, request, limit))
+    }
+
+    /// Has the gateway of `home` end: whoever does not answer any more does.
+    pub(super) fn shut_down(&self, home: &ProfileHome) -> Result<(), MigrateError> {
+        match self.ask_once(home, &ClientRequest::Shutdown, END) {
+            Ok(_)
+            | Err(MigrateError::Client(
+                ClientError::CutShort | ClientError::NobodyThere { .. } | ClientError::Io(_),
+            )) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask_once(
+        &self,
         home: &ProfileHome,
         request: &ClientRequest,
         limit: Duration,
@@ -219,6 +241,17 @@ impl<'a> Job<'a> {
         self.missing.push(line);
         Ok(())
     }
+}
+
+/// Asks a gateway, and once more where it becomes another process in the middle of that: what is asked here can be asked twice.
+pub(super) fn again<T>(mut ask: impl FnMut() -> Result<T, MigrateError>) -> Result<T, MigrateError> {
+    for _ in 1..TRIES {
+        match ask() {
+            Err(MigrateError::Client(ClientError::CutShort)) => wait::pause(LOOK),
+            answer => return answer,
+        }
+    }
+    ask()
 }
 
 /// A step that did not come about.

@@ -244,12 +244,6 @@ fn end_detached(job: &mut Job<'_>) -> Result<(), MigrateError> {
     if Live::of(&home).is_none() {
         return Ok(());
     }
-    match job.ask(&home, &ClientRequest::Shutdown, END) {
-        Ok(_)
-        | Err(MigrateError::Client(
-            ClientError::CutShort | ClientError::NobodyThere { .. } | ClientError::Io(_),
-        )) => {}
-        Err(error) => return Err(error),
-    }
+    job.shut_down(&home)?;
     job.wait_own(&name, false, END)
 }

@@ -96,8 +96,23 @@ fn take_over(job: &mut Job<'_>, step: &Step) -> Result<(), MigrateError> {
     for installed in &step.seen.services {
         installed.service.enable(false)?;
     }
+    match act::again(|| succeed(job, step))? {
+        Outcome::Done(line) => job.note(&line),
+        Outcome::Refused { code, message, .. } => {
+            let config = if code == exit::CONFIG { " (its configuration)" } else { "" };
+            Err(act::step(
+                Some(name),
+                &format!("the service of '{name}' by the one gateway"),
+                format!("{message}{config}"),
+            ))
+        }
+    }
+}
+
+/// Has the one gateway serve a profile, and ends its own when that is waited for.
+fn succeed(job: &mut Job<'_>, step: &Step) -> Result<Outcome, MigrateError> {
     let client = job.reach(job.root.path())?;
-    let request = ClientRequest::Succeed { profile: name.clone() };
+    let request = ClientRequest::Succeed { profile: step.seen.name.clone() };
     let (said, heard) = mpsc::channel();
     let asked = std::thread::Builder::new().name("succeed".to_owned()).spawn(move || {
         client.ask(&request, START + END, |_| {
@@ -109,18 +124,7 @@ fn take_over(job: &mut Job<'_>, step: &Step) -> Result<(), MigrateError> {
     if heard.recv().is_ok() {
         end_own(job, step)?;
     }
-    let outcome = asked.join().unwrap_or(Err(ClientError::CutShort))?;
-    match outcome {
-        Outcome::Done(line) => job.note(&line),
-        Outcome::Refused { code, message, .. } => {
-            let config = if code == exit::CONFIG { " (its configuration)" } else { "" };
-            Err(act::step(
-                Some(name),
-                &format!("the service of '{name}' by the one gateway"),
-                format!("{message}{config}"),
-            ))
-        }
-    }
+    Ok(asked.join().unwrap_or(Err(ClientError::CutShort))?)
 }
 
 /// Ends a profile's own gateway.
@@ -134,13 +138,7 @@ fn end_own(job: &mut Job<'_>, one: &Step) -> Result<(), MigrateError> {
         match live.by {
             By::Us => {
                 let home = one.seen.home.clone();
-                match job.ask(&home, &ClientRequest::Shutdown, END) {
-                    Ok(_)
-                    | Err(MigrateError::Client(
-                        ClientError::CutShort | ClientError::NobodyThere { .. } | ClientError::Io(_),
-                    )) => {}
-                    Err(error) => return Err(error),
-                }
+                job.shut_down(&home)?;
             }
             By::Python | By::Unknown => {
                 let why = "it is still there, and it is not this program's";
