@@ -7,6 +7,9 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
+#[path = "../../../worker/src/json.rs"]
+mod json;
+#[allow(dead_code)]
 #[path = "../../../worker/src/platform/matrix/wire.rs"]
 mod wire;
 

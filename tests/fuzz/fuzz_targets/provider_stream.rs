@@ -91,16 +91,22 @@ async fn read(wire: Wire, pieces: Vec<bytes::Bytes>) -> Result<String, String> {
         answer.read(stream, &mut audience).await
     };
     let listening = async {
-        let mut heard = String::new();
+        let (mut heard, mut thought) = (String::new(), String::new());
         while let Some(event) = events.recv().await {
-            if let engine::Event::Delta(text) = event {
-                heard.push_str(&text);
+            match event {
+                engine::Event::Delta(text) => heard.push_str(&text),
+                engine::Event::Thought(text) => thought.push_str(&text),
+                engine::Event::Retrying { .. } => {}
             }
         }
-        heard
+        (heard, thought)
     };
-    let (result, heard) = tokio::join!(reading, listening);
-    assert_eq!(heard, answer.text, "what was heard is what is kept");
+    let (result, (heard, thought)) = tokio::join!(reading, listening);
+    assert_eq!(
+        (heard.as_str(), thought.as_str()),
+        (answer.text.as_str(), answer.reasoning.as_str()),
+        "what was heard is what is kept"
+    );
     result.map(|()| answer.text).map_err(|failure| failure.message)
 }
 
@@ -140,6 +146,7 @@ mod engine {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) enum Event {
         Delta(String),
+        Thought(String),
         Retrying { attempt: u32, reason: String },
     }
 

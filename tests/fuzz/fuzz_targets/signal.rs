@@ -6,6 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use wire::{Heard, Refused};
 
 #[allow(dead_code)]
+#[path = "../../../worker/src/json.rs"]
+mod json;
+#[allow(dead_code)]
 #[path = "../../../worker/src/platform/signal/wire.rs"]
 mod wire;
 

@@ -4,6 +4,9 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
+#[path = "../../../worker/src/json.rs"]
+mod json;
+#[allow(dead_code)]
 #[path = "../../../worker/src/platform/slack/wire.rs"]
 mod wire;
 

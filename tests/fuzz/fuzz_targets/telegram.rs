@@ -7,6 +7,9 @@ use serde_json::Value;
 use wire::{Message, Update, What};
 
 #[allow(dead_code)]
+#[path = "../../../worker/src/json.rs"]
+mod json;
+#[allow(dead_code)]
 #[path = "../../../worker/src/platform/telegram/wire.rs"]
 mod wire;
 

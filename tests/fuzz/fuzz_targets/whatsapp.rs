@@ -5,6 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
+#[path = "../../../worker/src/json.rs"]
+mod json;
+#[allow(dead_code)]
 #[path = "../../../worker/src/platform/whatsapp/wire.rs"]
 mod wire;
 
