@@ -119,9 +119,9 @@ async def forward(reader, writer, port):
     inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
     world.open.add(writer)
 
-    async def pump(source, sink, change):
+    async def pump(read, sink, change):
         try:
-            while data := await source.read(65536):
+            while data := await read():
                 sink.write(change(data))
                 await sink.drain()
         except (ConnectionError, ssl.SSLError):
@@ -148,7 +148,9 @@ async def forward(reader, writer, port):
         return data
 
     try:
-        await asyncio.gather(pump(reader, inner_writer, inward), pump(inner_reader, writer, outward))
+        # What a client says is looked at line by line: a command may come in pieces.
+        said, answered = reader.readline, lambda: inner_reader.read(65536)
+        await asyncio.gather(pump(said, inner_writer, inward), pump(answered, writer, outward))
     except asyncio.CancelledError:
         pass
     finally:
